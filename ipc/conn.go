@@ -1,0 +1,373 @@
+package ipc
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/vmihailenco/msgpack/v5"
+)
+
+// Events receives what a worker says outside of the answers to calls. Its
+// functions are called by whoever reads the connection at that moment, so they
+// must be quick and must not call into the connection. Each may be nil.
+type Events struct {
+	Log      func(LogRecord)
+	Progress func(Progress)
+}
+
+// Conn is the supervisor's end of the connection to one worker. Calls are
+// pipelined: any number of goroutines may have calls under way.
+//
+// There is no reader goroutine on the way of a call. A caller that waits for
+// its answer takes the baton and reads the socket itself, handing on the
+// answers of others, so that a lone call is woken once, by the kernel. Only
+// while no call is under way does a goroutine of the connection's own read, for
+// the log records of an idle worker and for its death.
+type Conn struct {
+	nc     net.Conn
+	limits Limits
+	events Events
+
+	reader *frameReader
+	baton  chan struct{} // holds one token while somebody reads
+
+	writing sync.Mutex // held while writing to nc
+	queue   struct {
+		sync.Mutex
+		frames []byte // small frames that wait for the next write
+	}
+	spare []byte // the queue's other buffer; guarded by writing
+
+	calls struct {
+		sync.Mutex
+		open map[uint64]*Call
+		err  error // why the connection ended
+	}
+	lastID atomic.Uint64
+	done   chan struct{}
+}
+
+// Call is one call under way.
+type Call struct {
+	conn    *Conn
+	id      uint64
+	settled chan struct{} // receives once, when answer and err are set
+	answer  Payload
+	err     error
+
+	sent, cancelled atomic.Bool
+}
+
+// Args are the inputs of a call: at most one positional value, or one value for
+// each of the node's ports.
+type Args struct {
+	Value *Payload
+	Ports []Port
+}
+
+// Port is the input for one keyword argument.
+type Port struct {
+	Name  string
+	Value Payload
+}
+
+// Start exchanges hello, set-up and ready over a fresh connection on which the
+// secret has been presented. A worker that cannot set up its node is a
+// *[RemoteError]. The caller bounds the time through nc's deadline, and closes
+// nc when Start fails.
+func Start(nc net.Conn, setup Setup, events Events) (*Conn, Hello, Description, error) {
+	c := &Conn{
+		nc:     nc,
+		limits: setup.Limits.Limits,
+		events: events,
+		reader: newFrameReader(nc, setup.Limits.Limits),
+		baton:  make(chan struct{}, 1),
+		done:   make(chan struct{}),
+	}
+	c.calls.open = make(map[uint64]*Call)
+	var hello Hello
+	var ready Description
+	err := c.expect(TypeHello, &hello)
+	if err == nil && hello.Protocol != Version {
+		err = &ProtocolError{Reason: fmt.Sprintf("the worker speaks version %d of the protocol, this side version %d", hello.Protocol, Version)}
+	}
+	if err == nil {
+		err = c.sendMessage(TypeSetup, setup)
+	}
+	if err == nil {
+		err = c.expect(TypeReady, &ready)
+	}
+	if err != nil {
+		return nil, hello, ready, err
+	}
+	go c.readWhileIdle()
+	return c, hello, ready, nil
+}
+
+// expect reads frames until one of the wanted type, passing on logs and progress.
+func (c *Conn) expect(want Type, into any) error {
+	for {
+		f, err := c.reader.next()
+		if err != nil {
+			return err
+		}
+		switch f.Type {
+		case want:
+			return unmarshal(f, c.limits, into)
+		case TypeError:
+			return c.remoteError(f)
+		case TypeLog, TypeProgress:
+			if err := c.event(f); err != nil {
+				return err
+			}
+		default:
+			return &ProtocolError{Reason: fmt.Sprintf("a %s frame where %s belongs", f.Type, want)}
+		}
+	}
+}
+
+// NewCall registers a call. Every call that is made must be [Call.Do]ne.
+func (c *Conn) NewCall() *Call {
+	call := &Call{conn: c, id: c.lastID.Add(1), settled: make(chan struct{}, 1)}
+	c.calls.Lock()
+	defer c.calls.Unlock()
+	if c.calls.err != nil {
+		call.settle(Payload{}, c.calls.err)
+		return call
+	}
+	c.calls.open[call.id] = call
+	return call
+}
+
+// Do sends the call and waits for its answer: the encoded result, a
+// *[RemoteError], a *[ValueError] where the arguments are beyond the limits, or
+// an error that wraps [ErrClosed] where the connection ended first. It returns
+// no sooner, so that the worker's state is known when it does; [Call.Cancel]
+// and the end of the process are what make it return early.
+func (call *Call) Do(args Args) (Payload, error) {
+	c := call.conn
+	if err := c.sendCall(call.id, args); err != nil {
+		if c.forget(call.id) {
+			return Payload{}, err
+		}
+		<-call.settled // the connection failed meanwhile, which tells more
+		return Payload{}, call.err
+	}
+	call.sent.Store(true)
+	if call.cancelled.Load() {
+		call.Cancel()
+	}
+	for {
+		select {
+		case <-call.settled:
+			return call.answer, call.err
+		case c.baton <- struct{}{}:
+			c.readFor(call)
+			<-c.baton
+		}
+	}
+}
+
+// Cancel asks the worker to give the call up. The call is still answered. A
+// call that has not been sent yet is cancelled once it has been.
+func (call *Call) Cancel() {
+	call.cancelled.Store(true)
+	if call.sent.Load() {
+		// A failure to send has ended the connection, and so the call.
+		_ = call.conn.send(TypeCancel, call.id, nil, nil)
+	}
+}
+
+func (call *Call) settle(answer Payload, err error) {
+	call.answer, call.err = answer, err
+	call.settled <- struct{}{}
+}
+
+// Shutdown asks the worker to finish what it does, close its node and exit.
+func (c *Conn) Shutdown() error { return c.send(TypeShutdown, 0, nil, nil) }
+
+// Close ends the connection; calls under way fail with [ErrClosed].
+func (c *Conn) Close() error {
+	c.fail(ErrClosed)
+	return nil
+}
+
+// Done is closed when the connection has ended.
+func (c *Conn) Done() <-chan struct{} { return c.done }
+
+// Err says why the connection ended; it is nil before.
+func (c *Conn) Err() error {
+	c.calls.Lock()
+	defer c.calls.Unlock()
+	return c.calls.err
+}
+
+// readFor reads frames, the caller holding the baton, until call is answered.
+// What has been read ahead is handed on too, so that nobody waits for a frame
+// that is here already.
+func (c *Conn) readFor(call *Call) {
+	for len(call.settled) == 0 || c.reader.ready() {
+		if _, err := c.readOne(); err != nil {
+			return
+		}
+	}
+}
+
+// idleAfter is how long the socket may go unread while nobody calls.
+const idleAfter = 10 * time.Millisecond
+
+// readWhileIdle takes the baton whenever it lies free for a while, and gives it
+// back as soon as a call is under way.
+func (c *Conn) readWhileIdle() {
+	tick := time.NewTimer(idleAfter)
+	defer tick.Stop()
+	for {
+		select {
+		case <-c.done:
+			return
+		case <-tick.C:
+		}
+		select {
+		case c.baton <- struct{}{}:
+			for {
+				answer, err := c.readOne()
+				if err != nil || answer || c.calling() {
+					break
+				}
+			}
+			<-c.baton
+		default: // a caller reads
+		}
+		tick.Reset(idleAfter)
+	}
+}
+
+func (c *Conn) calling() bool {
+	c.calls.Lock()
+	defer c.calls.Unlock()
+	return len(c.calls.open) > 0
+}
+
+// readOne reads and dispatches one frame, and reports whether it was an answer.
+// An error has ended the connection.
+func (c *Conn) readOne() (answer bool, err error) {
+	f, err := c.reader.next()
+	if err == nil {
+		err = c.dispatch(f)
+	}
+	if err != nil {
+		c.fail(err)
+	}
+	return f.Type == TypeResult || f.Type == TypeError, err
+}
+
+func (c *Conn) dispatch(f Frame) error {
+	switch f.Type {
+	case TypeResult, TypeError:
+		return c.answer(f)
+	case TypeLog, TypeProgress:
+		return c.event(f)
+	case TypePong:
+		return nil
+	}
+	return &ProtocolError{Reason: fmt.Sprintf("a worker sent a %s frame", f.Type)}
+}
+
+func (c *Conn) answer(f Frame) error {
+	var failure error
+	if f.Type == TypeError {
+		failure = c.remoteError(f)
+		var perr *ProtocolError
+		if errors.As(failure, &perr) {
+			return failure
+		}
+	}
+	c.calls.Lock()
+	call := c.calls.open[f.Call]
+	delete(c.calls.open, f.Call)
+	c.calls.Unlock()
+	if call == nil {
+		return &ProtocolError{Reason: fmt.Sprintf("a %s frame for call %d, which is not under way", f.Type, f.Call)}
+	}
+	call.settle(f.Payload, failure)
+	return nil
+}
+
+func (c *Conn) remoteError(f Frame) error {
+	remote := &RemoteError{}
+	if err := unmarshal(f, c.limits, remote); err != nil {
+		return err
+	}
+	return remote
+}
+
+func (c *Conn) event(f Frame) error {
+	if f.Type == TypeLog {
+		var record LogRecord
+		if err := unmarshal(f, c.limits, &record); err != nil {
+			return err
+		}
+		if c.events.Log != nil {
+			c.events.Log(record)
+		}
+		return nil
+	}
+	var progress Progress
+	if err := unmarshal(f, c.limits, &progress); err != nil {
+		return err
+	}
+	if c.events.Progress != nil {
+		c.events.Progress(progress)
+	}
+	return nil
+}
+
+// fail ends the connection once, for the first reason given.
+func (c *Conn) fail(reason error) {
+	if !errors.Is(reason, ErrClosed) {
+		if reason == io.EOF {
+			reason = fmt.Errorf("%w by the worker", ErrClosed)
+		} else {
+			reason = fmt.Errorf("%w: %w", ErrClosed, reason)
+		}
+	}
+	c.calls.Lock()
+	if c.calls.err != nil {
+		c.calls.Unlock()
+		return
+	}
+	c.calls.err = reason
+	open := c.calls.open
+	c.calls.open = nil
+	c.calls.Unlock()
+	_ = c.nc.Close()
+	for _, call := range open {
+		call.settle(Payload{}, reason)
+	}
+	close(c.done)
+}
+
+// forget takes a call back that was not sent; false means that it has been
+// settled already.
+func (c *Conn) forget(id uint64) bool {
+	c.calls.Lock()
+	defer c.calls.Unlock()
+	if _, ok := c.calls.open[id]; !ok {
+		return false
+	}
+	delete(c.calls.open, id)
+	return true
+}
+
+func (c *Conn) sendMessage(t Type, message any) error {
+	body, err := msgpack.Marshal(message)
+	if err != nil {
+		return &ValueError{Path: t.String(), Reason: err.Error()}
+	}
+	return c.send(t, 0, body, nil)
+}

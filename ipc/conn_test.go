@@ -1,0 +1,254 @@
+package ipc
+
+import (
+	"errors"
+	"net"
+	"os"
+	"sync"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"github.com/vmihailenco/msgpack/v5"
+	"golang.org/x/sys/unix"
+)
+
+// peer plays the worker's end of a real socket pair, frame by frame, so that
+// tests can break the protocol in ways in which the real worker does not.
+type peer struct {
+	t  *testing.T
+	nc net.Conn
+	*frameReader
+}
+
+func (p *peer) send(t Type, call uint64, body []byte) {
+	_, err := p.nc.Write(encodeFrame(Frame{Type: t, Call: call, Payload: Payload{Body: body}}))
+	assert.NoError(p.t, err)
+}
+
+func (p *peer) take() Frame {
+	f, err := p.next()
+	assert.NoError(p.t, err)
+	return f
+}
+
+func pack(t *testing.T, v any) []byte {
+	b, err := msgpack.Marshal(v)
+	require.NoError(t, err)
+	return b
+}
+
+func socketPair(t *testing.T) (net.Conn, net.Conn) {
+	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM, 0)
+	require.NoError(t, err)
+	var conns [2]net.Conn
+	for i, fd := range fds {
+		f := os.NewFile(uintptr(fd), "socket")
+		conns[i], err = net.FileConn(f)
+		require.NoError(t, err)
+		require.NoError(t, f.Close())
+		t.Cleanup(func() { _ = conns[i].Close() })
+	}
+	return conns[0], conns[1]
+}
+
+// connect brings a connection up against a peer.
+func connect(t *testing.T, events Events) (*Conn, *peer) {
+	host, worker := socketPair(t)
+	p := &peer{t: t, nc: worker, frameReader: newFrameReader(worker, DefaultLimits())}
+	go func() {
+		p.send(TypeHello, 0, pack(t, Hello{Protocol: Version, PID: 42}))
+		p.send(TypeProgress, 0, pack(t, Progress{Message: "half way"}))
+		assert.Equal(t, TypeSetup, p.take().Type)
+		p.send(TypeReady, 0, pack(t, Description{Name: "echo"}))
+	}()
+	setup := Setup{Node: "echo", Limits: SetupLimits{Limits: DefaultLimits()}}
+	c, hello, ready, err := Start(host, setup, events)
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = c.Close() })
+	assert.Equal(t, 42, hello.PID)
+	assert.Equal(t, "echo", ready.Name)
+	return c, p
+}
+
+func TestCallsArePipelined(t *testing.T) {
+	const calls = 100
+	c, p := connect(t, Events{})
+	go func() { // answers in the reverse order, so that every caller reads for others
+		frames := make([]Frame, calls)
+		for i := range frames {
+			frames[i] = p.take()
+		}
+		for i := range frames {
+			f := frames[calls-1-i]
+			// The body is [[value], {}]; the value goes back as it came.
+			p.send(TypeResult, f.Call, f.Body[2:len(f.Body)-1])
+		}
+	}()
+	var callers sync.WaitGroup
+	for i := range calls {
+		callers.Go(func() {
+			value, err := Encode("input", i)
+			require.NoError(t, err)
+			answer, err := c.NewCall().Do(Args{Value: &value})
+			assert.NoError(t, err)
+			got, err := answer.Decode("result", DefaultLimits())
+			assert.NoError(t, err)
+			assert.Equal(t, int64(i), got)
+		})
+	}
+	callers.Wait()
+}
+
+func TestEventsArriveBetweenCalls(t *testing.T) {
+	logs := make(chan LogRecord, 1)
+	c, p := connect(t, Events{Log: func(r LogRecord) { logs <- r }})
+	p.send(TypeLog, 0, pack(t, LogRecord{Level: "warn", Message: "while idle"}))
+	assert.Equal(t, "while idle", (<-logs).Message)
+
+	// And a call finds the connection although the idle reader holds it.
+	go func() { f := p.take(); p.send(TypeResult, f.Call, []byte{0xc3}) }()
+	answer, err := c.NewCall().Do(Args{})
+	require.NoError(t, err)
+	assert.Equal(t, []byte{0xc3}, answer.Body)
+}
+
+func TestAnErrorFrameIsTheCallsError(t *testing.T) {
+	c, p := connect(t, Events{})
+	go func() {
+		f := p.take()
+		p.send(TypeError, f.Call, pack(t, RemoteError{Kind: FailureExecution, Exception: Exception{
+			Class: "ValueError", Message: "no", Frames: []TracebackFrame{{File: "n.py", Line: 3, Function: "process"}},
+			Cause: &Exception{Class: "KeyError", Message: "'k'", Relation: "cause"},
+		}}))
+	}()
+	_, err := c.NewCall().Do(Args{})
+	var remote *RemoteError
+	require.ErrorAs(t, err, &remote)
+	assert.EqualError(t, err, "ValueError: no (n.py:3 in process)")
+	assert.EqualError(t, errors.Unwrap(err), "KeyError: 'k'")
+	assert.NoError(t, c.Err(), "the connection lives on")
+}
+
+func TestTheEndOfThePeerEndsEveryCall(t *testing.T) {
+	c, p := connect(t, Events{})
+	const calls = 8
+	go func() {
+		for range calls {
+			p.take()
+		}
+		_ = p.nc.Close()
+	}()
+	var callers sync.WaitGroup
+	for range calls {
+		callers.Go(func() {
+			_, err := c.NewCall().Do(Args{})
+			assert.ErrorIs(t, err, ErrClosed)
+		})
+	}
+	callers.Wait()
+	<-c.Done()
+	_, err := c.NewCall().Do(Args{})
+	assert.ErrorIs(t, err, ErrClosed, "a call on a dead connection fails too")
+}
+
+func TestOutOfProtocolEndsTheConnection(t *testing.T) {
+	for name, c := range map[string]struct {
+		speak func(p *peer, call uint64)
+		says  string
+	}{
+		"garbage":          {func(p *peer, _ uint64) { _, _ = p.nc.Write(make([]byte, 64)) }, "begins with byte 0x00"},
+		"unknown call":     {func(p *peer, _ uint64) { p.send(TypeResult, 999, []byte{0xc0}) }, "call 999, which is not under way"},
+		"duplicate answer": {func(p *peer, id uint64) { p.send(TypeResult, id, []byte{0xc0}); p.send(TypeResult, id, []byte{0xc0}) }, "not under way"},
+		"a host's frame":   {func(p *peer, _ uint64) { p.send(TypeSetup, 0, nil) }, "a worker sent a setup frame"},
+		"bad error body":   {func(p *peer, id uint64) { p.send(TypeError, id, []byte{0xc1}) }, "the body of a error frame"},
+		"huge log claim":   {func(p *peer, _ uint64) { p.send(TypeLog, 0, []byte("\x81\xa7message\xdb\xff\xff\xff\xff")) }, "ends in the middle"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			conn, p := connect(t, Events{})
+			go func() { c.speak(p, p.take().Call) }()
+			_, err := conn.NewCall().Do(Args{})
+			<-conn.Done()
+			if err == nil {
+				err = conn.Err() // the answer came before the offence
+			}
+			var perr *ProtocolError
+			require.ErrorAs(t, err, &perr)
+			assert.ErrorIs(t, err, ErrClosed)
+			assert.Contains(t, perr.Reason, c.says)
+		})
+	}
+}
+
+func TestStartRefuses(t *testing.T) {
+	for name, c := range map[string]struct {
+		speak func(p *peer)
+		says  string
+	}{
+		"other protocol": {func(p *peer) { p.send(TypeHello, 0, pack(t, Hello{Protocol: 9})) }, "speaks version 9"},
+		"a call's frame": {func(p *peer) { p.send(TypeResult, 1, []byte{0xc0}) }, "a result frame where hello belongs"},
+		"silence":        {func(p *peer) { _ = p.nc.Close() }, "EOF"},
+		"failed set-up": {func(p *peer) {
+			p.send(TypeHello, 0, pack(t, Hello{Protocol: Version}))
+			p.send(TypeError, 0, pack(t, RemoteError{Kind: FailureExecution, Stage: StageImport, Exception: Exception{Class: "ImportError", Message: "no"}}))
+		}, "ImportError: no"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			host, worker := socketPair(t)
+			p := &peer{t: t, nc: worker, frameReader: newFrameReader(worker, DefaultLimits())}
+			go c.speak(p)
+			_, _, _, err := Start(host, Setup{Limits: SetupLimits{Limits: DefaultLimits()}}, Events{})
+			assert.ErrorContains(t, err, c.says)
+		})
+	}
+}
+
+func TestCancelReachesTheWorkerOnce(t *testing.T) {
+	c, p := connect(t, Events{})
+	call := c.NewCall()
+	call.Cancel() // before it is sent: goes out right behind the call
+	go func() {
+		assert.Equal(t, TypeCall, p.take().Type)
+		f := p.take()
+		assert.Equal(t, TypeCancel, f.Type)
+		p.send(TypeError, f.Call, pack(t, RemoteError{Kind: FailureCancelled}))
+	}()
+	_, err := call.Do(Args{})
+	var remote *RemoteError
+	require.ErrorAs(t, err, &remote)
+	assert.Equal(t, FailureCancelled, remote.Kind)
+}
+
+func TestArgumentsBeyondTheLimitsAreRefusedBeforeTheyAreSent(t *testing.T) {
+	c, p := connect(t, Events{})
+	c.limits.Body = 10
+	large, err := Encode("input", "0123456789")
+	require.NoError(t, err)
+	_, err = c.NewCall().Do(Args{Value: &large})
+	var verr *ValueError
+	require.ErrorAs(t, err, &verr)
+	go func() { f := p.take(); p.send(TypeResult, f.Call, []byte{0xc0}) }()
+	_, err = c.NewCall().Do(Args{})
+	assert.NoError(t, err, "the connection lives on")
+}
+
+func TestLargeArgumentsAreGathered(t *testing.T) {
+	c, p := connect(t, Events{})
+	tensor, err := NewTensor(make([]float64, 1<<18), 1<<18)
+	require.NoError(t, err)
+	left, err := Encode("input", tensor)
+	require.NoError(t, err)
+	right, err := Encode("input", map[string]any{"inner": tensor, "n": 1})
+	require.NoError(t, err)
+	go func() {
+		f := p.take()
+		assert.Len(t, f.Buffers, 2)
+		// Side by side, the two encoded values are one value with its buffers.
+		args, err := f.Payload.Decode("args", DefaultLimits())
+		assert.NoError(t, err)
+		assert.Equal(t, []any{[]any{}, map[string]any{"left": tensor, "right": map[string]any{"inner": tensor, "n": int64(1)}}}, args)
+		p.send(TypeResult, f.Call, []byte{0xc0})
+	}()
+	_, err = c.NewCall().Do(Args{Ports: []Port{{Name: "left", Value: left}, {Name: "right", Value: right}}})
+	require.NoError(t, err)
+}

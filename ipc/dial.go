@@ -1,0 +1,44 @@
+package ipc
+
+import (
+	"context"
+	"crypto/rand"
+	"fmt"
+	"net"
+)
+
+// NewSecret returns a fresh secret for one spawn.
+func NewSecret() []byte {
+	secret := make([]byte, SecretSize)
+	_, _ = rand.Read(secret) // never fails, by its contract
+	return secret
+}
+
+// Dial connects to a worker's socket, checks that the peer is the process with
+// the given pid run by this user, and presents the secret.
+func Dial(ctx context.Context, path string, pid int, secret []byte) (net.Conn, error) {
+	nc, err := (&net.Dialer{}).DialContext(ctx, "unix", path)
+	if err != nil {
+		return nil, err
+	}
+	if err := checkPeer(nc.(*net.UnixConn), pid); err != nil {
+		_ = nc.Close()
+		return nil, err
+	}
+	if deadline, ok := ctx.Deadline(); ok {
+		_ = nc.SetWriteDeadline(deadline)
+	}
+	if _, err := nc.Write(secret); err != nil {
+		_ = nc.Close()
+		return nil, fmt.Errorf("present the secret: %w", err)
+	}
+	return nc, nil
+}
+
+// PeerError says that somebody else answered on a worker's socket.
+type PeerError struct{ WantPID, PID, WantUID, UID int }
+
+func (e *PeerError) Error() string {
+	return fmt.Sprintf("the socket is answered by process %d of user %d, not by the worker %d of user %d",
+		e.PID, e.UID, e.WantPID, e.WantUID)
+}

@@ -1,0 +1,96 @@
+// Package ipc is the wire between the supervisor and a Python worker: frames,
+// msgpack values, the messages of the protocol and the errors that cross it.
+// It knows nothing of processes, pools or pipelines.
+//
+// # Connection
+//
+// A worker is started with two descriptors beside the standard three: 3 is the
+// read end of the lifeline, a pipe whose write end the supervisor alone holds,
+// and 4 is the autopsy file, where the interpreter writes its last words. The
+// supervisor writes a secret of [SecretSize] random bytes into the lifeline;
+// end of file there means that the supervisor is gone.
+//
+// The worker listens on a Unix socket in $PLUGIN_UNIX_SOCKET_DIR and announces
+// it on its standard output with go-plugin's line
+//
+//	1|1|unix|/path/to/the/socket|msgpack
+//
+// The supervisor connects, checks the peer's uid and pid, and writes the
+// secret. The worker checks the peer's uid and the secret, stops listening,
+// removes the socket and its folder, and from there on both sides speak frames.
+//
+// # Frames
+//
+// All integers are little-endian.
+//
+//	offset size
+//	0      1    magic, 0x47
+//	1      1    protocol version, 1
+//	2      1    type
+//	3      1    flags, 0
+//	4      4    length of the body in bytes
+//	8      8    call id; 0 where the frame belongs to no call
+//	16     4    number of buffers, n
+//	20     4    reserved, 0
+//	24     24·n buffer descriptors
+//	…           the body: msgpack
+//	…           the inline buffers, one after the other, in their order
+//
+// A buffer descriptor is
+//
+//	0      4    segment: 0 for bytes that follow inline; else a shared segment's id
+//	4      4    reserved, 0
+//	8      8    offset inside the segment; 0 for inline bytes
+//	16     8    length in bytes
+//
+// Every length is checked against [Limits] before memory is taken for it.
+//
+// # Messages
+//
+//	type              direction  body
+//	 1 hello          ← worker   map: protocol, package, python, pid
+//	 2 setup          → worker   map: see [Setup]
+//	 3 ready          ← worker   map: see [Description]
+//	 4 call           → worker   array of 2: positional values (array), named values (map)
+//	 5 result         ← worker   one value
+//	 6 error          ← worker   map: see [RemoteError]; call id 0 while setting up
+//	 7 cancel         → worker   empty
+//	 8 log            ← worker   map: see [LogRecord]
+//	 9 progress       ← worker   map: see [Progress]
+//	10 ping           → worker   empty
+//	11 pong           ← worker   empty; echoes the ping's call id
+//	12 shutdown       → worker   empty
+//	13 item, 14 credit, 15 metric, 16 release: reserved for streams and shared memory
+//
+// The worker opens with hello, the supervisor answers with setup, and the
+// worker ends its set-up with ready or with error. Calls are pipelined: many
+// may be under way on one connection, told apart by the call id. A call is
+// answered by exactly one result or error, a cancelled one too. Because a
+// synchronous node cannot read the socket while it works, cancel is followed by
+// the signal SIGUSR1, which tells the worker to look at its mail.
+//
+// # Values
+//
+// Values are msgpack: nil, bool, integers of 64 bits signed and unsigned,
+// float64, str (UTF-8), bin, array, map with str keys, the timestamp extension
+// (-1) and these application extensions. Their payload is msgpack itself.
+//
+//	1 Tensor   array: dtype (str), shape (array of uint), data; C order, little-endian
+//	2 Audio    array: rate in Hz (uint), channels (uint), data; float32, interleaved
+//	3 Image    array: format (str), width, height (uint), pts in seconds (float or nil), data
+//	4 Json     not msgpack but the UTF-8 text of a JSON document
+//
+// data is bin where it is small. Where it is nil, the bytes are the frame's
+// next buffer: a decoder takes the frame's buffers one by one, in the order in
+// which it meets such extensions. The body holds no buffer numbers, so encoded
+// values can be put side by side, their buffers likewise, without being read.
+// That is how a result goes on to the next node as it came.
+//
+// What cannot be carried is refused where it is encoded, with the path inside
+// the value: integers beyond 64 bits, map keys that are not str, cycles, depth
+// beyond [Limits].Depth, types that are not listed here. NaN and infinities are
+// ordinary float64 values; in a Json document they are refused.
+//
+// The file testdata/vectors.json holds values and frames in their encoded form;
+// the tests of both languages read it.
+package ipc

@@ -1,0 +1,95 @@
+package ipc
+
+import (
+	"fmt"
+
+	"github.com/vmihailenco/msgpack/v5"
+)
+
+// SecretSize is the length of the per-spawn secret in bytes.
+const SecretSize = 32
+
+// Hello is a worker's first word.
+type Hello struct {
+	Protocol       int    `msgpack:"protocol"`
+	Package        string `msgpack:"package"`
+	Python         string `msgpack:"python"`
+	Implementation string `msgpack:"implementation"`
+	PID            int    `msgpack:"pid"`
+}
+
+// Setup tells a worker which node to serve.
+type Setup struct {
+	Node string `msgpack:"node"`
+	// Base is the absolute folder that Python paths are relative to.
+	Base string `msgpack:"base"`
+	// Python is path.py[:Object] or package.module[:Object].
+	Python string `msgpack:"python"`
+	// NodeType is looked up in the module where Python names no object.
+	NodeType string         `msgpack:"node_type"`
+	Params   map[string]any `msgpack:"params"`
+	// Ports names the keyword arguments that inputs are handed to; it is empty
+	// where the node has one input or none.
+	Ports    []string    `msgpack:"ports"`
+	Limits   SetupLimits `msgpack:"limits"`
+	LogLevel string      `msgpack:"log_level"`
+}
+
+// SetupLimits are the limits of one worker: those of the wire, and its memory.
+type SetupLimits struct {
+	Limits `msgpack:",inline"`
+	// Memory bounds the private writable memory of the process in bytes; 0 is no bound.
+	Memory int64 `msgpack:"memory"`
+}
+
+// Description is what a worker says of its node once it is ready.
+type Description struct {
+	Name    string      `msgpack:"name" json:"name"`
+	Kind    string      `msgpack:"kind" json:"kind"`
+	Flavour string      `msgpack:"flavour" json:"flavour"`
+	Doc     string      `msgpack:"doc" json:"doc"`
+	File    string      `msgpack:"file" json:"file"`
+	Line    int         `msgpack:"line" json:"line"`
+	Params  []Parameter `msgpack:"params" json:"params"`
+	Inputs  []Parameter `msgpack:"inputs" json:"inputs"`
+	Returns string      `msgpack:"returns" json:"returns"`
+	Python  string      `msgpack:"python" json:"python"`
+	Package string      `msgpack:"package" json:"package"`
+}
+
+// Parameter is one parameter of a node's signature.
+type Parameter struct {
+	Name       string `msgpack:"name" json:"name"`
+	Annotation string `msgpack:"annotation" json:"annotation,omitempty"`
+	// Default is Python's repr of the default value, nil where there is none.
+	Default  *string `msgpack:"default" json:"default,omitempty"`
+	Required bool    `msgpack:"required" json:"required"`
+}
+
+// LogRecord is one record of Python's logging.
+type LogRecord struct {
+	Level   string         `msgpack:"level"`
+	Logger  string         `msgpack:"logger"`
+	Message string         `msgpack:"message"`
+	Time    float64        `msgpack:"time"`
+	Fields  map[string]any `msgpack:"fields"`
+}
+
+// Progress is a node's word on long work.
+type Progress struct {
+	Message string `msgpack:"message"`
+	// Fraction is between 0 and 1, nil where it is not known.
+	Fraction *float64 `msgpack:"fraction"`
+}
+
+// unmarshal reads a message body. The body is checked as a value first, so a
+// length in it cannot ask for more memory than the frame has.
+func unmarshal(f Frame, limits Limits, into any) error {
+	if err := f.Check(f.Type.String(), limits); err != nil {
+		return &ProtocolError{Reason: fmt.Sprintf("the body of a %s frame: %v", f.Type, err)}
+	}
+	if err := msgpack.Unmarshal(f.Body, into); err != nil {
+		return &ProtocolError{Reason: fmt.Sprintf("the body of a %s frame: %v", f.Type, err)}
+	}
+	return nil
+}

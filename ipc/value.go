@@ -1,0 +1,258 @@
+package ipc
+
+import (
+	"encoding/binary"
+	"encoding/json"
+	"fmt"
+	"math"
+	"slices"
+	"unsafe"
+)
+
+// The application extensions of msgpack that carry our own types.
+const (
+	extTensor = 1
+	extAudio  = 2
+	extImage  = 3
+	extJSON   = 4
+)
+
+// DType is the element type of a tensor, by its NumPy name.
+type DType string
+
+// The element types that a tensor can have.
+const (
+	Bool       DType = "bool"
+	Int8       DType = "int8"
+	Int16      DType = "int16"
+	Int32      DType = "int32"
+	Int64      DType = "int64"
+	Uint8      DType = "uint8"
+	Uint16     DType = "uint16"
+	Uint32     DType = "uint32"
+	Uint64     DType = "uint64"
+	Float16    DType = "float16"
+	BFloat16   DType = "bfloat16"
+	Float32    DType = "float32"
+	Float64    DType = "float64"
+	Complex64  DType = "complex64"
+	Complex128 DType = "complex128"
+)
+
+// Size returns the size of one element in bytes, 0 for an unknown type.
+func (d DType) Size() int {
+	switch d {
+	case Bool, Int8, Uint8:
+		return 1
+	case Int16, Uint16, Float16, BFloat16:
+		return 2
+	case Int32, Uint32, Float32:
+		return 4
+	case Int64, Uint64, Float64, Complex64:
+		return 8
+	case Complex128:
+		return 16
+	}
+	return 0
+}
+
+// Element is a Go type that a tensor's element can be.
+type Element interface {
+	bool | int8 | int16 | int32 | int64 | uint8 | uint16 | uint32 | uint64 |
+		float32 | float64 | complex64 | complex128
+}
+
+// Tensor is an n-dimensional array in C order, its elements little-endian. In
+// Python it is a numpy array where numpy is installed, else gophersnake.Tensor.
+type Tensor struct {
+	DType DType
+	Shape []int
+	Data  []byte
+}
+
+// NewTensor makes a tensor of the given shape over the elements of data,
+// without copying them.
+func NewTensor[T Element](data []T, shape ...int) (*Tensor, error) {
+	t := &Tensor{DType: dtypeOf[T](), Shape: shape, Data: bytesOf(data)}
+	if err := t.check(); err != nil {
+		return nil, err
+	}
+	return t, nil
+}
+
+// Elements returns the tensor's elements as a slice of T. The slice views the
+// tensor's memory where its alignment permits, else it is a copy.
+func Elements[T Element](t *Tensor) ([]T, error) {
+	if want := dtypeOf[T](); t.DType != want {
+		return nil, fmt.Errorf("the tensor holds %s, not %s", t.DType, want)
+	}
+	if err := t.check(); err != nil {
+		return nil, err
+	}
+	if t.DType == Bool {
+		// A Go bool must be 0 or 1 in memory; NumPy takes any other byte for true.
+		flags := make([]bool, len(t.Data))
+		for i, b := range t.Data {
+			flags[i] = b != 0
+		}
+		return any(flags).([]T), nil
+	}
+	return elementsOf[T](t.Data), nil
+}
+
+func (t *Tensor) check() error {
+	size := t.DType.Size()
+	if size == 0 {
+		return &ValueError{Reason: fmt.Sprintf("unknown dtype %q", t.DType)}
+	}
+	n := uint64(size)
+	for _, dim := range t.Shape {
+		if dim < 0 {
+			return &ValueError{Reason: fmt.Sprintf("negative dimension in shape %v", t.Shape)}
+		}
+		if dim > 0 && n > math.MaxInt64/uint64(dim) {
+			return &ValueError{Reason: fmt.Sprintf("shape %v is larger than any memory", t.Shape)}
+		}
+		n *= uint64(dim)
+	}
+	if n != uint64(len(t.Data)) {
+		return &ValueError{Reason: fmt.Sprintf("a tensor of %s and shape %v takes %d bytes, but has %d", t.DType, t.Shape, n, len(t.Data))}
+	}
+	return nil
+}
+
+// Audio is a recording: samples between -1 and 1, the channels interleaved.
+type Audio struct {
+	Samples  []float32
+	Rate     int // samples a second, of each channel
+	Channels int
+}
+
+// Frames returns the number of samples of each channel.
+func (a *Audio) Frames() int {
+	if a.Channels == 0 {
+		return 0
+	}
+	return len(a.Samples) / a.Channels
+}
+
+func (a *Audio) check() error {
+	switch {
+	case a.Rate <= 0:
+		return &ValueError{Reason: fmt.Sprintf("an audio rate of %d Hz", a.Rate)}
+	case a.Channels <= 0:
+		return &ValueError{Reason: fmt.Sprintf("audio with %d channels", a.Channels)}
+	case len(a.Samples)%a.Channels != 0:
+		return &ValueError{Reason: fmt.Sprintf("%d audio samples are no whole number of frames of %d channels", len(a.Samples), a.Channels)}
+	}
+	return nil
+}
+
+// Image is a picture or a frame of video, row by row without padding.
+type Image struct {
+	Pixels []byte
+	// Format is one of gray8, rgb8, bgr8, rgba8, bgra8.
+	Format        string
+	Width, Height int
+	// PTS is the presentation time of a video frame in seconds, nil for a picture.
+	PTS *float64
+}
+
+var bytesPerPixel = map[string]int{"gray8": 1, "rgb8": 3, "bgr8": 3, "rgba8": 4, "bgra8": 4}
+
+func (m *Image) check() error {
+	bpp := bytesPerPixel[m.Format]
+	if bpp == 0 {
+		return &ValueError{Reason: fmt.Sprintf("unknown image format %q", m.Format)}
+	}
+	const side = 1 << 20
+	if m.Width < 0 || m.Height < 0 || m.Width > side || m.Height > side {
+		return &ValueError{Reason: fmt.Sprintf("an image of %d × %d", m.Width, m.Height)}
+	}
+	if want := m.Width * m.Height * bpp; want != len(m.Pixels) {
+		return &ValueError{Reason: fmt.Sprintf("an image of %d × %d in %s takes %d bytes, but has %d", m.Width, m.Height, m.Format, want, len(m.Pixels))}
+	}
+	return nil
+}
+
+// JSON is a JSON document, carried as its text.
+type JSON json.RawMessage
+
+// MarshalJSON returns the document itself.
+func (j JSON) MarshalJSON() ([]byte, error) { return json.RawMessage(j).MarshalJSON() }
+
+func (j JSON) check() error {
+	if !json.Valid(j) {
+		return &ValueError{Reason: "not a JSON document"}
+	}
+	return nil
+}
+
+func dtypeOf[T Element]() DType {
+	var zero T
+	switch any(zero).(type) {
+	case bool:
+		return Bool
+	case int8:
+		return Int8
+	case int16:
+		return Int16
+	case int32:
+		return Int32
+	case int64:
+		return Int64
+	case uint8:
+		return Uint8
+	case uint16:
+		return Uint16
+	case uint32:
+		return Uint32
+	case uint64:
+		return Uint64
+	case float32:
+		return Float32
+	case float64:
+		return Float64
+	case complex64:
+		return Complex64
+	default:
+		return Complex128
+	}
+}
+
+var littleEndian = binary.NativeEndian.Uint16([]byte{1, 0}) == 1
+
+// bytesOf views elements as little-endian bytes, copying them only on a
+// big-endian machine.
+func bytesOf[T Element](s []T) []byte {
+	if len(s) == 0 {
+		return []byte{}
+	}
+	if !littleEndian {
+		b, _ := binary.Append(nil, binary.LittleEndian, s) // fixed-size elements cannot fail
+		return b
+	}
+	return unsafe.Slice((*byte)(unsafe.Pointer(&s[0])), len(s)*int(unsafe.Sizeof(s[0])))
+}
+
+// elementsOf views little-endian bytes as elements, or copies them where their
+// alignment or the machine's byte order forbids a view.
+func elementsOf[T Element](b []byte) []T {
+	var zero T
+	size := int(unsafe.Sizeof(zero))
+	n := len(b) / size
+	if n == 0 {
+		return []T{}
+	}
+	if !littleEndian {
+		s := make([]T, n)
+		_, _ = binary.Decode(b, binary.LittleEndian, s) // sizes agree
+		return s
+	}
+	if uintptr(unsafe.Pointer(&b[0]))%unsafe.Alignof(zero) != 0 {
+		s := make([]T, n)
+		copy(unsafe.Slice((*byte)(unsafe.Pointer(&s[0])), n*size), b)
+		return s
+	}
+	return slices.Clip(unsafe.Slice((*T)(unsafe.Pointer(&b[0])), n))
+}
