@@ -1,0 +1,132 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/gophersnake/gophersnake/ipc"
+)
+
+// Stage is a step of a worker's start.
+type Stage string
+
+// The stages of a start.
+const (
+	StageSpawn     Stage = "spawn"     // the process could not be started
+	StageHandshake Stage = "handshake" // it did not announce itself, or was not who it should be
+	StageSetup     Stage = "setup"     // it could not make its node ready
+)
+
+// StartError says why a worker could not be started.
+type StartError struct {
+	Stage  Stage
+	Python string
+	// Cause is a *[ipc.RemoteError] where the worker itself said what is wrong,
+	// a *[Exit] where it ended without a word, else an error of the system's or
+	// of the protocol's.
+	Cause error
+	// Exit is the autopsy of the process, nil where there never was one.
+	Exit *Exit
+}
+
+func (e *StartError) Error() string {
+	return fmt.Sprintf("%s: %v", e.Summary(), e.Cause)
+}
+
+// Summary says what happened, without the cause.
+func (e *StartError) Summary() string {
+	switch e.Stage {
+	case StageSpawn:
+		return "cannot run " + e.Python
+	case StageHandshake:
+		return "the worker did not come up"
+	}
+	return "the worker could not set up its node"
+}
+
+// Unwrap returns the cause.
+func (e *StartError) Unwrap() error { return e.Cause }
+
+// BrokenError says that the connection to a worker broke although its process
+// lived; the process has been ended.
+type BrokenError struct {
+	Cause error
+	Exit  *Exit
+}
+
+func (e *BrokenError) Error() string { return fmt.Sprintf("the connection broke: %v", e.Cause) }
+
+// Unwrap returns the cause.
+func (e *BrokenError) Unwrap() error { return e.Cause }
+
+// CanceledError says that the caller's context ended before the call did.
+type CanceledError struct {
+	// Cause is the context's.
+	Cause error
+	// Where is the node's last word: where in Python it was. It is nil where the
+	// call had not begun, or the node did not give up by itself.
+	Where *ipc.RemoteError
+	// Exit is set where the node ignored the cancellation and was ended.
+	Exit *Exit
+}
+
+func (e *CanceledError) Error() string {
+	switch {
+	case e.Exit != nil:
+		return fmt.Sprintf("%v; %v", e.Cause, e.Exit)
+	case e.Where != nil:
+		return e.Cause.Error() + where(e.Where.Frames)
+	}
+	return e.Cause.Error()
+}
+
+// Unwrap returns the context's cause.
+func (e *CanceledError) Unwrap() error { return e.Cause }
+
+// startError ends the process of a start that failed and says why it did.
+func (w *Worker) startError(ctx context.Context, stage Stage, cause error) error {
+	e := &StartError{Stage: stage, Python: w.config.Python, Cause: cause}
+	if w.process.wasStarted() {
+		var remote *ipc.RemoteError
+		said := errors.As(cause, &remote)
+		w.process.endUnlessDying(ReasonBroken)
+		if said {
+			w.lastWord.Store(remote)
+		}
+		e.Exit = w.autopsy()
+		// What broke the connection matters only where the process outlived it.
+		if !said && e.Exit.Reason != ReasonBroken {
+			e.Cause = e.Exit
+		}
+	}
+	if ctx.Err() != nil {
+		return fmt.Errorf("start a worker: %w", context.Cause(ctx))
+	}
+	return e
+}
+
+// callError says what a failed call means for the worker, and does not return
+// before a worker that is ending has ended.
+func (w *Worker) callError(ctx context.Context, err error) error {
+	var remote *ipc.RemoteError
+	switch {
+	case errors.As(err, &remote) && remote.Kind == ipc.FailureCancelled:
+		return &CanceledError{Cause: context.Cause(ctx), Where: remote}
+	case remote != nil && !remote.Fatal:
+		return remote
+	case remote != nil:
+		w.lastWord.Store(remote)
+	case !errors.Is(err, ipc.ErrClosed):
+		return err // a *ipc.ValueError
+	}
+	w.process.endUnlessDying(ReasonBroken)
+	<-w.done
+	switch w.exit.Reason {
+	case ReasonBroken:
+		return &BrokenError{Cause: err, Exit: w.exit}
+	case ReasonCancel:
+		return &CanceledError{Cause: context.Cause(ctx), Exit: w.exit}
+	}
+	return w.exit
+}

@@ -1,0 +1,240 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"io"
+	"os"
+	"os/exec"
+	"strconv"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+	"github.com/hashicorp/go-plugin/runner"
+
+	"github.com/gophersnake/gophersnake/ipc"
+)
+
+// process is the operating system's side of a worker. It implements go-plugin's
+// runner, the seam at which the process becomes ours: its group, its death with
+// the supervisor's, the descriptors it is born with, and how it ended.
+type process struct {
+	cmd       *exec.Cmd
+	socketDir string // where go-plugin wants the worker's socket
+	secret    []byte
+
+	lifeline *os.File // write end: closed by the kernel when the supervisor dies
+	autopsy  *os.File // where the interpreter writes its last words
+	stdout   *stdout
+	stderr   *stderr
+
+	mu      sync.Mutex
+	started time.Time
+	ended   bool // end was called; guards reason
+	reason  Reason
+
+	pidfd int           // -1 where the system has none
+	done  chan struct{} // closed when the process is reaped and its pipes are drained
+	// Set before done is closed.
+	state *os.ProcessState
+	dump  string
+}
+
+var _ runner.Runner = (*process)(nil)
+
+func newProcess(cmd *exec.Cmd, logger hclog.Logger) *process {
+	return &process{
+		cmd:    cmd,
+		secret: ipc.NewSecret(),
+		stdout: &stdout{logger: logger.Named("stdout"), drained: newDrained()},
+		stderr: &stderr{drained: newDrained()},
+		pidfd:  -1,
+		done:   make(chan struct{}),
+	}
+}
+
+// Start starts the process. The descriptors that the worker inherits are closed
+// on this side whether it starts or not.
+func (p *process) Start(context.Context) (err error) {
+	var inherited []*os.File
+	defer func() {
+		for _, f := range inherited {
+			_ = f.Close()
+		}
+		if err != nil {
+			p.closeFiles()
+		}
+	}()
+	pipe := func() (r, w *os.File) {
+		if err == nil {
+			r, w, err = os.Pipe()
+		}
+		return r, w
+	}
+	lifeline, lifelineW := pipe()
+	stdoutR, stdoutW := pipe()
+	stderrR, stderrW := pipe()
+	p.lifeline, p.stdout.file, p.stderr.file = lifelineW, stdoutR, stderrR
+	inherited = []*os.File{lifeline, stdoutW, stderrW}
+	if err != nil {
+		return err
+	}
+	if p.autopsy, err = anonymousFile("gophersnake-autopsy"); err != nil {
+		return err
+	}
+	if _, err = p.lifeline.Write(p.secret); err != nil {
+		return err
+	}
+	p.cmd.Stdin = nil // the null device: a node never blocks on input()
+	p.cmd.Stdout, p.cmd.Stderr = stdoutW, stderrW
+	p.cmd.ExtraFiles = []*os.File{lifeline, p.autopsy} // descriptors 3 and 4
+
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.ended {
+		return errors.New("ended before it was started")
+	}
+	if err = p.spawn(); err != nil {
+		return err
+	}
+	p.started = time.Now()
+	go p.watch()
+	return nil
+}
+
+// drainTime is how long the pipes of a dead process are read on where a process
+// that left its group still holds them.
+const drainTime = 200 * time.Millisecond
+
+// watch waits for the process, ends what is left of its group, and gathers what
+// the autopsy needs before anything is closed.
+func (p *process) watch() {
+	p.awaitExit()
+	// The leader is not reaped yet, so the group's id cannot be another's.
+	_ = syscall.Kill(-p.pid(), syscall.SIGKILL)
+	_ = p.cmd.Wait()
+	p.state = p.cmd.ProcessState
+	deadline := time.Now().Add(drainTime)
+	_ = p.stdout.file.SetReadDeadline(deadline)
+	_ = p.stderr.file.SetReadDeadline(deadline)
+	// go-plugin may have stopped reading, after a start that failed.
+	limit := time.After(2 * drainTime)
+	p.stdout.drained.wait(limit)
+	p.stderr.drained.wait(limit)
+	p.dump = readAutopsy(p.autopsy)
+	p.closeFiles()
+	close(p.done)
+}
+
+const maxDump = 256 << 10
+
+func readAutopsy(f *os.File) string {
+	dump, _ := io.ReadAll(io.NewSectionReader(f, 0, maxDump)) // what can be read is what there is
+	return string(dump)
+}
+
+func (p *process) closeFiles() {
+	for _, f := range []*os.File{p.lifeline, p.autopsy, p.stdout.file, p.stderr.file} {
+		if f != nil {
+			_ = f.Close()
+		}
+	}
+}
+
+// abortGrace is how long an interpreter has to write its stacks and die of
+// SIGABRT before it is killed.
+const abortGrace = 500 * time.Millisecond
+
+// end ends the process for the given reason, the first one given being the one
+// that is reported. SIGABRT makes faulthandler write the stacks of all threads,
+// even of one that holds the GIL, and then kills the process, so that a dump is
+// known to be complete when the process is gone.
+func (p *process) end(reason Reason) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.ended {
+		return
+	}
+	p.ended, p.reason = true, reason
+	if p.started.IsZero() {
+		return // Start will not start it
+	}
+	if !reason.wantsDump() {
+		p.kill()
+		return
+	}
+	p.signal(syscall.SIGABRT)
+	time.AfterFunc(abortGrace, p.kill)
+}
+
+// kill leaves the rest of the group to watch, which ends it once the leader is
+// known to be dead.
+func (p *process) kill() { p.signal(syscall.SIGKILL) }
+
+// signal sends a signal to the process; one that is gone is not an error.
+func (p *process) signal(sig os.Signal) { _ = p.cmd.Process.Signal(sig) }
+
+// pid returns the process id, of a process that was started.
+func (p *process) pid() int { return p.cmd.Process.Pid }
+
+func (p *process) wasStarted() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return !p.started.IsZero()
+}
+
+// The rest is go-plugin's view of the process.
+
+// Wait waits for the end. How the process ended is told by [Exit], not here,
+// so that go-plugin has nothing to report in its own words.
+func (p *process) Wait(context.Context) error {
+	<-p.done
+	return nil
+}
+
+// Kill is called when the handshake failed. Most often the process is dying by
+// itself then, and its own end tells more than ours would.
+func (p *process) Kill(context.Context) error {
+	p.endUnlessDying(ReasonBroken)
+	return nil
+}
+
+// dyingTime is how long a process may take from closing its socket to its end.
+const dyingTime = time.Second
+
+// endUnlessDying waits for the process to end by itself, ends it where it does
+// not, and returns when it is gone.
+func (p *process) endUnlessDying(reason Reason) {
+	select {
+	case <-p.done:
+	case <-time.After(dyingTime):
+		p.end(reason)
+		<-p.done
+	}
+}
+
+// ID is empty once the process is gone, which makes go-plugin's Kill return
+// without dialling.
+func (p *process) ID() string {
+	select {
+	case <-p.done:
+		return ""
+	default:
+		return strconv.Itoa(p.pid())
+	}
+}
+
+func (p *process) Name() string                    { return "stderr" }
+func (p *process) Stdout() io.ReadCloser           { return p.stdout }
+func (p *process) Stderr() io.ReadCloser           { return p.stderr }
+func (p *process) Diagnose(context.Context) string { return "" }
+
+func (p *process) PluginToHost(network, addr string) (string, string, error) {
+	return network, addr, nil
+}
+
+func (p *process) HostToPlugin(network, addr string) (string, string, error) {
+	return network, addr, nil
+}

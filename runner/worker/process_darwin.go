@@ -1,0 +1,25 @@
+package worker
+
+import (
+	"os"
+	"syscall"
+)
+
+// spawn starts the process. There is no parent-death signal here: the worker
+// sees the supervisor's end by its lifeline alone.
+func (p *process) spawn() error {
+	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	return p.cmd.Start()
+}
+
+// awaitExit leaves the waiting to the reaping.
+func (p *process) awaitExit() { _ = p.cmd.Wait() }
+
+// anonymousFile makes a file and unlinks it at once.
+func anonymousFile(name string) (*os.File, error) {
+	f, err := os.CreateTemp("", name+"-*")
+	if err != nil {
+		return nil, err
+	}
+	return f, os.Remove(f.Name())
+}

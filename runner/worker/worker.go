@@ -1,0 +1,232 @@
+// Package worker runs one Python interpreter: it starts the process through
+// go-plugin, speaks the protocol of package ipc with it, watches over its calls
+// and explains how it ended.
+//
+// A worker is in one of three states: starting, until [Start] returns; serving;
+// and ended, once [Worker.Done] is closed. It never comes back from the last:
+// package pool replaces it.
+package worker
+
+import (
+	"context"
+	"maps"
+	"os"
+	"os/exec"
+	"slices"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+
+	"github.com/gophersnake/gophersnake/ipc"
+)
+
+// Config says what a worker runs and how long it may take.
+type Config struct {
+	// Python is the interpreter.
+	Python string
+	// Package is the folder that holds the Python package; the interpreter runs it.
+	Package string
+	// Setup names the node to serve.
+	Setup ipc.Setup
+	// Env is the whole environment of the process.
+	Env []string
+	// StartTimeout bounds the time from the spawn until the node is ready.
+	StartTimeout time.Duration
+	// Timeout is the deadline of each call; 0 is none.
+	Timeout time.Duration
+	// Grace is how long a node may go on after its call was cancelled, and how
+	// long it may take to shut down.
+	Grace time.Duration
+	// Logger receives what the worker says.
+	Logger hclog.Logger
+	// Progress receives the node's progress messages; it may be nil.
+	Progress func(ipc.Progress)
+}
+
+// Worker is one running interpreter.
+type Worker struct {
+	config      Config
+	process     *process
+	conn        *ipc.Conn
+	hello       ipc.Hello
+	description ipc.Description
+
+	// lastWord is the fatal error that the worker reported before it ended.
+	lastWord atomic.Pointer[ipc.RemoteError]
+	exit     *Exit // set before done is closed
+	done     chan struct{}
+}
+
+// Start starts a worker and returns once its node is ready for calls. Its error
+// is a *[StartError], or wraps the context's where that ended first.
+func Start(ctx context.Context, config Config) (*Worker, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	w := &Worker{config: config, done: make(chan struct{})}
+	cmd := exec.Command(config.Python, config.Package)
+	cmd.Dir = config.Setup.Base
+	w.process = newProcess(cmd, config.Logger)
+
+	stop := context.AfterFunc(ctx, func() { w.process.end(ReasonKilled) })
+	defer stop()
+	timer := time.AfterFunc(config.StartTimeout, func() { w.process.end(ReasonStartTimeout) })
+	defer timer.Stop()
+
+	stage, err := w.connect(ctx)
+	if w.process.socketDir != "" {
+		_ = os.RemoveAll(w.process.socketDir) // the worker did, unless it did not come that far
+	}
+	if err != nil {
+		return nil, w.startError(ctx, stage, err)
+	}
+	go w.watch()
+	return w, nil
+}
+
+// connect takes the worker through its start; with an error it says at which
+// stage it happened.
+func (w *Worker) connect(ctx context.Context) (Stage, error) {
+	socket, err := w.spawn()
+	if err != nil {
+		if !w.process.wasStarted() {
+			return StageSpawn, err
+		}
+		return StageHandshake, err
+	}
+	nc, err := ipc.Dial(ctx, socket, w.process.pid(), w.process.secret)
+	if err != nil {
+		return StageHandshake, err
+	}
+	events := ipc.Events{Log: w.log, Progress: w.config.Progress}
+	w.conn, w.hello, w.description, err = ipc.Start(nc, w.config.Setup, events)
+	if err != nil {
+		_ = nc.Close()
+		return StageSetup, err
+	}
+	return "", nil
+}
+
+// Call hands the arguments to the node and returns its encoded result. When
+// Call returns, the node is at rest or the worker has ended: a call that passes
+// its deadline or ignores its cancellation takes the interpreter with it.
+//
+// Its error is a *[ipc.RemoteError] where the node failed and the worker lives
+// on, a *[ipc.ValueError] where a value cannot be carried, a *[Exit] where the
+// interpreter ended, a *[BrokenError] where the connection broke, and a
+// *[CanceledError] where the context ended first.
+func (w *Worker) Call(ctx context.Context, args ipc.Args) (ipc.Payload, error) {
+	if ctx.Err() != nil {
+		return ipc.Payload{}, &CanceledError{Cause: context.Cause(ctx)}
+	}
+	call := w.conn.NewCall()
+	if w.config.Timeout > 0 {
+		deadline := time.AfterFunc(w.config.Timeout, func() { w.process.end(ReasonDeadline) })
+		defer deadline.Stop()
+	}
+	if ctx.Done() != nil {
+		settled := make(chan struct{})
+		defer close(settled)
+		stop := context.AfterFunc(ctx, func() { w.cancel(call, settled) })
+		defer stop()
+	}
+	result, err := call.Do(args)
+	if err == nil {
+		err = result.Check("result", w.config.Setup.Limits.Limits)
+	}
+	if err != nil {
+		return ipc.Payload{}, w.callError(ctx, err)
+	}
+	return result, nil
+}
+
+// cancel asks the node to give up, and ends the interpreter if it does not.
+func (w *Worker) cancel(call *ipc.Call, settled <-chan struct{}) {
+	call.Cancel()
+	w.process.signal(syscall.SIGUSR1) // look at your mail
+	grace := time.NewTimer(w.config.Grace)
+	defer grace.Stop()
+	select {
+	case <-settled:
+	case <-grace.C:
+		w.process.end(ReasonCancel)
+	}
+}
+
+// watch gathers the end of the worker, whoever brings it about.
+func (w *Worker) watch() {
+	<-w.process.done
+	_ = w.conn.Close()
+	w.exit = w.autopsy()
+	close(w.done)
+}
+
+func (w *Worker) autopsy() *Exit {
+	limits := map[Reason]time.Duration{
+		ReasonDeadline: w.config.Timeout, ReasonCancel: w.config.Grace, ReasonStartTimeout: w.config.StartTimeout,
+	}
+	e := w.process.exit(w.config.Package, w.lastWord.Load())
+	e.Limit = limits[e.Reason]
+	return e
+}
+
+// Close asks the worker to close its node and exit, and ends it where it does
+// not within the grace time or before the context ends. It returns when the
+// process is gone.
+func (w *Worker) Close(ctx context.Context) {
+	w.process.mu.Lock()
+	if !w.process.ended {
+		w.process.reason = ReasonShutdown
+	}
+	w.process.mu.Unlock()
+	_ = w.conn.Shutdown() // a broken connection makes it end as well
+	grace := time.NewTimer(w.config.Grace)
+	defer grace.Stop()
+	select {
+	case <-w.done:
+		return
+	case <-grace.C:
+	case <-ctx.Done():
+	}
+	w.Kill()
+}
+
+// Kill ends the worker at once and returns when the process is gone.
+func (w *Worker) Kill() {
+	w.process.end(ReasonKilled)
+	<-w.done
+}
+
+// Done is closed when the worker has ended.
+func (w *Worker) Done() <-chan struct{} { return w.done }
+
+// Exit returns the autopsy of a worker that has ended, nil before.
+func (w *Worker) Exit() *Exit {
+	select {
+	case <-w.done:
+		return w.exit
+	default:
+		return nil
+	}
+}
+
+// PID returns the process id.
+func (w *Worker) PID() int { return w.process.pid() }
+
+// Description returns what the worker said of its node.
+func (w *Worker) Description() ipc.Description { return w.description }
+
+// log hands a record of Python's logging to the host's log.
+func (w *Worker) log(r ipc.LogRecord) {
+	logger := w.config.Logger
+	if r.Logger != "" && r.Logger != "root" {
+		logger = logger.Named(r.Logger)
+	}
+	args := make([]any, 0, 2*len(r.Fields))
+	for _, key := range slices.Sorted(maps.Keys(r.Fields)) {
+		args = append(args, key, r.Fields[key])
+	}
+	logger.Log(hclog.LevelFromString(r.Level), r.Message, args...)
+}
