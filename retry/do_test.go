@@ -1,0 +1,304 @@
+package retry
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// fault is an error that says of itself whether to retry it, and when.
+type fault struct {
+	text      string
+	retryable bool
+	after     time.Duration
+	asks      bool
+}
+
+func (f *fault) Error() string                     { return f.text }
+func (f *fault) Retryable() bool                   { return f.retryable }
+func (f *fault) RetryAfter() (time.Duration, bool) { return f.after, f.asks }
+
+var (
+	transient = &fault{text: "the connection broke", retryable: true}
+	permanent = &fault{text: "no such model", retryable: false}
+)
+
+// failing returns an operation that fails with the given errors, one an attempt,
+// and then succeeds; and the number of attempts so far.
+func failing(errs ...error) (op func(context.Context, int) error, attempts *int) {
+	attempts = new(int)
+	return func(_ context.Context, attempt int) error {
+		*attempts++
+		if attempt != *attempts {
+			return fmt.Errorf("attempt %d is numbered %d", *attempts, attempt)
+		}
+		if attempt <= len(errs) {
+			return errs[attempt-1]
+		}
+		return nil
+	}, attempts
+}
+
+// always returns an operation that never succeeds.
+func always(err error) (op func(context.Context, int) error, attempts *int) {
+	attempts = new(int)
+	return func(context.Context, int) error { *attempts++; return err }, attempts
+}
+
+func TestSuccessfulRetryAfterTransientErrors(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		op, attempts := failing(transient)
+		require.NoError(t, Do(t.Context(), Default(), op))
+		assert.Equal(t, 2, *attempts)
+	})
+}
+
+func TestSuccessAfterTwoFailures(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		start := time.Now()
+		op, attempts := failing(transient, fmt.Errorf("worker 7: %w", transient))
+		require.NoError(t, Do(t.Context(), Default(), op))
+		assert.Equal(t, 3, *attempts)
+		assert.Equal(t, 300*ms, time.Since(start))
+	})
+}
+
+func TestNonRetryableErrorFailsAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		start := time.Now()
+		for _, err := range []error{permanent, errors.New("says nothing of retrying")} {
+			op, attempts := always(err)
+			assert.Same(t, err, Do(t.Context(), Default(), op), "the error comes back as it was")
+			assert.Equal(t, 1, *attempts)
+		}
+		assert.Zero(t, time.Since(start))
+	})
+}
+
+func TestExponentialTiming(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		start := time.Now()
+		var at []time.Duration
+		err := Do(t.Context(), Default(), func(context.Context, int) error {
+			at = append(at, time.Since(start))
+			return transient
+		})
+		require.Error(t, err)
+		assert.Equal(t, []time.Duration{0, 100 * ms, 300 * ms, 700 * ms}, at, "delays of 100, 200 and 400 ms")
+		assert.Equal(t, 700*ms, time.Since(start), "no wait after the last attempt")
+	})
+}
+
+func TestRetryExhaustion(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		op, attempts := always(transient)
+		err := Do(t.Context(), Fixed(2, time.Second), op)
+		exhausted, ok := errors.AsType[*Exhausted](err)
+		require.True(t, ok)
+		assert.Equal(t, 3, exhausted.Attempts)
+		assert.Equal(t, 3, *attempts)
+		assert.ErrorIs(t, err, transient, "the last error is the cause")
+		assert.EqualError(t, err, "gave up after 3 attempts: the connection broke")
+		assert.False(t, Retryable(err), "an outer Do must not begin anew")
+	})
+}
+
+func TestMixedErrors(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		op, attempts := failing(transient, permanent)
+		assert.Same(t, permanent, Do(t.Context(), Default(), op), "retried up to the first that is not retryable")
+		assert.Equal(t, 2, *attempts)
+	})
+}
+
+func TestNoneReturnsTheErrorItself(t *testing.T) {
+	op, attempts := always(transient)
+	assert.Same(t, transient, Do(t.Context(), None(), op))
+	assert.Equal(t, 1, *attempts)
+}
+
+func TestBadPolicyRunsNothing(t *testing.T) {
+	op, attempts := always(transient)
+	assert.ErrorContains(t, Do(t.Context(), Policy{Retries: -1}, op), "Retries is -1")
+	assert.Zero(t, *attempts)
+}
+
+func TestIfDecidesInPlaceOfTheError(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		busy := errors.New("busy")
+		onBusy := If(func(err error) bool { return errors.Is(err, busy) })
+
+		op, attempts := failing(busy)
+		require.NoError(t, Do(t.Context(), Default(), op, onBusy))
+		assert.Equal(t, 2, *attempts)
+
+		op, attempts = always(transient)
+		assert.Same(t, transient, Do(t.Context(), Default(), op, onBusy))
+		assert.Equal(t, 1, *attempts)
+	})
+}
+
+func TestOnRetryIsToldBeforeEachWait(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		start := time.Now()
+		var told []string
+		op, _ := always(transient)
+		_ = Do(t.Context(), Default(), op, OnRetry(func(attempt int, delay time.Duration, err error) {
+			told = append(told, fmt.Sprintf("at %v: attempt %d: %v, next in %v", time.Since(start), attempt, err, delay))
+		}))
+		assert.Equal(t, []string{
+			"at 0s: attempt 1: the connection broke, next in 100ms",
+			"at 100ms: attempt 2: the connection broke, next in 200ms",
+			"at 300ms: attempt 3: the connection broke, next in 400ms",
+		}, told)
+	})
+}
+
+func TestRetryAfterSetsTheDelay(t *testing.T) {
+	for name, test := range map[string]struct {
+		err  *fault
+		want time.Duration
+	}{
+		"longer":   {&fault{retryable: true, asks: true, after: 7 * time.Second}, 7 * time.Second},
+		"at once":  {&fault{retryable: true, asks: true, after: 0}, 0},
+		"negative": {&fault{retryable: true, asks: true, after: -time.Second}, 0},
+		"not said": {&fault{retryable: true, after: 7 * time.Second}, 100 * ms},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				start := time.Now()
+				op, _ := failing(fmt.Errorf("node: %w", test.err))
+				require.NoError(t, Do(t.Context(), Default(), op))
+				assert.Equal(t, test.want, time.Since(start))
+			})
+		})
+	}
+}
+
+func TestBudget(t *testing.T) {
+	budget := Policy{Retries: 10, Base: time.Second, Budget: 2500 * ms}
+
+	t.Run("ends the retries", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			start := time.Now()
+			op, attempts := always(transient)
+			err := Do(t.Context(), budget, op)
+			assert.EqualError(t, err, "gave up after 3 attempts because the budget of 2.5s does not allow another: the connection broke")
+			assert.ErrorIs(t, err, transient)
+			assert.Equal(t, 3, *attempts)
+			assert.Equal(t, 2*time.Second, time.Since(start), "it is not waited for what cannot be")
+		})
+	})
+	t.Run("counts the attempts' own time", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			attempts := 0
+			err := Do(t.Context(), budget, func(context.Context, int) error {
+				attempts++
+				time.Sleep(2 * time.Second)
+				return transient
+			})
+			require.Error(t, err)
+			assert.Equal(t, 1, attempts)
+		})
+	})
+	t.Run("bounds what an error asks for", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			start := time.Now()
+			op, attempts := always(&fault{text: "overloaded", retryable: true, asks: true, after: time.Hour})
+			assert.ErrorContains(t, Do(t.Context(), budget, op), "gave up after 1 attempt because the budget")
+			assert.Equal(t, 1, *attempts)
+			assert.Zero(t, time.Since(start))
+		})
+	})
+}
+
+func TestContextEndedBeforeTheFirstAttempt(t *testing.T) {
+	why := errors.New("the host shuts down")
+	ctx, cancel := context.WithCancelCause(t.Context())
+	cancel(why)
+	op, attempts := failing()
+	err := Do(ctx, Default(), op)
+	assert.Zero(t, *attempts)
+	assert.ErrorIs(t, err, why)
+	assert.ErrorIs(t, err, context.Canceled)
+	assert.EqualError(t, err, "not attempted: the host shuts down")
+}
+
+func TestContextEndsTheWaitAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		start := time.Now()
+		why := errors.New("the host shuts down")
+		ctx, cancel := context.WithCancelCause(t.Context())
+		time.AfterFunc(150*ms, func() { cancel(why) })
+		op, attempts := always(transient)
+		err := Do(ctx, Default(), op)
+
+		assert.Equal(t, 150*ms, time.Since(start))
+		assert.Equal(t, 2, *attempts)
+		assert.ErrorIs(t, err, transient, "the last error is kept")
+		assert.ErrorIs(t, err, why, "and the cause")
+		assert.ErrorIs(t, err, context.Canceled, "and the context's error")
+		assert.EqualError(t, err, "interrupted after 2 attempts: the host shuts down; the last error: the connection broke")
+		assert.False(t, Retryable(err))
+	})
+}
+
+func TestContextEndsDuringAnAttempt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		attempts := 0
+		err := Do(ctx, Default(), func(ctx context.Context, _ int) error {
+			attempts++
+			<-ctx.Done()
+			return &fault{text: "stopped: " + ctx.Err().Error(), retryable: true}
+		})
+		assert.Equal(t, 1, attempts, "an attempt that failed because the context ended is not retried")
+		assert.ErrorIs(t, err, context.DeadlineExceeded)
+		interrupted, ok := errors.AsType[*Interrupted](err)
+		require.True(t, ok)
+		assert.Equal(t, 1, interrupted.Attempts)
+
+		err = Do(ctx, Default(), func(context.Context, int) error { return nil })
+		assert.EqualError(t, err, "not attempted: context deadline exceeded")
+	})
+}
+
+func TestInterruptedDoesNotSayTheSameTwice(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	err := Do(ctx, Default(), func(ctx context.Context, _ int) error {
+		cancel()
+		return fmt.Errorf("read: %w", ctx.Err())
+	})
+	assert.EqualError(t, err, "interrupted in attempt 1: read: context canceled")
+}
+
+func TestSuccessWinsOverTheEndOfTheContext(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	assert.NoError(t, Do(ctx, Default(), func(context.Context, int) error { cancel(); return nil }))
+}
+
+func TestSuccessAtTheFirstAttemptAllocatesNothing(t *testing.T) {
+	ctx := t.Context()
+	opts := []Option{OnRetry(func(int, time.Duration, error) {})}
+	calls := 0
+	assert.Zero(t, testing.AllocsPerRun(100, func() {
+		_ = Do(ctx, Default(), func(context.Context, int) error { calls++; return nil }, opts...)
+	}))
+	assert.NotZero(t, calls)
+}
+
+func BenchmarkDoSuccess(b *testing.B) {
+	ctx := b.Context()
+	policy := Default()
+	b.ReportAllocs()
+	for b.Loop() {
+		_ = Do(ctx, policy, func(context.Context, int) error { return nil })
+	}
+}

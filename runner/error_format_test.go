@@ -1,0 +1,175 @@
+package runner
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/gophersnake/gophersnake/ipc"
+)
+
+func TestErrorDisplay(t *testing.T) {
+	withPath := NewError(Marshaling, "a socket has no encoding")
+	withPath.Path = "result.items[3]"
+	hung := NewError(PythonVm, "hung past its deadline of 30s")
+	hung.Traceback = []Frame{{File: "nodes.py", Line: 4, Function: "process"}}
+
+	for want, err := range map[string]error{
+		`execution error: negative rate`:                                    NewError(Execution, "negative rate"),
+		`execution error: ValueError: negative rate (nodes.py:12 in check)`: raised(),
+		`execution error in node "vad" during call: ValueError: negative rate (nodes.py:12 in check); attempt 4 of 4`: raised().
+			InNode("vad").During("call").OnAttempt(4, 4),
+		`execution error: KeyboardInterrupt`:                                     &Error{Kind: Execution, PythonClass: "KeyboardInterrupt"},
+		`python_vm error: hung past its deadline of 30s (nodes.py:4 in process)`: hung,
+		`marshaling error: result.items[3]: a socket has no encoding`:            withPath,
+		`io error: read the model: disk full`:                                    Wrap(errors.New("disk full"), Io, "read the model"),
+		`io error: disk full on sda`:                                             Wrap(errors.New("disk full"), Io, "disk full on sda"),
+		`io error: read: disk full`:                                              Wrap(errors.New("read: disk full"), Io, "disk full"),
+		`io error: disk full`:                                                    Wrap(errors.New("disk full"), Io, ""),
+		`io error: no details`:                                                   &Error{Kind: Io},
+		`io error: first line …`:                                                 NewError(Io, "\nfirst line \nsecond\n"),
+		`io error: only line`:                                                    NewError(Io, "only line\n\n"),
+		`error in node "vad": x`:                                                 NewError(Other, "x").InNode("vad").OnAttempt(1, 4),
+		`transport error: call: execution error: ValueError: negative rate (nodes.py:12 in check)`: Wrap(raised(), Transport, "call"),
+	} {
+		assert.EqualError(t, err, want)
+		assert.Equal(t, want, fmt.Sprintf("%v", err))
+		assert.Equal(t, want, fmt.Sprintf("%s", err))
+		assert.Equal(t, fmt.Sprintf("%q", want), fmt.Sprintf("%q", err))
+	}
+	assert.Contains(t, fmt.Sprintf("%#v", NewError(Io, "x")), `Message:"x"`)
+}
+
+func TestCompleteDisplay(t *testing.T) {
+	e := raised()
+	e.Cause = errors.New("the worker said so")
+	e.ExitCode = new(3)
+	e.Signal = "SIGKILL"
+	e.StderrTail = "loading\nout of memory\n"
+	e.Verdict = Transient
+	e.After = new(2 * time.Second)
+	e = e.InNode("vad").During("call").OnAttempt(2, 4).OnWorker(812).
+		Suggest("give the node more memory").With("model", "silero").With("batch", "8")
+
+	assert.Equal(t, `execution error in node "vad" during call: ValueError: negative rate (nodes.py:12 in check): the worker said so; attempt 2 of 4
+Traceback (most recent call last):
+  File "nodes.py", line 9, in check
+    audio["rate"]
+KeyError: 'rate'
+
+During handling of the above exception, another exception occurred:
+
+Traceback (most recent call last):
+  File "nodes.py", line 30, in process
+    return check(rate)
+  File "nodes.py", line 12, in check
+    raise ValueError("negative rate")
+ValueError: negative rate
+the rate came from the input
+attempt: 2 of 4
+worker: pid 812
+exit code: 3
+signal: SIGKILL
+the node says: transient
+retry after: 2s
+batch: 8
+model: silero
+stderr: 
+  loading
+  out of memory
+hint: give the node more memory`, fmt.Sprintf("%+v", e))
+}
+
+func TestDisplayOfADirectCause(t *testing.T) {
+	e := &Error{Kind: Execution, PythonClass: "RuntimeError", Message: "no model",
+		Chained: &Exception{Class: "OSError", Message: "gone", Relation: "cause"}}
+	assert.Equal(t, `execution error: RuntimeError: no model
+OSError: gone
+
+The above exception was the direct cause of the following exception:
+
+RuntimeError: no model`, fmt.Sprintf("%+v", e))
+}
+
+func TestDisplayOfAnInterpreterThatHung(t *testing.T) {
+	e := NewError(PythonVm, "hung past its deadline of 30s")
+	e.Traceback = []Frame{{File: "nodes.py", Line: 4, Function: "process", Source: "time.sleep(3600)"}}
+	assert.Equal(t, `python_vm error: hung past its deadline of 30s (nodes.py:4 in process)
+Python was here (most recent call last):
+  File "nodes.py", line 4, in process
+    time.sleep(3600)`, fmt.Sprintf("%+v", e))
+}
+
+func TestDisplayPrefersPythonsOwnText(t *testing.T) {
+	remote := &ipc.RemoteError{Text: "Traceback (most recent call last):\n  + Exception Group\nValueError: negative rate\n"}
+	remote.Class, remote.Message = "ValueError", "negative rate"
+	e := Wrap(remote, Execution, remote.Message)
+	e.PythonClass = remote.Class
+	assert.Equal(t, `execution error: ValueError: negative rate
+Traceback (most recent call last):
+  + Exception Group
+ValueError: negative rate`, fmt.Sprintf("%+v", e))
+}
+
+func TestDisplayOfTheCauseChain(t *testing.T) {
+	root := errors.New("disk full\nwrite 17 bytes")
+	inner := raised().InNode("vad").Suggest("check the rate")
+	e := Wrap(errors.Join(fmt.Errorf("cache: %w", root), inner), Io, "start")
+
+	assert.Equal(t, `io error in node "vad": start`, Wrap(inner, Io, "start").InNode("vad").Error()[:29])
+	story := fmt.Sprintf("%+v", e)
+	assert.Contains(t, story, "io error: start: cache: disk full …\n", "one line first")
+	assert.Contains(t, story, "caused by: cache: disk full\nwrite 17 bytes\n", "then the whole")
+	assert.Contains(t, story, `Traceback (most recent call last):`)
+	assert.Contains(t, story, "\nhint: check the rate")
+}
+
+func TestErrorMarshalJSON(t *testing.T) {
+	e := raised().InNode("vad").During("call").OnAttempt(2, 4).OnWorker(812).With("model", "silero")
+	e.After = new(1500 * time.Millisecond)
+	e.ExitCode = new(0)
+	e.Cause = errors.New("the cause")
+	text, err := json.Marshal(map[string]any{"error": e})
+	require.NoError(t, err)
+	assert.JSONEq(t, `{"error": {
+		"kind": "execution",
+		"message": "negative rate",
+		"text": "execution error in node \"vad\" during call: ValueError: negative rate (nodes.py:12 in check): the cause; attempt 2 of 4",
+		"retryable": true,
+		"retry_after": 1.5,
+		"node": "vad",
+		"operation": "call",
+		"attempt": 2,
+		"attempts": 4,
+		"pid": 812,
+		"metadata": {"model": "silero"},
+		"exit_code": 0,
+		"cause": "the cause",
+		"exception": {
+			"class": "ValueError",
+			"message": "negative rate",
+			"notes": ["the rate came from the input"],
+			"traceback": [
+				{"file": "nodes.py", "line": 30, "function": "process", "source": "    return check(rate)"},
+				{"file": "nodes.py", "line": 12, "function": "check", "source": "raise ValueError(\"negative rate\")"}
+			],
+			"chained": {
+				"class": "KeyError", "message": "'rate'", "relation": "context",
+				"traceback": [{"file": "nodes.py", "line": 9, "function": "check", "source": "audio[\"rate\"]"}]
+			}
+		}
+	}}`, string(text))
+
+	hung := NewError(PythonVm, "hung")
+	hung.Traceback = []Frame{{File: "nodes.py", Line: 4, Function: "process"}}
+	text, err = json.Marshal(hung)
+	require.NoError(t, err)
+	assert.JSONEq(t, `{"kind": "python_vm", "message": "hung", "retryable": true,
+		"text": "python_vm error: hung (nodes.py:4 in process)",
+		"traceback": [{"file": "nodes.py", "line": 4, "function": "process"}]}`, string(text))
+}

@@ -1,0 +1,393 @@
+package runner
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/gophersnake/gophersnake/retry"
+)
+
+const ms = time.Millisecond
+
+// bench is a scheduler with a record of its events.
+type bench struct {
+	*Scheduler
+	events *[]Event
+}
+
+func newBench(t *testing.T, defaults NodePolicy) bench {
+	t.Helper()
+	events := new([]Event)
+	s, err := NewScheduler(defaults, func(e Event) { *events = append(*events, e) })
+	require.NoError(t, err)
+	return bench{s, events}
+}
+
+// noRetries is a policy with a breaker alone.
+func noRetries() NodePolicy {
+	return NodePolicy{Breaker: &retry.BreakerConfig{}, Idempotent: true}
+}
+
+// outcomes returns an operation with the given outcomes, one an attempt, the
+// last one for ever; and the number of attempts so far.
+func outcomes(errs ...error) (op func(context.Context) error, attempts *int) {
+	attempts = new(int)
+	return func(context.Context) error {
+		*attempts++
+		return errs[min(*attempts, len(errs))-1]
+	}, attempts
+}
+
+func TestSchedulerRetriesTransientErrors(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newBench(t, DefaultNodePolicy())
+		start := time.Now()
+		op, attempts := outcomes(NewError(PythonVm, "died"), NewError(Transport, "broke"), nil)
+		require.NoError(t, s.Execute(t.Context(), "vad", op))
+		assert.Equal(t, 3, *attempts)
+		assert.Equal(t, 300*ms, time.Since(start))
+		assert.Zero(t, s.Breaker("vad").Failures(), "the operation succeeded")
+
+		require.Len(t, *s.events, 2)
+		retried := (*s.events)[1].(CallRetried)
+		assert.Equal(t, start.Add(100*ms), retried.Time)
+		assert.Equal(t, 2, retried.Attempt)
+		assert.Equal(t, 200*ms, retried.Delay)
+		assert.EqualError(t, retried.Err, `transport error in node "vad": broke; attempt 2 of 4`)
+	})
+}
+
+func TestSchedulerFailsAtOnceOnANonRetryableError(t *testing.T) {
+	for _, kind := range []Kind{Manifest, Marshaling, Serialization, Other} {
+		s := newBench(t, DefaultNodePolicy())
+		op, attempts := outcomes(NewError(kind, "wrong"))
+		err := s.Execute(t.Context(), "vad", op)
+		assert.ErrorIs(t, err, kind)
+		assert.Equal(t, 1, *attempts)
+		assert.Empty(t, *s.events)
+	}
+}
+
+func TestSchedulerExhaustion(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newBench(t, DefaultNodePolicy())
+		cause := errors.New("segmentation fault")
+		shared := Wrap(cause, PythonVm, "died")
+		op, attempts := outcomes(NewError(Execution, "raised"), shared)
+		err := s.Execute(t.Context(), "vad", op)
+		assert.Equal(t, 4, *attempts)
+
+		e, ok := err.(*Error)
+		require.True(t, ok)
+		assert.Equal(t, PythonVm, e.Kind, "the kind of the last error")
+		assert.Equal(t, "vad", e.Node)
+		assert.Equal(t, []int{4, 4}, []int{e.Attempt, e.Attempts})
+		assert.ErrorIs(t, err, cause)
+		assert.ErrorIs(t, err, shared)
+		assert.NotErrorIs(t, err, Execution)
+		assert.EqualError(t, err, `python_vm error in node "vad": died: segmentation fault; attempt 4 of 4`)
+		assert.Empty(t, shared.Node, "the operation's own error is left alone")
+		assert.Equal(t, 1, s.Breaker("vad").Failures(), "one failure an operation, not an attempt")
+	})
+}
+
+func TestSchedulerMixedKinds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newBench(t, DefaultNodePolicy())
+		op, attempts := outcomes(NewError(Execution, "raised"), NewError(Io, "no disk"), NewError(Marshaling, "a socket"))
+		err := s.Execute(t.Context(), "vad", op)
+		assert.Equal(t, 3, *attempts)
+		assert.ErrorIs(t, err, Marshaling)
+		assert.EqualError(t, err, `marshaling error in node "vad": a socket; attempt 3 of 4`)
+	})
+}
+
+func TestSchedulerHonoursVerdictAndDelay(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newBench(t, DefaultNodePolicy())
+		permanent := NewError(Execution, "no such voice")
+		permanent.Verdict = Permanent
+		op, attempts := outcomes(permanent)
+		require.Error(t, s.Execute(t.Context(), "tts", op))
+		assert.Equal(t, 1, *attempts)
+
+		start := time.Now()
+		transient := NewError(Other, "warming up")
+		transient.Verdict, transient.After = Transient, new(3*time.Second)
+		op, attempts = outcomes(transient, nil)
+		require.NoError(t, s.Execute(t.Context(), "tts", op))
+		assert.Equal(t, 2, *attempts)
+		assert.Equal(t, 3*time.Second, time.Since(start))
+	})
+}
+
+func TestSchedulerBudget(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		policy := DefaultNodePolicy()
+		policy.Policy.Budget = 250 * ms
+		s := newBench(t, policy)
+		op, _ := outcomes(NewError(Execution, "raised"))
+		err := s.Execute(t.Context(), "vad", op)
+		assert.EqualError(t, err, `execution error in node "vad": raised; attempt 2 of 4`)
+		assert.Equal(t, map[string]string{"retry budget": "250ms, spent after 2 attempts"}, Extend(err).Metadata)
+	})
+}
+
+func TestSchedulerWithBreaker(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newBench(t, noRetries())
+		failing, attempts := outcomes(NewError(PythonVm, "died"))
+		for range 5 {
+			assert.ErrorIs(t, s.Execute(t.Context(), "vad", failing), PythonVm)
+		}
+		assert.Equal(t, retry.Open, s.Breaker("vad").State())
+
+		time.Sleep(10 * time.Second)
+		err := s.Execute(t.Context(), "vad", failing)
+		assert.Equal(t, 5, *attempts, "an open breaker does not run the operation")
+		require.ErrorIs(t, err, retry.ErrOpen)
+		assert.Equal(t, Other, KindOf(err))
+		assert.False(t, IsRetryable(err))
+		assert.EqualError(t, err, `error in node "vad": the circuit breaker is open after 5 failed operations in a row; the next probe may go in 20s`)
+		assert.Equal(t, `python_vm error in node "vad": died`, Extend(err).Metadata["last failure"])
+		assert.NotEmpty(t, Extend(err).Hint)
+
+		succeeding, _ := outcomes(nil)
+		require.NoError(t, s.Execute(t.Context(), "other", succeeding), "each node has its own breaker")
+
+		time.Sleep(20 * time.Second)
+		require.NoError(t, s.Execute(t.Context(), "vad", succeeding), "the probe")
+		assert.Equal(t, retry.Closed, s.Breaker("vad").State())
+
+		var changes []string
+		for _, e := range *s.events {
+			changes = append(changes, e.String())
+		}
+		assert.Equal(t, []string{
+			`node "vad": the circuit breaker is open, it was closed`,
+			`node "vad": the circuit breaker is half-open, it was open`,
+			`node "vad": the circuit breaker is closed, it was half-open`,
+		}, changes)
+	})
+}
+
+func TestSchedulerManualBreakerReset(t *testing.T) {
+	s := newBench(t, noRetries())
+	failing, _ := outcomes(NewError(Execution, "raised"))
+	for range 5 {
+		require.Error(t, s.Execute(t.Context(), "vad", failing))
+	}
+	require.True(t, s.Breaker("vad").IsOpen())
+	s.Breaker("vad").Reset()
+	succeeding, attempts := outcomes(nil)
+	require.NoError(t, s.Execute(t.Context(), "vad", succeeding))
+	assert.Equal(t, 1, *attempts)
+}
+
+func TestWhatCountsAgainstTheNode(t *testing.T) {
+	blameless := NewError(Marshaling, "the input is a socket")
+	blameless.Blameless = true
+	for name, test := range map[string]struct {
+		err    error
+		counts bool
+	}{
+		"execution":                 {NewError(Execution, "x"), true},
+		"marshaling of the result":  {NewError(Marshaling, "x"), true},
+		"an ordinary error":         {errors.New("x"), true},
+		"marshaling of the input":   {blameless, false},
+		"the same, wrapped":         {fmt.Errorf("w: %w", blameless), false},
+		"manifest":                  {NewError(Manifest, "x"), false},
+		"a cancellation of its own": {context.Canceled, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newBench(t, noRetries())
+			op, _ := outcomes(test.err)
+			require.ErrorIs(t, s.Execute(t.Context(), "n", op), test.err)
+			want := 0
+			if test.counts {
+				want = 1
+			}
+			assert.Equal(t, want, s.Breaker("n").Failures())
+		})
+	}
+}
+
+func TestCancellationByTheCallerDoesNotCount(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newBench(t, DefaultNodePolicy())
+		why := errors.New("the host shuts down")
+
+		ctx, cancel := context.WithCancelCause(t.Context())
+		time.AfterFunc(150*ms, func() { cancel(why) })
+		op, attempts := outcomes(raised())
+		err := s.Execute(ctx, "vad", op)
+		assert.Equal(t, 2, *attempts)
+		assert.Equal(t, Other, KindOf(err))
+		assert.False(t, IsRetryable(err))
+		assert.ErrorIs(t, err, context.Canceled)
+		assert.ErrorIs(t, err, why)
+		assert.ErrorIs(t, err, Execution, "the last error is kept")
+		assert.Equal(t, raised().Traceback, Extend(err).Traceback, "and what is known of it")
+		assert.EqualError(t, err, `interrupted after 2 attempts: the host shuts down; the last error: `+
+			`execution error in node "vad": ValueError: negative rate (nodes.py:12 in check); attempt 2 of 4`)
+
+		err = s.Execute(ctx, "vad", op)
+		assert.Equal(t, 2, *attempts, "nothing begins any more")
+		assert.EqualError(t, err, `error in node "vad": not attempted: the host shuts down`)
+
+		ctx, cancelNow := context.WithTimeout(t.Context(), time.Second)
+		defer cancelNow()
+		err = s.Execute(ctx, "vad", func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() })
+		assert.ErrorIs(t, err, context.DeadlineExceeded)
+		assert.EqualError(t, err, `interrupted in attempt 1: error in node "vad": context deadline exceeded`)
+		assert.Zero(t, s.Breaker("vad").Failures())
+	})
+}
+
+func TestNotIdempotentIsRetriedOnlyWhereItNeverArrived(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		policy := DefaultNodePolicy()
+		policy.Idempotent = false
+		s := newBench(t, policy)
+
+		undelivered := NewError(PythonVm, "no worker started")
+		undelivered.Undelivered = true
+		op, attempts := outcomes(undelivered, undelivered, NewError(PythonVm, "died in the call"), nil)
+		err := s.Execute(t.Context(), "mail", op)
+		assert.Equal(t, 3, *attempts)
+		assert.EqualError(t, err, `python_vm error in node "mail": died in the call; attempt 3 of 4`)
+		assert.Equal(t, 1, s.Breaker("mail").Failures())
+	})
+}
+
+func TestOnNarrowsTheKinds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		policy := DefaultNodePolicy()
+		policy.On = []Kind{PythonVm, Transport}
+		s := newBench(t, policy)
+		op, attempts := outcomes(NewError(PythonVm, "died"), NewError(Transport, "broke"), NewError(Execution, "raised"), nil)
+		assert.ErrorIs(t, s.Execute(t.Context(), "vad", op), Execution)
+		assert.Equal(t, 3, *attempts)
+
+		policy.On = []Kind{Manifest}
+		require.NoError(t, s.Configure("vad", policy))
+		op, attempts = outcomes(NewError(Manifest, "wrong"))
+		assert.ErrorIs(t, s.Execute(t.Context(), "vad", op), Manifest)
+		assert.Equal(t, 1, *attempts, "it narrows, it does not widen")
+	})
+}
+
+func TestConfigure(t *testing.T) {
+	var seen []retry.State
+	s := newBench(t, DefaultNodePolicy())
+	require.NoError(t, s.Configure("once", NodePolicy{}))
+	require.NoError(t, s.Configure("touchy", NodePolicy{Breaker: &retry.BreakerConfig{
+		Failures: 1, OnChange: func(_, to retry.State) { seen = append(seen, to) }}}))
+
+	failing, attempts := outcomes(NewError(Execution, "raised"))
+	for range 10 {
+		assert.EqualError(t, s.Execute(t.Context(), "once", failing), `execution error in node "once": raised`)
+	}
+	assert.Equal(t, 10, *attempts, "neither retries nor a breaker")
+	assert.Nil(t, s.Breaker("once"))
+
+	require.Error(t, s.Execute(t.Context(), "touchy", failing))
+	assert.True(t, s.Breaker("touchy").IsOpen())
+	assert.Equal(t, []retry.State{retry.Open}, seen, "an observer of the caller's own is told too")
+	assert.Len(t, *s.events, 1)
+
+	require.NoError(t, s.Configure("touchy", DefaultNodePolicy()))
+	assert.False(t, s.Breaker("touchy").IsOpen(), "a new policy begins with a new breaker")
+}
+
+func TestBadFiguresAreRefused(t *testing.T) {
+	bad := NodePolicy{Policy: retry.Policy{Retries: -1}, Breaker: &retry.BreakerConfig{Probes: -1}, On: []Kind{99}}
+	s, err := NewScheduler(bad, nil)
+	assert.Nil(t, s)
+	assert.ErrorIs(t, err, Manifest)
+
+	s, err = NewScheduler(DefaultNodePolicy(), nil)
+	require.NoError(t, err)
+	err = s.Configure("vad", bad)
+	assert.ErrorIs(t, err, Manifest)
+	assert.ErrorContains(t, err, `manifest error in node "vad": its policy cannot be used`)
+	for _, fault := range []string{"Retries is -1", "Probes is -1", "Kind(99) is not an error kind"} {
+		assert.ErrorContains(t, errors.Unwrap(err), fault)
+	}
+	field, ok := errors.AsType[*retry.FieldError](err)
+	require.True(t, ok)
+	assert.Equal(t, "Retries", field.Field)
+}
+
+func TestPanicGivesTheProbeBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newBench(t, NodePolicy{Breaker: &retry.BreakerConfig{Failures: 1}})
+		failing, _ := outcomes(NewError(Execution, "raised"))
+		require.Error(t, s.Execute(t.Context(), "n", failing))
+		time.Sleep(30 * time.Second)
+		assert.Panics(t, func() {
+			_ = s.Execute(t.Context(), "n", func(context.Context) error { panic("a Go operation's fault") })
+		})
+		succeeding, _ := outcomes(nil)
+		assert.NoError(t, s.Execute(t.Context(), "n", succeeding), "the next probe is let through")
+	})
+}
+
+func TestSchedulerConcurrently(t *testing.T) {
+	var opened atomic.Int32
+	s, err := NewScheduler(NodePolicy{Breaker: &retry.BreakerConfig{Failures: 3}, Idempotent: true}, func(e Event) {
+		if change, ok := e.(BreakerChanged); ok && change.To == retry.Open {
+			opened.Add(1)
+		}
+	})
+	require.NoError(t, err)
+
+	const nodes = 4
+	var all sync.WaitGroup
+	for caller := range 8 {
+		all.Go(func() {
+			for n := range 200 {
+				node := fmt.Sprintf("node %d", (caller+n)%nodes)
+				err := s.Execute(t.Context(), node, func(context.Context) error { return NewError(Execution, "raised") })
+				if !errors.Is(err, retry.ErrOpen) {
+					assert.ErrorIs(t, err, Execution)
+				}
+				assert.Equal(t, node, Extend(err).Node)
+			}
+		})
+	}
+	all.Wait()
+	assert.EqualValues(t, nodes, opened.Load(), "each breaker opened once")
+	assert.Len(t, *s.entries.Load(), nodes, "one entry a node, whoever asked first")
+}
+
+func TestWarmExecuteAllocatesNothing(t *testing.T) {
+	s := newBench(t, DefaultNodePolicy())
+	ctx, calls := t.Context(), 0
+	op := func(context.Context) error { calls++; return nil }
+	require.NoError(t, s.Execute(ctx, "vad", op))
+	assert.Zero(t, testing.AllocsPerRun(100, func() { _ = s.Execute(ctx, "vad", op) }))
+	assert.Greater(t, calls, 100)
+}
+
+func BenchmarkExecute(b *testing.B) {
+	s, err := NewScheduler(DefaultNodePolicy(), nil)
+	require.NoError(b, err)
+	ctx := b.Context()
+	entry := s.node("vad")
+	b.ReportAllocs()
+	b.RunParallel(func(pb *testing.PB) {
+		for pb.Next() {
+			_ = entry.execute(ctx, func(context.Context) error { return nil })
+		}
+	})
+}
