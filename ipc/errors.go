@@ -52,14 +52,14 @@ type TracebackFrame struct {
 
 // Exception is a Python exception: its class, its words and where it was raised.
 type Exception struct {
-	Class   string           `msgpack:"class"`
-	Message string           `msgpack:"message"`
-	Notes   []string         `msgpack:"notes"`
-	Frames  []TracebackFrame `msgpack:"frames"`
+	Class   string           `msgpack:"class" json:"class"`
+	Message string           `msgpack:"message" json:"message"`
+	Notes   []string         `msgpack:"notes" json:"notes"`
+	Frames  []TracebackFrame `msgpack:"frames" json:"frames"`
 	// Relation is "cause" (raise … from …) or "context" (raised while handling),
 	// said of a chained exception.
-	Relation string     `msgpack:"relation"`
-	Cause    *Exception `msgpack:"cause"`
+	Relation string     `msgpack:"relation" json:"relation"`
+	Cause    *Exception `msgpack:"cause" json:"cause"`
 }
 
 func (e *Exception) Error() string {
@@ -100,24 +100,24 @@ const (
 
 // RemoteError is a failure as the worker reports it in an error frame.
 type RemoteError struct {
-	Kind string `msgpack:"kind"`
+	Kind string `msgpack:"kind" json:"kind"`
 	Exception
 	// Text is the traceback as Python prints it.
-	Text string `msgpack:"text"`
+	Text string `msgpack:"text" json:"text"`
 	// Stage says where in the worker's life it happened.
-	Stage string `msgpack:"stage"`
+	Stage string `msgpack:"stage" json:"stage"`
 	// Path leads to the place inside the value, for FailureMarshaling.
-	Path string `msgpack:"path"`
+	Path string `msgpack:"path" json:"path"`
 	// Hint says what to do next.
-	Hint string `msgpack:"hint"`
+	Hint string `msgpack:"hint" json:"hint"`
 	// Retryable is the node's own word (Permanent, Transient); nil where it said nothing.
-	Retryable *bool `msgpack:"retryable"`
+	Retryable *bool `msgpack:"retryable" json:"retryable"`
 	// RetryAfterSeconds is the delay that a Transient error asks for.
-	RetryAfterSeconds *float64 `msgpack:"retry_after"`
+	RetryAfterSeconds *float64 `msgpack:"retry_after" json:"retry_after"`
 	// Fatal says that the worker ends right after this frame.
-	Fatal bool `msgpack:"fatal"`
+	Fatal bool `msgpack:"fatal" json:"fatal"`
 	// ExitCode is the code given to sys.exit.
-	ExitCode *int `msgpack:"exit_code"`
+	ExitCode *int `msgpack:"exit_code" json:"exit_code"`
 }
 
 func (e *RemoteError) Error() string {
