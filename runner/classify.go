@@ -1,0 +1,183 @@
+package runner
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/gophersnake/gophersnake/ipc"
+	"github.com/gophersnake/gophersnake/runner/manifest"
+	"github.com/gophersnake/gophersnake/runner/pool"
+	"github.com/gophersnake/gophersnake/runner/pyenv"
+	"github.com/gophersnake/gophersnake/runner/worker"
+)
+
+// classify turns the errors of the packages below into an [*Error] with its
+// kind. It is the one place where kinds are decided.
+func classify(err error) *Error {
+	switch err := err.(type) {
+	case *Error:
+		return err
+	case *ipc.RemoteError:
+		return remoteError(err)
+	case *ipc.ValueError:
+		e := Wrap(err, Marshaling, "cannot carry the value: "+err.Reason)
+		e.Path = err.Path
+		return e
+	case *worker.Exit:
+		return exitError(err)
+	case *worker.StartError:
+		return startError(err)
+	case *worker.BrokenError:
+		e := Wrap(err.Cause, Transport, "the connection to the worker broke")
+		return withExit(e, err.Exit).During("call")
+	case *worker.CanceledError:
+		return canceledError(err)
+	case *manifest.Errors:
+		return Wrap(err, Manifest, "")
+	case *pyenv.Error:
+		return Wrap(err, Io, "").During("prepare the environment").Suggest(err.Hint)
+	}
+	switch {
+	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
+		return Wrap(err, Other, "")
+	case errors.Is(err, pool.ErrClosed):
+		e := Wrap(err, Other, "the runner is closed")
+		e.Blameless = true
+		return e
+	case isSystemError(err):
+		return Wrap(err, Io, "")
+	}
+	return Extend(err)
+}
+
+func isSystemError(err error) bool {
+	var errno syscall.Errno
+	var path *fs.PathError
+	return errors.As(err, &errno) || errors.As(err, &path)
+}
+
+// remoteKinds are the kinds of what a worker reports.
+var remoteKinds = map[string]Kind{
+	ipc.FailureExecution:  Execution,
+	ipc.FailurePythonVM:   PythonVm,
+	ipc.FailureMarshaling: Marshaling,
+	ipc.FailureManifest:   Manifest,
+	ipc.FailureIO:         Io,
+	ipc.FailureTransport:  Transport,
+}
+
+// remoteError is what Python code raised, or what the worker found wrong.
+func remoteError(r *ipc.RemoteError) *Error {
+	e := Wrap(r, remoteKinds[r.Kind], r.Message) // an unknown kind is Other
+	e.PythonClass = r.Class
+	e.Traceback = r.Frames
+	e.Notes = r.Notes
+	e.Chained = r.Cause
+	e.Path = r.Path
+	e.Hint = r.Hint
+	e.Operation = r.Stage
+	e.ExitCode = r.ExitCode
+	// What an input cannot be decoded for is not this node's doing.
+	e.Blameless = r.Kind == ipc.FailureMarshaling && r.Stage == ipc.StageDecode
+	switch {
+	case r.Retryable == nil:
+	case *r.Retryable:
+		e.Verdict = Transient
+	default:
+		// The node is well and refuses this input. A few bad inputs in a row must
+		// not close it to the good ones.
+		e.Verdict, e.Blameless = Permanent, true
+	}
+	if after, ok := r.RetryAfter(); ok {
+		e.After = &after
+	}
+	return e
+}
+
+// exitError is the end of an interpreter during a call.
+func exitError(x *worker.Exit) *Error {
+	e := withExit(NewError(PythonVm, x.Summary()), x)
+	switch {
+	case x.Reason == worker.ReasonDeadline:
+		e.Hint = "if the work may take this long, raise the node's timeout in the manifest"
+	case x.Remote != nil && x.Remote.Class == "MemoryError":
+		e.Hint = "raise the node's limits.memory in the manifest, or let the node use less"
+	case x.Remote != nil && x.Remote.ExitCode != nil:
+		e.Hint = "a node must not exit: let it return, or raise an exception"
+	case x.Signal == syscall.SIGKILL:
+		e.Hint = "see whether the machine, or the memory cgroup, ran out of memory"
+	}
+	return e.During("call")
+}
+
+// withExit adds what an autopsy found.
+func withExit(e *Error, x *worker.Exit) *Error {
+	if x == nil {
+		return e
+	}
+	more := *e
+	e = &more
+	e.PID = x.PID
+	e.Traceback = x.Traceback
+	e.StderrTail = x.Stderr
+	if x.Code >= 0 {
+		e.ExitCode = &x.Code
+	}
+	if x.Signal != 0 {
+		e.Signal = unix.SignalName(x.Signal)
+	}
+	if x.Remote != nil {
+		e.Notes, e.Chained = x.Remote.Notes, x.Remote.Cause
+	}
+	return e.
+		With("uptime", x.Uptime.Round(1e6).String()).
+		With("max_rss", fmt.Sprintf("%d MiB", x.MaxRSS>>20))
+}
+
+// startError is a worker that did not get ready. No call had reached it.
+func startError(s *worker.StartError) *Error {
+	var e *Error
+	switch cause := s.Cause.(type) {
+	case *ipc.RemoteError:
+		e = remoteError(cause)
+		if cause.Stage == ipc.StageImport && e.Verdict == ByKind {
+			e.Verdict = Permanent // the code will not change by itself
+		}
+		if s.Exit != nil {
+			e.PID, e.StderrTail = s.Exit.PID, s.Exit.Stderr
+		}
+	case *worker.Exit:
+		e = withExit(NewError(PythonVm, s.Summary()), cause)
+		if cause.Reason == worker.ReasonStartTimeout {
+			e.Hint = "if the node needs this long to load, raise its setup_timeout in the manifest"
+		}
+	case *ipc.PeerError, *ipc.ProtocolError:
+		e = withExit(Wrap(s.Cause, Transport, s.Summary()), s.Exit)
+	default:
+		e = withExit(Wrap(s.Cause, PythonVm, s.Summary()), s.Exit)
+		if errors.Is(s.Cause, fs.ErrNotExist) || errors.Is(s.Cause, fs.ErrPermission) {
+			e.Verdict = Permanent
+			e.Hint = "name another interpreter with --python, or run `gophersnake doctor` to see which there are"
+		}
+	}
+	e = e.During("start")
+	e.Undelivered = true
+	return e
+}
+
+// canceledError is a call that its caller gave up.
+func canceledError(c *worker.CanceledError) *Error {
+	e := Wrap(c.Cause, Other, "")
+	if c.Where != nil {
+		e.Traceback = c.Where.Frames
+	}
+	if c.Exit != nil {
+		e = withExit(Wrap(c.Cause, Other, c.Exit.Summary()), c.Exit)
+	}
+	return e.During("call")
+}

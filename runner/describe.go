@@ -1,0 +1,142 @@
+package runner
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os/exec"
+	"path/filepath"
+	"strings"
+
+	"github.com/gophersnake/gophersnake/ipc"
+)
+
+// Describe imports the code of the pipeline's Python nodes, without setting
+// them up, and returns the signature and docstring of every node in the order
+// of the manifest. Params and ports that a signature does not take, and code
+// that cannot be imported, are its error.
+func (r *Runner) Describe(ctx context.Context) ([]Description, error) {
+	all := make([]Description, len(r.pipeline.Nodes))
+	var asked []describeNode
+	var places []int
+	for i := range r.pipeline.Nodes {
+		n := r.nodes[r.pipeline.Nodes[i].ID]
+		if !n.isPython() {
+			all[i] = Description{Name: n.config.Type, Kind: "go"}
+			continue
+		}
+		places = append(places, i)
+		asked = append(asked, describeNode{
+			ID: n.id, Python: n.python, NodeType: n.config.Type, Params: n.config.Params, Ports: r.plan.ports(n),
+		})
+	}
+	if len(asked) == 0 {
+		return all, nil
+	}
+	py, err := r.preparePython(ctx)
+	if err != nil {
+		return nil, err
+	}
+	found, err := py.describe(ctx, describeRequest{Base: r.pipeline.Base, Nodes: asked})
+	if err != nil {
+		return nil, err
+	}
+	if len(found) != len(asked) {
+		return nil, NewError(Transport, fmt.Sprintf("asked for %d nodes, was told of %d", len(asked), len(found)))
+	}
+	var faults []error
+	for i, d := range found {
+		if d.Description != nil {
+			all[places[i]] = *d.Description
+		}
+		for _, problem := range d.Problems {
+			faults = append(faults, remoteError(&problem).InNode(d.ID))
+		}
+	}
+	return all, errors.Join(faults...)
+}
+
+// DescribeFile returns the signatures and docstrings of all nodes in a Python
+// file. It is imported by the interpreter that the options and requirements of
+// the pipeline p name; p needs no nodes.
+func DescribeFile(ctx context.Context, file string, p *Pipeline, opts ...Option) ([]Description, error) {
+	o, err := newOptions(opts)
+	if err != nil {
+		return nil, err
+	}
+	file, err = filepath.Abs(file)
+	if err != nil {
+		return nil, classify(err)
+	}
+	r := &Runner{pipeline: p, options: o}
+	py, err := r.preparePython(ctx)
+	if err != nil {
+		return nil, err
+	}
+	found, err := py.describe(ctx, describeRequest{Base: filepath.Dir(file), File: file})
+	if err != nil {
+		return nil, err
+	}
+	var all []Description
+	var faults []error
+	for _, d := range found {
+		if d.Description != nil {
+			all = append(all, *d.Description)
+		}
+		for _, problem := range d.Problems {
+			faults = append(faults, remoteError(&problem))
+		}
+	}
+	return all, errors.Join(faults...)
+}
+
+// What is asked of the Python package's describe command, as JSON.
+type describeRequest struct {
+	Base  string         `json:"base"`
+	Nodes []describeNode `json:"nodes,omitempty"`
+	File  string         `json:"file,omitempty"`
+}
+
+type describeNode struct {
+	ID       string         `json:"id"`
+	Python   string         `json:"python"`
+	NodeType string         `json:"node_type"`
+	Params   map[string]any `json:"params"`
+	Ports    []string       `json:"ports"`
+}
+
+// described is its answer for one node.
+type described struct {
+	ID          string            `json:"id"`
+	Description *Description      `json:"description"`
+	Problems    []ipc.RemoteError `json:"problems"`
+}
+
+func (py python) describe(ctx context.Context, request describeRequest) ([]described, error) {
+	question, err := json.Marshal(request)
+	if err != nil {
+		return nil, Wrap(err, Serialization, "the nodes' params")
+	}
+	cmd := exec.CommandContext(ctx, py.interpreter, py.pkg, "describe")
+	cmd.Dir = request.Base
+	cmd.Stdin = bytes.NewReader(question)
+	var stdout, stderr bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	if err := cmd.Run(); err != nil {
+		if ctx.Err() != nil {
+			return nil, classify(context.Cause(ctx))
+		}
+		e := Wrap(err, PythonVm, "the interpreter that looked at the nodes ended")
+		e.StderrTail = strings.TrimSpace(stderr.String())
+		return nil, e
+	}
+	var answer struct {
+		Nodes []described `json:"nodes"`
+	}
+	if err := json.Unmarshal(stdout.Bytes(), &answer); err != nil {
+		return nil, Wrap(err, Serialization, fmt.Sprintf("the nodes' description %.200q", stdout.String()))
+	}
+	return answer.Nodes, nil
+}

@@ -1,0 +1,183 @@
+package runner
+
+import (
+	"context"
+	"errors"
+	"sync"
+
+	"github.com/gophersnake/gophersnake/ipc"
+	"github.com/gophersnake/gophersnake/runner/manifest"
+)
+
+// Pipeline is a pipeline as its manifest describes it.
+type Pipeline = manifest.Pipeline
+
+// The values that are more than plain data.
+type (
+	// Tensor is an n-dimensional array; a numpy array in Python.
+	Tensor = ipc.Tensor
+	// Audio is a recording.
+	Audio = ipc.Audio
+	// Image is a picture or a frame of video.
+	Image = ipc.Image
+	// JSON is a JSON document, carried as its text.
+	JSON = ipc.JSON
+	// Description is a node's signature and docstring.
+	Description = ipc.Description
+)
+
+// Load reads a pipeline from a YAML or JSON file, or from a folder that holds a
+// pipeline.yaml, and checks all that needs no Python. Its error names the places
+// of all problems found.
+func Load(path string) (*Pipeline, error) {
+	p, err := manifest.Load(path)
+	if err != nil {
+		return nil, classify(err)
+	}
+	return p, nil
+}
+
+// Runner runs one pipeline. Its nodes' workers stay warm between runs. All its
+// methods are safe for concurrent use.
+type Runner struct {
+	pipeline  *Pipeline
+	options   *options
+	scheduler *Scheduler
+	nodes     map[string]*node
+	plan      *plan
+
+	starting chan struct{} // holds a token while somebody starts
+	mu       sync.RWMutex
+	started  bool
+	closed   bool
+	runs     sync.WaitGroup
+}
+
+// New returns a runner for a pipeline. It starts nothing: [Runner.Start] does,
+// or else the first run.
+func New(p *Pipeline, opts ...Option) (*Runner, error) {
+	o, err := newOptions(opts)
+	if err != nil {
+		return nil, err
+	}
+	if err := p.Validate(); err != nil {
+		return nil, classify(err)
+	}
+	scheduler, err := NewScheduler(o.nodePolicy(), o.events)
+	if err != nil {
+		return nil, err
+	}
+	r := &Runner{
+		pipeline:  p,
+		options:   o,
+		scheduler: scheduler,
+		nodes:     make(map[string]*node, len(p.Nodes)),
+		starting:  make(chan struct{}, 1),
+	}
+	var faults []error
+	for i := range p.Nodes {
+		n, err := newNode(p, &p.Nodes[i], o, scheduler)
+		if err != nil {
+			faults = append(faults, err)
+			continue
+		}
+		r.nodes[n.id] = n
+	}
+	if len(faults) > 0 {
+		return nil, errors.Join(faults...)
+	}
+	r.plan = newPlan(p, r.nodes)
+	return r, nil
+}
+
+// Scheduler returns the runner's scheduler, which holds its nodes' breakers.
+func (r *Runner) Scheduler() *Scheduler { return r.scheduler }
+
+// Start makes the pipeline ready: it makes or reuses the Python environment,
+// starts the workers of all nodes side by side, and checks their params against
+// the nodes' signatures. Further calls return at once. After an error it can be
+// called again.
+func (r *Runner) Start(ctx context.Context) error {
+	if r.ready() {
+		return nil
+	}
+	select {
+	case r.starting <- struct{}{}:
+		defer func() { <-r.starting }()
+	case <-ctx.Done():
+		return classify(context.Cause(ctx))
+	}
+	if r.ready() {
+		return nil
+	}
+	if err := r.startNodes(ctx); err != nil {
+		return err
+	}
+	r.mu.Lock()
+	r.started = true
+	closed := r.closed
+	r.mu.Unlock()
+	if closed {
+		r.closePools(ctx)
+		return errClosed()
+	}
+	return nil
+}
+
+func (r *Runner) ready() bool {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	return r.started
+}
+
+func errClosed() *Error { return NewError(Other, "the runner is closed") }
+
+// Run takes one input through the pipeline and returns the value of its sink,
+// or a map of the sinks' values by node id where there are several.
+func (r *Runner) Run(ctx context.Context, input any) (any, error) {
+	if err := r.enter(ctx); err != nil {
+		return nil, err
+	}
+	defer r.runs.Done()
+	return r.plan.run(ctx, input)
+}
+
+// enter counts a run, starting the runner where that has not been done.
+func (r *Runner) enter(ctx context.Context) error {
+	for {
+		r.mu.RLock()
+		if r.started && !r.closed {
+			r.runs.Add(1)
+			r.mu.RUnlock()
+			return nil
+		}
+		closed := r.closed
+		r.mu.RUnlock()
+		if closed {
+			return errClosed()
+		}
+		if err := r.Start(ctx); err != nil {
+			return err
+		}
+	}
+}
+
+// Close waits for the runs under way and shuts all workers down. When the
+// context ends first, it ends them at once. When it returns, no worker is left.
+func (r *Runner) Close(ctx context.Context) error {
+	r.mu.Lock()
+	r.closed = true
+	r.mu.Unlock()
+	settled := make(chan struct{})
+	go func() {
+		r.runs.Wait()
+		close(settled)
+	}()
+	select {
+	case <-settled:
+	case <-ctx.Done():
+	}
+	r.closePools(ctx)
+	<-settled
+	return nil
+}

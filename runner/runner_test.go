@@ -1,0 +1,295 @@
+package runner_test
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/gophersnake/gophersnake/ipc"
+	"github.com/gophersnake/gophersnake/runner"
+	"github.com/gophersnake/gophersnake/runner/manifest"
+)
+
+// recorder keeps the events of a runner.
+type recorder struct {
+	mu     sync.Mutex
+	events []runner.Event
+}
+
+func (r *recorder) record(e runner.Event) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.events = append(r.events, e)
+}
+
+// of returns the events of one type.
+func of[E runner.Event](r *recorder) []E {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var found []E
+	for _, e := range r.events {
+		if e, ok := e.(E); ok {
+			found = append(found, e)
+		}
+	}
+	return found
+}
+
+// start runs a pipeline of the nodes in testdata, whose manifest is text.
+func start(t *testing.T, text string, opts ...runner.Option) *runner.Runner {
+	t.Helper()
+	r, err := load(t, text, opts...)
+	require.NoError(t, err)
+	require.NoError(t, r.Start(t.Context()))
+	return r
+}
+
+func load(t *testing.T, text string, opts ...runner.Option) (*runner.Runner, error) {
+	t.Helper()
+	base, err := filepath.Abs("testdata")
+	require.NoError(t, err)
+	p, err := manifest.Parse("test.yaml", []byte("version: v1\npython: nodes.py\n"+text), base)
+	require.NoError(t, err)
+	r, err := runner.New(p, opts...)
+	if err == nil {
+		t.Cleanup(func() { assert.NoError(t, r.Close(context.Background())) })
+	}
+	return r, err
+}
+
+// single is a pipeline of one node.
+func single(nodeType string, more ...string) string {
+	text := fmt.Sprintf("nodes:\n  - id: %s\n    node_type: %[1]s\n", nodeType)
+	for _, line := range more {
+		text += "    " + line + "\n"
+	}
+	return text
+}
+
+func TestAValueGoesThroughAPythonNode(t *testing.T) {
+	r := start(t, single("echo"))
+	tensor, err := ipc.NewTensor([]float32{1, 2, 3, 4}, 2, 2)
+	require.NoError(t, err)
+	for _, v := range []any{
+		nil, true, int64(-3), 1.5, "höhe", []byte("raw"), []any{int64(1), nil}, map[string]any{"k": []any{"v"}},
+		time.Date(2026, 1, 2, 3, 4, 5, 6000, time.UTC), tensor,
+		&runner.Audio{Samples: make([]float32, 32000), Rate: 16000, Channels: 2},
+		&runner.Image{Pixels: make([]byte, 12), Format: "rgb8", Width: 2, Height: 2},
+	} {
+		got, err := r.Run(t.Context(), v)
+		require.NoError(t, err)
+		assert.Equal(t, v, got)
+	}
+}
+
+func TestEveryFlavourOfNode(t *testing.T) {
+	for nodeType, c := range map[string]struct{ in, want any }{
+		"now":         {nil, "now"},
+		"count":       {3, []any{int64(0), int64(1), int64(2)}},
+		"later":       {1, int64(2)},
+		"count_later": {2, []any{int64(0), int64(1)}},
+		"add":         {1, int64(2)},
+	} {
+		t.Run(nodeType, func(t *testing.T) {
+			got, err := start(t, single(nodeType)).Run(t.Context(), c.in)
+			require.NoError(t, err)
+			assert.Equal(t, c.want, got)
+		})
+	}
+}
+
+func TestAClassIsSetUpOnceAndClosed(t *testing.T) {
+	log := filepath.Join(t.TempDir(), "log")
+	events := &recorder{}
+	r := start(t, single("Counter", "params: {start: 10, log: "+log+"}"), runner.WithEvents(events.record))
+	for want := int64(11); want < 14; want++ {
+		got, err := r.Run(t.Context(), nil)
+		require.NoError(t, err)
+		assert.Equal(t, want, got)
+	}
+	require.Len(t, of[runner.WorkerStarted](events), 1)
+	progress := of[runner.SetupProgress](events)
+	require.Len(t, progress, 1)
+	assert.Equal(t, "loading", progress[0].Message)
+	require.NoError(t, r.Close(t.Context()))
+	assert.FileExists(t, log)
+	assert.Empty(t, of[runner.WorkerDied](events))
+	_, err := r.Run(t.Context(), nil)
+	assert.ErrorContains(t, err, "the runner is closed")
+}
+
+const diamond = `
+nodes:
+  - {id: source, node_type: echo}
+  - {id: one, node_type: add, params: {amount: 1}}
+  - {id: ten, node_type: add, params: {amount: 10}}
+  - {id: mix, node_type: mix, params: {scale: 0.5}}
+connections:
+  - {from: source, to: one}
+  - {from: source, to: ten}
+  - {from: one, to: mix.left}
+  - {from: ten, to: mix.right}
+`
+
+func TestFanOutAndFanIn(t *testing.T) {
+	got, err := start(t, diamond).Run(t.Context(), 1)
+	require.NoError(t, err)
+	assert.Equal(t, 6.5, got)
+}
+
+// The branches meet: each waits for the other, so they must run side by side.
+func TestBranchesRunSideBySide(t *testing.T) {
+	meet := make(chan struct{})
+	branch := func(ctx context.Context, in runner.Input) (any, error) {
+		select {
+		case meet <- struct{}{}:
+		case <-meet:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+		return in.Value, nil
+	}
+	r := start(t, `
+nodes: [{id: a, node_type: branch}, {id: b, node_type: branch}]
+`, runner.WithNode("branch", branch))
+	got, err := r.Run(t.Context(), "v")
+	require.NoError(t, err)
+	assert.Equal(t, map[string]any{"a": "v", "b": "v"}, got)
+}
+
+func TestTheFirstFailureEndsTheOtherBranches(t *testing.T) {
+	r := start(t, `
+nodes: [{id: bad, node_type: bad, retry: none}, {id: slow, node_type: slow}]
+`,
+		runner.WithNode("bad", func(context.Context, runner.Input) (any, error) { return nil, fmt.Errorf("bad luck") }),
+		runner.WithNode("slow", func(ctx context.Context, _ runner.Input) (any, error) { <-ctx.Done(); return nil, ctx.Err() }))
+	_, err := r.Run(t.Context(), nil)
+	assert.ErrorIs(t, err, runner.Execution)
+	assert.ErrorContains(t, err, "bad luck")
+}
+
+func TestGoNodesBesidePythonNodes(t *testing.T) {
+	r := start(t, `
+nodes:
+  - {id: double, node_type: double, params: {by: 3}}
+  - {id: add, node_type: add}
+  - {id: text, node_type: text}
+connections: [{from: double, to: add}, {from: add, to: text}]
+`,
+		runner.WithNode("double", func(_ context.Context, in runner.Input) (any, error) {
+			return in.Value.(int) * int(in.Params["by"].(int64)), nil
+		}),
+		runner.WithNode("text", func(_ context.Context, in runner.Input) (any, error) {
+			return fmt.Sprintf("<%v>", in.Value), nil
+		}))
+	got, err := r.Run(t.Context(), 5)
+	require.NoError(t, err)
+	assert.Equal(t, "<16>", got)
+}
+
+func TestAPanicInAGoNodeIsItsError(t *testing.T) {
+	r := start(t, single("bad", "retry: none"), runner.WithNode("bad", func(context.Context, runner.Input) (any, error) { panic("oh") }))
+	_, err := r.Run(t.Context(), nil)
+	assert.ErrorIs(t, err, runner.Execution)
+	assert.ErrorContains(t, err, "panicked: oh")
+}
+
+func TestManyRunsAtOnce(t *testing.T) {
+	r := start(t, diamond+"\n")
+	var running sync.WaitGroup
+	for i := range 100 {
+		running.Go(func() {
+			got, err := r.Run(t.Context(), i)
+			assert.NoError(t, err)
+			assert.Equal(t, float64(2*i+11)/2, got)
+		})
+	}
+	running.Wait()
+}
+
+func TestWorkersGrowToTheMaximum(t *testing.T) {
+	events := &recorder{}
+	r := start(t, single("pid", "workers: {min: 1, max: 3}"), runner.WithEvents(events.record))
+	var running sync.WaitGroup
+	for range 50 {
+		running.Go(func() { _, err := r.Run(t.Context(), nil); assert.NoError(t, err) })
+	}
+	running.Wait()
+	started := len(of[runner.WorkerStarted](events))
+	assert.GreaterOrEqual(t, started, 1)
+	assert.LessOrEqual(t, started, 3)
+}
+
+func TestCloseWaitsForRunsAndCanBeRepeated(t *testing.T) {
+	r := start(t, single("wait"))
+	started := filepath.Join(t.TempDir(), "started")
+	done := make(chan error, 1)
+	go func() {
+		_, err := r.Run(context.Background(), map[string]any{"started": started, "seconds": 0.3})
+		done <- err
+	}()
+	require.Eventually(t, exists(started), 10*time.Second, time.Millisecond)
+	require.NoError(t, r.Close(t.Context()))
+	select {
+	case err := <-done:
+		assert.NoError(t, err)
+	default:
+		t.Error("Close returned before the run did")
+	}
+	assert.NoError(t, r.Close(t.Context()))
+}
+
+func TestWrongParamsAreFoundBeforeAnythingRuns(t *testing.T) {
+	r, err := load(t, `
+nodes:
+  - {id: one, node_type: add, params: {amout: 1}}
+  - {id: two, node_type: add, params: {amount: many}}
+  - {id: three, node_type: ad}
+`)
+	require.NoError(t, err)
+	_, err = r.Run(t.Context(), 1)
+	require.ErrorIs(t, err, runner.Manifest)
+	assert.ErrorContains(t, err, `amount`)
+	for _, id := range []string{`"one"`, `"two"`, `"three"`} {
+		assert.ErrorContains(t, err, "in node "+id)
+	}
+}
+
+func TestAnUnknownNodeTypeNeedsCode(t *testing.T) {
+	p, err := manifest.Parse("t.yaml", []byte("version: v1\nnodes: [{id: a, node_type: A}]"), t.TempDir())
+	require.NoError(t, err)
+	_, err = runner.New(p)
+	assert.ErrorIs(t, err, runner.Manifest)
+	assert.ErrorContains(t, err, `there is no node type "A"`)
+}
+
+func TestDescribe(t *testing.T) {
+	r, err := load(t, diamond)
+	require.NoError(t, err)
+	all, err := r.Describe(t.Context())
+	require.NoError(t, err)
+	require.Len(t, all, 4)
+	assert.Equal(t, "mix", all[3].Name)
+	assert.Equal(t, "Mix two inputs.", all[3].Doc)
+	require.Len(t, all[3].Inputs, 2)
+	assert.Equal(t, "left", all[3].Inputs[0].Name)
+}
+
+func TestLogsPrintsAndChildrenReachTheLog(t *testing.T) {
+	var log lockedBuffer
+	r := start(t, single("noisy"), runner.WithLogger(hclog.New(&hclog.LoggerOptions{Output: &log, Level: hclog.Info})))
+	for _, what := range []string{"print", "fd 1", "logging", "subprocess"} {
+		_, err := r.Run(t.Context(), what)
+		require.NoError(t, err)
+	}
+	for _, line := range []string{"hello from print", "hello from C", "hello from a child", "[WARN]  noisy.model: loaded 3 layers: layers=3"} {
+		assert.Eventually(t, func() bool { return log.contains(line) }, 10*time.Second, time.Millisecond, line)
+	}
+}
