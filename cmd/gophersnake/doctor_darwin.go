@@ -1,0 +1,21 @@
+package main
+
+import (
+	"os/exec"
+	"runtime"
+	"syscall"
+)
+
+func checkPlatform() check {
+	return check{Name: "platform"}.ok("darwin/%s: unlinked files stand for memfd, the closed pipe for the parent-death signal", runtime.GOARCH)
+}
+
+func platformChecks() []check { return nil }
+
+func spawnAttributes(cmd *exec.Cmd) *int {
+	none := -1
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	return &none
+}
+
+func (c check) withoutPidfd() check { return c.ok("process groups") }

@@ -1,0 +1,47 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+
+	"github.com/gophersnake/gophersnake/runner"
+	"github.com/gophersnake/gophersnake/runner/pyenv"
+)
+
+// load reads the pipeline that an argument names: a file, a folder or a bundled
+// example.
+func (a *app) load(name string) (*runner.Pipeline, error) {
+	_, err := os.Stat(name)
+	missing := errors.Is(err, fs.ErrNotExist)
+	if missing && isExample(name) {
+		dir, err := a.unpack(name)
+		if err != nil {
+			return nil, err
+		}
+		return runner.Load(dir)
+	}
+	if missing {
+		return nil, runner.NewError(runner.Io, "there is no pipeline "+name).
+			Suggest(fmt.Sprintf("name a file, a folder that holds a pipeline.yaml, or a bundled example (%s)", orList(exampleNames())))
+	}
+	return runner.Load(name)
+}
+
+// unpack puts a bundled example into the cache and returns its folder.
+func (a *app) unpack(example string) (string, error) {
+	cache, err := a.cache()
+	if err != nil {
+		return "", err
+	}
+	return extractExample(cache, example)
+}
+
+func (a *app) cache() (string, error) {
+	dir, err := pyenv.CacheDir(a.cacheDir)
+	if err != nil {
+		return "", runner.Wrap(err, runner.Io, "find the cache folder").Suggest("name one with --cache-dir")
+	}
+	return dir, nil
+}

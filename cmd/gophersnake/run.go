@@ -1,0 +1,96 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/gophersnake/gophersnake/runner"
+)
+
+type runFlags struct {
+	inputs    []string
+	output    string
+	outputDir string
+	params    []string
+	jobs      int
+	timeout   time.Duration
+	failFast  bool
+}
+
+func newRun(a *app) *cobra.Command {
+	var flags runFlags
+	c := &cobra.Command{
+		Use:   "run PIPELINE [INPUT...]",
+		Short: "Run a pipeline on one or many inputs",
+		Long: `Run a pipeline on one or many inputs. The workers start once and stay warm: several
+inputs go through them side by side, and their results come in the inputs' order.
+Without an input, the pipeline is given null. An input that fails does not stop the
+others; the exit code is that of the first failure.
+
+` + inputHelp + "\n\n" + outputHelp,
+		Example: `  gophersnake run hello --input Ada
+  gophersnake run speech --input talk.wav --output json
+  gophersnake run ./pipeline.yaml --input 'clips/*.wav' --output transcripts.jsonl
+  gophersnake run speech clips/*.wav --param transcribe.min_confidence=0.4
+  curl -s example.org/order.json | gophersnake run ./shop --input - --timeout 30s`,
+		Args: needs(1, -1, "the PIPELINE"),
+		RunE: func(c *cobra.Command, args []string) error {
+			flags.inputs = append(flags.inputs, args[1:]...)
+			return a.runPipeline(c.Context(), args[0], flags)
+		},
+	}
+	f := c.Flags()
+	f.StringArrayVarP(&flags.inputs, "input", "i", nil, "an input; may be given several times")
+	f.StringVarP(&flags.output, "output", "o", "", "pretty, json, jsonl or a file")
+	f.StringVar(&flags.outputDir, "output-dir", "", "folder of the files made of binary values (default: that of the output file, else .)")
+	f.StringArrayVar(&flags.params, "param", nil, "NODE.KEY=VALUE: override a param of a node; VALUE is JSON, or else text")
+	f.IntVarP(&flags.jobs, "jobs", "j", 0, "how many inputs are under way at once (default: the number of workers)")
+	f.DurationVar(&flags.timeout, "timeout", 0, "end the command after this time, all included (exit code 124)")
+	f.BoolVar(&flags.failFast, "fail-fast", false, "stop at the first input that fails")
+	return c
+}
+
+// runPipeline is `run`: everything but the parsing of flags.
+func (a *app) runPipeline(ctx context.Context, name string, flags runFlags) error {
+	a.jsonErrors = isJSONFormat(flags.output)
+	if flags.jobs < 0 {
+		return usagef("--jobs takes a number from 1, not %d", flags.jobs)
+	}
+	p, err := a.load(name)
+	if err != nil {
+		return err
+	}
+	if err := setParams(p, flags.params); err != nil {
+		return err
+	}
+	inputs, err := readSources(a.in, a.logger.Warn, flags.inputs)
+	if err != nil {
+		return err
+	}
+	out, err := newOutput(outputOptions{
+		format: flags.output, dir: flags.outputDir, many: inputs.many, stdout: a.out, style: a.outStyle,
+		exporter: func(dir string) *exporter { return newExporter(dir, onlySink(p), a.logger.Warn, inputs.files) },
+	})
+	if err != nil {
+		return err
+	}
+	defer out.discard()
+	if flags.timeout > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeoutCause(ctx, flags.timeout, fmt.Errorf("%w (%v)", errTimeout, flags.timeout))
+		defer cancel()
+	}
+	job := &job{app: a, pipeline: p, inputs: inputs, out: out, jobs: flags.jobs, failFast: flags.failFast}
+	return job.do(ctx)
+}
+
+// onlySink is the node whose value is the result, empty where there are several.
+func onlySink(p *runner.Pipeline) string {
+	if sinks := p.Graph().Sinks(); len(sinks) == 1 {
+		return sinks[0]
+	}
+	return ""
+}
