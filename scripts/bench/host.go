@@ -1,0 +1,52 @@
+package main
+
+import (
+	"context"
+	"embed"
+	"io/fs"
+	"os"
+
+	"github.com/gophersnake/gophersnake/runner/pyenv"
+)
+
+//go:embed python
+var embedded embed.FS
+
+// host is what the peers are set up on: one interpreter for all of them, and a
+// folder with their Python programs.
+type host struct {
+	python   pyenv.Interpreter
+	programs string
+	cache    string
+}
+
+// newHost finds the interpreter, as the runner does, and unpacks the programs.
+func newHost(ctx context.Context, python string) (_ *host, err error) {
+	h := &host{}
+	if h.cache, err = pyenv.CacheDir(""); err != nil {
+		return nil, err
+	}
+	if h.python, err = pyenv.Find(ctx, pyenv.FindOptions{Explicit: python, CacheDir: h.cache}); err != nil {
+		return nil, err
+	}
+	if h.programs, err = os.MkdirTemp("", "gophersnake-bench-"); err != nil {
+		return nil, err
+	}
+	sources, err := fs.Sub(embedded, "python")
+	if err == nil {
+		err = os.CopyFS(h.programs, sources)
+	}
+	if err != nil {
+		_ = h.close()
+		return nil, err
+	}
+	return h, nil
+}
+
+// environment makes or reuses a virtual environment of the host's interpreter
+// in the user's cache folder.
+func (h *host) environment(ctx context.Context, requirements []string) (pyenv.Environment, error) {
+	return pyenv.Ensure(ctx, pyenv.Spec{Interpreter: h.python, Requirements: requirements, CacheDir: h.cache})
+}
+
+func (h *host) close() error { return os.RemoveAll(h.programs) }

@@ -1,0 +1,132 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+	"github.com/hashicorp/go-plugin"
+	"github.com/vmihailenco/msgpack/v5"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/mem"
+
+	"github.com/gophersnake/gophersnake/runner/pyenv"
+)
+
+// grpcRequirements are what the plugin needs, for Python 3.10 to 3.13.
+var grpcRequirements = []string{"grpcio==1.85.1", "grpcio-health-checking==1.85.1", "msgpack==1.2.4"}
+
+// grpcPeer is a Python plugin behind go-plugin's gRPC client, as go-plugin's
+// documentation sets one up; see python/plugin.py.
+type grpcPeer struct {
+	client   *plugin.Client
+	echo     *echoClient
+	lifeline *os.File
+}
+
+func setUpGRPC(ctx context.Context, h *host) (peer, error) {
+	env, err := h.environment(ctx, grpcRequirements)
+	if err != nil {
+		return nil, err
+	}
+	return startPlugin(env, filepath.Join(h.programs, "plugin.py"))
+}
+
+func startPlugin(env pyenv.Environment, path string) (_ *grpcPeer, err error) {
+	inside, outside, err := os.Pipe()
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = inside.Close() }()
+	command := exec.Command(env.Python, path)
+	command.ExtraFiles = []*os.File{inside} // the plugin ends when outside is closed
+	var stderr bytes.Buffer
+	g := &grpcPeer{lifeline: outside, client: plugin.NewClient(&plugin.ClientConfig{
+		HandshakeConfig: plugin.HandshakeConfig{
+			ProtocolVersion: 1, MagicCookieKey: "BENCH_PLUGIN", MagicCookieValue: "echo",
+		},
+		Plugins:          plugin.PluginSet{"echo": echoPlugin{}},
+		Cmd:              command,
+		AllowedProtocols: []plugin.Protocol{plugin.ProtocolGRPC},
+		Logger:           hclog.NewNullLogger(),
+		Stderr:           &stderr,
+	})}
+	if err := g.connect(); err != nil {
+		_ = g.close()
+		return nil, fmt.Errorf("%w\n%s", err, stderr.String())
+	}
+	return g, nil
+}
+
+func (g *grpcPeer) connect() error {
+	protocol, err := g.client.Client()
+	if err != nil {
+		return err
+	}
+	raw, err := protocol.Dispense("echo")
+	if err != nil {
+		return err
+	}
+	g.echo = raw.(*echoClient)
+	return protocol.Ping()
+}
+
+func (g *grpcPeer) measure(ctx context.Context, p payload, warmup, calls int) ([]time.Duration, error) {
+	return timeCalls(p, warmup, calls, func(v any) (any, error) { return g.echo.call(ctx, v) })
+}
+
+func (g *grpcPeer) close() error {
+	g.client.Kill() // asks first
+	return g.lifeline.Close()
+}
+
+// echoPlugin makes go-plugin dispense an echoClient.
+type echoPlugin struct{ plugin.NetRPCUnsupportedPlugin }
+
+func (echoPlugin) GRPCServer(*plugin.GRPCBroker, *grpc.Server) error {
+	return errors.New("the plugin is written in Python")
+}
+
+func (echoPlugin) GRPCClient(_ context.Context, _ *plugin.GRPCBroker, conn *grpc.ClientConn) (any, error) {
+	return &echoClient{conn}, nil
+}
+
+// echoClient does what generated code would do, without protoc: a unary call
+// whose messages are bytes.
+type echoClient struct{ conn *grpc.ClientConn }
+
+func (c *echoClient) call(ctx context.Context, v any) (any, error) {
+	request, err := msgpack.Marshal(v)
+	if err != nil {
+		return nil, err
+	}
+	var reply []byte
+	if err := c.conn.Invoke(ctx, "/bench.Echo/Call", request, &reply, grpc.ForceCodecV2(bytesCodec{})); err != nil {
+		return nil, err
+	}
+	decoder := msgpack.GetDecoder()
+	defer msgpack.PutDecoder(decoder)
+	decoder.Reset(bytes.NewReader(reply))
+	decoder.UseLooseInterfaceDecoding(true) // integers as int64
+	return decoder.DecodeInterface()
+}
+
+// bytesCodec passes messages on as the bytes that they are.
+type bytesCodec struct{}
+
+func (bytesCodec) Marshal(v any) (mem.BufferSlice, error) {
+	return mem.BufferSlice{mem.SliceBuffer(v.([]byte))}, nil
+}
+
+func (bytesCodec) Unmarshal(data mem.BufferSlice, v any) error {
+	*v.(*[]byte) = data.Materialize()
+	return nil
+}
+
+func (bytesCodec) Name() string { return "bytes" }
