@@ -7,7 +7,7 @@ import (
 )
 
 func checkPlatform() check {
-	return check{Name: "platform"}.ok("darwin/%s: unlinked files stand for memfd, the closed pipe for the parent-death signal", runtime.GOARCH)
+	return check{Name: "platform"}.ok("darwin/%s: unlinked files stand for memfd, a thread watches the lifeline", runtime.GOARCH)
 }
 
 func platformChecks() []check { return nil }

@@ -19,7 +19,7 @@ func checkPlatform() check {
 }
 
 // platformChecks are what only Linux has.
-func platformChecks() []check { return []check{checkMemfd(), checkPeer()} }
+func platformChecks() []check { return []check{checkMemfd(), checkPeer(), checkLifeline()} }
 
 // checkMemfd makes a file without a name, as for a worker's last words.
 func checkMemfd() check {
@@ -60,11 +60,32 @@ func checkPeer() check {
 // where the kernel has no pidfd.
 func spawnAttributes(cmd *exec.Cmd) *int {
 	pidfd := -1
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL, PidFD: &pidfd}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, PidFD: &pidfd}
 	return &pidfd
 }
 
 func (c check) withoutPidfd() check {
-	return c.warn("process groups and the parent-death signal, but no pidfd: each worker takes a thread").
+	return c.warn("process groups, but no pidfd: each worker takes a thread").
 		mend("a kernel from 5.4 on has it; a container's seccomp profile may forbid it")
+}
+
+// checkLifeline asks for what ends the workers with the supervisor: the signal that
+// the kernel sends when the write end of a pipe is gone.
+func checkLifeline() check {
+	c := check{Name: "lifeline"}
+	var ends [2]int
+	if err := unix.Pipe2(ends[:], unix.O_CLOEXEC); err != nil {
+		return c.fail("pipe2: %v", err)
+	}
+	defer unix.Close(ends[0])
+	defer unix.Close(ends[1])
+	for _, step := range []struct{ command, value int }{
+		{unix.F_SETOWN, os.Getpid()}, {unix.F_SETSIG, int(unix.SIGURG)}, {unix.F_SETFL, unix.O_ASYNC},
+	} {
+		if _, err := unix.FcntlInt(uintptr(ends[0]), step.command, step.value); err != nil {
+			return c.warn("this kernel sends no signal when a pipe closes (%v): a worker that holds the GIL outlives a killed supervisor", err).
+				mend("allow fcntl F_SETOWN and F_SETSIG in the container's seccomp profile")
+		}
+	}
+	return c.ok("the kernel ends workers whose supervisor is gone")
 }

@@ -92,11 +92,11 @@ func checkSpawn() check {
 	pidfd := spawnAttributes(cmd)
 	if err := cmd.Run(); err != nil {
 		return c.fail("a process group of its own: %v", err).
-			mend("allow clone, setpgid and prctl in the container's seccomp profile")
+			mend("allow clone and setpgid in the container's seccomp profile")
 	}
 	if *pidfd >= 0 {
 		_ = syscall.Close(*pidfd)
-		return c.ok("process groups, parent-death signal, pidfd")
+		return c.ok("process groups, pidfd")
 	}
 	return c.withoutPidfd()
 }

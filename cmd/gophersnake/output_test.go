@@ -42,7 +42,9 @@ func put(t *testing.T, o outputOptions, outcomes ...outcome) (string, []error) {
 	return stdout.String(), failures
 }
 
-func of(name string, value any) outcome { return outcome{source: source{name: name, stem: name}, value: value} }
+func of(name string, value any) outcome {
+	return outcome{source: source{name: name, stem: name}, value: value}
+}
 
 var bad = outcome{source: source{name: "bad", stem: "bad"}, err: runner.NewError(runner.Execution, "no luck").InNode("n")}
 

@@ -96,7 +96,7 @@ func (p *process) Start(context.Context) (err error) {
 	if p.ended {
 		return errors.New("ended before it was started")
 	}
-	if err = p.spawn(); err != nil {
+	if err = p.spawn(lifeline); err != nil {
 		return err
 	}
 	p.started = time.Now()

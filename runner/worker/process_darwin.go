@@ -5,9 +5,8 @@ import (
 	"syscall"
 )
 
-// spawn starts the process. There is no parent-death signal here: the worker
-// sees the supervisor's end by its lifeline alone.
-func (p *process) spawn() error {
+// spawn starts the process. The worker watches its lifeline itself here.
+func (p *process) spawn(*os.File) error {
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	return p.cmd.Start()
 }

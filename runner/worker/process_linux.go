@@ -2,36 +2,32 @@ package worker
 
 import (
 	"os"
-	"runtime"
-	"sync"
 	"syscall"
 
 	"golang.org/x/sys/unix"
 )
 
-// spawner runs functions on one operating-system thread that lives as long as
-// the supervisor. The parent-death signal follows the thread that forked, so a
-// worker must not be forked by a thread that may end before the process does.
-var spawner = sync.OnceValue(func() chan<- func() {
-	work := make(chan func())
-	go func() {
-		runtime.LockOSThread()
-		for f := range work {
-			f()
-		}
-	}()
-	return work
-})
-
-func (p *process) spawn() error {
-	p.cmd.SysProcAttr = &syscall.SysProcAttr{
-		Setpgid:   true,
-		Pdeathsig: syscall.SIGKILL,
-		PidFD:     &p.pidfd,
+// spawn starts the process in a group of its own, which the kernel is to kill as
+// a whole when the lifeline's write end is gone, that is when the supervisor is:
+// the read end, which the worker holds, asks for SIGKILL in place of SIGIO. A
+// parent-death signal would do that for the worker alone, and would come first:
+// its children would be left, and nobody to see the lifeline end.
+func (p *process) spawn(lifeline *os.File) error {
+	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, PidFD: &p.pidfd}
+	if err := p.cmd.Start(); err != nil {
+		return err
 	}
-	result := make(chan error)
-	spawner() <- func() { result <- p.cmd.Start() }
-	return <-result
+	fd := lifeline.Fd()
+	for _, step := range []struct{ command, value int }{
+		{unix.F_SETOWN, -p.pid()},
+		{unix.F_SETSIG, int(unix.SIGKILL)},
+		{unix.F_SETFL, unix.O_ASYNC},
+	} {
+		if _, err := unix.FcntlInt(fd, step.command, step.value); err != nil {
+			break // the worker sees that it is not so, and watches the lifeline itself
+		}
+	}
+	return nil
 }
 
 // awaitExit returns once the process has ended, leaving it to be reaped. It

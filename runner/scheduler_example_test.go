@@ -34,7 +34,7 @@ func ExampleScheduler_Execute() {
 	// 3 <nil>
 }
 
-func ExampleError() {
+func ExampleError_context() {
 	err := error(runner.Wrap(fs.ErrNotExist, runner.Io, "read the model").
 		InNode("vad").
 		During("setup").

@@ -1,0 +1,62 @@
+// Package pyworker carries the Python package gophersnake, which nodes import and
+// workers run, so that the Go binary is all that has to be installed.
+package pyworker
+
+import (
+	"crypto/sha256"
+	"embed"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+)
+
+//go:embed __main__.py gophersnake/*.py gophersnake/py.typed gophersnake/worker/*.py
+var files embed.FS
+
+// Extract unpacks the package into a folder of root that is named after its
+// content, and returns that folder: python FOLDER runs the worker. It appears
+// there as a whole, and further calls find it. Its error is the file system's.
+func Extract(root string) (string, error) {
+	sum, err := digest()
+	if err != nil {
+		return "", err
+	}
+	dir := filepath.Join(root, sum)
+	if _, err := os.Stat(dir); err == nil {
+		return dir, nil
+	}
+	if err := os.MkdirAll(root, 0o777); err != nil {
+		return "", err
+	}
+	temporary, err := os.MkdirTemp(root, ".new-")
+	if err != nil {
+		return "", err
+	}
+	defer os.RemoveAll(temporary)
+	if err := os.CopyFS(temporary, files); err != nil {
+		return "", err
+	}
+	if err := os.Chmod(temporary, 0o755); err != nil {
+		return "", err
+	}
+	if err := os.Rename(temporary, dir); err != nil && !errors.Is(err, fs.ErrExist) { // another process was first
+		return "", err
+	}
+	return dir, nil
+}
+
+func digest() (string, error) {
+	sum := sha256.New()
+	err := fs.WalkDir(files, ".", func(path string, entry fs.DirEntry, err error) error {
+		if err != nil || entry.IsDir() {
+			return err
+		}
+		content, err := files.ReadFile(path)
+		fmt.Fprintf(sum, "%s %d\n%s", path, len(content), content)
+		return err
+	})
+	return hex.EncodeToString(sum.Sum(nil))[:16], err
+}

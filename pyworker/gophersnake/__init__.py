@@ -1,0 +1,42 @@
+"""Write nodes for gophersnake pipelines.
+
+A node is a plain function or class; ``node`` says that it is one::
+
+    from gophersnake import Audio, node
+
+    @node
+    def loudness(audio: Audio, window_ms: float = 20.0) -> dict: ...
+
+    @node(name="Transcriber")
+    class Transcriber:
+        def __init__(self, language: str = "en"): ...  # params of the manifest
+        def setup(self): ...                           # once per worker
+        def process(self, audio: Audio): ...           # a value, a generator, or async def
+        def close(self): ...
+
+A test needs no supervisor: it calls the function, or the class's methods.
+
+Values that can go in and out: ``None``, ``bool``, integers of 64 bits, ``float``,
+``str``, ``bytes``, lists and tuples, dicts with ``str`` keys, dataclass instances
+(as dicts), ``datetime`` with a time zone, NumPy arrays and scalars, anything with
+``__dlpack__`` or the buffer protocol, and the classes of this package.
+"""
+
+from gophersnake.errors import Cancelled, Permanent, Transient
+from gophersnake.nodes import node
+from gophersnake.progress import progress
+from gophersnake.values import Audio, Image, Json, Tensor
+
+__all__ = [
+    "Audio",
+    "Cancelled",
+    "Image",
+    "Json",
+    "Permanent",
+    "Tensor",
+    "Transient",
+    "node",
+    "progress",
+]
+
+__version__ = "0.1.0"

@@ -1,0 +1,60 @@
+"""``describe``: what the nodes of a pipeline or a file take and return, as JSON.
+
+The question is a document on standard input, the answer one on standard output;
+Go's runner/describe.go has both. The code is imported, and no node is set up.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from typing import Any
+
+from gophersnake.worker import failure
+from gophersnake.worker.load import load, load_module, nodes_of
+from gophersnake.worker.signature import Signature
+
+
+def run() -> None:
+    """Read the question, and write the answer."""
+    answer_to = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)  # what a module prints while it is imported is no part of the answer
+    question = json.load(sys.stdin)
+    sys.stdin = open(os.devnull, encoding="utf-8")  # noqa: SIM115 - for as long as the process
+    base = question["base"]
+    if question.get("file"):
+        nodes = _file(base, question["file"])
+    else:
+        nodes = [_node(base, node) for node in question["nodes"]]
+    sys.stdout.flush()
+    with answer_to:
+        json.dump({"nodes": nodes}, answer_to)
+
+
+def _node(base: str, node: dict[str, Any]) -> dict[str, Any]:
+    stage = "import"
+    params, ports = node["params"] or {}, node["ports"] or []
+    try:
+        target = load(base, node["python"], node["node_type"])
+        stage = "params"
+        signature = Signature(target, params, ports)
+        problems = signature.problems(params, ports)
+        return _answer(node["id"], signature, [failure.remote_error(p, stage) for p in problems])
+    except BaseException as error:
+        return _answer(node["id"], None, [failure.remote_error(error, stage)])
+
+
+def _file(base: str, file: str) -> list[dict[str, Any]]:
+    try:
+        module = load_module(base, file)
+    except BaseException as error:
+        return [_answer("", None, [failure.remote_error(error, "import")])]
+    return [_answer("", Signature(target), []) for target in nodes_of(module).values()]
+
+
+def _answer(
+    node: str, signature: Signature | None, problems: list[dict[str, Any]]
+) -> dict[str, Any]:
+    description = None if signature is None else signature.describe()
+    return {"id": node, "description": description, "problems": problems}

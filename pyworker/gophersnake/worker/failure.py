@@ -1,0 +1,152 @@
+"""Puts exceptions into the words of the protocol: Go's ipc.RemoteError."""
+
+from __future__ import annotations
+
+import linecache
+import os
+import traceback
+from types import TracebackType
+from typing import Any
+
+from gophersnake.errors import Cancelled, Permanent, Transient
+from gophersnake.worker.codec import ValueFault
+from gophersnake.worker.load import NodeFault
+
+PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+"""Frames of this package's own code are left out of tracebacks."""
+
+FROZEN = "<frozen importlib"
+"""So are those of the import system."""
+
+MAX_TEXT = 64 << 10
+MAX_FRAMES = 100
+MAX_CHAIN = 20
+
+
+def remote_error(error: BaseException, stage: str) -> dict[str, Any]:
+    """Return the body of an error frame.
+
+    Args:
+        error: what was raised.
+        stage: where in the worker's life: import, params, setup, decode, call, encode.
+    """
+    if isinstance(error, ValueFault):
+        return {"kind": "marshaling", "message": error.reason, "path": error.path, "stage": stage}
+    if isinstance(error, NodeFault):
+        return {"kind": "manifest", "message": str(error), "hint": error.hint, "stage": stage}
+    body = exception(error)
+    body |= {"kind": "execution", "stage": stage, "text": text(error)}
+    if isinstance(error, MemoryError):
+        # The interpreter may have lost its balance anywhere: it is not trusted again.
+        body |= {"kind": "python_vm", "class": "MemoryError", "fatal": True}
+    elif isinstance(error, SystemExit):
+        body |= {"kind": "python_vm", "fatal": True, "exit_code": exit_code(error)}
+    elif isinstance(error, Cancelled):
+        body |= {"kind": "cancelled"}
+    elif isinstance(error, Permanent):
+        body |= {"retryable": False}
+    elif isinstance(error, Transient):
+        body |= {"retryable": True, "retry_after": error.retry_after}
+    if stage == "import" and isinstance(error, ModuleNotFoundError) and error.name:
+        package = error.name.partition(".")[0]
+        body["hint"] = f"add the package that has {package!r} to the pipeline's requirements"
+    return body
+
+
+def exit_code(error: SystemExit) -> int:
+    """Return the code with which the interpreter would exit."""
+    if error.code is None:
+        return 0
+    return error.code & 0xFF if isinstance(error.code, int) else 1
+
+
+def exception(error: BaseException) -> dict[str, Any]:
+    """Return an exception with those that it came from."""
+    body = _alone(error)
+    inner = body
+    seen = {id(error)}
+    for _ in range(MAX_CHAIN):
+        if error.__cause__ is not None:
+            relation, error = "cause", error.__cause__
+        elif error.__context__ is not None and not error.__suppress_context__:
+            relation, error = "context", error.__context__
+        else:
+            break
+        if id(error) in seen:
+            break
+        seen.add(id(error))
+        inner["cause"] = _alone(error) | {"relation": relation}
+        inner = inner["cause"]
+    return body
+
+
+def _alone(error: BaseException) -> dict[str, Any]:
+    kind = type(error)
+    name = kind.__qualname__
+    if kind.__module__ not in ("builtins", "__main__"):
+        name = f"{kind.__module__}.{name}"
+    return {
+        "class": name,
+        "message": _message(error),
+        "notes": [str(note)[:MAX_TEXT] for note in getattr(error, "__notes__", None) or []],
+        "frames": _frames(error),
+    }
+
+
+def _message(error: BaseException) -> str:
+    try:
+        if isinstance(error, SyntaxError) and error.msg:
+            return str(error.msg)
+        message = str(error)
+    except Exception as broken:
+        message = f"<its text cannot be had: {type(broken).__name__} in __str__>"
+    return (
+        message
+        if len(message) <= MAX_TEXT
+        else f"{message[:MAX_TEXT]}… ({len(message)} characters)"
+    )
+
+
+def _frames(error: BaseException) -> list[dict[str, Any]]:
+    frames = []
+    for frame, line in traceback.walk_tb(own(error.__traceback__)):
+        code = frame.f_code
+        frames.append((code.co_filename, line, code.co_name))
+    if len(frames) > MAX_FRAMES:  # the beginning and the end tell the most
+        frames = frames[: MAX_FRAMES // 4] + frames[-MAX_FRAMES * 3 // 4 :]
+    if isinstance(error, SyntaxError) and error.filename:
+        frames.append((error.filename, error.lineno or 0, "<module>"))
+    return [
+        {"file": file, "line": line, "function": function, "source": _source(file, line)}
+        for file, line, function in frames
+    ]
+
+
+def _source(file: str, line: int) -> str:
+    try:
+        return linecache.getline(file, line).strip()
+    except Exception:  # a loader of the node's own that raises
+        return ""
+
+
+def own(trace: TracebackType | None) -> TracebackType | None:
+    """Return a traceback from the first frame on that is the node's."""
+    begin = trace
+    while begin is not None and begin.tb_frame.f_code.co_filename.startswith((PACKAGE, FROZEN)):
+        begin = begin.tb_next
+    return begin
+
+
+def text(error: BaseException) -> str:
+    """Return what Python would print, without the worker's own frames."""
+    try:
+        trace = own(error.__traceback__)
+        lines = traceback.format_exception(type(error), error, trace)
+    except Exception:  # a node's own __str__ or __repr__
+        return ""
+    whole = "".join(lines)
+    return (
+        whole
+        if len(whole) <= MAX_TEXT
+        else whole[: MAX_TEXT // 4] + "\n…\n" + whole[-MAX_TEXT // 2 :]
+    )

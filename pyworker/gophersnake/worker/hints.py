@@ -1,0 +1,89 @@
+"""Whether a param of the manifest fits the annotation of its parameter.
+
+Only what a manifest can hold is judged: numbers, text, lists, maps. An annotation
+that says more, a class of the node's own for instance, is left to the node.
+"""
+
+from __future__ import annotations
+
+import collections.abc
+import types
+import typing
+from collections.abc import Callable
+from typing import Any
+
+NAMES = {
+    bool: "true or false",
+    int: "an integer",
+    float: "a number",
+    str: "text",
+    list: "a list",
+    dict: "a map",
+    type(None): "null",
+}
+"""The plain types, as messages name them."""
+
+LISTS: tuple[Any, ...] = (list, tuple, set, frozenset, collections.abc.Sequence)
+LISTS += (collections.abc.Iterable, collections.abc.Collection, collections.abc.Set)
+MAPS: tuple[Any, ...] = (dict, collections.abc.Mapping, collections.abc.MutableMapping)
+
+
+def of(function: Callable[..., Any]) -> dict[str, Any]:
+    """Return the annotations of a function, none of which cannot be evaluated."""
+    try:
+        return typing.get_type_hints(function)
+    except Exception:  # names that exist for type checkers alone
+        raw = getattr(function, "__annotations__", {})
+        return {name: hint for name, hint in raw.items() if not isinstance(hint, str)}
+
+
+def misfit(value: Any, hint: Any) -> str:
+    """Return why a value does not fit, for instance "is to be an integer, not 'x'"."""
+    if _fits(value, hint):
+        return ""
+    return f"is to be {_name(hint)}, not {value!r:.60}"
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    origin, args = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (typing.Union, types.UnionType):
+        return any(_fits(value, arg) for arg in args)
+    if origin is typing.Annotated:
+        return _fits(value, args[0])
+    if origin is typing.Literal:
+        return any(value == arg and type(value) is type(arg) for arg in args)
+    if hint is None:
+        return value is None
+    plain = origin or hint
+    if plain in LISTS:
+        item = args[0] if args and not (plain is tuple and args[-1:] != (...,)) else Any
+        return isinstance(value, list) and all(_fits(each, item) for each in value)
+    if plain in MAPS:
+        item = args[1] if len(args) == 2 else Any
+        return isinstance(value, dict) and all(_fits(each, item) for each in value.values())
+    if typing.is_typeddict(hint):
+        return isinstance(value, dict)
+    if plain is float:
+        return isinstance(value, (int, float)) and not isinstance(value, bool)
+    if plain is int:
+        return isinstance(value, int) and not isinstance(value, bool)
+    if plain in (bool, str, type(None)):
+        return isinstance(value, plain)
+    return True
+
+
+def _name(hint: Any) -> str:
+    args = typing.get_args(hint)
+    origin = typing.get_origin(hint)
+    if origin in (typing.Union, types.UnionType):
+        return " or ".join(_name(arg) for arg in args)
+    if origin is typing.Literal:
+        return "one of " + ", ".join(map(repr, args))
+    if origin is typing.Annotated:
+        return _name(args[0])
+    plain = origin or hint
+    if plain in LISTS:
+        return "a list" + (f", each item {_name(args[0])}" if args and args[0] in NAMES else "")
+    if plain in MAPS or typing.is_typeddict(hint):
+        return "a map"
+    return NAMES.get(plain, str(hint))

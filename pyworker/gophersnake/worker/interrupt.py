@@ -1,0 +1,90 @@
+"""Lets the supervisor interrupt a node that is at work.
+
+A synchronous node works on the thread that reads the socket, so nobody reads it
+meanwhile. The supervisor therefore sends SIGUSR1 behind a cancel frame: the
+handler reads the mail, and raises ``Cancelled`` where the node is.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+from gophersnake.errors import Cancelled
+from gophersnake.worker import frames
+from gophersnake.worker.connection import Connection
+
+
+class Interrupts:
+    """Cancellation of the call that the node is working on."""
+
+    def __init__(self, connection: Connection) -> None:
+        """Take the connection whose mail is to be read, and install the handler."""
+        self._connection = connection
+        self._call = 0  # the call that may be interrupted, 0 for none
+        self._cancel: Callable[[], None] | None = None
+        self._held = False
+        self._pending = False
+        self._knocked = False  # a signal came while no call could be interrupted
+        self._main = threading.get_ident()
+        signal.signal(signal.SIGUSR1, self._handle)
+        os.register_at_fork(after_in_child=lambda: signal.signal(signal.SIGUSR1, signal.SIG_IGN))
+
+    def begin(self, call: int, cancel: Callable[[], None] | None = None) -> None:
+        """Say that from here on the call may be interrupted.
+
+        Args:
+            call: the call.
+            cancel: called instead of raising ``Cancelled``, where that would hit
+                something else than the node, an event loop for instance.
+        """
+        self._cancel = cancel
+        self._call = call
+        # The cancel frame may have come before, right behind the call.
+        if self._knocked or self._connection.ahead:
+            self._knocked = False
+            self._look(self._connection.mail())
+
+    def end(self) -> None:
+        """Say that the node is done. A cancellation from here on comes too late."""
+        self._call = 0
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Put an interruption off to the end of the block.
+
+        It is for what must not be cut in half, such as a frame that is being
+        sent; in other threads than the main one it does nothing.
+        """
+        if threading.get_ident() != self._main or self._held:
+            yield
+            return
+        self._held = True
+        try:
+            yield
+        finally:
+            self._held = False
+            if self._pending:
+                self._pending = False
+                self._look(self._connection.mail())
+
+    def _handle(self, _signal: int, _frame: FrameType | None) -> None:
+        if not self._call:
+            self._knocked = True
+        elif self._held:
+            self._pending = True
+        else:
+            self._look(self._connection.mail())
+
+    def _look(self, mail: Iterable[frames.Frame]) -> None:
+        call = self._call
+        if call and any(f.type == frames.CANCEL and f.call == call for f in mail):
+            if self._cancel is not None:
+                self._cancel()
+            else:
+                self._call = 0  # once
+                raise Cancelled("the supervisor gave the call up")

@@ -1,0 +1,194 @@
+"""A worker from its first frame to its last."""
+
+from __future__ import annotations
+
+import gc
+import os
+import platform
+import socket
+import sys
+import traceback
+from collections.abc import Callable
+from typing import Any
+
+import msgpack
+
+import gophersnake
+from gophersnake.errors import Cancelled
+from gophersnake.progress import report_to
+from gophersnake.worker import PROTOCOL, failure, frames, invoke, logs, memory
+from gophersnake.worker.codec import Decoder, Encoder, ValueFault
+from gophersnake.worker.connection import Closed, Connection
+from gophersnake.worker.frames import Bytes, Frame, Limits, ProtocolError
+from gophersnake.worker.interrupt import Interrupts
+from gophersnake.worker.load import load
+from gophersnake.worker.signature import Signature
+
+BROKEN = 70
+"""The exit code of a worker that cannot go on; sysexits.h calls it EX_SOFTWARE."""
+
+
+class End(Exception):
+    """The worker has said its last word and ends with this exit code."""
+
+    def __init__(self, code: int) -> None:
+        """Take the exit code."""
+        super().__init__(code)
+        self.code = code
+
+
+class Worker:
+    """One node behind one connection."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        """Take the connected socket."""
+        self._connection = Connection(sock)
+        self._interrupts = Interrupts(self._connection)
+        self._encoder = Encoder()
+        self._decoder = Decoder()
+        self._close: Callable[[], Any] | None = None
+        self._call: invoke.Call
+
+    def live(self) -> int:
+        """Set the node up, serve its calls, and return the exit code."""
+        try:
+            self._set_up()
+            gc.freeze()  # what is there now stays: do not look at it in every collection
+            while self._serve(self._connection.receive()):
+                pass
+            return self._shut_down()
+        except End as end:
+            return end.code
+        except Closed:
+            return 0  # the supervisor has no more use for this worker
+        except ProtocolError as error:
+            print(f"gophersnake: out of protocol: {error}", file=sys.stderr)
+        except Exception:
+            traceback.print_exc()
+        return BROKEN
+
+    def _set_up(self) -> None:
+        self._connection.send_message(
+            frames.HELLO,
+            {
+                "protocol": PROTOCOL,
+                "package": gophersnake.__version__,
+                "python": platform.python_version(),
+                "implementation": platform.python_implementation(),
+                "pid": os.getpid(),
+            },
+        )
+        frame = self._connection.receive()
+        if frame.type == frames.SHUTDOWN:
+            raise End(0)
+        if frame.type != frames.SETUP:
+            raise ProtocolError(f"a {frames.name(frame.type)} frame where setup belongs")
+        setup = msgpack.unpackb(frame.body)
+        limits = setup["limits"]
+        self._connection.limits = Limits(*(limits[name] for name in Limits._fields))
+        memory.limit(limits["memory"])
+        logs.install(self._connection, self._interrupts, setup["log_level"])
+        report_to(self._progress)
+        stage = "import"
+        try:
+            target = load(setup["base"], setup["python"], setup["node_type"])
+            stage = "params"
+            params, ports = setup["params"] or {}, setup["ports"] or []
+            signature = Signature(target, params, ports)
+            for problem in signature.problems(params, ports):
+                raise problem
+            stage = "setup"
+            self._call = invoke.invoker(
+                signature.flavour, self._ready(signature, params), self._interrupts
+            )
+            description = signature.describe()
+        except BaseException as error:
+            self._fail(0, error, stage)
+            raise End(1) from error
+        self._connection.send_message(frames.READY, description)
+
+    def _ready(self, signature: Signature, params: dict[str, Any]) -> Callable[..., Any]:
+        """Return the node's function, its params given, its class set up."""
+        if not isinstance(signature.target, type):
+            return signature.call_with(signature.target, params)
+        node = signature.target(**params)
+        self._close = getattr(node, "close", None)
+        setup = getattr(node, "setup", None)
+        if setup is not None:
+            invoke.run(setup())
+        return signature.call_with(node.process, {})
+
+    def _serve(self, frame: Frame) -> bool:
+        """Do what a frame asks for; False where that is the end."""
+        kind, call, body, buffers = frame
+        if kind == frames.CALL:
+            self._answer(call, body, buffers)
+        elif kind == frames.PING:
+            self._connection.send(frames.PONG, call, b"")
+        elif kind == frames.SHUTDOWN:
+            return False
+        elif kind != frames.CANCEL:  # one that came too late: the call has been answered
+            raise ProtocolError(f"the supervisor sent a {frames.name(kind)} frame")
+        return True
+
+    def _answer(self, call: int, body: Bytes, buffers: list[Bytes]) -> None:
+        stage = "decode"
+        try:
+            args, named = self._decoder.decode(body, buffers)
+            stage = "call"
+            value = self._call(call, args, named)
+            del args, named  # the node's input is not needed while its result is sent
+            stage = "encode"
+            result, parts = self._encoder.encode(value)
+            self._check(result, parts)
+        except BaseException as error:
+            if isinstance(error, Closed):
+                raise
+            self._fail(call, error, stage)
+            return
+        self._connection.send(frames.RESULT, call, result, parts)
+
+    def _check(self, body: bytes, buffers: list[Bytes]) -> None:
+        limits = self._connection.limits
+        total = sum(map(len, buffers)) if buffers else 0
+        if len(body) > limits.body:
+            raise ValueFault(
+                "result", f"it takes {len(body)} bytes, more than the limit of {limits.body}"
+            )
+        if len(buffers) > limits.buffers:
+            raise ValueFault(
+                "result",
+                f"it holds {len(buffers)} large buffers, more than the limit of {limits.buffers}",
+            )
+        if total > limits.buffer_bytes:
+            raise ValueFault(
+                "result",
+                f"its buffers take {total} bytes, more than the limit of {limits.buffer_bytes}",
+            )
+
+    def _fail(self, call: int, error: BaseException, stage: str) -> None:
+        """Tell of a failure, and end where the interpreter is not to be trusted after it."""
+        if isinstance(error, MemoryError):
+            memory.make_room()
+            traceback.clear_frames(error.__traceback__)  # what the node had gathered
+        body = failure.remote_error(error, stage)
+        self._connection.send_message(frames.ERROR, body, call)
+        if body.get("fatal"):
+            raise End(body.get("exit_code", BROKEN))
+
+    def _progress(self, message: str, fraction: float | None) -> None:
+        with self._interrupts.held():
+            if self._connection.open:
+                self._connection.send_message(
+                    frames.PROGRESS, {"message": message, "fraction": fraction}
+                )
+
+    def _shut_down(self) -> int:
+        """Close the node; what it raises then is for the log alone."""
+        if self._close is not None:
+            try:
+                invoke.run(self._close())
+            except (Exception, Cancelled):
+                traceback.print_exc()
+                return 1
+        return 0

@@ -1,0 +1,21 @@
+"""The start of a worker process, before it is certain that it can serve."""
+
+from __future__ import annotations
+
+import sys
+from typing import NoReturn
+
+from gophersnake.worker import handshake, lastwords
+
+
+def run() -> NoReturn:
+    """Serve one node until the supervisor says that it is enough."""
+    lastwords.record(handshake.AUTOPSY)
+    try:
+        from gophersnake.worker.serve import Worker  # it needs msgpack
+    except ImportError as error:
+        sys.exit(f"gophersnake: {error}; install it for {sys.executable}: pip install msgpack")
+    connection = handshake.connect()
+    for stream in (sys.stdout, sys.stderr):  # a log, line by line
+        stream.reconfigure(line_buffering=True, errors="backslashreplace")  # type: ignore[union-attr]
+    lastwords.leave_at_once(Worker(connection).live())
