@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -45,41 +46,19 @@ type Conn struct {
 
 	calls struct {
 		sync.Mutex
-		open map[uint64]*Call
-		err  error // why the connection ended
+		open     map[uint64]*Call
+		writeErr error // why nothing more can be written
+		err      error // why the connection ended
 	}
-	lastID atomic.Uint64
-	done   chan struct{}
-}
-
-// Call is one call under way.
-type Call struct {
-	conn    *Conn
-	id      uint64
-	settled chan struct{} // receives once, when answer and err are set
-	answer  Payload
-	err     error
-
-	sent, cancelled atomic.Bool
-}
-
-// Args are the inputs of a call: at most one positional value, or one value for
-// each of the node's ports.
-type Args struct {
-	Value *Payload
-	Ports []Port
-}
-
-// Port is the input for one keyword argument.
-type Port struct {
-	Name  string
-	Value Payload
+	waiting atomic.Int32 // callers that wait for their answer and would read
+	lastID  atomic.Uint64
+	done    chan struct{}
 }
 
 // Start exchanges hello, set-up and ready over a fresh connection on which the
 // secret has been presented. A worker that cannot set up its node is a
-// *[RemoteError]. The caller bounds the time through nc's deadline, and closes
-// nc when Start fails.
+// *[RemoteError]. The caller bounds the time through nc's deadline, which Start
+// takes off, and closes nc when Start fails.
 func Start(nc net.Conn, setup Setup, events Events) (*Conn, Hello, Description, error) {
 	c := &Conn{
 		nc:     nc,
@@ -105,6 +84,7 @@ func Start(nc net.Conn, setup Setup, events Events) (*Conn, Hello, Description, 
 	if err != nil {
 		return nil, hello, ready, err
 	}
+	_ = nc.SetDeadline(time.Time{}) // fails on a closed connection only, which reading finds too
 	go c.readWhileIdle()
 	return c, hello, ready, nil
 }
@@ -118,7 +98,7 @@ func (c *Conn) expect(want Type, into any) error {
 		}
 		switch f.Type {
 		case want:
-			return unmarshal(f, c.limits, into)
+			return unmarshal(f, into)
 		case TypeError:
 			return c.remoteError(f)
 		case TypeLog, TypeProgress:
@@ -131,65 +111,8 @@ func (c *Conn) expect(want Type, into any) error {
 	}
 }
 
-// NewCall registers a call. Every call that is made must be [Call.Do]ne.
-func (c *Conn) NewCall() *Call {
-	call := &Call{conn: c, id: c.lastID.Add(1), settled: make(chan struct{}, 1)}
-	c.calls.Lock()
-	defer c.calls.Unlock()
-	if c.calls.err != nil {
-		call.settle(Payload{}, c.calls.err)
-		return call
-	}
-	c.calls.open[call.id] = call
-	return call
-}
-
-// Do sends the call and waits for its answer: the encoded result, a
-// *[RemoteError], a *[ValueError] where the arguments are beyond the limits, or
-// an error that wraps [ErrClosed] where the connection ended first. It returns
-// no sooner, so that the worker's state is known when it does; [Call.Cancel]
-// and the end of the process are what make it return early.
-func (call *Call) Do(args Args) (Payload, error) {
-	c := call.conn
-	if err := c.sendCall(call.id, args); err != nil {
-		if c.forget(call.id) {
-			return Payload{}, err
-		}
-		<-call.settled // the connection failed meanwhile, which tells more
-		return Payload{}, call.err
-	}
-	call.sent.Store(true)
-	if call.cancelled.Load() {
-		call.Cancel()
-	}
-	for {
-		select {
-		case <-call.settled:
-			return call.answer, call.err
-		case c.baton <- struct{}{}:
-			c.readFor(call)
-			<-c.baton
-		}
-	}
-}
-
-// Cancel asks the worker to give the call up. The call is still answered. A
-// call that has not been sent yet is cancelled once it has been.
-func (call *Call) Cancel() {
-	call.cancelled.Store(true)
-	if call.sent.Load() {
-		// A failure to send has ended the connection, and so the call.
-		_ = call.conn.send(TypeCancel, call.id, nil, nil)
-	}
-}
-
-func (call *Call) settle(answer Payload, err error) {
-	call.answer, call.err = answer, err
-	call.settled <- struct{}{}
-}
-
 // Shutdown asks the worker to finish what it does, close its node and exit.
-func (c *Conn) Shutdown() error { return c.send(TypeShutdown, 0, nil, nil) }
+func (c *Conn) Shutdown() error { return c.send(TypeShutdown, 0, nil) }
 
 // Close ends the connection; calls under way fail with [ErrClosed].
 func (c *Conn) Close() error {
@@ -221,8 +144,11 @@ func (c *Conn) readFor(call *Call) {
 // idleAfter is how long the socket may go unread while nobody calls.
 const idleAfter = 10 * time.Millisecond
 
-// readWhileIdle takes the baton whenever it lies free for a while, and gives it
-// back as soon as a call is under way.
+// readWhileIdle takes the baton when it lies free, and gives it back as soon as
+// a caller wants to read. The call that finds it reading is answered through
+// it, one hand-over late; those that follow read for themselves. It also reads
+// while callers are held up in writing, because a worker that is held up in
+// writing too would otherwise never get to read what they write.
 func (c *Conn) readWhileIdle() {
 	tick := time.NewTimer(idleAfter)
 	defer tick.Stop()
@@ -236,7 +162,7 @@ func (c *Conn) readWhileIdle() {
 		case c.baton <- struct{}{}:
 			for {
 				answer, err := c.readOne()
-				if err != nil || answer || c.calling() {
+				if err != nil || answer || c.waiting.Load() > 0 {
 					break
 				}
 			}
@@ -247,12 +173,6 @@ func (c *Conn) readWhileIdle() {
 	}
 }
 
-func (c *Conn) calling() bool {
-	c.calls.Lock()
-	defer c.calls.Unlock()
-	return len(c.calls.open) > 0
-}
-
 // readOne reads and dispatches one frame, and reports whether it was an answer.
 // An error has ended the connection.
 func (c *Conn) readOne() (answer bool, err error) {
@@ -261,6 +181,9 @@ func (c *Conn) readOne() (answer bool, err error) {
 		err = c.dispatch(f)
 	}
 	if err != nil {
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			err = c.writeErr() // there is no other deadline
+		}
 		c.fail(err)
 	}
 	return f.Type == TypeResult || f.Type == TypeError, err
@@ -300,7 +223,7 @@ func (c *Conn) answer(f Frame) error {
 
 func (c *Conn) remoteError(f Frame) error {
 	remote := &RemoteError{}
-	if err := unmarshal(f, c.limits, remote); err != nil {
+	if err := unmarshal(f, remote); err != nil {
 		return err
 	}
 	return remote
@@ -309,7 +232,7 @@ func (c *Conn) remoteError(f Frame) error {
 func (c *Conn) event(f Frame) error {
 	if f.Type == TypeLog {
 		var record LogRecord
-		if err := unmarshal(f, c.limits, &record); err != nil {
+		if err := unmarshal(f, &record); err != nil {
 			return err
 		}
 		if c.events.Log != nil {
@@ -318,7 +241,7 @@ func (c *Conn) event(f Frame) error {
 		return nil
 	}
 	var progress Progress
-	if err := unmarshal(f, c.limits, &progress); err != nil {
+	if err := unmarshal(f, &progress); err != nil {
 		return err
 	}
 	if c.events.Progress != nil {
@@ -352,22 +275,10 @@ func (c *Conn) fail(reason error) {
 	close(c.done)
 }
 
-// forget takes a call back that was not sent; false means that it has been
-// settled already.
-func (c *Conn) forget(id uint64) bool {
-	c.calls.Lock()
-	defer c.calls.Unlock()
-	if _, ok := c.calls.open[id]; !ok {
-		return false
-	}
-	delete(c.calls.open, id)
-	return true
-}
-
 func (c *Conn) sendMessage(t Type, message any) error {
 	body, err := msgpack.Marshal(message)
 	if err != nil {
 		return &ValueError{Path: t.String(), Reason: err.Error()}
 	}
-	return c.send(t, 0, body, nil)
+	return c.send(t, 0, body)
 }

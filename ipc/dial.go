@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"fmt"
 	"net"
+	"time"
 )
 
 // NewSecret returns a fresh secret for one spawn.
@@ -32,6 +33,7 @@ func Dial(ctx context.Context, path string, pid int, secret []byte) (net.Conn, e
 		_ = nc.Close()
 		return nil, fmt.Errorf("present the secret: %w", err)
 	}
+	_ = nc.SetWriteDeadline(time.Time{}) // the context bounds the dialling only
 	return nc, nil
 }
 

@@ -3,6 +3,7 @@ package ipc
 import (
 	"errors"
 	"fmt"
+	"math"
 	"strings"
 	"time"
 )
@@ -129,10 +130,19 @@ func (e *RemoteError) Error() string {
 	return b.String()
 }
 
-// RetryAfter returns the delay that the node asked for, and whether it did.
+// RetryAfter returns the delay that the node asked for, and whether it did. A
+// negative or undefined delay is none; one beyond what a Duration holds is the
+// longest.
 func (e *RemoteError) RetryAfter() (time.Duration, bool) {
 	if e.RetryAfterSeconds == nil {
 		return 0, false
 	}
-	return time.Duration(*e.RetryAfterSeconds * float64(time.Second)), true
+	nanos := *e.RetryAfterSeconds * float64(time.Second)
+	switch {
+	case nanos >= math.MaxInt64:
+		return math.MaxInt64, true
+	case nanos > 0:
+		return time.Duration(nanos), true
+	}
+	return 0, true
 }

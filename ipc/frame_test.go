@@ -104,9 +104,9 @@ func FuzzFrames(f *testing.F) {
 			}
 			again = append(again, encodeFrame(frame)...)
 			var remote RemoteError
-			_ = unmarshal(frame, limits, &remote)
+			_ = unmarshal(frame, &remote)
 			var record LogRecord
-			_ = unmarshal(frame, limits, &record)
+			_ = unmarshal(frame, &record)
 		}
 		// Flags and reserved fields are not kept; all else is what was read.
 		if len(again) > len(stream) {

@@ -82,10 +82,14 @@ type Progress struct {
 	Fraction *float64 `msgpack:"fraction"`
 }
 
+// messageDepth bounds the nesting of a message. It is not for the limits on
+// values to say: a chain of exceptions may be longer than a value is deep.
+const messageDepth = 256
+
 // unmarshal reads a message body. The body is checked as a value first, so a
 // length in it cannot ask for more memory than the frame has.
-func unmarshal(f Frame, limits Limits, into any) error {
-	if err := f.Check(f.Type.String(), limits); err != nil {
+func unmarshal(f Frame, into any) error {
+	if err := f.Check(f.Type.String(), Limits{Depth: messageDepth}); err != nil {
 		return &ProtocolError{Reason: fmt.Sprintf("the body of a %s frame: %v", f.Type, err)}
 	}
 	if err := msgpack.Unmarshal(f.Body, into); err != nil {

@@ -1,8 +1,10 @@
 package ipc
 
 import (
+	"fmt"
 	"math"
 	"net"
+	"time"
 
 	"github.com/vmihailenco/msgpack/v5/msgpcode"
 )
@@ -11,43 +13,52 @@ import (
 // write; larger bodies are written from where they lie.
 const coalesce = 64 << 10
 
-// sendCall writes a call frame, laying the encoded arguments side by side.
+// The beginnings of a call's body, an array of positional and named values.
+var (
+	noValue  = []byte{msgpcode.FixedArrayLow | 2, msgpcode.FixedArrayLow}
+	oneValue = []byte{msgpcode.FixedArrayLow | 2, msgpcode.FixedArrayLow | 1}
+	noPorts  = []byte{msgpcode.FixedMapLow}
+)
+
+// sendCall writes a call frame, laying the encoded arguments side by side. Its
+// error is a *[ValueError], and nothing has been sent. A failure to write is
+// not returned: it ends the connection, which settles the call.
 func (c *Conn) sendCall(id uint64, args Args) error {
-	var head [2]byte // array of 2, array of 0 or 1
-	head[0] = msgpcode.FixedArrayLow | 2
-	head[1] = msgpcode.FixedArrayLow
-	size := len(head)
+	var room [3][]byte // keeps the common call, of one value, off the heap
+	parts := append(room[:0], noValue)
 	var buffers [][]byte
-	var parts [][]byte
 	if args.Value != nil {
-		head[1] |= 1
-		parts = append(parts, head[:], args.Value.Body)
-		size += len(args.Value.Body)
+		parts[0] = oneValue
+		parts = append(parts, args.Value.Body)
 		buffers = args.Value.Buffers
-	} else {
-		parts = append(parts, head[:])
 	}
-	ports := appendMapLen(nil, len(args.Ports))
-	parts = append(parts, ports)
-	size += len(ports)
+	if len(args.Ports) == 0 {
+		parts = append(parts, noPorts)
+	} else {
+		parts = append(parts, appendMapLen(nil, len(args.Ports)))
+	}
 	for _, port := range args.Ports {
-		name := appendStr(nil, port.Name)
-		parts = append(parts, name, port.Value.Body)
-		size += len(name) + len(port.Value.Body)
+		parts = append(parts, appendStr(nil, port.Name), port.Value.Body)
 		buffers = append(buffers[:len(buffers):len(buffers)], port.Value.Buffers...)
+	}
+	size := 0
+	for _, part := range parts {
+		size += len(part)
 	}
 	if err := c.limits.checkSend("input", size, buffers); err != nil {
 		return err
 	}
-	return c.sendParts(TypeCall, id, size, parts, buffers)
+	_ = c.sendParts(TypeCall, id, size, parts, buffers)
+	return nil
 }
 
-// send writes one frame.
-func (c *Conn) send(t Type, id uint64, body []byte, buffers [][]byte) error {
-	if err := c.limits.checkSend(t.String(), len(body), buffers); err != nil {
+// send writes one frame without buffers.
+func (c *Conn) send(t Type, id uint64, body []byte) error {
+	if err := c.limits.checkSend(t.String(), len(body), nil); err != nil {
 		return err
 	}
-	return c.sendParts(t, id, len(body), [][]byte{body}, buffers)
+	room := [1][]byte{body}
+	return c.sendParts(t, id, len(body), room[:], nil)
 }
 
 // sendParts writes a frame whose body is in parts. Small frames of many callers
@@ -73,8 +84,7 @@ func (c *Conn) sendParts(t Type, id uint64, size int, parts, buffers [][]byte) e
 	gather = append(gather, parts...)
 	gather = append(gather, buffers...)
 	if _, err := gather.WriteTo(c.nc); err != nil {
-		c.fail(err)
-		return c.Err()
+		return c.cannotWrite(err)
 	}
 	return nil
 }
@@ -89,22 +99,47 @@ func (c *Conn) flush() error {
 	if cap(frames) > 1<<20 {
 		c.spare = nil // do not keep a burst's memory for ever
 	}
+	if err := c.writeErr(); err != nil {
+		return err // what follows half a frame would be read as its rest
+	}
 	if len(frames) == 0 {
 		return nil // another caller wrote ours along with its own
 	}
 	if _, err := c.nc.Write(frames); err != nil {
-		c.fail(err)
-		return c.Err()
+		return c.cannotWrite(err)
 	}
 	return nil
+}
+
+// lastWords is how long reading goes on once writing has failed.
+const lastWords = time.Second
+
+// cannotWrite takes down that the connection cannot be written to any more, the
+// caller holding c.writing. Reading goes on to its end, for a moment at most: a
+// worker that is gone may have said why before it went.
+func (c *Conn) cannotWrite(err error) error {
+	err = fmt.Errorf("%w: %w", ErrClosed, err)
+	c.calls.Lock()
+	c.calls.writeErr = err
+	c.calls.Unlock()
+	_ = c.nc.SetReadDeadline(time.Now().Add(lastWords)) // fails when it is closed already
+	return err
+}
+
+func (c *Conn) writeErr() error {
+	c.calls.Lock()
+	defer c.calls.Unlock()
+	return c.calls.writeErr
 }
 
 func appendMapLen(dst []byte, n int) []byte {
 	switch {
 	case n < 16:
 		return append(dst, msgpcode.FixedMapLow|byte(n))
-	default:
+	case n <= math.MaxUint16:
 		return append(dst, msgpcode.Map16, byte(n>>8), byte(n))
+	default:
+		return append(dst, msgpcode.Map32, byte(n>>24), byte(n>>16), byte(n>>8), byte(n))
 	}
 }
 
@@ -114,8 +149,10 @@ func appendStr(dst []byte, s string) []byte {
 		dst = append(dst, msgpcode.FixedStrLow|byte(n))
 	case n <= math.MaxUint8:
 		dst = append(dst, msgpcode.Str8, byte(n))
-	default:
+	case n <= math.MaxUint16:
 		dst = append(dst, msgpcode.Str16, byte(n>>8), byte(n))
+	default:
+		dst = append(dst, msgpcode.Str32, byte(n>>24), byte(n>>16), byte(n>>8), byte(n))
 	}
 	return append(dst, s...)
 }

@@ -6,15 +6,18 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"time"
+	"unicode/utf8"
 	"unsafe"
 )
 
-// The application extensions of msgpack that carry our own types.
+// The extensions of msgpack: its own timestamp, and ours.
 const (
-	extTensor = 1
-	extAudio  = 2
-	extImage  = 3
-	extJSON   = 4
+	extTimestamp = -1
+	extTensor    = 1
+	extAudio     = 2
+	extImage     = 3
+	extJSON      = 4
 )
 
 // DType is the element type of a tensor, by its NumPy name.
@@ -100,10 +103,13 @@ func Elements[T Element](t *Tensor) ([]T, error) {
 	return elementsOf[T](t.Data), nil
 }
 
-func (t *Tensor) check() error {
+func (t *Tensor) check() *ValueError {
 	size := t.DType.Size()
 	if size == 0 {
 		return &ValueError{Reason: fmt.Sprintf("unknown dtype %q", t.DType)}
+	}
+	if len(t.Shape) > maxDims {
+		return tooManyDims(int64(len(t.Shape)))
 	}
 	n := uint64(size)
 	for _, dim := range t.Shape {
@@ -121,6 +127,13 @@ func (t *Tensor) check() error {
 	return nil
 }
 
+// maxDims is NumPy's limit.
+const maxDims = 64
+
+func tooManyDims(n int64) *ValueError {
+	return &ValueError{Reason: fmt.Sprintf("a tensor of %d dimensions, more than the limit of %d", n, maxDims)}
+}
+
 // Audio is a recording: samples between -1 and 1, the channels interleaved.
 type Audio struct {
 	Samples  []float32
@@ -136,11 +149,11 @@ func (a *Audio) Frames() int {
 	return len(a.Samples) / a.Channels
 }
 
-func (a *Audio) check() error {
+func (a *Audio) check() *ValueError {
 	switch {
-	case a.Rate <= 0:
+	case a.Rate <= 0 || a.Rate > math.MaxInt32:
 		return &ValueError{Reason: fmt.Sprintf("an audio rate of %d Hz", a.Rate)}
-	case a.Channels <= 0:
+	case a.Channels <= 0 || a.Channels > math.MaxInt32:
 		return &ValueError{Reason: fmt.Sprintf("audio with %d channels", a.Channels)}
 	case len(a.Samples)%a.Channels != 0:
 		return &ValueError{Reason: fmt.Sprintf("%d audio samples are no whole number of frames of %d channels", len(a.Samples), a.Channels)}
@@ -160,7 +173,7 @@ type Image struct {
 
 var bytesPerPixel = map[string]int{"gray8": 1, "rgb8": 3, "bgr8": 3, "rgba8": 4, "bgra8": 4}
 
-func (m *Image) check() error {
+func (m *Image) check() *ValueError {
 	bpp := bytesPerPixel[m.Format]
 	if bpp == 0 {
 		return &ValueError{Reason: fmt.Sprintf("unknown image format %q", m.Format)}
@@ -181,12 +194,28 @@ type JSON json.RawMessage
 // MarshalJSON returns the document itself.
 func (j JSON) MarshalJSON() ([]byte, error) { return json.RawMessage(j).MarshalJSON() }
 
-func (j JSON) check() error {
-	if !json.Valid(j) {
+func (j JSON) check() *ValueError {
+	switch {
+	case !utf8.Valid(j):
+		return &ValueError{Reason: "a JSON document that is not UTF-8"}
+	case !json.Valid(j):
 		return &ValueError{Reason: "not a JSON document"}
 	}
 	return nil
 }
+
+// checkSeconds refuses what Python's datetime cannot hold.
+func checkSeconds(seconds int64) *ValueError {
+	if seconds >= firstSecond && seconds <= lastSecond {
+		return nil
+	}
+	return &ValueError{Reason: fmt.Sprintf("a timestamp of %d seconds since 1970; its year is not between 1 and 9999", seconds)}
+}
+
+var (
+	firstSecond = time.Date(1, 1, 1, 0, 0, 0, 0, time.UTC).Unix()
+	lastSecond  = time.Date(9999, 12, 31, 23, 59, 59, 0, time.UTC).Unix()
+)
 
 func dtypeOf[T Element]() DType {
 	var zero T

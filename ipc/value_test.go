@@ -67,7 +67,7 @@ func TestGoTypesBecomeValues(t *testing.T) {
 	}
 	v := outer{Name: "a", Inner: &inner{Score: 0.5}, Hidden: 1, secret: 2}
 	assert.Equal(t, map[string]any{"name": "a", "Inner": map[string]any{"score": 0.5}}, roundTrip(t, v))
-	assert.Equal(t, []any{int64(1), int64(2)}, roundTrip(t, [2]uint8{1, 2}))
+	assert.Equal(t, []any{int64(1), int64(2)}, roundTrip(t, [2]uint16{1, 2}))
 	assert.Equal(t, map[string]any{"k": int64(3)}, roundTrip(t, map[string]int32{"k": 3}))
 	assert.Equal(t, map[string]any{"k": []byte("b")}, roundTrip(t, map[string][]byte{"k": []byte("b")}))
 	assert.Nil(t, roundTrip(t, (*outer)(nil)))
