@@ -40,10 +40,16 @@ func classify(err error) *Error {
 	case *manifest.Errors:
 		return Wrap(err, Manifest, "")
 	case *pyenv.Error:
-		return Wrap(err, Io, "").During("prepare the environment").Suggest(err.Hint)
+		kind := Io
+		if isContextEnd(err) {
+			kind = Other
+		}
+		e := Wrap(err, kind, "")
+		e.Hint, e.StderrTail = err.Hint, err.Output
+		return e.During("prepare the environment")
 	}
 	switch {
-	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
+	case isContextEnd(err):
 		return Wrap(err, Other, "")
 	case errors.Is(err, pool.ErrClosed):
 		e := Wrap(err, Other, "the runner is closed")
@@ -53,6 +59,10 @@ func classify(err error) *Error {
 		return Wrap(err, Io, "")
 	}
 	return Extend(err)
+}
+
+func isContextEnd(err error) bool {
+	return errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)
 }
 
 func isSystemError(err error) bool {

@@ -50,6 +50,9 @@ func (r *Runner) Describe(ctx context.Context) ([]Description, error) {
 	for i, d := range found {
 		if d.Description != nil {
 			all[places[i]] = *d.Description
+			if err := r.plan.checkInputs(r.nodes[asked[i].ID], *d.Description); err != nil {
+				faults = append(faults, err)
+			}
 		}
 		for _, problem := range d.Problems {
 			faults = append(faults, remoteError(&problem).InNode(d.ID))

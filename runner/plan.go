@@ -2,6 +2,7 @@ package runner
 
 import (
 	"context"
+	"fmt"
 	"sync"
 	"sync/atomic"
 
@@ -216,4 +217,20 @@ func (pl *plan) ports(n *node) []string {
 		}
 	}
 	return ports
+}
+
+// checkInputs refuses a connection to a node that takes no input. Which ports a
+// node has, the worker checks.
+func (pl *plan) checkInputs(n *node, d Description) error {
+	if len(d.Inputs) > 0 {
+		return nil
+	}
+	for i := range pl.steps {
+		if s := &pl.steps[i]; s.node == n && len(s.inputs) > 0 {
+			from := pl.steps[s.inputs[0].from].node.id
+			return NewError(Manifest, fmt.Sprintf("%s takes no input, but the result of %q is connected to it", d.Name, from)).
+				InNode(n.id).Suggest("give its Python code a first parameter, or remove the connection")
+		}
+	}
+	return nil
 }

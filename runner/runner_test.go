@@ -262,6 +262,16 @@ nodes:
 	}
 }
 
+func TestANodeWithoutInputsTakesNoConnection(t *testing.T) {
+	r, err := load(t, "nodes: [{id: first, node_type: echo}, {id: second, node_type: now}]\nconnections: [{from: first, to: second}]")
+	require.NoError(t, err)
+	_, err = r.Run(t.Context(), 1)
+	require.ErrorIs(t, err, runner.Manifest)
+	assert.ErrorContains(t, err, `the result of "first" is connected to it`)
+	_, err = r.Describe(t.Context())
+	assert.ErrorIs(t, err, runner.Manifest)
+}
+
 func TestAnUnknownNodeTypeNeedsCode(t *testing.T) {
 	p, err := manifest.Parse("t.yaml", []byte("version: v1\nnodes: [{id: a, node_type: A}]"), t.TempDir())
 	require.NoError(t, err)

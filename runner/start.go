@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -41,7 +42,7 @@ func (r *Runner) preparePython(ctx context.Context) (python, error) {
 	}
 	base, err := pyenv.Find(ctx, pyenv.FindOptions{
 		Explicit: r.options.python,
-		Manifest: r.pipeline.Interpreter,
+		Manifest: r.interpreter(),
 		CacheDir: cache,
 	})
 	if err != nil {
@@ -67,6 +68,15 @@ func (r *Runner) preparePython(ctx context.Context) (python, error) {
 	return python{interpreter: env.Python, pkg: pkg}, nil
 }
 
+// interpreter is the one that the manifest names; a path is relative to the manifest.
+func (r *Runner) interpreter() string {
+	name := r.pipeline.Interpreter
+	if strings.ContainsRune(name, filepath.Separator) && !filepath.IsAbs(name) {
+		return filepath.Join(r.pipeline.Base, name)
+	}
+	return name
+}
+
 // startNodes brings up the workers of all Python nodes side by side. Where some
 // fail, all their errors are told, and nothing is left running.
 func (r *Runner) startNodes(ctx context.Context) error {
@@ -89,6 +99,7 @@ func (r *Runner) startNodes(ctx context.Context) error {
 				return
 			}
 			n.noInput = len(description.Inputs) == 0
+			faults[i] = r.plan.checkInputs(n, description)
 		})
 	}
 	starting.Wait()

@@ -1,0 +1,83 @@
+package main
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/gophersnake/gophersnake/runner/pyenv"
+)
+
+// doctor returns the findings by name.
+func doctor(t *testing.T, args ...string) (int, map[string]check) {
+	t.Helper()
+	got := command(t, append([]string{"doctor", "-o", "json", "--cache-dir", t.TempDir()}, args...)...)
+	var checks []check
+	require.NoError(t, json.Unmarshal([]byte(got.out), &checks), got.out+got.err)
+	named := make(map[string]check)
+	for _, c := range checks {
+		assert.NotContains(t, named, c.Name)
+		assert.NotEmpty(t, c.Detail, c.Name)
+		named[c.Name] = c
+	}
+	return got.code, named
+}
+
+func TestDoctor(t *testing.T) {
+	python, err := pyenv.Find(t.Context(), pyenv.FindOptions{})
+	require.NoError(t, err)
+	_, checks := doctor(t)
+	for _, name := range []string{"platform", "python", "other pythons", "venv", "pip", "msgpack", "uv", "processes", "sockets", "open files", "cache"} {
+		assert.Contains(t, checks, name)
+	}
+	assert.Equal(t, statusOK, checks["python"].Status)
+	assert.Contains(t, checks["python"].Detail, python.Version.String()+" at "+python.Path)
+	assert.Contains(t, checks["python"].Detail, "from "+python.Source)
+	text := command(t, "doctor", "--cache-dir", t.TempDir()).out
+	assert.Regexp(t, `(?m)^ok +python +`, text)
+}
+
+func TestDoctorWithoutAnInterpreter(t *testing.T) {
+	code, checks := doctor(t, "--python", "no-such-python")
+	assert.Equal(t, 1, code)
+	assert.Equal(t, statusFail, checks["python"].Status)
+	assert.Contains(t, checks["python"].Hint, "the next line lists")
+	assert.Contains(t, checks, "other pythons")
+	got := command(t, "doctor", "--python", "no-such-python", "--cache-dir", t.TempDir())
+	assert.Contains(t, got.out, "that pipelines need is missing.")
+}
+
+func TestDoctorWithoutUV(t *testing.T) {
+	python, err := pyenv.Find(t.Context(), pyenv.FindOptions{})
+	require.NoError(t, err)
+	t.Setenv("PATH", t.TempDir())
+	_, checks := doctor(t, "--python", python.Path)
+	assert.Equal(t, statusWarn, checks["uv"].Status)
+	assert.NotEmpty(t, checks["uv"].Hint)
+
+	lacking := checkVenv(python, pyenv.Equipment{Venv: true})
+	assert.Equal(t, statusFail, lacking.Status)
+	assert.Contains(t, lacking.Hint, "install uv")
+	assert.Equal(t, statusFail, checkVenv(python, pyenv.Equipment{Pip: "25.0"}).Status)
+	assert.Equal(t, statusOK, checkVenv(python, pyenv.Equipment{Venv: true, Pip: "25.0"}).Status)
+	assert.Equal(t, statusWarn, checkPip(pyenv.Equipment{}).Status)
+	assert.Equal(t, statusFail, (&app{systemPython: true}).checkMsgpack(python, pyenv.Equipment{}).Status)
+	assert.Equal(t, statusOK, (&app{}).checkMsgpack(python, pyenv.Equipment{}).Status)
+}
+
+func TestDoctorWithACacheThatIsAFile(t *testing.T) {
+	file := write(t, "file", "")
+	var checks []check
+	got := command(t, "doctor", "-o", "json", "--cache-dir", filepath.Join(file, "cache"))
+	require.NoError(t, json.Unmarshal([]byte(got.out), &checks))
+	assert.Equal(t, 1, got.code)
+	last := checks[len(checks)-1]
+	assert.Equal(t, "cache", last.Name)
+	assert.Equal(t, statusFail, last.Status)
+	_, err := os.Stat(file)
+	assert.NoError(t, err)
+}

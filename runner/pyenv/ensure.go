@@ -1,0 +1,147 @@
+package pyenv
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/gofrs/flock"
+	"github.com/hashicorp/go-hclog"
+)
+
+// envFormat changes where environments are made in another way.
+const envFormat = 1
+
+// Spec says which environment is wanted.
+type Spec struct {
+	Interpreter Interpreter
+	// Requirements are lines of a pip requirements file. What the worker itself
+	// needs comes on top.
+	Requirements []string
+	// Base is the folder that paths in the lines are relative to; empty is the
+	// current one.
+	Base     string
+	CacheDir string
+	// Progress is told how the making goes on; it may be nil.
+	Progress func(Progress)
+	// Logger takes the installer's output at debug level; it may be nil.
+	Logger hclog.Logger
+}
+
+// Progress is the state of the making of an environment.
+type Progress struct {
+	// Stage is such as "installing numpy, soxr and 2 more".
+	Stage string
+	// Line is the installer's latest line of output.
+	Line string
+}
+
+// Ensure returns the environment that the spec describes. It makes it where it is
+// not there, or is not whole; of several processes that want the same one, one
+// makes it and the others wait. Where it fails, or the context ends, it leaves
+// nothing behind.
+func Ensure(ctx context.Context, spec Spec) (Environment, error) {
+	b, err := newBuild(spec)
+	if err != nil {
+		return Environment{}, err
+	}
+	if ctx.Err() != nil {
+		return Environment{}, canceled(ctx, "make the environment")
+	}
+	if env, ok := b.reuse(); ok {
+		return env, nil
+	}
+	unlock, err := b.lock(ctx)
+	if err != nil {
+		return Environment{}, err
+	}
+	defer unlock()
+	if env, ok := b.reuse(); ok { // another made it meanwhile
+		return env, nil
+	}
+	return b.make(ctx)
+}
+
+func newBuild(spec Spec) (*build, error) {
+	if spec.CacheDir == "" || spec.Interpreter.Path == "" {
+		return nil, &Error{Op: "make the environment", Message: "it takes an interpreter and a cache folder"}
+	}
+	base, err := filepath.Abs(spec.Base)
+	if err != nil {
+		return nil, &Error{Op: "make the environment", Cause: err}
+	}
+	spec.Base = base
+	if spec.CacheDir, err = filepath.Abs(spec.CacheDir); err != nil {
+		return nil, &Error{Op: "make the environment", Cause: err}
+	}
+	if spec.Logger == nil {
+		spec.Logger = hclog.NewNullLogger()
+	}
+	b := &build{spec: spec, lines: cleanLines(spec.Requirements)}
+	key, err := b.key()
+	if err != nil {
+		return nil, &Error{Op: "make the environment", Cause: err}
+	}
+	dir := filepath.Join(envsDir(spec.CacheDir), key)
+	b.env = Environment{Key: key, Dir: dir, Python: pythonOf(dir), Interpreter: spec.Interpreter, Requirements: []string{}}
+	for _, line := range b.lines {
+		b.env.Requirements = append(b.env.Requirements, hideCredentials(line))
+	}
+	b.work = dir + workSuffix
+	return b, nil
+}
+
+// key identifies the environment by all that it depends on.
+func (b *build) key() (string, error) {
+	python := b.spec.Interpreter
+	content, err := json.Marshal([]any{
+		envFormat, python.Resolved, python.Version, python.Implementation, python.Platform, python.ABI,
+		workerRequirement, normalLines(b.lines), localState(b.lines, b.spec.Base),
+	})
+	if err != nil {
+		return "", err
+	}
+	sum := sha256.Sum256(content)
+	return hex.EncodeToString(sum[:10]), nil
+}
+
+// reuse returns the environment where it is complete.
+func (b *build) reuse() (Environment, bool) {
+	env := open(b.spec.CacheDir, b.env.Key)
+	if env.Complete {
+		env.touch()
+	}
+	return env, env.Complete
+}
+
+// lockRetry is how often a lock is tried that another process holds.
+const lockRetry = 50 * time.Millisecond
+
+func lockOf(cache, key string) *flock.Flock {
+	return flock.New(filepath.Join(envsDir(cache), ".locks", key))
+}
+
+// lock waits until no other process makes, or removes, the same environment.
+func (b *build) lock(ctx context.Context) (unlock func(), err error) {
+	const op = "lock the environment"
+	lock := lockOf(b.spec.CacheDir, b.env.Key)
+	if err := os.MkdirAll(filepath.Dir(lock.Path()), 0o777); err != nil {
+		return nil, fileError("make the cache folder", err)
+	}
+	locked, err := lock.TryLock()
+	if err == nil && !locked {
+		b.report("waiting for another process that builds the same environment", "")
+		locked, err = lock.TryLockContext(ctx, lockRetry)
+	}
+	switch {
+	case !locked && ctx.Err() != nil:
+		return nil, canceled(ctx, op)
+	case err != nil:
+		return nil, fileError(op, err)
+	}
+	return func() { _ = lock.Close() }, nil
+}

@@ -1,0 +1,248 @@
+package pyenv
+
+import (
+	"archive/zip"
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// TestMain lets the test binary serve as another process that does one thing.
+func TestMain(m *testing.M) {
+	if text := os.Getenv("GOPHERSNAKE_TEST_TASK"); text != "" {
+		if err := perform(text); err != nil {
+			fmt.Println("error:", err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
+	os.Exit(m.Run())
+}
+
+// task is what another process does.
+type task struct {
+	Find   string
+	Ensure *order
+}
+
+// order is what crosses to another process of a [Spec].
+type order struct {
+	Interpreter  Interpreter
+	Requirements []string
+	CacheDir     string
+}
+
+// perform finds an interpreter, or makes an environment and prints the stages.
+func perform(text string) error {
+	var t task
+	if err := json.Unmarshal([]byte(text), &t); err != nil {
+		return err
+	}
+	if t.Find != "" {
+		_, err := Find(context.Background(), FindOptions{Explicit: t.Find})
+		return err
+	}
+	_, err := Ensure(context.Background(), Spec{
+		Interpreter: t.Ensure.Interpreter, Requirements: t.Ensure.Requirements, CacheDir: t.Ensure.CacheDir,
+		Progress: func(p Progress) {
+			if p.Line == "" {
+				fmt.Println(p.Stage)
+			}
+		},
+	})
+	return err
+}
+
+// anotherProcess is this test binary, about to do something.
+func anotherProcess(t *testing.T, what task) *exec.Cmd {
+	t.Helper()
+	text, err := json.Marshal(what)
+	require.NoError(t, err)
+	self, err := os.Executable()
+	require.NoError(t, err)
+	cmd := exec.Command(self)
+	cmd.Env = append(os.Environ(), "GOPHERSNAKE_TEST_TASK="+string(text))
+	return cmd
+}
+
+// installers are the names of the installers that tests run with.
+var installers = []string{"uv", "pip"}
+
+// realPython finds the interpreter of the tests, before PATH is changed.
+var realPython = sync.OnceValues(func() (Interpreter, error) {
+	return Find(context.Background(), FindOptions{})
+})
+
+var realUV = sync.OnceValues(func() (string, error) { return exec.LookPath("uv") })
+
+// isolated keeps the settings of the user who tests, and the network, out. The
+// packages of the test's own are in the folder that it returns. Only the named
+// installer is on PATH.
+func isolated(t *testing.T, installer string) (python Interpreter, wheels string) {
+	t.Helper()
+	python, err := realPython()
+	require.NoError(t, err)
+	bin := t.TempDir()
+	if installer == "uv" {
+		path, err := realUV()
+		if err != nil {
+			t.Skip("uv is not on PATH; scripts/test puts it there")
+		}
+		require.NoError(t, os.Symlink(path, filepath.Join(bin, "uv")))
+	}
+	for _, entry := range os.Environ() {
+		name, _, _ := strings.Cut(entry, "=")
+		if strings.HasPrefix(name, "PIP_") || strings.HasPrefix(name, "UV_") {
+			t.Setenv(name, "")
+			require.NoError(t, os.Unsetenv(name))
+		}
+	}
+	home := t.TempDir()
+	wheels = filepath.Join(home, "wheels")
+	require.NoError(t, os.Mkdir(wheels, 0o700))
+	for name, value := range map[string]string{
+		"PATH": bin + ":/usr/bin:/bin", "HOME": home, "XDG_CONFIG_HOME": filepath.Join(home, ".config"),
+		"XDG_CONFIG_DIRS": home, "UV_CACHE_DIR": filepath.Join(home, "uv"), "PIP_CACHE_DIR": filepath.Join(home, "pip"),
+		"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": wheels, "VIRTUAL_ENV": "", "CONDA_PREFIX": "", "GOPHERSNAKE_PYTHON": "",
+	} {
+		t.Setenv(name, value)
+	}
+	if installer != "uv" {
+		_, err := exec.LookPath("uv")
+		if err == nil {
+			t.Setenv("PATH", bin)
+		}
+	}
+	wheel(t, wheels, "msgpack", "1.1.0")
+	return python, wheels
+}
+
+// wheel makes a package of one module that knows its version. More are lines of
+// its metadata.
+func wheel(t *testing.T, dir, name, version string, more ...string) string {
+	t.Helper()
+	path := filepath.Join(dir, fmt.Sprintf("%s-%s-py3-none-any.whl", name, version))
+	f, err := os.Create(path)
+	require.NoError(t, err)
+	defer f.Close()
+	archive := zip.NewWriter(f)
+	info := fmt.Sprintf("%s-%s.dist-info/", name, version)
+	var listing strings.Builder
+	for _, file := range [][2]string{
+		{name + ".py", fmt.Sprintf("version = %q\n", version)},
+		{info + "METADATA", fmt.Sprintf("Metadata-Version: 2.1\nName: %s\nVersion: %s\n%s\n", name, version, strings.Join(more, "\n"))},
+		{info + "WHEEL", "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n"},
+	} {
+		w, err := archive.Create(file[0])
+		require.NoError(t, err)
+		_, err = w.Write([]byte(file[1]))
+		require.NoError(t, err)
+		fmt.Fprintf(&listing, "%s,,\n", file[0])
+	}
+	w, err := archive.Create(info + "RECORD")
+	require.NoError(t, err)
+	_, err = w.Write([]byte(listing.String() + info + "RECORD,,\n"))
+	require.NoError(t, err)
+	require.NoError(t, archive.Close())
+	return path
+}
+
+// strippedPython makes a real interpreter whose library lacks some modules.
+func strippedPython(t *testing.T, without ...string) Interpreter {
+	t.Helper()
+	real, err := realPython()
+	require.NoError(t, err)
+	root := t.TempDir()
+	library := filepath.Join("lib", fmt.Sprintf("python%d.%d", real.Version.Major, real.Version.Minor))
+	require.NoError(t, os.MkdirAll(filepath.Join(root, library, "site-packages"), 0o700))
+	require.NoError(t, os.Mkdir(filepath.Join(root, "bin"), 0o700))
+	entries, err := os.ReadDir(filepath.Join(real.BasePrefix, library))
+	if err != nil {
+		t.Skip("the interpreter keeps its library elsewhere: ", err)
+	}
+	hidden := map[string]bool{"site-packages": true, "dist-packages": true}
+	for _, name := range without {
+		hidden[name] = true
+	}
+	for _, entry := range entries {
+		if !hidden[entry.Name()] {
+			target := filepath.Join(real.BasePrefix, library, entry.Name())
+			require.NoError(t, os.Symlink(target, filepath.Join(root, library, entry.Name())))
+		}
+	}
+	path := filepath.Join(root, "bin", "python")
+	content, err := os.ReadFile(real.Resolved)
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(path, content, 0o700))
+	found, err := Find(t.Context(), FindOptions{Explicit: path})
+	if err != nil || found.BasePrefix != root {
+		t.Skipf("the interpreter does not work at another place: %v", err)
+	}
+	return found
+}
+
+// inEnvironment runs code in an environment and returns what it prints.
+func inEnvironment(t *testing.T, env Environment, code string) string {
+	t.Helper()
+	out, err := exec.Command(env.Python, "-c", code).CombinedOutput()
+	require.NoError(t, err, string(out))
+	return strings.TrimSpace(string(out))
+}
+
+// script makes a program for the shell.
+func script(t *testing.T, name, text string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), name)
+	require.NoError(t, os.WriteFile(path, []byte("#!/bin/sh\n"+text+"\n"), 0o700))
+	return path
+}
+
+// pipe makes a named pipe. A program that holds its other end open ends the
+// reading by its own end.
+func pipe(t *testing.T) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "pipe")
+	require.NoError(t, syscall.Mkfifo(path, 0o600))
+	return path
+}
+
+// fault returns the package's error, which every failure has to be.
+func fault(t *testing.T, err error) *Error {
+	t.Helper()
+	e, ok := err.(*Error)
+	require.True(t, ok, "%T: %v", err, err)
+	require.NotContains(t, e.Error(), "\n")
+	return e
+}
+
+// assertEmpty checks that nothing half-built, and no lock, is left.
+func assertEmpty(t *testing.T, cache string) {
+	t.Helper()
+	entries, err := os.ReadDir(envsDir(cache))
+	if os.IsNotExist(err) {
+		return
+	}
+	require.NoError(t, err)
+	for _, entry := range entries {
+		assert.Equal(t, ".locks", entry.Name())
+	}
+	locks, err := os.ReadDir(filepath.Join(envsDir(cache), ".locks"))
+	require.NoError(t, err)
+	for _, entry := range locks {
+		lock := lockOf(cache, entry.Name())
+		locked, err := lock.TryLock()
+		require.NoError(t, err)
+		assert.True(t, locked, "a lock is held")
+		require.NoError(t, lock.Close())
+	}
+}

@@ -1,0 +1,36 @@
+"""Asks an interpreter about itself.
+
+It runs on old ones too, which have to say how old they are.
+"""
+
+import sys
+
+if sys.path and sys.path[0] == "":
+    del sys.path[0]  # no module of the current folder
+
+import json
+import sysconfig
+
+version = sys.version_info
+pre = {"alpha": "a", "beta": "b", "candidate": "rc"}.get(version[3], "")
+implementation = getattr(sys, "implementation", None)
+print(
+    "gophersnake-probe:"
+    + json.dumps(
+        {
+            "executable": sys.executable or "",
+            "version": ".".join(map(str, version[:3])) + (pre + str(version[4]) if pre else ""),
+            "implementation": getattr(implementation, "name", "cpython"),
+            "platform": sysconfig.get_platform(),
+            "abi": " ".join(
+                [
+                    getattr(implementation, "cache_tag", None) or "",
+                    getattr(sys, "abiflags", ""),
+                    getattr(implementation, "_multiarch", ""),
+                ]
+            ),
+            "prefix": sys.prefix,
+            "base_prefix": getattr(sys, "base_prefix", sys.prefix),
+        }
+    )
+)
