@@ -2,81 +2,156 @@
 
     python scripts/readme.py README.md
 
-In a block fenced as `console`, a line that begins with `$ ` is a command and the
-lines that follow it are its output, standard error included; `...` stands for
-anything. Where no output is shown, none is asked for. The comment
-`<!-- readme: exit 5 -->` before a block says how its last command exits; the
-comment `<!-- readme: skip, because … -->` leaves the block out. A block fenced
-as `go` that holds a `package main` is run as a program. All blocks share one
-copy of nothing: commands run in the repository, in the order of the file.
+The repository is copied to a scratch folder, as a clone would have it, and the
+commands run there one after the other, so that nothing is left in the repository
+and nothing in it that is not checked in, or about to be, can help.
+
+In a block fenced as `console`, a line that begins with `$ ` is a command, a `\\` at
+its end continues it, and the lines that follow are its output, standard error
+included; `...` stands for anything. Where no output is shown, any will do. A block
+fenced as `go` that holds a `package main` is run as a program in the module.
+
+A comment before a block says more about it:
+
+    <!-- readme: file words/nodes.py -->    the block is written to that file
+    <!-- readme: output -->                 it is the output of the program before it
+    <!-- readme: exit 5 -->                 its last command exits with that code
+    <!-- readme: skip, because ... -->      it is left out
 """
 
 from __future__ import annotations
 
 import os
 import re
+import shutil
+import signal
 import subprocess
 import sys
 import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 
+TIMEOUT = 900
+"""Seconds that a command may take; the first one to need it builds an environment."""
+
 
 @dataclass
-class Command:
+class Step:
+    """One thing to do: a file to write, a program or a command to run."""
+
     line: int
     text: str
-    output: list[str] = field(default_factory=list)
+    file: str | None = None
+    program: bool = False
+    output: list[str] | None = None
     exit: int = 0
 
+    @property
+    def title(self) -> str:
+        """What the step is called in messages."""
+        if self.file:
+            return f"write {self.file}"
+        return "run the program" if self.program else self.text.splitlines()[0]
 
-def commands(text: str) -> list[Command]:
-    found: list[Command] = []
+
+@dataclass
+class Block:
+    """One fenced block, and the comment before it."""
+
+    line: int
+    language: str
+    note: str
+    rows: list[str] = field(default_factory=list)
+
+    def says(self, pattern: str) -> str | None:
+        """Return what the comment says for the pattern's group."""
+        found = re.search(rf"readme: {pattern}", self.note)
+        return found[1] if found else None
+
+
+def blocks(text: str) -> list[Block]:
+    """Return the fenced blocks of a Markdown text."""
+    found: list[Block] = []
+    inside: Block | None = None
     note = ""
-    language: str | None = None
-    block: list[Command] = []
-    program: list[str] = []
-    for number, line in enumerate(text.splitlines(), 1):
-        fence = re.match(r"```(\w*)", line)
-        if fence and language is None:
-            language, block, program = fence[1], [], []
-        elif fence:
-            if language == "go" and any(row.startswith("package main") for row in program):
-                block = [Command(number - len(program), "\n".join(program) + "\n")]
-            if block and (code := re.search(r"readme: exit (\d+)", note)):
-                block[-1].exit = int(code[1])
-            if "readme: skip" not in note:
-                found += block
-            language, note = None, ""
-        elif language == "console" and line.startswith("$ "):
-            block.append(Command(number, line[2:]))
-        elif language == "console" and block and block[-1].text.endswith("\\"):
-            block[-1].text += "\n" + line
-        elif language == "console" and block:
-            block[-1].output.append(line)
-        elif language == "go":
-            program.append(line)
-        elif language is None and line.strip():
-            note = line if line.startswith("<!-- readme:") else ""
+    for number, row in enumerate(text.splitlines(), 1):
+        fence = re.match(r"```(\w*)", row)
+        if fence and inside is None:
+            inside, note = Block(number, fence[1], note), ""
+        elif fence and inside is not None:
+            found.append(inside)
+            inside = None
+        elif inside is not None:
+            inside.rows.append(row)
+        elif row.strip():
+            note = row if row.startswith("<!-- readme:") else ""
     return found
 
 
-def pattern(output: list[str]) -> re.Pattern[str]:
+def steps(text: str) -> list[Step]:
+    """Return what a Markdown text says to do, in its order."""
+    found: list[Step] = []
+    for block in blocks(text):
+        content = "\n".join(block.rows) + "\n"
+        if block.says("(skip)"):
+            continue
+        if name := block.says(r"file (\S+)"):
+            found.append(Step(block.line, content, file=name))
+        elif block.says("(output)"):
+            found[-1].output = block.rows
+        elif block.language == "go" and "package main" in block.rows:
+            found.append(Step(block.line, content, program=True))
+        elif block.language == "console":
+            commands = console(block)
+            if commands and (code := block.says(r"exit (\d+)")):
+                commands[-1].exit = int(code)
+            found += commands
+    return found
+
+
+def console(block: Block) -> list[Step]:
+    """Return the commands of a block, each with its output."""
+    found: list[Step] = []
+    for number, row in enumerate(block.rows, block.line + 1):
+        if row.startswith("$ "):
+            found.append(Step(number, row[2:]))
+        elif not found:
+            raise SystemExit(f"line {number}: output without a command; commands begin with `$ `")
+        elif found[-1].output is None and found[-1].text.endswith("\\"):
+            found[-1].text += "\n" + row
+        else:
+            found[-1].output = [*(found[-1].output or []), row]
+    for step in found:
+        if step.output is not None and not any(row.strip() for row in step.output):
+            step.output = None
+    return found
+
+
+def matches(output: list[str], printed: str) -> bool:
+    """Report whether a command printed what is shown, blanks at line ends aside."""
     rows = [re.escape(row.rstrip()).replace(r"\.\.\.", r".*?") for row in output]
-    return re.compile(r"\s*" + r"[ \t]*\n".join(rows) + r"\s*", re.DOTALL)
+    wanted = r"\s*" + r"[ \t]*\n".join(rows) + r"\s*"
+    return re.fullmatch(wanted, printed, re.DOTALL) is not None
 
 
-def run(command: Command, root: Path) -> str | None:
-    """Runs one command; returns what is wrong, if anything."""
-    if command.text.startswith("package "):
-        with tempfile.TemporaryDirectory(dir=root, prefix=".readme-") as folder:
-            (Path(folder) / "main.go").write_text(command.text)
-            return check(command, ["go", "run", f"./{Path(folder).name}"], root)
-    return check(command, ["bash", "-c", command.text], root)
+def perform(step: Step, root: Path) -> str | None:
+    """Do one step in a folder; return what is wrong, if anything."""
+    if step.file:
+        path = root / step.file
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(step.text)
+        return None
+    if not step.program:
+        return check(step, ["bash", "-c", step.text], root)
+    folder = root / f"program-{step.line}"
+    folder.mkdir()
+    (folder / "main.go").write_text(step.text)
+    return check(step, ["go", "run", f"./{folder.name}"], root)
 
 
-def check(command: Command, argv: list[str], root: Path) -> str | None:
-    done = subprocess.run(
+def check(step: Step, argv: list[str], root: Path) -> str | None:
+    """Run a command in a folder; return how it fell short of what is shown."""
+    process = subprocess.Popen(
         argv,
         cwd=root,
         env={**os.environ, "NO_COLOR": "1"},
@@ -84,28 +159,56 @@ def check(command: Command, argv: list[str], root: Path) -> str | None:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        timeout=1200,
+        start_new_session=True,  # so that all that it started can be ended with it
     )
-    if done.returncode != command.exit:
-        return f"exited with {done.returncode}, not {command.exit}:\n{done.stdout}"
-    if command.output and not pattern(command.output).fullmatch(done.stdout):
-        return f"printed\n{done.stdout}\nwhere the file says\n" + "\n".join(command.output)
+    try:
+        printed, _ = process.communicate(timeout=TIMEOUT)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        printed, _ = process.communicate()
+        return f"did not end within {TIMEOUT} s; it had printed:\n{printed}"
+    except BaseException:
+        os.killpg(process.pid, signal.SIGKILL)
+        raise
+    if process.returncode != step.exit:
+        return f"exited with {process.returncode}, not {step.exit}:\n{printed}"
+    if step.output is not None and not matches(step.output, printed):
+        return f"printed\n{printed}\nwhere the file says\n" + "\n".join(step.output)
     return None
 
 
+def clone(repository: Path, scratch: Path) -> None:
+    """Copy what is checked in, or would be by `git add`, as it is now."""
+    listed = subprocess.run(
+        ["git", "ls-files", "-coz", "--exclude-standard"],
+        cwd=repository,
+        stdout=subprocess.PIPE,
+        check=True,
+    )
+    for name in filter(None, os.fsdecode(listed.stdout).split("\0")):
+        if not (repository / name).is_file():
+            continue  # deleted, but not yet from the index
+        target = scratch / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(repository / name, target)
+
+
 def main() -> int:
-    path = Path(sys.argv[1]).resolve()
-    failures = 0
-    ran = 0
-    for command in commands(path.read_text()):
-        shown = command.text.splitlines()[0]
-        if re.search(r"scripts/test\b", command.text):
-            continue  # this is running in it
-        print(f"{path.name}:{command.line}: {shown}", flush=True)
-        ran += 1
-        if wrong := run(command, path.parent):
-            failures += 1
-            print(f"{path.name}:{command.line}: {shown}\n{wrong}", file=sys.stderr, flush=True)
+    """Check one file; return the exit code."""
+    path = Path(sys.argv[1] if len(sys.argv) > 1 else "README.md").resolve()
+    ran = failures = 0
+    with tempfile.TemporaryDirectory(prefix="readme-") as folder:
+        scratch = Path(folder).resolve()
+        clone(path.parent, scratch)
+        for step in steps(path.read_text()):
+            if re.search(r"scripts/test\b", step.text) and not step.file:
+                continue  # this is running in it
+            title = f"{path.name}:{step.line}: {step.title}"
+            print(title, flush=True)
+            ran += 1
+            if wrong := perform(step, scratch):
+                failures += 1
+                print(f"{title}\n{wrong}", file=sys.stderr, flush=True)
     print(f"{ran - failures} passed, {failures} failed")
     return 1 if failures or not ran else 0
 

@@ -46,7 +46,7 @@ func newApp(in io.Reader, out, err io.Writer) *app {
 // run carries one command line out and returns the exit code.
 func (a *app) run(ctx context.Context, args []string) int {
 	root := newRoot(a)
-	root.SetArgs(args)
+	root.SetArgs(append([]string{}, args...)) // of nil, cobra would make os.Args
 	root.SetIn(a.in)
 	root.SetOut(a.out)
 	root.SetErr(a.err)

@@ -21,7 +21,7 @@ type batch struct {
 }
 
 // errFailFast is why runs were given up after another one had failed.
-var errFailFast = errors.New("another input failed, and --fail-fast is given")
+var errFailFast = errors.New("an input failed, and --fail-fast is given")
 
 // each runs all inputs and hands their outcomes to take, in the inputs' order. It
 // returns how many have an outcome: fewer than there are where the context ended,
@@ -74,11 +74,29 @@ func (b *batch) each(ctx context.Context, sources []source, take func(outcome) e
 }
 
 func (b *batch) one(ctx context.Context, s source) outcome {
-	value, err := s.load()
+	value, err := load(ctx, s)
 	if err == nil {
 		value, err = b.run(ctx, value)
 	}
 	return outcome{source: s, value: value, err: err}
+}
+
+// load loads an input. A pipe that nobody writes to is left alone when the context
+// ends.
+func load(ctx context.Context, s source) (value any, err error) {
+	loaded := make(chan struct{})
+	var v any
+	var failure error
+	go func() {
+		defer close(loaded)
+		v, failure = s.load()
+	}()
+	select {
+	case <-loaded:
+		return v, failure
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
 }
 
 // cutOff reports whether an error only says that the context has ended.

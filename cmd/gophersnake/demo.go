@@ -79,8 +79,8 @@ func (d *demoOutput) take(o outcome) (failure, err error) {
 	return nil, err
 }
 
-func (d *demoOutput) finish() error { return nil }
-func (d *demoOutput) discard()      {}
+func (d *demoOutput) finish(bool) error { return nil }
+func (d *demoOutput) discard()          {}
 
 // words are the words of a text, without case and punctuation.
 func words(text string) []string {

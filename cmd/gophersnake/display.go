@@ -52,7 +52,8 @@ func (d *display) show(line *statusLine, place int) {
 	fill := mpb.BarFillerFunc(func(w io.Writer, s decor.Statistics) error {
 		d.mu.Lock()
 		defer d.mu.Unlock()
-		_, err := io.WriteString(w, line.render(d.app.errStyle, d.width, s.AvailableWidth-1, time.Now(), d.ended))
+		// A Ctrl-C that the terminal echoes moves the cursor to the right.
+		_, err := io.WriteString(w, "\r"+line.render(d.app.errStyle, d.width, s.AvailableWidth-1, time.Now(), d.ended))
 		return err
 	})
 	if bar, err := d.bars.Add(1, fill, mpb.BarFillerTrim(), mpb.BarPriority(place)); err == nil {
@@ -94,7 +95,10 @@ func (d *display) event(e runner.Event) {
 	switch e := e.(type) {
 	case runner.CallRetried, runner.BreakerChanged:
 		d.app.logger.Warn(e.String())
+	case runner.WorkerStarted:
+		d.built() // or no worker could start
 	case runner.SetupProgress:
+		d.built()
 		if d.bars == nil {
 			d.app.logger.Info(e.String())
 		}

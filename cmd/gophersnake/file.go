@@ -2,7 +2,9 @@ package main
 
 import (
 	"crypto/rand"
+	"errors"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 
@@ -36,7 +38,7 @@ func createFile(path string) (*atomicFile, error) {
 	temporary := filepath.Join(filepath.Dir(path), "."+rand.Text()+filepath.Ext(path))
 	f, err := os.OpenFile(temporary, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o666) // less the umask
 	if err != nil {
-		return nil, runner.Wrap(err, runner.Io, "write "+path)
+		return nil, runner.Wrap(withoutPath(err), runner.Io, "write "+path)
 	}
 	return &atomicFile{f, path}, nil
 }
@@ -46,7 +48,18 @@ func (f *atomicFile) failed(err error) error {
 	if _, ok := err.(*media.Error); ok {
 		kind = runner.Serialization
 	}
-	return runner.Wrap(err, kind, "write "+f.path)
+	return runner.Wrap(withoutPath(err), kind, "write "+f.path)
+}
+
+// withoutPath leaves out the name of the temporary file, which nobody knows.
+func withoutPath(err error) error {
+	if p, ok := errors.AsType[*fs.PathError](err); ok {
+		return p.Err
+	}
+	if l, ok := errors.AsType[*os.LinkError](err); ok {
+		return l.Err
+	}
+	return err
 }
 
 // commit puts the file in its place.

@@ -158,7 +158,7 @@ func (d *drawing) text(st style) string {
 		graph = max(graph, len([]rune(row.graph)))
 		if row.node != nil {
 			ids = max(ids, len([]rune(row.node.ID)))
-			types = max(types, len([]rune(row.node.Type)))
+			types = max(types, len([]rune(typeBeside(row.node))))
 		}
 	}
 	var b strings.Builder
@@ -168,11 +168,19 @@ func (d *drawing) text(st style) string {
 			continue
 		}
 		drawn := fmt.Sprintf("%-*s", graph, row.graph)
-		id, kind := fmt.Sprintf("%-*s", ids, row.node.ID), fmt.Sprintf("%-*s", types, row.node.Type)
+		id, kind := fmt.Sprintf("%-*s", ids, row.node.ID), fmt.Sprintf("%-*s", types, typeBeside(row.node))
 		line := st.cyan(drawn) + "  " + st.bold(id) + "  " + kind + "  " + st.dim(d.remarks(row.node))
 		b.WriteString(strings.TrimRight(line, " ") + "\n")
 	}
 	return b.String()
+}
+
+// typeBeside is a node's type, where its id does not say the same.
+func typeBeside(n *manifest.Node) string {
+	if n.Type == n.ID {
+		return ""
+	}
+	return n.Type
 }
 
 // remarks are what a node's manifest says beyond the usual.

@@ -43,6 +43,8 @@ type sourceSet struct {
 	// many says that several inputs were asked for, even if only one was found, so
 	// that the form of the output does not hang on what a pattern matches.
 	many bool
+	// none says that no input was given.
+	none bool
 	// files are the input files, which no output may overwrite.
 	files []string
 }
@@ -61,6 +63,7 @@ func readSources(stdin io.Reader, warn func(string, ...any), inputs []string) (s
 	r := &sourceReader{stdin: stdin, warn: warn}
 	if len(inputs) == 0 {
 		r.add("null", "input", func() (any, error) { return nil, nil })
+		r.set.none = true
 		return r.set, nil
 	}
 	r.set.many = len(inputs) > 1

@@ -58,22 +58,31 @@ func (j *job) runAll(ctx context.Context, r *runner.Runner) error {
 	if err != nil {
 		return err
 	}
-	if done < len(j.inputs.sources) && j.first == nil || ctx.Err() != nil {
-		j.first = j.unfinished(ctx, done)
+	complete := done == len(j.inputs.sources) && ctx.Err() == nil
+	if !complete {
+		j.tellUnfinished(ctx, done)
 	}
 	if j.first != nil && !j.inputs.many {
 		return j.first
 	}
-	return errors.Join(j.first, j.out.finish())
+	return errors.Join(j.first, j.out.finish(complete))
 }
 
-// unfinished says why not all inputs were done.
-func (j *job) unfinished(ctx context.Context, done int) error {
+// tellUnfinished says why not all inputs were done: the context ended, or else a
+// failure did it, which has been told.
+func (j *job) tellUnfinished(ctx context.Context, done int) {
 	cause := context.Cause(ctx)
-	if j.inputs.many {
-		return fmt.Errorf("%w: %d of %s are done", cause, done, plural(len(j.inputs.sources), "input"))
+	if cause == nil {
+		cause = errFailFast
 	}
-	return cause
+	if j.inputs.many {
+		cause = fmt.Errorf("%w: %d of %s are done", cause, done, plural(len(j.inputs.sources), "input"))
+	}
+	if ctx.Err() == nil {
+		j.app.logger.Warn(cause.Error())
+		return
+	}
+	j.first = cause
 }
 
 // take puts out what came of one input, and tells of its failure.
@@ -84,6 +93,9 @@ func (j *job) take(o outcome) error {
 	failure, err := j.out.take(o)
 	if failure == nil {
 		return err
+	}
+	if e, ok := failure.(*runner.Error); ok && j.inputs.none && e.Kind == runner.Execution && e.Hint == "" {
+		failure = e.Suggest("no input was given, so the pipeline was given null: see gophersnake run --help")
 	}
 	prefix := ""
 	if j.inputs.many {

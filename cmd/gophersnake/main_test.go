@@ -47,6 +47,8 @@ func TestWrongCommandLines(t *testing.T) {
 		{[]string{"frob"}, "error: unknown command \"frob\" for \"gophersnake\"\nsee: gophersnake --help\n"},
 		{[]string{"vresion"}, "Did you mean this?"},
 		{[]string{"--frob"}, "error: unknown flag: --frob\nsee: gophersnake --help\n"},
+		{[]string{"run", ""}, "error: the PIPELINE is empty\nsee: gophersnake run --help\n"},
+		{[]string{"run", "hello", "-o", "."}, "--output . is a folder; name a file in it"},
 		{[]string{"run"}, "error: the PIPELINE is missing\nsee: gophersnake run --help\n"},
 		{[]string{"run", "hello", "--jobs", "x"}, "invalid argument \"x\""},
 		{[]string{"run", "hello", "--jobs", "-1"}, "--jobs takes a number from 1, not -1"},
@@ -60,7 +62,7 @@ func TestWrongCommandLines(t *testing.T) {
 		{[]string{"init", "--example", "helo", "x"}, "--example helo: there is none; did you mean hello?"},
 	} {
 		t.Run(strings.Join(c.args, " "), func(t *testing.T) {
-			got := command(t, append(c.args, "--cache-dir", t.TempDir())...)
+			got := command(t, append(c.args, "--cache-dir="+t.TempDir())...)
 			assert.Equal(t, 2, got.code)
 			assert.Contains(t, got.err, c.want)
 			assert.Empty(t, got.out)
@@ -85,6 +87,7 @@ func TestEveryCommandExplainsItself(t *testing.T) {
 func TestSchemaAndVersionArePrinted(t *testing.T) {
 	assert.Contains(t, command(t, "schema").out, `"$schema"`)
 	assert.Regexp(t, `^gophersnake \S+, protocol \d+, go\S+, \w+/\w+\n$`, command(t, "version").out)
+	assert.Equal(t, command(t, "version").out, command(t, "--version").out)
 	assert.Contains(t, command(t, "version", "--output", "json").out, `"protocol": 1`)
 }
 

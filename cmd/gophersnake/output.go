@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -33,8 +34,9 @@ type output interface {
 	// take takes one outcome. The failure is that of the input: its run's error, or
 	// a result that no document holds. The error is that of the output itself.
 	take(o outcome) (failure, err error)
-	// finish completes the output; without it nothing is left behind.
-	finish() error
+	// finish ends the output. One that is not complete, because not all inputs were
+	// done, leaves no file behind.
+	finish(complete bool) error
 	// discard gives up an output that was not finished; else it does nothing.
 	discard()
 }
@@ -67,8 +69,11 @@ func newOutput(o outputOptions) (output, error) {
 	}
 	switch o.format {
 	case "pretty", "json", "jsonl":
-		docs := documents{exporter: o.exporter(o.dir), to: o.stdout, flush: func() error { return nil }, drop: func() {}}
+		docs := documents{exporter: o.exporter(o.dir), to: o.stdout, commit: func() error { return nil }, drop: func() {}}
 		return docs.as(o.format, o), nil
+	}
+	if info, err := os.Stat(o.format); err == nil && info.IsDir() {
+		return nil, usagef("--output %s is a folder; name a file in it", o.format)
 	}
 	ending := strings.ToLower(filepath.Ext(o.format))
 	if slices.Contains(valueEndings, ending) {
@@ -88,7 +93,7 @@ func newOutput(o outputOptions) (output, error) {
 		return nil, err
 	}
 	buffer := bufio.NewWriter(f)
-	docs := documents{exporter: o.exporter(o.dir), to: buffer, drop: f.discard, flush: func() error {
+	docs := documents{exporter: o.exporter(o.dir), to: buffer, drop: f.discard, commit: func() error {
 		if err := buffer.Flush(); err != nil {
 			return f.failed(err)
 		}
@@ -102,7 +107,7 @@ func newOutput(o outputOptions) (output, error) {
 type documents struct {
 	exporter *exporter
 	to       io.Writer
-	flush    func() error
+	commit   func() error // puts a file in its place
 	drop     func()
 }
 
@@ -118,8 +123,14 @@ func (d documents) as(format string, o outputOptions) output {
 	return &jsonOutput{d}
 }
 
-func (d documents) finish() error { return d.flush() }
-func (d documents) discard()      { d.drop() }
+func (d documents) finish(complete bool) error {
+	if !complete {
+		return nil // and discard follows
+	}
+	return d.commit()
+}
+
+func (d documents) discard() { d.drop() }
 
 func (d documents) write(text string) error {
 	if _, err := io.WriteString(d.to, text); err != nil {
@@ -209,7 +220,7 @@ func (l *listOutput) take(o outcome) (failure, err error) {
 	return failure, l.write(before + string(line))
 }
 
-func (l *listOutput) finish() error {
+func (l *listOutput) finish(complete bool) error {
 	end := "\n]\n"
 	if l.count == 0 {
 		end = "[]\n"
@@ -217,7 +228,7 @@ func (l *listOutput) finish() error {
 	if err := l.write(end); err != nil {
 		return err
 	}
-	return l.documents.finish()
+	return l.documents.finish(complete)
 }
 
 // prettyOutput is for people.
@@ -284,8 +295,8 @@ func (f *valueFile) take(o outcome) (failure, err error) {
 	return writeFile(f.path, encode), nil
 }
 
-func (f *valueFile) finish() error { return nil }
-func (f *valueFile) discard()      {}
+func (f *valueFile) finish(bool) error { return nil }
+func (f *valueFile) discard()          {}
 
 func typeName(v any) string {
 	switch v.(type) {

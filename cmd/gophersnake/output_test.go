@@ -38,7 +38,7 @@ func put(t *testing.T, o outputOptions, outcomes ...outcome) (string, []error) {
 			failures = append(failures, failure)
 		}
 	}
-	require.NoError(t, out.finish())
+	require.NoError(t, out.finish(true))
 	return stdout.String(), failures
 }
 

@@ -45,14 +45,19 @@ func setParams(p *runner.Pipeline, settings []string) error {
 
 // suggest names the nearest of the known names, or else all of them.
 func suggest(name string, known []string) string {
+	if near := nearest(name, known); near != "" {
+		return "did you mean " + near + "?"
+	}
+	return "there are: " + strings.Join(slices.Sorted(slices.Values(known)), ", ")
+}
+
+// nearest is the known name that was probably meant, empty where none is near.
+func nearest(name string, known []string) string {
 	best, distance := "", len(name)/2+1
 	for _, k := range known {
 		if d := levenshtein.ComputeDistance(name, k); d < distance {
 			best, distance = k, d
 		}
 	}
-	if best != "" {
-		return "did you mean " + best + "?"
-	}
-	return "there are: " + strings.Join(slices.Sorted(slices.Values(known)), ", ")
+	return best
 }

@@ -13,7 +13,10 @@ import (
 // load reads the pipeline that an argument names: a file, a folder or a bundled
 // example.
 func (a *app) load(name string) (*runner.Pipeline, error) {
-	_, err := os.Stat(name)
+	if name == "" {
+		return nil, usagef("the PIPELINE is empty")
+	}
+	info, err := os.Stat(name)
 	missing := errors.Is(err, fs.ErrNotExist)
 	if missing && isExample(name) {
 		dir, err := a.unpack(name)
@@ -23,10 +26,22 @@ func (a *app) load(name string) (*runner.Pipeline, error) {
 		return runner.Load(dir)
 	}
 	if missing {
-		return nil, runner.NewError(runner.Io, "there is no pipeline "+name).
-			Suggest(fmt.Sprintf("name a file, a folder that holds a pipeline.yaml, or a bundled example (%s)", orList(exampleNames())))
+		return nil, noPipeline(name)
 	}
-	return runner.Load(name)
+	p, failure := runner.Load(name)
+	if err != nil || !info.IsDir() || !errors.Is(failure, fs.ErrNotExist) {
+		return p, failure
+	}
+	return nil, runner.NewError(runner.Io, "there is no pipeline.yaml, pipeline.yml or pipeline.json in the folder "+name).
+		Suggest("name the pipeline's file, or have one made: gophersnake init " + shellPath(name))
+}
+
+func noPipeline(name string) error {
+	hint := fmt.Sprintf("name a file, a folder that holds a pipeline.yaml, or a bundled example (%s)", orList(exampleNames()))
+	if near := nearest(name, exampleNames()); near != "" {
+		hint = "did you mean the bundled example " + near + "?"
+	}
+	return runner.NewError(runner.Io, "there is no pipeline "+name).Suggest(hint)
 }
 
 // unpack puts a bundled example into the cache and returns its folder.

@@ -28,7 +28,9 @@ heeded. Results go to standard output, all else to standard error.`,
 		SilenceErrors:     true,
 		SilenceUsage:      true,
 		PersistentPreRunE: a.prepare,
+		Version:           readVersion().String(),
 	}
+	root.SetVersionTemplate("{{.Version}}\n")
 	root.SetUsageTemplate(root.UsageTemplate() + "{{if not .HasParent}}\nExit codes:\n" + exitCodes + "{{end}}")
 	root.CompletionOptions.HiddenDefaultCmd = true
 	flags := root.PersistentFlags()

@@ -2,7 +2,9 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"strconv"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -48,7 +50,7 @@ others; the exit code is that of the first failure.
 	f.StringVar(&flags.outputDir, "output-dir", "", "folder of the files made of binary values (default: that of the output file, else .)")
 	f.StringArrayVar(&flags.params, "param", nil, "NODE.KEY=VALUE: override a param of a node; VALUE is JSON, or else text")
 	f.IntVarP(&flags.jobs, "jobs", "j", 0, "how many inputs are under way at once (default: the number of workers)")
-	f.DurationVar(&flags.timeout, "timeout", 0, "end the command after this time, all included (exit code 124)")
+	f.Var((*timeSpan)(&flags.timeout), "timeout", "end the command after this `time`, all included: 90s, 5m, or a number of seconds (exit code 124)")
 	f.BoolVar(&flags.failFast, "fail-fast", false, "stop at the first input that fails")
 	return c
 }
@@ -86,6 +88,34 @@ func (a *app) runPipeline(ctx context.Context, name string, flags runFlags) erro
 	job := &job{app: a, pipeline: p, inputs: inputs, out: out, jobs: flags.jobs, failFast: flags.failFast}
 	return job.do(ctx)
 }
+
+// timeSpan is a flag that takes a time as manifests do: 1m30s, or a number of
+// seconds.
+type timeSpan time.Duration
+
+// Set implements pflag.Value.
+func (t *timeSpan) Set(text string) error {
+	d, err := time.ParseDuration(text)
+	if seconds, failure := strconv.ParseFloat(text, 64); failure == nil {
+		d, err = time.Duration(seconds*float64(time.Second)), nil
+	}
+	if err != nil || d <= 0 {
+		return errors.New("a time is needed, such as 500ms, 90s, 5m, or a number of seconds")
+	}
+	*t = timeSpan(d)
+	return nil
+}
+
+// String implements pflag.Value.
+func (t *timeSpan) String() string {
+	if *t == 0 {
+		return "" // so that help shows no default
+	}
+	return time.Duration(*t).String()
+}
+
+// Type implements pflag.Value.
+func (t *timeSpan) Type() string { return "time" }
 
 // onlySink is the node whose value is the result, empty where there are several.
 func onlySink(p *runner.Pipeline) string {

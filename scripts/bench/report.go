@@ -87,7 +87,7 @@ func (r *report) find(peer, payload string) (row, bool) {
 
 // markdown writes the report as a table.
 func (r *report) markdown(w io.Writer) error {
-	table := tabwriter.NewWriter(w, 0, 0, 1, ' ', tabwriter.AlignRight|tabwriter.Debug)
+	table := tabwriter.NewWriter(w, 0, 0, 0, ' ', tabwriter.Debug)
 	line := func(cells ...string) { _, _ = fmt.Fprintf(table, "| %s \t\n", strings.Join(cells, " \t ")) }
 	line("payload", "peer", "p50 µs", "p99 µs", "calls/s", "÷ gophersnake", "÷ Pipe")
 	line("---", "---", "---:", "---:", "---:", "---:", "---:")

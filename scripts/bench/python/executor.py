@@ -14,6 +14,7 @@ def echo(value: Any) -> Any:
 
 
 def main() -> None:
+    """Serve the benchmark's requests."""
     with ProcessPoolExecutor(max_workers=1) as executor:
         rounds.serve(lambda value: executor.submit(echo, value).result())
 

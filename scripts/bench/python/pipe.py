@@ -20,6 +20,7 @@ def echo(inside: Connection, outside: Connection) -> None:
 
 
 def main() -> None:
+    """Serve the benchmark's requests."""
     outside, inside = multiprocessing.Pipe()
     child = multiprocessing.Process(target=echo, args=(inside, outside), daemon=True)
     child.start()

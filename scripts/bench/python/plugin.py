@@ -31,6 +31,7 @@ def echo(request: bytes, context: grpc.ServicerContext) -> bytes:
 
 
 def main() -> None:
+    """Serve until the host says that it is enough, or is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the host says when to end
     ended = threading.Event()
 

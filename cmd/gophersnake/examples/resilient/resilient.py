@@ -52,9 +52,7 @@ def read(order: Order) -> tuple[str, int | None]:
         )
     times = order.get("times")
     if times is not None and (not isinstance(times, int) or times < 0):
-        raise Permanent(
-            f"times is how often to fail, a number such as 1, not {times!r}"
-        )
+        raise Permanent(f"times is how often to fail, a number such as 1, not {times!r}")
     return mode, times
 
 

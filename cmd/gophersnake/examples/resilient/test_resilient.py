@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -34,6 +35,7 @@ def alone(order: Order) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-c", code, json.dumps(order)],
         cwd=HERE,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},  # finds what this one does
         capture_output=True,
         text=True,
         check=False,
@@ -97,9 +99,7 @@ def test_value_is_an_open_file() -> None:
     handle.close()
 
 
-@pytest.mark.parametrize(
-    "order", [None, "crash", {}, {"mode": "explode"}, {"mode": ["crash"]}]
-)
+@pytest.mark.parametrize("order", [None, "crash", {}, {"mode": "explode"}, {"mode": ["crash"]}])
 def test_another_order_is_refused_with_the_modes(order: Order) -> None:
     with pytest.raises(Permanent, match=", ".join(MODES)):
         fragile(order)

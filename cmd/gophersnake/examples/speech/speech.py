@@ -153,9 +153,7 @@ class VoiceActivity:
         samples = mono(at_16k(audio))
         probabilities = self.probabilities(samples)
         spans = [
-            part
-            for span in self.speech(probabilities)
-            for part in self.divide(span, probabilities)
+            part for span in self.speech(probabilities) for part in self.divide(span, probabilities)
         ]
         segments: list[Segment] = [
             {
@@ -191,9 +189,7 @@ class VoiceActivity:
         if start >= 0:
             spans.append((start, len(probabilities) - silent))
         return [
-            (start, end)
-            for start, end in spans
-            if end - start >= self.windows(self.min_speech)
+            (start, end) for start, end in spans if end - start >= self.windows(self.min_speech)
         ]
 
     def divide(self, span: tuple[int, int], probabilities: list[float]) -> Spans:
@@ -203,19 +199,14 @@ class VoiceActivity:
         parts: Spans = []
         while end - start > most:
             # Not in the first half, so that no part is tiny.
-            cut = min(
-                range(start + most // 2, start + most), key=probabilities.__getitem__
-            )
+            cut = min(range(start + most // 2, start + most), key=probabilities.__getitem__)
             parts.append((start, cut))
             start = cut
         return [*parts, (start, end)]
 
     def pad(self, spans: Spans, frames: int) -> Spans:
         """Return ``spans`` in frames, with padding that stops midway to the neighbours."""
-        edges = [
-            (start * self.window, min(end * self.window, frames))
-            for start, end in spans
-        ]
+        edges = [(start * self.window, min(end * self.window, frames)) for start, end in spans]
         middles = [(end + start) // 2 for (_, end), (start, _) in pairwise(edges)]
         bounds = pairwise([0, *middles, frames])
         padding = round(self.padding * RATE)
@@ -234,9 +225,7 @@ class Transcribe:
     """Recognise English speech with the model that pocketsphinx carries."""
 
     PEAK = 0.5
-    LOUDEST = (
-        100.0  # times: a segment fainter than -46 dBFS is left fainter than the others.
-    )
+    LOUDEST = 100.0  # times: a segment fainter than -46 dBFS is left fainter than the others.
 
     def __init__(self, min_confidence: float = 0.0) -> None:
         """Take the confidence, 0 to 1, below which a segment is left out."""
@@ -287,9 +276,7 @@ class Transcribe:
             return "", 0.0
         # Words in brackets are the model's marks for silence and noise.
         words = [word.prob for word in self.decoder.seg() if word.word[0] not in "<["]
-        confidence = math.exp(
-            sum(math.log(max(prob, 1e-9)) for prob in words) / len(words)
-        )
+        confidence = math.exp(sum(math.log(max(prob, 1e-9)) for prob in words) / len(words))
         return hypothesis.hypstr, round(min(confidence, 1.0), 3)
 
 

@@ -47,9 +47,7 @@ def transcribe() -> Transcribe:
 @pytest.fixture(scope="module")
 def hear(voice_activity: VoiceActivity, transcribe: Transcribe) -> Hear:
     """The whole pipeline as one function."""
-    return lambda audio: transcribe.process(
-        voice_activity.process(Resample().process(audio))
-    )
+    return lambda audio: transcribe.process(voice_activity.process(Resample().process(audio)))
 
 
 def ready(node: Ready) -> Ready:
@@ -84,18 +82,12 @@ def word_errors(heard: str) -> float:
     return row[-1] / len(spoken)
 
 
-def test_most_words_are_right_and_the_times_are_in_order(
-    sample: Audio, hear: Hear
-) -> None:
+def test_most_words_are_right_and_the_times_are_in_order(sample: Audio, hear: Hear) -> None:
     result = hear(sample)
     assert word_errors(result["text"]) <= 0.1, result["text"]
-    assert result["duration"] == pytest.approx(
-        len(sample.samples) / sample.rate, abs=0.01
-    )
+    assert result["duration"] == pytest.approx(len(sample.samples) / sample.rate, abs=0.01)
     assert len(result["segments"]) == LINES
-    times = [
-        time for line in result["segments"] for time in (line["start"], line["end"])
-    ]
+    times = [time for line in result["segments"] for time in (line["start"], line["end"])]
     assert times == sorted(times)
     assert times[0] >= 0
     assert times[-1] <= result["duration"]
@@ -127,9 +119,7 @@ def test_any_common_format_will_do(
 
 
 @pytest.mark.parametrize("gain", [0.02, 0.1, 1.9])
-def test_a_faint_or_a_loud_recording_will_do(
-    sample: Audio, hear: Hear, gain: float
-) -> None:
+def test_a_faint_or_a_loud_recording_will_do(sample: Audio, hear: Hear, gain: float) -> None:
     result = hear(Audio(samples=sample.samples * gain, rate=sample.rate))
     assert word_errors(result["text"]) <= 0.15, result["text"]
 
@@ -140,9 +130,7 @@ def test_a_voice_on_one_channel_of_two_will_do(sample: Audio, hear: Hear) -> Non
     assert word_errors(result["text"]) <= 0.1, result["text"]
 
 
-def test_the_result_does_not_depend_on_what_was_heard_before(
-    sample: Audio, hear: Hear
-) -> None:
+def test_the_result_does_not_depend_on_what_was_heard_before(sample: Audio, hear: Hear) -> None:
     first = hear(sample)
     hear(at(sample, 8000))
     assert hear(sample) == first
@@ -173,9 +161,7 @@ def test_a_segment_without_words_is_left_out(transcribe: Transcribe) -> None:
         assert result == {"text": "", "duration": 1.0, "segments": []}
 
 
-def test_a_doubtful_segment_is_left_out(
-    sample: Audio, voice_activity: VoiceActivity
-) -> None:
+def test_a_doubtful_segment_is_left_out(sample: Audio, voice_activity: VoiceActivity) -> None:
     speech = voice_activity.process(Resample().process(sample))
     sure = ready(Transcribe(min_confidence=0.999)).process(speech)
     assert sure == {"text": "", "duration": speech["duration"], "segments": []}
@@ -192,9 +178,7 @@ def test_resampling_keeps_the_duration_and_makes_one_channel(sample: Audio) -> N
 
 
 def test_resampling_changes_the_rate_and_not_the_pitch() -> None:
-    result = Resample().process(
-        Audio(samples=tone(1, 48000)[:, np.newaxis], rate=48000)
-    )
+    result = Resample().process(Audio(samples=tone(1, 48000)[:, np.newaxis], rate=48000))
     spectrum = np.abs(np.fft.rfft(result.samples[:, 0]))
     assert int(spectrum.argmax()) == 440
 
@@ -210,15 +194,11 @@ def test_a_rate_that_is_not_for_speech_is_named(rate: int) -> None:
 
 def test_damaged_samples_are_named() -> None:
     with pytest.raises(Permanent, match="not finite"):
-        Resample().process(
-            Audio(samples=np.full((10, 1), np.nan, np.float32), rate=RATE)
-        )
+        Resample().process(Audio(samples=np.full((10, 1), np.nan, np.float32), rate=RATE))
 
 
 def test_what_is_no_recording_is_named() -> None:
-    with pytest.raises(
-        Permanent, match="takes a recording, such as a WAV file, not str"
-    ):
+    with pytest.raises(Permanent, match="takes a recording, such as a WAV file, not str"):
         Resample().process("sample.wav")  # type: ignore[arg-type]
 
 
@@ -245,9 +225,7 @@ def test_a_param_out_of_range_is_refused(params: dict[str, float]) -> None:
 
 
 def test_speech_begins_at_the_threshold_and_ends_below_the_release() -> None:
-    node = ready(
-        VoiceActivity(threshold=0.5, release=0.3, min_silence=0.064, min_speech=0.064)
-    )
+    node = ready(VoiceActivity(threshold=0.5, release=0.3, min_silence=0.064, min_speech=0.064))
     #        0    1    2    3    4    5    6    7    8    9   10   11
     heard = [0.4, 0.6, 0.4, 0.2, 0.3, 0.2, 0.2, 0.4, 0.9, 0.1, 0.1, 0.1]
     # 0.4 begins nothing; the dip at 3 is short; 8 stands alone, too short.

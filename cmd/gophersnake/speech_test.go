@@ -1,0 +1,111 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/gophersnake/gophersnake/ipc"
+	"github.com/gophersnake/gophersnake/runner"
+	"github.com/gophersnake/gophersnake/runner/media"
+)
+
+// The environment of speech is made in the user's own cache folder: the first run
+// uses the network, later ones do not.
+
+func TestTheDemoHearsMostWords(t *testing.T) {
+	got := command(t, "demo")
+	require.Zero(t, got.code, got.err)
+	assert.Contains(t, got.out, "welcome to the library")
+	var right, of int
+	_, line, _ := strings.Cut(got.out, "end of the month.\n\n")
+	_, err := fmt.Sscanf(line, "%d of %d words are right.", &right, &of)
+	require.NoError(t, err, got.out)
+	assert.Equal(t, len(words(sampleText())), of)
+	assert.GreaterOrEqual(t, right, of*9/10, got.out)
+}
+
+func TestRecordingsOfAllCommonFormatsAreHeard(t *testing.T) {
+	dir := t.TempDir()
+	for i, rate := range []int{8000, 11025, 16000, 22050, 44100, 48000} {
+		mono := sampleAt(t, rate)
+		stereo := &ipc.Audio{Rate: rate, Channels: 2, Samples: slices.Concat(mono.Samples, mono.Samples)}
+		for i, sample := range mono.Samples {
+			stereo.Samples[2*i], stereo.Samples[2*i+1] = sample, sample
+		}
+		formats := []media.SampleFormat{media.Int16, media.Float32}
+		writeWAV(t, dir, mono, formats[i%2])
+		writeWAV(t, dir, stereo, formats[1-i%2])
+	}
+	got := succeed(t, "run", "speech", "--input", filepath.Join(dir, "*.wav"), "--output", "json")
+	var records []struct {
+		Input  string
+		Result struct{ Text string }
+	}
+	require.NoError(t, json.Unmarshal([]byte(got), &records))
+	require.Len(t, records, 12)
+	said := words(sampleText())
+	for _, r := range records {
+		name := filepath.Base(r.Input)
+		least := len(said) * 9 / 10
+		if strings.HasPrefix(name, "8000-") {
+			least = len(said) * 3 / 4 // half of what the model listens to is missing
+		}
+		assert.GreaterOrEqual(t, commonWords(said, words(r.Result.Text)), least, "%s: %s", name, r.Result.Text)
+	}
+}
+
+func TestOneRecordingIsOneDocument(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "sample.wav")
+	require.NoError(t, os.WriteFile(file, exampleFiles("speech")["sample.wav"], 0o600))
+	var transcript struct {
+		Text     string
+		Duration float64
+		Segments []struct{ Start, End float64 }
+	}
+	require.NoError(t, json.Unmarshal([]byte(succeed(t, "run", "speech", "--input", file, "--output", "json")), &transcript))
+	assert.Len(t, transcript.Segments, 3)
+	for _, s := range transcript.Segments {
+		assert.Less(t, s.Start, s.End)
+		assert.LessOrEqual(t, s.End, transcript.Duration)
+	}
+	got := command(t, "run", "speech", "--input", file, "--param", "transcribe.min_confidence=2")
+	require.Zero(t, got.code, got.err)
+	assert.Contains(t, got.out, `"text": ""`, "no segment is as sure as that")
+}
+
+func sampleText() string { return string(exampleFiles("speech")["sample.txt"]) }
+
+// sampleAt returns the sample in mono at another rate, by the example's own
+// Resample node and environment.
+func sampleAt(t *testing.T, rate int) *ipc.Audio {
+	t.Helper()
+	sample, err := media.DecodeWAV(exampleFiles("speech")["sample.wav"])
+	require.NoError(t, err)
+	p, err := runner.Load("examples/speech")
+	require.NoError(t, err)
+	p.Nodes, p.Connections = p.Nodes[:1], nil
+	p.Nodes[0].Params = map[string]any{"rate": rate}
+	r, err := runner.New(p)
+	require.NoError(t, err)
+	defer func() { assert.NoError(t, r.Close(t.Context())) }()
+	resampled, err := r.Run(t.Context(), sample)
+	require.NoError(t, err)
+	return resampled.(*ipc.Audio)
+}
+
+func writeWAV(t *testing.T, dir string, audio *ipc.Audio, format media.SampleFormat) {
+	t.Helper()
+	var file bytes.Buffer
+	require.NoError(t, media.EncodeWAV(&file, audio, format))
+	name := fmt.Sprintf("%d-%d-%d.wav", audio.Rate, audio.Channels, format)
+	require.NoError(t, os.WriteFile(filepath.Join(dir, name), file.Bytes(), 0o600))
+}
