@@ -181,8 +181,8 @@ func (c *Conn) readOne() (answer bool, err error) {
 		err = c.dispatch(f)
 	}
 	if err != nil {
-		if errors.Is(err, os.ErrDeadlineExceeded) {
-			err = c.writeErr() // there is no other deadline
+		if werr := c.writeErr(); werr != nil && errors.Is(err, os.ErrDeadlineExceeded) {
+			err = werr
 		}
 		c.fail(err)
 	}

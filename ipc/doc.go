@@ -43,7 +43,9 @@
 //	8      8    offset inside the segment; 0 for inline bytes
 //	16     8    length in bytes
 //
-// Every length is checked against [Limits] before memory is taken for it.
+// Every length is checked against [Limits] before memory is taken for it, and
+// beyond 64 MiB memory is taken only as the bytes come. What is said to be 0 is
+// refused where it is not.
 //
 // # Messages
 //
@@ -73,7 +75,8 @@
 //
 // Values are msgpack: nil, bool, integers of 64 bits signed and unsigned,
 // float64, str (UTF-8), bin, array, map with str keys, the timestamp extension
-// (-1) and these application extensions. Their payload is msgpack itself.
+// (-1), in the years 1 to 9999, and these application extensions. Their payload
+// is msgpack itself. Where a map has a key twice, the last one counts.
 //
 //	1 Tensor   array: dtype (str), shape (array of uint), data; C order, little-endian
 //	2 Audio    array: rate in Hz (uint), channels (uint), data; float32, interleaved

@@ -64,8 +64,11 @@ type Exception struct {
 }
 
 func (e *Exception) Error() string {
-	if e.Message == "" {
+	switch {
+	case e.Message == "":
 		return e.Class
+	case e.Class == "": // what the worker says itself
+		return e.Message
 	}
 	return e.Class + ": " + e.Message
 }

@@ -89,28 +89,3 @@ func TestFrameReaderRefuses(t *testing.T) {
 		assert.ErrorIs(t, err, io.ErrUnexpectedEOF, "cut after %d bytes", cut)
 	}
 }
-
-func FuzzFrames(f *testing.F) {
-	f.Add(encodeFrame(Frame{Type: TypeResult, Call: 3, Payload: Payload{Body: []byte{0xc0}, Buffers: [][]byte{{1, 2}, {}}}}))
-	f.Add(encodeFrame(Frame{Type: TypeError, Payload: Payload{Body: []byte("\x81\xa4kind\xa9execution")}}))
-	limits := Limits{Body: 1 << 16, Buffers: 16, BufferBytes: 1 << 16, Depth: 8}
-	f.Fuzz(func(t *testing.T, stream []byte) {
-		fr := newFrameReader(bytes.NewReader(stream), limits)
-		var again []byte
-		for {
-			frame, err := fr.next()
-			if err != nil {
-				break
-			}
-			again = append(again, encodeFrame(frame)...)
-			var remote RemoteError
-			_ = unmarshal(frame, &remote)
-			var record LogRecord
-			_ = unmarshal(frame, &record)
-		}
-		// Flags and reserved fields are not kept; all else is what was read.
-		if len(again) > len(stream) {
-			t.Fatalf("read %d bytes of frames from a stream of %d", len(again), len(stream))
-		}
-	})
-}

@@ -167,31 +167,3 @@ func TestElements(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, "[false true true]", fmt.Sprint(flags))
 }
-
-func FuzzDecode(f *testing.F) {
-	f.Add([]byte("\x82\xa1a\x93\x01\xc0\xcb\x3f\xf0\x00\x00\x00\x00\x00\x00\xa1b\xc4\x01x"), []byte{})
-	f.Add([]byte("\xc7\x09\x01\x93\xa5uint8\x90\xc0"), []byte{1})
-	f.Add([]byte("\xc7\x05\x02\x93\x01\x01\xc0"), []byte{0, 0, 0, 0})
-	f.Add([]byte("\xc7\x0c\xff\x00\x00\x00\x01\x00\x00\x00\x00\x00\x00\x00\x01"), []byte{})
-	f.Fuzz(func(t *testing.T, body, buffer []byte) {
-		p := Payload{Body: body}
-		if len(buffer) > 0 {
-			p.Buffers = [][]byte{buffer}
-		}
-		checked := p.Check("v", DefaultLimits())
-		v, err := p.Decode("v", DefaultLimits())
-		if (checked == nil) != (err == nil) {
-			t.Fatalf("Check says %v, Decode says %v", checked, err)
-		}
-		if err != nil {
-			return
-		}
-		again, err := Encode("v", v)
-		if err != nil {
-			t.Fatalf("what was decoded cannot be encoded: %v", err)
-		}
-		if err := again.Check("v", DefaultLimits()); err != nil {
-			t.Fatalf("what was encoded does not pass the check: %v", err)
-		}
-	})
-}

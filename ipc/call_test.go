@@ -1,0 +1,135 @@
+package ipc
+
+import (
+	"bytes"
+	"sync"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+func TestCancelIsToldOnce(t *testing.T) {
+	c, p := connect(t, Events{})
+	call := c.NewCall()
+	call.Cancel()
+	call.Cancel()
+	types := make(chan Type, 3)
+	go func() {
+		f := p.take()
+		types <- f.Type
+		types <- p.take().Type
+		call.Cancel() // a third time, while it is under way
+		p.send(TypeResult, f.Call, []byte{0xc0})
+		f = p.take()
+		types <- f.Type
+		p.send(TypeResult, f.Call, []byte{0xc0})
+	}()
+	_, err := call.Do(Args{})
+	require.NoError(t, err)
+	_, err = c.NewCall().Do(Args{})
+	require.NoError(t, err)
+	assert.Equal(t, []Type{TypeCall, TypeCancel, TypeCall}, []Type{<-types, <-types, <-types})
+}
+
+func TestCancelAfterTheAnswerSaysNothing(t *testing.T) {
+	c, p := connect(t, Events{})
+	go func() {
+		for range 2 {
+			f := p.take()
+			assert.Equal(t, TypeCall, f.Type)
+			p.send(TypeResult, f.Call, []byte{0xc0})
+		}
+	}()
+	call := c.NewCall()
+	_, err := call.Do(Args{})
+	require.NoError(t, err)
+	call.Cancel()
+	_, err = c.NewCall().Do(Args{})
+	require.NoError(t, err)
+}
+
+// A worker that answers and goes must be heard, although the next call finds
+// out first that it is gone.
+func TestLastWordsAreReadAfterAFailedWrite(t *testing.T) {
+	c, p := connect(t, Events{})
+	c.baton <- struct{}{} // nobody reads for now
+	first := c.NewCall()
+	var callers sync.WaitGroup
+	callers.Go(func() {
+		_, err := first.Do(Args{})
+		var remote *RemoteError
+		if assert.ErrorAs(t, err, &remote) {
+			assert.Equal(t, "SystemExit", remote.Class)
+		}
+	})
+	p.send(TypeError, p.take().Call, pack(t, RemoteError{Exception: Exception{Class: "SystemExit"}, Fatal: true}))
+	require.NoError(t, p.nc.Close())
+	second := c.NewCall()
+	callers.Go(func() {
+		_, err := second.Do(Args{})
+		assert.ErrorIs(t, err, ErrClosed)
+	})
+	for !second.sent.Load() { // its write has failed
+		assert.NoError(t, c.Err())
+	}
+	<-c.baton
+	callers.Wait()
+}
+
+func TestBothSidesMayWriteLargeFramesAtOnce(t *testing.T) {
+	c, p := connect(t, Events{})
+	large := Payload{Body: append([]byte{0xc6, 0, 0x80, 0, 0}, make([]byte, 8<<20)...)}
+	go func() {
+		first := p.take()
+		p.send(TypeResult, first.Call, large.Body) // reads nothing until this is out
+		second := p.take()
+		p.send(TypeResult, second.Call, large.Body)
+	}()
+	var callers sync.WaitGroup
+	for range 2 {
+		callers.Go(func() {
+			answer, err := c.NewCall().Do(Args{Value: &large})
+			assert.NoError(t, err)
+			assert.True(t, bytes.Equal(large.Body, answer.Body))
+		})
+	}
+	callers.Wait()
+}
+
+func TestManyPortsAndLongNames(t *testing.T) {
+	c, p := connect(t, Events{})
+	want := map[string]any{}
+	var ports []Port
+	for n := range 70_000 {
+		name := string(bytes.Repeat([]byte{'p'}, n%40)) + string(rune(0x10000+n))
+		want[name] = nil
+		ports = append(ports, Port{Name: name, Value: Payload{Body: []byte{0xc0}}})
+	}
+	long := string(make([]byte, 70_000))
+	want[long] = nil
+	ports = append(ports, Port{Name: long, Value: Payload{Body: []byte{0xc0}}})
+	go func() {
+		f := p.take()
+		got, err := f.Decode("args", DefaultLimits())
+		assert.NoError(t, err)
+		assert.Equal(t, []any{[]any{}, want}, got)
+		p.send(TypeResult, f.Call, []byte{0xc0})
+	}()
+	_, err := c.NewCall().Do(Args{Ports: ports})
+	require.NoError(t, err)
+}
+
+func TestAMessageMayBeDeeperThanValues(t *testing.T) {
+	c, p := connect(t, Events{})
+	c.limits.Depth = 1
+	chain := &Exception{Class: "ValueError", Frames: []TracebackFrame{{File: "n.py"}}}
+	for range 99 {
+		chain = &Exception{Class: "ValueError", Cause: chain}
+	}
+	go func() { f := p.take(); p.send(TypeError, f.Call, pack(t, RemoteError{Exception: *chain})) }()
+	_, err := c.NewCall().Do(Args{})
+	var remote *RemoteError
+	require.ErrorAs(t, err, &remote)
+	assert.NoError(t, c.Err())
+}

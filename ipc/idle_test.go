@@ -1,0 +1,128 @@
+package ipc
+
+import (
+	"bytes"
+	"context"
+	"net"
+	"os"
+	"path/filepath"
+	"runtime"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// A worker that floods its log does not read; a caller that writes a large
+// frame does not read either. The connection's own goroutine must, at full speed.
+func TestAFloodOfLogsDoesNotHoldUpAWriter(t *testing.T) {
+	const records = 10_000
+	var seen atomic.Int32
+	c, p := connect(t, Events{Log: func(LogRecord) { seen.Add(1) }})
+	value := Payload{Body: append([]byte{0xc6, 0, 0x40, 0, 0}, make([]byte, 4<<20)...)}
+	require.NoError(t, p.nc.SetDeadline(time.Now().Add(30*time.Second)))
+	go func() {
+		defer p.nc.Close()  // past the deadline the caller must not wait for ever
+		_, err := p.peek(1) // the call is on its way
+		assert.NoError(t, err)
+		record := encodeFrame(Frame{Type: TypeLog, Payload: Payload{Body: pack(t, LogRecord{Message: "flood"})}})
+		_, err = p.nc.Write(bytes.Repeat(record, records))
+		assert.NoError(t, err)
+		p.send(TypeResult, p.take().Call, []byte{0xc0})
+	}()
+	_, err := c.NewCall().Do(Args{Value: &value})
+	require.NoError(t, err)
+	assert.Equal(t, int32(records), seen.Load())
+}
+
+func TestCallsAfterIdleTimes(t *testing.T) {
+	read := make(chan struct{})
+	c, p := connect(t, Events{Log: func(LogRecord) { read <- struct{}{} }})
+	for range 20 {
+		p.send(TypeLog, 0, pack(t, LogRecord{}))
+		<-read // by the connection's own goroutine, which now holds the baton
+		go func() {
+			f := p.take()
+			p.send(TypeResult, f.Call, []byte{0xc0})
+			f = p.take()
+			p.send(TypeResult, f.Call, []byte{0xc0})
+		}()
+		for range 2 {
+			_, err := c.NewCall().Do(Args{})
+			require.NoError(t, err)
+		}
+	}
+}
+
+func TestCloseEndsTheIdleReader(t *testing.T) {
+	reading := func() int {
+		stacks := make([]byte, 1<<20)
+		return bytes.Count(stacks[:runtime.Stack(stacks, true)], []byte(".readWhileIdle("))
+	}
+	others := reading() // of tests before, on their way out
+	var conns []*Conn
+	for range 10 {
+		c, _ := connect(t, Events{})
+		conns = append(conns, c)
+	}
+	require.Eventually(t, func() bool { return reading() >= 10 }, 10*time.Second, time.Millisecond)
+	for _, c := range conns {
+		require.NoError(t, c.Close())
+		require.NoError(t, c.Close())
+		<-c.Done()
+		assert.ErrorIs(t, c.Err(), ErrClosed)
+	}
+	assert.Eventually(t, func() bool { return reading() <= others }, 10*time.Second, time.Millisecond)
+}
+
+// The time for dialling and for starting must not cut off a later call.
+func TestDeadlinesEndWithDialAndStart(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "s")
+	listener, err := net.Listen("unix", path)
+	require.NoError(t, err)
+	defer listener.Close()
+	dialling, cancel := context.WithTimeout(t.Context(), time.Second)
+	defer cancel()
+	secret := NewSecret()
+	nc, err := Dial(dialling, path, os.Getpid(), secret)
+	require.NoError(t, err)
+	defer nc.Close()
+	worker, err := listener.Accept()
+	require.NoError(t, err)
+	defer worker.Close()
+	p := &peer{t: t, nc: worker, frameReader: newFrameReader(worker, DefaultLimits())}
+	got := make([]byte, SecretSize)
+	require.NoError(t, p.full(got))
+	assert.Equal(t, secret, got)
+	<-dialling.Done()
+
+	starting, cancel := context.WithTimeout(t.Context(), time.Second)
+	defer cancel()
+	deadline, _ := starting.Deadline()
+	require.NoError(t, nc.SetReadDeadline(deadline))
+	go func() {
+		p.send(TypeHello, 0, pack(t, Hello{Protocol: Version}))
+		p.send(TypeReady, 0, pack(t, Description{}))
+		p.take()
+		f := p.take()
+		p.send(TypeResult, f.Call, []byte{0xc0})
+	}()
+	c, _, _, err := Start(nc, Setup{Limits: SetupLimits{Limits: DefaultLimits()}}, Events{})
+	require.NoError(t, err)
+	<-starting.Done()
+	_, err = c.NewCall().Do(Args{})
+	assert.NoError(t, err)
+}
+
+func TestDialRefusesAnotherProcess(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "s")
+	listener, err := net.Listen("unix", path)
+	require.NoError(t, err)
+	defer listener.Close()
+	_, err = Dial(t.Context(), path, os.Getpid()+1, NewSecret())
+	var perr *PeerError
+	require.ErrorAs(t, err, &perr)
+	assert.Equal(t, os.Getpid(), perr.PID)
+}

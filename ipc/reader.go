@@ -1,0 +1,160 @@
+package ipc
+
+import (
+	"encoding/binary"
+	"fmt"
+	"io"
+)
+
+// frameReader takes frames off a stream. Small frames share one read; large
+// bodies and buffers are read straight into the memory they stay in.
+type frameReader struct {
+	src    io.Reader
+	limits Limits
+	buf    []byte
+	r, w   int // buf[r:w] has been read and not yet taken
+}
+
+func newFrameReader(src io.Reader, limits Limits) *frameReader {
+	return &frameReader{src: src, limits: limits, buf: make([]byte, 64<<10)}
+}
+
+// ready reports whether a whole further frame, one without buffers, has been
+// read ahead already.
+func (fr *frameReader) ready() bool {
+	h := fr.buf[fr.r:fr.w]
+	return len(h) >= headerSize && binary.LittleEndian.Uint32(h[16:]) == 0 &&
+		int64(len(h)) >= headerSize+int64(binary.LittleEndian.Uint32(h[4:]))
+}
+
+// peek returns the next n bytes, n at most len(buf), without taking them.
+func (fr *frameReader) peek(n int) ([]byte, error) {
+	for fr.w-fr.r < n {
+		if fr.r == fr.w {
+			fr.r, fr.w = 0, 0
+		} else if len(fr.buf)-fr.r < n {
+			copy(fr.buf, fr.buf[fr.r:fr.w])
+			fr.r, fr.w = 0, fr.w-fr.r
+		}
+		m, err := fr.src.Read(fr.buf[fr.w:])
+		fr.w += m
+		if err != nil && fr.w-fr.r < n {
+			if err == io.EOF && fr.w > fr.r {
+				err = io.ErrUnexpectedEOF
+			}
+			return nil, err
+		}
+	}
+	return fr.buf[fr.r : fr.r+n], nil
+}
+
+// full fills dst, first from what has been read ahead.
+func (fr *frameReader) full(dst []byte) error {
+	n := copy(dst, fr.buf[fr.r:fr.w])
+	fr.r += n
+	if n == len(dst) {
+		return nil
+	}
+	_, err := io.ReadFull(fr.src, dst[n:])
+	if err == io.EOF {
+		err = io.ErrUnexpectedEOF
+	}
+	return err
+}
+
+// believed is how much memory a claimed length gets before its bytes have come.
+// It is generous, because what lies beyond it is copied as it grows.
+const believed = 64 << 20
+
+// take reads n bytes into memory of their own. Beyond what is believed, the
+// memory at most doubles what has come already.
+func (fr *frameReader) take(n uint64) ([]byte, error) {
+	b := make([]byte, min(n, believed))
+	for filled := 0; ; {
+		if err := fr.full(b[filled:]); err != nil {
+			return nil, err
+		}
+		if filled = len(b); uint64(filled) == n {
+			return b, nil
+		}
+		larger := make([]byte, min(n, 2*uint64(filled)))
+		copy(larger, b)
+		b = larger
+	}
+}
+
+// next reads one frame. It returns io.EOF only between frames, and a
+// *ProtocolError for bytes that are no frame.
+func (fr *frameReader) next() (Frame, error) {
+	h, err := fr.peek(headerSize)
+	if err != nil {
+		return Frame{}, err
+	}
+	if h[0] != magic {
+		return Frame{}, &ProtocolError{Reason: fmt.Sprintf("a frame begins with byte %#02x instead of %#02x", h[0], magic)}
+	}
+	if h[1] != Version {
+		return Frame{}, &ProtocolError{Reason: fmt.Sprintf("the peer speaks version %d of the protocol, this side version %d", h[1], Version)}
+	}
+	if h[3] != 0 {
+		return Frame{}, &ProtocolError{Reason: fmt.Sprintf("a frame has the flags %#02x, of which this version knows none", h[3])}
+	}
+	if binary.LittleEndian.Uint32(h[20:]) != 0 {
+		return Frame{}, &ProtocolError{Reason: "the reserved part of a frame's header is not 0"}
+	}
+	f := Frame{Type: Type(h[2]), Call: binary.LittleEndian.Uint64(h[8:])}
+	bodyLen := int64(binary.LittleEndian.Uint32(h[4:]))
+	buffers := int64(binary.LittleEndian.Uint32(h[16:]))
+	if bodyLen > int64(fr.limits.Body) {
+		return Frame{}, &ProtocolError{Reason: fmt.Sprintf("a %s frame claims a body of %d bytes, more than the limit of %d", f.Type, bodyLen, fr.limits.Body)}
+	}
+	if buffers > int64(fr.limits.Buffers) {
+		return Frame{}, &ProtocolError{Reason: fmt.Sprintf("a %s frame claims %d buffers, more than the limit of %d", f.Type, buffers, fr.limits.Buffers)}
+	}
+	fr.r += headerSize
+	var sizes []uint64
+	if buffers > 0 {
+		if sizes, err = fr.descriptors(f.Type, int(buffers)); err != nil {
+			return Frame{}, err
+		}
+	}
+	if bodyLen > 0 {
+		if f.Body, err = fr.take(uint64(bodyLen)); err != nil {
+			return Frame{}, err
+		}
+	}
+	if len(sizes) > 0 {
+		f.Buffers = make([][]byte, len(sizes))
+	}
+	for i, size := range sizes {
+		if f.Buffers[i], err = fr.take(size); err != nil {
+			return Frame{}, err
+		}
+	}
+	return f, nil
+}
+
+func (fr *frameReader) descriptors(t Type, n int) ([]uint64, error) {
+	table := make([]byte, n*descriptorSize)
+	if err := fr.full(table); err != nil {
+		return nil, err
+	}
+	sizes := make([]uint64, n)
+	total := uint64(0)
+	for i := range sizes {
+		d := table[i*descriptorSize:]
+		if segment := binary.LittleEndian.Uint32(d); segment != 0 {
+			return nil, &ProtocolError{Reason: fmt.Sprintf("a %s frame names the shared segment %d; this side takes inline buffers only", t, segment)}
+		}
+		if reserved, offset := binary.LittleEndian.Uint32(d[4:]), binary.LittleEndian.Uint64(d[8:]); reserved != 0 || offset != 0 {
+			return nil, &ProtocolError{Reason: fmt.Sprintf("in a %s frame's buffer descriptor the reserved part is %d and the offset %d; both are 0 for inline bytes", t, reserved, offset)}
+		}
+		sizes[i] = binary.LittleEndian.Uint64(d[16:])
+		// The first check keeps the sum from wrapping around.
+		if sizes[i] > uint64(fr.limits.BufferBytes) || total+sizes[i] > uint64(fr.limits.BufferBytes) {
+			return nil, &ProtocolError{Reason: fmt.Sprintf("a %s frame claims buffers of more than %d bytes in all", t, fr.limits.BufferBytes)}
+		}
+		total += sizes[i]
+	}
+	return sizes, nil
+}
