@@ -68,6 +68,14 @@ func (r *Runner) preparePython(ctx context.Context) (python, error) {
 	return python{interpreter: env.Python, pkg: pkg}, nil
 }
 
+// Python makes or reuses the environment that the pipeline requires, and returns
+// the path of its interpreter. Runs do so by themselves; this is for what else is
+// to run there, such as the tests of the nodes.
+func (r *Runner) Python(ctx context.Context) (string, error) {
+	py, err := r.preparePython(ctx)
+	return py.interpreter, err
+}
+
 // interpreter is the one that the manifest names; a path is relative to the manifest.
 func (r *Runner) interpreter() string {
 	name := r.pipeline.Interpreter

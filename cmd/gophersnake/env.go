@@ -18,17 +18,49 @@ import (
 func newEnv(a *app) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "env",
-		Short: "List and remove the Python environments that were made",
+		Short: "Find, list and remove the Python environments that were made",
 		Long: `A pipeline runs in a virtual environment that holds what it requires. gophersnake
 makes it when the pipeline runs first, and keeps it in the cache folder; pipelines
-with the same requirements and interpreter share one. These commands list the
-environments and make room. What is removed and needed again is made again.`,
-		Example: "  gophersnake env list\n  gophersnake env prune --older-than 7d",
-		Args:    needs(0, 0, ""),
-		RunE:    func(c *cobra.Command, _ []string) error { return c.Help() },
+with the same requirements and interpreter share one. These commands find and list
+the environments, and make room. What is removed and needed again is made again.`,
+		Example: "  gophersnake env list\n  gophersnake env prune --older-than 7d\n" +
+			"  $(gophersnake env python speech) -m pip list",
+		Args: needs(0, 0, ""),
+		RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
-	c.AddCommand(newEnvList(a), newEnvPrune(a))
+	c.AddCommand(newEnvPython(a), newEnvList(a), newEnvPrune(a))
 	return c
+}
+
+func newEnvPython(a *app) *cobra.Command {
+	return &cobra.Command{
+		Use:   "python PIPELINE",
+		Short: "Print the interpreter of a pipeline's environment",
+		Long: `Print the interpreter of a pipeline's environment, making the environment if it is
+not there. It is for what else is to run there: an editor, the tests of the nodes.`,
+		Example: `  gophersnake env python speech
+  $(gophersnake env python ./pipeline.yaml) -c 'import numpy; print(numpy.__version__)'`,
+		Args: needs(1, 1, "the PIPELINE"),
+		RunE: func(c *cobra.Command, args []string) error {
+			p, err := a.load(args[0])
+			if err != nil {
+				return err
+			}
+			d := a.newDisplay(nil, 0)
+			defer d.close()
+			r, err := runner.New(p, a.options(runner.WithBuildProgress(d.building))...)
+			if err != nil {
+				return err
+			}
+			interpreter, err := r.Python(c.Context())
+			if err != nil {
+				return whyEnded(c.Context(), err)
+			}
+			d.close()
+			_, err = fmt.Fprintln(a.out, interpreter)
+			return err
+		},
+	}
 }
 
 func newEnvList(a *app) *cobra.Command {

@@ -3,7 +3,9 @@ package main
 import (
 	"encoding/json"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -108,4 +110,13 @@ func TestEnvInACacheThatIsAFile(t *testing.T) {
 	assert.Equal(t, 7, got.code)
 	assert.Contains(t, got.err, "not a directory")
 	assert.Contains(t, got.err, "hint: ")
+}
+
+func TestTheInterpreterOfAPipelinesEnvironment(t *testing.T) {
+	got := command(t, "env", "python", "hello")
+	require.Zero(t, got.code, got.err)
+	out, err := exec.Command(strings.TrimSpace(got.out), "-c", "import msgpack, sys; print(sys.prefix != sys.base_prefix)").Output()
+	require.NoError(t, err)
+	assert.Equal(t, "True\n", string(out))
+	assert.Equal(t, 7, command(t, "env", "python", "nowhere").code)
 }
