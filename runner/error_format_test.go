@@ -172,4 +172,8 @@ func TestErrorMarshalJSON(t *testing.T) {
 	assert.JSONEq(t, `{"kind": "python_vm", "message": "hung", "retryable": true,
 		"text": "python_vm error: hung (nodes.py:4 in process)",
 		"traceback": [{"file": "nodes.py", "line": 4, "function": "process"}]}`, string(text))
+
+	text, err = json.Marshal(Wrap(errors.New("refused"), Other, ""))
+	require.NoError(t, err)
+	assert.JSONEq(t, `{"kind": "other", "message": "refused", "cause": "refused", "text": "error: refused", "retryable": false}`, string(text))
 }

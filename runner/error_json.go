@@ -44,6 +44,9 @@ func (e *Error) MarshalJSON() ([]byte, error) {
 		Path: e.Path, Hint: e.Hint, Metadata: e.Metadata,
 		ExitCode: e.ExitCode, Signal: e.Signal, StderrTail: e.StderrTail,
 	}
+	if out.Message == "" && e.Cause != nil {
+		out.Message = e.Cause.Error() // then that is all there is to say
+	}
 	if after, ok := e.RetryAfter(); ok {
 		seconds := after.Seconds()
 		out.RetryAfter = &seconds
