@@ -19,7 +19,8 @@ A test needs no supervisor: it calls the function, or the class's methods.
 Values that can go in and out: ``None``, ``bool``, integers of 64 bits, ``float``,
 ``str``, ``bytes``, lists and tuples, dicts with ``str`` keys, dataclass instances
 (as dicts), ``datetime`` with a time zone, NumPy arrays and scalars, anything with
-``__dlpack__`` or the buffer protocol, and the classes of this package.
+``__dlpack__`` or the buffer protocol (a ``memoryview`` goes as ``bytes``, whatever
+its format), and the classes of this package.
 """
 
 from gophersnake.errors import Cancelled, Permanent, Transient

@@ -29,6 +29,8 @@ class Transient(Exception):
 
     __module__ = "gophersnake"
 
+    retry_after: float | None = None  # of a subclass whose __init__ does not come here, too
+
     def __init__(self, *args: object, retry_after: float | None = None) -> None:
         """Take a message and a delay."""
         super().__init__(*args)

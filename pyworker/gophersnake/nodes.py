@@ -33,7 +33,7 @@ def node(target: T | None = None, /, *, name: str | None = None) -> T | Callable
 
     Raises:
         TypeError: the target is no function or class, or is a class without a
-            ``process`` method.
+            ``process`` method, or takes no attributes, as what is written in C.
     """
 
     def declare(target: T) -> T:
@@ -43,7 +43,12 @@ def node(target: T | None = None, /, *, name: str | None = None) -> T | Callable
             raise TypeError(f"the node class {target.__name__} needs a method process(self, input)")
         if name is not None and not (isinstance(name, str) and name):
             raise TypeError(f"name is the node's type, a string, not {name!r}")
-        setattr(target, _MARK, name or getattr(target, "__name__", type(target).__name__))
+        try:
+            setattr(target, _MARK, name or getattr(target, "__name__", type(target).__name__))
+        except AttributeError:
+            raise TypeError(
+                f"@node cannot mark {target!r}: wrap it in a function of your own"
+            ) from None
         return target
 
     return declare if target is None else declare(target)
@@ -54,5 +59,8 @@ def name_of(target: object) -> str | None:
 
     A class does not inherit it: a subclass of a node is a node where it says so.
     """
-    found = vars(target).get(_MARK) if hasattr(target, "__dict__") else None
+    try:
+        found = vars(target).get(_MARK)
+    except Exception:  # it has no attributes, or is a proxy that raises
+        return None
     return found if isinstance(found, str) else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable
 
 __all__ = ["progress"]
@@ -20,10 +21,12 @@ def progress(message: str, fraction: float | None = None) -> None:
 
     Args:
         message: what is being done, for instance ``"loading the model"``.
-        fraction: between 0 and 1, ``None`` where it is not known.
+        fraction: between 0 and 1, ``None`` where it is not known. What lies
+            outside is taken as the nearest bound, NaN as not known.
     """
     if fraction is not None:
-        fraction = min(max(float(fraction), 0.0), 1.0)
+        fraction = float(fraction)
+        fraction = None if math.isnan(fraction) else min(max(fraction, 0.0), 1.0)
     if _report is None:
         logging.getLogger("gophersnake").debug("%s", message)
     else:

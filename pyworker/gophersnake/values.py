@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    import numpy as np
     import numpy.typing as npt
 
 __all__ = ["Audio", "Image", "Json", "Tensor"]
@@ -35,6 +33,9 @@ ITEM_SIZES: dict[str, int] = {
 PIXEL_SIZES: dict[str, int] = {"gray8": 1, "rgb8": 3, "bgr8": 3, "rgba8": 4, "bgra8": 4}
 """The formats of an image, and the bytes of one pixel."""
 
+MAX_DIMENSIONS = 64
+"""The most dimensions of a tensor; NumPy's own limit."""
+
 MAX_SIDE = 1 << 20
 """The largest width and height of an image, in pixels."""
 
@@ -59,10 +60,21 @@ class Tensor:
     data: Any
 
     def check(self) -> None:
-        """Raise ``ValueError`` where dtype, shape and data do not fit together."""
-        size = ITEM_SIZES.get(self.dtype)
+        """Hold dtype, shape and data against each other.
+
+        Raises:
+            ValueError: they do not fit together.
+            TypeError: ``data`` has no buffer protocol.
+        """
+        size = ITEM_SIZES.get(self.dtype) if isinstance(self.dtype, str) else None
         if size is None:
             raise ValueError(f"unknown dtype {self.dtype!r}")
+        if len(self.shape) > MAX_DIMENSIONS:
+            raise ValueError(
+                f"a tensor of {len(self.shape)} dimensions, more than the limit of {MAX_DIMENSIONS}"
+            )
+        if not all(type(dim) is int for dim in self.shape):
+            raise ValueError(f"shape {list(self.shape)} is not of integers")
         if any(dim < 0 for dim in self.shape):
             raise ValueError(f"negative dimension in shape {list(self.shape)}")
         want = size * math.prod(self.shape)
@@ -80,6 +92,8 @@ class Tensor:
 
         Raises:
             ImportError: NumPy is not installed, or ml_dtypes for ``"bfloat16"``.
+            ValueError: the data does not fill the shape, or NumPy does not know
+                the dtype.
         """
         import numpy  # optional
 
@@ -128,7 +142,7 @@ class Audio:
     @property
     def duration(self) -> float:
         """The length in seconds."""
-        return self.frames / self.rate
+        return self.frames / self.rate if self.rate else 0.0
 
 
 @dataclass(slots=True, eq=False)
@@ -180,6 +194,8 @@ class Json:
             ValueError: the value holds NaN or an infinity, which JSON has not.
             TypeError: the value holds what JSON has not.
         """
+        import json  # most nodes need none
+
         return cls(json.dumps(value, allow_nan=False, ensure_ascii=False))
 
     def load(self) -> Any:
@@ -188,7 +204,26 @@ class Json:
         Raises:
             ValueError: the text is not JSON.
         """
+        import json  # most nodes need none
+
         return json.loads(self.text, parse_constant=_refuse_constant)
+
+    def check(self) -> None:
+        """Look whether the text is a JSON document, of whatever numbers.
+
+        Raises:
+            ValueError: it is not.
+        """
+        import json  # most nodes need none
+
+        if not isinstance(self.text, str):
+            raise ValueError(f"no JSON document: its text is a {type(self.text).__name__}")
+        try:  # Python bounds the digits of an int, JSON does not
+            json.loads(self.text, parse_constant=_refuse_constant, parse_int=len)
+        except RecursionError:
+            raise ValueError("no JSON document: it is nested too deep") from None
+        except ValueError as error:
+            raise ValueError(f"no JSON document: {error}") from None
 
 
 def _refuse_constant(name: str) -> Any:

@@ -1,10 +1,11 @@
 """The worker: one process that serves one node to the supervisor.
 
 ``serve`` is the process from its start to its end; it reads from top to bottom.
-It takes calls off the ``connection``, whose ``codec`` knows the values, runs the
-node that ``load`` found and ``signature`` checked, and tells of exceptions as
-``failure`` words them. ``lastwords`` sees to it that an end without a word leaves
-one all the same.
+It takes calls off the ``connection``, whose ``codec`` knows the values (``plain``,
+``arrays`` and ``media`` each some of them), runs the node that ``load`` found and
+``signature`` checked, and tells of exceptions as ``failure`` words them. ``faults``
+and ``scan`` find the place inside a value, or a body, that is wrong. ``lastwords``
+sees to it that an end without a word leaves one all the same.
 """
 
 COOKIE = ("GOPHERSNAKE_WORKER", "b3d1c2f0")

@@ -7,14 +7,20 @@ from typing import Any
 import msgpack
 
 from gophersnake.values import Audio, Image, Json, Tensor
-from gophersnake.worker import arrays
+from gophersnake.worker import arrays, media
 from gophersnake.worker.frames import Bytes
+from gophersnake.worker.plain import plain
 
 TENSOR, AUDIO, IMAGE, JSON = 1, 2, 3, 4
 """The extension types that are ours."""
 
+NAMES = {TENSOR: "a tensor", AUDIO: "audio", IMAGE: "an image", JSON: "a JSON document"}
+
 OUT_OF_BAND = 16 << 10
 """From so many bytes on, data travels beside the body instead of inside it."""
+
+LARGE = 64 << 10
+"""From so many bytes on, a body is not copied out of the packer that wrote it."""
 
 
 class ValueFault(Exception):
@@ -37,23 +43,31 @@ class Encoder:
 
     def __init__(self) -> None:
         """Make the packer, which is used again and again."""
-        # strict_types: what is not exactly a list, say, goes through _plain.
-        self._packer = msgpack.Packer(default=self._plain, strict_types=True, datetime=True)
+        self._packer = self._new_packer()
+        self._sent: Any = None
         self._inner = msgpack.Packer()
         self._buffers: list[Bytes] = []
 
-    def encode(self, value: Any, root: str = "result") -> tuple[bytes, list[Bytes]]:
+    def _new_packer(self) -> msgpack.Packer:
+        # strict_types: what is not exactly a list, say, goes through _plain.
+        return msgpack.Packer(
+            default=self._plain, strict_types=True, datetime=True, autoreset=False
+        )
+
+    def encode(self, value: Any, root: str = "result") -> tuple[Bytes, list[Bytes]]:
         """Return the body and the buffers of a value.
 
-        Keys that are not strings and levels beyond the limit are left for the
-        host to find: it looks at every value all the same.
+        The buffers view the value's own memory. Keys that are not strings and
+        levels beyond the limit are left for the host to find: it looks at every
+        value all the same.
 
         Raises:
             ValueFault: the value cannot be carried; ``root`` begins its path.
         """
         self._buffers = []
+        self._sent = None
         try:
-            body: bytes = self._packer.pack(value)
+            self._packer.pack(value)
         except MemoryError:
             raise
         except Exception as error:
@@ -63,6 +77,15 @@ class Encoder:
             path, reason = faults.find(value, self._probe) or ("", str(error))
             raise ValueFault(root + path, reason) from error
         buffers, self._buffers = self._buffers, []
+        body = self._packer.getbuffer()
+        if len(body) < LARGE:
+            copied = bytes(body)
+            del body  # a packer that is viewed cannot be used
+            self._packer.reset()
+            return copied, buffers
+        # Another packer goes on, so that nothing overwrites the body, and its
+        # memory is let go. Old versions of msgpack do not keep the viewed one.
+        self._sent, self._packer = self._packer, self._new_packer()
         return body, buffers
 
     def _probe(self, value: Any) -> None:
@@ -78,24 +101,19 @@ class Encoder:
         """Return what msgpack knows for what it does not know."""
         if isinstance(value, Tensor):
             value.check()
-            return self._tensor(value.dtype, value.shape, value.data)
+            return self._tensor(value)
         if isinstance(value, Audio):
-            data = arrays.samples(value)
-            return self._extension(AUDIO, [value.rate, value.channels], data)
+            return self._extension(AUDIO, *media.encode_audio(value))
         if isinstance(value, Image):
-            data = arrays.pixels(value)
-            pts = None if value.pts is None else float(value.pts)
-            return self._extension(IMAGE, [value.format, value.width, value.height, pts], data)
+            return self._extension(IMAGE, *media.encode_image(value))
         if isinstance(value, Json):
-            value.load()
+            value.check()
             return msgpack.ExtType(JSON, value.text.encode())
-        plain = arrays.plain(value)
-        if isinstance(plain, Tensor):
-            return self._tensor(plain.dtype, plain.shape, plain.data)
-        return plain
+        found = plain(value)
+        return self._tensor(found) if isinstance(found, Tensor) else found
 
-    def _tensor(self, dtype: str, shape: tuple[int, ...], data: Any) -> msgpack.ExtType:
-        return self._extension(TENSOR, [dtype, list(shape)], arrays.flat(data))
+    def _tensor(self, value: Tensor) -> msgpack.ExtType:
+        return self._extension(TENSOR, [value.dtype, list(value.shape)], arrays.flat(value.data))
 
     def _extension(self, code: int, parts: list[Any], data: Bytes) -> msgpack.ExtType:
         if len(data) < OUT_OF_BAND:
@@ -115,41 +133,40 @@ class Decoder:
         """Return the value of a body and its buffers.
 
         Arrays view the buffers and are read-only. Timestamps have microseconds.
+        Keys of bytes, and levels between the limit and msgpack's own, are not
+        looked for: the host has checked what it sends, and would be slower for it.
 
         Raises:
-            ValueFault: this is no value; ``root`` is its path.
+            ValueFault: this is no value; ``root`` begins its path.
         """
         self._buffers = buffers[::-1] if buffers else buffers
         try:
             value = msgpack.unpackb(body, ext_hook=self._extension, timestamp=3)
         except MemoryError:
             raise
-        except msgpack.ExtraData as error:
-            raise ValueFault(root, f"{len(error.extra)} bytes follow the value") from error
-        except msgpack.StackError as error:
-            raise ValueFault(root, "nested too deep") from error
         except Exception as error:
-            raise ValueFault(root, f"{error or type(error).__name__}") from error
+            from gophersnake.worker import scan  # seldom needed
+
+            self._buffers = buffers[::-1]
+            reason = str(error) or type(error).__name__
+            path, reason = scan.find(body, self._extension) or ("", reason)
+            raise ValueFault(root + path, reason) from error
         if self._buffers:
             raise ValueFault(root, f"{len(self._buffers)} buffers belong to no value")
         return value
 
     def _extension(self, code: int, payload: bytes) -> Any:
         if code == JSON:
-            document = Json(payload.decode())
-            document.load()
-            return document
-        if code not in (TENSOR, AUDIO, IMAGE):
+            return _document(payload)
+        if code not in NAMES:
             raise ValueError(f"unknown extension {code}")
-        parts = msgpack.unpackb(payload)
-        if not isinstance(parts, list) or len(parts) != (5 if code == IMAGE else 3):
-            raise ValueError(f"an extension {code} of another form: {parts!r:.80}")
+        parts = _parts(code, payload)
         data = self._data(parts.pop())
         if code == TENSOR:
-            return arrays.tensor(Tensor(parts[0], tuple(parts[1]), data))
+            return arrays.tensor(parts[0], parts[1], data)
         if code == AUDIO:
-            return arrays.audio(data, *parts)
-        return arrays.image(data, *parts)
+            return media.decode_audio(data, *parts)
+        return media.decode_image(data, *parts)
 
     def _data(self, data: Any) -> Bytes:
         if isinstance(data, bytes):
@@ -159,3 +176,29 @@ class Decoder:
         if not self._buffers:
             raise ValueError("a buffer is missing")
         return self._buffers.pop()
+
+
+def _document(payload: bytes) -> Json:
+    try:
+        document = Json(payload.decode())
+    except UnicodeDecodeError as error:
+        raise ValueError(f"no JSON document: it is not UTF-8: {error.reason}") from None
+    document.check()
+    return document
+
+
+def _parts(code: int, payload: bytes) -> list[Any]:
+    try:
+        parts = msgpack.unpackb(payload)
+    except msgpack.ExtraData as error:
+        raise ValueError(f"{len(error.extra)} bytes follow inside extension {code}") from None
+    except Exception as error:
+        raise ValueError(
+            f"the payload of extension {code} ends in the middle, or is no msgpack: {error}"
+        ) from None
+    if not isinstance(parts, list):
+        raise ValueError(f"inside an extension: {type(parts).__name__} where an array belongs")
+    want = 5 if code == IMAGE else 3
+    if len(parts) != want:
+        raise ValueError(f"{NAMES[code]} of {len(parts)} parts instead of {want}")
+    return parts

@@ -12,11 +12,14 @@ from typing import Any
 import msgpack
 
 from gophersnake.worker import frames
-from gophersnake.worker.frames import DESCRIPTOR, HEADER, Bytes, Frame, Limits
+from gophersnake.worker.frames import DESCRIPTOR, HEADER, Bytes, Frame, Limits, ProtocolError
 
-READ_AHEAD = 64 << 10
+READ_AHEAD = 128 << 10
 """Small frames that have arrived together are read together; larger ones go
 straight to the memory that they stay in."""
+
+JOIN = 16 << 10
+"""Up to so many bytes, a body is joined to its header rather than sent beside it."""
 
 GATHER = 1000
 """How many pieces one sendmsg may take (IOV_MAX is 1024)."""
@@ -26,10 +29,27 @@ class Closed(Exception):
     """The supervisor has closed the connection."""
 
 
+class NoRoom(MemoryError):
+    """There is no memory for a frame that has been announced.
+
+    Attributes:
+        call: the frame's call id.
+    """
+
+    def __init__(self, call: int, size: int) -> None:
+        """Take the frame's call id and the bytes that were asked for."""
+        super().__init__(f"no memory for an input of {size} bytes")
+        self.call = call
+
+
 class Connection:
     """Frames over a stream socket.
 
     One thread receives, the main one. Any thread may send.
+
+    Attributes:
+        limits: what a received frame may claim.
+        mailbox: the frames that ``mail`` has read and ``receive`` not yet returned.
     """
 
     def __init__(self, sock: socket.socket, limits: Limits | None = None) -> None:
@@ -38,7 +58,8 @@ class Connection:
         self._sock = sock
         self._ahead = memoryview(bytearray(READ_AHEAD))
         self._start = self._end = 0  # _ahead[_start:_end] has been read and not yet taken
-        self._mail: deque[Frame] = deque()
+        self.mailbox: deque[Frame] = deque()
+        self._broken: Closed | ProtocolError | None = None  # found by mail, raised by receive
         self._sending = threading.Lock()
         self._pid = os.getpid()
         # A forked child has the socket too; what it wrote would be garbage to the host.
@@ -55,27 +76,38 @@ class Connection:
         return self._pid != 0
 
     def receive(self) -> Frame:
-        """Return the next frame.
+        """Return the next frame. Its memory is its own, and not used again.
 
         Raises:
             Closed: there will be none.
             ProtocolError: what came is no frame.
+            NoRoom: there is no memory for it.
         """
-        return self._mail.popleft() if self._mail else self._read()
+        if self.mailbox:
+            return self.mailbox.popleft()
+        if self._broken is not None:
+            raise self._broken
+        return self._read()
 
     @property
     def ahead(self) -> bool:
         """True where more than the frames received so far has been read."""
-        return self._start < self._end or bool(self._mail)
+        return self._start < self._end or bool(self.mailbox)
 
-    def mail(self) -> deque[Frame]:
-        """Return the frames that have arrived and are still to be received.
+    def mail(self) -> None:
+        """Read the frames that have arrived into the ``mailbox``.
 
-        It is called while the node works, by the thread that receives.
+        It is called while the node works, by the thread that receives, and not
+        while that is reading already. It raises neither ``Closed`` nor
+        ``ProtocolError``, which the node would take for a failure of its own.
         """
-        while self._start < self._end or select.select([self._sock], [], [], 0)[0]:
-            self._mail.append(self._read())
-        return self._mail
+        try:
+            while self._broken is None and (
+                self._start < self._end or select.select([self._sock], [], [], 0)[0]
+            ):
+                self.mailbox.append(self._read())
+        except (Closed, ProtocolError) as error:
+            self._broken = error
 
     def _read(self) -> Frame:
         if self._end - self._start < HEADER.size:
@@ -84,15 +116,19 @@ class Connection:
         frames.check_header(header, self.limits)
         _, _, kind, _, size, call, count, _ = header
         self._start += HEADER.size
-        if not count:
-            if size <= self._end - self._start:  # most often all of it is here
-                self._start += size
-                # A copy: the memory is used again, perhaps while the value is in use.
-                return Frame(kind, call, bytes(self._ahead[self._start - size : self._start]), [])
-            return Frame(kind, call, self._take(size), [])
-        sizes = frames.check_descriptors(kind, self._take(count * DESCRIPTOR.size), self.limits)
-        body = self._take(size)
-        return Frame(kind, call, body, [self._take(size) for size in sizes])
+        if not count and size <= self._end - self._start:  # most often all of it is here
+            self._start += size
+            # A copy: the memory is used again, perhaps while the value is in use.
+            return Frame(kind, call, bytes(self._ahead[self._start - size : self._start]), [])
+        sizes = []
+        if count:
+            table = self._take(count * DESCRIPTOR.size)
+            sizes = frames.check_descriptors(kind, table, self.limits)
+        try:
+            body = self._take(size)
+            return Frame(kind, call, body, [self._take(each) for each in sizes])
+        except MemoryError:
+            raise NoRoom(call, size + sum(sizes)) from None
 
     def _fill(self, size: int) -> None:
         """Read ahead until there are that many bytes."""
@@ -122,18 +158,18 @@ class Connection:
         except OSError as error:
             raise Closed(f"the connection broke: {error}") from error
         if not count:
-            raise Closed("the supervisor closed the connection")
+            raise Closed("end of file: the supervisor closed the connection")
         return count
 
     def send(self, kind: int, call: int, body: Bytes, buffers: list[Bytes] | None = None) -> None:
-        """Send one frame.
+        """Send one frame. Body and buffers can be changed once it returns.
 
         Raises:
             Closed: the supervisor is gone.
         """
         try:
             with self._sending:
-                if not buffers and len(body) < READ_AHEAD:
+                if not buffers and len(body) <= JOIN:
                     self._sock.sendall(frames.head(kind, call, body, []) + body)
                 else:
                     buffers = buffers or []
@@ -153,8 +189,12 @@ class Connection:
                 sent -= len(views.popleft())
 
     def send_message(self, kind: int, message: dict[str, Any], call: int = 0) -> None:
-        """Send a frame whose body is a message of the protocol, not a node's value."""
-        self.send(kind, call, msgpack.packb(message, unicode_errors="replace"))
+        """Send a frame whose body is a message of the protocol, not a node's value.
+
+        Raises:
+            Closed: the supervisor is gone.
+        """
+        self.send(kind, call, msgpack.packb(message, unicode_errors="backslashreplace"))
 
     def close(self) -> None:
         """End the connection."""

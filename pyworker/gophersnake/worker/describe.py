@@ -9,15 +9,15 @@ from __future__ import annotations
 import json
 import os
 import sys
-from typing import Any
+from typing import Any, NoReturn
 
 from gophersnake.worker import failure
 from gophersnake.worker.load import load, load_module, nodes_of
 from gophersnake.worker.signature import Signature
 
 
-def run() -> None:
-    """Read the question, and write the answer."""
+def run() -> NoReturn:
+    """Read the question, write the answer, and end the process."""
     answer_to = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # what a module prints while it is imported is no part of the answer
     question = json.load(sys.stdin)
@@ -27,9 +27,14 @@ def run() -> None:
         nodes = _file(base, question["file"])
     else:
         nodes = [_node(base, node) for node in question["nodes"]]
-    sys.stdout.flush()
     with answer_to:
         json.dump({"nodes": nodes}, answer_to)
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except Exception:  # a module may have closed it, or put None in its place
+            pass
+    os._exit(0)  # a module may have started threads that do not end
 
 
 def _node(base: str, node: dict[str, Any]) -> dict[str, Any]:
@@ -50,7 +55,14 @@ def _file(base: str, file: str) -> list[dict[str, Any]]:
         module = load_module(base, file)
     except BaseException as error:
         return [_answer("", None, [failure.remote_error(error, "import")])]
-    return [_answer("", Signature(target), []) for target in nodes_of(module).values()]
+    return [_described(target) for target in nodes_of(module).values()]
+
+
+def _described(target: Any) -> dict[str, Any]:
+    try:
+        return _answer("", Signature(target), [])
+    except Exception as error:
+        return _answer("", None, [failure.remote_error(error, "params")])
 
 
 def _answer(

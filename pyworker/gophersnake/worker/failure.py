@@ -12,15 +12,20 @@ from gophersnake.errors import Cancelled, Permanent, Transient
 from gophersnake.worker.codec import ValueFault
 from gophersnake.worker.load import NodeFault
 
-PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 """Frames of this package's own code are left out of tracebacks."""
 
 FROZEN = "<frozen importlib"
 """So are those of the import system."""
 
+ASYNCIO = os.path.join(os.path.dirname(os.__file__), "asyncio") + os.sep
+"""So are those of the event loop that runs an async node."""
+
 MAX_TEXT = 64 << 10
+MAX_LINE = 500
 MAX_FRAMES = 100
 MAX_CHAIN = 20
+MAX_NOTES = 50
 
 
 def remote_error(error: BaseException, stage: str) -> dict[str, Any]:
@@ -46,18 +51,38 @@ def remote_error(error: BaseException, stage: str) -> dict[str, Any]:
     elif isinstance(error, Permanent):
         body |= {"retryable": False}
     elif isinstance(error, Transient):
-        body |= {"retryable": True, "retry_after": error.retry_after}
-    if stage == "import" and isinstance(error, ModuleNotFoundError) and error.name:
-        package = error.name.partition(".")[0]
-        body["hint"] = f"add the package that has {package!r} to the pipeline's requirements"
+        body |= {"retryable": True, "retry_after": _seconds(error.retry_after)}
+    if stage == "import":
+        body |= _import_hint(error)
     return body
+
+
+def _import_hint(error: BaseException) -> dict[str, str]:
+    if isinstance(error, ModuleNotFoundError) and error.name:
+        package = error.name.partition(".")[0]
+        return {"hint": f"add the package that has {package!r} to the pipeline's requirements"}
+    if isinstance(error, ImportError) and "no known parent package" in _message(error):
+        return {
+            "hint": "a file has no package: import what lies beside it without the dot, "
+            "or name the node as package.module:Object"
+        }
+    return {}
+
+
+def _seconds(retry_after: object) -> float | None:
+    """Return a delay that the host can read; a node may have put anything there."""
+    if isinstance(retry_after, (int, float)) and 0 <= retry_after < float("inf"):
+        return float(retry_after)
+    return None
 
 
 def exit_code(error: SystemExit) -> int:
     """Return the code with which the interpreter would exit."""
     if error.code is None:
         return 0
-    return error.code & 0xFF if isinstance(error.code, int) else 1
+    if not isinstance(error.code, int):
+        return 1
+    return error.code & 0xFF if -(1 << 63) <= error.code < 1 << 63 else 0xFF
 
 
 def exception(error: BaseException) -> dict[str, Any]:
@@ -88,9 +113,17 @@ def _alone(error: BaseException) -> dict[str, Any]:
     return {
         "class": name,
         "message": _message(error),
-        "notes": [str(note)[:MAX_TEXT] for note in getattr(error, "__notes__", None) or []],
+        "notes": _notes(error),
         "frames": _frames(error),
     }
+
+
+def _notes(error: BaseException) -> list[str]:
+    try:
+        notes = error.__notes__ if hasattr(error, "__notes__") else []
+        return [_shortened(str(note)) for note in list(notes)[:MAX_NOTES]]
+    except Exception:  # anything can be put there
+        return []
 
 
 def _message(error: BaseException) -> str:
@@ -100,22 +133,25 @@ def _message(error: BaseException) -> str:
         message = str(error)
     except Exception as broken:
         message = f"<its text cannot be had: {type(broken).__name__} in __str__>"
-    return (
-        message
-        if len(message) <= MAX_TEXT
-        else f"{message[:MAX_TEXT]}… ({len(message)} characters)"
-    )
+    return _shortened(message)
+
+
+def _shortened(message: str) -> str:
+    if len(message) <= MAX_TEXT:
+        return message
+    return f"{message[:MAX_TEXT]}… ({len(message)} characters)"
 
 
 def _frames(error: BaseException) -> list[dict[str, Any]]:
     frames = []
     for frame, line in traceback.walk_tb(own(error.__traceback__)):
         code = frame.f_code
-        frames.append((code.co_filename, line, code.co_name))
+        frames.append((code.co_filename, line or 0, code.co_name))  # some code has no lines
     if len(frames) > MAX_FRAMES:  # the beginning and the end tell the most
         frames = frames[: MAX_FRAMES // 4] + frames[-MAX_FRAMES * 3 // 4 :]
-    if isinstance(error, SyntaxError) and error.filename:
-        frames.append((error.filename, error.lineno or 0, "<module>"))
+    if isinstance(error, SyntaxError) and isinstance(error.filename, str):
+        line = error.lineno if isinstance(error.lineno, int) else 0
+        frames.append((error.filename, line, "<module>"))
     return [
         {"file": file, "line": line, "function": function, "source": _source(file, line)}
         for file, line, function in frames
@@ -124,7 +160,7 @@ def _frames(error: BaseException) -> list[dict[str, Any]]:
 
 def _source(file: str, line: int) -> str:
     try:
-        return linecache.getline(file, line).strip()
+        return linecache.getline(file, line).strip()[:MAX_LINE]
     except Exception:  # a loader of the node's own that raises
         return ""
 
@@ -132,7 +168,9 @@ def _source(file: str, line: int) -> str:
 def own(trace: TracebackType | None) -> TracebackType | None:
     """Return a traceback from the first frame on that is the node's."""
     begin = trace
-    while begin is not None and begin.tb_frame.f_code.co_filename.startswith((PACKAGE, FROZEN)):
+    while begin is not None and begin.tb_frame.f_code.co_filename.startswith(
+        (PACKAGE, FROZEN, ASYNCIO)
+    ):
         begin = begin.tb_next
     return begin
 

@@ -6,9 +6,13 @@ import dataclasses
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from gophersnake.worker.arrays import described
+from gophersnake.values import Audio, Image, Json, Tensor
+from gophersnake.worker.plain import described
 
 INT_MIN, UINT_MAX = -(1 << 63), (1 << 64) - 1
+
+MAX_DEPTH = 400
+"""Where the search gives up, and about where msgpack itself does."""
 
 
 def find(value: Any, probe: Callable[[Any], None]) -> tuple[str, str] | None:
@@ -21,28 +25,39 @@ def find(value: Any, probe: Callable[[Any], None]) -> tuple[str, str] | None:
     return _find(value, probe, "", set())
 
 
+def step(key: str) -> str:
+    """Return a map key as a step of a path, as Go writes it."""
+    if not key or len(key) > 64 or any(c in '.[] \n"' for c in key):
+        quoted = key[:80].replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+        return f'["{quoted}"]'
+    return f".{key}"
+
+
 def _find(
     value: Any, probe: Callable[[Any], None], path: str, above: set[int]
 ) -> tuple[str, str] | None:
-    children = _children(value)
+    try:
+        children = _children(value)
+    except Exception as error:  # a dataclass that lacks a field, a property that raises
+        return path, f"{described(value)} cannot be read: {error or type(error).__name__}"
     if children is None:
         reason = _fault(value, probe)
         return None if reason is None else (path, reason)
     if id(value) in above:
         return path, "a cycle: the value holds itself"
-    if len(above) > 400:  # about where msgpack itself gives up
+    if len(above) > MAX_DEPTH:
         return path, "nested too deep"
     above.add(id(value))
     for key, child in children:
         if isinstance(key, int) and not isinstance(value, dict):
-            step = f"[{key}]"
+            place = f"[{key}]"
         elif not isinstance(key, str):
             return path, f"a map key is {described(key)}; keys must be strings"
         else:
             if (reason := _fault(key, probe)) is not None:
                 return path, f"a map key: {reason}"
-            step = _step(key)
-        if (found := _find(child, probe, path + step, above)) is not None:
+            place = step(key)
+        if (found := _find(child, probe, path + place, above)) is not None:
             return found
     above.discard(id(value))
     return None
@@ -53,10 +68,10 @@ def _children(value: Any) -> Iterator[tuple[Any, Any]] | None:
         return iter(list(value.items()))
     if isinstance(value, (list, tuple)):
         return iter(list(enumerate(value)))
-    module = type(value).__module__
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        if module != "gophersnake.values":
-            return iter([(f.name, getattr(value, f.name)) for f in dataclasses.fields(value)])
+    if isinstance(value, (Tensor, Audio, Image, Json, type)):
+        return None
+    if dataclasses.is_dataclass(value):
+        return iter([(f.name, getattr(value, f.name)) for f in dataclasses.fields(value)])
     return None
 
 
@@ -68,16 +83,10 @@ def _fault(value: Any, probe: Callable[[Any], None]) -> str | None:
             value.encode()
         except UnicodeEncodeError as error:
             return f"a string that is not UTF-8: {error.reason} at position {error.start}"
+    if isinstance(value, memoryview) and not value.c_contiguous:
+        return "a memoryview whose parts lie apart: return bytes(…) of it"
     try:
         probe(value)
     except Exception as error:
         return str(error) or type(error).__name__
     return None
-
-
-def _step(key: str) -> str:
-    """Return a map key as a step of a path, as Go writes it."""
-    if not key or len(key) > 64 or any(c in '.[] \n"' for c in key):
-        quoted = key[:80].replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
-        return f'["{quoted}"]'
-    return f".{key}"

@@ -54,12 +54,17 @@ def name(kind: int) -> str:
 
 def check_header(header: tuple[Any, ...], limits: Limits) -> None:
     """Raise ``ProtocolError`` for a header that is none, or claims too much."""
-    magic, version, kind, _, size, _, buffers, _ = header
+    magic, version, kind, flags, size, _, buffers, reserved = header
     if magic != MAGIC:
         raise ProtocolError(f"a frame begins with byte {magic:#04x} instead of {MAGIC:#04x}")
     if version != VERSION:
         raise ProtocolError(
             f"the peer speaks version {version} of the protocol, this side version {VERSION}"
+        )
+    if flags or reserved:
+        raise ProtocolError(
+            f"a {name(kind)} frame with flags {flags:#x} and a reserved part of {reserved:#x}; "
+            "version 1 has neither"
         )
     if size > limits.body:
         raise ProtocolError(
@@ -72,13 +77,23 @@ def check_header(header: tuple[Any, ...], limits: Limits) -> None:
 
 
 def check_descriptors(kind: int, table: Bytes, limits: Limits) -> list[int]:
-    """Return the sizes of the buffers of a table of descriptors."""
+    """Return the sizes of the buffers of a table of descriptors.
+
+    Raises:
+        ProtocolError: a descriptor is none, names a shared segment, or all of
+            them claim too much.
+    """
     sizes = []
-    for segment, _, _, size in DESCRIPTOR.iter_unpack(table):
+    for segment, reserved, offset, size in DESCRIPTOR.iter_unpack(table):
         if segment:
             raise ProtocolError(
                 f"a {name(kind)} frame names the shared segment {segment}; "
                 "this side takes inline buffers only"
+            )
+        if reserved or offset:
+            raise ProtocolError(
+                f"a {name(kind)} frame describes an inline buffer with a reserved part of "
+                f"{reserved:#x} and the offset {offset}; both belong to shared segments"
             )
         sizes.append(size)
     if sum(sizes) > limits.buffer_bytes:

@@ -27,7 +27,9 @@ def connect() -> socket.socket:
     """
     secret = _read_secret()
     _watch_lifeline()
-    folder = os.environ.pop("PLUGIN_UNIX_SOCKET_DIR")
+    folder = os.environ.pop("PLUGIN_UNIX_SOCKET_DIR", "")
+    if not folder:
+        sys.exit("gophersnake: the supervisor names no folder for the socket")
     for name in [name for name in os.environ if name.startswith("PLUGIN_")]:
         del os.environ[name]  # a node may be the host of plugins of its own
     path = os.path.join(folder, "worker")

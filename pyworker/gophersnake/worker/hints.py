@@ -7,6 +7,7 @@ that says more, a class of the node's own for instance, is left to the node.
 from __future__ import annotations
 
 import collections.abc
+import functools
 import types
 import typing
 from collections.abc import Callable
@@ -29,11 +30,13 @@ MAPS: tuple[Any, ...] = (dict, collections.abc.Mapping, collections.abc.MutableM
 
 
 def of(function: Callable[..., Any]) -> dict[str, Any]:
-    """Return the annotations of a function, none of which cannot be evaluated."""
+    """Return the annotations of a function, less those that cannot be evaluated."""
+    while isinstance(function, functools.partial):
+        function = function.func
     try:
         return typing.get_type_hints(function)
     except Exception:  # names that exist for type checkers alone
-        raw = getattr(function, "__annotations__", {})
+        raw = getattr(function, "__annotations__", None) or {}
         return {name: hint for name, hint in raw.items() if not isinstance(hint, str)}
 
 
@@ -54,7 +57,11 @@ def _fits(value: Any, hint: Any) -> bool:
         return any(value == arg and type(value) is type(arg) for arg in args)
     if hint is None:
         return value is None
+    if isinstance(hint, typing.NewType):
+        return _fits(value, hint.__supertype__)
     plain = origin or hint
+    if not isinstance(plain, type):
+        return True
     if plain in LISTS:
         item = args[0] if args and not (plain is tuple and args[-1:] != (...,)) else Any
         return isinstance(value, list) and all(_fits(each, item) for each in value)
@@ -81,6 +88,8 @@ def _name(hint: Any) -> str:
         return "one of " + ", ".join(map(repr, args))
     if origin is typing.Annotated:
         return _name(args[0])
+    if isinstance(hint, typing.NewType):
+        return _name(hint.__supertype__)
     plain = origin or hint
     if plain in LISTS:
         return "a list" + (f", each item {_name(args[0])}" if args and args[0] in NAMES else "")

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
@@ -28,26 +28,28 @@ class Interrupts:
         self._call = 0  # the call that may be interrupted, 0 for none
         self._cancel: Callable[[], None] | None = None
         self._held = False
-        self._pending = False
-        self._knocked = False  # a signal came while no call could be interrupted
+        self._reading = False
+        self._knocked = False  # a signal came when nothing could be done about it
         self._main = threading.get_ident()
         signal.signal(signal.SIGUSR1, self._handle)
         os.register_at_fork(after_in_child=lambda: signal.signal(signal.SIGUSR1, signal.SIG_IGN))
 
     def begin(self, call: int, cancel: Callable[[], None] | None = None) -> None:
-        """Say that from here on the call may be interrupted.
+        """Say that from here on the call may be interrupted, once.
 
         Args:
             call: the call.
             cancel: called instead of raising ``Cancelled``, where that would hit
                 something else than the node, an event loop for instance.
+
+        Raises:
+            Cancelled: the cancellation has come already, and there is no ``cancel``.
         """
         self._cancel = cancel
         self._call = call
         # The cancel frame may have come before, right behind the call.
         if self._knocked or self._connection.ahead:
-            self._knocked = False
-            self._look(self._connection.mail())
+            self._look()
 
     def end(self) -> None:
         """Say that the node is done. A cancellation from here on comes too late."""
@@ -68,23 +70,38 @@ class Interrupts:
             yield
         finally:
             self._held = False
-            if self._pending:
-                self._pending = False
-                self._look(self._connection.mail())
+            if self._knocked and self._call:
+                self._look()
 
     def _handle(self, _signal: int, _frame: FrameType | None) -> None:
-        if not self._call:
+        if not self._call or self._held or self._reading:
             self._knocked = True
-        elif self._held:
-            self._pending = True
         else:
-            self._look(self._connection.mail())
+            self._look()
 
-    def _look(self, mail: Iterable[frames.Frame]) -> None:
+    def _look(self) -> None:
+        """Read the mail, and interrupt the call if that is what it says."""
+        self._read_mail()
         call = self._call
-        if call and any(f.type == frames.CANCEL and f.call == call for f in mail):
-            if self._cancel is not None:
-                self._cancel()
-            else:
+        if not call:
+            return
+        for frame in self._connection.mailbox:
+            if frame.type == frames.CANCEL and frame.call == call:
                 self._call = 0  # once
-                raise Cancelled("the supervisor gave the call up")
+                if self._cancel is None:
+                    raise Cancelled("the supervisor gave the call up")
+                self._cancel()
+                return
+
+    def _read_mail(self) -> None:
+        # A signal may come in the middle of it: to read a frame while another one
+        # is being read would tear both.
+        while True:
+            self._reading = True
+            self._knocked = False
+            try:
+                self._connection.mail()
+            finally:
+                self._reading = False
+            if not self._knocked:
+                return

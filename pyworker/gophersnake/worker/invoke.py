@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable, Generator
+from types import AsyncGeneratorType, CoroutineType, GeneratorType
 from typing import TYPE_CHECKING, Any
 
 from gophersnake.errors import Cancelled
@@ -15,68 +16,73 @@ if TYPE_CHECKING:
 Call = Callable[[int, "list[Any]", "dict[str, Any]"], Any]
 """Takes the call's id, positional and named inputs; returns the node's value."""
 
+AWAITED = (CoroutineType, AsyncGeneratorType)
+
 
 def invoker(flavour: str, process: Callable[..., Any], interrupts: Interrupts) -> Call:
-    """Return how a node of this flavour is called."""
-    if flavour in ("async", "async generator"):
-        return _Async(process, interrupts, gather=flavour == "async generator")
-    if flavour == "generator":
-        return functools.partial(
-            _call, lambda *args, **named: list(process(*args, **named)), interrupts
-        )
-    return functools.partial(_call, process, interrupts)
+    """Return how a node of this flavour is called.
 
+    A flavour is what the signature says. A decorator may hide it: what a plain
+    function returns is looked at, too.
+    """
+    finish = _Awaiter(interrupts)
+    if flavour.startswith("async"):
+        return lambda call, args, named: finish(call, process(*args, **named))
 
-def _call(
-    process: Callable[..., Any],
-    interrupts: Interrupts,
-    call: int,
-    args: list[Any],
-    named: dict[str, Any],
-) -> Any:
-    try:
+    def invoke(call: int, args: list[Any], named: dict[str, Any]) -> Any:
         try:
-            interrupts.begin(call)
-            return process(*args, **named)
-        finally:
-            interrupts.end()
-    except Cancelled:
-        interrupts.end()  # it may have hit right before the end above
-        raise
+            try:
+                interrupts.begin(call)
+                value = process(*args, **named)
+                if type(value) is GeneratorType:
+                    return _gathered(value)
+            finally:
+                interrupts.end()
+        except Cancelled:
+            interrupts.end()  # it may have hit right before the end above
+            raise
+        return finish(call, value) if type(value) in AWAITED else value
+
+    return invoke
 
 
-class _Async:
-    """An ``async def`` node, on an event loop that lives as long as the worker."""
+def _gathered(generator: Generator[Any, Any, Any]) -> list[Any]:
+    values = []
+    try:
+        for value in generator:  # in Python: list() lets no signal in between them
+            values.append(value)
+        return values
+    finally:
+        generator.close()  # now, and not when its traceback is forgotten
 
-    def __init__(
-        self, process: Callable[..., Any], interrupts: Interrupts, *, gather: bool
-    ) -> None:
-        self._process = self._gather(process) if gather else process
+
+class _Awaiter:
+    """Awaits on an event loop that lives as long as the worker."""
+
+    def __init__(self, interrupts: Interrupts) -> None:
         self._interrupts = interrupts
-        self._loop = loop()
 
-    @staticmethod
-    def _gather(process: Callable[..., Any]) -> Callable[..., Any]:
-        async def gathered(*args: Any, **named: Any) -> list[Any]:
-            return [value async for value in process(*args, **named)]
-
-        return gathered
-
-    def __call__(self, call: int, args: list[Any], named: dict[str, Any]) -> Any:
+    def __call__(self, call: int, value: Any) -> Any:
+        """Return what a coroutine returns, or a list of what an async generator yields."""
         import asyncio  # only async nodes need it
 
-        task = self._loop.create_task(self._process(*args, **named))
+        if isinstance(value, AsyncGenerator):
+            value = _gathered_later(value)
+        waiting = loop()
+        task = waiting.create_task(value)
         asked = False
 
         def cancel() -> None:
             nonlocal asked
             asked = True
-            # The loop may be asleep, and only this wakes it.
-            self._loop.call_soon_threadsafe(task.cancel)
+            if waiting.is_running():  # it may be asleep, and only this wakes it
+                waiting.call_soon_threadsafe(task.cancel)
+            else:
+                task.cancel()
 
         self._interrupts.begin(call, cancel)
         try:
-            return self._loop.run_until_complete(task)
+            return waiting.run_until_complete(task)
         except asyncio.CancelledError as error:
             if not asked:
                 raise
@@ -85,9 +91,16 @@ class _Async:
             self._interrupts.end()
 
 
+async def _gathered_later(generator: AsyncGenerator[Any, Any]) -> list[Any]:
+    try:
+        return [value async for value in generator]
+    finally:
+        await generator.aclose()
+
+
 @functools.cache
 def loop() -> asyncio.AbstractEventLoop:
-    """Return the worker's event loop."""
+    """Return the worker's event loop, of whatever policy the node has set."""
     import asyncio  # only async nodes need it
 
     made = asyncio.new_event_loop()

@@ -25,7 +25,11 @@ def record(descriptor: int) -> None:
     def leave(status: int) -> NoReturn:
         if os.getpid() == worker:  # a forked child leaves this way as a matter of course
             stack = _stack(sys._getframe(1))
-            os.write(descriptor, f"gophersnake: os._exit({status})\n\n{stack}".encode())
+            words = f"gophersnake: os._exit({status})\n\n{stack}"
+            try:
+                os.write(descriptor, words.encode(errors="backslashreplace"))
+            except OSError:
+                pass  # the node has closed what it did not open
         _exit(status)
 
     os._exit = leave

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import importlib.util
 import os
 import sys
+import zlib
 from types import ModuleType
 from typing import Any
 
 from gophersnake.nodes import name_of
+from gophersnake.worker.suggest import nearest
 
 
 class NodeFault(Exception):
@@ -38,22 +39,34 @@ def load(base: str, python: str, node_type: str) -> Any:
         NodeFault: there is no such file, module or node.
         BaseException: whatever the module raises while it is imported.
     """
-    source, _, attribute = python.partition(":") if ".py:" in python else _split(python)
+    source, attribute = _split(python)
     module = load_module(base, source)
     if attribute:
         return _object(module, source, attribute)
     return _node(module, source, node_type)
 
 
-def _split(python: str) -> tuple[str, str, str]:
+def _split(python: str) -> tuple[str, str]:
+    """Return the file or module, and the object, which may be empty."""
     source, colon, attribute = python.rpartition(":")
-    return (source, colon, attribute) if colon else (python, "", "")
+    if not colon or python.endswith(".py"):  # a folder may have a colon in its name
+        return python, ""
+    return source, attribute
 
 
 def load_module(base: str, source: str) -> ModuleType:
-    """Return the module of a file or a dotted name, imported at most once."""
+    """Return the module of a file or a dotted name, imported at most once.
+
+    Raises:
+        NodeFault: there is no such file or module.
+        BaseException: whatever the module raises while it is imported.
+    """
     if source.endswith(".py") or "/" in source:
         return _load_file(os.path.abspath(os.path.join(base, source)))
+    if not all(part.isidentifier() for part in source.split(".")):
+        raise NodeFault(
+            f"{source!r} is no Python module", "write path.py:Object or package.module:Object"
+        )
     _search(os.path.abspath(base))
     try:
         return importlib.import_module(source)
@@ -69,50 +82,72 @@ def load_module(base: str, source: str) -> ModuleType:
 
 def _load_file(path: str) -> ModuleType:
     if not os.path.isfile(path):
-        raise NodeFault(f"there is no Python file {path}")
+        raise NodeFault(f"there is no Python file {path}{_nearest_file(path)}")
     _search(os.path.dirname(path))
     name = os.path.splitext(os.path.basename(path))[0]
     known = sys.modules.get(name)
     if known is not None and getattr(known, "__file__", None) == path:
         return known
     if known is not None or name in sys.stdlib_module_names or not name.isidentifier():
-        name = f"gophersnake_node_{abs(hash(path)):x}"
+        # The same name in each process: an exception's class is known by it.
+        name = f"gophersnake_node_{zlib.crc32(os.fsencode(path)):08x}"
         if name in sys.modules:
             return sys.modules[name]
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
         raise NodeFault(f"{path} is no Python file")
     module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
+    sys.modules[name] = module  # before it runs: dataclasses and pickle look for it there
     try:
         spec.loader.exec_module(module)
     except BaseException:
-        del sys.modules[name]
+        sys.modules.pop(name, None)
         raise
     return module
 
 
+def _nearest_file(path: str) -> str:
+    folder, name = os.path.split(path)
+    try:
+        files = [each for each in sorted(os.listdir(folder)) if each.endswith(".py")]
+    except OSError:
+        return f"; there is no folder {folder}"
+    return nearest(name, files, "there are none in that folder")
+
+
 def _search(folder: str) -> None:
-    """Let a module import what lies beside it, as ``python path.py`` would."""
-    if folder not in sys.path:
-        sys.path.insert(0, folder)
+    """Let a module import what lies beside it.
+
+    ``python path.py`` would look there before all else. Here the standard library
+    comes first: a node in a file ``queue.py`` is not to be what ``asyncio`` gets.
+    """
+    if folder in sys.path:
+        return
+    standard = os.path.dirname(os.__file__)
+    own = (standard, os.path.join(standard, "lib-dynload"))
+    places = [place for place, entry in enumerate(sys.path) if entry in own]
+    sys.path.insert(places[-1] + 1 if places else 0, folder)
 
 
 def _object(module: ModuleType, source: str, attribute: str) -> Any:
     found: Any = module
     for name in attribute.split("."):
         if not hasattr(found, name):
-            meant = _nearest(name, [n for n in dir(found) if not n.startswith("_")])
-            raise NodeFault(f"{source} has no {attribute}{meant}")
+            known = [each for each in dir(found) if not each.startswith("_")]
+            raise NodeFault(f"{source} has no {attribute}{nearest(name, known, 'it is empty')}")
         found = getattr(found, name)
     if not callable(found):
-        raise NodeFault(f"{source}:{attribute} is no function or class, but {found!r:.80}")
+        raise NodeFault(f"{source}:{attribute} is no function or class, but a {_kind(found)}")
     if isinstance(found, type) and not callable(getattr(found, "process", None)):
         raise NodeFault(
             f"the class {source}:{attribute} has no method process",
             "give it process(self, input)",
         )
     return found
+
+
+def _kind(value: object) -> str:
+    return type(value).__qualname__
 
 
 def _node(module: ModuleType, source: str, node_type: str) -> Any:
@@ -124,7 +159,8 @@ def _node(module: ModuleType, source: str, node_type: str) -> Any:
             f"{node_type} in {source} is no node",
             f"put @node on it, or name it in the manifest: python: {source}:{node_type}",
         )
-    raise NodeFault(f"{source} has no node {node_type!r}{_nearest(node_type, list(nodes))}")
+    suggestion = nearest(node_type, nodes, "there are none: put @node on one")
+    raise NodeFault(f"{source} has no node {node_type!r}{suggestion}")
 
 
 def nodes_of(module: ModuleType) -> dict[str, Any]:
@@ -135,10 +171,3 @@ def nodes_of(module: ModuleType) -> dict[str, Any]:
         if name is not None:
             found.setdefault(name, value)
     return found
-
-
-def _nearest(name: str, known: list[str]) -> str:
-    close = difflib.get_close_matches(name, known, 1)
-    if close:
-        return f"; did you mean {close[0]}?"
-    return f"; there are: {', '.join(known)}" if known else "; there are none: put @node on one"

@@ -24,6 +24,7 @@ STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "
 """What every record has; all else was given by ``extra``."""
 
 MAX_MESSAGE = 64 << 10
+MAX_FIELD = 8 << 10
 
 
 class HostHandler(logging.Handler):
@@ -37,17 +38,15 @@ class HostHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Send one record; a forked child, which has no connection, writes it."""
-        if not self._connection.open:
-            print(self.format(record), file=sys.stderr)
-            return
         try:
             message = self.format(record)  # the traceback of exc_info included
-            if len(message) > MAX_MESSAGE:
-                message = f"{message[:MAX_MESSAGE]}… ({len(message)} characters)"
+            if not self._connection.open:
+                print(message, file=sys.stderr)
+                return
             body = {
                 "level": _level(record.levelno),
-                "logger": record.name,
-                "message": message,
+                "logger": str(record.name),
+                "message": _shortened(message, MAX_MESSAGE),
                 "time": record.created,
                 "fields": _fields(record),
             }
@@ -56,6 +55,13 @@ class HostHandler(logging.Handler):
             pass
         except Exception:
             self.handleError(record)
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        """Tell of a record that cannot be sent, on standard error if that is open."""
+        try:
+            super().handleError(record)
+        except ValueError:
+            pass
 
     def handle(self, record: logging.LogRecord) -> bool:
         """Do as a handler does, without being interrupted in the middle."""
@@ -79,14 +85,20 @@ def _level(number: int) -> str:
 
 
 def _fields(record: logging.LogRecord) -> dict[str, Any]:
-    return {
-        str(key): value
-        if isinstance(value, (bool, float, str, type(None))) or _fits(value)
-        else str(value)
-        for key, value in vars(record).items()
-        if key not in STANDARD
-    }
+    return {str(key): _field(value) for key, value in vars(record).items() if key not in STANDARD}
 
 
-def _fits(value: object) -> bool:
-    return isinstance(value, int) and -(1 << 63) <= value < 1 << 64
+def _field(value: object) -> object:
+    """Return what a log frame can carry: plain values, and text for all others."""
+    if value is None or isinstance(value, (bool, float)):
+        return value
+    if isinstance(value, int) and -(1 << 63) <= value < 1 << 64:
+        return value
+    try:
+        return _shortened(str(value), MAX_FIELD)
+    except Exception as error:  # a message is not to be lost for one of its fields
+        return f"<a {type(value).__name__} whose text cannot be had: {type(error).__name__}>"
+
+
+def _shortened(text: str, most: int) -> str:
+    return text if len(text) <= most else f"{text[:most]}… ({len(text)} characters)"

@@ -11,7 +11,8 @@ ROOM = 64 << 20
 def limit(size: int) -> None:
     """Bound the private writable memory of this process, in bytes; 0 is no bound.
 
-    Where the system does not bound that (Linux does), there is none.
+    Where the system does not bound that (Linux does), there is none. A bound that
+    is there already stays where it is lower.
     """
     if size <= 0:
         return

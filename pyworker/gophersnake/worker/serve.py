@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import os
-import platform
 import socket
 import sys
 import traceback
@@ -14,11 +13,10 @@ from typing import Any
 import msgpack
 
 import gophersnake
-from gophersnake.errors import Cancelled
 from gophersnake.progress import report_to
 from gophersnake.worker import PROTOCOL, failure, frames, invoke, logs, memory
 from gophersnake.worker.codec import Decoder, Encoder, ValueFault
-from gophersnake.worker.connection import Closed, Connection
+from gophersnake.worker.connection import Closed, Connection, NoRoom
 from gophersnake.worker.frames import Bytes, Frame, Limits, ProtocolError
 from gophersnake.worker.interrupt import Interrupts
 from gophersnake.worker.load import load
@@ -54,7 +52,7 @@ class Worker:
         try:
             self._set_up()
             gc.freeze()  # what is there now stays: do not look at it in every collection
-            while self._serve(self._connection.receive()):
+            while self._serve(self._receive()):
                 pass
             return self._shut_down()
         except End as end:
@@ -62,10 +60,17 @@ class Worker:
         except Closed:
             return 0  # the supervisor has no more use for this worker
         except ProtocolError as error:
-            print(f"gophersnake: out of protocol: {error}", file=sys.stderr)
+            _say(f"gophersnake: out of protocol: {error}")
         except Exception:
-            traceback.print_exc()
+            _say(traceback.format_exc())
         return BROKEN
+
+    def _receive(self) -> Frame:
+        try:
+            return self._connection.receive()
+        except NoRoom as error:
+            self._fail(error.call, error, "decode")
+            raise  # it has ended the worker already
 
     def _set_up(self) -> None:
         self._connection.send_message(
@@ -73,8 +78,8 @@ class Worker:
             {
                 "protocol": PROTOCOL,
                 "package": gophersnake.__version__,
-                "python": platform.python_version(),
-                "implementation": platform.python_implementation(),
+                "python": sys.version.partition(" ")[0],
+                "implementation": sys.implementation.name,
                 "pid": os.getpid(),
             },
         )
@@ -83,7 +88,10 @@ class Worker:
             raise End(0)
         if frame.type != frames.SETUP:
             raise ProtocolError(f"a {frames.name(frame.type)} frame where setup belongs")
-        setup = msgpack.unpackb(frame.body)
+        self._obey(msgpack.unpackb(frame.body))
+
+    def _obey(self, setup: dict[str, Any]) -> None:
+        """Do as the setup frame says, and tell the supervisor of it."""
         limits = setup["limits"]
         self._connection.limits = Limits(*(limits[name] for name in Limits._fields))
         memory.limit(limits["memory"])
@@ -97,11 +105,13 @@ class Worker:
             signature = Signature(target, params, ports)
             for problem in signature.problems(params, ports):
                 raise problem
+            description = signature.describe()
             stage = "setup"
             self._call = invoke.invoker(
                 signature.flavour, self._ready(signature, params), self._interrupts
             )
-            description = signature.describe()
+        except Closed:
+            raise
         except BaseException as error:
             self._fail(0, error, stage)
             raise End(1) from error
@@ -112,9 +122,9 @@ class Worker:
         if not isinstance(signature.target, type):
             return signature.call_with(signature.target, params)
         node = signature.target(**params)
-        self._close = getattr(node, "close", None)
-        setup = getattr(node, "setup", None)
-        if setup is not None:
+        close, setup = getattr(node, "close", None), getattr(node, "setup", None)
+        self._close = close if callable(close) else None
+        if callable(setup):
             invoke.run(setup())
         return signature.call_with(node.process, {})
 
@@ -134,21 +144,21 @@ class Worker:
     def _answer(self, call: int, body: Bytes, buffers: list[Bytes]) -> None:
         stage = "decode"
         try:
-            args, named = self._decoder.decode(body, buffers)
+            args, named = _arguments(self._decoder.decode(body, buffers))
             stage = "call"
             value = self._call(call, args, named)
             del args, named  # the node's input is not needed while its result is sent
             stage = "encode"
             result, parts = self._encoder.encode(value)
             self._check(result, parts)
+        except (Closed, ProtocolError):
+            raise
         except BaseException as error:
-            if isinstance(error, Closed):
-                raise
             self._fail(call, error, stage)
             return
         self._connection.send(frames.RESULT, call, result, parts)
 
-    def _check(self, body: bytes, buffers: list[Bytes]) -> None:
+    def _check(self, body: Bytes, buffers: list[Bytes]) -> None:
         limits = self._connection.limits
         total = sum(map(len, buffers)) if buffers else 0
         if len(body) > limits.body:
@@ -168,10 +178,19 @@ class Worker:
 
     def _fail(self, call: int, error: BaseException, stage: str) -> None:
         """Tell of a failure, and end where the interpreter is not to be trusted after it."""
-        if isinstance(error, MemoryError):
+        # Not isinstance: that asks the exception, which may be a hostile one.
+        if issubclass(type(error), MemoryError):
             memory.make_room()
             traceback.clear_frames(error.__traceback__)  # what the node had gathered
-        body = failure.remote_error(error, stage)
+        try:
+            body = failure.remote_error(error, stage)
+        except Exception as broken:  # an exception that cannot even be looked at
+            body = {
+                "kind": "execution",
+                "class": type(error).__name__,
+                "message": f"<it cannot be told: {type(broken).__name__}>",
+                "stage": stage,
+            }
         self._connection.send_message(frames.ERROR, body, call)
         if body.get("fatal"):
             raise End(body.get("exit_code", BROKEN))
@@ -188,7 +207,23 @@ class Worker:
         if self._close is not None:
             try:
                 invoke.run(self._close())
-            except (Exception, Cancelled):
-                traceback.print_exc()
+            except BaseException:  # sys.exit, too: the worker ends already
+                _say(traceback.format_exc())
                 return 1
         return 0
+
+
+def _arguments(value: Any) -> tuple[list[Any], dict[str, Any]]:
+    if type(value) is list and len(value) == 2:
+        args, named = value
+        if type(args) is list and type(named) is dict:
+            return args, named
+    raise ProtocolError("a call frame whose body is not the inputs: an array and a map")
+
+
+def _say(text: str) -> None:
+    """Write to standard error, which may be closed or gone."""
+    try:
+        print(text, file=sys.stderr)
+    except (OSError, ValueError):
+        pass

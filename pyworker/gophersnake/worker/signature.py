@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import difflib
 import functools
 import inspect
-import platform
+import sys
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import gophersnake
 from gophersnake.nodes import name_of
-from gophersnake.worker import hints
 from gophersnake.worker.load import NodeFault
+from gophersnake.worker.suggest import nearest
 
 POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 NAMED = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+SINGLE = (*POSITIONAL, inspect.Parameter.KEYWORD_ONLY)
+"""The kinds that stand for one value; the others are ``*args`` and ``**kwargs``."""
 
 
 class Signature:
@@ -26,8 +27,9 @@ class Signature:
 
     Attributes:
         target: the function or class.
+        process: what is called: the function, or the class's ``process``.
         inputs: the parameters that take inputs; empty where the node takes none.
-        params: all others.
+        params: all others that the manifest's params can set.
     """
 
     def __init__(
@@ -35,18 +37,21 @@ class Signature:
     ) -> None:
         """Look at a function or class, given what the manifest sets and connects."""
         self.target = target
-        is_class = isinstance(target, type)
-        self.process: Callable[..., Any] = getattr(target, "process") if is_class else target  # noqa: B009
-        called = _parameters(self.process)
-        if isinstance(target, type):
-            called = called[1:] if not isinstance(_raw(target, "process"), staticmethod) else called
-            self.inputs = _inputs(called, (), ports)
+        self._is_class = isinstance(target, type)
+        self.process: Callable[..., Any] = target.process if self._is_class else target
+        self._called = _parameters(self.process)
+        if self._is_class:
+            # Of an instance method, self is given already.
+            if not isinstance(
+                inspect.getattr_static(target, "process"), (staticmethod, classmethod)
+            ):
+                self._called = self._called[1:]
+            self.inputs = _inputs(self._called, (), ports)
             self.params = _parameters(target)
-            self._others = [p for p in called if p not in self.inputs]
         else:
-            self.inputs = _inputs(called, params, ports)
-            self.params = [p for p in called if p not in self.inputs]
-            self._others = []
+            self.inputs = _inputs(self._called, params, ports)
+            taken = {p.name for p in self.inputs}
+            self.params = [p for p in self._called if p.name not in taken]
 
     def problems(self, params: Mapping[str, Any], ports: Collection[str]) -> list[NodeFault]:
         """Return what the manifest gives that the node does not take, and what it lacks."""
@@ -58,15 +63,11 @@ class Signature:
         ]
 
     def _port_problems(self, ports: Collection[str]) -> list[NodeFault]:
-        known = [p.name for p in self.inputs + self._others if p.kind in NAMED]
-        if isinstance(self.target, type) and _takes_any(_parameters(self.process)):
+        if _takes_any(self._called):
             return []
-        if not isinstance(self.target, type):
-            known += [p.name for p in self.params if p.kind in NAMED]
-            if _takes_any(self.params):
-                return []
+        known = [p.name for p in self._called if p.kind in NAMED]
         return [
-            NodeFault(f"{self.title} has no input {port!r}{_nearest(port, known)}")
+            NodeFault(f"{self.name} has no input {port!r}{nearest(port, known, 'it has none')}")
             for port in ports
             if port not in known
         ]
@@ -78,62 +79,55 @@ class Signature:
         inputs = [p.name for p in self.inputs]
         return [
             NodeFault(
-                f"{self.title} takes its parameter {name!r} from a connection, not from params"
+                f"{self.name} takes its parameter {name!r} from a connection, not from params"
                 if name in inputs
-                else f"{self.title} has no parameter {name!r}{_nearest(name, known)}"
+                else f"{self.name} has no parameter {name!r}{nearest(name, known, 'it has none')}"
             )
             for name in params
             if name not in known
         ]
 
     def _missing(self, params: Mapping[str, Any], ports: Collection[str]) -> list[NodeFault]:
+        also = "" if self._is_class else ", or connect an input to it (to: ID.{name})"
         missing = [
             NodeFault(
-                f"{self.title} needs the parameter {p.name!r}",
-                f"set it in the node's params ({p.name}: …)"
-                + (
-                    ""
-                    if isinstance(self.target, type)
-                    else f", or connect an input to it (to: ID.{p.name})"
-                ),
+                f"{self.name} needs the parameter {p.name!r}",
+                f"set it in the node's params ({p.name}: …)" + also.format(name=p.name),
             )
             for p in self.params
-            if p.kind in (*POSITIONAL, inspect.Parameter.KEYWORD_ONLY)
-            and p.default is p.empty
-            and p.name not in params
+            if p.kind in SINGLE and p.default is p.empty and p.name not in params
         ]
-        missing += [
+        if not self._is_class:
+            return missing
+        taken = {p.name for p in self.inputs}
+        return missing + [
             NodeFault(
-                f"{self.title} needs the input {p.name!r}",
-                f"connect one to it (to: ID.{p.name})",
+                f"{self.name} needs the input {p.name!r}", f"connect one to it (to: ID.{p.name})"
             )
-            for p in self._others
-            if p.kind in (*POSITIONAL, inspect.Parameter.KEYWORD_ONLY)
-            and p.default is p.empty
-            and p.name not in ports
+            for p in self._called
+            if p.kind in SINGLE and p.default is p.empty and p.name not in taken
         ]
-        return missing
 
     def _misfits(self, params: Mapping[str, Any]) -> list[NodeFault]:
         if not params:
             return []
-        init = getattr(self.target, "__init__", None) if isinstance(self.target, type) else self.target
-        wanted = hints.of(init) if init is not None else {}
+        from gophersnake.worker import hints  # many nodes have no params
+
+        wanted = hints.of(self.target.__init__ if self._is_class else self.target)
+        defaults = {p.name: p.default for p in self.params}
         return [
-            NodeFault(f"{self.title}: the parameter {name!r} {reason}")
+            NodeFault(f"{self.name}: the parameter {name!r} {reason}")
             for name, value in params.items()
-            if name in wanted and (reason := hints.misfit(value, wanted[name]))
+            if name in wanted
+            # x: int = None is meant to take null, too.
+            and not (value is None and defaults.get(name, 0) is None)
+            and (reason := hints.misfit(value, wanted[name]))
         ]
 
     @property
-    def title(self) -> str:
-        """How messages name the node."""
-        return self.name
-
-    @property
     def name(self) -> str:
-        """The node type."""
-        return name_of(self.target) or str(getattr(self.target, "__name__", repr(self.target)))
+        """The node type, by which messages name the node."""
+        return name_of(self.target) or _name(self.target)
 
     @property
     def flavour(self) -> str:
@@ -151,7 +145,7 @@ class Signature:
         """
         if not params:
             return process
-        if self.inputs and not self._input_is_first():
+        if self.inputs and self.inputs[0].name != self._called[0].name:
             name = self.inputs[0].name
 
             def call(*value: Any, **ports: Any) -> Any:
@@ -160,30 +154,31 @@ class Signature:
             return call
         return functools.partial(process, **params)
 
-    def _input_is_first(self) -> bool:
-        first = _parameters(self.process)[0]
-        return first == self.inputs[0]
-
     def describe(self) -> dict[str, Any]:
         """Return the signature and docstring as the protocol has them."""
         file, line = _place(self.target)
+        doc = self.target.__doc__ if not isinstance(self.target, functools.partial) else None
         return {
             "name": self.name,
-            "kind": "class" if isinstance(self.target, type) else "function",
+            "kind": "class" if self._is_class else "function",
             "flavour": self.flavour,
-            "doc": inspect.cleandoc(self.target.__doc__ or ""),
+            "doc": inspect.cleandoc(doc) if isinstance(doc, str) else "",
             "file": file,
             "line": line,
-            "params": [_describe(p) for p in self.params if p.kind in (*NAMED, *POSITIONAL)],
+            "params": [_describe(p) for p in self.params if p.kind in SINGLE],
             "inputs": [_describe(p) for p in self.inputs],
-            "returns": _annotation(inspect.signature(self.process).return_annotation),
-            "python": platform.python_version(),
+            "returns": _returns(self.process),
+            "python": sys.version.partition(" ")[0],
             "package": gophersnake.__version__,
         }
 
 
 def flavour(process: Callable[..., Any]) -> str:
-    """Return how a function gives its result."""
+    """Return how a function, or an object that is called like one, gives its result."""
+    while isinstance(process, functools.partial):
+        process = process.func
+    if not inspect.isroutine(process) and not isinstance(process, type):
+        process = type(process).__call__
     if inspect.isasyncgenfunction(process):
         return "async generator"
     if inspect.iscoroutinefunction(process):
@@ -191,10 +186,18 @@ def flavour(process: Callable[..., Any]) -> str:
     return "generator" if inspect.isgeneratorfunction(process) else "value"
 
 
+def _name(target: Any) -> str:
+    while isinstance(target, functools.partial):
+        target = target.func
+    return str(getattr(target, "__name__", type(target).__name__))
+
+
 def _parameters(target: Any) -> list[inspect.Parameter]:
     try:
         return list(inspect.signature(target).parameters.values())
-    except ValueError:  # written in C, and says nothing of itself
+    except (TypeError, ValueError):  # written in C, and says nothing of itself
+        if isinstance(target, type):
+            return [inspect.Parameter("params", inspect.Parameter.VAR_KEYWORD)]
         return [inspect.Parameter("value", inspect.Parameter.POSITIONAL_ONLY)]
 
 
@@ -215,36 +218,51 @@ def _takes_any(parameters: list[inspect.Parameter]) -> bool:
     return any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters)
 
 
-def _raw(target: type, name: str) -> Any:
-    return inspect.getattr_static(target, name)
-
-
 def _describe(parameter: inspect.Parameter) -> dict[str, Any]:
     required = parameter.default is parameter.empty
     return {
         "name": parameter.name,
         "annotation": _annotation(parameter.annotation),
-        "default": None if required else f"{parameter.default!r:.80}",
+        "default": None if required else _shown(parameter.default),
         "required": required,
     }
+
+
+def _shown(value: object) -> str:
+    try:
+        return f"{value!r:.80}"
+    except Exception:  # a __repr__ of the node's own
+        return f"<{type(value).__name__}>"
+
+
+def _returns(process: Callable[..., Any]) -> str:
+    try:
+        return _annotation(inspect.signature(process).return_annotation)
+    except (TypeError, ValueError):
+        return ""
 
 
 def _annotation(annotation: Any) -> str:
     if annotation is inspect.Signature.empty:
         return ""
-    return annotation if isinstance(annotation, str) else inspect.formatannotation(annotation)
+    try:
+        return annotation if isinstance(annotation, str) else inspect.formatannotation(annotation)
+    except Exception:  # a __repr__ of the node's own
+        return f"<{type(annotation).__name__}>"
 
 
 def _place(target: Any) -> tuple[str, int]:
+    """Return where a function or class begins, empty where nobody knows."""
+    while isinstance(target, functools.partial):
+        target = target.func
+    if not inspect.isroutine(target) and not isinstance(target, type):
+        target = type(target)
+    target = inspect.unwrap(target)
+    code = getattr(target, "__code__", None)
+    if code is not None:  # the same answer as below, and no source to be read
+        return str(code.co_filename), int(code.co_firstlineno)
     try:
         file = inspect.getsourcefile(target) or ""
-        return file, inspect.findsource(inspect.unwrap(target))[1] + 1
+        return file, inspect.findsource(target)[1] + 1
     except (OSError, TypeError):
         return "", 0
-
-
-def _nearest(name: str, known: list[str]) -> str:
-    close = difflib.get_close_matches(name, known, 1)
-    if close:
-        return f"; did you mean {close[0]}?"
-    return f"; there are: {', '.join(known)}" if known else "; it has none"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from typing import NoReturn
 
@@ -17,5 +18,6 @@ def run() -> NoReturn:
         sys.exit(f"gophersnake: {error}; install it for {sys.executable}: pip install msgpack")
     connection = handshake.connect()
     for stream in (sys.stdout, sys.stderr):  # a log, line by line
-        stream.reconfigure(line_buffering=True, errors="backslashreplace")  # type: ignore[union-attr]
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(line_buffering=True, errors="backslashreplace")
     lastwords.leave_at_once(Worker(connection).live())

@@ -1,0 +1,148 @@
+package pyworker
+
+import (
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// sources lists the files that the package consists of.
+func sources(t *testing.T) []string {
+	files := []string{"__main__.py", filepath.Join("gophersnake", "py.typed")}
+	require.NoError(t, filepath.WalkDir("gophersnake", func(path string, _ fs.DirEntry, err error) error {
+		if strings.HasSuffix(path, ".py") {
+			files = append(files, path)
+		}
+		return err
+	}))
+	return files
+}
+
+func TestExtractIsComplete(t *testing.T) {
+	root := filepath.Join(t.TempDir(), "not", "there", "yet")
+	dir, err := Extract(root)
+	require.NoError(t, err)
+	assert.Equal(t, root, filepath.Dir(dir))
+	var extracted []string
+	require.NoError(t, filepath.WalkDir(dir, func(path string, entry fs.DirEntry, err error) error {
+		if err == nil && !entry.IsDir() {
+			relative, _ := filepath.Rel(dir, path)
+			extracted = append(extracted, relative)
+		}
+		return err
+	}))
+	assert.ElementsMatch(t, sources(t), extracted, "a new folder of the package needs a pattern in embed.go")
+	for _, name := range extracted {
+		want, err := os.ReadFile(name)
+		require.NoError(t, err)
+		got, err := os.ReadFile(filepath.Join(dir, name))
+		require.NoError(t, err)
+		assert.Equal(t, string(want), string(got), name)
+	}
+}
+
+func TestExtractFindsWhatIsThere(t *testing.T) {
+	root := t.TempDir()
+	dir, err := Extract(root)
+	require.NoError(t, err)
+	before, err := os.Stat(dir)
+	require.NoError(t, err)
+	again, err := Extract(root)
+	require.NoError(t, err)
+	assert.Equal(t, dir, again)
+	after, err := os.Stat(dir)
+	require.NoError(t, err)
+	assert.True(t, os.SameFile(before, after))
+	assertAlone(t, dir)
+}
+
+// Processes that extract at once do not know of each other, no more than these
+// goroutines do.
+func TestExtractAtOnce(t *testing.T) {
+	root := t.TempDir()
+	var all sync.WaitGroup
+	dirs, errs := make([]string, 16), make([]error, 16)
+	for i := range dirs {
+		all.Add(1)
+		go func() {
+			defer all.Done()
+			dirs[i], errs[i] = Extract(root)
+		}()
+	}
+	all.Wait()
+	for i := range dirs {
+		require.NoError(t, errs[i])
+		assert.Equal(t, dirs[0], dirs[i])
+	}
+	assertAlone(t, dirs[0])
+}
+
+// assertAlone checks that nothing else is left in a folder's parent.
+func assertAlone(t *testing.T, dir string) {
+	entries, err := os.ReadDir(filepath.Dir(dir))
+	require.NoError(t, err)
+	require.Len(t, entries, 1)
+	assert.Equal(t, filepath.Base(dir), entries[0].Name())
+}
+
+func TestExtractErrors(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "file")
+	require.NoError(t, os.WriteFile(file, nil, 0o600))
+	_, err := Extract(file)
+	assert.Error(t, err)
+	_, err = Extract(filepath.Join(file, "below"))
+	assert.Error(t, err)
+	if os.Geteuid() != 0 { // root can write anywhere
+		dir := t.TempDir()
+		require.NoError(t, os.Chmod(dir, 0o500))
+		_, err = Extract(dir)
+		assert.ErrorIs(t, err, fs.ErrPermission)
+	}
+}
+
+func TestExtractedFolderRuns(t *testing.T) {
+	python, err := exec.LookPath("python3")
+	if err != nil {
+		t.Skip("there is no python3")
+	}
+	dir, err := Extract(t.TempDir())
+	require.NoError(t, err)
+
+	out, err := exec.Command(python, dir).CombinedOutput()
+	assert.Error(t, err)
+	assert.Contains(t, string(out), "This is gophersnake's Python worker")
+
+	if exec.Command(python, "-c", "import msgpack").Run() != nil {
+		t.Skip("python3 has no msgpack")
+	}
+	base := t.TempDir()
+	node := "from gophersnake import node\n@node\ndef n(value, rate: int = 5):\n    'Do it.'\n"
+	require.NoError(t, os.WriteFile(filepath.Join(base, "nodes.py"), []byte(node), 0o600))
+	describe := exec.Command(python, dir, "describe")
+	describe.Dir = base
+	describe.Stdin = strings.NewReader(`{"base": "` + base + `", "file": "nodes.py"}`)
+	out, err = describe.Output()
+	require.NoError(t, err)
+	assert.Contains(t, string(out), `"doc": "Do it."`)
+}
+
+func TestVersionsAgree(t *testing.T) {
+	find := func(file, pattern string) string {
+		text, err := os.ReadFile(file)
+		require.NoError(t, err)
+		found := regexp.MustCompile(pattern).FindSubmatch(text)
+		require.NotNil(t, found, file)
+		return string(found[1])
+	}
+	assert.Equal(t,
+		find("pyproject.toml", `(?m)^version = "(.+)"$`),
+		find("gophersnake/__init__.py", `(?m)^__version__ = "(.+)"$`))
+}

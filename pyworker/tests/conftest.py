@@ -1,0 +1,78 @@
+"""What several tests share."""
+
+from __future__ import annotations
+
+import socket
+import sys
+import textwrap
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from gophersnake.worker import arrays, media, plain
+
+from tests.supervisor import Supervisor
+
+Serve = Callable[..., Supervisor]
+
+
+@pytest.fixture
+def start() -> Iterator[Callable[..., Supervisor]]:
+    """Start workers that have not been told of a node; they end with the test."""
+    started: list[Supervisor] = []
+
+    def begin(*options: str, **named: Any) -> Supervisor:
+        started.append(Supervisor(*options, **named))
+        return started[-1]
+
+    yield begin
+    for worker in started:
+        worker.close()
+
+
+@pytest.fixture
+def serve(start: Callable[..., Supervisor], tmp_path: Path) -> Serve:
+    """Start a worker that serves the node ``n`` of this source text."""
+
+    def begin(source: str, *options: str, env: dict[str, str] | None = None, **setup: Any) -> Any:
+        (tmp_path / "nodes.py").write_text(textwrap.dedent(source), encoding="utf-8")
+        worker = start(*options, env=env)
+        worker.set_up(**{"base": str(tmp_path)} | setup)
+        return worker
+
+    return begin
+
+
+@pytest.fixture
+def pair() -> Iterator[tuple[socket.socket, socket.socket]]:
+    """Return two connected sockets."""
+    one, other = socket.socketpair()
+    with one, other:
+        one.settimeout(60)
+        yield one, other
+
+
+@pytest.fixture(params=["with numpy", "without numpy"])
+def numpy(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Run a test with NumPy where it is installed, and as if it were not; it is None then."""
+    if request.param == "with numpy":
+        return pytest.importorskip("numpy")
+    without_numpy(monkeypatch)
+    return None
+
+
+def without_numpy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Take NumPy away from the worker's modules."""
+    monkeypatch.setattr(arrays, "numpy", lambda: None)
+    for module in (arrays, media, plain):
+        monkeypatch.setattr(module, "sys", _Sys())
+
+
+class _Sys:
+    """The module ``sys`` of an interpreter that has imported nothing else."""
+
+    modules: dict[str, Any] = {}  # noqa: RUF012
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(sys, name)

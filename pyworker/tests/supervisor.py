@@ -1,0 +1,264 @@
+"""A small supervisor: it starts a real worker and speaks with it as the Go host does."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import secrets
+import shutil
+import signal
+import socket
+import struct
+import sys
+import tempfile
+from collections import deque
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgpack
+from gophersnake.worker.codec import Decoder, Encoder
+
+PACKAGE = Path(__file__).parent.parent
+PATIENCE = 60.0
+"""Seconds after which a silent worker fails the test."""
+
+HELLO, SETUP, READY, CALL, RESULT, ERROR, CANCEL, LOG, PROGRESS, PING, PONG, SHUTDOWN = range(1, 13)
+
+LIMITS = {"body": 256 << 20, "buffers": 4096, "buffer_bytes": 8 << 30, "depth": 64, "memory": 0}
+
+
+class Frame(NamedTuple):
+    """A frame that the worker sent."""
+
+    type: int
+    call: int
+    body: bytes
+    buffers: list[bytes]
+
+    @property
+    def message(self) -> dict[str, Any]:
+        """The body of a message."""
+        message: dict[str, Any] = msgpack.unpackb(self.body)
+        return message
+
+
+class Failed(Exception):
+    """The worker answered with an error frame, whose body this has."""
+
+    def __init__(self, body: dict[str, Any]) -> None:
+        """Take the body."""
+        super().__init__(f"{body.get('class')}: {body['message']}")
+        self.body = body
+
+
+def frame(kind: int, call: int, body: bytes, buffers: tuple[bytes, ...] = ()) -> bytes:
+    """Return a frame as it stands on the wire, written out apart from the package's code."""
+    head = struct.pack("<BBBBIQII", 0x47, 1, kind, 0, len(body), call, len(buffers), 0)
+    table = b"".join(struct.pack("<IIQQ", 0, 0, 0, len(buffer)) for buffer in buffers)
+    return head + table + body + b"".join(buffers)
+
+
+class Supervisor:
+    """One worker process and the connection to it."""
+
+    def __init__(self, *options: str, env: dict[str, str] | None = None) -> None:
+        """Start a worker, with options for the interpreter and more of an environment."""
+        self.folder = tempfile.mkdtemp(prefix="gs-")
+        self.logs: list[dict[str, Any]] = []
+        self.progress: list[dict[str, Any]] = []
+        self.answers: deque[Frame] = deque()
+        self.status: int | None = None
+        self._calls = 0
+        self._secret = secrets.token_bytes(32)
+        lifeline, self.lifeline = os.pipe()
+        os.write(self.lifeline, self._secret)
+        self._autopsy = os.memfd_create("autopsy") if sys.platform == "linux" else self._file()
+        self._stderr = self._file()
+        stdout, out = os.pipe()
+        self.pid = self._spawn(options, env or {}, [lifeline, self._autopsy, out, self._stderr])
+        os.close(lifeline)
+        os.close(out)
+        self.stdout = os.fdopen(stdout, encoding="utf-8", errors="replace")
+        self.socket: socket.socket | None = None
+
+    def _file(self) -> int:
+        file, path = tempfile.mkstemp()
+        os.unlink(path)
+        return file
+
+    def _spawn(self, options: tuple[str, ...], env: dict[str, str], given: list[int]) -> int:
+        # Out of the way of the numbers that they are to get.
+        moved = [fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 10) for fd in given]
+        environment = {key: os.environ[key] for key in ("PATH", "HOME") if key in os.environ}
+        environment |= {
+            "GOPHERSNAKE_WORKER": "b3d1c2f0",
+            "PLUGIN_UNIX_SOCKET_DIR": self.folder,
+            "PLUGIN_PROTOCOL_VERSIONS": "1",
+            "PYTHONDONTWRITEBYTECODE": "1",
+        } | env
+        try:
+            return os.posix_spawn(
+                sys.executable,
+                [sys.executable, *options, str(PACKAGE)],
+                environment,
+                file_actions=[
+                    (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+                    *(
+                        (os.POSIX_SPAWN_DUP2, fd, place)
+                        for fd, place in zip(moved, (3, 4, 1, 2), strict=True)
+                    ),
+                ],
+                setpgroup=0,
+            )
+        finally:
+            for fd in moved:
+                os.close(fd)
+
+    def connect(self) -> dict[str, Any]:
+        """Take the announced socket, and return the worker's hello."""
+        line = self.stdout.readline()
+        assert line, self.stderr()
+        version, protocol, network, path, encoding = line.rstrip().split("|")
+        assert (version, protocol, network, encoding) == ("1", "1", "unix", "msgpack")
+        self.socket = socket.socket(socket.AF_UNIX)
+        self.socket.settimeout(PATIENCE)
+        self.socket.connect(path)
+        self.socket.sendall(self._secret)
+        return self.until(HELLO).message
+
+    def set_up(self, **setup: Any) -> dict[str, Any]:
+        """Have the worker set a node up, and return its description.
+
+        Raises:
+            Failed: it answered with an error.
+        """
+        if self.socket is None:
+            self.connect()
+        limits = LIMITS | setup.pop("limits", {})
+        message = {
+            "node": "n",
+            "base": self.folder,
+            "python": "nodes.py",
+            "node_type": "n",
+            "params": None,
+            "ports": None,
+            "log_level": "trace",
+        }
+        self.send(SETUP, 0, msgpack.packb(message | setup | {"limits": limits}))
+        return self.until(READY).message
+
+    def send(self, kind: int, call: int = 0, body: bytes = b"", *buffers: bytes) -> None:
+        """Send one frame."""
+        assert self.socket is not None
+        self.socket.sendall(frame(kind, call, body, buffers))
+
+    def begin(self, *args: Any, **named: Any) -> int:
+        """Send a call, and return its id."""
+        self._calls += 1
+        body, buffers = Encoder().encode([list(args), named])
+        self.send(CALL, self._calls, bytes(body), *map(bytes, buffers))
+        return self._calls
+
+    def end(self, call: int) -> Any:
+        """Return the result of a call.
+
+        Raises:
+            Failed: it was answered with an error.
+        """
+        found = self.until(RESULT)
+        assert found.call == call
+        return Decoder().decode(found.body, list(found.buffers), "result")
+
+    def call(self, *args: Any, **named: Any) -> Any:
+        """Call the node, and return its result.
+
+        Raises:
+            Failed: it was answered with an error.
+        """
+        return self.end(self.begin(*args, **named))
+
+    def cancel(self, call: int) -> None:
+        """Give a call up."""
+        self.send(CANCEL, call)
+        os.kill(self.pid, signal.SIGUSR1)
+
+    def until(self, kind: int) -> Frame:
+        """Return the next frame of a type; logs and progress before it are kept.
+
+        Raises:
+            Failed: an error frame came instead.
+        """
+        while True:
+            found = self.receive()
+            if found.type == LOG:
+                self.logs.append(found.message)
+            elif found.type == PROGRESS:
+                self.progress.append(found.message)
+            if found.type == kind:
+                return found
+            if found.type == ERROR:
+                raise Failed(found.message)
+            assert found.type in (LOG, PROGRESS), found
+
+    def until_log(self, message: str) -> dict[str, Any]:
+        """Return the next log record of this message."""
+        while True:
+            record = self.until(LOG).message
+            if record["message"] == message:
+                return record
+
+    def receive(self) -> Frame:
+        """Return the next frame.
+
+        Raises:
+            EOFError: there is none.
+        """
+        magic, version, kind, flags, size, call, count, reserved = struct.unpack(
+            "<BBBBIQII", self._read(24)
+        )
+        assert (magic, version, flags, reserved) == (0x47, 1, 0, 0)
+        table = [struct.unpack("<IIQQ", self._read(24)) for _ in range(count)]
+        assert all(entry[:3] == (0, 0, 0) for entry in table)
+        return Frame(kind, call, self._read(size), [self._read(entry[3]) for entry in table])
+
+    def _read(self, size: int) -> bytes:
+        assert self.socket is not None
+        data = b""
+        while len(data) < size:
+            part = self.socket.recv(size - len(data))
+            if not part:
+                raise EOFError(f"the worker closed the connection\n{self.stderr()}")
+            data += part
+        return data
+
+    def stderr(self) -> str:
+        """Return what the worker wrote to standard error."""
+        return os.pread(self._stderr, 1 << 20, 0).decode(errors="replace")
+
+    def last_words(self) -> str:
+        """Return what the worker wrote into the autopsy file."""
+        return os.pread(self._autopsy, 1 << 20, 0).decode(errors="replace")
+
+    def shut_down(self) -> int:
+        """Ask the worker to end, and return its exit code."""
+        self.send(SHUTDOWN)
+        return self.wait()
+
+    def wait(self) -> int:
+        """Return the exit code of a worker that ends; that of a signal is negative."""
+        if self.status is None:
+            self.status = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+        return self.status
+
+    def close(self) -> None:
+        """End the worker, however it is, and let all of it go."""
+        if self.status is None:
+            os.kill(self.pid, signal.SIGKILL)
+            self.wait()
+        if self.socket is not None:
+            self.socket.close()
+        self.stdout.close()
+        for fd in (self.lifeline, self._autopsy, self._stderr):
+            if fd >= 0:
+                os.close(fd)
+        shutil.rmtree(self.folder, ignore_errors=True)

@@ -1,0 +1,184 @@
+"""Frames over a socket: cut short, in pieces, many at once, from many threads."""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+
+import pytest
+from gophersnake.worker import frames
+from gophersnake.worker.connection import READ_AHEAD, Closed, Connection, NoRoom
+from gophersnake.worker.frames import CALL, LOG, PING, Limits, ProtocolError
+
+from tests.supervisor import frame
+
+Pair = tuple[socket.socket, socket.socket]
+
+WHOLE = frame(CALL, 5, b"body", (b"one", b"", b"three"))
+
+
+@pytest.mark.parametrize("size", range(1, len(WHOLE)))
+def test_a_frame_cut_short_is_the_end(pair: Pair, size: int) -> None:
+    here, there = pair
+    there.sendall(WHOLE[:size])
+    there.close()
+    with pytest.raises(Closed, match="end of file"):
+        Connection(here).receive()
+
+
+def test_a_frame_that_comes_byte_by_byte_is_whole(pair: Pair) -> None:
+    here, there = pair
+    there.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
+    for i in range(len(WHOLE)):
+        there.sendall(WHOLE[i : i + 1])
+    found = Connection(here).receive()
+    assert (found.type, found.call, found.body) == (CALL, 5, b"body")
+    assert found.buffers == [b"one", b"", b"three"]
+
+
+def test_a_connection_that_breaks_is_the_end(pair: Pair) -> None:
+    here, there = pair
+    there.sendall(b"unread")
+    here.sendall(b"unread")
+    there.close()  # with something unread: a reset
+    link = Connection(here)
+    with pytest.raises(Closed):  # noqa: PT012 - the first ones may get away
+        for _ in range(3):
+            link.send(PING, 1, b"")
+    here.close()
+    with pytest.raises(Closed, match="broke"):
+        link.receive()
+
+
+@pytest.mark.parametrize("step", [1, 7, 24, 25, 1000, READ_AHEAD - 24, READ_AHEAD, READ_AHEAD + 1])
+def test_frames_cross_the_end_of_the_read_ahead_memory(pair: Pair, step: int) -> None:
+    """Frames of all sizes, one after the other, so that headers lie across the end."""
+    here, there = pair
+    count = max(8, 3 * READ_AHEAD // (step + 24) + 2) if step >= 1000 else 6000
+    sent = [bytes([i % 251]) * (step + i % 3) for i in range(count)]
+
+    def write() -> None:
+        there.sendall(b"".join(frame(LOG, i, body) for i, body in enumerate(sent)))
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    link = Connection(here)
+    kept = [link.receive() for _ in sent]  # kept: none may be overwritten by a later one
+    writer.join()
+    assert [(each.call, bytes(each.body)) for each in kept] == list(enumerate(sent))
+
+
+def test_large_frames_go_both_ways_through_a_small_socket(pair: Pair) -> None:
+    here, there = pair
+    for end in pair:
+        end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)
+    body = os.urandom(300_000)
+    buffers: list[frames.Bytes] = [os.urandom(100_000), b"", memoryview(os.urandom(50_000))]
+    sender = threading.Thread(target=Connection(here).send, args=(CALL, 9, body, buffers))
+    sender.start()
+    found = Connection(there).receive()
+    sender.join()
+    assert found.body == body
+    assert found.buffers == [bytes(each) for each in buffers]
+
+
+def test_more_buffers_than_one_system_call_takes(pair: Pair) -> None:
+    here, there = pair
+    buffers: list[frames.Bytes] = [bytes([i % 256]) * (i % 5) for i in range(4096)]
+    sender = threading.Thread(target=Connection(here).send, args=(CALL, 9, b"", buffers))
+    sender.start()
+    found = Connection(there).receive()
+    sender.join()
+    assert found.buffers == buffers
+
+
+def test_threads_do_not_mix_their_frames(pair: Pair) -> None:
+    here, there = pair
+    link = Connection(here)
+    each = 50
+
+    def write(thread: int) -> None:
+        for i in range(each):
+            link.send(LOG, thread, bytes([thread]) * (i * 997))
+
+    threads = [threading.Thread(target=write, args=(i,)) for i in range(8)]
+    for thread in threads:
+        thread.start()
+    reader = Connection(there)
+    got: dict[int, int] = {}
+    for _ in range(8 * each):
+        found = reader.receive()
+        turn = got.get(found.call, 0)
+        assert bytes(found.body) == bytes([found.call]) * (turn * 997)
+        got[found.call] = turn + 1
+    for thread in threads:
+        thread.join()
+    assert set(got.values()) == {each}
+
+
+def test_mail_is_read_and_then_received_in_its_order(pair: Pair) -> None:
+    here, there = pair
+    link = Connection(here)
+    there.sendall(frame(PING, 1, b"") + frame(CALL, 2, b"x" * 200_000) + frame(PING, 3, b""))
+    link.mail()
+    assert [each.call for each in link.mailbox] == [1, 2, 3]
+    there.sendall(frame(PING, 4, b""))
+    assert [link.receive().call for _ in range(4)] == [1, 2, 3, 4]
+
+
+@pytest.mark.parametrize(
+    ("rest", "error"), [(b"", Closed), (b"\x47\x01", Closed), (b"x" * 24, ProtocolError)]
+)
+def test_what_breaks_while_mail_is_read_is_raised_by_receive(
+    pair: Pair, rest: bytes, error: type[Exception]
+) -> None:
+    here, there = pair
+    link = Connection(here)
+    there.sendall(frame(PING, 1, b"") + rest)
+    there.close()
+    link.mail()
+    link.mail()
+    assert link.receive().call == 1
+    for _ in range(2):
+        with pytest.raises(error):
+            link.receive()
+
+
+def test_a_forked_child_has_no_connection(pair: Pair) -> None:
+    here, there = pair
+    link = Connection(here)
+    pid = os.fork()
+    if pid == 0:
+        status = 1
+        try:
+            link.send(PING, 1, b"from the child")
+        except Closed:
+            status = 3 if not link.open else 2
+        finally:
+            os._exit(status)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 3
+    link.send(PING, 2, b"")
+    assert Connection(there).receive().call == 2
+
+
+def test_limits_are_held_before_memory_is_taken(pair: Pair) -> None:
+    here, there = pair
+    there.sendall(frames.HEADER.pack(0x47, 1, CALL, 0, 11, 1, 0, 0))
+    with pytest.raises(ProtocolError, match="a call frame claims a body of 11 bytes"):
+        Connection(here, Limits(body=10)).receive()
+
+
+def test_a_frame_without_room_says_whose_it_was(pair: Pair) -> None:
+    here, there = pair
+    size = (1 << 62).to_bytes(8, "little")  # more than any machine has
+    there.sendall(frames.HEADER.pack(0x47, 1, CALL, 0, 0, 12, 1, 0) + bytes(16) + size)
+    with pytest.raises(NoRoom, match=str(1 << 62)) as full:
+        Connection(here, Limits(buffer_bytes=1 << 63)).receive()
+    assert full.value.call == 12
+
+
+def test_messages_can_hold_any_text(pair: Pair) -> None:
+    here, there = pair
+    Connection(here).send_message(LOG, {"message": "a\udcffb"})
+    assert b"a\\udcffb" in Connection(there).receive().body

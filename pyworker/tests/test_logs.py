@@ -1,0 +1,260 @@
+"""Logging, warnings, progress and print, in real workers."""
+
+from __future__ import annotations
+
+import math
+import os
+
+import pytest
+
+from tests.conftest import Serve
+from tests.supervisor import PROGRESS, Failed
+
+HEAD = """
+    import logging, os, sys, threading, warnings
+    from gophersnake import progress
+    log = logging.getLogger("a.b")
+"""
+
+
+def n(body: str) -> str:
+    return HEAD + f"\n    def n(value):\n        {body}\n"
+
+
+def test_a_record_has_level_logger_and_fields(serve: Serve) -> None:
+    worker = serve(
+        n(
+            "log.warning('%s items', 3, extra=dict(a=1, b=2.5, c=None, d=True, e='x',"
+            " f=1 << 70, g=[1], h=float('nan'), i='\\udcff'))"
+        ),
+        python="nodes.py:n",
+    )
+    worker.call(1)
+    (record,) = worker.logs
+    assert (record["level"], record["logger"], record["message"]) == ("warn", "a.b", "3 items")
+    fields = record["fields"]
+    assert math.isnan(fields.pop("h"))
+    assert fields == {
+        "a": 1,
+        "b": 2.5,
+        "c": None,
+        "d": True,
+        "e": "x",
+        "f": str(1 << 70),
+        "g": "[1]",
+        "i": "\\udcff",
+    }
+    assert record["time"] > 1.6e9
+
+
+@pytest.mark.parametrize(
+    ("level", "seen"),
+    [
+        ("trace", ["trace", "debug", "info", "warn", "error", "error"]),
+        ("debug", ["debug", "info", "warn", "error", "error"]),
+        ("info", ["info", "warn", "error", "error"]),
+        ("warn", ["warn", "error", "error"]),
+        ("error", ["error", "error"]),
+        ("off", []),
+        ("unheard of", ["info", "warn", "error", "error"]),
+    ],
+)
+def test_the_level_is_the_hosts(serve: Serve, level: str, seen: list[str]) -> None:
+    worker = serve(
+        n("[log.log(k, 'x') for k in (5, 10, 20, 30, 40, 50)]; return 1"),
+        python="nodes.py:n",
+        log_level=level,
+    )
+    worker.call(1)
+    assert [record["level"] for record in worker.logs] == seen
+
+
+def test_a_traceback_is_part_of_the_message(serve: Serve) -> None:
+    worker = serve(
+        n("\n        try: 1 / 0\n        except Exception: log.exception('oh')"),
+        python="nodes.py:n",
+    )
+    worker.call(1)
+    message = worker.logs[0]["message"]
+    assert message.startswith("oh\nTraceback")
+    assert message.endswith("ZeroDivisionError: division by zero")
+
+
+def test_huge_texts_are_shortened(serve: Serve) -> None:
+    worker = serve(
+        n("log.info('x' * 10_000_000, extra={'f': 'y' * 10_000_000})"), python="nodes.py:n"
+    )
+    worker.call(1)
+    assert worker.logs[0]["message"].endswith("… (10000000 characters)")
+    assert worker.logs[0]["fields"]["f"].endswith("… (10000000 characters)")
+
+
+def test_a_record_that_cannot_be_formatted_is_told_on_stderr(serve: Serve) -> None:
+    worker = serve(n("log.info('%d items', 'three'); log.info('next')"), python="nodes.py:n")
+    worker.call(1)
+    assert [record["message"] for record in worker.logs] == ["next"]
+    assert "Logging error" in worker.stderr()
+
+
+def test_a_field_without_a_text_does_not_lose_the_message(serve: Serve) -> None:
+    worker = serve(
+        HEAD
+        + """
+    class Mute:
+        def __str__(self): raise RuntimeError
+
+    def n(value):
+        log.info("kept", extra={"f": Mute()})
+""",
+        python="nodes.py:n",
+    )
+    worker.call(1)
+    assert worker.logs[0]["message"] == "kept"
+    assert "Mute whose text cannot be had" in worker.logs[0]["fields"]["f"]
+
+
+def test_threads_log_too(serve: Serve) -> None:
+    worker = serve(
+        HEAD
+        + """
+    def n(value):
+        def work(i):
+            for j in range(50): log.info("%d %d", i, j, extra={"pad": "x" * 5000})
+        threads = [threading.Thread(target=work, args=(i,)) for i in range(4)]
+        for t in threads: t.start()
+        for t in threads: t.join()
+""",
+        python="nodes.py:n",
+    )
+    worker.call(1)
+    messages = {record["message"] for record in worker.logs}
+    assert messages == {f"{i} {j}" for i in range(4) for j in range(50)}
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        "logging.basicConfig()",
+        "logging.basicConfig(level=logging.DEBUG, format='%(message)s')",
+    ],
+)
+def test_a_node_that_configures_logging_is_still_heard_once(serve: Serve, config: str) -> None:
+    worker = serve(
+        HEAD + f"\n    {config}\n    def n(value): log.warning('x')", python="nodes.py:n"
+    )
+    worker.call(1)
+    assert [record["message"] for record in worker.logs] == ["x"]
+    assert worker.stderr() == ""
+
+
+def test_a_node_that_takes_logging_over_is_heard_on_stderr(serve: Serve) -> None:
+    worker = serve(
+        HEAD + "\n    logging.basicConfig(force=True)\n    def n(value): log.warning('x')",
+        python="nodes.py:n",
+    )
+    worker.call(1)
+    assert worker.logs == []
+    assert worker.stderr() == "WARNING:a.b:x\n"
+
+
+def test_a_node_that_disables_logging_is_silent_and_can_be_cancelled(serve: Serve) -> None:
+    worker = serve(
+        HEAD
+        + """
+    logging.disable()
+    def n(value):
+        log.error("x")
+        progress("at work")
+        while value: pass
+""",
+        python="nodes.py:n",
+    )
+    worker.call(0)
+    assert worker.logs == []
+    call = worker.begin(1)
+    assert worker.until(PROGRESS)
+    worker.cancel(call)
+    with pytest.raises(Failed, match="Cancelled"):
+        worker.end(call)
+
+
+def test_warnings_are_logged(serve: Serve) -> None:
+    worker = serve(n("warnings.warn('old', stacklevel=1)"), python="nodes.py:n")
+    worker.call(1)
+    assert worker.logs[0]["logger"] == "py.warnings"
+    assert "UserWarning: old" in worker.logs[0]["message"]
+
+
+def test_progress_is_told_between_its_bounds(serve: Serve) -> None:
+    worker = serve(
+        n("progress('a'); progress('b', 0.5); progress('c', 7); progress(5, -1)"),
+        python="nodes.py:n",
+    )
+    worker.call(1)
+    assert worker.progress == [
+        {"message": "a", "fraction": None},
+        {"message": "b", "fraction": 0.5},
+        {"message": "c", "fraction": 1.0},
+        {"message": "5", "fraction": 0.0},
+    ]
+
+
+def test_print_is_a_log_stream_and_never_the_protocol(serve: Serve) -> None:
+    worker = serve(
+        n("print('to stdout', flush=False); print('\\udcff', file=sys.stderr)"), python="nodes.py:n"
+    )
+    worker.call(1)
+    assert worker.stdout.readline() == "to stdout\n"
+    assert worker.stderr() == "\\udcff\n"
+
+
+def test_a_broken_stdout_is_an_exception_in_the_node_alone(serve: Serve) -> None:
+    worker = serve(n("print('x' * value)"), python="nodes.py:n")
+    worker.stdout.close()
+    with pytest.raises(Failed, match="BrokenPipeError"):
+        worker.call(1)
+    with pytest.raises(Failed, match="BrokenPipeError"):
+        worker.call(1_000_000)
+    assert worker.shut_down() == 0
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        "sys.stdout.close(); sys.stderr.close()",
+        "sys.stdout = sys.stderr = None",
+        "os.close(1); os.close(2)",
+    ],
+)
+def test_closed_streams_do_not_end_the_worker(serve: Serve, how: str) -> None:
+    worker = serve(
+        HEAD
+        + f"""
+    {how}
+    class n:
+        def process(self, value): log.info("%d", "not a number")
+        def close(self): raise RuntimeError
+""",
+        python="nodes.py:n",
+    )
+    assert worker.call(1) is None
+    assert worker.call(1) is None
+    assert worker.shut_down() == 1
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc"), reason="the node opens the test's pipe in /proc")
+def test_logging_after_the_supervisor_hung_up_is_no_error_of_the_node(serve: Serve) -> None:
+    read, write = os.pipe()
+    with os.fdopen(read) as gone, os.fdopen(write, "w") as hang_up:
+        path = f"/proc/{os.getpid()}/fd/{gone.fileno()}"
+        worker = serve(
+            n(f"open({path!r}).readline(); log.info('x'); print('went on')"), python="nodes.py:n"
+        )
+        worker.begin(1)
+        assert worker.socket is not None
+        worker.socket.close()
+        hang_up.write("now\n")
+        hang_up.flush()
+        assert worker.wait() == 0
+    assert worker.stdout.read() == "went on\n"
+    assert worker.stderr() == ""
