@@ -246,7 +246,10 @@ def _annotation(annotation: Any) -> str:
     if annotation is inspect.Signature.empty:
         return ""
     try:
-        return annotation if isinstance(annotation, str) else inspect.formatannotation(annotation)
+        if isinstance(annotation, str):
+            return annotation
+        # As it is imported: gophersnake.Audio.
+        return inspect.formatannotation(annotation).replace("gophersnake.values.", "gophersnake.")
     except Exception:  # a __repr__ of the node's own
         return f"<{type(annotation).__name__}>"
 
