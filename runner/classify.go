@@ -119,6 +119,8 @@ func exitError(x *worker.Exit) *Error {
 		e.Hint = "raise the node's limits.memory in the manifest, or let the node use less"
 	case x.Remote != nil && x.Remote.ExitCode != nil:
 		e.Hint = "a node must not exit: let it return, or raise an exception"
+	case x.OutOfMemory:
+		e.Hint = "give the machine or the cgroup more memory, bound the node's with limits.memory, or run fewer workers"
 	case x.Signal == syscall.SIGKILL:
 		e.Hint = "see whether the machine, or the memory cgroup, ran out of memory"
 	}
@@ -162,7 +164,7 @@ func startError(s *worker.StartError) *Error {
 			e.PID, e.StderrTail = s.Exit.PID, s.Exit.Stderr
 		}
 	case *worker.Exit:
-		e = withExit(NewError(PythonVm, s.Summary()), cause)
+		e = withExit(NewError(PythonVm, s.Summary()+": "+cause.Summary()), cause)
 		if cause.Reason == worker.ReasonStartTimeout {
 			e.Hint = "if the node needs this long to load, raise its setup_timeout in the manifest"
 		}
@@ -170,7 +172,10 @@ func startError(s *worker.StartError) *Error {
 		e = withExit(Wrap(s.Cause, Transport, s.Summary()), s.Exit)
 	default:
 		e = withExit(Wrap(s.Cause, PythonVm, s.Summary()), s.Exit)
-		if errors.Is(s.Cause, fs.ErrNotExist) || errors.Is(s.Cause, fs.ErrPermission) {
+		if path, ok := errors.AsType[*fs.PathError](s.Cause); ok && path.Op == "chdir" {
+			e.Verdict = Permanent
+			e.Hint = "the pipeline's folder is gone: run it from where it is now"
+		} else if errors.Is(s.Cause, fs.ErrNotExist) || errors.Is(s.Cause, fs.ErrPermission) {
 			e.Verdict = Permanent
 			e.Hint = "name another interpreter with --python, or run `gophersnake doctor` to see which there are"
 		}

@@ -55,15 +55,15 @@ var deaths = []struct {
 	{"null_pointer", "SIGSEGV", -1, "string_at", "SIGSEGV"},
 	{"recurse_in_c", "SIGSEGV", -1, "again", "SIGSEGV"},
 	{"eat_memory", "", -2, "eat_memory", "out of memory"},
-	{"loop_for_ever", "SIGABRT", -1, "loop_for_ever", "hung: no answer within 1s"},
-	{"hang_in_c", "SIGABRT", -1, "hang_in_c", "hung: no answer within 1s"},
-	{"stop_self", "SIGKILL", -1, "", "hung: no answer within 1s"},
+	{"loop_for_ever", "SIGABRT", -1, "loop_for_ever", "hung: no answer within 2s"},
+	{"hang_in_c", "SIGABRT", -1, "hang_in_c", "hung: no answer within 2s"},
+	{"stop_self", "SIGKILL", -1, "", "hung: no answer within 2s"},
 	{"kill_kill", "SIGKILL", -1, "", "SIGKILL"},
 }
 
 const mortal = `
 nodes:
-  - {id: misbehave, node_type: misbehave, timeout: 1s, limits: {memory: 512MiB}, retry: {fixed: 1ms, max_attempts: 1}}
+  - {id: misbehave, node_type: misbehave, timeout: 2s, limits: {memory: 256MiB}, retry: {fixed: 1ms, max_attempts: 1}}
 `
 
 func TestAnInterpretersEndIsExplained(t *testing.T) {

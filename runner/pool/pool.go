@@ -36,15 +36,19 @@ type Pool struct {
 	config Config
 	ctx    context.Context // ends the starts under way when the pool closes
 	cancel context.CancelFunc
+	after  func(time.Duration) <-chan time.Time // time.After, but in tests
 
-	mu       sync.Mutex
-	idle     []*worker.Worker            // the one used last is used next: its caches are warm
-	alive    map[*worker.Worker]struct{} // idle or busy
-	starting int
-	waiters  []*waiter // first come, first served
-	deaths   int       // unexpected ones since the last call that succeeded
-	closed   bool
-	running  sync.WaitGroup // watchers, starters and delayed replacements
+	mu        sync.Mutex
+	idle      []*worker.Worker            // the one used last is used next: its caches are warm
+	alive     map[*worker.Worker]struct{} // idle or busy, until its watcher has seen its end
+	starting  int
+	waiters   []*waiter // first come, first served
+	setbacks  int       // deaths and failed starts since the last answer
+	proven    bool      // a worker has come up once
+	refilling bool      // a delayed refill is under way
+	closed    bool
+	closing   context.Context // bounds the shutting down of a closed pool
+	running   sync.WaitGroup  // watchers, starters, delayed refills, and shutting down
 }
 
 // waiter is a caller in line; it receives a worker or an error, once.
@@ -54,27 +58,33 @@ type waiter struct {
 	ready  chan struct{}
 }
 
+func (w *waiter) serve(worker *worker.Worker, err error) {
+	w.worker, w.err = worker, err
+	close(w.ready)
+}
+
 // New returns a pool without workers: they are started by [Pool.Warm], or when
 // they are needed.
 func New(config Config) *Pool {
 	config.Max = max(config.Max, config.Min, 1)
 	ctx, cancel := context.WithCancel(context.Background())
-	return &Pool{config: config, ctx: ctx, cancel: cancel, alive: make(map[*worker.Worker]struct{})}
+	return &Pool{
+		config: config, ctx: ctx, cancel: cancel, after: time.After,
+		alive: make(map[*worker.Worker]struct{}),
+	}
 }
 
 // Warm returns once a worker is ready, having set about starting Min of them.
-// Its error is that of the start that failed.
+// Its errors are those of [worker.Start], [ErrClosed], and the context's.
 func (p *Pool) Warm(ctx context.Context) (ipc.Description, error) {
 	p.mu.Lock()
-	for len(p.alive)+p.starting < p.config.Min {
-		p.grow()
-	}
+	p.growToMin()
 	p.mu.Unlock()
 	w, err := p.acquire(ctx)
 	if err != nil {
 		return ipc.Description{}, err
 	}
-	defer p.release(w)
+	defer p.release(w, false)
 	return w.Description(), nil
 }
 
@@ -87,7 +97,7 @@ func (p *Pool) Call(ctx context.Context, args ipc.Args) (ipc.Payload, error) {
 		return ipc.Payload{}, err
 	}
 	result, err := w.Call(ctx, args)
-	p.release(w)
+	p.release(w, true)
 	return result, err
 }
 
@@ -100,10 +110,10 @@ func (p *Pool) acquire(ctx context.Context) (*worker.Worker, error) {
 	for n := len(p.idle); n > 0; n = len(p.idle) {
 		w := p.idle[n-1]
 		p.idle = p.idle[:n-1]
-		if w.Exit() == nil {
+		if w.Alive() {
 			p.mu.Unlock()
 			return w, nil
-		} // else it died this moment, and its watcher is about to say so
+		} // else its watcher is about to say so
 	}
 	me := &waiter{ready: make(chan struct{})}
 	p.waiters = append(p.waiters, me)
@@ -124,20 +134,22 @@ func (p *Pool) acquire(ctx context.Context) (*worker.Worker, error) {
 	if i < 0 { // served at the same moment
 		<-me.ready
 		if me.err == nil {
-			p.release(me.worker)
+			p.release(me.worker, false)
 		}
 	}
 	return nil, context.Cause(ctx)
 }
 
-// release takes a worker back after its call.
-func (p *Pool) release(w *worker.Worker) {
+// release takes a worker back, after a call or without one.
+func (p *Pool) release(w *worker.Worker, called bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if w.Exit() != nil {
+	if _, here := p.alive[w]; !here || !w.Alive() {
 		return // its watcher sees to the rest
 	}
-	p.deaths = 0
+	if called {
+		p.setbacks = 0 // it has answered
+	}
 	p.put(w)
 }
 
@@ -145,7 +157,7 @@ func (p *Pool) release(w *worker.Worker) {
 func (p *Pool) put(w *worker.Worker) {
 	switch {
 	case p.closed:
-		go w.Close(context.Background()) // Close kills it when its own context ends
+		p.shutDown(w)
 	case len(p.waiters) > 0:
 		p.waiters[0].serve(w, nil)
 		p.waiters = slices.Delete(p.waiters, 0, 1)
@@ -154,132 +166,18 @@ func (p *Pool) put(w *worker.Worker) {
 	}
 }
 
-func (w *waiter) serve(worker *worker.Worker, err error) {
-	w.worker, w.err = worker, err
-	close(w.ready)
-}
-
-// growForWaiters starts as many workers as callers wait for, within the limit.
-func (p *Pool) growForWaiters() {
-	for p.starting < len(p.waiters) && len(p.alive)+p.starting < p.config.Max {
-		p.grow()
-	}
-}
-
-func (p *Pool) grow() {
-	p.starting++
-	p.running.Add(1)
-	go p.start()
-}
-
-// start starts one worker. It is nobody's call: a caller who gives up does not
-// take back a start that is well under way.
-func (p *Pool) start() {
-	defer p.running.Done()
-	begun := time.Now()
-	w, err := worker.Start(p.ctx, p.config.Worker)
-	if err == nil && p.config.Started != nil {
-		p.config.Started(w, time.Since(begun))
-	}
-
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.starting--
-	if err != nil {
-		p.startFailed(err)
-		return
-	}
-	p.alive[w] = struct{}{}
-	p.running.Add(1)
-	go p.watch(w)
-	p.put(w)
-}
-
-// startFailed tells those in line, unless other workers can still serve them.
-// Nobody starts again until somebody calls: what failed to start once will most
-// likely fail again.
-func (p *Pool) startFailed(err error) {
-	if len(p.alive)+p.starting > 0 && !p.closed {
-		return
-	}
-	if p.closed {
-		err = ErrClosed
-	}
-	for _, waiter := range p.waiters {
-		waiter.serve(nil, err)
-	}
-	p.waiters = nil
-}
-
-// watch waits for the end of a worker and replaces it.
-func (p *Pool) watch(w *worker.Worker) {
-	defer p.running.Done()
-	<-w.Done()
-	if p.config.Ended != nil {
-		p.config.Ended(w.Exit())
-	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	delete(p.alive, w)
-	p.idle = slices.DeleteFunc(p.idle, func(other *worker.Worker) bool { return other == w })
-	if p.closed {
-		return
-	}
-	p.deaths++
-	p.growForWaiters() // who waits has waited out a retry delay already
-	if len(p.alive)+p.starting < p.config.Min {
-		p.replaceAfter(backoff(p.deaths))
-	}
-}
-
-// replaceAfter brings the pool back to its minimum after a delay.
-func (p *Pool) replaceAfter(delay time.Duration) {
-	if delay == 0 {
-		p.grow()
-		return
-	}
-	p.running.Add(1)
-	go func() {
-		defer p.running.Done()
-		timer := time.NewTimer(delay)
-		defer timer.Stop()
-		select {
-		case <-timer.C:
-		case <-p.ctx.Done():
-			return
-		}
-		p.mu.Lock()
-		defer p.mu.Unlock()
-		if !p.closed && len(p.alive)+p.starting < p.config.Min {
-			p.grow()
-		}
-	}()
-}
-
-// backoff is the delay before an unasked-for replacement: none after the first
-// death, then doubling, so that a node that dies when left alone does not keep
-// the machine busy.
-func backoff(deaths int) time.Duration {
-	const base, limit = 100 * time.Millisecond, 30 * time.Second
-	if deaths <= 1 {
-		return 0
-	}
-	return min(limit, base<<min(deaths-2, 16))
-}
-
 // Close waits for the calls under way and shuts the workers down, or kills them
 // when the context ends first. When it returns, no process is left.
 func (p *Pool) Close(ctx context.Context) {
 	p.mu.Lock()
-	p.closed = true
-	for _, waiter := range p.waiters {
-		waiter.serve(nil, ErrClosed)
+	if !p.closed {
+		p.closed, p.closing = true, ctx
+		p.failWaiters(ErrClosed)
+		for _, w := range p.idle {
+			p.shutDown(w)
+		}
+		p.idle = nil
 	}
-	p.waiters = nil
-	for _, w := range p.idle {
-		go w.Close(ctx)
-	}
-	p.idle = nil
 	p.mu.Unlock()
 	p.cancel()
 
@@ -296,11 +194,24 @@ func (p *Pool) Close(ctx context.Context) {
 	}
 }
 
+// shutDown ends a worker of a closed pool, the caller holding p.mu. Its watcher
+// is still running, so the pool is being waited for.
+func (p *Pool) shutDown(w *worker.Worker) {
+	p.running.Go(func() { w.Close(p.closing) })
+}
+
+func (p *Pool) failWaiters(err error) {
+	for _, waiter := range p.waiters {
+		waiter.serve(nil, err)
+	}
+	p.waiters = nil
+}
+
 func (p *Pool) killAll() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for w := range p.alive {
-		go w.Kill()
+		p.running.Go(w.Kill)
 	}
 }
 

@@ -67,7 +67,8 @@ type CanceledError struct {
 	// Where is the node's last word: where in Python it was. It is nil where the
 	// call had not begun, or the node did not give up by itself.
 	Where *ipc.RemoteError
-	// Exit is set where the node ignored the cancellation and was ended.
+	// Exit is set where the interpreter ended over it, most often because the
+	// node ignored the cancellation.
 	Exit *Exit
 }
 
@@ -88,15 +89,11 @@ func (e *CanceledError) Unwrap() error { return e.Cause }
 func (w *Worker) startError(ctx context.Context, stage Stage, cause error) error {
 	e := &StartError{Stage: stage, Python: w.config.Python, Cause: cause}
 	if w.process.wasStarted() {
-		var remote *ipc.RemoteError
-		said := errors.As(cause, &remote)
+		w.take(cause)
 		w.process.endUnlessDying(ReasonBroken)
-		if said {
-			w.lastWord.Store(remote)
-		}
 		e.Exit = w.autopsy()
 		// What broke the connection matters only where the process outlived it.
-		if !said && e.Exit.Reason != ReasonBroken {
+		if e.Exit.Remote == nil && e.Exit.Reason != ReasonBroken {
 			e.Cause = e.Exit
 		}
 	}
@@ -106,26 +103,51 @@ func (w *Worker) startError(ctx context.Context, stage Stage, cause error) error
 	return e
 }
 
+// withoutOwn leaves out the worker's own frames at the end: a cancellation is
+// raised by its signal handler, and the node was where that was called.
+func (w *Worker) withoutOwn(frames []ipc.TracebackFrame) []ipc.TracebackFrame {
+	for len(frames) > 0 && inFolder(frames[len(frames)-1].File, w.config.Package) {
+		frames = frames[:len(frames)-1]
+	}
+	return frames
+}
+
+// take keeps what the worker said of its own end, if that is what err is.
+func (w *Worker) take(err error) {
+	var remote *ipc.RemoteError
+	if errors.As(err, &remote) && (remote.Fatal || w.conn == nil) { // while it starts, any is
+		w.lastWord.Store(remote)
+	}
+}
+
 // callError says what a failed call means for the worker, and does not return
 // before a worker that is ending has ended.
 func (w *Worker) callError(ctx context.Context, err error) error {
 	var remote *ipc.RemoteError
 	switch {
-	case errors.As(err, &remote) && remote.Kind == ipc.FailureCancelled:
-		return &CanceledError{Cause: context.Cause(ctx), Where: remote}
-	case remote != nil && !remote.Fatal:
-		return remote
-	case remote != nil:
-		w.lastWord.Store(remote)
-	case !errors.Is(err, ipc.ErrClosed):
+	case errors.As(err, &remote) && !remote.Fatal:
+		if remote.Kind != ipc.FailureCancelled {
+			return remote
+		}
+		if ctx.Err() == nil {
+			// The node raised Cancelled, though nobody had cancelled it.
+			own := *remote
+			own.Kind = ipc.FailureExecution
+			return &own
+		}
+		own := *remote
+		own.Frames = w.withoutOwn(remote.Frames)
+		return &CanceledError{Cause: context.Cause(ctx), Where: &own}
+	case remote == nil && !errors.Is(err, ipc.ErrClosed):
 		return err // a *ipc.ValueError
 	}
 	w.process.endUnlessDying(ReasonBroken)
 	<-w.done
-	switch w.exit.Reason {
-	case ReasonBroken:
+	switch {
+	case w.exit.Reason == ReasonBroken:
 		return &BrokenError{Cause: err, Exit: w.exit}
-	case ReasonCancel:
+	case w.exit.Reason == ReasonCancel, w.exit.Reason == ReasonSelf && ctx.Err() != nil:
+		// A node that does not handle the signal of a cancellation dies of it.
 		return &CanceledError{Cause: context.Cause(ctx), Exit: w.exit}
 	}
 	return w.exit

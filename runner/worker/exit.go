@@ -1,11 +1,7 @@
 package worker
 
 import (
-	"bufio"
 	"fmt"
-	"os"
-	"regexp"
-	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -64,6 +60,10 @@ type Exit struct {
 	Uptime time.Duration
 	// MaxRSS is the largest resident memory that it had, in bytes.
 	MaxRSS int64
+	// OutOfMemory says that the kernel counted a process of the supervisor's
+	// cgroup that it ended for want of memory while this one lived, and that
+	// SIGKILL ended this one.
+	OutOfMemory bool
 }
 
 // Error is one line: what happened, and where.
@@ -84,6 +84,8 @@ func (e *Exit) Summary() string {
 		return "the worker was shut down"
 	case ReasonKilled:
 		return "the worker was ended by the supervisor"
+	case ReasonBroken:
+		return "the worker was ended because its connection broke"
 	}
 	if r := e.Remote; r != nil {
 		switch {
@@ -98,14 +100,32 @@ func (e *Exit) Summary() string {
 		call, _, _ := strings.Cut(strings.TrimPrefix(e.Dump, "gophersnake: "), "\n")
 		return "the node called " + call
 	}
-	if e.Signal != 0 {
-		text := fmt.Sprintf("the interpreter was ended by %s (%s)", unix.SignalName(e.Signal), e.Signal)
-		if e.Signal == syscall.SIGKILL {
-			text += ", which somebody outside sent: the kernel does when memory runs out"
-		}
-		return text
+	switch {
+	case e.OutOfMemory:
+		return "the kernel ended the interpreter because memory ran out (SIGKILL)"
+	case e.Signal == syscall.SIGKILL:
+		return fmt.Sprintf("the interpreter was ended by %s, which somebody outside sent: the kernel does when memory runs out", signalText(e.Signal))
+	case e.Signal != 0:
+		return "the interpreter was ended by " + signalText(e.Signal)
+	case e.Code > 0 && len(e.Traceback) == 0 && e.Stderr != "":
+		return fmt.Sprintf("the interpreter exited with code %d, saying: %s", e.Code, lastLine(e.Stderr))
 	}
 	return fmt.Sprintf("the interpreter exited with code %d", e.Code)
+}
+
+func signalText(s syscall.Signal) string {
+	return fmt.Sprintf("%s (%s)", unix.SignalName(s), s)
+}
+
+// maxLastLine is how much of the last line of standard error goes into a message.
+const maxLastLine = 500
+
+func lastLine(text string) string {
+	line := text[strings.LastIndexByte(text, '\n')+1:]
+	if len(line) > maxLastLine {
+		line = strings.ToValidUTF8(line[:maxLastLine], "") + "…"
+	}
+	return line
 }
 
 func where(frames []ipc.TracebackFrame) string {
@@ -121,13 +141,14 @@ func (p *process) exit(packageDir string, remote *ipc.RemoteError) *Exit {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	e := &Exit{
-		PID:    p.pid(),
-		Code:   -1,
-		Reason: p.reason,
-		Dump:   p.dump,
-		Stderr: p.stderr.last(),
-		Remote: remote,
-		Uptime: time.Since(p.started),
+		PID:         p.pid(),
+		Code:        -1,
+		Reason:      p.reason,
+		Dump:        p.dump,
+		Stderr:      p.stderr.last(),
+		Remote:      remote,
+		Uptime:      p.uptime,
+		OutOfMemory: p.reason == ReasonSelf && p.outOfMemory,
 	}
 	if p.state != nil {
 		e.Code = p.state.ExitCode()
@@ -138,91 +159,28 @@ func (p *process) exit(packageDir string, remote *ipc.RemoteError) *Exit {
 			e.MaxRSS = maxRSS(usage)
 		}
 	}
-	switch {
-	case remote != nil && len(remote.Frames) > 0:
+	if diedFirst(e.Reason, e.Signal) {
+		e.Reason = ReasonSelf
+	}
+	if remote != nil && len(remote.Frames) > 0 {
 		e.Traceback = remote.Frames
-	default:
-		e.Traceback = parseDump(p.dump, packageDir)
+	} else if e.Traceback = parseDump(p.dump, packageDir, e.Reason.wantsDump()); len(e.Traceback) == 0 {
+		// A node that enables faulthandler itself has the stacks written here.
+		e.Traceback = parseDump(e.Stderr, packageDir, e.Reason.wantsDump())
 	}
 	return e
 }
 
-var dumpLine = regexp.MustCompile(`^  File "(.*)", line (\d+|\?\?\?) in (.*)$`)
-
-// parseDump finds in faulthandler's dump the stack that tells what happened:
-// the one that serves calls where it is there, for node code runs on it, else
-// that of the thread on which the signal landed.
-func parseDump(dump, packageDir string) []ipc.TracebackFrame {
-	var current, serving []ipc.TracebackFrame
-	var stack []ipc.TracebackFrame
-	isCurrent := false
-	flush := func() {
-		frames, serves := nodeFrames(stack, packageDir)
-		if isCurrent {
-			current = frames
-		}
-		if serves {
-			serving = frames
-		}
-		stack = nil
+// diedFirst reports whether a process died of a signal that its end for the
+// given reason does not bring about: it was dying when it was to be ended.
+func diedFirst(reason Reason, signal syscall.Signal) bool {
+	switch {
+	case signal == 0:
+		return false
+	case reason.wantsDump():
+		return signal != syscall.SIGABRT && signal != syscall.SIGKILL
+	case reason == ReasonKilled:
+		return signal != syscall.SIGKILL
 	}
-	lines := bufio.NewScanner(strings.NewReader(dump))
-	lines.Buffer(nil, maxDump)
-	for lines.Scan() {
-		line := lines.Text()
-		if m := dumpLine.FindStringSubmatch(line); m != nil {
-			n, _ := strconv.Atoi(m[2]) // ??? becomes 0: not known
-			stack = append(stack, ipc.TracebackFrame{File: m[1], Line: n, Function: m[3]})
-			continue
-		}
-		if strings.Contains(line, "(most recent call first)") {
-			flush()
-			isCurrent = strings.HasPrefix(line, "Current thread") || strings.HasPrefix(line, "Stack")
-		}
-	}
-	flush()
-	if len(current) == 0 {
-		current = serving
-	}
-	for i := range current {
-		current[i].Source = sourceLine(current[i].File, current[i].Line)
-	}
-	return current
-}
-
-// nodeFrames turns a stack around, the outermost frame first, and leaves out
-// the worker's own frames and what runs them. It reports whether there were any.
-func nodeFrames(stack []ipc.TracebackFrame, packageDir string) ([]ipc.TracebackFrame, bool) {
-	end := len(stack)
-	serves := false
-	for i, f := range stack {
-		if packageDir != "" && strings.HasPrefix(f.File, packageDir+string(os.PathSeparator)) {
-			end, serves = i, true
-			break
-		}
-	}
-	if end == 0 {
-		end = len(stack) // the worker itself failed, and its own frames tell where
-	}
-	frames := make([]ipc.TracebackFrame, 0, end)
-	for i := end - 1; i >= 0; i-- {
-		frames = append(frames, stack[i])
-	}
-	return frames, serves
-}
-
-// sourceLine returns one line of a source file, or nothing.
-func sourceLine(file string, n int) string {
-	f, err := os.Open(file)
-	if err != nil {
-		return ""
-	}
-	defer f.Close()
-	lines := bufio.NewScanner(f)
-	for i := 1; lines.Scan(); i++ {
-		if i == n {
-			return strings.TrimSpace(lines.Text())
-		}
-	}
-	return ""
+	return reason == ReasonShutdown
 }

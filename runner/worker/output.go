@@ -2,8 +2,8 @@ package worker
 
 import (
 	"bytes"
+	"encoding/json"
 	"io"
-	"os"
 	"sync"
 	"time"
 
@@ -18,40 +18,42 @@ type drained struct {
 
 func newDrained() drained  { return drained{ch: make(chan struct{})} }
 func (d *drained) signal() { d.once.Do(func() { close(d.ch) }) }
-func (d *drained) wait(limit <-chan time.Time) {
+func (d *drained) wait(limit time.Duration) {
+	timer := time.NewTimer(limit)
+	defer timer.Stop()
 	select {
 	case <-d.ch:
-	case <-limit:
+	case <-timer.C:
 	}
 }
-
-// maxLine is where a line of output without a newline is cut.
-const maxLine = 8 << 10
 
 // stdout is a worker's standard output. go-plugin gets to see its handshake
 // line; all else becomes log records, and go-plugin, whose scanner would stop at
 // a long line and so block the worker, never sees it.
 type stdout struct {
-	file    *os.File
+	lines   lines
 	logger  hclog.Logger
 	drained drained
 
-	buf       []byte // read and not yet taken
 	handshake []byte // what is left of the handshake line for go-plugin to read
 	shaken    bool
+}
+
+func newStdout(logger hclog.Logger) *stdout {
+	return &stdout{logger: logger.Named("stdout"), drained: newDrained()}
 }
 
 // Read is called by one goroutine of go-plugin's until it has returned an error.
 func (s *stdout) Read(p []byte) (int, error) {
 	for len(s.handshake) == 0 {
-		line, err := s.line()
+		line, err := s.lines.next()
 		switch {
 		case err != nil:
 			s.drained.signal()
 			return 0, io.EOF
 		case !s.shaken && bytes.HasPrefix(line, []byte("1|")):
 			s.shaken = true
-			s.handshake = append(line, '\n')
+			s.handshake = append(bytes.Clone(line), '\n')
 		default:
 			s.logger.Info(string(line))
 		}
@@ -63,63 +65,84 @@ func (s *stdout) Read(p []byte) (int, error) {
 
 func (s *stdout) Close() error { return nil }
 
-// line returns the next line without its end, or as much of it as is allowed.
-func (s *stdout) line() ([]byte, error) {
-	for {
-		if i := bytes.IndexByte(s.buf, '\n'); i >= 0 {
-			return s.take(i, i+1), nil
-		}
-		if len(s.buf) >= maxLine {
-			return s.take(maxLine, maxLine), nil
-		}
-		chunk := make([]byte, maxLine)
-		n, err := s.file.Read(chunk)
-		s.buf = append(s.buf, chunk[:n]...)
-		if err != nil && n == 0 {
-			if len(s.buf) > 0 {
-				return s.take(len(s.buf), len(s.buf)), nil
-			}
-			return nil, err
-		}
-	}
-}
-
-func (s *stdout) take(line, all int) []byte {
-	b := bytes.TrimRight(bytes.Clone(s.buf[:line]), "\r")
-	s.buf = append(s.buf[:0], s.buf[all:]...)
-	return b
-}
-
 // stderr is a worker's standard error: go-plugin turns it into log records, and
 // its end is kept for the autopsy.
 type stderr struct {
-	file    *os.File
+	lines   lines
+	logger  hclog.Logger
 	drained drained
+
+	pending []byte // what is left of a line for go-plugin to read
 
 	mu   sync.Mutex
 	tail []byte
 }
+
+func newStderr(logger hclog.Logger) *stderr {
+	s := &stderr{logger: logger.Named(stderrName), drained: newDrained()}
+	s.lines.seen = s.keep
+	return s
+}
+
+// stderrName is the name of the logger of standard error.
+const stderrName = "stderr"
 
 // maxTail is how much of standard error an autopsy shows.
 const maxTail = 4 << 10
 
 // Read is called by one goroutine of go-plugin's until it has returned an error.
 func (s *stderr) Read(p []byte) (int, error) {
-	n, err := s.file.Read(p)
-	if err != nil {
-		s.drained.signal()
-		return 0, io.EOF
+	for len(s.pending) == 0 {
+		line, err := s.lines.next()
+		switch {
+		case err != nil:
+			s.drained.signal()
+			return 0, io.EOF
+		case upsetsGoPlugin(line):
+			s.logger.Info(string(line))
+		default:
+			s.pending = append(append(s.pending, line...), '\n')
+		}
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.tail = append(s.tail, p[:n]...)
-	if len(s.tail) > 2*maxTail {
-		s.tail = append(s.tail[:0], s.tail[len(s.tail)-maxTail:]...)
+	n := copy(p, s.pending)
+	if n == len(s.pending) {
+		s.pending = s.pending[:0]
+	} else {
+		s.pending = s.pending[n:]
 	}
 	return n, nil
 }
 
+// upsetsGoPlugin reports whether go-plugin would panic at a line: it takes a
+// JSON object for a record of hclog's, and what is in it for text.
+func upsetsGoPlugin(line []byte) bool {
+	if line = bytes.TrimSpace(line); len(line) == 0 || line[0] != '{' {
+		return false
+	}
+	var record map[string]any
+	if json.Unmarshal(line, &record) != nil {
+		return false
+	}
+	for _, key := range []string{"@message", "@level", "@timestamp"} {
+		if v, ok := record[key]; ok {
+			if _, text := v.(string); !text {
+				return true
+			}
+		}
+	}
+	return false
+}
+
 func (s *stderr) Close() error { return nil }
+
+func (s *stderr) keep(read []byte) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.tail = append(s.tail, read...)
+	if len(s.tail) > 2*maxTail {
+		s.tail = append(s.tail[:0], s.tail[len(s.tail)-maxTail:]...)
+	}
+}
 
 // last returns the end of what was written, whole lines where it was cut.
 func (s *stderr) last() string {

@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -30,16 +31,20 @@ type process struct {
 	stdout   *stdout
 	stderr   *stderr
 
-	mu      sync.Mutex
-	started time.Time
-	ended   bool // end was called; guards reason
-	reason  Reason
+	mu       sync.Mutex
+	started  time.Time
+	ended    bool        // end was called; guards reason
+	gone     atomic.Bool // the process has ended; set with mu held, and before it is reaped
+	reason   Reason
+	oomKills int64 // what the kernel had counted when it was started
 
 	pidfd int           // -1 where the system has none
 	done  chan struct{} // closed when the process is reaped and its pipes are drained
 	// Set before done is closed.
-	state *os.ProcessState
-	dump  string
+	state       *os.ProcessState
+	uptime      time.Duration
+	outOfMemory bool
+	dump        string
 }
 
 var _ runner.Runner = (*process)(nil)
@@ -48,8 +53,8 @@ func newProcess(cmd *exec.Cmd, logger hclog.Logger) *process {
 	return &process{
 		cmd:    cmd,
 		secret: ipc.NewSecret(),
-		stdout: &stdout{logger: logger.Named("stdout"), drained: newDrained()},
-		stderr: &stderr{drained: newDrained()},
+		stdout: newStdout(logger),
+		stderr: newStderr(logger),
 		pidfd:  -1,
 		done:   make(chan struct{}),
 	}
@@ -76,7 +81,7 @@ func (p *process) Start(context.Context) (err error) {
 	lifeline, lifelineW := pipe()
 	stdoutR, stdoutW := pipe()
 	stderrR, stderrW := pipe()
-	p.lifeline, p.stdout.file, p.stderr.file = lifelineW, stdoutR, stderrR
+	p.lifeline, p.stdout.lines.file, p.stderr.lines.file = lifelineW, stdoutR, stderrR
 	inherited = []*os.File{lifeline, stdoutW, stderrW}
 	if err != nil {
 		return err
@@ -96,7 +101,12 @@ func (p *process) Start(context.Context) (err error) {
 	if p.ended {
 		return errors.New("ended before it was started")
 	}
+	p.oomKills = oomKills()
 	if err = p.spawn(lifeline); err != nil {
+		// The system does not tell a missing folder from a missing program.
+		if _, missing := os.Stat(p.cmd.Dir); p.cmd.Dir != "" && missing != nil {
+			return &os.PathError{Op: "chdir", Path: p.cmd.Dir, Err: errors.Unwrap(missing)}
+		}
 		return err
 	}
 	p.started = time.Now()
@@ -112,20 +122,29 @@ const drainTime = 200 * time.Millisecond
 // the autopsy needs before anything is closed.
 func (p *process) watch() {
 	p.awaitExit()
+	p.mu.Lock()
+	p.gone.Store(true)
+	p.uptime = time.Since(p.started)
+	p.mu.Unlock()
 	// The leader is not reaped yet, so the group's id cannot be another's.
 	_ = syscall.Kill(-p.pid(), syscall.SIGKILL)
 	_ = p.cmd.Wait()
 	p.state = p.cmd.ProcessState
+	p.outOfMemory = killed(p.state) && oomKills() > p.oomKills && p.oomKills != oomUnknown
 	deadline := time.Now().Add(drainTime)
-	_ = p.stdout.file.SetReadDeadline(deadline)
-	_ = p.stderr.file.SetReadDeadline(deadline)
-	// go-plugin may have stopped reading, after a start that failed.
-	limit := time.After(2 * drainTime)
-	p.stdout.drained.wait(limit)
-	p.stderr.drained.wait(limit)
+	_ = p.stdout.lines.file.SetReadDeadline(deadline)
+	_ = p.stderr.lines.file.SetReadDeadline(deadline)
+	// Whoever reads may be held up by a logger that blocks.
+	p.stdout.drained.wait(2 * drainTime)
+	p.stderr.drained.wait(2 * drainTime)
 	p.dump = readAutopsy(p.autopsy)
 	p.closeFiles()
 	close(p.done)
+}
+
+func killed(state *os.ProcessState) bool {
+	status, ok := state.Sys().(syscall.WaitStatus)
+	return ok && status.Signaled() && status.Signal() == syscall.SIGKILL
 }
 
 const maxDump = 256 << 10
@@ -136,7 +155,7 @@ func readAutopsy(f *os.File) string {
 }
 
 func (p *process) closeFiles() {
-	for _, f := range []*os.File{p.lifeline, p.autopsy, p.stdout.file, p.stderr.file} {
+	for _, f := range []*os.File{p.lifeline, p.autopsy, p.stdout.lines.file, p.stderr.lines.file} {
 		if f != nil {
 			_ = f.Close()
 		}
@@ -148,19 +167,25 @@ func (p *process) closeFiles() {
 const abortGrace = 500 * time.Millisecond
 
 // end ends the process for the given reason, the first one given being the one
-// that is reported. SIGABRT makes faulthandler write the stacks of all threads,
-// even of one that holds the GIL, and then kills the process, so that a dump is
-// known to be complete when the process is gone.
+// that is reported, unless it has ended by itself. SIGABRT makes faulthandler
+// write the stacks of all threads, even of one that holds the GIL, and then
+// kills the process, so that a dump is known to be complete when the process is
+// gone.
 func (p *process) end(reason Reason) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.ended {
 		return
 	}
-	p.ended, p.reason = true, reason
+	p.ended = true
 	if p.started.IsZero() {
+		p.reason = reason
 		return // Start will not start it
 	}
+	if p.hasEnded() {
+		return
+	}
+	p.reason = reason
 	if !reason.wantsDump() {
 		p.kill()
 		return
@@ -169,12 +194,42 @@ func (p *process) end(reason Reason) {
 	time.AfterFunc(abortGrace, p.kill)
 }
 
+// expectEnd takes down that the process is about to be asked to end.
+func (p *process) expectEnd() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !p.ended && !p.hasEnded() {
+		p.reason = ReasonShutdown
+	}
+}
+
+// hasEnded reports whether the process has ended, the caller holding p.mu, which
+// keeps it from being reaped meanwhile.
+func (p *process) hasEnded() bool { return p.gone.Load() || p.isZombie() }
+
 // kill leaves the rest of the group to watch, which ends it once the leader is
 // known to be dead.
 func (p *process) kill() { p.signal(syscall.SIGKILL) }
 
 // signal sends a signal to the process; one that is gone is not an error.
 func (p *process) signal(sig os.Signal) { _ = p.cmd.Process.Signal(sig) }
+
+// closeOnceDead closes a connection that has not been settled when the process
+// is gone: a process that left its group may still hold the other end.
+func (p *process) closeOnceDead(nc io.Closer, settled <-chan struct{}) {
+	select {
+	case <-settled:
+		return
+	case <-p.done:
+	}
+	timer := time.NewTimer(dyingTime) // the last words are still to be read
+	defer timer.Stop()
+	select {
+	case <-settled:
+	case <-timer.C:
+		_ = nc.Close()
+	}
+}
 
 // pid returns the process id, of a process that was started.
 func (p *process) pid() int { return p.cmd.Process.Pid }
@@ -197,19 +252,24 @@ func (p *process) Wait(context.Context) error {
 // Kill is called when the handshake failed. Most often the process is dying by
 // itself then, and its own end tells more than ours would.
 func (p *process) Kill(context.Context) error {
-	p.endUnlessDying(ReasonBroken)
+	if p.wasStarted() {
+		p.endUnlessDying(ReasonBroken)
+	}
 	return nil
 }
 
-// dyingTime is how long a process may take from closing its socket to its end.
+// dyingTime is how long a process may take from closing its socket to its end,
+// or the socket to give out what a process that has ended said.
 const dyingTime = time.Second
 
 // endUnlessDying waits for the process to end by itself, ends it where it does
 // not, and returns when it is gone.
 func (p *process) endUnlessDying(reason Reason) {
+	timer := time.NewTimer(dyingTime)
+	defer timer.Stop()
 	select {
 	case <-p.done:
-	case <-time.After(dyingTime):
+	case <-timer.C:
 		p.end(reason)
 		<-p.done
 	}
@@ -218,6 +278,9 @@ func (p *process) endUnlessDying(reason Reason) {
 // ID is empty once the process is gone, which makes go-plugin's Kill return
 // without dialling.
 func (p *process) ID() string {
+	if !p.wasStarted() {
+		return ""
+	}
 	select {
 	case <-p.done:
 		return ""

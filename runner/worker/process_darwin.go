@@ -3,6 +3,8 @@ package worker
 import (
 	"os"
 	"syscall"
+
+	"golang.org/x/sys/unix"
 )
 
 // spawn starts the process. The worker watches its lifeline itself here.
@@ -11,8 +13,26 @@ func (p *process) spawn(*os.File) error {
 	return p.cmd.Start()
 }
 
-// awaitExit leaves the waiting to the reaping.
-func (p *process) awaitExit() { _ = p.cmd.Wait() }
+// awaitExit returns once the process has ended, leaving it to be reaped.
+func (p *process) awaitExit() {
+	queue, err := unix.Kqueue()
+	if err != nil {
+		return // the reaping waits as well
+	}
+	defer unix.Close(queue)
+	events := make([]unix.Kevent_t, 1)
+	unix.SetKevent(&events[0], p.pid(), unix.EVFILT_PROC, unix.EV_ADD|unix.EV_ONESHOT)
+	events[0].Fflags = unix.NOTE_EXIT
+	for {
+		// A process that has ended already is an error, and no reason to wait.
+		if _, err := unix.Kevent(queue, events, events, nil); err != unix.EINTR {
+			return
+		}
+	}
+}
+
+// isZombie does not know here.
+func (p *process) isZombie() bool { return false }
 
 // anonymousFile makes a file and unlinks it at once.
 func anonymousFile(name string) (*os.File, error) {

@@ -34,28 +34,33 @@ func (p *process) spawn(lifeline *os.File) error {
 // waits in the runtime's poller, so that a hundred workers do not take a
 // hundred threads.
 func (p *process) awaitExit() {
-	ended := func(idType, id, options int) bool {
-		var info unix.Siginfo
-		for {
-			err := unix.Waitid(idType, id, &info, unix.WEXITED|unix.WNOWAIT|options, nil)
-			if err != unix.EINTR {
-				// Signo stays 0 while a WNOHANG wait has nothing to say.
-				return err != nil || info.Signo != 0
-			}
-		}
-	}
 	if p.pidfd >= 0 {
 		_ = unix.SetNonblock(p.pidfd, true)
 		f := os.NewFile(uintptr(p.pidfd), "pidfd")
 		defer f.Close()
 		if raw, err := f.SyscallConn(); err == nil {
-			err = raw.Read(func(fd uintptr) bool { return ended(unix.P_PIDFD, int(fd), unix.WNOHANG) })
+			err = raw.Read(func(fd uintptr) bool { return zombie(unix.P_PIDFD, int(fd), unix.WNOHANG) })
 			if err == nil {
 				return
 			}
 		}
 	}
-	ended(unix.P_PID, p.pid(), 0)
+	zombie(unix.P_PID, p.pid(), 0)
+}
+
+// isZombie reports whether the process, which has not been reaped, has ended.
+func (p *process) isZombie() bool { return zombie(unix.P_PID, p.pid(), unix.WNOHANG) }
+
+// zombie asks, or without WNOHANG waits, for the end of a process.
+func zombie(idType, id, options int) bool {
+	var info unix.Siginfo
+	for {
+		err := unix.Waitid(idType, id, &info, unix.WEXITED|unix.WNOWAIT|options, nil)
+		if err != unix.EINTR {
+			// Signo stays 0 while a WNOHANG wait has nothing to say.
+			return err != nil || info.Signo != 0
+		}
+	}
 }
 
 // anonymousFile makes a file without a name, which goes when its last

@@ -9,12 +9,13 @@ package worker
 
 import (
 	"context"
+	"errors"
 	"maps"
 	"os"
 	"os/exec"
 	"slices"
+	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -55,8 +56,11 @@ type Worker struct {
 
 	// lastWord is the fatal error that the worker reported before it ended.
 	lastWord atomic.Pointer[ipc.RemoteError]
-	exit     *Exit // set before done is closed
-	done     chan struct{}
+	// calling is held for reading by each call until it has taken its answer, so
+	// that the autopsy does not miss a last word that is on its way.
+	calling sync.RWMutex
+	exit    *Exit // set before done is closed
+	done    chan struct{}
 }
 
 // Start starts a worker and returns once its node is ready for calls. Its error
@@ -71,16 +75,23 @@ func Start(ctx context.Context, config Config) (*Worker, error) {
 	w.process = newProcess(cmd, config.Logger)
 
 	stop := context.AfterFunc(ctx, func() { w.process.end(ReasonKilled) })
-	defer stop()
 	timer := time.AfterFunc(config.StartTimeout, func() { w.process.end(ReasonStartTimeout) })
-	defer timer.Stop()
 
 	stage, err := w.connect(ctx)
+	inTime, wanted := timer.Stop(), stop()
+	if err == nil && !(inTime && wanted) {
+		// The process is being ended: it is no worker to hand out.
+		stage, err = StageSetup, errors.New("it came too late")
+		_ = w.conn.Close()
+	}
+	if err != nil {
+		err = w.startError(ctx, stage, err)
+	}
 	if w.process.socketDir != "" {
 		_ = os.RemoveAll(w.process.socketDir) // the worker did, unless it did not come that far
 	}
 	if err != nil {
-		return nil, w.startError(ctx, stage, err)
+		return nil, err
 	}
 	go w.watch()
 	return w, nil
@@ -100,6 +111,9 @@ func (w *Worker) connect(ctx context.Context) (Stage, error) {
 	if err != nil {
 		return StageHandshake, err
 	}
+	settled := make(chan struct{})
+	defer close(settled)
+	go w.process.closeOnceDead(nc, settled)
 	events := ipc.Events{Log: w.log, Progress: w.config.Progress}
 	w.conn, w.hello, w.description, err = ipc.Start(nc, w.config.Setup, events)
 	if err != nil {
@@ -121,18 +135,7 @@ func (w *Worker) Call(ctx context.Context, args ipc.Args) (ipc.Payload, error) {
 	if ctx.Err() != nil {
 		return ipc.Payload{}, &CanceledError{Cause: context.Cause(ctx)}
 	}
-	call := w.conn.NewCall()
-	if w.config.Timeout > 0 {
-		deadline := time.AfterFunc(w.config.Timeout, func() { w.process.end(ReasonDeadline) })
-		defer deadline.Stop()
-	}
-	if ctx.Done() != nil {
-		settled := make(chan struct{})
-		defer close(settled)
-		stop := context.AfterFunc(ctx, func() { w.cancel(call, settled) })
-		defer stop()
-	}
-	result, err := call.Do(args)
+	result, err := w.call(ctx, args)
 	if err == nil {
 		err = result.Check("result", w.config.Setup.Limits.Limits)
 	}
@@ -142,24 +145,39 @@ func (w *Worker) Call(ctx context.Context, args ipc.Args) (ipc.Payload, error) {
 	return result, nil
 }
 
-// cancel asks the node to give up, and ends the interpreter if it does not.
-func (w *Worker) cancel(call *ipc.Call, settled <-chan struct{}) {
-	call.Cancel()
-	w.process.signal(syscall.SIGUSR1) // look at your mail
-	grace := time.NewTimer(w.config.Grace)
-	defer grace.Stop()
-	select {
-	case <-settled:
-	case <-grace.C:
-		w.process.end(ReasonCancel)
+func (w *Worker) call(ctx context.Context, args ipc.Args) (ipc.Payload, error) {
+	w.calling.RLock()
+	defer w.calling.RUnlock()
+	call := w.conn.NewCall()
+	g := w.guard(ctx, call)
+	result, err := call.Do(args)
+	g.release()
+	if err != nil {
+		w.take(err)
 	}
+	return result, err
 }
 
-// watch gathers the end of the worker, whoever brings it about.
+// watch gathers the end of the worker, whoever brings it about. A worker whose
+// connection has ended, called or not, is of no more use.
 func (w *Worker) watch() {
-	<-w.process.done
+	select {
+	case <-w.process.done:
+		// Its last words are still to be read. Only a process that left its group
+		// and took the socket along keeps the connection from ending.
+		timer := time.NewTimer(dyingTime)
+		defer timer.Stop()
+		select {
+		case <-w.conn.Done():
+		case <-timer.C:
+		}
+	case <-w.conn.Done():
+		w.process.endUnlessDying(ReasonBroken)
+	}
 	_ = w.conn.Close()
+	w.calling.Lock()
 	w.exit = w.autopsy()
+	w.calling.Unlock()
 	close(w.done)
 }
 
@@ -176,12 +194,10 @@ func (w *Worker) autopsy() *Exit {
 // not within the grace time or before the context ends. It returns when the
 // process is gone.
 func (w *Worker) Close(ctx context.Context) {
-	w.process.mu.Lock()
-	if !w.process.ended {
-		w.process.reason = ReasonShutdown
-	}
-	w.process.mu.Unlock()
-	_ = w.conn.Shutdown() // a broken connection makes it end as well
+	w.process.expectEnd()
+	// A worker that does not read may hold this up until its process is gone. A
+	// broken connection makes it end as well.
+	go func() { _ = w.conn.Shutdown() }()
 	grace := time.NewTimer(w.config.Grace)
 	defer grace.Stop()
 	select {
@@ -209,6 +225,20 @@ func (w *Worker) Exit() *Exit {
 		return w.exit
 	default:
 		return nil
+	}
+}
+
+// Alive reports whether the worker can be expected to answer. One that cannot
+// has ended, or is about to.
+func (w *Worker) Alive() bool {
+	if w.process.gone.Load() {
+		return false
+	}
+	select {
+	case <-w.conn.Done():
+		return false
+	default:
+		return true
 	}
 }
 

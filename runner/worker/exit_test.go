@@ -1,0 +1,155 @@
+package worker
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/gophersnake/gophersnake/ipc"
+)
+
+func TestAnExitIsPutIntoWords(t *testing.T) {
+	three := 3
+	frames := []ipc.TracebackFrame{{File: "a.py", Line: 1, Function: "f"}, {File: "b.py", Line: 2, Function: "g"}}
+	for _, c := range []struct {
+		want string
+		exit Exit
+	}{
+		{"the interpreter exited with code 1", Exit{Code: 1}},
+		{"the interpreter exited with code 1, saying: last", Exit{Code: 1, Stderr: "first\nlast"}},
+		{"the interpreter exited with code 1 (b.py:2 in g)", Exit{Code: 1, Stderr: "last", Traceback: frames}},
+		{"the interpreter was ended by SIGSEGV (segmentation fault) (b.py:2 in g)", Exit{Signal: syscall.SIGSEGV, Traceback: frames}},
+		{"the interpreter was ended by SIGKILL (killed), which somebody outside sent: the kernel does when memory runs out", Exit{Signal: syscall.SIGKILL}},
+		{"the kernel ended the interpreter because memory ran out (SIGKILL)", Exit{Signal: syscall.SIGKILL, OutOfMemory: true}},
+		{"the node called sys.exit(3)", Exit{Remote: &ipc.RemoteError{ExitCode: &three}}},
+		{"the interpreter ran out of memory", Exit{Remote: &ipc.RemoteError{Exception: ipc.Exception{Class: "MemoryError"}}}},
+		{"SystemError: bad call", Exit{Remote: &ipc.RemoteError{Exception: ipc.Exception{Class: "SystemError", Message: "bad call"}}}},
+		{"the node called os._exit(3)", Exit{Code: 3, Dump: "gophersnake: os._exit(3)\n\nStack"}},
+		{"the interpreter hung: no answer within 1s", Exit{Reason: ReasonDeadline, Limit: time.Second, Signal: syscall.SIGABRT}},
+		{"the node went on for 2s after it was cancelled, and was ended", Exit{Reason: ReasonCancel, Limit: 2 * time.Second}},
+		{"the worker was not ready within 1m0s", Exit{Reason: ReasonStartTimeout, Limit: time.Minute}},
+		{"the worker was shut down", Exit{Reason: ReasonShutdown}},
+		{"the worker was ended by the supervisor", Exit{Reason: ReasonKilled}},
+		{"the worker was ended because its connection broke", Exit{Reason: ReasonBroken, Signal: syscall.SIGABRT}},
+	} {
+		t.Run(c.want, func(t *testing.T) { assert.Equal(t, c.want, c.exit.Error()) })
+	}
+}
+
+// processOf is the process of a shell's script, not started yet.
+func processOf(t *testing.T, script string) *process {
+	p := newProcess(exec.Command("/bin/sh", "-c", script), hclog.NewNullLogger())
+	t.Cleanup(func() {
+		if p.wasStarted() {
+			p.end(ReasonKilled)
+			<-p.done
+		}
+	})
+	return p
+}
+
+func TestAProcessThatEndedByItselfIsNotSaidToHaveBeenEnded(t *testing.T) {
+	ends := map[string]func(p *process){
+		"by a deadline":        func(p *process) { p.end(ReasonDeadline) },
+		"by the supervisor":    func(p *process) { p.end(ReasonKilled) },
+		"by being shut down":   func(p *process) { p.expectEnd() },
+		"by being shut down 2": func(p *process) { p.expectEnd(); p.end(ReasonKilled) },
+	}
+	for name, end := range ends {
+		t.Run(name, func(t *testing.T) {
+			p := processOf(t, "exit 3")
+			lifeline, w, err := os.Pipe()
+			require.NoError(t, err)
+			defer lifeline.Close()
+			defer w.Close()
+			require.NoError(t, p.spawn(lifeline)) // nobody reaps it
+			eventually(t, p.isZombie)
+			p.started = time.Now()
+			end(p)
+			assert.Equal(t, ReasonSelf, p.reason)
+
+			p.stdout.lines.file, p.stderr.lines.file = lifeline, lifeline
+			p.stdout.drained.signal()
+			p.stderr.drained.signal()
+			p.autopsy, err = anonymousFile("autopsy")
+			require.NoError(t, err)
+			p.watch()
+			end(p)
+			exit := p.exit("", nil)
+			assert.Equal(t, ReasonSelf, exit.Reason)
+			assert.Equal(t, 3, exit.Code)
+		})
+	}
+}
+
+func TestAProcessThatWasDyingWhenItWasEndedDiedByItself(t *testing.T) {
+	for _, c := range []struct {
+		reason Reason
+		signal syscall.Signal
+		want   bool
+	}{
+		{ReasonDeadline, syscall.SIGSEGV, true},
+		{ReasonDeadline, syscall.SIGABRT, false},
+		{ReasonDeadline, syscall.SIGKILL, false},
+		{ReasonCancel, syscall.SIGBUS, true},
+		{ReasonDeadline, 0, false}, // a handler of SIGABRT's that exits
+		{ReasonKilled, syscall.SIGSEGV, true},
+		{ReasonKilled, syscall.SIGKILL, false},
+		{ReasonShutdown, syscall.SIGSEGV, true},
+		{ReasonShutdown, 0, false},
+		{ReasonSelf, syscall.SIGSEGV, false},
+	} {
+		assert.Equal(t, c.want, diedFirst(c.reason, c.signal), "%v %v", c.reason, c.signal)
+	}
+}
+
+func TestAProcessThatIsEndedBeforeItsStartIsNotStarted(t *testing.T) {
+	p := processOf(t, "exit 0")
+	assert.Empty(t, p.ID())
+	require.NoError(t, p.Kill(t.Context()), "there is nothing to kill")
+	p.end(ReasonKilled)
+	require.ErrorContains(t, p.Start(t.Context()), "before it was started")
+	assert.False(t, p.wasStarted())
+	assert.Empty(t, p.ID())
+}
+
+func TestAProcessWhoseOutputNobodyReadsCanEnd(t *testing.T) {
+	p := processOf(t, "echo out; echo err >&2")
+	require.NoError(t, p.Start(t.Context()))
+	<-p.done
+	assert.Empty(t, p.ID())
+}
+
+func TestTheEndTakesTheWholeGroup(t *testing.T) {
+	p := processOf(t, "sleep 3600 & echo $! >&2; wait")
+	require.NoError(t, p.Start(t.Context()))
+	buf := make([]byte, 64)
+	n, err := p.stderr.Read(buf)
+	require.NoError(t, err)
+	p.end(ReasonKilled)
+	<-p.done
+	assert.Equal(t, string(buf[:n]), p.stderr.last()+"\n")
+	eventually(t, func() bool { return syscall.Kill(-p.pid(), 0) == syscall.ESRCH || groupIsDead(p.pid()) })
+}
+
+// groupIsDead reports whether only zombies are left of a process group, which
+// wait for an init that may not reap.
+func groupIsDead(group int) bool {
+	out, _ := exec.Command("ps", "-e", "-o", "pgid=,stat=").Output()
+	var id int
+	var stat string
+	for line := range strings.Lines(string(out)) {
+		if n, _ := fmt.Sscan(line, &id, &stat); n == 2 && id == group && stat[0] != 'Z' {
+			return false
+		}
+	}
+	return true
+}

@@ -1,0 +1,263 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/gophersnake/gophersnake/ipc"
+)
+
+// startFails starts a worker that cannot come up, and returns why.
+func startFails(t *testing.T, config Config) *StartError {
+	t.Helper()
+	_, err := Start(t.Context(), config)
+	var failed *StartError
+	require.ErrorAs(t, err, &failed)
+	if failed.Exit != nil {
+		assert.True(t, gone(failed.Exit.PID))
+	}
+	assert.Equal(t, config.Python, failed.Python)
+	return failed
+}
+
+// script is an interpreter that is none.
+func script(t *testing.T, text string, mode os.FileMode) string {
+	path := filepath.Join(t.TempDir(), "python")
+	require.NoError(t, os.WriteFile(path, []byte(text), mode))
+	return path
+}
+
+func TestAnInterpreterThatCannotBeRunIsTold(t *testing.T) {
+	for _, c := range []struct {
+		name, python string
+		is           error
+	}{
+		{"missing", "/nowhere/python3", os.ErrNotExist},
+		{"not in PATH", "no-such-python", os.ErrNotExist},
+		{"not executable", script(t, "#!/bin/sh\n", 0o600), os.ErrPermission},
+		{"a folder", t.TempDir(), os.ErrPermission},
+		{"no program", script(t, "\x00\x01", 0o700), syscall.ENOEXEC},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			config := testConfig(t, "echo")
+			config.Python = c.python
+			failed := startFails(t, config)
+			assert.Equal(t, StageSpawn, failed.Stage)
+			assert.Nil(t, failed.Exit)
+			assert.ErrorContains(t, failed, "cannot run "+c.python)
+			if c.name != "not in PATH" { // exec.ErrNotFound is its own
+				assert.ErrorIs(t, failed, c.is)
+			}
+		})
+	}
+}
+
+func TestAFolderThatIsMissingIsTold(t *testing.T) {
+	config := testConfig(t, "echo")
+	config.Setup.Base = "/nowhere"
+	failed := startFails(t, config)
+	assert.Equal(t, StageSpawn, failed.Stage)
+	assert.ErrorContains(t, failed, "chdir /nowhere")
+}
+
+func TestAProgramThatIsNoWorkerIsTold(t *testing.T) {
+	for _, c := range []struct{ name, python, says string }{
+		{"true", "/bin/true", "exited with code 0"},
+		{"false", "/bin/false", "exited with code 1"},
+		{"garbage", script(t, "#!/bin/sh\necho hello; echo 'no worker' >&2; exit 3\n", 0o700), "exited with code 3, saying: no worker"},
+		{"a version that lacks what is used", script(t, "#!/bin/sh\necho 'SyntaxError: invalid syntax' >&2; exit 1\n", 0o700), "SyntaxError: invalid syntax"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			config := testConfig(t, "echo")
+			config.Python = c.python
+			failed := startFails(t, config)
+			assert.Equal(t, StageHandshake, failed.Stage)
+			require.NotNil(t, failed.Exit)
+			assert.Equal(t, ReasonSelf, failed.Exit.Reason)
+			assert.ErrorContains(t, failed, "the worker did not come up: the interpreter exited")
+			assert.ErrorContains(t, failed, c.says)
+		})
+	}
+}
+
+func TestAMissingPackageOfTheWorkersOwnIsTold(t *testing.T) {
+	config := testConfig(t, "echo")
+	python := config.Python
+	t.Run("msgpack", func(t *testing.T) {
+		// -S leaves out what is installed.
+		config.Python = script(t, "#!/bin/sh\nexec '"+python+"' -I -S \"$@\"\n", 0o700)
+		failed := startFails(t, config)
+		assert.ErrorContains(t, failed, "No module named 'msgpack'; install it for")
+	})
+	t.Run("the worker", func(t *testing.T) {
+		config.Python, config.Package = python, t.TempDir()
+		failed := startFails(t, config)
+		assert.ErrorContains(t, failed, "can't find '__main__' module")
+	})
+}
+
+func TestANodesModuleThatCannotBeImportedIsTold(t *testing.T) {
+	for _, c := range []struct {
+		way, says, hint string
+		remote          bool
+	}{
+		{"missing package", "No module named 'no_such_package'", "requirements", true},
+		{"import error", "cannot import name 'no_such_name'", "", true},
+		{"syntax", "SyntaxError", "", true},
+		{"sys.exit", "SystemExit", "", true},
+		{"os._exit", "os._exit(7)", "", false},
+		{"kill", "SIGKILL", "", false},
+		{"crash", "SIGSEGV", "", false},
+	} {
+		t.Run(c.way, func(t *testing.T) {
+			t.Parallel()
+			config := testConfig(t, "")
+			config.Setup.Python = "importing.py"
+			config.Env = append(config.Env, "IMPORTING="+c.way)
+			failed := startFails(t, config)
+			assert.Equal(t, StageSetup, failed.Stage)
+			assert.ErrorContains(t, failed, c.says)
+			var remote *ipc.RemoteError
+			assert.Equal(t, c.remote, errors.As(failed, &remote))
+			if c.hint != "" {
+				assert.Contains(t, remote.Hint, c.hint)
+			}
+		})
+	}
+}
+
+func TestASetupThatRaisesIsTold(t *testing.T) {
+	failed := startFails(t, testConfig(t, "Refusing"))
+	assert.Equal(t, StageSetup, failed.Stage)
+	var remote *ipc.RemoteError
+	require.ErrorAs(t, failed, &remote)
+	assert.ErrorContains(t, failed, "no weights")
+	assert.Equal(t, ipc.StageSetup, remote.Stage)
+}
+
+func TestAStartThatTakesTooLongSaysWhereItWas(t *testing.T) {
+	slow := testConfig(t, "Slow")
+	importing := testConfig(t, "")
+	importing.Setup.Python = "importing.py"
+	importing.Env = append(importing.Env, "IMPORTING=hang")
+	for _, c := range []struct {
+		name, function string
+		config         Config
+	}{
+		{"in setup", "setup", slow},
+		{"in the import", "<module>", importing},
+		{"before the handshake", "stay", evil(t, "silent")},
+		{"with output without end", "<module>", evil(t, "flood")},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			config := c.config
+			config.StartTimeout = 2 * time.Second
+			failed := startFails(t, config)
+			assert.Equal(t, ReasonStartTimeout, failed.Exit.Reason)
+			assert.ErrorContains(t, failed, "not ready within 2s")
+			require.NotEmpty(t, failed.Exit.Traceback, failed.Exit.Dump)
+			assert.Equal(t, c.function, failed.Exit.Traceback[len(failed.Exit.Traceback)-1].Function)
+		})
+	}
+}
+
+func TestAHandshakeThatIsNoneIsTold(t *testing.T) {
+	for _, c := range []struct {
+		way, says string
+		stage     Stage
+		reason    Reason
+	}{
+		{"garbled", "Unrecognized remote plugin message", StageHandshake, ReasonBroken},
+		{"wrong version", "incompatible API version", StageHandshake, ReasonBroken},
+		{"huge", "unsupported plugin protocol", StageHandshake, ReasonBroken},
+		{"grpc", "unsupported plugin protocol", StageHandshake, ReasonBroken},
+		{"no socket", "no such file or directory", StageHandshake, ReasonBroken},
+		{"closes stdout", "Unrecognized remote plugin message", StageHandshake, ReasonBroken},
+		{"another's socket", "not by the worker", StageHandshake, ReasonBroken},
+		{"killed when it listens", "SIGKILL", StageSetup, ReasonSelf},
+		{"killed when connected", "SIGKILL", StageSetup, ReasonSelf},
+		{"hello in garbage", "a frame begins with byte", StageSetup, ReasonBroken},
+		{"hello of another version", "speaks version 99", StageSetup, ReasonBroken},
+		{"closes when set up", "EOF", StageSetup, ReasonBroken},
+	} {
+		t.Run(c.way, func(t *testing.T) {
+			t.Parallel()
+			failed := startFails(t, evil(t, c.way))
+			assert.ErrorContains(t, failed, c.says)
+			if c.way != "killed when it listens" { // the host may have connected already, or not
+				assert.Equal(t, c.stage, failed.Stage)
+			}
+			assert.Equal(t, c.reason, failed.Exit.Reason)
+		})
+	}
+}
+
+func TestAProcessThatHoldsTheSocketDoesNotHoldTheStartUp(t *testing.T) {
+	child := filepath.Join(t.TempDir(), "child")
+	killLater(t, child)
+	failed := startFails(t, evil(t, "escapes when set up", "EVIL_FILE="+child))
+	assert.ErrorContains(t, failed, "SIGKILL")
+}
+
+func TestAStartThatIsGivenUpEndsTheProcess(t *testing.T) {
+	config := testConfig(t, "Slow")
+	begun := filepath.Join(t.TempDir(), "begun")
+	config.Setup.Params = map[string]any{"file": begun}
+	ctx, cancel := context.WithCancelCause(t.Context())
+	cause := errors.New("changed my mind")
+	go func() {
+		eventually(t, exists(begun))
+		cancel(cause)
+	}()
+	_, err := Start(ctx, config)
+	require.ErrorIs(t, err, cause)
+	var failed *StartError
+	assert.NotErrorAs(t, err, &failed)
+	_, err = Start(ctx, config)
+	require.ErrorIs(t, err, context.Canceled, "before it is begun")
+}
+
+// TestAStrangerIsRefused has a process of the same user, which does not know the
+// secret, be the first to connect.
+func TestAStrangerIsRefused(t *testing.T) {
+	root := t.TempDir()
+	t.Setenv("TMPDIR", root)
+	said := filepath.Join(t.TempDir(), "said")
+	config := evil(t, "stranger first", "EVIL_FILE="+said)
+	config.Setup.NodeType = "echo"
+	w := start(t, config)
+	got, err := call(t.Context(), w, "v")
+	require.NoError(t, err)
+	assert.Equal(t, "v", got)
+	content, err := os.ReadFile(said)
+	require.NoError(t, err)
+	assert.Equal(t, "refused True 0o700", string(content))
+	left, err := filepath.Glob(filepath.Join(root, "plugin-dir*"))
+	require.NoError(t, err)
+	assert.Empty(t, left, "who comes later finds no socket")
+}
+
+func TestAFailedStartLeavesNoSocketBehind(t *testing.T) {
+	root := t.TempDir()
+	t.Setenv("TMPDIR", root)
+	for _, way := range []string{"garbled", "another's socket", "killed when it listens", "hello in garbage"} {
+		startFails(t, evil(t, way))
+	}
+	config := testConfig(t, "echo")
+	config.Python = "/nowhere/python3"
+	startFails(t, config)
+	left, err := os.ReadDir(root)
+	require.NoError(t, err)
+	assert.Empty(t, left)
+}
