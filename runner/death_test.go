@@ -53,7 +53,7 @@ var deaths = []struct {
 	{"exit_now", "", 3, "exit_now", "os._exit(3)"},
 	{"sys_exit", "", 4, "sys_exit", "sys.exit(4)"},
 	{"null_pointer", "SIGSEGV", -1, "string_at", "SIGSEGV"},
-	{"recurse_in_c", "SIGSEGV", -1, "again", "SIGSEGV"},
+	{"recurse_in_c", "SIGSEGV", -1, "recurse_in_c", "SIGSEGV"},
 	{"eat_memory", "", -2, "eat_memory", "out of memory"},
 	{"loop_for_ever", "SIGABRT", -1, "loop_for_ever", "hung: no answer within 2s"},
 	{"hang_in_c", "SIGABRT", -1, "hang_in_c", "hung: no answer within 2s"},
