@@ -66,7 +66,7 @@ func startEcho(b *testing.B) *Conn {
 	nc, err := net.FileConn(ours)
 	require.NoError(b, err)
 	require.NoError(b, ours.Close())
-	c, _, _, err := Start(nc, Setup{Limits: SetupLimits{Limits: DefaultLimits()}}, Events{})
+	c, _, _, err := Start(nc, nil, Setup{Limits: SetupLimits{Limits: DefaultLimits()}}, Events{})
 	require.NoError(b, err)
 	b.Cleanup(func() { _ = c.Close(); _ = cmd.Wait() })
 	return c

@@ -35,6 +35,7 @@ type Conn struct {
 	events Events
 
 	reader *frameReader
+	shared *sharing      // nil where no memory is shared
 	baton  chan struct{} // holds one token while somebody reads
 
 	writing sync.Mutex // held while writing to nc
@@ -59,7 +60,10 @@ type Conn struct {
 // secret has been presented. A worker that cannot set up its node is a
 // *[RemoteError]. The caller bounds the time through nc's deadline, which Start
 // takes off, and closes nc when Start fails.
-func Start(nc net.Conn, setup Setup, events Events) (*Conn, Hello, Description, error) {
+//
+// The channel is the supervisor's end of the socket for descriptors of shared
+// memory, nil where none is shared; Start takes it over.
+func Start(nc net.Conn, channel *net.UnixConn, setup Setup, events Events) (*Conn, Hello, Description, error) {
 	c := &Conn{
 		nc:     nc,
 		limits: setup.Limits.Limits,
@@ -69,6 +73,12 @@ func Start(nc net.Conn, setup Setup, events Events) (*Conn, Hello, Description, 
 		done:   make(chan struct{}),
 	}
 	c.calls.open = make(map[uint64]*Call)
+	if channel != nil && setup.Shared != nil {
+		c.shared = newSharing(c, channel)
+		c.reader.shared = c.shared
+	} else {
+		setup.Shared = nil
+	}
 	var hello Hello
 	var ready Description
 	err := c.expect(TypeHello, &hello)
@@ -82,11 +92,20 @@ func Start(nc net.Conn, setup Setup, events Events) (*Conn, Hello, Description, 
 		err = c.expect(TypeReady, &ready)
 	}
 	if err != nil {
+		c.endSharing(channel)
 		return nil, hello, ready, err
 	}
 	_ = nc.SetDeadline(time.Time{}) // fails on a closed connection only, which reading finds too
 	go c.readWhileIdle()
 	return c, hello, ready, nil
+}
+
+func (c *Conn) endSharing(channel *net.UnixConn) {
+	if c.shared != nil {
+		c.shared.end()
+	} else if channel != nil {
+		_ = channel.Close()
+	}
 }
 
 // expect reads frames until one of the wanted type, passing on logs and progress.
@@ -101,7 +120,7 @@ func (c *Conn) expect(want Type, into any) error {
 			return unmarshal(f, into)
 		case TypeError:
 			return c.remoteError(f)
-		case TypeLog, TypeProgress:
+		case TypeLog, TypeProgress, TypeRelease, TypeForget:
 			if err := c.event(f); err != nil {
 				return err
 			}
@@ -193,7 +212,7 @@ func (c *Conn) dispatch(f Frame) error {
 	switch f.Type {
 	case TypeResult, TypeError:
 		return c.answer(f)
-	case TypeLog, TypeProgress:
+	case TypeLog, TypeProgress, TypeRelease, TypeForget:
 		return c.event(f)
 	case TypePong:
 		return nil
@@ -205,6 +224,8 @@ func (c *Conn) answer(f Frame) error {
 	var failure error
 	if f.Type == TypeError {
 		failure = c.remoteError(f)
+		f.Release()
+		f.Payload = Payload{}
 		var perr *ProtocolError
 		if errors.As(failure, &perr) {
 			return failure
@@ -215,6 +236,7 @@ func (c *Conn) answer(f Frame) error {
 	delete(c.calls.open, f.Call)
 	c.calls.Unlock()
 	if call == nil {
+		f.Release()
 		return &ProtocolError{Reason: fmt.Sprintf("a %s frame for call %d, which is not under way", f.Type, f.Call)}
 	}
 	call.settle(f.Payload, failure)
@@ -230,6 +252,14 @@ func (c *Conn) remoteError(f Frame) error {
 }
 
 func (c *Conn) event(f Frame) error {
+	switch {
+	case (f.Type == TypeRelease || f.Type == TypeForget) && c.shared == nil:
+		return &ProtocolError{Reason: fmt.Sprintf("a %s frame, but no memory is shared", f.Type)}
+	case f.Type == TypeRelease:
+		return c.shared.release(f)
+	case f.Type == TypeForget:
+		return c.shared.forgotten(f)
+	}
 	if f.Type == TypeLog {
 		var record LogRecord
 		if err := unmarshal(f, &record); err != nil {
@@ -269,6 +299,7 @@ func (c *Conn) fail(reason error) {
 	c.calls.open = nil
 	c.calls.Unlock()
 	_ = c.nc.Close()
+	c.endSharing(nil)
 	for _, call := range open {
 		call.settle(Payload{}, reason)
 	}

@@ -63,7 +63,7 @@ func connect(t *testing.T, events Events) (*Conn, *peer) {
 		p.send(TypeReady, 0, pack(t, Description{Name: "echo"}))
 	}()
 	setup := Setup{Node: "echo", Limits: SetupLimits{Limits: DefaultLimits()}}
-	c, hello, ready, err := Start(host, setup, events)
+	c, hello, ready, err := Start(host, nil, setup, events)
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = c.Close() })
 	assert.Equal(t, 42, hello.PID)
@@ -197,7 +197,7 @@ func TestStartRefuses(t *testing.T) {
 			host, worker := socketPair(t)
 			p := &peer{t: t, nc: worker, frameReader: newFrameReader(worker, DefaultLimits())}
 			go c.speak(p)
-			_, _, _, err := Start(host, Setup{Limits: SetupLimits{Limits: DefaultLimits()}}, Events{})
+			_, _, _, err := Start(host, nil, Setup{Limits: SetupLimits{Limits: DefaultLimits()}}, Events{})
 			assert.ErrorContains(t, err, c.says)
 		})
 	}

@@ -14,6 +14,7 @@ type cursor struct {
 	b       []byte
 	i       int
 	buffers [][]byte
+	places  []place // of the buffers, where they are to be copied out of shared memory
 	depth   int
 }
 

@@ -8,17 +8,29 @@ import (
 
 // Decode returns the value as nil, bool, int64, uint64 (only beyond int64),
 // float64, string, []byte, []any, map[string]any, time.Time, *[Tensor],
-// *[Audio], *[Image] or [JSON]. Large tensors and images view the payload's
-// buffers. Where a map has a key twice, the last one counts. A payload that is
-// no such value is a *[ValueError], whose path begins with root.
+// *[Audio], *[Image] or [JSON]. Large tensors, recordings and images view the
+// payload's buffers, but those in shared memory are copied, so that the value
+// outlives the payload. Where a map has a key twice, the last one counts. A
+// payload that is no such value is a *[ValueError], whose path begins with root.
 func (p Payload) Decode(root string, limits Limits) (any, error) {
+	return p.decode(root, limits, p.places)
+}
+
+// View is [Payload.Decode] without copies: what lies in shared memory is viewed
+// there, and must not be used once the payload is released, nor ever be changed.
+func (p Payload) View(root string, limits Limits) (any, error) {
+	return p.decode(root, limits, nil)
+}
+
+// decode copies the buffers that are in these places.
+func (p Payload) decode(root string, limits Limits, places []place) (any, error) {
 	// The check comes first, over the whole value: a count is held against the
 	// bytes that follow, but counts nested in each other could still ask for
 	// far more memory than there are bytes.
 	if err := p.Check(root, limits); err != nil {
 		return nil, err
 	}
-	c := cursor{b: p.Body, buffers: p.Buffers}
+	c := cursor{b: p.Body, buffers: p.Buffers, places: places}
 	v, err := c.value()
 	if err != nil {
 		return nil, err.in(root)
@@ -81,12 +93,12 @@ func (c *cursor) value() (any, *ValueError) {
 	if t.kind == tokBin {
 		return b, nil
 	}
-	inner := cursor{b: b, buffers: c.buffers}
+	inner := cursor{b: b, buffers: c.buffers, places: c.places}
 	if t.ext == extTimestamp {
 		return inner.timestamp()
 	}
 	v, err := inner.extensionValue(t.ext)
-	c.buffers = inner.buffers
+	c.buffers, c.places = inner.buffers, inner.places
 	return v, err
 }
 

@@ -4,10 +4,11 @@
 //
 // # Connection
 //
-// A worker is started with two descriptors beside the standard three: 3 is the
-// read end of the lifeline, a pipe whose write end the supervisor alone holds,
-// and 4 is the autopsy file, where the interpreter writes its last words. The
-// supervisor writes a secret of [SecretSize] random bytes into the lifeline;
+// A worker is started with three descriptors beside the standard three: 3 is the
+// read end of the lifeline, a pipe whose write end the supervisor alone holds, 4
+// is the autopsy file, where the interpreter writes its last words, and 5, where
+// memory is shared, is its end of the channel, a socket on which descriptors are
+// handed over. The supervisor writes a secret of [SecretSize] random bytes into the lifeline;
 // end of file there means that the supervisor is gone.
 //
 // The worker listens on a Unix socket in $PLUGIN_UNIX_SOCKET_DIR and announces
@@ -43,6 +44,22 @@
 //	8      8    offset inside the segment; 0 for inline bytes
 //	16     8    length in bytes
 //
+// # Shared memory
+//
+// A segment is a memfd whose size is sealed. Its owner, the supervisor or a worker,
+// numbers it and sends its descriptor over the channel, once to each side that is to
+// know it and before the first frame that names it, in a message of 12 bytes: the
+// number (4) and the size (8). Numbers with bit 31 are the worker's own; without it
+// they are the supervisor's, by which workers also know the segments of each other.
+// A receiver maps nothing whose size is not sealed, or not as it was said to be.
+//
+// Each descriptor that names a segment is a mention. The receiver says in a release
+// frame when it is over; a segment all of whose mentions are over is its owner's to
+// use again, or to end, which a forget frame tells. From one worker to the next the
+// supervisor passes the segment on, and neither reads nor copies it. When a worker
+// dies, its mentions are over, and its own segments live on as long as they are
+// named.
+//
 // Every length is checked against [Limits] before memory is taken for it, and
 // beyond 64 MiB memory is taken only as the bytes come. What is said to be 0 is
 // refused where it is not.
@@ -62,7 +79,9 @@
 //	10 ping           → worker   empty
 //	11 pong           ← worker   empty; echoes the ping's call id
 //	12 shutdown       → worker   empty
-//	13 item, 14 credit, 15 metric, 16 release: reserved for streams and shared memory
+//	13 release        both       array of [segment, count]: mentions that are over
+//	14 forget         both       array of segments that are no more
+//	15 item, 16 credit, 17 metric: reserved for streams
 //
 // The worker opens with hello, the supervisor answers with setup, and the
 // worker ends its set-up with ready or with error. Calls are pipelined: many

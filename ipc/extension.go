@@ -1,6 +1,7 @@
 package ipc
 
 import (
+	"bytes"
 	"encoding/binary"
 	"fmt"
 	"math"
@@ -200,6 +201,12 @@ func (c *cursor) data() ([]byte, *ValueError) {
 		}
 		b := c.buffers[0]
 		c.buffers = c.buffers[1:]
+		if c.places != nil {
+			if c.places[0].segment != nil {
+				b = bytes.Clone(b)
+			}
+			c.places = c.places[1:]
+		}
 		return b, nil
 	}
 	return nil, &ValueError{Reason: fmt.Sprintf("inside an extension: %s where data belongs", t.kind)}

@@ -26,12 +26,15 @@ const (
 	TypePing
 	TypePong
 	TypeShutdown
+	TypeRelease
+	TypeForget
 )
 
 var typeNames = [...]string{
 	TypeHello: "hello", TypeSetup: "setup", TypeReady: "ready", TypeCall: "call",
 	TypeResult: "result", TypeError: "error", TypeCancel: "cancel", TypeLog: "log",
 	TypeProgress: "progress", TypePing: "ping", TypePong: "pong", TypeShutdown: "shutdown",
+	TypeRelease: "release", TypeForget: "forget",
 }
 
 func (t Type) String() string {
@@ -56,22 +59,37 @@ type Frame struct {
 
 // Payload is an encoded value: its msgpack body and the buffers that the body
 // takes, in order. It is not read on its way from one node to the next.
+//
+// Buffers may lie in shared memory. Whoever gets such a payload owes it a
+// [Payload.Release].
 type Payload struct {
 	Body    []byte
 	Buffers [][]byte
+
+	places []place // of the buffers; nil where none is shared
 }
 
 // appendHeader appends the fixed header and the buffer descriptors of a frame
 // whose body has bodyLen bytes.
 func appendHeader(dst []byte, t Type, call uint64, bodyLen int, buffers [][]byte) []byte {
+	return appendSharedHeader(dst, t, call, bodyLen, Payload{Buffers: buffers})
+}
+
+// appendSharedHeader is appendHeader where buffers may lie in shared memory.
+func appendSharedHeader(dst []byte, t Type, call uint64, bodyLen int, p Payload) []byte {
 	dst = append(dst, magic, Version, byte(t), 0)
 	dst = binary.LittleEndian.AppendUint32(dst, uint32(bodyLen))
 	dst = binary.LittleEndian.AppendUint64(dst, call)
-	dst = binary.LittleEndian.AppendUint32(dst, uint32(len(buffers)))
+	dst = binary.LittleEndian.AppendUint32(dst, uint32(len(p.Buffers)))
 	dst = binary.LittleEndian.AppendUint32(dst, 0)
-	for _, b := range buffers {
-		dst = binary.LittleEndian.AppendUint64(dst, 0) // segment 0: inline
-		dst = binary.LittleEndian.AppendUint64(dst, 0)
+	for i, b := range p.Buffers {
+		number, offset := uint32(0), uint64(0) // inline
+		if at := p.at(i); at.segment != nil {
+			number, offset = at.segment.id, uint64(at.offset)
+		}
+		dst = binary.LittleEndian.AppendUint32(dst, number)
+		dst = binary.LittleEndian.AppendUint32(dst, 0)
+		dst = binary.LittleEndian.AppendUint64(dst, offset)
 		dst = binary.LittleEndian.AppendUint64(dst, uint64(len(b)))
 	}
 	return dst

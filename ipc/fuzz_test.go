@@ -106,7 +106,7 @@ func FuzzConn(f *testing.F) {
 			_ = worker.(*net.UnixConn).CloseWrite()
 			_, _ = io.Copy(io.Discard, worker)
 		}()
-		c, _, _, err := Start(host, Setup{Limits: SetupLimits{Limits: limits}}, Events{})
+		c, _, _, err := Start(host, nil, Setup{Limits: SetupLimits{Limits: limits}}, Events{})
 		require.NoError(t, err)
 		_, err = c.NewCall().Do(Args{})
 		var remote *RemoteError

@@ -109,7 +109,7 @@ func TestDeadlinesEndWithDialAndStart(t *testing.T) {
 		f := p.take()
 		p.send(TypeResult, f.Call, []byte{0xc0})
 	}()
-	c, _, _, err := Start(nc, Setup{Limits: SetupLimits{Limits: DefaultLimits()}}, Events{})
+	c, _, _, err := Start(nc, nil, Setup{Limits: SetupLimits{Limits: DefaultLimits()}}, Events{})
 	require.NoError(t, err)
 	<-starting.Done()
 	_, err = c.NewCall().Do(Args{})

@@ -30,9 +30,11 @@ type Setup struct {
 	Params   map[string]any `msgpack:"params"`
 	// Ports names the keyword arguments that inputs are handed to; it is empty
 	// where the node has one input or none.
-	Ports    []string    `msgpack:"ports"`
-	Limits   SetupLimits `msgpack:"limits"`
-	LogLevel string      `msgpack:"log_level"`
+	Ports  []string    `msgpack:"ports"`
+	Limits SetupLimits `msgpack:"limits"`
+	// Shared is nil where no memory is shared.
+	Shared   *SetupShared `msgpack:"shared"`
+	LogLevel string       `msgpack:"log_level"`
 }
 
 // SetupLimits are the limits of one worker: those of the wire, and its memory.
@@ -40,6 +42,16 @@ type SetupLimits struct {
 	Limits `msgpack:",inline"`
 	// Memory bounds the private writable memory of the process in bytes; 0 is no bound.
 	Memory int64 `msgpack:"memory"`
+}
+
+// SetupShared says which of a worker's buffers travel in shared memory.
+type SetupShared struct {
+	// From is the size in bytes from which they do.
+	From int `msgpack:"from"`
+	// Limit bounds the worker's own segments, in bytes.
+	Limit int64 `msgpack:"limit"`
+	// Wait is how many seconds a node waits for room.
+	Wait float64 `msgpack:"wait"`
 }
 
 // Description is what a worker says of its node once it is ready.

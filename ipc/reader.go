@@ -11,6 +11,8 @@ import (
 type frameReader struct {
 	src    io.Reader
 	limits Limits
+	// shared finds what a descriptor names; nil where no memory is shared.
+	shared *sharing
 	buf    []byte
 	r, w   int // buf[r:w] has been read and not yet taken
 }
@@ -112,9 +114,9 @@ func (fr *frameReader) next() (Frame, error) {
 		return Frame{}, &ProtocolError{Reason: fmt.Sprintf("a %s frame claims %d buffers, more than the limit of %d", f.Type, buffers, fr.limits.Buffers)}
 	}
 	fr.r += headerSize
-	var sizes []uint64
+	var table []descriptor
 	if buffers > 0 {
-		if sizes, err = fr.descriptors(f.Type, int(buffers)); err != nil {
+		if table, err = fr.descriptors(f.Type, int(buffers)); err != nil {
 			return Frame{}, err
 		}
 	}
@@ -123,38 +125,63 @@ func (fr *frameReader) next() (Frame, error) {
 			return Frame{}, err
 		}
 	}
-	if len(sizes) > 0 {
-		f.Buffers = make([][]byte, len(sizes))
-	}
-	for i, size := range sizes {
-		if f.Buffers[i], err = fr.take(size); err != nil {
-			return Frame{}, err
-		}
+	if err := fr.buffers(&f.Payload, table); err != nil {
+		f.Release()
+		return Frame{}, err
 	}
 	return f, nil
 }
 
-func (fr *frameReader) descriptors(t Type, n int) ([]uint64, error) {
+// buffers reads the inline buffers, and finds the shared ones.
+func (fr *frameReader) buffers(p *Payload, table []descriptor) (err error) {
+	if len(table) > 0 {
+		p.Buffers = make([][]byte, len(table))
+	}
+	for i, d := range table {
+		if d.segment == 0 {
+			p.Buffers[i], err = fr.take(d.size)
+		} else {
+			if p.places == nil {
+				p.places = make([]place, len(table))
+			}
+			p.places[i], p.Buffers[i], err = fr.shared.resolve(d.segment, d.offset, d.size)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// descriptor says where a buffer is: in a segment, or inline where that is 0.
+type descriptor struct {
+	segment      uint32
+	offset, size uint64
+}
+
+func (fr *frameReader) descriptors(t Type, n int) ([]descriptor, error) {
 	table := make([]byte, n*descriptorSize)
 	if err := fr.full(table); err != nil {
 		return nil, err
 	}
-	sizes := make([]uint64, n)
+	found := make([]descriptor, n)
 	total := uint64(0)
-	for i := range sizes {
+	for i := range found {
 		d := table[i*descriptorSize:]
-		if segment := binary.LittleEndian.Uint32(d); segment != 0 {
+		segment := binary.LittleEndian.Uint32(d)
+		if segment != 0 && fr.shared == nil {
 			return nil, &ProtocolError{Reason: fmt.Sprintf("a %s frame names the shared segment %d; this side takes inline buffers only", t, segment)}
 		}
-		if reserved, offset := binary.LittleEndian.Uint32(d[4:]), binary.LittleEndian.Uint64(d[8:]); reserved != 0 || offset != 0 {
-			return nil, &ProtocolError{Reason: fmt.Sprintf("in a %s frame's buffer descriptor the reserved part is %d and the offset %d; both are 0 for inline bytes", t, reserved, offset)}
+		found[i] = descriptor{segment, binary.LittleEndian.Uint64(d[8:]), binary.LittleEndian.Uint64(d[16:])}
+		if reserved := binary.LittleEndian.Uint32(d[4:]); reserved != 0 || segment == 0 && found[i].offset != 0 {
+			return nil, &ProtocolError{Reason: fmt.Sprintf("in a %s frame's buffer descriptor the reserved part is %d and the offset %d; both are 0 for inline bytes", t, reserved, found[i].offset)}
 		}
-		sizes[i] = binary.LittleEndian.Uint64(d[16:])
 		// The first check keeps the sum from wrapping around.
-		if sizes[i] > uint64(fr.limits.BufferBytes) || total+sizes[i] > uint64(fr.limits.BufferBytes) {
+		size := found[i].size
+		if size > uint64(fr.limits.BufferBytes) || total+size > uint64(fr.limits.BufferBytes) {
 			return nil, &ProtocolError{Reason: fmt.Sprintf("a %s frame claims buffers of more than %d bytes in all", t, fr.limits.BufferBytes)}
 		}
-		total += sizes[i]
+		total += size
 	}
-	return sizes, nil
+	return found, nil
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"net"
+	"slices"
 	"time"
 
 	"github.com/vmihailenco/msgpack/v5/msgpcode"
@@ -26,11 +27,11 @@ var (
 func (c *Conn) sendCall(id uint64, args Args) error {
 	var room [3][]byte // keeps the common call, of one value, off the heap
 	parts := append(room[:0], noValue)
-	var buffers [][]byte
+	var input Payload // the buffers of all inputs
 	if args.Value != nil {
 		parts[0] = oneValue
 		parts = append(parts, args.Value.Body)
-		buffers = args.Value.Buffers
+		input = *args.Value
 	}
 	if len(args.Ports) == 0 {
 		parts = append(parts, noPorts)
@@ -39,17 +40,57 @@ func (c *Conn) sendCall(id uint64, args Args) error {
 	}
 	for _, port := range args.Ports {
 		parts = append(parts, appendStr(nil, port.Name), port.Value.Body)
-		buffers = append(buffers[:len(buffers):len(buffers)], port.Value.Buffers...)
+		input = input.beside(port.Value)
 	}
 	size := 0
 	for _, part := range parts {
 		size += len(part)
 	}
-	if err := c.limits.checkSend("input", size, buffers); err != nil {
+	if err := c.limits.checkSend("input", size, input.Buffers); err != nil {
 		return err
 	}
-	_ = c.sendParts(TypeCall, id, size, parts, buffers)
+	if c.shared != nil {
+		var err error
+		if input, err = c.lend(input); err != nil {
+			return nil // the connection has ended, and settles the call
+		}
+	}
+	_ = c.sendParts(TypeCall, id, size, parts, input)
 	return nil
+}
+
+// lend hands the worker the segments of a payload that is about to be sent. Where
+// too many are on their way already, the buffer goes through the socket.
+func (c *Conn) lend(p Payload) (Payload, error) {
+	places := p.places
+	for i, at := range places {
+		if at.segment == nil {
+			continue
+		}
+		switch err := c.shared.lend(at.segment); {
+		case err == errChannelFull:
+			if &places[0] == &p.places[0] {
+				p.places = slices.Clone(places) // others send the same payload
+			}
+			p.places[i] = place{}
+		case err != nil:
+			err = fmt.Errorf("hand over a segment: %w", err)
+			c.fail(err)
+			return p, err
+		}
+	}
+	return p, nil
+}
+
+// beside returns the buffers of two payloads, one after the other.
+func (p Payload) beside(other Payload) Payload {
+	both := Payload{Buffers: append(p.Buffers[:len(p.Buffers):len(p.Buffers)], other.Buffers...)}
+	if p.places != nil || other.places != nil {
+		both.places = make([]place, len(both.Buffers))
+		copy(both.places, p.places)
+		copy(both.places[len(p.Buffers):], other.places)
+	}
+	return both
 }
 
 // send writes one frame without buffers.
@@ -58,17 +99,31 @@ func (c *Conn) send(t Type, id uint64, body []byte) error {
 		return err
 	}
 	room := [1][]byte{body}
-	return c.sendParts(t, id, len(body), room[:], nil)
+	return c.sendParts(t, id, len(body), room[:], Payload{})
+}
+
+// sendQueued writes whole frames, with what is queued.
+func (c *Conn) sendQueued(frames []byte) {
+	c.queue.Lock()
+	c.queue.frames = append(c.queue.frames, frames...)
+	c.queue.Unlock()
+	c.writing.Lock()
+	defer c.writing.Unlock()
+	_ = c.flush() // a failure ends the connection, which is told elsewhere
 }
 
 // sendParts writes a frame whose body is in parts. Small frames of many callers
 // share a write: each is queued, and whoever gets to write next writes all that
 // is queued. Large frames are gathered from where they lie, without a copy.
-func (c *Conn) sendParts(t Type, id uint64, size int, parts, buffers [][]byte) error {
-	small := size <= coalesce && len(buffers) == 0
+func (c *Conn) sendParts(t Type, id uint64, size int, parts [][]byte, p Payload) error {
+	inline := p.inline()
+	small := size <= coalesce && len(inline) == 0
 	if small {
 		c.queue.Lock()
-		c.queue.frames = appendHeader(c.queue.frames, t, id, size, nil)
+		if c.shared != nil && c.shared.due.Load() {
+			c.queue.frames = c.shared.news(c.queue.frames)
+		}
+		c.queue.frames = appendSharedHeader(c.queue.frames, t, id, size, p)
 		for _, part := range parts {
 			c.queue.frames = append(c.queue.frames, part...)
 		}
@@ -79,14 +134,28 @@ func (c *Conn) sendParts(t Type, id uint64, size int, parts, buffers [][]byte) e
 	if err := c.flush(); err != nil || small {
 		return err
 	}
-	gather := make(net.Buffers, 0, 1+len(parts)+len(buffers))
-	gather = append(gather, appendHeader(nil, t, id, size, buffers))
+	gather := make(net.Buffers, 0, 1+len(parts)+len(inline))
+	gather = append(gather, appendSharedHeader(nil, t, id, size, p))
 	gather = append(gather, parts...)
-	gather = append(gather, buffers...)
+	gather = append(gather, inline...)
 	if _, err := gather.WriteTo(c.nc); err != nil {
 		return c.cannotWrite(err)
 	}
 	return nil
+}
+
+// inline returns the buffers that do not lie in shared memory.
+func (p Payload) inline() [][]byte {
+	if p.places == nil {
+		return p.Buffers
+	}
+	var inline [][]byte
+	for i, buffer := range p.Buffers {
+		if p.places[i].segment == nil {
+			inline = append(inline, buffer)
+		}
+	}
+	return inline
 }
 
 // flush writes what is queued, the caller holding c.writing.

@@ -1,0 +1,306 @@
+package ipc
+
+import (
+	"context"
+	"encoding/binary"
+	"net"
+	"os"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"github.com/vmihailenco/msgpack/v5"
+)
+
+var le = binary.LittleEndian
+
+// sharingPeer plays the worker's end where memory is shared: its segments are
+// numbered by itself, and those of the host are mapped as they come.
+type sharingPeer struct {
+	*peer
+	channel *net.UnixConn
+	host    map[uint32]*Segment
+	own     map[uint32]*Segment
+}
+
+// share brings a connection up against a peer that shares memory.
+func share(t *testing.T) (*Conn, *sharingPeer) {
+	host, worker := socketPair(t)
+	hostChannel, file, err := NewChannel()
+	require.NoError(t, err)
+	channel, err := net.FileConn(file)
+	require.NoError(t, err)
+	require.NoError(t, file.Close())
+	t.Cleanup(func() { _ = channel.Close() })
+	p := &sharingPeer{
+		peer:    &peer{t: t, nc: worker, frameReader: newFrameReader(worker, DefaultLimits())},
+		channel: channel.(*net.UnixConn), host: map[uint32]*Segment{}, own: map[uint32]*Segment{},
+	}
+	p.shared = &sharing{} // the reader of the peer takes descriptors; take resolves them
+	go func() {
+		p.send(TypeHello, 0, pack(t, Hello{Protocol: Version, PID: 42}))
+		assert.Equal(t, TypeSetup, p.peer.take().Type)
+		p.send(TypeReady, 0, pack(t, Description{Name: "echo"}))
+	}()
+	setup := Setup{Limits: SetupLimits{Limits: DefaultLimits()}, Shared: &SetupShared{From: SharedFrom, Limit: 1 << 30}}
+	c, _, _, err := Start(host, hostChannel, setup, Events{})
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = c.Close() })
+	return c, p
+}
+
+// takeShared reads a frame whose buffers lie in segments of the host's, and
+// returns the frame with the table of its descriptors.
+func (p *sharingPeer) takeShared() (Frame, []descriptor) {
+	h, err := p.peek(headerSize)
+	require.NoError(p.t, err)
+	f := Frame{Type: Type(h[2]), Call: le.Uint64(h[8:])}
+	body, n := le.Uint32(h[4:]), int(le.Uint32(h[16:]))
+	p.r += headerSize
+	table, err := p.descriptors(f.Type, n)
+	require.NoError(p.t, err)
+	f.Body, err = p.frameReader.take(uint64(body))
+	require.NoError(p.t, err)
+	for _, d := range table {
+		for d.segment != 0 && p.host[d.segment] == nil {
+			number, s, err := takeOver(p.channel)
+			require.NoError(p.t, err)
+			p.host[number] = s
+		}
+	}
+	return f, table
+}
+
+// segment makes a segment of the peer's own, and hands it over.
+func (p *sharingPeer) segment(number uint32, size int64) *Segment {
+	s, err := createSegment(size, nil)
+	require.NoError(p.t, err)
+	s.id = number | ownedByWorker
+	p.own[s.id] = s
+	require.NoError(p.t, handOver(p.channel, s))
+	return s
+}
+
+// answer sends a result whose only value is bytes of a tensor at that place.
+func (p *sharingPeer) answer(call uint64, s *Segment, offset, length int64) {
+	tensor, err := Encode("result", &Tensor{DType: Uint8, Shape: []int{int(length)}, Data: make([]byte, max(length, OutOfBand))[:length]})
+	require.NoError(p.t, err)
+	payload := Payload{Buffers: [][]byte{s.view[:min(length, s.Size())]}, places: []place{{s, offset}}}
+	frame := appendSharedHeader(nil, TypeResult, call, len(tensor.Body), payload)
+	le.PutUint64(frame[headerSize+16:], uint64(length))
+	_, err = p.nc.Write(append(frame, tensor.Body...))
+	assert.NoError(p.t, err)
+}
+
+func (p *sharingPeer) tell(t Type, message any) { p.send(t, 0, pack(p.t, message)) }
+
+func newTensor(t *testing.T, n int) *Tensor {
+	data := make([]byte, n)
+	for i := range data {
+		data[i] = byte(i * 7)
+	}
+	tensor, err := NewTensor(data, n)
+	require.NoError(t, err)
+	return tensor
+}
+
+func shareTensor(t *testing.T, a *Arena, n int) Payload {
+	p, err := Encode("input", newTensor(t, n))
+	require.NoError(t, err)
+	p, err = a.Share(t.Context(), p)
+	require.NoError(t, err)
+	return p
+}
+
+func descriptors(t *testing.T) int {
+	entries, err := os.ReadDir("/proc/self/fd")
+	require.NoError(t, err)
+	return len(entries)
+}
+
+func TestAnInputIsLentAndComesBack(t *testing.T) {
+	c, p := share(t)
+	arena := NewArena(64<<20, time.Minute)
+	input := shareTensor(t, arena, 1<<20)
+	s := input.places[0].segment
+	for round := range int64(3) {
+		go func() {
+			f, table := p.takeShared()
+			got := p.host[table[0].segment].view[table[0].offset:][:table[0].size]
+			assert.Equal(t, input.Buffers[0], got)
+			p.send(TypeResult, f.Call, []byte{0xc0})
+		}()
+		_, err := c.NewCall().Do(Args{Value: &input})
+		require.NoError(t, err)
+		assert.Equal(t, 2+round, s.refs.Load(), "the input's own, and a loan for each mention")
+	}
+	input.Release()
+	p.tell(TypeRelease, [][2]uint64{{uint64(s.id), 2}})
+	p.tell(TypeRelease, [][2]uint64{{uint64(s.id), 1}})
+	require.Eventually(t, func() bool { return s.refs.Load() == 0 }, 10*time.Second, time.Millisecond)
+
+	again := shareTensor(t, arena, 1<<20)
+	assert.Same(t, s, again.places[0].segment, "segments are used again")
+	again.Release()
+	arena.Close()
+}
+
+func TestAWorkersSegmentIsForwardedAndGivenBack(t *testing.T) {
+	producer, p := share(t)
+	consumer, q := share(t)
+	s := p.segment(1, 1<<20)
+	copy(s.view[4096:], "hello")
+	go func() { p.answer(p.peer.take().Call, s, 4096, 500<<10) }()
+	result, err := producer.NewCall().Do(Args{})
+	require.NoError(t, err)
+	assert.Equal(t, "hello", string(result.Buffers[0][:5]))
+
+	go func() {
+		f, table := q.takeShared()
+		assert.Equal(t, uint64(4096), table[0].offset)
+		assert.Equal(t, "hello", string(q.host[table[0].segment].view[4096:4101]), "the same memory")
+		assert.Less(t, len(f.Body), 100, "none of it is in the frame")
+		q.tell(TypeRelease, [][2]uint64{{uint64(table[0].segment), 1}})
+		q.send(TypeResult, f.Call, []byte{0xc0})
+	}()
+	_, err = consumer.NewCall().Do(Args{Value: &result})
+	require.NoError(t, err)
+	result.Release()
+
+	f := p.peer.take() // without a call to go along with
+	assert.Equal(t, TypeRelease, f.Type)
+	var pairs [][2]uint64
+	require.NoError(t, msgpack.Unmarshal(f.Body, &pairs))
+	assert.Equal(t, [][2]uint64{{ownedByWorker | 1, 1}}, pairs)
+}
+
+func TestAResultOutlivesItsWorker(t *testing.T) {
+	before := descriptors(t)
+	c, p := share(t)
+	s := p.segment(1, 1<<20)
+	copy(s.view, "last words")
+	go func() { p.answer(p.peer.take().Call, s, 0, 1<<20) }()
+	result, err := c.NewCall().Do(Args{})
+	require.NoError(t, err)
+	s.destroy()
+	require.NoError(t, c.Close())
+	assert.Equal(t, "last words", string(result.Buffers[0][:10]))
+	v, err := result.Decode("result", DefaultLimits())
+	require.NoError(t, err)
+	result.Release()
+	assert.Equal(t, "last words", string(v.(*Tensor).Data[:10]), "what was decoded outlives the memory")
+	_ = p.channel.Close()
+	_ = p.nc.Close()
+	assert.LessOrEqual(t, descriptors(t), before)
+}
+
+func TestADeadConsumersLoansComeBack(t *testing.T) {
+	c, p := share(t)
+	arena := NewArena(64<<20, time.Minute)
+	input := shareTensor(t, arena, 1<<20)
+	go func() {
+		_, _ = p.takeShared()
+		_ = p.nc.Close()
+	}()
+	_, err := c.NewCall().Do(Args{Value: &input})
+	require.ErrorIs(t, err, ErrClosed)
+	assert.Equal(t, int64(1), input.places[0].segment.refs.Load())
+	input.Release()
+	arena.Close()
+}
+
+func TestSharingRefuses(t *testing.T) {
+	for name, c := range map[string]struct {
+		speak func(p *sharingPeer, call uint64)
+		says  string
+	}{
+		"a segment that was not lent": {func(p *sharingPeer, id uint64) { p.answer(id, &Segment{id: 77, view: make([]byte, 8)}, 0, 8) }, "segment 77, which it was not lent"},
+		"a place beyond its end":      {func(p *sharingPeer, id uint64) { p.answer(id, p.segment(1, 1<<16), 1<<16-4, 8) }, "a buffer of 8 bytes at 65532"},
+		"an offset that wraps":        {func(p *sharingPeer, id uint64) { p.answer(id, p.segment(1, 1<<16), -4, 8) }, "a buffer of 8 bytes at 18446744073709551612"},
+		"too many releases":           {func(p *sharingPeer, _ uint64) { p.tell(TypeRelease, [][2]uint64{{5, 1}}) }, "more than it was lent"},
+		"a number of the host's": {func(p *sharingPeer, id uint64) {
+			s := p.segment(1, 1<<16)
+			s.id = 9
+			_ = handOver(p.channel, s)
+			p.answer(id, &Segment{id: ownedByWorker | 5, view: make([]byte, 8)}, 0, 8)
+		}, "a segment numbered 0x9"},
+		"a size that is not settled": {func(p *sharingPeer, id uint64) {
+			f, _ := os.CreateTemp(p.t.TempDir(), "segment")
+			defer f.Close()
+			_ = f.Truncate(1 << 16)
+			_ = handOver(p.channel, &Segment{id: ownedByWorker | 5, file: f, view: make([]byte, 1<<16)})
+			p.answer(id, &Segment{id: ownedByWorker | 5, view: make([]byte, 8)}, 0, 8)
+		}, "does not hand it over"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			conn, p := share(t)
+			go func() { c.speak(p, p.peer.take().Call) }()
+			_, err := conn.NewCall().Do(Args{})
+			var perr *ProtocolError
+			require.ErrorAs(t, err, &perr)
+			assert.Contains(t, perr.Reason, c.says)
+		})
+	}
+}
+
+func TestAFullArenaWaitsForRoom(t *testing.T) {
+	arena := NewArena(4<<20, time.Hour)
+	first, second := shareTensor(t, arena, 2<<20), shareTensor(t, arena, 2<<20)
+	got := make(chan Payload)
+	var waiting sync.WaitGroup
+	waiting.Go(func() { got <- shareTensor(t, arena, 2<<20) })
+	first.Release()
+	third := <-got
+	waiting.Wait()
+	third.Release()
+	second.Release()
+
+	arena = NewArena(4<<20, time.Millisecond)
+	first = shareTensor(t, arena, 3<<20)
+	p, err := Encode("input", newTensor(t, 2<<20))
+	require.NoError(t, err)
+	_, err = arena.Share(t.Context(), p)
+	var full *FullError
+	require.ErrorAs(t, err, &full)
+	assert.EqualError(t, err, "shared memory is full: 3 MiB of 4 MiB are in use, and there was no room for 2 MiB within 1ms")
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	_, err = NewArena(0, 0).Share(ctx, p)
+	require.NoError(t, err, "without an arena, nothing is shared")
+	first.Release()
+
+	p, err = Encode("input", newTensor(t, 8<<20))
+	require.NoError(t, err)
+	_, err = arena.Share(t.Context(), p)
+	assert.ErrorContains(t, err, "more than the limit of 4 MiB")
+	arena.Close()
+}
+
+func TestAnArenaShrinksToItsSpareShare(t *testing.T) {
+	before := descriptors(t)
+	arena := NewArena(64<<20, time.Minute)
+	var held []Payload
+	for range 16 {
+		held = append(held, shareTensor(t, arena, 3<<20))
+	}
+	for _, p := range held {
+		p.Release()
+	}
+	assert.LessOrEqual(t, arena.idle, int64(64<<20/spareShare))
+	assert.Equal(t, arena.idle, arena.total)
+	arena.Close()
+	assert.LessOrEqual(t, descriptors(t), before)
+}
+
+func TestSizeClassesWasteAQuarterAtMost(t *testing.T) {
+	for size := int64(1); size < 1<<34; size += 1 + size/7 {
+		class := sizeClass(size)
+		assert.GreaterOrEqual(t, class, size)
+		if size > 64<<10 {
+			assert.LessOrEqual(t, class, size+size/4, size)
+		}
+		assert.Zero(t, class%4096)
+	}
+}
