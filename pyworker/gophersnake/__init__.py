@@ -21,9 +21,13 @@ Values that can go in and out: ``None``, ``bool``, integers of 64 bits, ``float`
 (as dicts), ``datetime`` with a time zone, NumPy arrays and scalars, anything with
 ``__dlpack__`` or the buffer protocol (a ``memoryview`` goes as ``bytes``, whatever
 its format), and the classes of this package.
+
+Large arrays come in memory that is shared with the supervisor, and are read-only;
+a copy is the node's own. ``empty`` makes a large result without a copy.
 """
 
 from gophersnake.errors import Cancelled, Permanent, Transient
+from gophersnake.memory import empty
 from gophersnake.nodes import node
 from gophersnake.progress import progress
 from gophersnake.values import Audio, Image, Json, Tensor
@@ -36,6 +40,7 @@ __all__ = [
     "Permanent",
     "Tensor",
     "Transient",
+    "empty",
     "node",
     "progress",
 ]

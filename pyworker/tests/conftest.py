@@ -37,7 +37,7 @@ def serve(start: Callable[..., Supervisor], tmp_path: Path) -> Serve:
 
     def begin(source: str, *options: str, env: dict[str, str] | None = None, **setup: Any) -> Any:
         (tmp_path / "nodes.py").write_text(textwrap.dedent(source), encoding="utf-8")
-        worker = start(*options, env=env)
+        worker = start(*options, env=env, shared="shared" in setup)
         worker.set_up(**{"base": str(tmp_path)} | setup)
         return worker
 

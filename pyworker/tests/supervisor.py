@@ -18,11 +18,14 @@ from typing import Any, NamedTuple
 import msgpack
 from gophersnake.worker.codec import Decoder, Encoder
 
+from tests.sharing import FROM, Host
+
 PACKAGE = Path(__file__).parent.parent
 PATIENCE = 60.0
 """Seconds after which a silent worker fails the test."""
 
 HELLO, SETUP, READY, CALL, RESULT, ERROR, CANCEL, LOG, PROGRESS, PING, PONG, SHUTDOWN = range(1, 13)
+RELEASE, FORGET = 13, 14
 
 LIMITS = {"body": 256 << 20, "buffers": 4096, "buffer_bytes": 8 << 30, "depth": 64, "memory": 0}
 
@@ -51,18 +54,31 @@ class Failed(Exception):
         self.body = body
 
 
-def frame(kind: int, call: int, body: bytes, buffers: tuple[bytes, ...] = ()) -> bytes:
-    """Return a frame as it stands on the wire, written out apart from the package's code."""
+def frame(
+    kind: int, call: int, body: bytes, buffers: tuple[bytes | tuple[int, int, int], ...] = ()
+) -> bytes:
+    """Return a frame as it stands on the wire, written out apart from the package's code.
+
+    A buffer is its bytes, or its segment, offset and length.
+    """
     head = struct.pack("<BBBBIQII", 0x47, 1, kind, 0, len(body), call, len(buffers), 0)
-    table = b"".join(struct.pack("<IIQQ", 0, 0, 0, len(buffer)) for buffer in buffers)
-    return head + table + body + b"".join(buffers)
+    inline = [each for each in buffers if isinstance(each, bytes)]
+    places = [(0, 0, len(each)) if isinstance(each, bytes) else each for each in buffers]
+    table = b"".join(struct.pack("<IIQQ", number, 0, at, n) for number, at, n in places)
+    return head + table + body + b"".join(inline)
 
 
 class Supervisor:
     """One worker process and the connection to it."""
 
-    def __init__(self, *options: str, env: dict[str, str] | None = None) -> None:
-        """Start a worker, with options for the interpreter and more of an environment."""
+    def __init__(
+        self, *options: str, env: dict[str, str] | None = None, shared: bool = False
+    ) -> None:
+        """Start a worker, with options for the interpreter and more of an environment.
+
+        One with shared memory has descriptor 5, and takes large values from there.
+        """
+        self.shares = Host() if shared else None
         self.folder = tempfile.mkdtemp(prefix="gs-")
         self.logs: list[dict[str, Any]] = []
         self.progress: list[dict[str, Any]] = []
@@ -87,6 +103,9 @@ class Supervisor:
         return file
 
     def _spawn(self, options: tuple[str, ...], env: dict[str, str], given: list[int]) -> int:
+        places: tuple[int, ...] = (3, 4, 1, 2)
+        if self.shares is not None:
+            given, places = [*given, self.shares.worker_end.fileno()], (*places, 5)
         # Out of the way of the numbers that they are to get.
         moved = [fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 10) for fd in given]
         environment = {key: os.environ[key] for key in ("PATH", "HOME") if key in os.environ}
@@ -105,7 +124,7 @@ class Supervisor:
                     (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
                     *(
                         (os.POSIX_SPAWN_DUP2, fd, place)
-                        for fd, place in zip(moved, (3, 4, 1, 2), strict=True)
+                        for fd, place in zip(moved, places, strict=True)
                     ),
                 ],
                 setpgroup=0,
@@ -113,6 +132,8 @@ class Supervisor:
         finally:
             for fd in moved:
                 os.close(fd)
+            if self.shares is not None:
+                self.shares.worker_end.close()
 
     def connect(self) -> dict[str, Any]:
         """Take the announced socket, and return the worker's hello."""
@@ -144,10 +165,19 @@ class Supervisor:
             "ports": None,
             "log_level": "trace",
         }
+        if self.shares is not None:
+            shared: dict[str, Any] = {"from": FROM, "limit": 128 << 20, "wait": 10.0}
+            message["shared"] = shared | setup.pop("shared", {})
         self.send(SETUP, 0, msgpack.packb(message | setup | {"limits": limits}))
         return self.until(READY).message
 
-    def send(self, kind: int, call: int = 0, body: bytes = b"", *buffers: bytes) -> None:
+    def send(
+        self,
+        kind: int,
+        call: int = 0,
+        body: bytes = b"",
+        *buffers: bytes | tuple[int, int, int],
+    ) -> None:
         """Send one frame."""
         assert self.socket is not None
         self.socket.sendall(frame(kind, call, body, buffers))
@@ -156,8 +186,17 @@ class Supervisor:
         """Send a call, and return its id."""
         self._calls += 1
         body, buffers = Encoder().encode([list(args), named])
-        self.send(CALL, self._calls, bytes(body), *map(bytes, buffers))
+        self.send(CALL, self._calls, bytes(body), *(self._lent(bytes(each)) for each in buffers))
         return self._calls
+
+    def _lent(self, data: bytes) -> bytes | tuple[int, int, int]:
+        return data if self.shares is None or len(data) < FROM else self.shares.lend(data)
+
+    def give_back(self) -> None:
+        """Tell the worker that all that it lent is read."""
+        assert self.shares is not None
+        if body := self.shares.give_back():
+            self.send(RELEASE, 0, body)
 
     def end(self, call: int) -> Any:
         """Return the result of a call.
@@ -167,6 +206,8 @@ class Supervisor:
         """
         found = self.until(RESULT)
         assert found.call == call
+        if self.shares is not None and not self.shares.keep:
+            self.give_back()
         return Decoder().decode(found.body, list(found.buffers), "result")
 
     def call(self, *args: Any, **named: Any) -> Any:
@@ -213,13 +254,28 @@ class Supervisor:
         Raises:
             EOFError: there is none.
         """
-        magic, version, kind, flags, size, call, count, reserved = struct.unpack(
-            "<BBBBIQII", self._read(24)
-        )
-        assert (magic, version, flags, reserved) == (0x47, 1, 0, 0)
-        table = [struct.unpack("<IIQQ", self._read(24)) for _ in range(count)]
-        assert all(entry[:3] == (0, 0, 0) for entry in table)
-        return Frame(kind, call, self._read(size), [self._read(entry[3]) for entry in table])
+        while True:
+            magic, version, kind, flags, size, call, count, reserved = struct.unpack(
+                "<BBBBIQII", self._read(24)
+            )
+            assert (magic, version, flags, reserved) == (0x47, 1, 0, 0)
+            table = [struct.unpack("<IIQQ", self._read(24)) for _ in range(count)]
+            body = self._read(size)
+            places = [(number, offset, length) for number, _, offset, length in table]
+            buffers = [self._buffer(*place) for place in places]
+            if self.shares is not None:
+                self.shares.told.append(kind)
+                if kind in (RELEASE, FORGET):
+                    self.shares.hear(kind, body)
+                    continue
+                self.shares.places = places
+            return Frame(kind, call, body, buffers)
+
+    def _buffer(self, number: int, offset: int, size: int) -> bytes:
+        if number and self.shares is not None:
+            return self.shares.read(number, offset, size)
+        assert (number, offset) == (0, 0)
+        return self._read(size)
 
     def _read(self, size: int) -> bytes:
         assert self.socket is not None
@@ -258,6 +314,8 @@ class Supervisor:
         if self.socket is not None:
             self.socket.close()
         self.stdout.close()
+        if self.shares is not None:
+            self.shares.close()
         for fd in (self.lifeline, self._autopsy, self._stderr):
             if fd >= 0:
                 os.close(fd)

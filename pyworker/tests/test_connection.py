@@ -182,3 +182,25 @@ def test_messages_can_hold_any_text(pair: Pair) -> None:
     here, there = pair
     Connection(here).send_message(LOG, {"message": "a\udcffb"})
     assert b"a\\udcffb" in Connection(there).receive().body
+
+
+@pytest.mark.timeout(20)
+def test_what_a_finalizer_sends_in_the_middle_of_a_frame_comes_behind_it(pair: Pair) -> None:
+    here, there = pair
+    link, other = Connection(here), Connection(there)
+
+    class Noisy:
+        def __del__(self) -> None:
+            link.send_message(LOG, {"message": "gone"})
+
+    class Part(bytes):
+        def __len__(self) -> int:
+            Noisy()  # as the garbage collector would, at any point
+            return super().__len__()
+
+    link.send(CALL, 7, b"body", [Part(b"part")])
+    found = [other.receive() for _ in range(3)]
+    at = [frame.type for frame in found].index(CALL)
+    assert (found[at].call, found[at].body, found[at].buffers) == (7, b"body", [b"part"])
+    assert [frame.type for frame in found[at + 1 :]] == [LOG] * (2 - at)
+    assert at < 2, "one was sent while the frame was being written"

@@ -206,10 +206,11 @@ def test_a_node_that_swallows_it_goes_on_and_is_answered(serve: Serve) -> None:
     worker = serve(
         HEAD
         + """
+    import time
     def n(value):
         try:
             log("at work")
-            while value: pass
+            while value: time.sleep(0.001)
         except BaseException as error:
             log("swallowed")
             return type(error).__name__

@@ -4,7 +4,9 @@
 It takes calls off the ``connection``, whose ``codec`` knows the values (``plain``,
 ``arrays`` and ``media`` each some of them), runs the node that ``load`` found and
 ``signature`` checked, and tells of exceptions as ``failure`` words them. ``faults``
-and ``scan`` find the place inside a value, or a body, that is wrong. ``lastwords``
+and ``scan`` find the place inside a value, or a body, that is wrong. ``segments``
+is the shared memory in which large buffers travel: an ``arena`` of the worker's
+own, the ``atlas`` of what is mapped, and ``memfd``, which is the system's. ``lastwords``
 sees to it that an end without a word leaves one all the same.
 """
 

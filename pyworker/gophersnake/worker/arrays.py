@@ -103,6 +103,12 @@ def flat(data: Any) -> Bytes:
         return view.tobytes()
 
 
+def address(data: Any) -> int:
+    """Return where memory lies, 0 where NumPy is not there to say so."""
+    np = numpy()
+    return 0 if np is None else int(np.frombuffer(data, np.uint8).__array_interface__["data"][0])
+
+
 def tensor(dtype: Any, shape: Any, data: Bytes) -> Any:
     """Return a received tensor as a read-only array, or a ``Tensor`` where there is none for it.
 

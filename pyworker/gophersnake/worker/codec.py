@@ -127,9 +127,9 @@ class Decoder:
 
     def __init__(self) -> None:
         """Begin without buffers."""
-        self._buffers: list[Bytes] = []
+        self._buffers: list[Any] = []
 
-    def decode(self, body: Bytes, buffers: list[Bytes], root: str = "input") -> Any:
+    def decode(self, body: Bytes, buffers: list[Any], root: str = "input") -> Any:
         """Return the value of a body and its buffers.
 
         Arrays view the buffers and are read-only. Timestamps have microseconds.
@@ -150,9 +150,11 @@ class Decoder:
             self._buffers = buffers[::-1]
             reason = str(error) or type(error).__name__
             path, reason = scan.find(body, self._extension) or ("", reason)
+            self._buffers = []
             raise ValueFault(root + path, reason) from error
         if self._buffers:
-            raise ValueFault(root, f"{len(self._buffers)} buffers belong to no value")
+            self._buffers, left = [], len(self._buffers)  # shared ones are not to be kept
+            raise ValueFault(root, f"{left} buffers belong to no value")
         return value
 
     def _extension(self, code: int, payload: bytes) -> Any:
@@ -168,7 +170,7 @@ class Decoder:
             return media.decode_audio(data, *parts)
         return media.decode_image(data, *parts)
 
-    def _data(self, data: Any) -> Bytes:
+    def _data(self, data: Any) -> Any:
         if isinstance(data, bytes):
             return data
         if data is not None:

@@ -7,12 +7,25 @@ import select
 import socket
 import threading
 from collections import deque
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
 import msgpack
 
 from gophersnake.worker import frames
-from gophersnake.worker.frames import DESCRIPTOR, HEADER, Bytes, Frame, Limits, ProtocolError
+from gophersnake.worker.frames import (
+    DESCRIPTOR,
+    HEADER,
+    RELEASE,
+    Bytes,
+    Frame,
+    Limits,
+    Place,
+    ProtocolError,
+)
+
+if TYPE_CHECKING:
+    from gophersnake.worker.segments import SharedMemory
 
 READ_AHEAD = 128 << 10
 """Small frames that have arrived together are read together; larger ones go
@@ -49,18 +62,22 @@ class Connection:
 
     Attributes:
         limits: what a received frame may claim.
+        shared: the shared memory, if the supervisor shares any.
         mailbox: the frames that ``mail`` has read and ``receive`` not yet returned.
     """
 
     def __init__(self, sock: socket.socket, limits: Limits | None = None) -> None:
         """Take a connected, blocking socket."""
         self.limits = limits or Limits()
+        self.shared: SharedMemory | None = None
         self._sock = sock
         self._ahead = memoryview(bytearray(READ_AHEAD))
         self._start = self._end = 0  # _ahead[_start:_end] has been read and not yet taken
         self.mailbox: deque[Frame] = deque()
         self._broken: Closed | ProtocolError | None = None  # found by mail, raised by receive
         self._sending = threading.Lock()
+        self._writer = 0  # the thread that is writing
+        self._later: deque[bytes] = deque()  # what it wants to write meanwhile
         self._pid = os.getpid()
         # A forked child has the socket too; what it wrote would be garbage to the host.
         os.register_at_fork(after_in_child=self._leave)
@@ -68,7 +85,7 @@ class Connection:
     def _leave(self) -> None:
         self._sending = threading.Lock()
         self._pid = 0
-        self._sock.close()
+        self._sock.close()  # shared memory sees to itself
 
     @property
     def open(self) -> bool:
@@ -87,7 +104,15 @@ class Connection:
             return self.mailbox.popleft()
         if self._broken is not None:
             raise self._broken
-        return self._read()
+        shared = self.shared
+        if shared is None:
+            return self._read()
+        while True:
+            if shared.ended or shared.back or shared.gone:
+                self.flush()
+            frame = self._read()
+            if frame[0] < RELEASE or not shared.heard(frame):
+                return frame
 
     @property
     def ahead(self) -> bool:
@@ -105,9 +130,23 @@ class Connection:
             while self._broken is None and (
                 self._start < self._end or select.select([self._sock], [], [], 0)[0]
             ):
-                self.mailbox.append(self._read())
+                frame = self._read()
+                if self.shared is None or not self.shared.heard(frame):
+                    self.mailbox.append(frame)
         except (Closed, ProtocolError) as error:
             self._broken = error
+
+    def wait(self, timeout: float) -> None:
+        """Wait until there is mail to be read, at most that many seconds.
+
+        Raises:
+            Closed: there will be none.
+            ProtocolError: what came is no frame.
+        """
+        if self._broken is not None:
+            raise self._broken
+        if self._start == self._end:
+            select.select([self._sock], [], [], timeout)
 
     def _read(self) -> Frame:
         if self._end - self._start < HEADER.size:
@@ -120,15 +159,20 @@ class Connection:
             self._start += size
             # A copy: the memory is used again, perhaps while the value is in use.
             return Frame(kind, call, bytes(self._ahead[self._start - size : self._start]), [])
-        sizes = []
+        places = []
         if count:
             table = self._take(count * DESCRIPTOR.size)
-            sizes = frames.check_descriptors(kind, table, self.limits)
+            places = frames.check_descriptors(kind, table, self.limits, self.shared is not None)
         try:
             body = self._take(size)
-            return Frame(kind, call, body, [self._take(each) for each in sizes])
+            return Frame(kind, call, body, [self._buffer(each) for each in places])
         except MemoryError:
-            raise NoRoom(call, size + sum(sizes)) from None
+            raise NoRoom(call, size + sum(each.size for each in places)) from None
+
+    def _buffer(self, place: Place) -> Any:
+        if place.segment and self.shared is not None:
+            return self.shared.borrow(*place)
+        return self._take(place.size)
 
     def _fill(self, size: int) -> None:
         """Read ahead until there are that many bytes."""
@@ -161,19 +205,50 @@ class Connection:
             raise Closed("end of file: the supervisor closed the connection")
         return count
 
-    def send(self, kind: int, call: int, body: Bytes, buffers: list[Bytes] | None = None) -> None:
+    def send(
+        self, kind: int, call: int, body: Bytes, buffers: Sequence[Bytes | Place] = ()
+    ) -> None:
         """Send one frame. Body and buffers can be changed once it returns.
 
         Raises:
             Closed: the supervisor is gone.
         """
+        shared = self.shared
+        head = frames.head(kind, call, body, buffers)
+        if shared is not None and (shared.ended or shared.back or shared.gone):
+            head = shared.news(blocking=False) + head
+        if not buffers and len(body) <= JOIN:
+            self._write(self._sock.sendall, head + body)
+        else:
+            inline = [each for each in buffers if not isinstance(each, Place)]
+            self._write(self._gather, [head, body, *inline])
+
+    def flush(self) -> None:
+        """Tell the supervisor which shared memory is over; the main thread does this.
+
+        Raises:
+            Closed: the supervisor is gone.
+        """
+        news = self.shared.news(blocking=True) if self.shared is not None else b""
+        if news:
+            self._write(self._sock.sendall, news)
+
+    def _write(self, write: Callable[[Any], None], data: Any) -> None:
+        """Write whole frames, one thread after the other."""
+        me = threading.get_ident()
+        if self._writer == me:
+            # A finalizer that logs, in the middle of another frame: it comes behind.
+            self._later.append(data if isinstance(data, bytes) else b"".join(data))
+            return
         try:
             with self._sending:
-                if not buffers and len(body) <= JOIN:
-                    self._sock.sendall(frames.head(kind, call, body, []) + body)
-                else:
-                    buffers = buffers or []
-                    self._gather([frames.head(kind, call, body, buffers), body, *buffers])
+                self._writer = me
+                try:
+                    write(data)
+                    while self._later:
+                        self._sock.sendall(self._later.popleft())
+                finally:
+                    self._writer = 0
         except OSError as error:
             raise Closed(f"the connection broke: {error}") from error
 

@@ -11,6 +11,7 @@ from typing import Any
 from gophersnake.errors import Cancelled, Permanent, Transient
 from gophersnake.worker.codec import ValueFault
 from gophersnake.worker.load import NodeFault
+from gophersnake.worker.segments import Full
 
 PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 """Frames of this package's own code are left out of tracebacks."""
@@ -39,6 +40,8 @@ def remote_error(error: BaseException, stage: str) -> dict[str, Any]:
         return {"kind": "marshaling", "message": error.reason, "path": error.path, "stage": stage}
     if isinstance(error, NodeFault):
         return {"kind": "manifest", "message": str(error), "hint": error.hint, "stage": stage}
+    if isinstance(error, Full):
+        return {"kind": "io", "message": str(error), "hint": error.hint, "stage": stage}
     body = exception(error)
     body |= {"kind": "execution", "stage": stage, "text": text(error)}
     if isinstance(error, MemoryError):

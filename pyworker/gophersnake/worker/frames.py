@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 HELLO, SETUP, READY, CALL, RESULT, ERROR, CANCEL, LOG, PROGRESS, PING, PONG, SHUTDOWN = range(1, 13)
-"""The types of frames that both sides know."""
+RELEASE, FORGET = 13, 14
+"""The types of frames that both sides know; the last two are about shared memory."""
 
 NAMES = (
     "", "hello", "setup", "ready", "call", "result", "error",
     "cancel", "log", "progress", "ping", "pong", "shutdown",
+    "release", "forget",
 )  # fmt: skip
 
 MAGIC = 0x47
@@ -25,13 +28,24 @@ DESCRIPTOR = struct.Struct("<IIQQ")
 Bytes = bytes | bytearray | memoryview
 
 
+class Place(NamedTuple):
+    """Where a buffer lies that is not in the frame: which segment, and where in it.
+
+    Segment 0 is none: the bytes are in the frame.
+    """
+
+    segment: int
+    offset: int
+    size: int
+
+
 class Frame(NamedTuple):
     """One message. ``call`` is 0 where it belongs to none."""
 
     type: int
     call: int
     body: Bytes
-    buffers: list[Bytes]
+    buffers: list[Any]  # of Bytes, or of NumPy arrays of bytes where they are shared
 
 
 class Limits(NamedTuple):
@@ -76,36 +90,54 @@ def check_header(header: tuple[Any, ...], limits: Limits) -> None:
         )
 
 
-def check_descriptors(kind: int, table: Bytes, limits: Limits) -> list[int]:
-    """Return the sizes of the buffers of a table of descriptors.
+def check_descriptors(kind: int, table: Bytes, limits: Limits, shared: bool) -> list[Place]:
+    """Return the places of the buffers of a table of descriptors.
 
     Raises:
-        ProtocolError: a descriptor is none, names a shared segment, or all of
-            them claim too much.
+        ProtocolError: a descriptor is none, names a segment where nothing is
+            shared, or all of them claim too much.
     """
-    sizes = []
+    places = []
+    total = 0
     for segment, reserved, offset, size in DESCRIPTOR.iter_unpack(table):
         if segment:
-            raise ProtocolError(
-                f"a {name(kind)} frame names the shared segment {segment}; "
-                "this side takes inline buffers only"
-            )
-        if reserved or offset:
+            if not shared:
+                raise ProtocolError(
+                    f"a {name(kind)} frame names the shared segment {segment}; "
+                    "this side takes inline buffers only"
+                )
+            if reserved:
+                raise ProtocolError(
+                    f"a {name(kind)} frame describes a shared buffer with a reserved part of "
+                    f"{reserved:#x}"
+                )
+        elif reserved or offset:
             raise ProtocolError(
                 f"a {name(kind)} frame describes an inline buffer with a reserved part of "
                 f"{reserved:#x} and the offset {offset}; both belong to shared segments"
             )
-        sizes.append(size)
-    if sum(sizes) > limits.buffer_bytes:
+        places.append(Place(segment, offset, size))
+        total += size
+    if total > limits.buffer_bytes:
         raise ProtocolError(
             f"a {name(kind)} frame claims buffers of more than {limits.buffer_bytes} bytes in all"
         )
-    return sizes
+    return places
 
 
-def head(kind: int, call: int, body: Bytes, buffers: list[Bytes]) -> bytes:
+def head(kind: int, call: int, body: Bytes, buffers: Sequence[Bytes | Place]) -> bytes:
     """Return the header of a frame with its descriptors."""
     header = HEADER.pack(MAGIC, VERSION, kind, 0, len(body), call, len(buffers), 0)
     if buffers:
-        header += b"".join(DESCRIPTOR.pack(0, 0, 0, len(buffer)) for buffer in buffers)
+        header += b"".join(
+            DESCRIPTOR.pack(buffer.segment, 0, buffer.offset, buffer.size)
+            if isinstance(buffer, Place)
+            else DESCRIPTOR.pack(0, 0, 0, len(buffer))
+            for buffer in buffers
+        )
     return header
+
+
+def whole(kind: int, body: bytes) -> bytes:
+    """Return a frame that belongs to no call and has no buffers."""
+    return head(kind, 0, body, ()) + body

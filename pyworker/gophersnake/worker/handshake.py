@@ -13,8 +13,11 @@ import threading
 
 from gophersnake.worker import PROTOCOL
 
-LIFELINE, AUTOPSY = 3, 4
-"""The descriptors that a worker is born with, beside the standard three."""
+LIFELINE, AUTOPSY, CHANNEL = 3, 4, 5
+"""The descriptors that a worker is born with, beside the standard three.
+
+The last one is there only where the supervisor shares memory; setup says so.
+"""
 
 SECRET_SIZE = 32
 
@@ -44,6 +47,12 @@ def connect() -> socket.socket:
     except OSError:
         pass  # the supervisor removes it, too
     return connection
+
+
+def channel() -> socket.socket:
+    """Return the socket on which descriptors of shared memory are handed over."""
+    os.set_inheritable(CHANNEL, False)
+    return socket.socket(fileno=CHANNEL)
 
 
 def _read_secret() -> bytes:

@@ -54,6 +54,32 @@ class Interrupts:
     def end(self) -> None:
         """Say that the node is done. A cancellation from here on comes too late."""
         self._call = 0
+        self._cancel = None  # it keeps a task, and that the node's input
+
+    def wait(self, call: int, timeout: float) -> None:
+        """Wait for mail and read it, at most that many seconds, after the node is done.
+
+        Raises:
+            Cancelled: the call was given up.
+            Closed: there will be no mail.
+            ProtocolError: what came is no frame.
+        """
+        self.begin(call)
+        try:
+            with self.held():
+                self._connection.wait(timeout)
+            self._look()
+        finally:
+            self.end()
+
+    def look(self) -> None:
+        """Read the mail that is there, if this is the main thread with the node at work.
+
+        Raises:
+            Cancelled: the call was given up.
+        """
+        if threading.get_ident() == self._main and self._call and not (self._held or self._reading):
+            self._look()
 
     @contextmanager
     def held(self) -> Iterator[None]:

@@ -7,19 +7,21 @@ import os
 import socket
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgpack
 
 import gophersnake
+from gophersnake.memory import allocate_with
 from gophersnake.progress import report_to
-from gophersnake.worker import PROTOCOL, failure, frames, invoke, logs, memory
+from gophersnake.worker import PROTOCOL, failure, frames, handshake, invoke, logs, memory
 from gophersnake.worker.codec import Decoder, Encoder, ValueFault
 from gophersnake.worker.connection import Closed, Connection, NoRoom
-from gophersnake.worker.frames import Bytes, Frame, Limits, ProtocolError
+from gophersnake.worker.frames import Bytes, Frame, Limits, Place, ProtocolError
 from gophersnake.worker.interrupt import Interrupts
 from gophersnake.worker.load import load
+from gophersnake.worker.segments import SharedMemory
 from gophersnake.worker.signature import Signature
 
 BROKEN = 70
@@ -44,6 +46,7 @@ class Worker:
         self._interrupts = Interrupts(self._connection)
         self._encoder = Encoder()
         self._decoder = Decoder()
+        self._failed = False  # the last call did
         self._close: Callable[[], Any] | None = None
         self._call: invoke.Call
 
@@ -66,6 +69,10 @@ class Worker:
         return BROKEN
 
     def _receive(self) -> Frame:
+        if self._failed:
+            self._failed = False
+            if self._connection.shared is not None:
+                self._connection.shared.collect()
         try:
             return self._connection.receive()
         except NoRoom as error:
@@ -97,6 +104,7 @@ class Worker:
         memory.limit(limits["memory"])
         logs.install(self._connection, self._interrupts, setup["log_level"])
         report_to(self._progress)
+        self._share(setup.get("shared"))
         stage = "import"
         try:
             target = load(setup["base"], setup["python"], setup["node_type"])
@@ -116,6 +124,30 @@ class Worker:
             self._fail(0, error, stage)
             raise End(1) from error
         self._connection.send_message(frames.READY, description)
+
+    def _share(self, setup: dict[str, Any] | None) -> None:
+        """Share memory with the supervisor, if it does so."""
+        if not setup or not setup["limit"]:
+            return
+        try:
+            channel = handshake.channel()
+        except OSError as error:
+            raise ProtocolError(
+                f"setup is about shared memory, but has no channel: {error}"
+            ) from error
+        shared = SharedMemory(channel, setup["from"], setup["limit"], setup["wait"])
+        self._connection.shared = shared
+
+        def allocate(size: int) -> Any:
+            with self._interrupts.held():
+                found = shared.empty(size)
+            if found is None and size >= setup["from"]:
+                self._interrupts.look()  # room may have come with the mail
+                with self._interrupts.held():
+                    found = shared.empty(size)
+            return found
+
+        allocate_with(allocate)
 
     def _ready(self, signature: Signature, params: dict[str, Any]) -> Callable[..., Any]:
         """Return the node's function, its params given, its class set up."""
@@ -145,18 +177,34 @@ class Worker:
         stage = "decode"
         try:
             args, named = _arguments(self._decoder.decode(body, buffers))
+            buffers.clear()  # what is in shared memory goes with the node's last view of it
             stage = "call"
             value = self._call(call, args, named)
             del args, named  # the node's input is not needed while its result is sent
             stage = "encode"
             result, parts = self._encoder.encode(value)
             self._check(result, parts)
+            placed = self._place(call, parts) if parts else parts
         except (Closed, ProtocolError):
             raise
         except BaseException as error:
+            self._failed = True
             self._fail(call, error, stage)
             return
-        self._connection.send(frames.RESULT, call, result, parts)
+        # The value is still there: nothing that the result names is given back before it.
+        self._connection.send(frames.RESULT, call, result, placed)
+
+    def _place(self, call: int, parts: list[Bytes]) -> Sequence[Bytes | Place]:
+        """Return the buffers, the large ones in shared memory."""
+        shared = self._connection.shared
+        if shared is None:
+            return parts
+
+        def wait(seconds: float) -> None:
+            self._connection.flush()  # the supervisor may be waiting for this worker
+            self._interrupts.wait(call, seconds)
+
+        return shared.place(parts, wait)
 
     def _check(self, body: Bytes, buffers: list[Bytes]) -> None:
         limits = self._connection.limits
