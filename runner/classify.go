@@ -28,6 +28,10 @@ func classify(err error) *Error {
 		e := Wrap(err, Marshaling, "cannot carry the value: "+err.Reason)
 		e.Path = err.Path
 		return e
+	case *ipc.FullError:
+		e := Wrap(err, Io, "")
+		e.Blameless = true
+		return e.Suggest("release results earlier, or raise the limit with runner.WithSharedMemory")
 	case *worker.Exit:
 		return exitError(err)
 	case *worker.StartError:

@@ -33,6 +33,13 @@
 // as int64 unless they need uint64. A result goes from one Python node to the
 // next as it came, without being decoded on the way.
 //
+// Tensors, recordings and images of 128 KiB and more lie in shared memory: a Go
+// value is copied into it once, whoever it goes to, and from one Python node to the
+// next only its place is passed on. What a node gets is a read-only NumPy array;
+// what it returns is copied once, or not at all where it made it with
+// gophersnake.empty. [Runner.Run] copies the result out of it, and
+// [Runner.RunShared] leaves it there. [WithSharedMemory] bounds it.
+//
 // # Errors
 //
 // All errors are an *[Error], several at once where [errors.Join] made one of

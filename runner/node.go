@@ -119,7 +119,7 @@ func (n *node) attempt(ctx context.Context, s *step, from func(input) value, run
 	if err != nil {
 		return value{}, err
 	}
-	return n.callGo(ctx, in, s.toPython)
+	return n.callGo(ctx, in, s)
 }
 
 func (n *node) args(s *step, from func(input) value, runInput value) ipc.Args {
@@ -175,7 +175,7 @@ func (n *node) goInput(s *step, from func(input) value, runInput value) (Input, 
 	return in, nil
 }
 
-func (n *node) callGo(ctx context.Context, in Input, toPython bool) (value, error) {
+func (n *node) callGo(ctx context.Context, in Input, s *step) (value, error) {
 	var out value
 	err := n.entry.execute(ctx, func(ctx context.Context) error {
 		v, err := n.callFunc(ctx, in)
@@ -183,11 +183,12 @@ func (n *node) callGo(ctx context.Context, in Input, toPython bool) (value, erro
 			return goError(ctx, err).InNode(n.id)
 		}
 		out = value{native: v}
-		if toPython {
-			if out.payload, err = ipc.Encode("result", v); err != nil {
-				return classify(err).InNode(n.id).During("encode the result")
+		if s.encode != nil {
+			payload, err := s.encode(ctx, "result", v)
+			if err != nil {
+				return err.InNode(n.id).During("encode the result")
 			}
-			out.encoded = true
+			out.payload, out.encoded = payload, true
 		}
 		return nil
 	})

@@ -22,13 +22,15 @@ type options struct {
 	systemPython bool
 	cacheDir     string
 	progress     func(pyenv.Progress)
+	sharedMemory int64
 }
 
 func newOptions(opts []Option) (*options, error) {
 	o := &options{
-		logger: hclog.NewNullLogger(),
-		policy: retry.Default(),
-		nodes:  make(map[string]NodeFunc),
+		logger:       hclog.NewNullLogger(),
+		policy:       retry.Default(),
+		sharedMemory: DefaultSharedMemory,
+		nodes:        make(map[string]NodeFunc),
 	}
 	for _, opt := range opts {
 		if err := opt(o); err != nil {
@@ -117,3 +119,23 @@ func WithCacheDir(dir string) Option {
 func WithBuildProgress(fn func(pyenv.Progress)) Option {
 	return func(o *options) error { o.progress = fn; return nil }
 }
+
+// DefaultSharedMemory is how much shared memory each worker may take for its
+// results, and the runner for its inputs, in bytes.
+const DefaultSharedMemory = 4 << 30
+
+// WithSharedMemory bounds the shared memory of each worker, and that of the runner
+// itself, in bytes. Where it is full, calls wait for room, for 10 s at most. 0 turns
+// it off: then large values are copied through the socket. On systems other than
+// Linux it is off.
+func WithSharedMemory(limit int64) Option {
+	return func(o *options) error {
+		if limit < 0 || limit > 0 && limit < leastSharedMemory {
+			return NewError(Manifest, fmt.Sprintf("WithSharedMemory takes 0, or %d bytes and more, not %d", leastSharedMemory, limit))
+		}
+		o.sharedMemory = limit
+		return nil
+	}
+}
+
+const leastSharedMemory = 1 << 20

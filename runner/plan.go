@@ -19,6 +19,8 @@ type plan struct {
 	linear bool
 	// toPython says that a Python node takes the run's input.
 	toPython bool
+	// arena is the shared memory of what comes from Go.
+	arena *ipc.Arena
 }
 
 // step is one node in its place.
@@ -26,9 +28,9 @@ type step struct {
 	node   *node
 	inputs []input // empty for a source, which takes the run's input
 	next   []int
-	// toPython says that a Python node takes the result, so that a Go node's
+	// encode is set where a Python node takes the result, so that a Go node's
 	// result is encoded once, where it was made.
-	toPython bool
+	encode func(ctx context.Context, root string, v any) (ipc.Payload, *Error)
 }
 
 // input says where one input of a step comes from.
@@ -38,9 +40,9 @@ type input struct {
 }
 
 // newPlan lays out the nodes of a pipeline that has been validated.
-func newPlan(p *Pipeline, nodes map[string]*node) *plan {
+func newPlan(p *Pipeline, nodes map[string]*node, arena *ipc.Arena) *plan {
 	order := p.Order()
-	pl := &plan{steps: make([]step, len(order)), linear: true}
+	pl := &plan{steps: make([]step, len(order)), linear: true, arena: arena}
 	place := make(map[string]int, len(order))
 	for i, id := range order {
 		place[id] = i
@@ -51,7 +53,7 @@ func newPlan(p *Pipeline, nodes map[string]*node) *plan {
 		pl.steps[to].inputs = append(pl.steps[to].inputs, input{from: from, port: c.Port})
 		pl.steps[from].next = append(pl.steps[from].next, to)
 		if pl.steps[to].node.isPython() {
-			pl.steps[from].toPython = true
+			pl.steps[from].encode = pl.encode
 		}
 	}
 	for i := range pl.steps {
@@ -71,13 +73,14 @@ func newPlan(p *Pipeline, nodes map[string]*node) *plan {
 	return pl
 }
 
-// run takes one input through the plan.
-func (pl *plan) run(ctx context.Context, v any) (any, error) {
+// run takes one input through the plan, and returns what came of its sinks, which
+// the caller owes a release.
+func (pl *plan) run(ctx context.Context, v any) (outcome, error) {
 	in := value{native: v}
 	if pl.toPython {
-		payload, err := ipc.Encode("input", v)
+		payload, err := pl.encode(ctx, "input", v)
 		if err != nil {
-			return nil, classify(err).During("encode the input")
+			return outcome{}, err.During("encode the input")
 		}
 		in.payload, in.encoded = payload, true
 	}
@@ -87,18 +90,31 @@ func (pl *plan) run(ctx context.Context, v any) (any, error) {
 	return pl.runGraph(ctx, in)
 }
 
+// encode encodes a value for Python nodes, once, whoever of them it goes to.
+func (pl *plan) encode(ctx context.Context, root string, v any) (ipc.Payload, *Error) {
+	payload, err := ipc.Encode(root, v)
+	if err == nil && len(payload.Buffers) > 0 {
+		payload, err = pl.arena.Share(ctx, payload)
+	}
+	if err != nil {
+		return ipc.Payload{}, classify(err)
+	}
+	return payload, nil
+}
+
 // runChain runs the steps one after the other on the caller's goroutine: with
-// nothing to run side by side, no other has to be woken.
-func (pl *plan) runChain(ctx context.Context, v value) (any, error) {
+// nothing to run side by side, no other has to be woken. It releases v.
+func (pl *plan) runChain(ctx context.Context, v value) (outcome, error) {
 	for i := range pl.steps {
 		s := &pl.steps[i]
 		out, err := s.node.run(ctx, s, func(input) value { return v }, v)
+		v.payload.Release()
 		if err != nil {
-			return nil, err
+			return outcome{}, err
 		}
 		v = out
 	}
-	return v.decode("result")
+	return outcome{plan: pl, one: v}, nil
 }
 
 // execution is one run of a graph.
@@ -109,6 +125,7 @@ type execution struct {
 	input   value
 	results []value
 	missing []atomic.Int32 // inputs that each step still waits for
+	uses    []atomic.Int32 // steps that still want the result of each
 	running sync.WaitGroup
 
 	once sync.Once
@@ -116,16 +133,18 @@ type execution struct {
 }
 
 // runGraph runs each step as soon as its inputs are there, independent ones side
-// by side. It returns when none is running any more.
-func (pl *plan) runGraph(ctx context.Context, in value) (any, error) {
+// by side. It returns when none is running any more, and releases the input.
+func (pl *plan) runGraph(ctx context.Context, in value) (outcome, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
+	defer in.payload.Release()
 	x := &execution{
-		plan: pl, ctx: ctx, cancel: cancel, input: in,
-		results: make([]value, len(pl.steps)), missing: make([]atomic.Int32, len(pl.steps)),
+		plan: pl, ctx: ctx, cancel: cancel, input: in, results: make([]value, len(pl.steps)),
+		missing: make([]atomic.Int32, len(pl.steps)), uses: make([]atomic.Int32, len(pl.steps)),
 	}
 	for i := range pl.steps {
 		x.missing[i].Store(int32(len(pl.steps[i].inputs)))
+		x.uses[i].Store(int32(len(pl.steps[i].next)))
 	}
 	for i := range pl.steps {
 		if len(pl.steps[i].inputs) == 0 {
@@ -134,9 +153,18 @@ func (pl *plan) runGraph(ctx context.Context, in value) (any, error) {
 	}
 	x.running.Wait()
 	if x.err != nil {
-		return nil, x.err
+		for i := range x.results {
+			if len(pl.steps[i].next) == 0 || x.uses[i].Load() > 0 {
+				x.results[i].payload.Release()
+			}
+		}
+		return outcome{}, x.err
 	}
-	return x.result()
+	out := outcome{plan: pl, many: make([]value, len(pl.sinks))}
+	for at, i := range pl.sinks {
+		out.many[at] = x.results[i]
+	}
+	return out, nil
 }
 
 // step runs one step, and goes on with one of those that it makes ready.
@@ -152,6 +180,11 @@ func (x *execution) step(i int) {
 			return
 		}
 		x.results[i] = out
+		for _, in := range s.inputs {
+			if x.uses[in.from].Add(-1) == 0 {
+				x.results[in.from].payload.Release()
+			}
+		}
 		here := -1
 		for _, next := range s.next {
 			switch {
@@ -166,22 +199,39 @@ func (x *execution) step(i int) {
 	}
 }
 
-// result is the value of the only sink, or those of all by node id.
-func (x *execution) result() (any, error) {
-	sinks := x.plan.sinks
-	if len(sinks) == 1 {
-		return x.results[sinks[0]].decode("result")
+// outcome is what came of a run: the value of the only sink, or those of all.
+type outcome struct {
+	plan *plan
+	one  value
+	many []value // in the order of the plan's sinks; nil for a chain
+}
+
+// value returns the value of the only sink, or a map of all by node id, each made
+// by the given function.
+func (o *outcome) value(decode func(v value, root string) (any, error)) (any, error) {
+	switch len(o.many) {
+	case 0:
+		return decode(o.one, "result")
+	case 1:
+		return decode(o.many[0], "result")
 	}
-	all := make(map[string]any, len(sinks))
-	for _, i := range sinks {
-		id := x.plan.steps[i].node.id
-		v, err := x.results[i].decode("result." + id)
+	all := make(map[string]any, len(o.many))
+	for at, i := range o.plan.sinks {
+		id := o.plan.steps[i].node.id
+		v, err := decode(o.many[at], "result."+id)
 		if err != nil {
 			return nil, err
 		}
 		all[id] = v
 	}
 	return all, nil
+}
+
+func (o *outcome) release() {
+	o.one.payload.Release()
+	for _, v := range o.many {
+		v.payload.Release()
+	}
 }
 
 // value is what moves along a connection: a Go value, or its encoded form, or
@@ -192,12 +242,21 @@ type value struct {
 	encoded bool
 }
 
-// decode returns the Go value.
+// decode returns the Go value, which needs no release.
 func (v value) decode(root string) (any, error) {
+	return v.with(ipc.Payload.Decode, root)
+}
+
+// view returns the Go value, which may view shared memory.
+func (v value) view(root string) (any, error) {
+	return v.with(ipc.Payload.View, root)
+}
+
+func (v value) with(decode func(ipc.Payload, string, ipc.Limits) (any, error), root string) (any, error) {
 	if !v.encoded || v.native != nil {
 		return v.native, nil
 	}
-	native, err := v.payload.Decode(root, ipc.DefaultLimits())
+	native, err := decode(v.payload, root, ipc.DefaultLimits())
 	if err != nil {
 		return nil, classify(err)
 	}

@@ -45,6 +45,7 @@ type Runner struct {
 	scheduler *Scheduler
 	nodes     map[string]*node
 	plan      *plan
+	arena     *ipc.Arena
 
 	starting chan struct{} // holds a token while somebody starts
 	mu       sync.RWMutex
@@ -86,7 +87,8 @@ func New(p *Pipeline, opts ...Option) (*Runner, error) {
 	if len(faults) > 0 {
 		return nil, errors.Join(faults...)
 	}
-	r.plan = newPlan(p, r.nodes)
+	r.arena = ipc.NewArena(o.sharedMemory, sharedWait)
+	r.plan = newPlan(p, r.nodes, r.arena)
 	return r, nil
 }
 
@@ -139,7 +141,52 @@ func (r *Runner) Run(ctx context.Context, input any) (any, error) {
 		return nil, err
 	}
 	defer r.runs.Done()
-	return r.plan.run(ctx, input)
+	out, err := r.plan.run(ctx, input)
+	if err != nil {
+		return nil, err
+	}
+	defer out.release()
+	return out.value(value.decode)
+}
+
+// RunShared is [Runner.Run] without the last copy: large tensors, recordings and
+// images in the result view the shared memory that the worker wrote them to. The
+// result must be released.
+func (r *Runner) RunShared(ctx context.Context, input any) (*Shared, error) {
+	if err := r.enter(ctx); err != nil {
+		return nil, err
+	}
+	defer r.runs.Done()
+	out, err := r.plan.run(ctx, input)
+	if err != nil {
+		return nil, err
+	}
+	v, err := out.value(value.view)
+	if err != nil {
+		out.release()
+		return nil, err
+	}
+	return &Shared{Value: v, out: out}, nil
+}
+
+// Shared is a result that may lie in shared memory.
+type Shared struct {
+	// Value is as [Runner.Run] returns it. It must not be changed, for a node may
+	// have kept the memory, and nothing of it may be used after Release: what is
+	// to last longer is copied before, with [slices.Clone] for instance.
+	Value any
+
+	out  outcome
+	once sync.Once
+}
+
+// Release gives the memory back. It may be called twice. Until it is called, the
+// memory counts against the worker's limit.
+func (s *Shared) Release() {
+	s.once.Do(func() {
+		s.Value = nil
+		s.out.release()
+	})
 }
 
 // enter counts a run, starting the runner where that has not been done.
@@ -179,5 +226,6 @@ func (r *Runner) Close(ctx context.Context) error {
 	}
 	r.closePools(ctx)
 	<-settled
+	r.arena.Close()
 	return nil
 }

@@ -21,6 +21,8 @@ import (
 const (
 	// cancelGrace is how long a node may go on after its call was cancelled.
 	cancelGrace = 2 * time.Second
+	// sharedWait is how long a call waits for room in shared memory.
+	sharedWait = 10 * time.Second
 )
 
 // python is where the Python code runs.
@@ -149,6 +151,7 @@ func (r *Runner) newPool(n *node, py python) *pool.Pool {
 				Ports:    r.plan.ports(n),
 				Limits:   ipc.SetupLimits{Limits: ipc.DefaultLimits(), Memory: n.config.Memory},
 				LogLevel: logger.GetLevel().String(),
+				Shared:   r.shared(),
 			},
 			Env:          workerEnv(n.config.Env),
 			StartTimeout: n.config.SetupTimeout,
@@ -175,6 +178,14 @@ func (r *Runner) newPool(n *node, py python) *pool.Pool {
 		}
 	}
 	return pool.New(config)
+}
+
+// shared is what the workers are told of shared memory.
+func (r *Runner) shared() *ipc.SetupShared {
+	if r.options.sharedMemory == 0 {
+		return nil
+	}
+	return &ipc.SetupShared{From: ipc.SharedFrom, Limit: r.options.sharedMemory, Wait: sharedWait.Seconds()}
 }
 
 func (r *Runner) emit(e Event) {

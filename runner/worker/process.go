@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"net"
 	"os"
 	"os/exec"
 	"strconv"
@@ -26,8 +27,10 @@ type process struct {
 	socketDir string // where go-plugin wants the worker's socket
 	secret    []byte
 
-	lifeline *os.File // write end: closed by the kernel when the supervisor dies
-	autopsy  *os.File // where the interpreter writes its last words
+	lifeline *os.File      // write end: closed by the kernel when the supervisor dies
+	autopsy  *os.File      // where the interpreter writes its last words
+	shares   bool          // whether memory is shared with the worker
+	channel  *net.UnixConn // for descriptors of shared memory; nil where none is shared
 	stdout   *stdout
 	stderr   *stderr
 
@@ -70,6 +73,7 @@ func (p *process) Start(context.Context) (err error) {
 		}
 		if err != nil {
 			p.closeFiles()
+			p.closeChannel()
 		}
 	}()
 	pipe := func() (r, w *os.File) {
@@ -95,6 +99,18 @@ func (p *process) Start(context.Context) (err error) {
 	p.cmd.Stdin = nil // the null device: a node never blocks on input()
 	p.cmd.Stdout, p.cmd.Stderr = stdoutW, stderrW
 	p.cmd.ExtraFiles = []*os.File{lifeline, p.autopsy} // descriptors 3 and 4
+	if p.shares {
+		var end *os.File
+		p.channel, end, err = ipc.NewChannel()
+		switch {
+		case err == nil:
+			inherited = append(inherited, end)
+			p.cmd.ExtraFiles = append(p.cmd.ExtraFiles, end) // descriptor 5
+		case !errors.Is(err, errors.ErrUnsupported):
+			return err
+		}
+		err = nil
+	}
 
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -159,6 +175,12 @@ func (p *process) closeFiles() {
 		if f != nil {
 			_ = f.Close()
 		}
+	}
+}
+
+func (p *process) closeChannel() {
+	if p.channel != nil {
+		_ = p.channel.Close()
 	}
 }
 

@@ -73,6 +73,7 @@ func Start(ctx context.Context, config Config) (*Worker, error) {
 	cmd := exec.Command(config.Python, config.Package)
 	cmd.Dir = config.Setup.Base
 	w.process = newProcess(cmd, config.Logger)
+	w.process.shares = config.Setup.Shared != nil
 
 	stop := context.AfterFunc(ctx, func() { w.process.end(ReasonKilled) })
 	timer := time.AfterFunc(config.StartTimeout, func() { w.process.end(ReasonStartTimeout) })
@@ -102,6 +103,7 @@ func Start(ctx context.Context, config Config) (*Worker, error) {
 func (w *Worker) connect(ctx context.Context) (Stage, error) {
 	socket, err := w.spawn()
 	if err != nil {
+		w.process.closeChannel()
 		if !w.process.wasStarted() {
 			return StageSpawn, err
 		}
@@ -109,13 +111,14 @@ func (w *Worker) connect(ctx context.Context) (Stage, error) {
 	}
 	nc, err := ipc.Dial(ctx, socket, w.process.pid(), w.process.secret)
 	if err != nil {
+		w.process.closeChannel()
 		return StageHandshake, err
 	}
 	settled := make(chan struct{})
 	defer close(settled)
 	go w.process.closeOnceDead(nc, settled)
 	events := ipc.Events{Log: w.log, Progress: w.config.Progress}
-	w.conn, w.hello, w.description, err = ipc.Start(nc, w.config.Setup, events)
+	w.conn, w.hello, w.description, err = ipc.Start(nc, w.process.channel, w.config.Setup, events)
 	if err != nil {
 		_ = nc.Close()
 		return StageSetup, err
@@ -140,6 +143,7 @@ func (w *Worker) Call(ctx context.Context, args ipc.Args) (ipc.Payload, error) {
 		err = result.Check("result", w.config.Setup.Limits.Limits)
 	}
 	if err != nil {
+		result.Release()
 		return ipc.Payload{}, w.callError(ctx, err)
 	}
 	return result, nil
