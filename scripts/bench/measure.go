@@ -29,6 +29,7 @@ func measurePayload(ctx context.Context, peers []running, load payload, rounds, 
 	for i, p := range peers {
 		all[i] = series{peer: p.contender, payload: load}
 	}
+	calls = max(calls/load.fewer, 1)
 	warmup := max(5, calls/5)
 	for range rounds {
 		for i, p := range peers {

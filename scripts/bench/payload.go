@@ -3,31 +3,36 @@ package main
 import (
 	"fmt"
 	"strings"
+
+	"github.com/gophersnake/gophersnake/ipc"
 )
 
 // payload is a value that every peer takes through Python and back.
 type payload struct {
 	name  string
 	value any
+	// fewer divides the number of calls, where each takes long.
+	fewer int
 }
 
 // payloads are the rows of the table.
 var payloads = []payload{
-	{"small", map[string]any{ // 63 bytes of msgpack
+	{name: "small", fewer: 1, value: map[string]any{ // 63 bytes of msgpack
 		"id":    int64(123456),
 		"text":  "from gopher to snake and back",
 		"score": 0.75,
 		"final": true,
 	}},
-	{"64KiB", pattern(64 << 10)},
-	{"1MiB", pattern(1 << 20)},
+	{name: "64KiB", fewer: 1, value: pattern(64 << 10)},
+	{name: "1MiB", fewer: 4, value: pattern(1 << 20)},
+	{name: "4MiB-array", fewer: 10, value: &ipc.Tensor{DType: ipc.Float32, Shape: []int{1 << 20}, Data: pattern(4 << 20)}},
 }
 
 // pattern returns n bytes without a short period.
 func pattern(n int) []byte {
 	b := make([]byte, n)
 	for i := range b {
-		b[i] = byte(i*i>>8 ^ i*31)
+		b[i] = byte(i*i>>8^i*31) &^ 0x40 // as a float, none of it is NaN
 	}
 	return b
 }

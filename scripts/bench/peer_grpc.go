@@ -16,6 +16,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/mem"
 
+	"github.com/gophersnake/gophersnake/ipc"
 	"github.com/gophersnake/gophersnake/runner/pyenv"
 )
 
@@ -102,6 +103,18 @@ func (echoPlugin) GRPCClient(_ context.Context, _ *plugin.GRPCBroker, conn *grpc
 type echoClient struct{ conn *grpc.ClientConn }
 
 func (c *echoClient) call(ctx context.Context, v any) (any, error) {
+	tensor, ok := v.(*ipc.Tensor)
+	if !ok {
+		return c.echo(ctx, v)
+	}
+	data, err := c.echo(ctx, tensor.Data)
+	if err != nil {
+		return nil, err
+	}
+	return &ipc.Tensor{DType: tensor.DType, Shape: tensor.Shape, Data: data.([]byte)}, nil
+}
+
+func (c *echoClient) echo(ctx context.Context, v any) (any, error) {
 	request, err := msgpack.Marshal(v)
 	if err != nil {
 		return nil, err

@@ -13,7 +13,12 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/gophersnake/gophersnake/ipc"
 )
+
+// numpyRequirements are what the arrays need; pipeline.yaml has the same.
+var numpyRequirements = []string{"numpy==2.2.6"}
 
 // program is a peer that is Python on both sides: a Python program makes the
 // calls to a child of its own, batch by batch, as it is told on its standard
@@ -28,15 +33,18 @@ type program struct {
 
 // startProgram starts one of the embedded programs.
 func startProgram(ctx context.Context, h *host, name string) (*program, error) {
+	env, err := h.environment(ctx, numpyRequirements)
+	if err != nil {
+		return nil, err
+	}
 	p := &program{name: name}
-	p.command = exec.CommandContext(ctx, h.python.Path, filepath.Join(h.programs, name))
+	p.command = exec.CommandContext(ctx, env.Python, filepath.Join(h.programs, name))
 	// A group of its own: Ctrl-C reaches this program alone, which then ends the
 	// group, children included.
 	p.command.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	p.command.Cancel = p.kill
 	p.command.WaitDelay = time.Second
 	p.command.Stderr = &p.stderr
-	var err error
 	if p.stdin, err = p.command.StdinPipe(); err != nil {
 		return nil, err
 	}
@@ -57,12 +65,19 @@ type request struct {
 	Calls  int    `json:"calls"`
 	Value  any    `json:"value,omitempty"`
 	Bytes  []byte `json:"bytes,omitempty"`
+	// Array says that the bytes are those of float32 elements.
+	Array bool `json:"array,omitempty"`
 }
 
 func (p *program) measure(ctx context.Context, load payload, warmup, calls int) ([]time.Duration, error) {
-	r := request{Warmup: warmup, Calls: calls, Value: load.value}
-	if b, ok := load.value.([]byte); ok {
-		r.Value, r.Bytes = nil, b
+	r := request{Warmup: warmup, Calls: calls}
+	switch v := load.value.(type) {
+	case []byte:
+		r.Bytes = v
+	case *ipc.Tensor:
+		r.Bytes, r.Array = v.Data, true
+	default:
+		r.Value = v
 	}
 	var answer struct {
 		NS    []time.Duration `json:"ns"`

@@ -10,7 +10,7 @@ import rounds
 
 def echo(value: Any) -> Any:
     """Return the value, in the worker."""
-    return value
+    return rounds.again(value)
 
 
 def main() -> None:

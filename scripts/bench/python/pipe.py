@@ -14,7 +14,7 @@ def echo(inside: Connection, outside: Connection) -> None:
     outside.close()  # where the child was forked, it has this end too
     try:
         while True:
-            inside.send(inside.recv())
+            inside.send(rounds.again(inside.recv()))
     except EOFError:
         pass
 
