@@ -252,15 +252,16 @@ def noisy(what: str) -> str:
 
 @node
 def wait(how: dict[str, Any]) -> str:
-    Path(how["started"]).write_text("started")
+    started = Path(how["started"])  # written where a cancellation is welcome
     try:
-        if how.get("stubborn"):
-            while True:
-                try:
-                    while True:
-                        time.sleep(0.01)
-                except BaseException:
-                    pass
+        while how.get("stubborn"):
+            try:
+                started.write_text("started")
+                while True:
+                    time.sleep(0.01)
+            except BaseException:
+                pass
+        started.write_text("started")
         time.sleep(how.get("seconds", 3600))
     finally:
         if "ended" in how:
