@@ -23,6 +23,7 @@ type sharing struct {
 	back  map[uint32]int64         // mentions that the worker is to be told are over
 	gone  []uint32                 // segments that the worker is to forget
 	due   atomic.Bool              // there is something to tell the worker; set with mu held
+	timed bool                     // a timer will tell it
 	ended bool
 }
 
@@ -199,12 +200,21 @@ func (sh *sharing) forget(s *Segment) {
 // along with.
 const tellWithin = 2 * time.Millisecond
 
-// tellSoon sees to it that the worker is told; the lock is held.
+// tellSoon sees to it that the worker is told; the lock is held. A timer that runs
+// already will do: setting one for each call would wake the scheduler each time.
 func (sh *sharing) tellSoon() {
-	if sh.ended || !sh.due.CompareAndSwap(false, true) {
+	if sh.ended {
 		return
 	}
+	sh.due.Store(true)
+	if sh.timed {
+		return
+	}
+	sh.timed = true
 	time.AfterFunc(tellWithin, func() {
+		sh.mu.Lock()
+		sh.timed = false
+		sh.mu.Unlock()
 		if frames := sh.news(nil); len(frames) > 0 {
 			sh.conn.sendQueued(frames)
 		}
