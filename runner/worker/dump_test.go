@@ -102,7 +102,10 @@ func TestAPipeThatPosesAsSourceBlocksNothing(t *testing.T) {
 // TestEveryInterpretersDumpIsRead runs workers under each of the machine's
 // interpreters that serves, without compiled extensions.
 func TestEveryInterpretersDumpIsRead(t *testing.T) {
-	pythons, err := filepath.Glob("/root/.pyenv/versions/3.1[0-9]*/bin/python")
+	home, err := os.UserHomeDir()
+	require.NoError(t, err)
+	// Where pyenv keeps them.
+	pythons, err := filepath.Glob(filepath.Join(home, ".pyenv", "versions", "3.1[0-9]*", "bin", "python"))
 	require.NoError(t, err)
 	if len(pythons) == 0 {
 		t.Skip("there are no further interpreters")
