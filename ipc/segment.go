@@ -96,15 +96,6 @@ type place struct {
 	offset  int64
 }
 
-// Retain holds the shared memory of the payload's buffers once more.
-func (p Payload) Retain() {
-	for _, at := range p.places {
-		if at.segment != nil {
-			at.segment.hold(1)
-		}
-	}
-}
-
 // Release gives the shared memory of the payload's buffers back. Afterwards the
 // payload, and what was decoded from it by [Payload.View], must not be used.
 // Payloads without shared memory need no release, and it does them no harm.

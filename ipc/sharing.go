@@ -66,6 +66,9 @@ func (sh *sharing) resolve(number uint32, offset, length uint64) (place, []byte,
 func (sh *sharing) hold(number uint32) (*Segment, error) {
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
+	if sh.ended { // by another goroutine, while this frame was being read
+		return nil, ErrClosed
+	}
 	if number&ownedByWorker == 0 {
 		l := sh.loans[number]
 		if l == nil || l.count == 0 {

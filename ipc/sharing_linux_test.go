@@ -304,3 +304,14 @@ func TestSizeClassesWasteAQuarterAtMost(t *testing.T) {
 		assert.Zero(t, class%4096)
 	}
 }
+
+// The end of a connection may come while its reader is about to take a segment over.
+func TestAnEndedConnectionTakesNoSegment(t *testing.T) {
+	c, p := share(t)
+	s := p.segment(1, 1<<16)
+	c.shared.mu.Lock()
+	c.shared.ended, c.shared.owned = true, nil // as end begins; the channel is still open
+	c.shared.mu.Unlock()
+	_, _, err := c.shared.resolve(s.id, 0, 8)
+	assert.ErrorIs(t, err, ErrClosed)
+}
