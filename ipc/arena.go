@@ -84,10 +84,31 @@ func (a *Arena) Share(ctx context.Context, p Payload) (Payload, error) {
 			continue
 		}
 		shared.places[i] = place{s, offset}
-		shared.Buffers[i] = s.view[offset : offset+int64(copy(s.view[offset:], buffer)) : offset+int64(len(buffer))]
+		shared.Buffers[i] = s.view[offset : offset+int64(len(buffer)) : offset+int64(len(buffer))]
+		fill(shared.Buffers[i], buffer)
 		offset += aligned(len(buffer))
 	}
 	return shared, nil
+}
+
+// Up to warm, a buffer and the segment that it is copied to fit into the caches of
+// most machines. A copy of less than a piece goes through them.
+const (
+	warm  = 8 << 20
+	piece = 256 << 10
+)
+
+// fill copies a buffer into a segment. What is not too large is copied in pieces: Go
+// has one large copy go past the caches, but a segment that is used again is in them
+// still, and its reader is to find the new data there.
+func fill(segment, buffer []byte) {
+	if len(buffer) > warm {
+		copy(segment, buffer)
+		return
+	}
+	for part := range slices.Chunk(buffer, piece) {
+		segment = segment[copy(segment, part):]
+	}
 }
 
 // aligned rounds up to what vector instructions like their data to begin at.

@@ -126,7 +126,7 @@ func BenchmarkCallSmall(b *testing.B) {
 	require.NoError(b, err)
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, err := c.NewCall().Do(Args{Value: &p}); err != nil {
+		if _, err := c.NewCall().Do(One(p)); err != nil {
 			b.Fatal(err)
 		}
 	}
@@ -141,7 +141,7 @@ func BenchmarkCallAfterIdle(b *testing.B) {
 		b.StopTimer()
 		time.Sleep(2 * idleAfter)
 		b.StartTimer()
-		if _, err := c.NewCall().Do(Args{Value: &p}); err != nil {
+		if _, err := c.NewCall().Do(One(p)); err != nil {
 			b.Fatal(err)
 		}
 	}
@@ -158,7 +158,7 @@ func BenchmarkCall64InFlight(b *testing.B) {
 	for i := range callers {
 		group.Go(func() {
 			for range (b.N + i) / callers {
-				if _, err := c.NewCall().Do(Args{Value: &p}); err != nil {
+				if _, err := c.NewCall().Do(One(p)); err != nil {
 					b.Error(err)
 					return
 				}
@@ -178,7 +178,7 @@ func BenchmarkCallTensor(b *testing.B) {
 	b.SetBytes(2 << 22)
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, err := c.NewCall().Do(Args{Value: &p}); err != nil {
+		if _, err := c.NewCall().Do(One(p)); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -1,27 +1,40 @@
 package ipc
 
 import (
+	"errors"
 	"sync"
 	"sync/atomic"
 )
 
-// Call is one call under way.
+// Call is one call under way: of the node, or of what goes with a session.
 type Call struct {
+	// Told is called once the worker has been told that the call is cancelled, by
+	// who cancels or who calls. It is set before the call is done, and may be nil.
+	Told func()
+
 	conn    *Conn
-	id      uint64
+	head    head
 	settled chan struct{} // receives once, when answer and err are set
 	answer  Payload
 	err     error
+	inbox   *inbox // nil where the call gives one value
 
+	// order counts the calls of the connection in the order in which they are on
+	// the wire, from 1; 0 until the call is.
+	order                 atomic.Uint64
 	sent, cancelled, told atomic.Bool
 }
 
 // Args are the inputs of a call: at most one positional value, or one value for
-// each of the node's ports.
+// each of the node's ports. Those of an open call are the state to restore, if any.
 type Args struct {
-	Value *Payload
 	Ports []Port
+	value Payload
+	given bool
 }
+
+// One is the arguments of a call with one input.
+func One(value Payload) Args { return Args{value: value, given: true} }
 
 // Port is the input for one keyword argument.
 type Port struct {
@@ -29,17 +42,25 @@ type Port struct {
 	Value Payload
 }
 
-// settlements are the channels of calls that have ended. Calls themselves are
-// not used again: a late Cancel may still hold one.
-var settlements = sync.Pool{New: func() any { return make(chan struct{}, 1) }}
+// ErrAbandoned is the error of a call that was given up before its answer.
+var ErrAbandoned = errors.New("the call was given up before its answer")
 
-// NewCall registers a call. Every call that is made must be [Call.Do]ne, once.
-func (c *Conn) NewCall() *Call {
-	call := &Call{conn: c, id: c.lastID.Add(1), settled: settlements.Get().(chan struct{})}
+// freed are calls that can be used again.
+var freed = sync.Pool{New: func() any { return &Call{settled: make(chan struct{}, 1)} }}
+
+// NewCall registers a call of the node. Every call that is made must be
+// [Call.Do]ne, or have its [Call.Items] taken, once.
+func (c *Conn) NewCall() *Call { return c.NewSessionCall(TypeCall, 0) }
+
+// NewSessionCall registers what goes with a session, by its number: [TypeOpen],
+// [TypeCall], [TypeSnapshot] or [TypeFinish].
+func (c *Conn) NewSessionCall(kind Type, session uint32) *Call {
+	call := freed.Get().(*Call)
+	call.conn, call.head = c, head{kind: kind, call: c.lastID.Add(1), session: session}
 	c.calls.Lock()
 	err := c.calls.err
 	if err == nil {
-		c.calls.open[call.id] = call
+		c.calls.open[call.head.call] = call
 	}
 	c.calls.Unlock()
 	if err != nil {
@@ -48,27 +69,27 @@ func (c *Conn) NewCall() *Call {
 	return call
 }
 
+// Drop tells the worker that a session is over, whatever its node would still do.
+func (c *Conn) Drop(session uint32) error {
+	return c.send(head{kind: TypeDrop, session: session}, nil)
+}
+
 // Do sends the call and waits for its answer: the encoded result, a
-// *[RemoteError], a *[ValueError] where the arguments are beyond the limits, or
-// an error that wraps [ErrClosed] where the connection ended first. It returns
-// no sooner, so that the worker's state is known when it does; [Call.Cancel]
-// and the end of the process are what make it return early.
+// *[RemoteError], a *[ValueError] where the arguments are beyond the limits,
+// [ErrAbandoned], or an error that wraps [ErrClosed] where the connection ended
+// first. It returns no sooner, so that the worker's state is known when it does;
+// [Call.Cancel], [Call.Abandon] and the end of the process are what make it return
+// early.
 func (call *Call) Do(args Args) (Payload, error) {
-	c := call.conn
-	if err := c.sendCall(call.id, args); err != nil && c.forget(call.id) {
-		settlements.Put(call.settled)
+	if err := call.send(args); err != nil {
 		return Payload{}, err
 	}
-	call.sent.Store(true)
-	if call.cancelled.Load() {
-		call.tell()
-	}
+	c := call.conn
 	c.waiting.Add(1)
 	defer c.waiting.Add(-1)
 	for {
 		select {
 		case <-call.settled:
-			settlements.Put(call.settled)
 			return call.answer, call.err
 		case c.baton <- struct{}{}:
 			c.readFor(call)
@@ -77,23 +98,97 @@ func (call *Call) Do(args Args) (Payload, error) {
 	}
 }
 
-// Cancel asks the worker to give the call up. The call is still answered. A
-// call that has not been sent yet is cancelled once it has been; one that has
-// been answered is left alone.
-func (call *Call) Cancel() {
-	call.cancelled.Store(true)
-	if call.sent.Load() {
+// send sends the call. Where it fails, and nothing else settles the call, it has
+// settled it.
+func (call *Call) send(args Args) error {
+	c := call.conn
+	if call.cancelled.Load() && c.forget(call.head.call) {
+		return ErrAbandoned
+	}
+	if err := c.sendCall(call, args); err != nil && c.forget(call.head.call) {
+		return err
+	}
+	call.sent.Store(true)
+	if call.cancelled.Load() {
 		call.tell()
 	}
+	return nil
+}
+
+// Cancel asks the worker to give the call up. The call is still answered. A
+// call that has not been sent yet is not sent any more, and its error is
+// [ErrAbandoned]; one that has been answered is left alone. Cancel returns false
+// where it is still being sent: then the worker is told behind it.
+func (call *Call) Cancel() bool {
+	call.cancelled.Store(true)
+	sent := call.sent.Load()
+	if sent {
+		call.tell()
+	}
+	return sent
 }
 
 // tell sends the cancellation. Do and Cancel may both come to it.
 func (call *Call) tell() {
-	if call.conn.isOpen(call.id) && call.told.CompareAndSwap(false, true) {
-		// A failure to send ends the connection, and so the call.
-		_ = call.conn.send(TypeCancel, call.id, nil)
+	c := call.conn
+	if !c.isOpen(call.head.call) || !call.told.CompareAndSwap(false, true) {
+		return
+	}
+	// A failure to send ends the connection, and so the call.
+	_ = c.sendAtOnce(head{kind: TypeCancel, call: call.head.call})
+	if call.Told != nil {
+		call.Told()
 	}
 }
+
+// Abandon settles a cancelled call with [ErrAbandoned]. The worker's answer, which
+// is to come, is nobody's.
+func (call *Call) Abandon() {
+	calls := &call.conn.calls
+	calls.Lock()
+	_, open := calls.open[call.head.call]
+	if open {
+		delete(calls.open, call.head.call)
+		calls.abandoned[call.head.call] = call
+	}
+	calls.Unlock()
+	if open {
+		call.settle(Payload{}, ErrAbandoned)
+	}
+}
+
+// IsBehindOthers reports whether the worker has calls to answer that came before
+// this one.
+func (call *Call) IsBehindOthers() bool {
+	calls := &call.conn.calls
+	calls.Lock()
+	defer calls.Unlock()
+	order := call.order.Load()
+	for _, others := range []map[uint64]*Call{calls.open, calls.abandoned} {
+		for _, other := range others {
+			if at := other.order.Load(); at != 0 && at < order {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// Free gives the memory of a call back that has been done. Nobody may hold it any
+// more: a late Cancel would meet another call. It need not be called.
+func (call *Call) Free() {
+	call.Told, call.conn, call.answer, call.err, call.inbox = nil, nil, Payload{}, nil, nil
+	call.order.Store(0)
+	call.sent.Store(false)
+	call.cancelled.Store(false)
+	call.told.Store(false)
+	freed.Put(call)
+}
+
+// Order is the place of the call among those that the worker begins, from 1, and
+// 0 where it was never sent. A worker that counts what it begins tells by it how
+// far it came.
+func (call *Call) Order() uint64 { return call.order.Load() }
 
 func (call *Call) settle(answer Payload, err error) {
 	call.answer, call.err = answer, err

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -12,14 +13,15 @@ import (
 func TestCancelIsToldOnce(t *testing.T) {
 	c, p := connect(t, Events{})
 	call := c.NewCall()
-	call.Cancel()
-	call.Cancel()
+	told := 0
+	call.Told = func() { told++ }
 	types := make(chan Type, 3)
 	go func() {
 		f := p.take()
 		types <- f.Type
+		call.Cancel()
 		types <- p.take().Type
-		call.Cancel() // a third time, while it is under way
+		call.Cancel()
 		p.send(TypeResult, f.Call, []byte{0xc0})
 		f = p.take()
 		types <- f.Type
@@ -30,6 +32,23 @@ func TestCancelIsToldOnce(t *testing.T) {
 	_, err = c.NewCall().Do(Args{})
 	require.NoError(t, err)
 	assert.Equal(t, []Type{TypeCall, TypeCancel, TypeCall}, []Type{<-types, <-types, <-types})
+	assert.Equal(t, 1, told)
+}
+
+func TestACallThatIsCancelledBeforeItIsSentIsNotSent(t *testing.T) {
+	c, p := connect(t, Events{})
+	call := c.NewCall()
+	call.Cancel()
+	_, err := call.Do(Args{})
+	require.ErrorIs(t, err, ErrAbandoned)
+	go func() {
+		f := p.take()
+		assert.Equal(t, TypeCall, f.Type)
+		assert.Equal(t, call.head.call+1, f.Call)
+		p.send(TypeResult, f.Call, []byte{0xc0})
+	}()
+	_, err = c.NewCall().Do(Args{})
+	require.NoError(t, err)
 }
 
 func TestCancelAfterTheAnswerSaysNothing(t *testing.T) {
@@ -89,7 +108,7 @@ func TestBothSidesMayWriteLargeFramesAtOnce(t *testing.T) {
 	var callers sync.WaitGroup
 	for range 2 {
 		callers.Go(func() {
-			answer, err := c.NewCall().Do(Args{Value: &large})
+			answer, err := c.NewCall().Do(One(large))
 			assert.NoError(t, err)
 			assert.True(t, bytes.Equal(large.Body, answer.Body))
 		})
@@ -132,4 +151,71 @@ func TestAMessageMayBeDeeperThanValues(t *testing.T) {
 	var remote *RemoteError
 	require.ErrorAs(t, err, &remote)
 	assert.NoError(t, c.Err())
+}
+
+func TestAnAbandonedCallIsNobodysAnswer(t *testing.T) {
+	c, p := connect(t, Events{})
+	go func() {
+		first, second, third := p.take(), p.take(), p.take()
+		assert.Equal(t, TypeCancel, third.Type)
+		assert.Equal(t, second.Call, third.Call)
+		assert.Equal(t, TypeCall, p.take().Type)
+		for i := range uint64(3) { // of which nobody waits for the second
+			p.send(TypeResult, first.Call+i, []byte{0xc0})
+		}
+	}()
+	var callers sync.WaitGroup
+	first, second := c.NewCall(), c.NewCall()
+	callers.Go(func() {
+		_, err := first.Do(Args{})
+		assert.NoError(t, err)
+	})
+	require.Eventually(t, func() bool { return first.Order() == 1 }, 10*time.Second, time.Millisecond)
+	callers.Go(func() {
+		_, err := second.Do(Args{})
+		assert.Equal(t, ErrAbandoned, err)
+	})
+	require.Eventually(t, func() bool { return second.sent.Load() }, 10*time.Second, time.Millisecond)
+	assert.False(t, first.IsBehindOthers())
+	assert.True(t, second.IsBehindOthers())
+	second.Cancel()
+	second.Abandon()
+	second.Abandon()
+	_, err := c.NewCall().Do(Args{})
+	require.NoError(t, err)
+	callers.Wait()
+	assert.Empty(t, c.calls.abandoned)
+	assert.False(t, second.IsBehindOthers())
+}
+
+func TestCallsCountInTheOrderOfTheWire(t *testing.T) {
+	const calls = 50
+	c, p := connect(t, Events{})
+	orders := make(map[uint64]uint64, calls) // by call
+	go func() {
+		for i := range uint64(calls) {
+			f := p.take()
+			orders[f.Call] = i + 1
+			p.send(TypeResult, f.Call, []byte{0xc0})
+		}
+	}()
+	var callers sync.WaitGroup
+	all := make([]*Call, calls)
+	for i := range all {
+		callers.Go(func() {
+			body := make([]byte, 1)
+			if i%5 == 0 {
+				body = make([]byte, 2*coalesce) // not queued, but written from where it lies
+			}
+			value, err := Encode("input", body)
+			assert.NoError(t, err)
+			all[i] = c.NewCall()
+			_, err = all[i].Do(One(value))
+			assert.NoError(t, err)
+		})
+	}
+	callers.Wait()
+	for _, call := range all {
+		assert.Equal(t, orders[call.head.call], call.Order())
+	}
 }

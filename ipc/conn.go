@@ -32,6 +32,7 @@ type Events struct {
 type Conn struct {
 	nc     net.Conn
 	limits Limits
+	window Window
 	events Events
 
 	reader *frameReader
@@ -41,19 +42,23 @@ type Conn struct {
 	writing sync.Mutex // held while writing to nc
 	queue   struct {
 		sync.Mutex
-		frames []byte // small frames that wait for the next write
+		frames  []byte      // small frames that wait for the next write
+		waiting atomic.Bool // there are some; set with the lock held
+		order   uint64      // of the last call that was put on its way
 	}
 	spare []byte // the queue's other buffer; guarded by writing
 
 	calls struct {
 		sync.Mutex
-		open     map[uint64]*Call
-		writeErr error // why nothing more can be written
-		err      error // why the connection ended
+		open      map[uint64]*Call
+		abandoned map[uint64]*Call // answers are to come that nobody waits for
+		writeErr  error            // why nothing more can be written
+		err       error            // why the connection ended
 	}
-	waiting atomic.Int32 // callers that wait for their answer and would read
-	lastID  atomic.Uint64
-	done    chan struct{}
+	lastWord atomic.Pointer[RemoteError]
+	waiting  atomic.Int32 // callers that wait for their answer and would read
+	lastID   atomic.Uint64
+	done     chan struct{}
 }
 
 // Start exchanges hello, set-up and ready over a fresh connection on which the
@@ -64,15 +69,20 @@ type Conn struct {
 // The channel is the supervisor's end of the socket for descriptors of shared
 // memory, nil where none is shared; Start takes it over.
 func Start(nc net.Conn, channel *net.UnixConn, setup Setup, events Events) (*Conn, Hello, Description, error) {
+	if setup.Window == (Window{}) {
+		setup.Window = DefaultWindow()
+	}
 	c := &Conn{
 		nc:     nc,
 		limits: setup.Limits.Limits,
+		window: setup.Window,
 		events: events,
 		reader: newFrameReader(nc, setup.Limits.Limits),
 		baton:  make(chan struct{}, 1),
 		done:   make(chan struct{}),
 	}
 	c.calls.open = make(map[uint64]*Call)
+	c.calls.abandoned = make(map[uint64]*Call)
 	if channel != nil && setup.Shared != nil {
 		c.shared = newSharing(c, channel)
 		c.reader.shared = c.shared
@@ -131,7 +141,7 @@ func (c *Conn) expect(want Type, into any) error {
 }
 
 // Shutdown asks the worker to finish what it does, close its node and exit.
-func (c *Conn) Shutdown() error { return c.send(TypeShutdown, 0, nil) }
+func (c *Conn) Shutdown() error { return c.send(head{kind: TypeShutdown}, nil) }
 
 // Close ends the connection; calls under way fail with [ErrClosed].
 func (c *Conn) Close() error {
@@ -142,6 +152,9 @@ func (c *Conn) Close() error {
 // Done is closed when the connection has ended.
 func (c *Conn) Done() <-chan struct{} { return c.done }
 
+// LastWord returns the fatal error that the worker has reported, nil for none.
+func (c *Conn) LastWord() *RemoteError { return c.lastWord.Load() }
+
 // Err says why the connection ended; it is nil before.
 func (c *Conn) Err() error {
 	c.calls.Lock()
@@ -149,11 +162,11 @@ func (c *Conn) Err() error {
 	return c.calls.err
 }
 
-// readFor reads frames, the caller holding the baton, until call is answered.
-// What has been read ahead is handed on too, so that nobody waits for a frame
-// that is here already.
+// readFor reads frames, the caller holding the baton, until call is answered or
+// has an item. What has been read ahead is handed on too, so that nobody waits for
+// a frame that is here already.
 func (c *Conn) readFor(call *Call) {
-	for len(call.settled) == 0 || c.reader.ready() {
+	for len(call.settled) == 0 && (call.inbox == nil || call.inbox.isEmpty()) || c.reader.ready() {
 		if _, err := c.readOne(); err != nil {
 			return
 		}
@@ -205,13 +218,15 @@ func (c *Conn) readOne() (answer bool, err error) {
 		}
 		c.fail(err)
 	}
-	return f.Type == TypeResult || f.Type == TypeError, err
+	return f.Type == TypeResult || f.Type == TypeError || f.Type == TypeItem, err
 }
 
 func (c *Conn) dispatch(f Frame) error {
 	switch f.Type {
 	case TypeResult, TypeError:
 		return c.answer(f)
+	case TypeItem:
+		return c.item(f)
 	case TypeLog, TypeProgress, TypeRelease, TypeForget:
 		return c.event(f)
 	case TypePong:
@@ -232,11 +247,18 @@ func (c *Conn) answer(f Frame) error {
 		}
 	}
 	c.calls.Lock()
-	call := c.calls.open[f.Call]
-	delete(c.calls.open, f.Call)
+	call, abandoned := c.calls.open[f.Call], c.calls.abandoned[f.Call]
+	if call != nil {
+		delete(c.calls.open, f.Call)
+	} else {
+		delete(c.calls.abandoned, f.Call)
+	}
 	c.calls.Unlock()
 	if call == nil {
 		f.Release()
+		if abandoned != nil {
+			return nil
+		}
 		return &ProtocolError{Reason: fmt.Sprintf("a %s frame for call %d, which is not under way", f.Type, f.Call)}
 	}
 	call.settle(f.Payload, failure)
@@ -247,6 +269,9 @@ func (c *Conn) remoteError(f Frame) error {
 	remote := &RemoteError{}
 	if err := unmarshal(f, remote); err != nil {
 		return err
+	}
+	if remote.Fatal {
+		c.lastWord.Store(remote)
 	}
 	return remote
 }
@@ -296,7 +321,7 @@ func (c *Conn) fail(reason error) {
 	}
 	c.calls.err = reason
 	open := c.calls.open
-	c.calls.open = nil
+	c.calls.open, c.calls.abandoned = nil, nil
 	c.calls.Unlock()
 	_ = c.nc.Close()
 	c.endSharing(nil)
@@ -311,5 +336,5 @@ func (c *Conn) sendMessage(t Type, message any) error {
 	if err != nil {
 		return &ValueError{Path: t.String(), Reason: err.Error()}
 	}
-	return c.send(t, 0, body)
+	return c.send(head{kind: t}, body)
 }

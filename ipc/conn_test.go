@@ -6,6 +6,7 @@ import (
 	"os"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -90,7 +91,7 @@ func TestCallsArePipelined(t *testing.T) {
 		callers.Go(func() {
 			value, err := Encode("input", i)
 			require.NoError(t, err)
-			answer, err := c.NewCall().Do(Args{Value: &value})
+			answer, err := c.NewCall().Do(One(value))
 			assert.NoError(t, err)
 			got, err := answer.Decode("result", DefaultLimits())
 			assert.NoError(t, err)
@@ -206,9 +207,9 @@ func TestStartRefuses(t *testing.T) {
 func TestCancelReachesTheWorkerOnce(t *testing.T) {
 	c, p := connect(t, Events{})
 	call := c.NewCall()
-	call.Cancel() // before it is sent: goes out right behind the call
 	go func() {
 		assert.Equal(t, TypeCall, p.take().Type)
+		assert.Eventually(t, call.Cancel, 10*time.Second, time.Millisecond) // it is sent, but perhaps not known to be
 		f := p.take()
 		assert.Equal(t, TypeCancel, f.Type)
 		p.send(TypeError, f.Call, pack(t, RemoteError{Kind: FailureCancelled}))
@@ -224,7 +225,7 @@ func TestArgumentsBeyondTheLimitsAreRefusedBeforeTheyAreSent(t *testing.T) {
 	c.limits.Body = 10
 	large, err := Encode("input", "0123456789")
 	require.NoError(t, err)
-	_, err = c.NewCall().Do(Args{Value: &large})
+	_, err = c.NewCall().Do(One(large))
 	var verr *ValueError
 	require.ErrorAs(t, err, &verr)
 	go func() { f := p.take(); p.send(TypeResult, f.Call, []byte{0xc0}) }()

@@ -16,6 +16,7 @@ type cursor struct {
 	buffers [][]byte
 	places  []place // of the buffers, where they are to be copied out of shared memory
 	depth   int
+	text    string // of b, where its strings are parts of it
 }
 
 func (c *cursor) truncated() *ValueError {

@@ -22,6 +22,11 @@ func (p Payload) View(root string, limits Limits) (any, error) {
 	return p.decode(root, limits, nil)
 }
 
+// joined is the size of bodies up to which the strings of a value share one piece
+// of memory, which is one allocation instead of many. In larger ones, a string that
+// is kept would keep too much.
+const joined = 512
+
 // decode copies the buffers that are in these places.
 func (p Payload) decode(root string, limits Limits, places []place) (any, error) {
 	// The check comes first, over the whole value: a count is held against the
@@ -31,6 +36,9 @@ func (p Payload) decode(root string, limits Limits, places []place) (any, error)
 		return nil, err
 	}
 	c := cursor{b: p.Body, buffers: p.Buffers, places: places}
+	if len(p.Body) <= joined {
+		c.text = string(p.Body)
+	}
 	v, err := c.value()
 	if err != nil {
 		return nil, err.in(root)
@@ -86,7 +94,7 @@ func (c *cursor) value() (any, *ValueError) {
 	case err != nil:
 		return nil, err
 	case t.kind == tokStr:
-		return string(b), nil
+		return c.taken(b), nil
 	}
 	// What is handed out must not change under a payload that goes on elsewhere.
 	b = append([]byte{}, b...)
@@ -125,6 +133,14 @@ func (c *cursor) stringMap(n uint64) (any, *ValueError) {
 		}
 	}
 	return items, nil
+}
+
+// taken returns the bytes that were taken last as a string.
+func (c *cursor) taken(b []byte) string {
+	if c.text != "" {
+		return c.text[c.i-len(b) : c.i]
+	}
+	return string(b)
 }
 
 func invalidText(b []byte) *ValueError {

@@ -6,9 +6,9 @@
 //
 // A worker is started with three descriptors beside the standard three: 3 is the
 // read end of the lifeline, a pipe whose write end the supervisor alone holds, 4
-// is the autopsy file, where the interpreter writes its last words, and 5, where
-// memory is shared, is its end of the channel, a socket on which descriptors are
-// handed over. The supervisor writes a secret of [SecretSize] random bytes into the lifeline;
+// is the autopsy file, whose first 8 bytes are for the count of begun calls and
+// behind which the interpreter writes its last words, and 5, where memory is
+// shared, is its end of the channel, a socket on which descriptors are handed over. The supervisor writes a secret of [SecretSize] random bytes into the lifeline;
 // end of file there means that the supervisor is gone.
 //
 // The worker listens on a Unix socket in $PLUGIN_UNIX_SOCKET_DIR and announces
@@ -32,7 +32,7 @@
 //	4      4    length of the body in bytes
 //	8      8    call id; 0 where the frame belongs to no call
 //	16     4    number of buffers, n
-//	20     4    reserved, 0
+//	20     4    session; 0 where the frame belongs to none
 //	24     24·n buffer descriptors
 //	…           the body: msgpack
 //	…           the inline buffers, one after the other, in their order
@@ -81,7 +81,12 @@
 //	12 shutdown       → worker   empty
 //	13 release        both       array of [segment, count]: mentions that are over
 //	14 forget         both       array of segments that are no more
-//	15 item, 16 credit, 17 metric: reserved for streams
+//	15 item           ← worker   one value of a call that gives many
+//	16 credit         → worker   uint: so many more items may be sent
+//	17 open           → worker   array of at most 1: the state to restore
+//	18 finish         → worker   empty
+//	19 drop           → worker   empty; call id 0; not answered
+//	20 snapshot       → worker   empty
 //
 // The worker opens with hello, the supervisor answers with setup, and the
 // worker ends its set-up with ready or with error. Calls are pipelined: many
@@ -89,6 +94,32 @@
 // answered by exactly one result or error, a cancelled one too. Because a
 // synchronous node cannot read the socket while it works, cancel is followed by
 // the signal SIGUSR1, which tells the worker to look at its mail.
+//
+// Where nodes take their calls one after the other, the worker answers them in
+// their order. It may keep small answers back while further calls have arrived
+// already, and send them together.
+//
+// # Many values
+//
+// A call of a node that gives many values, as ready says, is answered by any number
+// of items and then a result of nil, or an error. Of the items of a call, no more
+// than the setup's [Window] may be sent and not yet credited; the worker waits for
+// credit with the next one. Credit for a call that has been answered means nothing.
+//
+// # Sessions
+//
+// A stateful node has a state of its own in each session. The supervisor numbers a
+// session and opens it; its calls, snapshot and finish name it in their headers.
+// Open, snapshot and finish are answered as calls are: open by nil, snapshot by the
+// state, finish by items. After finish has been answered, and after drop, the
+// session is over. An error in open leaves none; other errors leave it as it is.
+//
+// # What was begun
+//
+// Of a worker that died, the supervisor wants to know which calls it had come to.
+// Where setup asks for it, the worker writes 1 into the count, and adds 1 each time
+// that it begins a call, open, finish or snapshot frame, in the order in which they
+// came and before any code of the node's runs. The count is a uint64.
 //
 // # Values
 //

@@ -168,7 +168,7 @@ func (c *cursor) str() (string, *ValueError) {
 		return "", err
 	}
 	b, err := c.take(t.n)
-	return string(b), err
+	return c.taken(b), err
 }
 
 // uint takes a size. An encoder may have written it as a signed integer.

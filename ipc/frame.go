@@ -28,13 +28,20 @@ const (
 	TypeShutdown
 	TypeRelease
 	TypeForget
+	TypeItem
+	TypeCredit
+	TypeOpen
+	TypeFinish
+	TypeDrop
+	TypeSnapshot
 )
 
 var typeNames = [...]string{
 	TypeHello: "hello", TypeSetup: "setup", TypeReady: "ready", TypeCall: "call",
 	TypeResult: "result", TypeError: "error", TypeCancel: "cancel", TypeLog: "log",
 	TypeProgress: "progress", TypePing: "ping", TypePong: "pong", TypeShutdown: "shutdown",
-	TypeRelease: "release", TypeForget: "forget",
+	TypeRelease: "release", TypeForget: "forget", TypeItem: "item", TypeCredit: "credit",
+	TypeOpen: "open", TypeFinish: "finish", TypeDrop: "drop", TypeSnapshot: "snapshot",
 }
 
 func (t Type) String() string {
@@ -69,19 +76,35 @@ type Payload struct {
 	places []place // of the buffers; nil where none is shared
 }
 
+// Size is the length of the payload, its buffers included.
+func (p Payload) Size() int {
+	size := len(p.Body)
+	for _, buffer := range p.Buffers {
+		size += len(buffer)
+	}
+	return size
+}
+
 // appendHeader appends the fixed header and the buffer descriptors of a frame
 // whose body has bodyLen bytes.
 func appendHeader(dst []byte, t Type, call uint64, bodyLen int, buffers [][]byte) []byte {
-	return appendSharedHeader(dst, t, call, bodyLen, Payload{Buffers: buffers})
+	return appendSharedHeader(dst, head{kind: t, call: call}, bodyLen, Payload{Buffers: buffers})
+}
+
+// head is what the header of a frame that is sent says beside its lengths.
+type head struct {
+	kind    Type
+	call    uint64
+	session uint32 // 0 for none
 }
 
 // appendSharedHeader is appendHeader where buffers may lie in shared memory.
-func appendSharedHeader(dst []byte, t Type, call uint64, bodyLen int, p Payload) []byte {
-	dst = append(dst, magic, Version, byte(t), 0)
+func appendSharedHeader(dst []byte, h head, bodyLen int, p Payload) []byte {
+	dst = append(dst, magic, Version, byte(h.kind), 0)
 	dst = binary.LittleEndian.AppendUint32(dst, uint32(bodyLen))
-	dst = binary.LittleEndian.AppendUint64(dst, call)
+	dst = binary.LittleEndian.AppendUint64(dst, h.call)
 	dst = binary.LittleEndian.AppendUint32(dst, uint32(len(p.Buffers)))
-	dst = binary.LittleEndian.AppendUint32(dst, 0)
+	dst = binary.LittleEndian.AppendUint32(dst, h.session)
 	for i, b := range p.Buffers {
 		number, offset := uint32(0), uint64(0) // inline
 		if at := p.at(i); at.segment != nil {

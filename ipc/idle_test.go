@@ -32,7 +32,7 @@ func TestAFloodOfLogsDoesNotHoldUpAWriter(t *testing.T) {
 		assert.NoError(t, err)
 		p.send(TypeResult, p.take().Call, []byte{0xc0})
 	}()
-	_, err := c.NewCall().Do(Args{Value: &value})
+	_, err := c.NewCall().Do(One(value))
 	require.NoError(t, err)
 	assert.Equal(t, int32(records), seen.Load())
 }

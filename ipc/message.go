@@ -33,9 +33,25 @@ type Setup struct {
 	Ports  []string    `msgpack:"ports"`
 	Limits SetupLimits `msgpack:"limits"`
 	// Shared is nil where no memory is shared.
-	Shared   *SetupShared `msgpack:"shared"`
-	LogLevel string       `msgpack:"log_level"`
+	Shared *SetupShared `msgpack:"shared"`
+	// Window is what a call may send that the supervisor has not credited yet.
+	Window Window `msgpack:"window"`
+	// Idempotent says that a call may be made again.
+	Idempotent bool `msgpack:"idempotent"`
+	// Begun says that the worker counts what it has begun; see [Begun].
+	Begun    bool   `msgpack:"begun"`
+	LogLevel string `msgpack:"log_level"`
 }
+
+// Window bounds the items that are on their way: those of one call that have been
+// sent and not been credited. One item may always be.
+type Window struct {
+	Items int `msgpack:"items"`
+	Bytes int `msgpack:"bytes"`
+}
+
+// DefaultWindow is the window where nothing else is said.
+func DefaultWindow() Window { return Window{Items: 16, Bytes: 32 << 20} }
 
 // SetupLimits are the limits of one worker: those of the wire, and its memory.
 type SetupLimits struct {
@@ -65,8 +81,20 @@ type Description struct {
 	Params  []Parameter `msgpack:"params" json:"params"`
 	Inputs  []Parameter `msgpack:"inputs" json:"inputs"`
 	Returns string      `msgpack:"returns" json:"returns"`
-	Python  string      `msgpack:"python" json:"python"`
-	Package string      `msgpack:"package" json:"package"`
+	// Many says that a call is answered by any number of items.
+	Many bool `msgpack:"many" json:"many"`
+	// Stateful says that the node has a state of its own in each stream, and
+	// Restores that it can be had and given back.
+	Stateful bool `msgpack:"stateful" json:"stateful"`
+	Restores bool `msgpack:"restores" json:"restores"`
+	// Concurrency is how many calls a worker works on at once.
+	Concurrency int `msgpack:"concurrency" json:"concurrency"`
+	// Batch is how many calls a worker takes together, 0 where it takes them one
+	// by one; MaxWait is how many seconds the first one waits for the others.
+	Batch   int     `msgpack:"batch" json:"batch,omitempty"`
+	MaxWait float64 `msgpack:"max_wait" json:"max_wait,omitempty"`
+	Python  string  `msgpack:"python" json:"python"`
+	Package string  `msgpack:"package" json:"package"`
 }
 
 // Parameter is one parameter of a node's signature.

@@ -101,8 +101,8 @@ func (fr *frameReader) next() (Frame, error) {
 	if h[3] != 0 {
 		return Frame{}, &ProtocolError{Reason: fmt.Sprintf("a frame has the flags %#02x, of which this version knows none", h[3])}
 	}
-	if binary.LittleEndian.Uint32(h[20:]) != 0 {
-		return Frame{}, &ProtocolError{Reason: "the reserved part of a frame's header is not 0"}
+	if session := binary.LittleEndian.Uint32(h[20:]); session != 0 {
+		return Frame{}, &ProtocolError{Reason: fmt.Sprintf("a %s frame names session %d; only what the supervisor sends belongs to one", Type(h[2]), session)}
 	}
 	f := Frame{Type: Type(h[2]), Call: binary.LittleEndian.Uint64(h[8:])}
 	bodyLen := int64(binary.LittleEndian.Uint32(h[4:]))
@@ -114,9 +114,10 @@ func (fr *frameReader) next() (Frame, error) {
 		return Frame{}, &ProtocolError{Reason: fmt.Sprintf("a %s frame claims %d buffers, more than the limit of %d", f.Type, buffers, fr.limits.Buffers)}
 	}
 	fr.r += headerSize
-	var table []descriptor
+	var room [2]descriptor // keeps the usual few off the heap
+	table := room[:0]
 	if buffers > 0 {
-		if table, err = fr.descriptors(f.Type, int(buffers)); err != nil {
+		if table, err = fr.descriptors(table, f.Type, int(buffers)); err != nil {
 			return Frame{}, err
 		}
 	}
@@ -159,29 +160,33 @@ type descriptor struct {
 	offset, size uint64
 }
 
-func (fr *frameReader) descriptors(t Type, n int) ([]descriptor, error) {
-	table := make([]byte, n*descriptorSize)
-	if err := fr.full(table); err != nil {
-		return nil, err
-	}
-	found := make([]descriptor, n)
+// descriptors appends the descriptors that follow.
+func (fr *frameReader) descriptors(table []descriptor, t Type, n int) ([]descriptor, error) {
 	total := uint64(0)
-	for i := range found {
-		d := table[i*descriptorSize:]
+	for range n {
+		d, err := fr.peek(descriptorSize)
+		if err == io.EOF {
+			err = io.ErrUnexpectedEOF
+		}
+		if err != nil {
+			return nil, err
+		}
+		fr.r += descriptorSize
 		segment := binary.LittleEndian.Uint32(d)
 		if segment != 0 && fr.shared == nil {
 			return nil, &ProtocolError{Reason: fmt.Sprintf("a %s frame names the shared segment %d; this side takes inline buffers only", t, segment)}
 		}
-		found[i] = descriptor{segment, binary.LittleEndian.Uint64(d[8:]), binary.LittleEndian.Uint64(d[16:])}
-		if reserved := binary.LittleEndian.Uint32(d[4:]); reserved != 0 || segment == 0 && found[i].offset != 0 {
-			return nil, &ProtocolError{Reason: fmt.Sprintf("in a %s frame's buffer descriptor the reserved part is %d and the offset %d; both are 0 for inline bytes", t, reserved, found[i].offset)}
+		found := descriptor{segment, binary.LittleEndian.Uint64(d[8:]), binary.LittleEndian.Uint64(d[16:])}
+		if reserved := binary.LittleEndian.Uint32(d[4:]); reserved != 0 || segment == 0 && found.offset != 0 {
+			return nil, &ProtocolError{Reason: fmt.Sprintf("in a %s frame's buffer descriptor the reserved part is %d and the offset %d; both are 0 for inline bytes", t, reserved, found.offset)}
 		}
 		// The first check keeps the sum from wrapping around.
-		size := found[i].size
+		size := found.size
 		if size > uint64(fr.limits.BufferBytes) || total+size > uint64(fr.limits.BufferBytes) {
 			return nil, &ProtocolError{Reason: fmt.Sprintf("a %s frame claims buffers of more than %d bytes in all", t, fr.limits.BufferBytes)}
 		}
 		total += size
+		table = append(table, found)
 	}
-	return found, nil
+	return table, nil
 }

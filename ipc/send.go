@@ -4,7 +4,9 @@ import (
 	"fmt"
 	"math"
 	"net"
+	"runtime"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/vmihailenco/msgpack/v5/msgpcode"
@@ -14,33 +16,32 @@ import (
 // write; larger bodies are written from where they lie.
 const coalesce = 64 << 10
 
-// The beginnings of a call's body, an array of positional and named values.
+// The beginnings of the bodies of calls: an array of positional and named values,
+// and of what opens a session: an array of the state to restore, if any.
 var (
 	noValue  = []byte{msgpcode.FixedArrayLow | 2, msgpcode.FixedArrayLow}
 	oneValue = []byte{msgpcode.FixedArrayLow | 2, msgpcode.FixedArrayLow | 1}
 	noPorts  = []byte{msgpcode.FixedMapLow}
+	noState  = []byte{msgpcode.FixedArrayLow}
+	aState   = []byte{msgpcode.FixedArrayLow | 1}
 )
 
-// sendCall writes a call frame, laying the encoded arguments side by side. Its
-// error is a *[ValueError], and nothing has been sent. A failure to write is
+// sendCall writes the frame of a call, laying the encoded arguments side by side.
+// Its error is a *[ValueError], and nothing has been sent. A failure to write is
 // not returned: it ends the connection, which settles the call.
-func (c *Conn) sendCall(id uint64, args Args) error {
+func (c *Conn) sendCall(call *Call, args Args) error {
 	var room [3][]byte // keeps the common call, of one value, off the heap
-	parts := append(room[:0], noValue)
+	parts := room[:0]
 	var input Payload // the buffers of all inputs
-	if args.Value != nil {
-		parts[0] = oneValue
-		parts = append(parts, args.Value.Body)
-		input = *args.Value
-	}
-	if len(args.Ports) == 0 {
-		parts = append(parts, noPorts)
-	} else {
-		parts = append(parts, appendMapLen(nil, len(args.Ports)))
-	}
-	for _, port := range args.Ports {
-		parts = append(parts, appendStr(nil, port.Name), port.Value.Body)
-		input = input.beside(port.Value)
+	switch call.head.kind {
+	case TypeCall:
+		parts, input = args.parts(parts)
+	case TypeOpen:
+		if args.given {
+			parts, input = append(parts, aState, args.value.Body), args.value
+		} else {
+			parts = append(parts, noState)
+		}
 	}
 	size := 0
 	for _, part := range parts {
@@ -49,14 +50,34 @@ func (c *Conn) sendCall(id uint64, args Args) error {
 	if err := c.limits.checkSend("input", size, input.Buffers); err != nil {
 		return err
 	}
-	if c.shared != nil {
+	if c.shared != nil && input.places != nil {
 		var err error
 		if input, err = c.lend(input); err != nil {
 			return nil // the connection has ended, and settles the call
 		}
 	}
-	_ = c.sendParts(TypeCall, id, size, parts, input)
+	_ = c.sendParts(call.head, &call.order, size, parts, input)
 	return nil
+}
+
+// parts returns the body of a call, in parts, and the buffers of all its inputs.
+func (args Args) parts(parts [][]byte) ([][]byte, Payload) {
+	var input Payload
+	if args.given {
+		parts = append(parts, oneValue, args.value.Body)
+		input = args.value
+	} else {
+		parts = append(parts, noValue)
+	}
+	if len(args.Ports) == 0 {
+		return append(parts, noPorts), input
+	}
+	parts = append(parts, appendMapLen(nil, len(args.Ports)))
+	for _, port := range args.Ports {
+		parts = append(parts, appendStr(nil, port.Name), port.Value.Body)
+		input = input.beside(port.Value)
+	}
+	return parts, input
 }
 
 // lend hands the worker the segments of a payload that is about to be sent. Where
@@ -94,54 +115,103 @@ func (p Payload) beside(other Payload) Payload {
 }
 
 // send writes one frame without buffers.
-func (c *Conn) send(t Type, id uint64, body []byte) error {
-	if err := c.limits.checkSend(t.String(), len(body), nil); err != nil {
+func (c *Conn) send(h head, body []byte) error {
+	if err := c.limits.checkSend(h.kind.String(), len(body), nil); err != nil {
 		return err
 	}
 	room := [1][]byte{body}
-	return c.sendParts(t, id, len(body), room[:], Payload{})
+	return c.sendParts(h, nil, len(body), room[:], Payload{})
+}
+
+// sendAtOnce writes an empty frame, and does not return before it has: it does not
+// leave it to somebody who is writing already.
+func (c *Conn) sendAtOnce(h head) error {
+	c.writing.Lock()
+	err := c.gather(h, nil, 0, nil, nil, Payload{})
+	c.writing.Unlock()
+	if err == nil {
+		err = c.writeQueue()
+	}
+	return err
 }
 
 // sendQueued writes whole frames, with what is queued.
 func (c *Conn) sendQueued(frames []byte) {
 	c.queue.Lock()
 	c.queue.frames = append(c.queue.frames, frames...)
+	c.queue.waiting.Store(true)
 	c.queue.Unlock()
-	c.writing.Lock()
-	defer c.writing.Unlock()
-	_ = c.flush() // a failure ends the connection, which is told elsewhere
+	_ = c.writeQueue() // a failure ends the connection, which is told elsewhere
 }
 
 // sendParts writes a frame whose body is in parts. Small frames of many callers
-// share a write: each is queued, and whoever gets to write next writes all that
-// is queued. Large frames are gathered from where they lie, without a copy.
-func (c *Conn) sendParts(t Type, id uint64, size int, parts [][]byte, p Payload) error {
+// share a write: each is queued, and whoever writes also writes what is queued by
+// then, on behalf of the others. Large frames are gathered from where they lie,
+// without a copy. The order of a call, nil for other frames, is set as it takes its
+// place on the wire.
+func (c *Conn) sendParts(h head, order *atomic.Uint64, size int, parts [][]byte, p Payload) error {
 	inline := p.inline()
-	small := size <= coalesce && len(inline) == 0
-	if small {
+	if size <= coalesce && len(inline) == 0 {
 		c.queue.Lock()
+		c.nextInLine(order)
 		if c.shared != nil && c.shared.due.Load() {
 			c.queue.frames = c.shared.news(c.queue.frames)
 		}
-		c.queue.frames = appendSharedHeader(c.queue.frames, t, id, size, p)
+		c.queue.waiting.Store(true)
+		c.queue.frames = appendSharedHeader(c.queue.frames, h, size, p)
 		for _, part := range parts {
 			c.queue.frames = append(c.queue.frames, part...)
 		}
 		c.queue.Unlock()
+		if c.waiting.Load() > 0 {
+			runtime.Gosched() // the worker has work, and others may be about to send, too
+		}
+		return c.writeQueue()
 	}
 	c.writing.Lock()
-	defer c.writing.Unlock()
-	if err := c.flush(); err != nil || small {
+	err := c.gather(h, order, size, parts, inline, p)
+	c.writing.Unlock()
+	if err == nil {
+		err = c.writeQueue() // who found somebody writing has left the rest to him
+	}
+	return err
+}
+
+// writeQueue writes what is queued. Where somebody else is writing already, he does
+// it when he is done.
+func (c *Conn) writeQueue() error {
+	for c.queue.waiting.Load() && c.writing.TryLock() {
+		err := c.flush(nil)
+		c.writing.Unlock()
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// gather writes a frame from where its parts lie, behind what is queued, the caller
+// holding c.writing.
+func (c *Conn) gather(h head, order *atomic.Uint64, size int, parts, inline [][]byte, p Payload) error {
+	if err := c.flush(order); err != nil {
 		return err
 	}
 	gather := make(net.Buffers, 0, 1+len(parts)+len(inline))
-	gather = append(gather, appendSharedHeader(nil, t, id, size, p))
+	gather = append(gather, appendSharedHeader(nil, h, size, p))
 	gather = append(gather, parts...)
 	gather = append(gather, inline...)
 	if _, err := gather.WriteTo(c.nc); err != nil {
 		return c.cannotWrite(err)
 	}
 	return nil
+}
+
+// nextInLine gives a call its place; the queue's lock is held.
+func (c *Conn) nextInLine(order *atomic.Uint64) {
+	if order != nil {
+		c.queue.order++
+		order.Store(c.queue.order)
+	}
 }
 
 // inline returns the buffers that do not lie in shared memory.
@@ -158,11 +228,14 @@ func (p Payload) inline() [][]byte {
 	return inline
 }
 
-// flush writes what is queued, the caller holding c.writing.
-func (c *Conn) flush() error {
+// flush writes what is queued, the caller holding c.writing, who may give the order
+// of a call that is to follow.
+func (c *Conn) flush(follows *atomic.Uint64) error {
 	c.queue.Lock()
 	frames := c.queue.frames
 	c.queue.frames = c.spare[:0]
+	c.queue.waiting.Store(false)
+	c.nextInLine(follows)
 	c.queue.Unlock()
 	c.spare = frames
 	if cap(frames) > 1<<20 {
@@ -172,7 +245,7 @@ func (c *Conn) flush() error {
 		return err // what follows half a frame would be read as its rest
 	}
 	if len(frames) == 0 {
-		return nil // another caller wrote ours along with its own
+		return nil
 	}
 	if _, err := c.nc.Write(frames); err != nil {
 		return c.cannotWrite(err)

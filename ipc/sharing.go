@@ -149,12 +149,7 @@ func (sh *sharing) lend(s *Segment) error {
 
 // release handles a worker's release frame.
 func (sh *sharing) release(f Frame) error {
-	var pairs [][2]uint64
-	if err := unmarshal(f, &pairs); err != nil {
-		return err
-	}
-	for _, pair := range pairs {
-		number, n := pair[0], pair[1]
+	return mentions(f, func(number, n uint64) error {
 		sh.mu.Lock()
 		l := sh.loans[uint32(number)]
 		if number >= ownedByWorker || l == nil || n > uint64(l.count) {
@@ -164,8 +159,8 @@ func (sh *sharing) release(f Frame) error {
 		l.count -= int64(n)
 		sh.mu.Unlock()
 		l.segment.drop(int64(n))
-	}
-	return nil
+		return nil
+	})
 }
 
 // forgotten handles a worker's forget frame: those segments of its own are no more.
@@ -230,12 +225,8 @@ func (sh *sharing) news(frames []byte) []byte {
 	defer sh.mu.Unlock()
 	sh.due.Store(false)
 	if len(sh.back) > 0 {
-		pairs := make([][2]uint64, 0, len(sh.back))
-		for number, n := range sh.back {
-			pairs = append(pairs, [2]uint64{uint64(number), uint64(n)})
-		}
+		frames = appendRelease(frames, sh.back)
 		clear(sh.back)
-		frames = appendMessage(frames, TypeRelease, pairs)
 	}
 	if len(sh.gone) > 0 {
 		frames = appendMessage(frames, TypeForget, sh.gone)

@@ -59,7 +59,7 @@ func (p *sharingPeer) takeShared() (Frame, []descriptor) {
 	f := Frame{Type: Type(h[2]), Call: le.Uint64(h[8:])}
 	body, n := le.Uint32(h[4:]), int(le.Uint32(h[16:]))
 	p.r += headerSize
-	table, err := p.descriptors(f.Type, n)
+	table, err := p.descriptors(nil, f.Type, n)
 	require.NoError(p.t, err)
 	f.Body, err = p.frameReader.take(uint64(body))
 	require.NoError(p.t, err)
@@ -88,7 +88,7 @@ func (p *sharingPeer) answer(call uint64, s *Segment, offset, length int64) {
 	tensor, err := Encode("result", &Tensor{DType: Uint8, Shape: []int{int(length)}, Data: make([]byte, max(length, OutOfBand))[:length]})
 	require.NoError(p.t, err)
 	payload := Payload{Buffers: [][]byte{s.view[:min(length, s.Size())]}, places: []place{{s, offset}}}
-	frame := appendSharedHeader(nil, TypeResult, call, len(tensor.Body), payload)
+	frame := appendSharedHeader(nil, head{kind: TypeResult, call: call}, len(tensor.Body), payload)
 	le.PutUint64(frame[headerSize+16:], uint64(length))
 	_, err = p.nc.Write(append(frame, tensor.Body...))
 	assert.NoError(p.t, err)
@@ -132,7 +132,7 @@ func TestAnInputIsLentAndComesBack(t *testing.T) {
 			assert.Equal(t, input.Buffers[0], got)
 			p.send(TypeResult, f.Call, []byte{0xc0})
 		}()
-		_, err := c.NewCall().Do(Args{Value: &input})
+		_, err := c.NewCall().Do(One(input))
 		require.NoError(t, err)
 		assert.Equal(t, 2+round, s.refs.Load(), "the input's own, and a loan for each mention")
 	}
@@ -165,7 +165,7 @@ func TestAWorkersSegmentIsForwardedAndGivenBack(t *testing.T) {
 		q.tell(TypeRelease, [][2]uint64{{uint64(table[0].segment), 1}})
 		q.send(TypeResult, f.Call, []byte{0xc0})
 	}()
-	_, err = consumer.NewCall().Do(Args{Value: &result})
+	_, err = consumer.NewCall().Do(One(result))
 	require.NoError(t, err)
 	result.Release()
 
@@ -204,7 +204,7 @@ func TestADeadConsumersLoansComeBack(t *testing.T) {
 		_, _ = p.takeShared()
 		_ = p.nc.Close()
 	}()
-	_, err := c.NewCall().Do(Args{Value: &input})
+	_, err := c.NewCall().Do(One(input))
 	require.ErrorIs(t, err, ErrClosed)
 	assert.Equal(t, int64(1), input.places[0].segment.refs.Load())
 	input.Release()

@@ -114,7 +114,7 @@ func refusedFrames() []refusedFrame {
 		{"version 2", "version 2", "4702" + ping[4:]},
 		{"version 0", "version 0", "4700" + ping[4:]},
 		{"flags", "flags", "47010a01" + ping[8:]},
-		{"reserved part of the header", "reserved", ping[:40] + "01000000"},
+		{"session where there is none", "session", ping[:40] + "01000000"},
 		{"body of 4 GiB", "body", frameHead("05", "ffffffff", one, none)},
 		{"body of one byte over the limit", "body", frameHead("05", "01000010", one, none)},
 		{"4097 buffers", "buffers", frameHead("05", none, one, "01100000")},
