@@ -14,6 +14,20 @@ A node is a plain function or class; ``node`` says that it is one::
         def process(self, audio: Audio): ...           # a value, a generator, or async def
         def close(self): ...
 
+The values of a generator go on one by one, while it runs. A class that is
+``@node(stateful=True)`` keeps state along a stream::
+
+    @node(stateful=True)
+    class Average:
+        def begin(self): self.count, self.total = 0, 0.0
+        def process(self, value: float): ...           # a value, None for no output, or a generator
+        def finish(self): return self.total / self.count
+        def snapshot(self): return [self.count, self.total]
+        def restore(self, state): self.count, self.total = state
+
+``@node(batch=32, max_wait_ms=5)`` takes the inputs of several calls as one list, and
+``@node(concurrency=8)`` says how many calls of an ``async def`` node run at once.
+
 A test needs no supervisor: it calls the function, or the class's methods.
 
 Values that can go in and out: ``None``, ``bool``, integers of 64 bits, ``float``,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import sys
 import textwrap
@@ -42,6 +43,14 @@ def serve(start: Callable[..., Supervisor], tmp_path: Path) -> Serve:
         return worker
 
     return begin
+
+
+@pytest.fixture
+def gate(tmp_path: Path) -> Path:
+    """Return a pipe with a name: who reads it waits until the other side writes."""
+    path = tmp_path / "gate"
+    os.mkfifo(path)
+    return path
 
 
 @pytest.fixture

@@ -25,7 +25,7 @@ PATIENCE = 60.0
 """Seconds after which a silent worker fails the test."""
 
 HELLO, SETUP, READY, CALL, RESULT, ERROR, CANCEL, LOG, PROGRESS, PING, PONG, SHUTDOWN = range(1, 13)
-RELEASE, FORGET = 13, 14
+RELEASE, FORGET, ITEM, CREDIT, OPEN, FINISH, DROP, SNAPSHOT = range(13, 21)
 
 LIMITS = {"body": 256 << 20, "buffers": 4096, "buffer_bytes": 8 << 30, "depth": 64, "memory": 0}
 
@@ -55,13 +55,17 @@ class Failed(Exception):
 
 
 def frame(
-    kind: int, call: int, body: bytes, buffers: tuple[bytes | tuple[int, int, int], ...] = ()
+    kind: int,
+    call: int,
+    body: bytes,
+    buffers: tuple[bytes | tuple[int, int, int], ...] = (),
+    session: int = 0,
 ) -> bytes:
     """Return a frame as it stands on the wire, written out apart from the package's code.
 
     A buffer is its bytes, or its segment, offset and length.
     """
-    head = struct.pack("<BBBBIQII", 0x47, 1, kind, 0, len(body), call, len(buffers), 0)
+    head = struct.pack("<BBBBIQII", 0x47, 1, kind, 0, len(body), call, len(buffers), session)
     inline = [each for each in buffers if isinstance(each, bytes)]
     places = [(0, 0, len(each)) if isinstance(each, bytes) else each for each in buffers]
     table = b"".join(struct.pack("<IIQQ", number, 0, at, n) for number, at, n in places)
@@ -89,6 +93,7 @@ class Supervisor:
         lifeline, self.lifeline = os.pipe()
         os.write(self.lifeline, self._secret)
         self._autopsy = os.memfd_create("autopsy") if sys.platform == "linux" else self._file()
+        os.write(self._autopsy, bytes(8))  # what is begun; the last words come behind it
         self._stderr = self._file()
         stdout, out = os.pipe()
         self.pid = self._spawn(options, env or {}, [lifeline, self._autopsy, out, self._stderr])
@@ -177,17 +182,69 @@ class Supervisor:
         call: int = 0,
         body: bytes = b"",
         *buffers: bytes | tuple[int, int, int],
+        session: int = 0,
     ) -> None:
         """Send one frame."""
         assert self.socket is not None
-        self.socket.sendall(frame(kind, call, body, buffers))
+        self.socket.sendall(frame(kind, call, body, buffers, session))
 
     def begin(self, *args: Any, **named: Any) -> int:
         """Send a call, and return its id."""
+        return self._begin(CALL, 0, [list(args), named])
+
+    def feed(self, session: int, *args: Any) -> int:
+        """Send a call of a session, and return its id."""
+        return self._begin(CALL, session, [list(args), {}])
+
+    def open(self, session: int, *state: Any) -> int:
+        """Have a session opened, with a state or without, and return the call id."""
+        return self._begin(OPEN, session, list(state))
+
+    def finish(self, session: int) -> int:
+        """End a session, and return the call id."""
+        return self._begin(FINISH, session)
+
+    def snapshot(self, session: int) -> Any:
+        """Return the state of a session."""
+        return self.end(self._begin(SNAPSHOT, session))
+
+    def _begin(self, kind: int, session: int, value: Any = None) -> int:
         self._calls += 1
-        body, buffers = Encoder().encode([list(args), named])
-        self.send(CALL, self._calls, bytes(body), *(self._lent(bytes(each)) for each in buffers))
+        body, buffers = (b"", []) if value is None else Encoder().encode(value)
+        lent = (self._lent(bytes(each)) for each in buffers)
+        self.send(kind, self._calls, bytes(body), *lent, session=session)
         return self._calls
+
+    def item(self, call: int) -> Any:
+        """Return the next item of a call, without giving credit for it.
+
+        Raises:
+            Failed: the call was answered with an error.
+        """
+        found = self.until(ITEM)
+        assert found.call == call
+        return self._value(found)
+
+    def credit(self, call: int, items: int = 1) -> None:
+        """Let more items of a call come."""
+        self.send(CREDIT, call, msgpack.packb(items))
+
+    def items(self, call: int) -> list[Any]:
+        """Return all items of a call that are to come, up to its result.
+
+        Raises:
+            Failed: it was answered with an error.
+        """
+        values: list[Any] = []
+        while True:
+            found = self.until(ITEM, RESULT)
+            assert found.call == call
+            value = self._value(found)
+            if found.type == RESULT:
+                assert value is None
+                return values
+            values.append(value)
+            self.credit(call)
 
     def _lent(self, data: bytes) -> bytes | tuple[int, int, int]:
         return data if self.shares is None or len(data) < FROM else self.shares.lend(data)
@@ -206,6 +263,9 @@ class Supervisor:
         """
         found = self.until(RESULT)
         assert found.call == call
+        return self._value(found)
+
+    def _value(self, found: Frame) -> Any:
         if self.shares is not None and not self.shares.keep:
             self.give_back()
         return Decoder().decode(found.body, list(found.buffers), "result")
@@ -223,8 +283,8 @@ class Supervisor:
         self.send(CANCEL, call)
         os.kill(self.pid, signal.SIGUSR1)
 
-    def until(self, kind: int) -> Frame:
-        """Return the next frame of a type; logs and progress before it are kept.
+    def until(self, *kinds: int) -> Frame:
+        """Return the next frame of these types; logs and progress before it are kept.
 
         Raises:
             Failed: an error frame came instead.
@@ -235,7 +295,7 @@ class Supervisor:
                 self.logs.append(found.message)
             elif found.type == PROGRESS:
                 self.progress.append(found.message)
-            if found.type == kind:
+            if found.type in kinds:
                 return found
             if found.type == ERROR:
                 raise Failed(found.message)
@@ -293,7 +353,13 @@ class Supervisor:
 
     def last_words(self) -> str:
         """Return what the worker wrote into the autopsy file."""
-        return os.pread(self._autopsy, 1 << 20, 0).decode(errors="replace")
+        return os.pread(self._autopsy, 1 << 20, 8).decode(errors="replace")
+
+    @property
+    def begun(self) -> int | None:
+        """How many frames the worker has begun; ``None`` where it does not count."""
+        count = int.from_bytes(os.pread(self._autopsy, 8, 0), "little")
+        return count - 1 if count else None
 
     def shut_down(self) -> int:
         """Ask the worker to end, and return its exit code."""

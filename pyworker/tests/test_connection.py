@@ -9,7 +9,7 @@ import threading
 import pytest
 from gophersnake.worker import frames
 from gophersnake.worker.connection import READ_AHEAD, Closed, Connection, NoRoom
-from gophersnake.worker.frames import CALL, LOG, PING, Limits, ProtocolError
+from gophersnake.worker.frames import CALL, CANCEL, CREDIT, LOG, PING, Limits, ProtocolError
 
 from tests.supervisor import frame
 
@@ -143,6 +143,110 @@ def test_what_breaks_while_mail_is_read_is_raised_by_receive(
     for _ in range(2):
         with pytest.raises(error):
             link.receive()
+
+
+def test_small_calls_are_taken_as_they_lie_and_all_else_is_received(pair: Pair) -> None:
+    here, there = pair
+    link = Connection(here)
+    assert link.next_call() is None
+    last = frame(CALL, 4, b"last")
+    there.sendall(
+        frame(CALL, 1, b"one", session=9)
+        + frame(PING, 2, b"")
+        + frame(CALL, 3, b"", (b"buffer",))
+        + last[:-1]
+    )
+    link.listen()
+    found = link.next_call()
+    assert found is not None
+    assert (*found[:2], bytes(found[2])) == (1, 9, b"one")
+    for call, body in ((2, b""), (3, b"")):
+        assert link.next_call() is None
+        received = link.receive()
+        assert (received.call, received.body) == (call, body)
+    assert link.next_call() is None  # its last byte has not come
+    there.sendall(last[-1:])
+    assert link.receive().body == b"last"
+    there.sendall(last)
+    link.mail()
+    assert link.next_call() is None  # first what has been read before
+    assert link.receive().body == b"last"
+
+
+def test_what_has_arrived_is_returned_and_not_waited_for(pair: Pair) -> None:
+    here, there = pair
+    link = Connection(here)
+    assert link.fileno() == here.fileno()
+    small, large = frame(PING, 1, b"small"), frame(CALL, 2, b"x" * 100_000, (b"buffer",))
+    there.sendall(small + small[:27])
+    assert not link.ahead
+    assert [each.body for each in link.arrived()] == [b"small"]
+    assert not link.ahead  # half of a frame is none
+    there.sendall(small[27:] + small)
+    assert [each.body for each in link.arrived()] == [b"small"] * 2
+
+    writer = threading.Thread(target=there.sendall, args=(large + frame(CANCEL, 7, b""),))
+    writer.start()
+    found = link.arrived()
+    writer.join()
+    if len(found) == 1:  # the last frame had not come yet
+        found += link.arrived()
+    assert [each.call for each in found] == [2, 7]
+    assert link.cancelled == set()  # who is told of a cancelled call sees to it
+
+    there.sendall(small + small[:10])
+    there.close()
+    assert [each.body for each in link.arrived()] == [b"small"]
+    with pytest.raises(Closed):
+        link.arrived()
+    assert link.ahead  # there is an end to be told of
+    with pytest.raises(Closed):
+        link.arrived()
+
+
+def test_what_mail_has_read_arrives_first(pair: Pair) -> None:
+    here, there = pair
+    link = Connection(here)
+    there.sendall(frame(PING, 1, b"") + b"x" * 24)
+    link.mail()
+    assert link.ahead
+    assert [each.call for each in link.arrived()] == [1]
+    assert link.ahead
+    with pytest.raises(ProtocolError):
+        link.arrived()
+
+
+def test_a_header_that_is_none_is_refused_before_its_body_is_there(pair: Pair) -> None:
+    here, there = pair
+    there.sendall(frames.HEADER.pack(0x47, 2, CALL, 0, 100, 1, 0, 0))
+    with pytest.raises(ProtocolError, match="version 2"):
+        Connection(here).arrived()
+
+
+def test_one_frame_can_be_waited_for_and_picked_out_of_the_mailbox(pair: Pair) -> None:
+    here, there = pair
+    link = Connection(here)
+    there.sendall(frame(PING, 1, b"") + frame(CANCEL, 2, b"") + frame(CANCEL, 3, b""))
+    for _ in range(3):
+        link.more()
+    assert link.cancelled == {2, 3}
+    assert link.pick(CANCEL, 4) is None
+    picked = link.pick(CANCEL, 3)
+    assert picked is not None
+    assert picked.call == 3
+    assert [link.receive().call for _ in range(2)] == [1, 2]
+    there.close()
+    link.mail()
+    with pytest.raises(Closed):
+        link.more()
+
+
+@pytest.mark.parametrize("kind", [PING, CANCEL, CREDIT])
+def test_a_session_is_refused_where_none_belongs(pair: Pair, kind: int) -> None:
+    here, there = pair
+    there.sendall(frame(kind, 1, b"", session=3))
+    with pytest.raises(ProtocolError, match="frame with session 3; it belongs to none"):
+        Connection(here).receive()
 
 
 def test_a_forked_child_has_no_connection(pair: Pair) -> None:

@@ -163,12 +163,13 @@ def test_an_async_generator_is_closed_when_it_is_cancelled(serve: Serve) -> None
         python="nodes.py:n",
     )
     call = worker.begin("long")
+    assert worker.item(call) == "long"
     worker.until_log("at work")
     worker.cancel(call)
     worker.until_log("closed")
     with pytest.raises(Failed, match="Cancelled"):
-        worker.end(call)
-    assert worker.call("quick") == ["quick"]
+        worker.items(call)
+    assert worker.items(worker.begin("quick")) == ["quick"]
 
 
 def test_a_cancel_right_behind_its_call_is_seen(serve: Serve) -> None:
@@ -307,6 +308,7 @@ def test_a_signal_while_mail_is_read_does_not_read_it_too(
         interrupts = Interrupts(link)
         there.sendall(frame(CALL, 1, b"x", (b"buffer",)) + frame(CANCEL, 5, b""))
         link._fill(24)
+        signal.raise_signal(signal.SIGUSR1)
         with pytest.raises(Cancelled):
             interrupts.begin(5)
         assert [each.type for each in link.mailbox] == [CALL, CANCEL]

@@ -371,6 +371,8 @@ def closed(worker: Supervisor, host: Host) -> None:
         (say(RELEASE, [[OWN | 9, 1]]), "which was not lent"),
         (say(RELEASE, [[1, 1]]), "which was not lent"),
         (say(RELEASE, [["x"]]), "gives back \\['x'\\]"),
+        (say(RELEASE, [[[], 1]]), "gives back \\[\\[\\], 1\\]"),
+        (say(RELEASE, [3]), "gives back 3"),
         (say(RELEASE, 1), "a release frame whose body is no array"),
         (say(FORGET, [9]), "names 9"),
         (say(FORGET, ["x"]), "names 'x'"),

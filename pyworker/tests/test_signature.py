@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 from gophersnake import Audio, node
-from gophersnake.worker.signature import Signature, flavour
+from gophersnake.worker.flavours import flavour
+from gophersnake.worker.signature import Signature
 
 
 def names(parameters: list[Any]) -> list[str]:

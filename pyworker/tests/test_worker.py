@@ -177,16 +177,27 @@ def test_a_close_that_fails_is_told_and_ends_the_worker(serve: Serve, how: str) 
 @pytest.mark.parametrize(
     "body",
     [
-        "def n(k):\n    yield from range(k)",
         "async def n(k):\n    return list(range(k))",
-        "async def n(k):\n    for i in range(k):\n        yield i",
         "def n(k):\n    async def later():\n        return list(range(k))\n    return later()",
         "def n(k):\n    async def later():\n        for i in range(k): yield i\n    return later()",
         "def n(k):\n    return (i for i in range(k))",
     ],
 )
-def test_all_flavours_give_a_value(serve: Serve, body: str) -> None:
+def test_a_flavour_that_a_decorator_hides_gives_one_value(serve: Serve, body: str) -> None:
     assert serve(body, python="nodes.py:n").call(3) == [0, 1, 2]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "def n(k):\n    yield from range(k)",
+        "async def n(k):\n    for i in range(k):\n        yield i",
+    ],
+)
+def test_a_generator_gives_items(serve: Serve, body: str) -> None:
+    worker = serve(body, python="nodes.py:n")
+    for count in (3, 0, 40):
+        assert worker.items(worker.begin(count)) == list(range(count))
 
 
 def test_ports_name_the_arguments(serve: Serve) -> None:

@@ -1,10 +1,14 @@
 """The worker: one process that serves one node to the supervisor.
 
 ``serve`` is the process from its start to its end; it reads from top to bottom.
-It takes calls off the ``connection``, whose ``codec`` knows the values (``plain``,
-``arrays`` and ``media`` each some of them), runs the node that ``load`` found and
-``signature`` checked, and tells of exceptions as ``failure`` words them. ``faults``
-and ``scan`` find the place inside a value, or a body, that is wrong. ``segments``
+It sets up the node that ``load`` found and ``signature`` checked, and hands it to what
+serves it: the ``server``, one frame after the other, or, for an async node, the
+``eventloop``. The server has a ``handler`` for each kind of node: ``calls``, ``sessions``
+and ``batches``. ``invoke`` runs node code, which ``interrupt`` can stop; ``answers`` and
+``items`` tell what came of it, as far as the ``window`` allows, and ``begun`` that it was
+begun. The ``connection`` has frames in and an ``outbox``. The ``codec`` knows values
+(``plain``, ``arrays`` and ``media`` each some of them), and ``failure`` words exceptions.
+``faults`` and ``scan`` find the place inside a value, or a body, that is wrong. ``segments``
 is the shared memory in which large buffers travel: an ``arena`` of the worker's
 own, the ``atlas`` of what is mapped, and ``memfd``, which is the system's. ``lastwords``
 sees to it that an end without a word leaves one all the same.

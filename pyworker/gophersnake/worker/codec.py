@@ -99,6 +99,8 @@ class Encoder:
 
     def _plain(self, value: Any) -> Any:
         """Return what msgpack knows for what it does not know."""
+        if (viewed := arrays.viewed(value)) is not None:
+            return self._extension(TENSOR, [viewed[0], value.shape], viewed[1])
         if isinstance(value, Tensor):
             value.check()
             return self._tensor(value)

@@ -5,27 +5,34 @@ from __future__ import annotations
 import os
 import select
 import socket
-import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import msgpack
 
 from gophersnake.worker import frames
+from gophersnake.worker.begun import Begun
 from gophersnake.worker.frames import (
+    BRIEF,
+    CALL,
+    CANCEL,
     DESCRIPTOR,
     HEADER,
     RELEASE,
+    WORDS,
     Bytes,
     Frame,
     Limits,
     Place,
     ProtocolError,
 )
+from gophersnake.worker.outbox import Closed, Outbox
 
 if TYPE_CHECKING:
     from gophersnake.worker.segments import SharedMemory
+
+__all__ = ["Closed", "Connection", "NoRoom"]
 
 READ_AHEAD = 128 << 10
 """Small frames that have arrived together are read together; larger ones go
@@ -34,12 +41,7 @@ straight to the memory that they stay in."""
 JOIN = 16 << 10
 """Up to so many bytes, a body is joined to its header rather than sent beside it."""
 
-GATHER = 1000
-"""How many pieces one sendmsg may take (IOV_MAX is 1024)."""
-
-
-class Closed(Exception):
-    """The supervisor has closed the connection."""
+_CALL = WORDS[CALL]
 
 
 class NoRoom(MemoryError):
@@ -61,9 +63,14 @@ class Connection:
     One thread receives, the main one. Any thread may send.
 
     Attributes:
-        limits: what a received frame may claim.
         shared: the shared memory, if the supervisor shares any.
-        mailbox: the frames that ``mail`` has read and ``receive`` not yet returned.
+        mailbox: the frames that were read while something else was waited for, and
+            that ``receive`` has not yet returned.
+        cancelled: the calls that a cancel frame in the mailbox gives up.
+        keep: has a small frame sent together with later ones; see ``Outbox``.
+        watch: has what is kept sent soon, whatever the main thread does.
+        begun: counts those of its frames whose work is begun.
+        small: up to so many bytes, a body without buffers can be kept back.
     """
 
     def __init__(self, sock: socket.socket, limits: Limits | None = None) -> None:
@@ -74,16 +81,20 @@ class Connection:
         self._ahead = memoryview(bytearray(READ_AHEAD))
         self._start = self._end = 0  # _ahead[_start:_end] has been read and not yet taken
         self.mailbox: deque[Frame] = deque()
+        self.cancelled: set[int] = set()
+        self.begun = Begun()
         self._broken: Closed | ProtocolError | None = None  # found by mail, raised by receive
-        self._sending = threading.Lock()
-        self._writer = 0  # the thread that is writing
-        self._later: deque[bytes] = deque()  # what it wants to write meanwhile
+        self._outbox = Outbox(sock)
+        self._kept = self._outbox.kept
+        self.keep, self.watch = self._outbox.keep, self._outbox.watch
         self._pid = os.getpid()
         # A forked child has the socket too; what it wrote would be garbage to the host.
         os.register_at_fork(after_in_child=self._leave)
 
     def _leave(self) -> None:
-        self._sending = threading.Lock()
+        self._outbox.leave()
+        self._start = self._end = 0  # those calls are its parent's
+        self.mailbox.clear()
         self._pid = 0
         self._sock.close()  # shared memory sees to itself
 
@@ -91,6 +102,53 @@ class Connection:
     def open(self) -> bool:
         """False in a forked child, which has no connection."""
         return self._pid != 0
+
+    @property
+    def limits(self) -> Limits:
+        """What a received frame may claim, and a result, too."""
+        return self._limits
+
+    @limits.setter
+    def limits(self, limits: Limits) -> None:
+        self._limits = limits
+        self.small = min(JOIN, limits.body)
+
+    def fileno(self) -> int:
+        """Return the descriptor of the socket, for who watches it."""
+        return self._sock.fileno()
+
+    def next_call(self) -> tuple[int, int, Bytes] | None:
+        """Return the next frame's call id, session and body, where that takes no time.
+
+        That is: it is a small call without buffers, and all of it has been read
+        ahead. The body is valid until more is read. Otherwise this is ``None``, and
+        nothing is done: ``receive`` returns whatever comes next.
+        """
+        start = self._start
+        body = start + BRIEF.size
+        if body > self._end or self.mailbox:
+            return None
+        first, size, call, buffers, session = BRIEF.unpack_from(self._ahead, start)
+        end = body + size
+        if first != _CALL or end > self._end or buffers or size > self.small:
+            return None
+        self._start = end
+        return call, session, self._ahead[body:end]
+
+    def listen(self) -> None:
+        """Send all that is kept, and wait for the next frame; at least its header is read.
+
+        Raises:
+            Closed: there will be none.
+            ProtocolError: what came is no frame.
+        """
+        self.flush()
+        if self.mailbox:
+            return
+        if self._broken is not None:
+            raise self._broken
+        if self._end - self._start < HEADER.size:
+            self._fill(HEADER.size)
 
     def receive(self) -> Frame:
         """Return the next frame. Its memory is its own, and not used again.
@@ -100,24 +158,86 @@ class Connection:
             ProtocolError: what came is no frame.
             NoRoom: there is no memory for it.
         """
-        if self.mailbox:
-            return self.mailbox.popleft()
+        while True:
+            self.listen()
+            if self.mailbox:
+                return self.mailbox.popleft()
+            frame = self._read()
+            if not self._is_heard(frame):
+                return frame
+
+    def more(self) -> None:
+        """Wait for one more frame, and put it into the mailbox.
+
+        Raises:
+            Closed: there will be none.
+            ProtocolError: what came is no frame.
+            NoRoom: there is no memory for it.
+        """
+        self.flush()
         if self._broken is not None:
             raise self._broken
-        shared = self.shared
-        if shared is None:
-            return self._read()
-        while True:
-            if shared.ended or shared.back or shared.gone:
-                self.flush()
-            frame = self._read()
-            if frame[0] < RELEASE or not shared.heard(frame):
+        frame = self._read()
+        if not self._is_heard(frame):
+            self.mailbox.append(frame)
+
+    def pick(self, kind: int, call: int) -> Frame | None:
+        """Take the first frame of this type and call out of the mailbox."""
+        for i, frame in enumerate(self.mailbox):
+            if frame.type == kind and frame.call == call:
+                del self.mailbox[i]
                 return frame
+        return None
+
+    def arrived(self) -> list[Frame]:
+        """Return the frames that are there; it is called when the socket can be read.
+
+        The rest of a large one may be waited for, that of a small one is not.
+
+        Raises:
+            Closed: there will be none.
+            ProtocolError: what came is no frame.
+            NoRoom: there is no memory for it.
+        """
+        found = list(self.mailbox)
+        self.mailbox.clear()
+        try:
+            if not found and not self._whole:
+                if self._broken is not None:
+                    raise self._broken
+                self._fill(self._end - self._start + 1)
+            while self._whole:
+                frame = self._read()
+                if not self._is_heard(frame):
+                    found.append(frame)
+        except (Closed, ProtocolError) as error:
+            self._broken = error
+            if not found:
+                raise
+        for frame in found:
+            if frame.type == CANCEL:
+                self.cancelled.discard(frame.call)
+        return found
 
     @property
     def ahead(self) -> bool:
-        """True where more than the frames received so far has been read."""
-        return self._start < self._end or bool(self.mailbox)
+        """True where ``arrived`` has something to return, or to raise, without more to read."""
+        return bool(self.mailbox) or self._whole or self._broken is not None
+
+    @property
+    def _whole(self) -> bool:
+        """True where a frame has been read ahead, the beginning of a large one, or what is none."""
+        there = self._end - self._start
+        if there < HEADER.size:
+            return False
+        first, size, _, buffers, _ = BRIEF.unpack_from(self._ahead, self._start)
+        if first & ~(0xFF << 16) != WORDS[0]:
+            return True
+        return bool(buffers or size > READ_AHEAD // 2 or HEADER.size + size <= there)
+
+    def _is_heard(self, frame: Frame) -> bool:
+        """Do what a frame says that is not for who receives: it is about shared memory."""
+        return frame.type >= RELEASE and self.shared is not None and self.shared.heard(frame)
 
     def mail(self) -> None:
         """Read the frames that have arrived into the ``mailbox``.
@@ -131,13 +251,13 @@ class Connection:
                 self._start < self._end or select.select([self._sock], [], [], 0)[0]
             ):
                 frame = self._read()
-                if self.shared is None or not self.shared.heard(frame):
+                if not self._is_heard(frame):
                     self.mailbox.append(frame)
         except (Closed, ProtocolError) as error:
             self._broken = error
 
-    def wait(self, timeout: float) -> None:
-        """Wait until there is mail to be read, at most that many seconds.
+    def wait(self, timeout: float) -> bool:
+        """Wait until there is something to be read, at most that many seconds.
 
         Raises:
             Closed: there will be none.
@@ -145,29 +265,35 @@ class Connection:
         """
         if self._broken is not None:
             raise self._broken
-        if self._start == self._end:
-            select.select([self._sock], [], [], timeout)
+        return self._start < self._end or bool(select.select([self._sock], [], [], timeout)[0])
 
     def _read(self) -> Frame:
         if self._end - self._start < HEADER.size:
             self._fill(HEADER.size)
         header = HEADER.unpack_from(self._ahead, self._start)
-        frames.check_header(header, self.limits)
-        _, _, kind, _, size, call, count, _ = header
+        frames.check_header(header, self._limits)
+        _, _, kind, _, size, call, count, session = header
         self._start += HEADER.size
-        if not count and size <= self._end - self._start:  # most often all of it is here
-            self._start += size
-            # A copy: the memory is used again, perhaps while the value is in use.
-            return Frame(kind, call, bytes(self._ahead[self._start - size : self._start]), [])
+        if kind == CANCEL:
+            self.cancelled.add(call)
         places = []
         if count:
-            table = self._take(count * DESCRIPTOR.size)
-            places = frames.check_descriptors(kind, table, self.limits, self.shared is not None)
+            table = self._part(count * DESCRIPTOR.size)
+            places = frames.check_descriptors(kind, table, self._limits, self.shared is not None)
         try:
-            body = self._take(size)
-            return Frame(kind, call, body, [self._buffer(each) for each in places])
+            body = self._part(size)
+            return Frame(kind, call, body, [self._buffer(each) for each in places], session)
         except MemoryError:
             raise NoRoom(call, size + sum(each.size for each in places)) from None
+
+    def _part(self, size: int) -> Bytes:
+        """Return that many bytes of a frame; most often all of them are here."""
+        start, end = self._start, self._start + size
+        if end > self._end:
+            return self._take(size)
+        self._start = end
+        # A copy: the memory is used again, perhaps while the value is in use.
+        return bytes(self._ahead[start:end])
 
     def _buffer(self, place: Place) -> Any:
         if place.segment and self.shared is not None:
@@ -213,55 +339,29 @@ class Connection:
         Raises:
             Closed: the supervisor is gone.
         """
-        shared = self.shared
         head = frames.head(kind, call, body, buffers)
-        if shared is not None and (shared.ended or shared.back or shared.gone):
-            head = shared.news(blocking=False) + head
-        if not buffers and len(body) <= JOIN:
-            self._write(self._sock.sendall, head + body)
+        news = self._news(blocking=False)
+        inline = [each for each in buffers if not isinstance(each, Place)]
+        if not inline and len(body) <= JOIN:
+            self._outbox.write(head + body, news=news)
         else:
-            inline = [each for each in buffers if not isinstance(each, Place)]
-            self._write(self._gather, [head, body, *inline])
+            self._outbox.write(head, [body, *inline], news)
 
     def flush(self) -> None:
-        """Tell the supervisor which shared memory is over; the main thread does this.
+        """Send what is kept, and which shared memory is over; the main thread does this.
 
         Raises:
             Closed: the supervisor is gone.
         """
-        news = self.shared.news(blocking=True) if self.shared is not None else b""
-        if news:
-            self._write(self._sock.sendall, news)
+        news = self._news(blocking=True)
+        if news or self._kept:
+            self._outbox.write(news=news)
 
-    def _write(self, write: Callable[[Any], None], data: Any) -> None:
-        """Write whole frames, one thread after the other."""
-        me = threading.get_ident()
-        if self._writer == me:
-            # A finalizer that logs, in the middle of another frame: it comes behind.
-            self._later.append(data if isinstance(data, bytes) else b"".join(data))
-            return
-        try:
-            with self._sending:
-                self._writer = me
-                try:
-                    write(data)
-                    while self._later:
-                        self._sock.sendall(self._later.popleft())
-                finally:
-                    self._writer = 0
-        except OSError as error:
-            raise Closed(f"the connection broke: {error}") from error
-
-    def _gather(self, parts: list[Bytes]) -> None:
-        """Write the parts from where they lie."""
-        views = deque(memoryview(part) for part in parts if len(part))
-        while views:
-            sent = self._sock.sendmsg([views[i] for i in range(min(len(views), GATHER))])
-            while sent:
-                if sent < len(views[0]):
-                    views[0] = views[0][sent:]
-                    break
-                sent -= len(views.popleft())
+    def _news(self, blocking: bool) -> bytes:
+        shared = self.shared
+        if shared is not None and (shared.ended or shared.back or shared.gone):
+            return shared.news(blocking)
+        return b""
 
     def send_message(self, kind: int, message: dict[str, Any], call: int = 0) -> None:
         """Send a frame whose body is a message of the protocol, not a node's value.

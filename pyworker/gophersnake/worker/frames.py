@@ -7,20 +7,29 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 HELLO, SETUP, READY, CALL, RESULT, ERROR, CANCEL, LOG, PROGRESS, PING, PONG, SHUTDOWN = range(1, 13)
-RELEASE, FORGET = 13, 14
-"""The types of frames that both sides know; the last two are about shared memory."""
+RELEASE, FORGET, ITEM, CREDIT, OPEN, FINISH, DROP, SNAPSHOT = range(13, 21)
+"""The types of frames; the host's ipc/doc.go tells what they are for."""
+
+OF_SESSIONS = (CALL, OPEN, FINISH, DROP, SNAPSHOT)
+"""The types of frames that may name a session."""
 
 NAMES = (
     "", "hello", "setup", "ready", "call", "result", "error",
     "cancel", "log", "progress", "ping", "pong", "shutdown",
-    "release", "forget",
+    "release", "forget", "item", "credit", "open", "finish", "drop", "snapshot",
 )  # fmt: skip
 
 MAGIC = 0x47
 VERSION = 1
 
 HEADER = struct.Struct("<BBBBIQII")
-"""Magic, version, type, flags, body length, call id, number of buffers, reserved."""
+"""Magic, version, type, flags, body length, call id, number of buffers, session."""
+
+BRIEF = struct.Struct("<IIQII")
+"""The same, with magic, version, type and flags in one number: see ``WORDS``."""
+
+WORDS = tuple(MAGIC | VERSION << 8 | kind << 16 for kind in range(len(NAMES)))
+"""By type, the first four bytes of a frame as a number."""
 
 DESCRIPTOR = struct.Struct("<IIQQ")
 """Segment (0: inline), reserved, offset, length."""
@@ -40,12 +49,13 @@ class Place(NamedTuple):
 
 
 class Frame(NamedTuple):
-    """One message. ``call`` is 0 where it belongs to none."""
+    """One message. ``call`` and ``session`` are 0 where it belongs to none."""
 
     type: int
     call: int
     body: Bytes
     buffers: list[Any]  # of Bytes, or of NumPy arrays of bytes where they are shared
+    session: int = 0
 
 
 class Limits(NamedTuple):
@@ -68,18 +78,17 @@ def name(kind: int) -> str:
 
 def check_header(header: tuple[Any, ...], limits: Limits) -> None:
     """Raise ``ProtocolError`` for a header that is none, or claims too much."""
-    magic, version, kind, flags, size, _, buffers, reserved = header
+    magic, version, kind, flags, size, _, buffers, session = header
     if magic != MAGIC:
         raise ProtocolError(f"a frame begins with byte {magic:#04x} instead of {MAGIC:#04x}")
     if version != VERSION:
         raise ProtocolError(
             f"the peer speaks version {version} of the protocol, this side version {VERSION}"
         )
-    if flags or reserved:
-        raise ProtocolError(
-            f"a {name(kind)} frame with flags {flags:#x} and a reserved part of {reserved:#x}; "
-            "version 1 has neither"
-        )
+    if flags:
+        raise ProtocolError(f"a {name(kind)} frame with flags {flags:#x}; version 1 has none")
+    if session and kind not in OF_SESSIONS:
+        raise ProtocolError(f"a {name(kind)} frame with session {session}; it belongs to none")
     if size > limits.body:
         raise ProtocolError(
             f"a {name(kind)} frame claims a body of {size} bytes, more than the limit of {limits.body}"

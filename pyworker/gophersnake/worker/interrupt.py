@@ -3,6 +3,22 @@
 A synchronous node works on the thread that reads the socket, so nobody reads it
 meanwhile. The supervisor therefore sends SIGUSR1 behind a cancel frame: the
 handler reads the mail, and raises ``Cancelled`` where the node is.
+
+The signal may come at any moment; the frame was written before it.
+
+- Before the call is begun, or while nothing may be interrupted: the handler takes
+  down that somebody knocked. ``begin``, ``resume`` or the end of ``held`` reads the
+  mail then.
+- While the node works: the handler reads the mail. If that gives up this call,
+  ``Cancelled`` is raised; if it gives up one that waits in the mailbox, reading it
+  has put that call into ``connection.cancelled``, where its own ``begin`` finds it.
+- While mail is being read: it is read once more, since the frame may have come too
+  late for the first time.
+- After the call's end: the next ``begin`` finds nothing that it is concerned with,
+  and the cancel frame is dropped when it is received in its turn.
+
+So a call without a knock, and with nothing in ``connection.cancelled``, need not look
+at the socket. The handler forgets the call as it raises: it does so once.
 """
 
 from __future__ import annotations
@@ -15,7 +31,6 @@ from contextlib import contextmanager
 from types import FrameType
 
 from gophersnake.errors import Cancelled
-from gophersnake.worker import frames
 from gophersnake.worker.connection import Connection
 
 
@@ -25,6 +40,7 @@ class Interrupts:
     def __init__(self, connection: Connection) -> None:
         """Take the connection whose mail is to be read, and install the handler."""
         self._connection = connection
+        self._cancelled = connection.cancelled
         self._call = 0  # the call that may be interrupted, 0 for none
         self._cancel: Callable[[], None] | None = None
         self._held = False
@@ -47,8 +63,7 @@ class Interrupts:
         """
         self._cancel = cancel
         self._call = call
-        # The cancel frame may have come before, right behind the call.
-        if self._knocked or self._connection.ahead:
+        if self._knocked or self._cancelled:
             self._look()
 
     def end(self) -> None:
@@ -56,21 +71,43 @@ class Interrupts:
         self._call = 0
         self._cancel = None  # it keeps a task, and that the node's input
 
+    def pause(self) -> int:
+        """Put interruptions off, and return the call that ``resume`` takes."""
+        call, self._call = self._call, 0
+        return call
+
+    def resume(self, call: int) -> None:
+        """Say that the call may be interrupted again.
+
+        Raises:
+            Cancelled: as ``begin`` does.
+        """
+        self._call = call
+        if self._knocked or self._cancelled:
+            self._look()
+
+    def check(self, call: int) -> None:
+        """Look whether a call was given up, while none may be interrupted.
+
+        Raises:
+            Cancelled: it was.
+        """
+        if self._knocked:
+            self._read_mail()
+        if call in self._cancelled:
+            raise Cancelled("the supervisor gave the call up")
+
     def wait(self, call: int, timeout: float) -> None:
-        """Wait for mail and read it, at most that many seconds, after the node is done.
+        """Wait for mail and read it, at most that many seconds, while none may be interrupted.
 
         Raises:
             Cancelled: the call was given up.
             Closed: there will be no mail.
             ProtocolError: what came is no frame.
         """
-        self.begin(call)
-        try:
-            with self.held():
-                self._connection.wait(timeout)
-            self._look()
-        finally:
-            self.end()
+        self._connection.wait(timeout)
+        self._read_mail()
+        self.check(call)
 
     def look(self) -> None:
         """Read the mail that is there, if this is the main thread with the node at work.
@@ -79,6 +116,7 @@ class Interrupts:
             Cancelled: the call was given up.
         """
         if threading.get_ident() == self._main and self._call and not (self._held or self._reading):
+            self._knocked = True
             self._look()
 
     @contextmanager
@@ -100,24 +138,20 @@ class Interrupts:
                 self._look()
 
     def _handle(self, _signal: int, _frame: FrameType | None) -> None:
-        if not self._call or self._held or self._reading:
-            self._knocked = True
-        else:
+        self._knocked = True
+        if self._call and not (self._held or self._reading):
             self._look()
 
     def _look(self) -> None:
-        """Read the mail, and interrupt the call if that is what it says."""
-        self._read_mail()
+        """Read the mail if somebody knocked, and interrupt the call if it was given up."""
+        if self._knocked:
+            self._read_mail()
         call = self._call
-        if not call:
-            return
-        for frame in self._connection.mailbox:
-            if frame.type == frames.CANCEL and frame.call == call:
-                self._call = 0  # once
-                if self._cancel is None:
-                    raise Cancelled("the supervisor gave the call up")
-                self._cancel()
-                return
+        if call and call in self._cancelled:
+            self._call = 0  # once
+            if self._cancel is None:
+                raise Cancelled("the supervisor gave the call up")
+            self._cancel()
 
     def _read_mail(self) -> None:
         # A signal may come in the middle of it: to read a frame while another one

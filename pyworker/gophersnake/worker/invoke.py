@@ -1,9 +1,9 @@
-"""Calls a node, of whatever flavour, and returns its value."""
+"""Calls a node, of whatever flavour, and takes what it gives."""
 
 from __future__ import annotations
 
 import functools
-from collections.abc import AsyncGenerator, Callable, Generator
+from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Sequence
 from types import AsyncGeneratorType, CoroutineType, GeneratorType
 from typing import TYPE_CHECKING, Any
 
@@ -13,61 +13,81 @@ from gophersnake.worker.interrupt import Interrupts
 if TYPE_CHECKING:
     import asyncio
 
-Call = Callable[[int, "list[Any]", "dict[str, Any]"], Any]
-"""Takes the call's id, positional and named inputs; returns the node's value."""
-
-AWAITED = (CoroutineType, AsyncGeneratorType)
+Emit = Callable[[Any], None]
+"""Takes one value of a call that gives many."""
 
 
-def invoker(flavour: str, process: Callable[..., Any], interrupts: Interrupts) -> Call:
-    """Return how a node of this flavour is called.
+class Invoker:
+    """Runs node code for calls, which can be interrupted meanwhile.
 
-    A flavour is what the signature says. A decorator may hide it: what a plain
-    function returns is looked at, too.
+    A decorator may hide a function's flavour, so it is what comes back that counts.
     """
-    finish = _Awaiter(interrupts)
-    if flavour.startswith("async"):
-        return lambda call, args, named: finish(call, process(*args, **named))
-
-    def invoke(call: int, args: list[Any], named: dict[str, Any]) -> Any:
-        try:
-            try:
-                interrupts.begin(call)
-                value = process(*args, **named)
-                if type(value) is GeneratorType:
-                    return _gathered(value)
-            finally:
-                interrupts.end()
-        except Cancelled:
-            interrupts.end()  # it may have hit right before the end above
-            raise
-        return finish(call, value) if type(value) in AWAITED else value
-
-    return invoke
-
-
-def _gathered(generator: Generator[Any, Any, Any]) -> list[Any]:
-    values = []
-    try:
-        for value in generator:  # in Python: list() lets no signal in between them
-            values.append(value)
-        return values
-    finally:
-        generator.close()  # now, and not when its traceback is forgotten
-
-
-class _Awaiter:
-    """Awaits on an event loop that lives as long as the worker."""
 
     def __init__(self, interrupts: Interrupts) -> None:
+        """Take what interrupts it."""
         self._interrupts = interrupts
 
-    def __call__(self, call: int, value: Any) -> Any:
-        """Return what a coroutine returns, or a list of what an async generator yields."""
+    def value(
+        self, call: int, function: Callable[..., Any], args: Sequence[Any], named: dict[str, Any]
+    ) -> Any:
+        """Return a function's value; that of a generator is a list of all that it gives.
+
+        Raises:
+            BaseException: whatever the function raises, ``Cancelled`` included.
+        """
+        interrupts = self._interrupts
+        try:
+            interrupts.begin(call)
+            value = function(*args, **named)
+            if type(value) is GeneratorType:
+                values: list[Any] = []
+                _each(value, values.append)
+                return values
+        finally:
+            interrupts.end()
+        if type(value) is AsyncGeneratorType:
+            values = []
+            self._finish(call, _each_later(value, values.append))
+            return values
+        return self._finish(call, value) if type(value) is CoroutineType else value
+
+    def items(
+        self,
+        call: int,
+        function: Callable[..., Any],
+        args: Sequence[Any],
+        named: dict[str, Any],
+        emit: Emit,
+    ) -> None:
+        """Emit all that a generator gives, or the value of another function if it is not None.
+
+        ``emit`` is called when the generator stands still. If that raises, the
+        generator is closed.
+
+        Raises:
+            BaseException: whatever the function or ``emit`` raises, ``Cancelled`` included.
+        """
+        interrupts = self._interrupts
+        try:
+            interrupts.begin(call)
+            value = function(*args, **named)
+            if type(value) is GeneratorType:
+                _each(value, emit)
+                return
+        finally:
+            interrupts.end()
+        if type(value) is AsyncGeneratorType:
+            self._finish(call, _each_later(value, emit))
+            return
+        if type(value) is CoroutineType:
+            value = self._finish(call, value)
+        if value is not None:
+            emit(value)
+
+    def _finish(self, call: int, value: Coroutine[Any, Any, Any]) -> Any:
+        """Return what a coroutine returns, on an event loop that lives as long as the worker."""
         import asyncio  # only async nodes need it
 
-        if isinstance(value, AsyncGenerator):
-            value = _gathered_later(value)
         waiting = loop()
         task = waiting.create_task(value)
         asked = False
@@ -91,11 +111,20 @@ class _Awaiter:
             self._interrupts.end()
 
 
-async def _gathered_later(generator: AsyncGenerator[Any, Any]) -> list[Any]:
+def _each(values: Generator[Any, Any, Any], emit: Emit) -> None:
     try:
-        return [value async for value in generator]
+        for value in values:  # in Python: list() lets no signal in between them
+            emit(value)
     finally:
-        await generator.aclose()
+        values.close()  # now, and not when its traceback is forgotten
+
+
+async def _each_later(values: AsyncGenerator[Any, Any], emit: Emit) -> None:
+    try:
+        async for value in values:
+            emit(value)
+    finally:
+        await values.aclose()
 
 
 @functools.cache

@@ -9,7 +9,7 @@ import select
 import socket
 import struct
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from gophersnake.worker.frames import ProtocolError
 
@@ -39,6 +39,7 @@ class Segment:
     Attributes:
         number: by which frames name it.
         memory: the mapping. It ends with the last reference, arrays included.
+        size: its bytes.
         loans: how often the receiving side was told of it and has not given it back.
         arrays: how many arrays this process has handed out over it. Those over a
             segment of the host's are the loans.
@@ -48,15 +49,15 @@ class Segment:
 
     number: int
     memory: mmap.mmap
+    size: int = field(init=False)
     loans: int = 0
     arrays: int = 0
     address: int = 0
     descriptor: int = -1
 
-    @property
-    def size(self) -> int:
-        """The size in bytes."""
-        return len(self.memory)
+    def __post_init__(self) -> None:
+        """Take down the size, which is asked for often."""
+        self.size = len(self.memory)
 
 
 def create(number: int, size: int) -> Segment:

@@ -44,10 +44,18 @@ class Full(Exception):
 
 
 class _Lease(weakref.ref[Any]):
-    """Knows which segment an array lies in, and says when it is gone."""
+    """Knows where an array of bytes lies, and says when it is gone.
 
-    __slots__ = ("segment",)
+    Attributes:
+        segment: in which segment.
+        offset: where in it.
+        key: the array's identity.
+    """
+
+    __slots__ = ("key", "offset", "segment")
     segment: Segment
+    offset: int
+    key: int
 
 
 class SharedMemory:
@@ -79,8 +87,10 @@ class SharedMemory:
         self._atlas = Atlas()
         self._arena = Arena(limit, self._atlas)
         self._lent: dict[int, Segment] = {}  # the host's
-        self._leases: dict[int, _Lease] = {}  # by identity: a reference to an array has no hash
+        # By the array's identity; that of one in ``ended`` may be another's by now.
+        self._leases: dict[int, _Lease] = {}
         self.ended: deque[_Lease] = deque()
+        self._end = self.ended.append
         self.back: dict[int, int] = {}
         self.gone = self._arena.gone
         self._lock = threading.Lock()
@@ -139,9 +149,9 @@ class SharedMemory:
 
     def _let(self, lease: Any, segment: Segment, offset: int) -> None:
         """Take down that an array lies in a segment, at an offset."""
-        reference = _Lease(lease, self.ended.append)
-        reference.segment = segment
-        self._leases[id(reference)] = reference
+        reference = _Lease(lease, self._end)
+        reference.segment, reference.offset, reference.key = segment, offset, id(lease)
+        self._leases[id(lease)] = reference
         if not segment.address:
             segment.address = arrays.address(lease) - offset
             self._atlas.add(segment)
@@ -153,7 +163,8 @@ class SharedMemory:
         """Work off which arrays are gone; the lock is held."""
         while self.ended:
             reference = self.ended.popleft()
-            del self._leases[id(reference)]
+            if self._leases.get(reference.key) is reference:
+                del self._leases[reference.key]
             segment = reference.segment
             if segment.number & OWN:
                 segment.arrays -= 1
@@ -164,7 +175,9 @@ class SharedMemory:
 
     def collect(self) -> None:
         """Free what a failure left behind that holds itself, as one of asyncio's does."""
-        if len(self._leases) > len(self.ended):
+        with self._lock:
+            self._settle()
+        if self._leases:
             gc.collect()
 
     def empty(self, size: int) -> Any:
@@ -228,12 +241,17 @@ class SharedMemory:
         """Return the segment that a buffer lies in already, lent once more, and the place."""
         if not self._atlas or isinstance(buffer, (bytes, bytearray)):
             return None
-        address, size = arrays.address(buffer), len(buffer)
+        size = len(buffer)
+        # Most often it is the whole of an array that was handed out here.
+        whole = getattr(buffer.obj, "base", buffer)
+        lease = self._leases.get(id(whole))
         with self._lock:
-            found = self._atlas.find(address, size)
-            if found is None:
+            if lease is not None and len(whole) == size and lease() is whole:
+                segment, offset = lease.segment, lease.offset
+            elif (found := self._atlas.find(arrays.address(buffer), size)) is not None:
+                segment, offset = found
+            else:
                 return None
-            segment, offset = found
             if segment.number & OWN:
                 segment.loans += 1
         return segment, Place(segment.number, offset, size)
@@ -359,13 +377,15 @@ class SharedMemory:
         return True
 
     def _released(self, pair: Any) -> None:
-        match pair:
-            case [int(number), int(count)] if count > 0:
-                segment = self._arena.segments.get(number)
-                if segment is not None and count <= segment.loans:
-                    segment.loans -= count
-                    self._arena.rest(segment)
-                    return
+        try:
+            number, count = pair
+            segment = self._arena.segments[number]
+            if type(count) is int and 0 < count <= segment.loans:
+                segment.loans -= count
+                self._arena.rest(segment)
+                return
+        except (KeyError, TypeError, ValueError):  # of what is no pair, or no number
+            pass
         raise ProtocolError(f"a release frame gives back {pair!r:.80}, which was not lent")
 
     def _forget(self, number: Any) -> None:

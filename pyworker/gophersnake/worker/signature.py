@@ -9,12 +9,16 @@ from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import gophersnake
-from gophersnake.nodes import name_of
+from gophersnake.nodes import Options, options_of
+from gophersnake.worker.flavours import flavour
 from gophersnake.worker.load import NodeFault
 from gophersnake.worker.suggest import nearest
 
 POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 NAMED = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+CONCURRENCY = 64
+"""How many calls of an async node may run at once, where it does not say."""
+
 SINGLE = (*POSITIONAL, inspect.Parameter.KEYWORD_ONLY)
 """The kinds that stand for one value; the others are ``*args`` and ``**kwargs``."""
 
@@ -30,6 +34,15 @@ class Signature:
         process: what is called: the function, or the class's ``process``.
         inputs: the parameters that take inputs; empty where the node takes none.
         params: all others that the manifest's params can set.
+        options: what ``node`` was told of it.
+        flavour: how the node gives its result: value, generator, async or async generator.
+        stateful: whether it keeps state along a stream.
+        restores: whether that state can be carried over to another worker.
+        many: whether a call may give any number of values.
+        batch: how many inputs go together; 0 where each is a call of its own.
+        max_wait: how many seconds the first of them waits for others.
+        at_once: whether several calls may run at the same time in one worker.
+        concurrency: how many they may be.
     """
 
     def __init__(
@@ -40,6 +53,15 @@ class Signature:
         self._is_class = isinstance(target, type)
         self.process: Callable[..., Any] = target.process if self._is_class else target
         self._called = _parameters(self.process)
+        self.flavour = flavour(self.process)
+        self.options = options = options_of(target) or Options()
+        self.stateful = options.stateful and self._is_class
+        self.restores = self.stateful and callable(getattr(target, "restore", None))
+        self.batch = options.batch or 0
+        self.many = self.stateful or (self.flavour.endswith("generator") and not self.batch)
+        self.max_wait = (options.max_wait_ms or 0) / 1000
+        self.at_once = self.flavour.startswith("async") and not (self.stateful or self.batch)
+        self.concurrency = (options.concurrency or CONCURRENCY) if self.at_once else 1
         if self._is_class:
             # Of an instance method, self is given already.
             if not isinstance(
@@ -57,6 +79,7 @@ class Signature:
         """Return what the manifest gives that the node does not take, and what it lacks."""
         return [
             *self._port_problems(ports),
+            *self._batch_problems(ports),
             *self._unknown(params),
             *self._missing(params, ports),
             *self._misfits(params),
@@ -70,6 +93,16 @@ class Signature:
             NodeFault(f"{self.name} has no input {port!r}{nearest(port, known, 'it has none')}")
             for port in ports
             if port not in known
+        ]
+
+    def _batch_problems(self, ports: Collection[str]) -> list[NodeFault]:
+        if not self.batch or not ports:
+            return []
+        return [
+            NodeFault(
+                f"{self.name} takes batches, and those have one input, without a name",
+                "connect it to the node alone (to: ID), or leave the batch out",
+            )
         ]
 
     def _unknown(self, params: Mapping[str, Any]) -> list[NodeFault]:
@@ -127,12 +160,7 @@ class Signature:
     @property
     def name(self) -> str:
         """The node type, by which messages name the node."""
-        return name_of(self.target) or _name(self.target)
-
-    @property
-    def flavour(self) -> str:
-        """How the node gives its result: value, generator, async or async generator."""
-        return flavour(self.process)
+        return self.options.name or _name(self.target)
 
     def call_with(
         self, process: Callable[..., Any], params: Mapping[str, Any]
@@ -168,22 +196,15 @@ class Signature:
             "params": [_describe(p) for p in self.params if p.kind in SINGLE],
             "inputs": [_describe(p) for p in self.inputs],
             "returns": _returns(self.process),
+            "many": self.many,
+            "stateful": self.stateful,
+            "restores": self.restores,
+            "concurrency": self.concurrency,
+            "batch": self.batch,
+            "max_wait": self.max_wait,
             "python": sys.version.partition(" ")[0],
             "package": gophersnake.__version__,
         }
-
-
-def flavour(process: Callable[..., Any]) -> str:
-    """Return how a function, or an object that is called like one, gives its result."""
-    while isinstance(process, functools.partial):
-        process = process.func
-    if not inspect.isroutine(process) and not isinstance(process, type):
-        process = type(process).__call__
-    if inspect.isasyncgenfunction(process):
-        return "async generator"
-    if inspect.iscoroutinefunction(process):
-        return "async"
-    return "generator" if inspect.isgeneratorfunction(process) else "value"
 
 
 def _name(target: Any) -> str:

@@ -1,0 +1,378 @@
+"""Stateful nodes, in real workers: each stream is a session."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+import msgpack
+import pytest
+
+from tests.conftest import Serve
+from tests.supervisor import (
+    CALL,
+    CANCEL,
+    DROP,
+    FINISH,
+    OPEN,
+    SHUTDOWN,
+    SNAPSHOT,
+    Failed,
+    Supervisor,
+)
+
+HEAD = """
+    import asyncio, logging
+    from gophersnake import node
+    log = logging.getLogger("node").info
+"""
+
+TOTAL = (
+    HEAD
+    + """
+    @node(stateful=True)
+    class n:
+        made = 0
+
+        def __init__(self, step=1):
+            self.step = step
+            n.made += 1
+
+        def setup(self):
+            self.model = ["shared"]
+
+        def begin(self):
+            self.total = 0
+
+        def process(self, value):
+            if value == "raise": raise ValueError(value)
+            if value == "none": return None
+            if value == "model": return [id(self.model), n.made]
+            self.total += value * self.step
+            return self.total
+
+        def finish(self):
+            return {"total": self.total}
+
+        def snapshot(self):
+            return [self.total, self.step]
+
+        def restore(self, state):
+            self.total, self.step = state
+            log("restored")
+
+        def close(self):
+            log(f"closed, {hasattr(self, 'total')}")
+    """
+)
+
+
+def opened(worker: Supervisor, *sessions: int) -> None:
+    for session in sessions:
+        assert worker.end(worker.open(session)) is None
+
+
+def fed(worker: Supervisor, session: int, *values: object) -> list[object]:
+    """Feed a session, and return all that it gives."""
+    return [item for value in values for item in worker.items(worker.feed(session, value))]
+
+
+def failure(worker: Supervisor, call: int) -> dict[str, object]:
+    """Return the error that a call is answered with."""
+    with pytest.raises(Failed) as failed:
+        worker.items(call)
+    return failed.value.body
+
+
+def test_each_session_has_a_state_of_its_own(serve: Serve) -> None:
+    worker = serve(TOTAL, params={"step": 10})
+    opened(worker, 1, 2)
+    assert fed(worker, 1, 1, 2) == [10, 30]
+    assert fed(worker, 2, 5) == [50]
+    assert fed(worker, 1, 3) == [60]
+    assert worker.items(worker.finish(1)) == [{"total": 60}]
+    assert fed(worker, 2, 1) == [60]
+    opened(worker, 1)  # the number is free again
+    assert fed(worker, 1, 1) == [10]
+    assert worker.shut_down() == 0  # with two sessions open
+    assert worker.until_log("closed, False")
+
+
+def test_sessions_share_what_was_set_up_once(serve: Serve) -> None:
+    worker = serve(TOTAL)
+    opened(worker, 1, 2)
+    (one,), (other,) = fed(worker, 1, "model"), fed(worker, 2, "model")
+    assert one == other
+    assert isinstance(one, list)
+    assert one[1] == 1
+
+
+def test_none_is_no_output_and_an_exception_ends_no_session(serve: Serve) -> None:
+    worker = serve(TOTAL)
+    opened(worker, 1)
+    assert fed(worker, 1, 1, "none", 1) == [1, 2]
+    assert failure(worker, worker.feed(1, "raise"))["stage"] == "call"
+    assert fed(worker, 1, 1) == [3]
+
+
+def test_a_state_is_carried_over_to_another_session(serve: Serve) -> None:
+    worker, other = serve(TOTAL), serve(TOTAL)
+    opened(worker, 1)
+    assert fed(worker, 1, 7) == [7]
+    state = worker.snapshot(1)
+    assert state == [7, 1]
+    assert fed(worker, 1, 1) == [8]
+    assert other.end(other.open(9, state)) is None
+    assert [record["message"] for record in other.logs] == ["restored"]
+    assert fed(other, 9, 2) == [9]
+    assert other.items(other.finish(9)) == [{"total": 9}]
+
+
+def test_begin_and_finish_can_be_left_out(serve: Serve) -> None:
+    worker = serve(
+        """
+    from gophersnake import node
+    @node(stateful=True)
+    class n:
+        count = 0
+        def process(self, value):
+            self.count += 1
+            return self.count
+    """
+    )
+    opened(worker, 1, 2)
+    assert fed(worker, 1, "a", "b") == [1, 2]
+    assert fed(worker, 2, "c") == [1]
+    assert worker.items(worker.finish(1)) == []
+
+
+@pytest.mark.parametrize("how", ["def", "async def"])
+def test_process_and_finish_can_be_generators(serve: Serve, how: str) -> None:
+    worker = serve(
+        HEAD
+        + f"""
+    @node(stateful=True)
+    class n:
+        {how} begin(self):
+            self.seen = []
+
+        {how} process(self, value):
+            self.seen.append(value)
+            for each in range(value):
+                yield each
+
+        {how} finish(self):
+            for each in self.seen:
+                yield each
+            yield None
+    """,
+        window={"items": 2, "bytes": 1 << 20},
+    )
+    opened(worker, 1)
+    assert fed(worker, 1, 3, 0, 5) == [0, 1, 2, 0, 1, 2, 3, 4]
+    assert worker.items(worker.finish(1)) == [3, 0, 5, None]
+
+
+def test_async_methods_run_to_their_end_one_at_a_time(serve: Serve) -> None:
+    worker = serve(
+        HEAD
+        + """
+    @node(stateful=True)
+    class n:
+        async def begin(self): self.seen = []
+        async def process(self, value):
+            self.seen.append(f"begin {value}")
+            await asyncio.sleep(0)
+            self.seen.append(f"end {value}")
+            return value if value else None
+        async def finish(self): return self.seen
+        async def snapshot(self): return self.seen
+        async def restore(self, state): self.seen = [*state, "restored"]
+    """
+    )
+    opened(worker, 1)
+    calls = [worker.feed(1, value) for value in (0, 1, 2)]
+    assert [worker.items(call) for call in calls] == [[], [1], [2]]
+    state = worker.snapshot(1)
+    assert state == ["begin 0", "end 0", "begin 1", "end 1", "begin 2", "end 2"]
+    worker.end(worker.open(2, state))
+    assert worker.items(worker.finish(2)) == [[*state, "restored"]]
+
+
+@pytest.mark.parametrize(
+    ("stage", "method"),
+    [
+        ("begin", "def begin(self): raise ValueError('no')"),
+        ("begin", "def __copy__(self): raise ValueError('no')"),
+        ("restore", "def restore(self, state): raise ValueError('no')"),
+    ],
+)
+def test_a_session_that_fails_to_begin_is_not_there(serve: Serve, stage: str, method: str) -> None:
+    worker = serve(
+        f"""
+    from gophersnake import node
+    @node(stateful=True)
+    class n:
+        def process(self, value): return value
+        def snapshot(self): return 1
+        def restore(self, state): ...
+        {method}
+    """
+    )
+    call = worker.open(1, "state") if stage == "restore" else worker.open(1)
+    body = failure(worker, call)
+    assert (body["kind"], body["stage"]) == ("execution", stage)
+    if "copy" in method:
+        assert "give the class a __copy__" in str(body["message"])
+        assert body["retryable"] is False
+    worker.feed(1, 1)
+    assert worker.wait() == 70
+    assert "session 1, which is not open" in worker.stderr()
+
+
+def test_a_state_that_is_no_value_is_an_error_and_the_worker_goes_on(serve: Serve) -> None:
+    worker = serve(TOTAL)
+    worker.send(OPEN, 5, b"\xc1", session=3)
+    body = failure(worker, 5)
+    assert (body["kind"], body["stage"]) == ("marshaling", "decode")
+    opened(worker, 3)
+
+
+def test_a_finish_that_fails_ends_the_session_all_the_same(serve: Serve) -> None:
+    worker = serve(
+        """
+    from gophersnake import node
+    @node(stateful=True)
+    class n:
+        def process(self, value): return value
+        def finish(self):
+            yield 1
+            raise ValueError("no")
+    """
+    )
+    opened(worker, 1)
+    call = worker.finish(1)
+    assert worker.item(call) == 1
+    assert failure(worker, call)["stage"] == "finish"
+    opened(worker, 1)
+
+
+@pytest.mark.parametrize(
+    ("body", "stage"), [("raise ValueError('no')", "snapshot"), ("return object()", "encode")]
+)
+def test_a_snapshot_that_fails_leaves_the_session_as_it_is(
+    serve: Serve, body: str, stage: str
+) -> None:
+    worker = serve(
+        f"""
+    from gophersnake import node
+    @node(stateful=True)
+    class n:
+        def process(self, value): return value
+        def snapshot(self): {body}
+        def restore(self, state): ...
+    """
+    )
+    opened(worker, 1)
+    with pytest.raises(Failed) as failed:
+        worker.snapshot(1)
+    assert failed.value.body["stage"] == stage
+    assert fed(worker, 1, 4) == [4]
+
+
+def test_a_dropped_session_is_over_and_nothing_is_called(serve: Serve) -> None:
+    worker = serve(
+        HEAD
+        + """
+    class State:
+        def __del__(self): log("gone")
+
+    @node(stateful=True)
+    class n:
+        def begin(self): self.state = State()
+        def process(self, value): return value
+        def finish(self): log("finish")
+        def close(self): log("closed")
+    """
+    )
+    opened(worker, 1)
+    assert fed(worker, 1, 4) == [4]
+    worker.send(DROP, 0, b"", session=1)
+    worker.until_log("gone")
+    worker.send(DROP, 0, b"", session=1)  # unknown: nothing happens
+    worker.send(DROP, 0, b"", session=8)
+    opened(worker, 1)
+    assert [record["message"] for record in worker.logs] == ["gone"]
+    worker.send(SHUTDOWN)  # drops what is open, before the node is closed
+    worker.until_log("gone")
+    worker.until_log("closed")
+    assert worker.wait() == 0
+
+
+def test_a_call_of_a_session_is_cancelled_and_the_session_goes_on(serve: Serve) -> None:
+    worker = serve(
+        HEAD
+        + """
+    @node(stateful=True)
+    class n:
+        def begin(self): self.count = 0
+        def process(self, value):
+            self.count += 1
+            log("at work")
+            while value: pass
+            return self.count
+    """
+    )
+    opened(worker, 1)
+    running, waiting = worker.feed(1, 1), worker.feed(1, 1)
+    worker.until_log("at work")
+    worker.send(CANCEL, waiting)
+    os.kill(worker.pid, signal.SIGUSR1)
+    worker.cancel(running)
+    for call in (running, waiting):
+        assert failure(worker, call)["kind"] == "cancelled"
+    assert fed(worker, 1, 0) == [2]  # the call that waited was not begun
+
+
+@pytest.mark.parametrize(
+    ("kind", "session", "body", "says"),
+    [
+        (CALL, 0, msgpack.packb([[1], {}]), "a call of session 0, which is not open"),
+        (CALL, 7, msgpack.packb([[1], {}]), "a call of session 7, which is not open"),
+        (FINISH, 7, b"", "a finish frame of session 7, which is not open"),
+        (SNAPSHOT, 7, b"", "a snapshot frame of session 7, which is not open"),
+        (SNAPSHOT, 1, b"", "without snapshot and restore"),
+        (OPEN, 0, msgpack.packb([]), "session 0 cannot be opened"),
+        (OPEN, 1, msgpack.packb([]), "session 1 cannot be opened"),
+        (OPEN, 2, msgpack.packb([5]), "the node restores none"),
+        (OPEN, 2, msgpack.packb([1, 2]), "an array of one state, or none"),
+        (OPEN, 2, msgpack.packb(None), "an array of one state, or none"),
+    ],
+)
+def test_sessions_that_are_not_there_are_out_of_protocol(
+    serve: Serve, kind: int, session: int, body: bytes, says: str
+) -> None:
+    worker = serve(
+        """
+    from gophersnake import node
+    @node(stateful=True)
+    class n:
+        def process(self, value): return value
+    """
+    )
+    opened(worker, 1)
+    worker.send(kind, 9, body, session=session)
+    assert worker.wait() == 70
+    assert says in worker.stderr()
+
+
+@pytest.mark.parametrize("kind", [CALL, OPEN, FINISH, DROP, SNAPSHOT])
+@pytest.mark.parametrize(
+    "source",
+    ["def n(value): return value", "def n(value): yield value", "async def n(value): ..."],
+)
+def test_other_nodes_have_no_sessions(serve: Serve, kind: int, source: str) -> None:
+    worker = serve(source, python="nodes.py:n")
+    worker.send(kind, 9, msgpack.packb([[1], {}]), session=1)
+    assert worker.wait() == 70
+    assert "out of protocol" in worker.stderr()

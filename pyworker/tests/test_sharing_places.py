@@ -1,0 +1,93 @@
+"""Where arrays lie in shared memory, and what is found there."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import msgpack
+import pytest
+from gophersnake.worker import frames
+from gophersnake.worker.frames import HEADER, RELEASE, Frame, Place
+from gophersnake.worker.segments import SharedMemory
+
+from tests.sharing import FROM, OWN, Host
+
+np: Any = pytest.importorskip("numpy")
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="segments are Linux's")
+
+MIB = 1 << 20
+
+
+@pytest.fixture(name="host")
+def a_host() -> Iterator[Host]:
+    host = Host()
+    yield host
+    host.close()
+
+
+@pytest.fixture(name="shared")
+def shared_with(host: Host) -> SharedMemory:
+    return SharedMemory(host.worker_end, FROM, 64 * MIB, 0.0)
+
+
+def place(shared: SharedMemory, array: Any) -> Any:
+    """Return where the memory of an array is said to lie."""
+    (found,) = shared.place([memoryview(array).cast("B")], lambda _: None)
+    return found
+
+
+def given_back(shared: SharedMemory) -> list[list[int]]:
+    """Return what the worker tells the host is over."""
+    news = shared.news(blocking=True)
+    return list(msgpack.unpackb(news[HEADER.size :])) if news else []
+
+
+def test_an_array_and_its_parts_are_found_where_they_lie(shared: SharedMemory) -> None:
+    array = shared.empty(MIB).view("f4")
+    for whole in (array, array.reshape(512, -1), array.view("u1"), array[:]):
+        assert place(shared, whole) == Place(OWN | 1, 0, MIB)
+    assert place(shared, array[16:]) == Place(OWN | 1, 64, MIB - 64)
+    assert place(shared, array.reshape(512, -1)[128:]) == Place(OWN | 1, MIB // 4, MIB - MIB // 4)
+    assert place(shared, np.frombuffer(array, "u1")) == Place(OWN | 1, 0, MIB)
+    assert place(shared, array.copy()) == Place(OWN | 2, 0, MIB)
+    assert place(shared, np.ones(MIB, "u1")[:]) == Place(OWN | 3, 0, MIB)
+
+
+def test_an_input_is_found_where_it_lies(host: Host, shared: SharedMemory) -> None:
+    data = bytes(range(256)) * (MIB // 256)
+    array = shared.borrow(*host.lend(data, offset=4096)).view("f4")
+    assert array.tobytes() == data
+    assert place(shared, array) == Place(1, 4096, MIB)
+    assert place(shared, array[1024:]) == Place(1, 8192, MIB - 4096)
+
+
+def test_an_array_may_take_the_identity_of_one_that_is_gone(
+    host: Host, shared: SharedMemory
+) -> None:
+    where = host.lend(bytes(MIB))
+    identities = set()
+    for _ in range(100):  # nothing is worked off in between
+        identities.add(id(shared.borrow(*where)))
+    assert len(identities) < 100
+    kept = shared.borrow(*where)
+    assert place(shared, kept[:]) == Place(*where)
+    assert given_back(shared) == [[where[0], 100]]
+    assert place(shared, kept[:]) == Place(*where)
+    del kept
+    assert given_back(shared) == [[where[0], 1]]
+    assert given_back(shared) == []
+
+
+def test_a_segment_is_used_again_once_all_are_done_with_it(shared: SharedMemory) -> None:
+    array = shared.empty(MIB).view("f4")
+    for _ in range(2):
+        assert place(shared, array) == Place(OWN | 1, 0, MIB)
+    assert place(shared, shared.empty(MIB)[:]) == Place(OWN | 2, 0, MIB)
+    del array
+    release = msgpack.packb([[OWN | 1, 2]])
+    assert shared.heard(Frame(RELEASE, 0, release, []))
+    assert place(shared, shared.empty(MIB)[:]) == Place(OWN | 1, 0, MIB)
+    with pytest.raises(frames.ProtocolError, match="was not lent"):
+        shared.heard(Frame(RELEASE, 0, release, []))
