@@ -34,6 +34,14 @@ func classify(err error) *Error {
 		return e.Suggest("release results earlier, or raise the limit with runner.WithSharedMemory")
 	case *worker.Exit:
 		return exitError(err)
+	case *worker.UnbegunError:
+		e := exitError(err.Exit)
+		e.Undelivered = true
+		return e
+	case *worker.DeadlineError:
+		e := NewError(PythonVm, fmt.Sprintf("no answer within %s; the call was cancelled", err.Limit))
+		e.PID, e.Traceback, e.Hint = err.PID, err.Where.Frames, deadlineHint
+		return e.During("call")
 	case *worker.StartError:
 		return startError(err)
 	case *worker.BrokenError:
@@ -113,12 +121,14 @@ func remoteError(r *ipc.RemoteError) *Error {
 	return e
 }
 
+const deadlineHint = "if the work may take this long, raise the node's timeout in the manifest"
+
 // exitError is the end of an interpreter during a call.
 func exitError(x *worker.Exit) *Error {
 	e := withExit(NewError(PythonVm, x.Summary()), x)
 	switch {
 	case x.Reason == worker.ReasonDeadline:
-		e.Hint = "if the work may take this long, raise the node's timeout in the manifest"
+		e.Hint = deadlineHint
 	case x.Remote != nil && x.Remote.Class == "MemoryError":
 		e.Hint = "raise the node's limits.memory in the manifest, or let the node use less"
 	case x.Remote != nil && x.Remote.ExitCode != nil:

@@ -152,6 +152,10 @@ func (r *Runner) newPool(n *node, py python) *pool.Pool {
 				Limits:   ipc.SetupLimits{Limits: ipc.DefaultLimits(), Memory: n.config.Memory},
 				LogLevel: logger.GetLevel().String(),
 				Shared:   r.shared(),
+				Window:   r.window(),
+				Begun:    true,
+
+				Idempotent: n.config.Idempotent,
 			},
 			Env:          workerEnv(n.config.Env),
 			StartTimeout: n.config.SetupTimeout,
@@ -186,6 +190,16 @@ func (r *Runner) shared() *ipc.SetupShared {
 		return nil
 	}
 	return &ipc.SetupShared{From: ipc.SharedFrom, Limit: r.options.sharedMemory, Wait: sharedWait.Seconds()}
+}
+
+// window bounds what a call may send ahead of its taker. Large arrays must not fill
+// the shared memory, or the node would wait there, and not for ever.
+func (r *Runner) window() ipc.Window {
+	w := ipc.DefaultWindow()
+	if limit := r.options.sharedMemory; limit != 0 {
+		w.Bytes = int(min(int64(w.Bytes), limit/4))
+	}
+	return w
 }
 
 func (r *Runner) emit(e Event) {

@@ -52,6 +52,11 @@ type fixture struct {
 
 func newPool(t *testing.T, least, most int) *fixture {
 	t.Helper()
+	return newPoolOf(t, "work", least, most)
+}
+
+func newPoolOf(t *testing.T, nodeType string, least, most int) *fixture {
+	t.Helper()
 	python, err := exec.LookPath("python3")
 	require.NoError(t, err, "the tests need a Python with msgpack in PATH")
 	base, err := filepath.Abs("testdata")
@@ -64,8 +69,9 @@ func newPool(t *testing.T, least, most int) *fixture {
 			Python:  python,
 			Package: packageDir,
 			Setup: ipc.Setup{
-				Node: "node", Base: base, Python: "nodes.py", NodeType: "work",
+				Node: "node", Base: base, Python: "nodes.py", NodeType: nodeType,
 				Limits: ipc.SetupLimits{Limits: ipc.DefaultLimits()}, LogLevel: "info",
+				Window: ipc.DefaultWindow(), Begun: true, Idempotent: true,
 			},
 			Env:          append(os.Environ(), "BROKEN="+f.broken, "HELD="+f.held),
 			StartTimeout: long,
@@ -107,7 +113,7 @@ func (f *fixture) call(ctx context.Context, value any) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	result, err := f.Call(ctx, ipc.Args{Value: &payload})
+	result, err := f.Call(ctx, ipc.One(payload))
 	if err != nil {
 		return nil, err
 	}

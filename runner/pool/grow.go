@@ -12,7 +12,7 @@ import (
 
 // growForWaiters starts as many workers as callers wait for, within the limit.
 func (p *Pool) growForWaiters() {
-	for p.starting < len(p.waiters) && len(p.alive)+p.starting < p.config.Max {
+	for p.starting < p.unpinned() && len(p.alive)+p.starting < p.config.Max {
 		p.grow()
 	}
 }
@@ -46,9 +46,11 @@ func (p *Pool) start() {
 		return
 	}
 	p.proven = true
-	p.alive[w] = struct{}{}
-	p.running.Go(func() { p.watch(w) })
-	p.put(w)
+	p.description = w.Description()
+	m := &member{worker: w}
+	p.alive[m] = struct{}{}
+	p.running.Go(func() { p.watch(m) })
+	p.put(m)
 }
 
 // startFailed tells those in line, unless other workers can still serve them.
@@ -69,15 +71,16 @@ func (p *Pool) startFailed(err error) {
 }
 
 // watch waits for the end of a worker and replaces it.
-func (p *Pool) watch(w *worker.Worker) {
-	<-w.Done()
+func (p *Pool) watch(m *member) {
+	<-m.worker.Done()
 	if p.config.Ended != nil {
-		p.config.Ended(w.Exit())
+		p.config.Ended(m.worker.Exit())
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	delete(p.alive, w)
-	p.idle = slices.DeleteFunc(p.idle, func(other *worker.Worker) bool { return other == w })
+	delete(p.alive, m)
+	p.idle = slices.DeleteFunc(p.idle, func(other *member) bool { return other == m })
+	p.failPinned(m)
 	if p.closed {
 		return
 	}
@@ -93,7 +96,7 @@ func (p *Pool) refillAfter(delay time.Duration) {
 		p.growToMin()
 		return
 	}
-	missing := len(p.alive)+p.starting < p.config.Min || len(p.waiters) > 0
+	missing := len(p.alive)+p.starting < p.config.Min || p.unpinned() > 0
 	if p.refilling || !missing {
 		return
 	}

@@ -1,11 +1,15 @@
-// Package pool keeps the workers of one node: it starts them, hands them to
-// callers one call at a time, and replaces those that die.
+// Package pool keeps the workers of one node: it starts them, hands calls and
+// sessions out to them, and replaces those that die.
+//
+// A worker of an ordinary node has one call at a time. More are given to those that
+// take them: an async node's as many as it works on at once, a batch's two batches,
+// and the only worker of a node whose calls are quick a few ahead, so that it need
+// not wait for the next one.
 package pool
 
 import (
 	"context"
 	"errors"
-	"slices"
 	"sync"
 	"time"
 
@@ -30,37 +34,27 @@ type Config struct {
 
 // Pool is the workers of one node. It is safe for concurrent use.
 //
-// A worker is idle, busy or being started. Callers who find no idle one wait in
-// line, and get whichever worker is released or started first.
+// A worker has room for calls, is full, or is being started. Callers who find no
+// room wait in line, and get whichever worker has room or is started first.
 type Pool struct {
 	config Config
 	ctx    context.Context // ends the starts under way when the pool closes
 	cancel context.CancelFunc
 	after  func(time.Duration) <-chan time.Time // time.After, but in tests
 
-	mu        sync.Mutex
-	idle      []*worker.Worker            // the one used last is used next: its caches are warm
-	alive     map[*worker.Worker]struct{} // idle or busy, until its watcher has seen its end
-	starting  int
-	waiters   []*waiter // first come, first served
-	setbacks  int       // deaths and failed starts since the last answer
-	proven    bool      // a worker has come up once
-	refilling bool      // a delayed refill is under way
-	closed    bool
-	closing   context.Context // bounds the shutting down of a closed pool
-	running   sync.WaitGroup  // watchers, starters, delayed refills, and shutting down
-}
-
-// waiter is a caller in line; it receives a worker or an error, once.
-type waiter struct {
-	worker *worker.Worker
-	err    error
-	ready  chan struct{}
-}
-
-func (w *waiter) serve(worker *worker.Worker, err error) {
-	w.worker, w.err = worker, err
-	close(w.ready)
+	mu          sync.Mutex
+	description ipc.Description      // of the node, once a worker has come up
+	alive       map[*member]struct{} // until its watcher has seen its end
+	idle        []*member            // the one used last is used next: its caches are warm
+	starting    int
+	waiters     []*waiter // first come, first served
+	pace        pace
+	setbacks    int  // deaths and failed starts since the last answer
+	proven      bool // a worker has come up once
+	refilling   bool // a delayed refill is under way
+	closed      bool
+	closing     context.Context // bounds the shutting down of a closed pool
+	running     sync.WaitGroup  // watchers, starters, delayed refills, and shutting down
 }
 
 // New returns a pool without workers: they are started by [Pool.Warm], or when
@@ -70,7 +64,7 @@ func New(config Config) *Pool {
 	ctx, cancel := context.WithCancel(context.Background())
 	return &Pool{
 		config: config, ctx: ctx, cancel: cancel, after: time.After,
-		alive: make(map[*worker.Worker]struct{}),
+		alive: make(map[*member]struct{}), pace: newPace(),
 	}
 }
 
@@ -80,90 +74,61 @@ func (p *Pool) Warm(ctx context.Context) (ipc.Description, error) {
 	p.mu.Lock()
 	p.growToMin()
 	p.mu.Unlock()
-	w, err := p.acquire(ctx)
+	m, err := p.acquire(ctx, nil)
 	if err != nil {
 		return ipc.Description{}, err
 	}
-	defer p.release(w, false)
-	return w.Description(), nil
+	defer p.release(m, false)
+	return m.worker.Description(), nil
 }
 
-// Call runs one call on a worker of the pool, waiting for one to be free. Its
-// errors are those of [worker.Start] and [worker.Worker.Call], [ErrClosed], and
-// the context's where it ended in line.
-func (p *Pool) Call(ctx context.Context, args ipc.Args) (ipc.Payload, error) {
-	w, err := p.acquire(ctx)
-	if err != nil {
-		return ipc.Payload{}, err
-	}
-	result, err := w.Call(ctx, args)
-	p.release(w, true)
-	return result, err
-}
-
-func (p *Pool) acquire(ctx context.Context) (*worker.Worker, error) {
-	p.mu.Lock()
-	if p.closed {
-		p.mu.Unlock()
-		return nil, ErrClosed
-	}
-	for n := len(p.idle); n > 0; n = len(p.idle) {
-		w := p.idle[n-1]
-		p.idle = p.idle[:n-1]
-		if w.Alive() {
-			p.mu.Unlock()
-			return w, nil
-		} // else its watcher is about to say so
-	}
-	me := &waiter{ready: make(chan struct{})}
-	p.waiters = append(p.waiters, me)
-	p.growForWaiters()
-	p.mu.Unlock()
-
-	select {
-	case <-me.ready:
-		return me.worker, me.err
-	case <-ctx.Done():
-	}
-	p.mu.Lock()
-	i := slices.Index(p.waiters, me)
-	if i >= 0 {
-		p.waiters = slices.Delete(p.waiters, i, i+1)
-	}
-	p.mu.Unlock()
-	if i < 0 { // served at the same moment
-		<-me.ready
-		if me.err == nil {
-			p.release(me.worker, false)
-		}
-	}
-	return nil, context.Cause(ctx)
-}
-
-// release takes a worker back, after a call or without one.
-func (p *Pool) release(w *worker.Worker, called bool) {
+// Description returns what the first worker that came up said of the node.
+func (p *Pool) Description() ipc.Description {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if _, here := p.alive[w]; !here || !w.Alive() {
-		return // its watcher sees to the rest
-	}
-	if called {
-		p.setbacks = 0 // it has answered
-	}
-	p.put(w)
+	return p.description
 }
 
-// put hands a worker that is ready to the first caller in line, or keeps it.
-func (p *Pool) put(w *worker.Worker) {
-	switch {
-	case p.closed:
-		p.shutDown(w)
-	case len(p.waiters) > 0:
-		p.waiters[0].serve(w, nil)
-		p.waiters = slices.Delete(p.waiters, 0, 1)
-	default:
-		p.idle = append(p.idle, w)
+// Call runs one call on a worker of the pool, waiting for one to have room. Its
+// errors are those of [worker.Start] and [worker.Worker.Call], [ErrClosed], and
+// the context's where it ended in line.
+func (p *Pool) Call(ctx context.Context, args ipc.Args) (result ipc.Payload, err error) {
+	for moves := 0; ; moves++ {
+		m, err := p.acquire(ctx, nil)
+		if err != nil {
+			return ipc.Payload{}, err
+		}
+		result, err := m.worker.Call(ctx, args)
+		p.release(m, true)
+		if err == nil || moves >= maxMoves || !unbegun(err) {
+			return result, err
+		}
 	}
+}
+
+// Items is Call for a node that gives many values; see [worker.Worker.Items].
+func (p *Pool) Items(ctx context.Context, args ipc.Args, emit func(ipc.Payload) error) error {
+	for moves := 0; ; moves++ {
+		m, err := p.acquire(ctx, nil)
+		if err != nil {
+			return err
+		}
+		err = m.worker.Items(ctx, args, emit)
+		p.release(m, true)
+		if err == nil || moves >= maxMoves || !unbegun(err) {
+			return err
+		}
+	}
+}
+
+// maxMoves bounds how often a call goes on to another worker because its worker
+// ended before it came to the call. That costs the caller no attempt: it is the
+// call before it that did it, most likely.
+const maxMoves = 16
+
+func unbegun(err error) bool {
+	_, ok := err.(*worker.UnbegunError)
+	return ok
 }
 
 // Close waits for the calls under way and shuts the workers down, or kills them
@@ -173,8 +138,8 @@ func (p *Pool) Close(ctx context.Context) {
 	if !p.closed {
 		p.closed, p.closing = true, ctx
 		p.failWaiters(ErrClosed)
-		for _, w := range p.idle {
-			p.shutDown(w)
+		for _, m := range p.idle {
+			p.shutDown(m)
 		}
 		p.idle = nil
 	}
@@ -196,22 +161,15 @@ func (p *Pool) Close(ctx context.Context) {
 
 // shutDown ends a worker of a closed pool, the caller holding p.mu. Its watcher
 // is still running, so the pool is being waited for.
-func (p *Pool) shutDown(w *worker.Worker) {
-	p.running.Go(func() { w.Close(p.closing) })
-}
-
-func (p *Pool) failWaiters(err error) {
-	for _, waiter := range p.waiters {
-		waiter.serve(nil, err)
-	}
-	p.waiters = nil
+func (p *Pool) shutDown(m *member) {
+	p.running.Go(func() { m.worker.Close(p.closing) })
 }
 
 func (p *Pool) killAll() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for w := range p.alive {
-		p.running.Go(w.Kill)
+	for m := range p.alive {
+		p.running.Go(m.worker.Kill)
 	}
 }
 

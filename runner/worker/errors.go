@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/gophersnake/gophersnake/ipc"
 )
@@ -85,13 +86,38 @@ func (e *CanceledError) Error() string {
 // Unwrap returns the context's cause.
 func (e *CanceledError) Unwrap() error { return e.Cause }
 
+// DeadlineError says that a call ran past its deadline and was cancelled, and that
+// the worker lives on, with the other calls that it has under way.
+type DeadlineError struct {
+	Limit time.Duration
+	PID   int
+	// Where is the node's last word: where in Python it was.
+	Where *ipc.RemoteError
+}
+
+func (e *DeadlineError) Error() string {
+	return fmt.Sprintf("no answer within %s; the call was cancelled%s", e.Limit, where(e.Where.Frames))
+}
+
+// UnbegunError says that a worker ended before it came to a call that it had been
+// sent. The call can be made again, whatever the node does.
+type UnbegunError struct{ Exit *Exit }
+
+func (e *UnbegunError) Error() string {
+	return fmt.Sprintf("the worker ended before it came to the call: %v", e.Exit)
+}
+
+// Unwrap returns the exit.
+func (e *UnbegunError) Unwrap() error { return e.Exit }
+
 // startError ends the process of a start that failed and says why it did.
 func (w *Worker) startError(ctx context.Context, stage Stage, cause error) error {
 	e := &StartError{Stage: stage, Python: w.config.Python, Cause: cause}
 	if w.process.wasStarted() {
-		w.take(cause)
+		var lastWord *ipc.RemoteError
+		errors.As(cause, &lastWord) // while it starts, any word is its last
 		w.process.endUnlessDying(ReasonBroken)
-		e.Exit = w.autopsy()
+		e.Exit = w.autopsy(lastWord)
 		// What broke the connection matters only where the process outlived it.
 		if e.Exit.Remote == nil && e.Exit.Reason != ReasonBroken {
 			e.Cause = e.Exit
@@ -110,45 +136,4 @@ func (w *Worker) withoutOwn(frames []ipc.TracebackFrame) []ipc.TracebackFrame {
 		frames = frames[:len(frames)-1]
 	}
 	return frames
-}
-
-// take keeps what the worker said of its own end, if that is what err is.
-func (w *Worker) take(err error) {
-	var remote *ipc.RemoteError
-	if errors.As(err, &remote) && (remote.Fatal || w.conn == nil) { // while it starts, any is
-		w.lastWord.Store(remote)
-	}
-}
-
-// callError says what a failed call means for the worker, and does not return
-// before a worker that is ending has ended.
-func (w *Worker) callError(ctx context.Context, err error) error {
-	var remote *ipc.RemoteError
-	switch {
-	case errors.As(err, &remote) && !remote.Fatal:
-		if remote.Kind != ipc.FailureCancelled {
-			return remote
-		}
-		if ctx.Err() == nil {
-			// The node raised Cancelled, though nobody had cancelled it.
-			own := *remote
-			own.Kind = ipc.FailureExecution
-			return &own
-		}
-		own := *remote
-		own.Frames = w.withoutOwn(remote.Frames)
-		return &CanceledError{Cause: context.Cause(ctx), Where: &own}
-	case remote == nil && !errors.Is(err, ipc.ErrClosed):
-		return err // a *ipc.ValueError
-	}
-	w.process.endUnlessDying(ReasonBroken)
-	<-w.done
-	switch {
-	case w.exit.Reason == ReasonBroken:
-		return &BrokenError{Cause: err, Exit: w.exit}
-	case w.exit.Reason == ReasonCancel, w.exit.Reason == ReasonSelf && ctx.Err() != nil:
-		// A node that does not handle the signal of a cancellation dies of it.
-		return &CanceledError{Cause: context.Cause(ctx), Exit: w.exit}
-	}
-	return w.exit
 }

@@ -54,6 +54,9 @@ type Exit struct {
 	Dump string
 	// Stderr is the end of what the process wrote on standard error.
 	Stderr string
+	// Begun is how many calls the worker had begun, where it Counted them.
+	Begun   uint64
+	Counted bool
 	// Remote is what the worker itself said just before it ended, if it did.
 	Remote *ipc.RemoteError
 	// Uptime is how long the process lived.
@@ -147,6 +150,8 @@ func (p *process) exit(packageDir string, remote *ipc.RemoteError) *Exit {
 		Dump:        p.dump,
 		Stderr:      p.stderr.last(),
 		Remote:      remote,
+		Begun:       p.begun,
+		Counted:     p.counted,
 		Uptime:      p.uptime,
 		OutOfMemory: p.reason == ReasonSelf && p.outOfMemory,
 	}

@@ -47,6 +47,8 @@ type process struct {
 	state       *os.ProcessState
 	uptime      time.Duration
 	outOfMemory bool
+	begun       uint64 // calls that the worker has begun
+	counted     bool   // it has counted them
 	dump        string
 }
 
@@ -90,7 +92,7 @@ func (p *process) Start(context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	if p.autopsy, err = anonymousFile("gophersnake-autopsy"); err != nil {
+	if p.autopsy, err = newAutopsyFile(); err != nil {
 		return err
 	}
 	if _, err = p.lifeline.Write(p.secret); err != nil {
@@ -153,7 +155,7 @@ func (p *process) watch() {
 	// Whoever reads may be held up by a logger that blocks.
 	p.stdout.drained.wait(2 * drainTime)
 	p.stderr.drained.wait(2 * drainTime)
-	p.dump = readAutopsy(p.autopsy)
+	p.begun, p.counted, p.dump = readAutopsy(p.autopsy)
 	p.closeFiles()
 	close(p.done)
 }
@@ -161,13 +163,6 @@ func (p *process) watch() {
 func killed(state *os.ProcessState) bool {
 	status, ok := state.Sys().(syscall.WaitStatus)
 	return ok && status.Signaled() && status.Signal() == syscall.SIGKILL
-}
-
-const maxDump = 256 << 10
-
-func readAutopsy(f *os.File) string {
-	dump, _ := io.ReadAll(io.NewSectionReader(f, 0, maxDump)) // what can be read is what there is
-	return string(dump)
 }
 
 func (p *process) closeFiles() {

@@ -14,7 +14,6 @@ import (
 	"os"
 	"os/exec"
 	"slices"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -54,13 +53,10 @@ type Worker struct {
 	hello       ipc.Hello
 	description ipc.Description
 
-	// lastWord is the fatal error that the worker reported before it ended.
-	lastWord atomic.Pointer[ipc.RemoteError]
-	// calling is held for reading by each call until it has taken its answer, so
-	// that the autopsy does not miss a last word that is on its way.
-	calling sync.RWMutex
-	exit    *Exit // set before done is closed
-	done    chan struct{}
+	born     time.Time
+	answered atomic.Int64 // when a call ended last, counted from born
+	exit     *Exit        // set before done is closed
+	done     chan struct{}
 }
 
 // Start starts a worker and returns once its node is ready for calls. Its error
@@ -69,7 +65,7 @@ func Start(ctx context.Context, config Config) (*Worker, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	w := &Worker{config: config, done: make(chan struct{})}
+	w := &Worker{config: config, born: time.Now(), done: make(chan struct{})}
 	cmd := exec.Command(config.Python, config.Package)
 	cmd.Dir = config.Setup.Base
 	w.process = newProcess(cmd, config.Logger)
@@ -126,42 +122,6 @@ func (w *Worker) connect(ctx context.Context) (Stage, error) {
 	return "", nil
 }
 
-// Call hands the arguments to the node and returns its encoded result. When
-// Call returns, the node is at rest or the worker has ended: a call that passes
-// its deadline or ignores its cancellation takes the interpreter with it.
-//
-// Its error is a *[ipc.RemoteError] where the node failed and the worker lives
-// on, a *[ipc.ValueError] where a value cannot be carried, a *[Exit] where the
-// interpreter ended, a *[BrokenError] where the connection broke, and a
-// *[CanceledError] where the context ended first.
-func (w *Worker) Call(ctx context.Context, args ipc.Args) (ipc.Payload, error) {
-	if ctx.Err() != nil {
-		return ipc.Payload{}, &CanceledError{Cause: context.Cause(ctx)}
-	}
-	result, err := w.call(ctx, args)
-	if err == nil {
-		err = result.Check("result", w.config.Setup.Limits.Limits)
-	}
-	if err != nil {
-		result.Release()
-		return ipc.Payload{}, w.callError(ctx, err)
-	}
-	return result, nil
-}
-
-func (w *Worker) call(ctx context.Context, args ipc.Args) (ipc.Payload, error) {
-	w.calling.RLock()
-	defer w.calling.RUnlock()
-	call := w.conn.NewCall()
-	g := w.guard(ctx, call)
-	result, err := call.Do(args)
-	g.release()
-	if err != nil {
-		w.take(err)
-	}
-	return result, err
-}
-
 // watch gathers the end of the worker, whoever brings it about. A worker whose
 // connection has ended, called or not, is of no more use.
 func (w *Worker) watch() {
@@ -179,17 +139,16 @@ func (w *Worker) watch() {
 		w.process.endUnlessDying(ReasonBroken)
 	}
 	_ = w.conn.Close()
-	w.calling.Lock()
-	w.exit = w.autopsy()
-	w.calling.Unlock()
+	w.exit = w.autopsy(w.conn.LastWord())
 	close(w.done)
 }
 
-func (w *Worker) autopsy() *Exit {
+// autopsy is what there is to say of the end, the worker's own last word included.
+func (w *Worker) autopsy(lastWord *ipc.RemoteError) *Exit {
 	limits := map[Reason]time.Duration{
 		ReasonDeadline: w.config.Timeout, ReasonCancel: w.config.Grace, ReasonStartTimeout: w.config.StartTimeout,
 	}
-	e := w.process.exit(w.config.Package, w.lastWord.Load())
+	e := w.process.exit(w.config.Package, lastWord)
 	e.Limit = limits[e.Reason]
 	return e
 }

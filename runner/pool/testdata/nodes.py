@@ -6,9 +6,11 @@ one that $HELD names is.
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -28,11 +30,69 @@ def work(how: Any) -> Any:
     if "log" in how:
         with open(how["log"], "a") as log:
             log.write(f"{how['value']}\n")
-    if how.get("die"):
-        os.kill(os.getpid(), signal.SIGKILL)
     if how.get("raise"):
         raise ValueError(how["raise"])
     gate = Path(how.get("gate", "/nowhere"))
     while gate.exists():
         time.sleep(0.001)
+    if how.get("die"):
+        os.kill(os.getpid(), signal.SIGKILL)
     return how.get("value")
+
+
+@node
+async def wait(how: dict[str, Any]) -> int:
+    """Say that it is there, and wait until enough are."""
+    global here, most
+    here += 1
+    most = max(most, here)
+    while most < how["until"]:
+        if how.get("die"):
+            os.kill(os.getpid(), signal.SIGKILL)
+        await asyncio.sleep(0.001)
+    here -= 1
+    return most
+
+
+here = most = 0
+
+
+@node
+def count(to: int) -> Iterator[int]:
+    """Count, dying at a negative number's absolute value."""
+    yield from range(abs(to))
+    if to < 0:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+@node(batch=4)
+def together(values: list[Any]) -> list[Any]:
+    """Give each value back with how many there were, once a file is gone."""
+    while any(isinstance(each, str) and os.path.exists(each) for each in values):
+        time.sleep(0.001)
+    return [ValueError("thirteen") if each == 13 else [each, len(values)] for each in values]
+
+
+@node(stateful=True)
+class Sum:
+    """Add up, and say in which process."""
+
+    def begin(self) -> None:
+        self.total = 0
+
+    def process(self, number: Any) -> Any:
+        if number == "die":
+            os.kill(os.getpid(), signal.SIGKILL)
+        if number == "raise":
+            raise ValueError("no number")
+        self.total += number
+        return [self.total, os.getpid()]
+
+    def finish(self) -> int:
+        return self.total
+
+    def snapshot(self) -> int:
+        return self.total
+
+    def restore(self, state: int) -> None:
+        self.total = state

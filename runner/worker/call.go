@@ -1,0 +1,187 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/gophersnake/gophersnake/ipc"
+)
+
+// Call hands the arguments to the node and returns its encoded result. When
+// Call returns, the node is at rest or the worker has ended: a call that passes
+// its deadline or ignores its cancellation takes the interpreter with it. Only a
+// call that is cancelled behind others, or in a batch, is left to the worker, which
+// will skip it.
+//
+// Its error is a *[ipc.RemoteError] where the node failed and the worker lives
+// on, a *[ipc.ValueError] where a value cannot be carried, a *[DeadlineError]
+// where only the call had to be ended, a *[Exit] where the interpreter ended, an
+// *[UnbegunError] where it ended before it came to this call, a *[BrokenError]
+// where the connection broke, and a *[CanceledError] where the context ended first.
+func (w *Worker) Call(ctx context.Context, args ipc.Args) (ipc.Payload, error) {
+	return w.one(ctx, ipc.TypeCall, 0, args)
+}
+
+// Items is Call for a node that gives many values: it hands each to emit, which
+// owes it a release and may block, which holds the worker up. Where emit fails, the
+// call is cancelled, and its error is Items'.
+func (w *Worker) Items(ctx context.Context, args ipc.Args, emit func(ipc.Payload) error) error {
+	return w.many(ctx, ipc.TypeCall, 0, args, emit)
+}
+
+// Open begins a session of a stateful node, from the state that another one gave
+// by Snapshot, or from its beginning. The caller chooses its number, which is not 0.
+func (w *Worker) Open(ctx context.Context, session uint32, state *ipc.Payload) error {
+	var args ipc.Args
+	if state != nil {
+		args = ipc.One(*state)
+	}
+	result, err := w.one(ctx, ipc.TypeOpen, session, args)
+	result.Release()
+	return err
+}
+
+// CallIn is Items in a session.
+func (w *Worker) CallIn(ctx context.Context, session uint32, args ipc.Args, emit func(ipc.Payload) error) error {
+	return w.many(ctx, ipc.TypeCall, session, args, emit)
+}
+
+// Snapshot returns the state of a session.
+func (w *Worker) Snapshot(ctx context.Context, session uint32) (ipc.Payload, error) {
+	return w.one(ctx, ipc.TypeSnapshot, session, ipc.Args{})
+}
+
+// Finish says that a session has no more input, and hands on what the node still
+// gives. The session is over then, whether that fails or not.
+func (w *Worker) Finish(ctx context.Context, session uint32, emit func(ipc.Payload) error) error {
+	return w.many(ctx, ipc.TypeFinish, session, ipc.Args{}, emit)
+}
+
+// Drop ends a session without a word of its node.
+func (w *Worker) Drop(session uint32) { _ = w.conn.Drop(session) } // with the connection, it has ended too
+
+func (w *Worker) one(ctx context.Context, kind ipc.Type, session uint32, args ipc.Args) (ipc.Payload, error) {
+	if ctx.Err() != nil {
+		return ipc.Payload{}, &CanceledError{Cause: context.Cause(ctx)}
+	}
+	call := w.conn.NewSessionCall(kind, session)
+	g := w.guard(ctx, call)
+	result, err := call.Do(args)
+	overdue, alone := g.release()
+	if err == nil {
+		err = result.Check("result", w.config.Setup.Limits.Limits)
+	}
+	if err != nil {
+		result.Release()
+		return ipc.Payload{}, w.callError(ctx, call, overdue, err)
+	}
+	if alone {
+		call.Free()
+	}
+	return result, nil
+}
+
+func (w *Worker) many(ctx context.Context, kind ipc.Type, session uint32, args ipc.Args, emit func(ipc.Payload) error) error {
+	if ctx.Err() != nil {
+		return &CanceledError{Cause: context.Cause(ctx)}
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	call := w.conn.NewSessionCall(kind, session)
+	g := w.guard(ctx, call)
+	var failed error // of a value, or of emit
+	arrived := false
+	err := call.Items(args, func(item ipc.Payload) {
+		arrived = true
+		if failed == nil {
+			failed = item.Check("result", w.config.Setup.Limits.Limits)
+		}
+		if failed != nil {
+			item.Release()
+			return
+		}
+		g.pause() // the node waits for the caller now
+		failed = emit(item)
+		g.resume()
+		if failed != nil {
+			cancel(failed)
+		}
+	})
+	overdue, _ := g.release()
+	if err != nil {
+		err = w.callError(ctx, call, overdue, err)
+	}
+	switch unbegun, ok := err.(*UnbegunError); {
+	case failed != nil:
+		return failed
+	case ok && arrived: // whatever the worker counted
+		return unbegun.Exit
+	}
+	return err
+}
+
+// callError says what a failed call means for the worker, and does not return
+// before a worker that is ending has ended.
+func (w *Worker) callError(ctx context.Context, call *ipc.Call, overdue bool, err error) error {
+	var remote *ipc.RemoteError
+	switch {
+	case errors.As(err, &remote) && !remote.Fatal:
+		return w.remoteError(ctx, overdue, remote)
+	case err == ipc.ErrAbandoned:
+		return &CanceledError{Cause: context.Cause(ctx)}
+	case remote == nil && !errors.Is(err, ipc.ErrClosed):
+		return err // a *ipc.ValueError
+	}
+	w.process.endUnlessDying(ReasonBroken)
+	<-w.done
+	switch {
+	case w.exit.Reason == ReasonCancel && ctx.Err() != nil, w.exit.Reason == ReasonSelf && ctx.Err() != nil:
+		// A node that does not handle the signal of a cancellation dies of it.
+		return &CanceledError{Cause: context.Cause(ctx), Exit: w.exit}
+	case !w.begun(call):
+		return &UnbegunError{Exit: w.exit}
+	case w.exit.Reason == ReasonBroken:
+		return &BrokenError{Cause: err, Exit: w.exit}
+	}
+	return w.exit
+}
+
+func (w *Worker) remoteError(ctx context.Context, overdue bool, remote *ipc.RemoteError) error {
+	if remote.Kind != ipc.FailureCancelled {
+		return remote
+	}
+	own := *remote
+	switch {
+	case ctx.Err() != nil:
+		own.Frames = w.withoutOwn(remote.Frames)
+		return &CanceledError{Cause: context.Cause(ctx), Where: &own}
+	case overdue:
+		own.Frames = w.withoutOwn(remote.Frames)
+		return &DeadlineError{Limit: w.config.Timeout, PID: w.PID(), Where: &own}
+	}
+	// The node raised Cancelled, though nobody had cancelled it.
+	own.Kind = ipc.FailureExecution
+	return &own
+}
+
+// begun reports whether a worker that has ended may have begun a call.
+func (w *Worker) begun(call *ipc.Call) bool {
+	order := call.Order()
+	return order != 0 && (!w.exit.Counted || order <= w.exit.Begun)
+}
+
+// inOrder reports whether the worker takes its calls one after the other.
+func (w *Worker) inOrder() bool { return w.description.Concurrency <= 1 }
+
+// owed is the time that a call still has whose deadline, counted from when it was
+// sent, has passed: it counts from when the worker came to it.
+func (w *Worker) owed(call *ipc.Call) time.Duration {
+	if !w.inOrder() {
+		return 0
+	}
+	if call.IsBehindOthers() {
+		return w.config.Timeout
+	}
+	return time.Duration(w.answered.Load()) + w.config.Timeout - time.Since(w.born)
+}
