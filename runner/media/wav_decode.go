@@ -50,53 +50,18 @@ func isWAV(data []byte) bool {
 // Recorders that stream or die leave lengths at zero or at their largest. Such a
 // file is read to its end, and half a frame at the end is dropped.
 func DecodeWAV(data []byte) (*ipc.Audio, error) {
-	if !isWAV(data) {
-		return nil, unknown("WAV", data)
-	}
-	f, samples, err := findSamples(data)
+	rest := bytes.NewReader(data)
+	h, err := readHeader(rest)
 	if err != nil {
 		return nil, err
 	}
+	samples := data[len(data)-rest.Len():]
+	if complete := h.riff == uint64(len(data)-8); h.length > 0 || complete {
+		samples = samples[:min(h.length, uint64(len(samples)))]
+	}
+	f := h.format
 	samples = samples[:len(samples)/f.frame()*f.frame()]
 	return &ipc.Audio{Samples: f.decode(samples), Rate: f.rate, Channels: f.channels}, nil
-}
-
-// findSamples walks the chunks up to the one that holds the samples. The riff
-// package of golang.org/x/image refuses the lengths that recorders leave behind.
-func findSamples(data []byte) (*wavFormat, []byte, error) {
-	var format *wavFormat
-	var long uint64 // the samples' length in an RF64 file
-	complete := uint64(binary.LittleEndian.Uint32(data[4:])) == uint64(len(data)-8)
-	for rest := data[12:]; len(rest) >= 8; {
-		id, length := string(rest[:4]), uint64(binary.LittleEndian.Uint32(rest[4:]))
-		rest = rest[8:]
-		if id == "data" {
-			switch {
-			case format == nil:
-				return nil, nil, fail("WAV", "the samples come before their format (no fmt chunk)")
-			case length == math.MaxUint32 && long > 0:
-				length = long
-			case length == 0 && !complete:
-				length = math.MaxUint64
-			}
-			return format, rest[:min(length, uint64(len(rest)))], nil
-		}
-		body := rest[:min(length, uint64(len(rest)))]
-		switch {
-		case id == "fmt ":
-			var err error
-			if format, err = parseFormat(body); err != nil {
-				return nil, nil, err
-			}
-		case id == "ds64" && len(body) >= 16:
-			long = binary.LittleEndian.Uint64(body[8:])
-		}
-		rest = rest[min(length+length%2, uint64(len(rest))):] // chunks are padded to even lengths
-	}
-	if format == nil {
-		return nil, nil, fail("WAV", "there is no fmt chunk: the file is damaged, or cut off in its header")
-	}
-	return nil, nil, fail("WAV", "there are no samples (no data chunk): the file is damaged, or cut off in its header")
 }
 
 // wavFormat is what a fmt chunk says.

@@ -209,10 +209,16 @@ func FuzzDecodeWAV(f *testing.F) {
 	f.Add(wav{id: "RF64", tag: 1, channels: 1, rate: 8000, bits: 16, before: le([]byte("ds64"), uint32(16), uint64(1), uint64(2)), length: new(uint32(math.MaxUint32))}.bytes())
 	f.Fuzz(func(t *testing.T, data []byte) {
 		audio, err := media.DecodeWAV(data)
+		stream, failure := media.NewWAVReader(bytes.NewReader(data))
+		require.Equal(t, err, failure, "the headers are read alike")
 		if err != nil {
 			require.IsType(t, &media.Error{}, err)
 			return
 		}
+		for failure == nil {
+			_, failure = stream.Next(1000)
+		}
+		require.Equal(t, io.EOF, failure)
 		require.Positive(t, audio.Rate)
 		require.Positive(t, audio.Channels)
 		require.Zero(t, len(audio.Samples)%audio.Channels)
