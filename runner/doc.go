@@ -40,6 +40,59 @@
 // gophersnake.empty. [Runner.Run] copies the result out of it, and
 // [Runner.RunShared] leaves it there. [WithSharedMemory] bounds it.
 //
+// # Streams
+//
+// [Runner.Stream] opens a stream through the pipeline: items go in and come out, in
+// order, while others are under way in its nodes.
+//
+//	s, err := r.Stream(ctx)
+//	…
+//	defer s.Close()
+//	go func() {
+//		for chunk := range microphone {
+//			if s.Send(chunk) != nil {
+//				return // Recv tells why
+//			}
+//		}
+//		s.CloseSend()
+//	}()
+//	for item, err := range s.All() {
+//		…
+//	}
+//
+// [Runner.Through] does this for a sequence. What a node does with an item is up to
+// its kind:
+//
+//   - An ordinary node, a Go function included, gives one value. Up to [WithWindow]
+//     calls are under way at once, on as many workers as there are, and each has the
+//     node's retries: when a worker dies, its item is called again, and nothing is
+//     lost, repeated or out of order.
+//   - A generator takes one item at a time, and each value goes on as soon as it is
+//     there. Where it fails after some values it is called again, and as many as
+//     have gone on are dropped: it must give the same values again. With idempotent:
+//     false the stream ends instead.
+//   - A stateful node has one session for each stream, on one worker, and takes the
+//     items one after the other. When an item fails or the worker dies, its state is
+//     lost, and the stream ends with an error that says how far it had come. A node
+//     that has snapshot and restore goes on instead, under its retry policy: it is
+//     given the state of its last checkpoint, which is taken every 16 items, and the
+//     items since, whose results are dropped, since they have gone on already.
+//
+// Where a pipeline fans out, each consumer gets each item, and the slowest one sets
+// the pace. A node with several inputs takes one item of each, in step; they must
+// give as many items as each other. A node without input is called once for each item.
+//
+// Between two nodes at most [WithWindow] items and 64 MiB are under way or waiting
+// (less where [WithSharedMemory] is small). Who is ahead waits, [Stream.Send]
+// included, so that memory stays flat whatever the consumer does.
+//
+// The first failure ends the stream. It takes its place in the order: [Stream.Recv]
+// gives all items before it first. The end of the context and [Stream.Close] end it
+// at once.
+//
+// A run of a pipeline that has a generator or a stateful node is a stream of one
+// item, and its result is the list of what came out.
+//
 // # Errors
 //
 // All errors are an *[Error], several at once where [errors.Join] made one of

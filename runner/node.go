@@ -38,9 +38,10 @@ type node struct {
 
 	fn NodeFunc // nil for a Python node
 
-	python  string     // where a Python node's code is
-	pool    *pool.Pool // set by Start
-	noInput bool       // the Python function takes no input
+	python      string     // where a Python node's code is
+	pool        *pool.Pool // set by Start, as are:
+	description Description
+	noInput     bool // the Python function takes no input
 }
 
 func newNode(p *Pipeline, config *manifest.Node, o *options, scheduler *Scheduler) (*node, error) {
@@ -99,16 +100,25 @@ func (n *node) isPython() bool { return n.fn == nil }
 // run runs the node once under its policy, taking its inputs from the steps
 // before it, or the run's input where there are none.
 func (n *node) run(ctx context.Context, s *step, from func(input) value, runInput value) (value, error) {
-	var started time.Time
-	if n.emit != nil {
-		started = time.Now()
-		n.emit(NodeStarted{Node: n.id, Time: started})
-	}
+	started := n.started()
 	out, err := n.attempt(ctx, s, from, runInput)
+	n.finished(started, err)
+	return out, err
+}
+
+func (n *node) started() time.Time {
+	if n.emit == nil {
+		return time.Time{}
+	}
+	now := time.Now()
+	n.emit(NodeStarted{Node: n.id, Time: now})
+	return now
+}
+
+func (n *node) finished(started time.Time, err error) {
 	if n.emit != nil {
 		n.emit(NodeFinished{Node: n.id, Time: time.Now(), Took: time.Since(started), Err: err})
 	}
-	return out, err
 }
 
 func (n *node) attempt(ctx context.Context, s *step, from func(input) value, runInput value) (value, error) {
@@ -127,10 +137,10 @@ func (n *node) args(s *step, from func(input) value, runInput value) ipc.Args {
 	case n.noInput:
 		return ipc.Args{}
 	case len(s.inputs) == 0:
-		return ipc.Args{Value: &runInput.payload}
+		return ipc.One(runInput.payload)
 	case s.inputs[0].port == "":
 		v := from(s.inputs[0])
-		return ipc.Args{Value: &v.payload}
+		return ipc.One(v.payload)
 	}
 	ports := make([]ipc.Port, len(s.inputs))
 	for i, in := range s.inputs {

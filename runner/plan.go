@@ -19,8 +19,20 @@ type plan struct {
 	linear bool
 	// toPython says that a Python node takes the run's input.
 	toPython bool
+	// joins says that a step has several inputs.
+	joins bool
 	// arena is the shared memory of what comes from Go.
 	arena *ipc.Arena
+	// queueBytes bounds what each queue of a stream holds.
+	queueBytes int64
+
+	// What follows is known once the nodes are ready.
+
+	// streams says that a node gives any number of values, so that a run is a stream
+	// of one item.
+	streams bool
+	// batch is what the largest batch node takes at once.
+	batch int
 }
 
 // step is one node in its place.
@@ -69,8 +81,22 @@ func newPlan(p *Pipeline, nodes map[string]*node, arena *ipc.Arena) *plan {
 		if !first && !chained || len(s.next) > 1 {
 			pl.linear = false
 		}
+		pl.joins = pl.joins || len(s.inputs) > 1
 	}
 	return pl
+}
+
+// know takes in what the workers said of their nodes.
+func (pl *plan) know() {
+	for i := range pl.steps {
+		n := pl.steps[i].node
+		if !n.isPython() {
+			continue
+		}
+		n.description = n.pool.Description()
+		pl.streams = pl.streams || n.description.Many || n.description.Stateful
+		pl.batch = max(pl.batch, n.description.Batch)
+	}
 }
 
 // run takes one input through the plan, and returns what came of its sinks, which
@@ -93,9 +119,18 @@ func (pl *plan) run(ctx context.Context, v any) (outcome, error) {
 // encode encodes a value for Python nodes, once, whoever of them it goes to.
 func (pl *plan) encode(ctx context.Context, root string, v any) (ipc.Payload, *Error) {
 	payload, err := ipc.Encode(root, v)
-	if err == nil && len(payload.Buffers) > 0 {
-		payload, err = pl.arena.Share(ctx, payload)
+	if err != nil {
+		return ipc.Payload{}, classify(err)
 	}
+	return pl.share(ctx, payload)
+}
+
+// share moves the large buffers of what was encoded into shared memory.
+func (pl *plan) share(ctx context.Context, payload ipc.Payload) (ipc.Payload, *Error) {
+	if len(payload.Buffers) == 0 {
+		return payload, nil
+	}
+	payload, err := pl.arena.Share(ctx, payload)
 	if err != nil {
 		return ipc.Payload{}, classify(err)
 	}
@@ -228,9 +263,9 @@ func (o *outcome) value(decode func(v value, root string) (any, error)) (any, er
 }
 
 func (o *outcome) release() {
-	o.one.payload.Release()
-	for _, v := range o.many {
-		v.payload.Release()
+	o.one.release()
+	for i := range o.many {
+		o.many[i].release()
 	}
 }
 
@@ -240,6 +275,27 @@ type value struct {
 	native  any
 	payload ipc.Payload
 	encoded bool
+	// holds counts the further holds on the payload, where it has had any.
+	holds *atomic.Int32
+}
+
+// hold has the payload released only after as many further releases. The copies of
+// the value that are released must be made afterwards.
+func (v *value) hold(more int) {
+	if !v.encoded || more == 0 {
+		return
+	}
+	if v.holds == nil {
+		v.holds = new(atomic.Int32)
+	}
+	v.holds.Add(int32(more))
+}
+
+// release gives one hold back.
+func (v *value) release() {
+	if v.holds == nil || v.holds.Add(-1) < 0 {
+		v.payload.Release()
+	}
 }
 
 // decode returns the Go value, which needs no release.

@@ -51,7 +51,9 @@ type Runner struct {
 	mu       sync.RWMutex
 	started  bool
 	closed   bool
-	runs     sync.WaitGroup
+	ending   bool                 // streams are not waited for any more
+	streams  map[*Stream]struct{} // those that are open
+	runs     sync.WaitGroup       // and streams
 }
 
 // New returns a runner for a pipeline. It starts nothing: [Runner.Start] does,
@@ -73,6 +75,7 @@ func New(p *Pipeline, opts ...Option) (*Runner, error) {
 		options:   o,
 		scheduler: scheduler,
 		nodes:     make(map[string]*node, len(p.Nodes)),
+		streams:   make(map[*Stream]struct{}),
 		starting:  make(chan struct{}, 1),
 	}
 	var faults []error
@@ -89,6 +92,7 @@ func New(p *Pipeline, opts ...Option) (*Runner, error) {
 	}
 	r.arena = ipc.NewArena(o.sharedMemory, sharedWait)
 	r.plan = newPlan(p, r.nodes, r.arena)
+	r.plan.queueBytes = queueBytes(o.sharedMemory, len(p.Connections)+len(p.Nodes))
 	return r, nil
 }
 
@@ -115,6 +119,7 @@ func (r *Runner) Start(ctx context.Context) error {
 	if err := r.startNodes(ctx); err != nil {
 		return err
 	}
+	r.plan.know()
 	r.mu.Lock()
 	r.started = true
 	closed := r.closed
@@ -135,12 +140,17 @@ func (r *Runner) ready() bool {
 func errClosed() *Error { return NewError(Other, "the runner is closed") }
 
 // Run takes one input through the pipeline and returns the value of its sink,
-// or a map of the sinks' values by node id where there are several.
+// or a map of the sinks' values by node id where there are several. Where a node
+// gives any number of values, as generators and stateful nodes do, the run is a
+// stream of one item, and what a sink gives comes in a list, a []any.
 func (r *Runner) Run(ctx context.Context, input any) (any, error) {
 	if err := r.enter(ctx); err != nil {
 		return nil, err
 	}
 	defer r.runs.Done()
+	if r.plan.streams {
+		return r.gather(ctx, input)
+	}
 	out, err := r.plan.run(ctx, input)
 	if err != nil {
 		return nil, err
@@ -157,6 +167,9 @@ func (r *Runner) RunShared(ctx context.Context, input any) (*Shared, error) {
 		return nil, err
 	}
 	defer r.runs.Done()
+	if r.plan.streams {
+		return r.gatherShared(ctx, input)
+	}
 	out, err := r.plan.run(ctx, input)
 	if err != nil {
 		return nil, err
@@ -209,8 +222,8 @@ func (r *Runner) enter(ctx context.Context) error {
 	}
 }
 
-// Close waits for the runs under way and shuts all workers down. When the
-// context ends first, it ends them at once. When it returns, no worker is left.
+// Close waits for the runs and streams under way and shuts all workers down. When
+// the context ends first, it ends them at once. When it returns, no worker is left.
 func (r *Runner) Close(ctx context.Context) error {
 	r.mu.Lock()
 	r.closed = true
@@ -223,6 +236,7 @@ func (r *Runner) Close(ctx context.Context) error {
 	select {
 	case <-settled:
 	case <-ctx.Done():
+		r.endStreams()
 	}
 	r.closePools(ctx)
 	<-settled

@@ -1,0 +1,321 @@
+package runner_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"sync/atomic"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/gophersnake/gophersnake/runner"
+)
+
+// held is a Go node that tells of each item that it has begun, and holds it until its
+// context ends.
+func held(begun chan<- any) runner.Option {
+	return goNode("held", func(ctx context.Context, v any) (any, error) {
+		begun <- v
+		<-ctx.Done()
+		return nil, ctx.Err()
+	})
+}
+
+func TestCloseCancelsWhatIsUnderWay(t *testing.T) {
+	begun := make(chan any, 16)
+	r := start(t, "nodes: [{id: echo, node_type: echo}, {id: held, node_type: held}]\nconnections: [{from: echo, to: held}]", held(begun))
+	s := open(t, r)
+	for range 5 {
+		require.NoError(t, s.Send("v"))
+	}
+	for range 5 {
+		<-begun
+	}
+	require.NoError(t, s.Close())
+	require.NoError(t, s.Close(), "twice")
+	_, err := s.Recv()
+	require.ErrorIs(t, err, runner.Other)
+	assert.ErrorContains(t, err, "the stream is closed")
+	assert.ErrorContains(t, s.Send(1), "the stream is closed")
+	assert.NoError(t, s.CloseSend())
+	assert.Zero(t, r.Scheduler().Breaker("held").Failures(), "its nodes are not to blame")
+}
+
+func TestCloseDropsWhatWasNotReceived(t *testing.T) {
+	s := open(t, start(t, single("echo")))
+	feed(t, s, upTo(3)...)
+	_, err := s.Recv()
+	require.NoError(t, err)
+	require.NoError(t, s.Close())
+	_, err = s.Recv()
+	assert.ErrorContains(t, err, "the stream is closed")
+}
+
+func TestAStreamEndsWithItsContext(t *testing.T) {
+	begun := make(chan any, 16)
+	r := start(t, single("held"), held(begun))
+	cause := errors.New("the user went home")
+	ctx, cancel := context.WithCancelCause(t.Context())
+	s, err := r.Stream(ctx)
+	require.NoError(t, err)
+	require.NoError(t, s.Send(1))
+	<-begun
+	cancel(cause)
+	_, err = s.Recv()
+	require.ErrorIs(t, err, cause)
+	require.ErrorIs(t, err, runner.Other)
+	require.ErrorIs(t, s.Send(2), cause)
+	_, err = r.Stream(ctx)
+	require.ErrorIs(t, err, cause, "nor does another one begin")
+}
+
+func TestWhatCameOutBeforeTheContextEndedIsReceived(t *testing.T) {
+	begun := make(chan any, 1)
+	r := start(t, single("some"), goNode("some", func(ctx context.Context, v any) (any, error) {
+		if v.(int) < 3 {
+			return v, nil
+		}
+		begun <- v
+		<-ctx.Done()
+		return nil, ctx.Err()
+	}))
+	ctx, cancel := context.WithCancel(t.Context())
+	s, err := r.Stream(ctx, runner.WithWindow(4))
+	require.NoError(t, err)
+	for i := range 4 {
+		require.NoError(t, s.Send(i))
+	}
+	<-begun
+	item, err := s.Recv() // the others may be on their way still
+	require.NoError(t, err)
+	assert.Equal(t, 0, item.Value)
+	cancel()
+	got, err := values(s)
+	require.ErrorIs(t, err, context.Canceled)
+	var e *runner.Error
+	require.ErrorAs(t, err, &e)
+	assert.Equal(t, fmt.Sprint(1+len(got)), e.Metadata["delivered"])
+}
+
+func TestBreakingOffTheLoopClosesTheStream(t *testing.T) {
+	s := open(t, start(t, single("echo")))
+	feed(t, s, upTo(100)...)
+	for item, err := range s.All() {
+		require.NoError(t, err)
+		if item.Value == int64(2) {
+			break
+		}
+	}
+	_, err := s.Recv()
+	assert.ErrorContains(t, err, "the stream is closed")
+}
+
+// sequence yields items, and then an error where there is one.
+func sequence(items []any, end error) iter.Seq2[any, error] {
+	return func(yield func(any, error) bool) {
+		for _, v := range items {
+			if !yield(v, nil) {
+				return
+			}
+		}
+		if end != nil {
+			yield(nil, end)
+		}
+	}
+}
+
+func TestASequenceGoesThroughAPipeline(t *testing.T) {
+	r := start(t, single("echo"))
+	var got []any
+	for item, err := range r.Through(t.Context(), sequence(upTo(100), nil)) {
+		require.NoError(t, err)
+		got = append(got, item.Value)
+	}
+	assert.Equal(t, upTo(100), got)
+}
+
+func TestAnErrorOfTheSequenceComesBehindTheItemsBefore(t *testing.T) {
+	r := start(t, single("echo"))
+	for _, end := range []error{errors.New("the tape ended"), runner.NewError(runner.Io, "the tape ended")} {
+		var got []any
+		var failed error
+		for item, err := range r.Through(t.Context(), sequence(upTo(40), end)) {
+			if err != nil {
+				failed = err
+				break
+			}
+			got = append(got, item.Value)
+		}
+		assert.ErrorContains(t, failed, "the tape ended")
+		assert.ErrorIs(t, failed, end)
+		assert.Equal(t, runner.KindOf(end), runner.KindOf(failed))
+		assert.Equal(t, upTo(40), got)
+	}
+}
+
+func TestAnItemOfTheSequenceThatCannotBeCarriedEndsIt(t *testing.T) {
+	r := start(t, single("echo"))
+	var failed error
+	for _, err := range r.Through(t.Context(), sequence([]any{1, func() {}, 3}, nil)) {
+		failed = err
+	}
+	assert.ErrorIs(t, failed, runner.Marshaling)
+}
+
+func TestBreakingOffStopsTheSequence(t *testing.T) {
+	r := start(t, single("echo"))
+	stopped := make(chan struct{})
+	endless := func(yield func(any, error) bool) {
+		defer close(stopped)
+		for yield("v", nil) {
+		}
+	}
+	for _, err := range r.Through(t.Context(), endless) {
+		require.NoError(t, err)
+		break
+	}
+	<-stopped
+	_, err := r.Run(t.Context(), "v")
+	require.NoError(t, err, "the runner goes on")
+}
+
+func TestThroughTellsWhatKeepsAStreamFromOpening(t *testing.T) {
+	r := start(t, single("echo"))
+	var all []error
+	for _, err := range r.Through(t.Context(), sequence(upTo(1), nil), runner.WithWindow(-1)) {
+		all = append(all, err)
+	}
+	require.Len(t, all, 1)
+	assert.ErrorIs(t, all[0], runner.Manifest)
+}
+
+func TestCloseOfTheRunnerWaitsForStreams(t *testing.T) {
+	r := start(t, single("echo"))
+	s := open(t, r)
+	require.NoError(t, s.Send(1))
+	closed := make(chan struct{})
+	go func() {
+		defer close(closed)
+		assert.NoError(t, r.Close(context.Background()))
+	}()
+	require.Eventually(t, func() bool {
+		probe, err := r.Stream(t.Context())
+		if err == nil {
+			assert.NoError(t, probe.Close())
+		}
+		return err != nil // it is closing
+	}, waitFor, tick)
+	require.NoError(t, s.Send(2))
+	require.NoError(t, s.CloseSend())
+	got, err := values(s)
+	require.NoError(t, err)
+	assert.Equal(t, []any{int64(1), int64(2)}, got)
+	<-closed
+}
+
+func TestCloseOfTheRunnerEndsStreamsWhenItsContextEnds(t *testing.T) {
+	begun := make(chan any, 1)
+	r := start(t, "nodes: [{id: echo, node_type: echo}, {id: held, node_type: held}]\nconnections: [{from: echo, to: held}]", held(begun))
+	idle, busy := open(t, r), open(t, r)
+	require.NoError(t, busy.Send(1))
+	<-begun
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	require.NoError(t, r.Close(ctx))
+	for _, s := range []*runner.Stream{idle, busy} {
+		_, err := s.Recv()
+		assert.ErrorContains(t, err, "the runner is closed")
+	}
+}
+
+func TestStreamsLeaveNothingBehind(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		t.Skip("looks into /proc")
+	}
+	begun := make(chan any, 100)
+	marker := filepath.Join(t.TempDir(), "m")
+	r := start(t, `
+nodes:
+  - {id: echo, node_type: echo}
+  - {id: misbehave, node_type: misbehave, retry: {fixed: 1ms, max_attempts: 2}, breaker: none}
+  - {id: maybe, node_type: maybe, retry: none}
+connections: [{from: echo, to: misbehave}, {from: misbehave, to: maybe}]
+`, goNode("maybe", func(ctx context.Context, v any) (any, error) {
+		begun <- v
+		if v == "fine" {
+			return v, nil
+		}
+		<-ctx.Done()
+		return nil, ctx.Err()
+	}))
+	fine := map[string]any{"way": "", "marker": "/dev/null", "times": 0}
+	ways := []func(s *runner.Stream){
+		func(s *runner.Stream) { // to the end
+			feed(t, s, slices.Repeat([]any{fine}, 20)...)
+			_, err := values(s)
+			assert.NoError(t, err)
+		},
+		func(s *runner.Stream) { // closed while it is under way
+			assert.NoError(t, s.Send(fine))
+			<-begun
+			assert.NoError(t, s.Close())
+		},
+		func(s *runner.Stream) { // a worker dies
+			_ = os.Remove(marker)
+			feed(t, s, map[string]any{"way": "kill_kill", "marker": marker}, fine)
+			_, err := values(s)
+			assert.NoError(t, err)
+		},
+		func(s *runner.Stream) { // a node fails
+			feed(t, s, fine, map[string]any{"way": "raise_value_error"}, fine)
+			_, err := values(s)
+			assert.ErrorIs(t, err, runner.Execution)
+		},
+		func(*runner.Stream) {}, // nothing at all
+	}
+	all := func() {
+		for _, way := range ways {
+			s, err := r.Stream(t.Context())
+			require.NoError(t, err)
+			way(s)
+			require.NoError(t, s.Close())
+		}
+		for len(begun) > 0 {
+			<-begun
+		}
+	}
+	all()
+	before := holding(t)
+	for range 5 {
+		all()
+	}
+	assertHolding(t, before)
+}
+
+func TestAStreamOfManyStreams(t *testing.T) {
+	r := start(t, single("add", "workers: {max: 2}"))
+	var total atomic.Int64
+	done := make(chan struct{})
+	const streams = 10
+	for range streams {
+		go func() {
+			defer func() { done <- struct{}{} }()
+			for item, err := range r.Through(t.Context(), sequence(upTo(50), nil)) {
+				if assert.NoError(t, err) {
+					total.Add(item.Value.(int64))
+				}
+			}
+		}()
+	}
+	for range streams {
+		<-done
+	}
+	assert.EqualValues(t, streams*50*51/2, total.Load())
+}

@@ -1,0 +1,71 @@
+package runner_test
+
+import (
+	"context"
+	"fmt"
+	"log"
+
+	"github.com/gophersnake/gophersnake/runner"
+)
+
+// Items go in, and come out in order while others are under way. The node splits
+// each text into words, which go on one by one.
+func ExampleRunner_Stream() {
+	pipeline, err := runner.Load("testdata/words.yaml")
+	if err != nil {
+		log.Fatal(err)
+	}
+	r, err := runner.New(pipeline)
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer r.Close(context.Background())
+
+	s, err := r.Stream(context.Background())
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer s.Close()
+	go func() {
+		for _, line := range []string{"the snake", "and the gopher"} {
+			if s.Send(line) != nil {
+				return // Recv tells why
+			}
+		}
+		s.CloseSend()
+	}()
+	for item, err := range s.All() {
+		fmt.Println(item.Value, err)
+	}
+	// Output:
+	// the <nil>
+	// snake <nil>
+	// and <nil>
+	// the <nil>
+	// gopher <nil>
+}
+
+// A sequence goes through the pipeline, as fast as the loop takes what comes out.
+func ExampleRunner_Through() {
+	pipeline, err := runner.Load("testdata/sum.yaml")
+	if err != nil {
+		log.Fatal(err)
+	}
+	r, err := runner.New(pipeline)
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer r.Close(context.Background())
+
+	numbers := func(yield func(any, error) bool) {
+		for n := 0; n < 3 && yield(n, nil); n++ {
+		}
+	}
+	for item, err := range r.Through(context.Background(), numbers) {
+		fmt.Println(item.Value, err)
+	}
+	// Output:
+	// 22 <nil>
+	// 23 <nil>
+	// 24 <nil>
+}

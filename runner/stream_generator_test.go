@@ -1,0 +1,97 @@
+package runner_test
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/gophersnake/gophersnake/runner"
+)
+
+func TestTheValuesOfAGeneratorGoOnOneByOne(t *testing.T) {
+	for _, nodeType := range []string{"count", "count_later"} {
+		r := start(t, "nodes: [{id: count, node_type: "+nodeType+"}, {id: add, node_type: add}]\nconnections: [{from: count, to: add}]")
+		s := open(t, r)
+		feed(t, s, 3, 0, 100, 1)
+		got, err := values(s)
+		require.NoError(t, err)
+		require.Len(t, got, 104)
+		assert.Equal(t, []any{int64(1), int64(2), int64(3), int64(1), int64(2)}, got[:5])
+		assert.Equal(t, []any{int64(100), int64(1)}, got[102:])
+	}
+}
+
+// What a generator may be ahead of its consumer: the window of the queue, the credits
+// of the call, the items that have come and wait for the queue, and one that it makes.
+const ahead = 16 + 16 + 16 + 1
+
+func TestAGeneratorIsHeldUpByASlowConsumer(t *testing.T) {
+	log := filepath.Join(t.TempDir(), "log")
+	s := open(t, start(t, streaming("endless")))
+	require.NoError(t, s.Send(log))
+	for want := range int64(500) {
+		item, err := s.Recv()
+		require.NoError(t, err)
+		require.Equal(t, want, item.Value)
+		made, err := os.Stat(log)
+		require.NoError(t, err)
+		require.LessOrEqual(t, made.Size(), want+1+ahead)
+	}
+	require.NoError(t, s.Close())
+	assert.FileExists(t, log+".closed", "its finally block has run")
+}
+
+func TestCancellingARunEndsAGenerator(t *testing.T) {
+	log := filepath.Join(t.TempDir(), "log")
+	r := start(t, streaming("endless"))
+	ctx, cancel := context.WithCancel(t.Context())
+	go func() {
+		assert.Eventually(t, exists(log), waitFor, tick)
+		cancel()
+	}()
+	_, err := r.Run(ctx, log)
+	require.ErrorIs(t, err, context.Canceled)
+	assert.FileExists(t, log+".closed")
+	assert.Zero(t, r.Scheduler().Breaker("endless").Failures())
+}
+
+func TestAGeneratorThatFailsIsCalledAgain(t *testing.T) {
+	events := &recorder{}
+	r := start(t, streaming("fails_after", quickRetry), runner.WithEvents(events.record))
+	s := open(t, r)
+	feed(t, s, 3, 3)
+	got, err := values(s)
+	require.ErrorIs(t, err, runner.Execution)
+	assert.ErrorContains(t, err, "no more")
+	assert.Equal(t, upTo(3), got, "what came again was dropped")
+	assert.Len(t, of[runner.CallRetried](events), 3)
+	assert.Len(t, of[runner.NodeStarted](events), 1, "it works on one item, however often it is called for it")
+	finished := of[runner.NodeFinished](events)
+	require.Len(t, finished, 1)
+	assert.Error(t, finished[0].Err)
+}
+
+func TestARunGathersWhatTheSinksGive(t *testing.T) {
+	r := start(t, graph(`
+nodes: [{id: thrice, STREAMING: thrice}, {id: one, node_type: echo}, {id: two, node_type: echo}, {id: other, node_type: echo}]
+connections: [{from: thrice, to: one}, {from: thrice, to: two}]
+`))
+	got, err := r.Run(t.Context(), 7)
+	require.NoError(t, err)
+	three := []any{"7.0", "7.1", "7.2"}
+	assert.Equal(t, map[string]any{"one": three, "two": three, "other": []any{int64(7)}}, got)
+
+	got, err = start(t, streaming("some", "params: {every: 2}")).Run(t.Context(), 3)
+	require.NoError(t, err)
+	assert.Equal(t, []any{}, got, "none is a list too")
+
+	_, err = r.Run(t.Context(), make(chan int))
+	require.ErrorIs(t, err, runner.Marshaling)
+	_, err = start(t, streaming("fails_after", "retry: none")).Run(t.Context(), 1)
+	require.ErrorIs(t, err, runner.Execution)
+	assert.NotContains(t, err.(*runner.Error).Metadata, "delivered", "a run delivers all or nothing")
+}

@@ -1,0 +1,254 @@
+package runner_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/gophersnake/gophersnake/retry"
+	"github.com/gophersnake/gophersnake/runner"
+)
+
+// How long tests wait for what is to happen, and how often they look.
+const (
+	waitFor = 20 * time.Second
+	tick    = time.Millisecond
+)
+
+// open opens a stream that is closed when the test ends.
+func open(t *testing.T, r *runner.Runner, opts ...runner.StreamOption) *runner.Stream {
+	t.Helper()
+	s, err := r.Stream(t.Context(), opts...)
+	require.NoError(t, err)
+	t.Cleanup(func() { assert.NoError(t, s.Close()) })
+	return s
+}
+
+// feed sends items from a goroutine of its own, and ends the input.
+func feed(t *testing.T, s *runner.Stream, items ...any) {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for _, v := range items {
+			if s.Send(v) != nil {
+				return // Recv tells why
+			}
+		}
+		_ = s.CloseSend()
+	}()
+	t.Cleanup(func() { <-done })
+}
+
+// upTo are the items 0 to n-1.
+func upTo(n int) []any {
+	all := make([]any, n)
+	for i := range all {
+		all[i] = int64(i)
+	}
+	return all
+}
+
+// values receives to the end, and returns the items that came before the error.
+func values(s *runner.Stream) (all []any, err error) {
+	for item, err := range s.All() {
+		if err != nil {
+			return all, err
+		}
+		all = append(all, item.Value)
+	}
+	return all, nil
+}
+
+// goNode is a Go function of one item.
+func goNode(nodeType string, fn func(ctx context.Context, v any) (any, error)) runner.Option {
+	return runner.WithNode(nodeType, func(ctx context.Context, in runner.Input) (any, error) { return fn(ctx, in.Value) })
+}
+
+func TestItemsComeOutInTheOrderInWhichTheyWentIn(t *testing.T) {
+	r := start(t, `
+nodes:
+  - {id: uneven, node_type: uneven}
+  - {id: add, node_type: add, params: {amount: 1}, workers: {max: 3}}
+connections: [{from: uneven, to: add}]
+`, goNode("uneven", func(_ context.Context, v any) (any, error) {
+		for range v.(int64) * 7919 % 5 * 1000 { // some take longer
+			_ = fmt.Sprint(v)
+		}
+		return v, nil
+	}))
+	for _, window := range []int{1, 2, 16, 100} {
+		s := open(t, r, runner.WithWindow(window))
+		feed(t, s, upTo(200)...)
+		got, err := values(s)
+		require.NoError(t, err)
+		require.Len(t, got, 200, window)
+		for i, v := range got {
+			require.Equal(t, int64(i+1), v)
+		}
+	}
+}
+
+func TestAnEmptyStreamEnds(t *testing.T) {
+	s := open(t, start(t, single("echo")))
+	require.NoError(t, s.CloseSend())
+	require.NoError(t, s.CloseSend())
+	_, err := s.Recv()
+	require.Equal(t, io.EOF, err)
+	_, err = s.Recv()
+	require.Equal(t, io.EOF, err)
+	assert.NoError(t, s.Close())
+	_, err = s.Recv()
+	require.Equal(t, io.EOF, err)
+}
+
+func TestItemsComeOutWhileOthersGoIn(t *testing.T) {
+	s := open(t, start(t, single("echo")))
+	for i := range 50 {
+		require.NoError(t, s.Send(i))
+		item, err := s.Recv()
+		require.NoError(t, err)
+		assert.Equal(t, runner.Item{Value: int64(i), Node: "echo"}, item)
+	}
+}
+
+func TestManyCallsAreUnderWayAtOnce(t *testing.T) {
+	const window = 8
+	var here atomic.Int32
+	full := make(chan struct{})
+	r := start(t, single("meet"), goNode("meet", func(ctx context.Context, v any) (any, error) {
+		if here.Add(1) == window {
+			close(full)
+		}
+		select {
+		case <-full:
+			return v, nil
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}))
+	s := open(t, r, runner.WithWindow(window))
+	feed(t, s, upTo(3*window)...)
+	got, err := values(s)
+	require.NoError(t, err)
+	assert.Equal(t, upTo(3*window), got)
+}
+
+func TestNothingGoesOnBehindAConsumerWhoDoesNotReceive(t *testing.T) {
+	const window = 4
+	var begun atomic.Int32
+	r := start(t, "nodes: [{id: a, node_type: count}, {id: b, node_type: count}]\nconnections: [{from: a, to: b}]",
+		goNode("count", func(_ context.Context, v any) (any, error) { begun.Add(1); return v, nil }))
+	s := open(t, r, runner.WithWindow(window))
+	var sent atomic.Int32
+	blocked := make(chan error)
+	go func() {
+		for ; ; sent.Add(1) {
+			if err := s.Send(0); err != nil {
+				blocked <- err
+				return
+			}
+		}
+	}()
+	// Each queue fills, and no more goes in or on: Send is the last to wait.
+	require.Eventually(t, func() bool { return sent.Load() == 3*window }, waitFor, tick)
+	assert.EqualValues(t, 3*window, begun.Load(), "two nodes, which began what has room behind them")
+	for range window {
+		_, err := s.Recv()
+		require.NoError(t, err)
+	}
+	require.Eventually(t, func() bool { return sent.Load() == 4*window }, waitFor, tick)
+	require.NoError(t, s.Close())
+	assert.ErrorContains(t, <-blocked, "the stream is closed")
+}
+
+func TestTheItemsBeforeAFailureComeOutBeforeIt(t *testing.T) {
+	for _, window := range []int{1, 16} {
+		r := start(t, `
+nodes: [{id: before, node_type: add}, {id: bad, node_type: bad, retry: none}, {id: after, node_type: add}]
+connections: [{from: before, to: bad}, {from: bad, to: after}]
+`, goNode("bad", func(_ context.Context, v any) (any, error) {
+			if v == int64(20) {
+				return nil, errors.New("bad luck")
+			}
+			return v, nil
+		}))
+		s := open(t, r, runner.WithWindow(window))
+		feed(t, s, upTo(100)...)
+		got, err := values(s)
+		require.ErrorIs(t, err, runner.Execution)
+		assert.ErrorContains(t, err, "bad luck")
+		assert.Len(t, got, 19)
+		var e *runner.Error
+		require.ErrorAs(t, err, &e)
+		assert.Equal(t, "bad", e.Node)
+		assert.Equal(t, "19", e.Metadata["delivered"])
+		_, err = s.Recv()
+		assert.ErrorContains(t, err, "bad luck", "it stays the stream's error")
+		assert.ErrorContains(t, s.Send(1), "bad luck")
+		assert.NoError(t, s.Close())
+	}
+}
+
+func TestAnItemThatCannotBeCarriedDoesNotEndTheStream(t *testing.T) {
+	s := open(t, start(t, single("echo")))
+	err := s.Send(map[string]any{"c": make(chan int)})
+	require.ErrorIs(t, err, runner.Marshaling)
+	assert.ErrorContains(t, err, "input.c")
+	feed(t, s, "fine")
+	got, err := values(s)
+	require.NoError(t, err)
+	assert.Equal(t, []any{"fine"}, got)
+}
+
+func TestSendAfterCloseSendIsAnError(t *testing.T) {
+	s := open(t, start(t, single("echo")))
+	require.NoError(t, s.CloseSend())
+	assert.ErrorContains(t, s.Send(1), "Send after CloseSend")
+	_, err := s.Recv()
+	assert.Equal(t, io.EOF, err)
+}
+
+func TestAWindowHasItsBounds(t *testing.T) {
+	r := start(t, single("echo"))
+	for _, n := range []int{-1, 0, 4097} {
+		_, err := r.Stream(t.Context(), runner.WithWindow(n))
+		require.ErrorIs(t, err, runner.Manifest)
+	}
+}
+
+func TestOneItemFindsOutWhetherANodeIsWellAgain(t *testing.T) {
+	ill := true
+	r := start(t, single("moody", "retry: none", "breaker: {failures: 1, cool_down: 1ms}"), goNode("moody", func(_ context.Context, v any) (any, error) {
+		if ill {
+			return nil, errors.New("not today")
+		}
+		return v, nil
+	}))
+	_, err := r.Run(t.Context(), 1)
+	require.ErrorContains(t, err, "not today")
+	ill = false
+	breaker := r.Scheduler().Breaker("moody")
+	require.Eventually(t, func() bool { return breaker.State() == retry.HalfOpen }, waitFor, tick)
+	s := open(t, r)
+	feed(t, s, upTo(50)...)
+	got, err := values(s)
+	require.NoError(t, err, "the others waited for it")
+	assert.Equal(t, upTo(50), got)
+}
+
+func TestABatchNodeGetsWhatTheWindowHolds(t *testing.T) {
+	r := start(t, streaming("together"))
+	s := open(t, r)
+	feed(t, s, upTo(64)...)
+	got, err := values(s)
+	require.NoError(t, err)
+	assert.Equal(t, slices.Repeat([]any{int64(32)}, 64), got, "the default window is as large as a batch")
+}

@@ -1,0 +1,163 @@
+"""Nodes for the tests of streams."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from gophersnake import node
+
+
+def perish(deaths: str, at: object) -> None:
+    """End the worker if there is a file of that name, which is then gone."""
+    marker = Path(deaths, str(at))
+    if deaths and marker.exists():
+        marker.unlink()
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+@node
+def words(text: str) -> Iterator[str]:
+    """Split a text into words."""
+    yield from text.split()
+
+
+@node(batch=32, max_wait_ms=60_000)
+def together(items: list[int]) -> list[int]:
+    """Say how many came together."""
+    return [len(items)] * len(items)
+
+
+@node
+def mortal(n: int, deaths: str = "") -> int:
+    perish(deaths, n)
+    return n
+
+
+@node
+def thrice(n: int, deaths: str = "") -> Iterator[str]:
+    """Give three values, and perish before one of them."""
+    for i in range(3):
+        perish(deaths, f"{n}.{i}")
+        yield f"{n}.{i}"
+
+
+@node
+def some(n: int, every: int = 1) -> Iterator[int]:
+    """Let one of so many items pass."""
+    if n % every == 0:
+        yield n
+
+
+@node
+def endless(log: str) -> Iterator[int]:
+    """Give values for ever, and write a byte for each into the file."""
+    with open(log, "ab", buffering=0) as out:
+        try:
+            n = 0
+            while True:
+                out.write(b".")
+                yield n
+                n += 1
+        finally:
+            Path(log + ".closed").write_text("closed")
+
+
+@node
+def fails_after(n: int, raised: bool = True) -> Iterator[int]:
+    """Give n values, and raise an exception."""
+    yield from range(n)
+    raise ValueError("no more")
+
+
+@node(stateful=True)
+class Total:
+    """Add up, and give the total at the end once more, with how many came after how many."""
+
+    def __init__(self, deaths: str = "") -> None:
+        self.deaths = deaths
+
+    def begin(self) -> None:
+        self.total = 0
+
+    def process(self, n: int) -> int:
+        perish(self.deaths, n)
+        if n < 0:
+            raise ValueError("a negative number")
+        self.total += n
+        return self.total
+
+    def finish(self) -> dict[str, Any]:
+        perish(self.deaths, "end")
+        return {"total": self.total}
+
+
+@node(stateful=True)
+class Ledger:
+    """Add up and give each item and the total, and survive."""
+
+    restored = False
+
+    def __init__(self, deaths: str = "") -> None:
+        self.deaths = deaths
+
+    def begin(self) -> None:
+        self.total = 0
+        self.calls = 0
+
+    def process(self, n: int) -> Iterator[list[Any]]:
+        self.calls += 1
+        perish(self.deaths, n)
+        if self.restored and self.calls == 1:
+            perish(self.deaths, f"{n} once more")
+        yield ["item", n]
+        perish(self.deaths, f"{n}.5")
+        self.total += n
+        yield ["total", self.total]
+
+    def finish(self) -> Iterator[list[Any]]:
+        yield ["end", self.total]
+        perish(self.deaths, "end")
+        yield ["calls", self.calls]
+
+    def snapshot(self) -> int:
+        perish(self.deaths, "snapshot")
+        return self.total
+
+    def restore(self, total: int) -> None:
+        perish(self.deaths, "restore")
+        self.total = total
+        self.calls = 0
+        self.restored = True
+
+
+@node(stateful=True)
+class Pairs:
+    """Give two items together."""
+
+    def begin(self) -> None:
+        self.first: Any = None
+
+    def process(self, item: Any) -> Any:
+        if self.first is None:
+            self.first = item
+            return None
+        pair, self.first = [self.first, item], None
+        return pair
+
+
+@node(stateful=True)
+class Lag:
+    """Give nothing before the end, and all then."""
+
+    def begin(self) -> None:
+        self.held: list[Any] = []
+
+    def process(self, item: Any) -> None:
+        self.held.append(item)
+
+    def finish(self) -> Iterator[Any]:
+        yield from self.held
