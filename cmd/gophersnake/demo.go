@@ -43,7 +43,8 @@ func (a *app) demo(ctx context.Context) error {
 	if err := (&job{app: a, pipeline: p, inputs: inputs, out: out}).do(ctx); err != nil {
 		return err
 	}
-	fmt.Fprintf(a.out, "\nThe same with a recording of yours (a WAV file):\n  gophersnake run speech --input FILE.wav\n")
+	fmt.Fprintf(a.out, "\nThe same with a recording of yours, or live from a microphone:\n"+
+		"  gophersnake run speech --input FILE.wav\n  arecord -f S16_LE -r 16000 | gophersnake stream speech\n")
 	return nil
 }
 
@@ -57,23 +58,24 @@ func (d *demoOutput) take(o outcome) (failure, err error) {
 	if o.err != nil {
 		return o.err, nil
 	}
-	transcript, _ := o.value.(map[string]any)
-	segments, ok := transcript["segments"].([]any)
+	lines, ok := o.value.([]any)
 	if !ok {
 		return runner.NewError(runner.Other, fmt.Sprintf("the example speech returned no transcript but %.200v", o.value)), nil
 	}
 	st := d.app.outStyle
 	var b strings.Builder
 	b.WriteString("\n" + st.dim("heard") + "\n")
-	for _, each := range segments {
-		segment, _ := each.(map[string]any)
-		fmt.Fprintf(&b, "  %s  %v\n", st.cyan(fmt.Sprintf("%5.2f s to %5.2f s", segment["start"], segment["end"])), segment["text"])
+	var heard []string
+	for _, each := range lines {
+		line, _ := each.(map[string]any)
+		fmt.Fprintf(&b, "  %s  %v\n", st.cyan(fmt.Sprintf("%5.2f s to %5.2f s", line["start"], line["end"])), line["text"])
+		heard = append(heard, words(fmt.Sprint(line["text"]))...)
 	}
 	b.WriteString("\n" + st.dim("said") + "\n")
 	for line := range strings.Lines(d.said) {
 		b.WriteString("  " + strings.TrimSpace(line) + "\n")
 	}
-	said, heard := words(d.said), words(fmt.Sprint(transcript["text"]))
+	said := words(d.said)
 	fmt.Fprintf(&b, "\n%s\n", st.bold(fmt.Sprintf("%d of %d words are right.", commonWords(said, heard), len(said))))
 	_, err = fmt.Fprint(d.app.out, b.String())
 	return nil, err

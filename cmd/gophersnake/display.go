@@ -20,11 +20,19 @@ type display struct {
 	bars *mpb.Progress // nil without a terminal
 	all  []*mpb.Bar
 
-	mu    sync.Mutex
-	env   *statusLine
-	nodes map[string]*statusLine
-	width int // of the widest name
-	ended bool
+	mu     sync.Mutex
+	env    *statusLine
+	nodes  map[string]*statusLine
+	stream *streamLine // nil where there is none
+	width  int         // of the widest name
+	ended  bool
+}
+
+// line is a line on the terminal.
+type line interface {
+	// render returns the line as it stands now, no wider than width. Ended says that
+	// it will not change any more.
+	render(st style, nameWidth, width int, now time.Time, ended bool) string
 }
 
 // newDisplay shows the given nodes, each of which will work on that many inputs.
@@ -45,7 +53,7 @@ func (a *app) newDisplay(nodes []string, inputs int) *display {
 }
 
 // show gives a line its place on the terminal.
-func (d *display) show(line *statusLine, place int) {
+func (d *display) show(line line, place int) {
 	if d.bars == nil {
 		return
 	}
@@ -59,6 +67,21 @@ func (d *display) show(line *statusLine, place int) {
 	if bar, err := d.bars.Add(1, fill, mpb.BarFillerTrim(), mpb.BarPriority(place)); err == nil {
 		d.all = append(d.all, bar)
 	}
+}
+
+// addStream adds a line for a stream.
+func (d *display) addStream() *streamLine {
+	d.stream = &streamLine{}
+	d.width = max(d.width, len("stream"))
+	d.show(d.stream, 0)
+	return d.stream
+}
+
+// update changes what lines show.
+func (d *display) update(change func()) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	change()
 }
 
 // building takes the news of the environment's making.
@@ -107,6 +130,9 @@ func (d *display) event(e runner.Event) {
 	defer d.mu.Unlock()
 	if line := d.nodes[nodeOf(e)]; line != nil {
 		line.take(e)
+	}
+	if d.stream != nil {
+		d.stream.take(e)
 	}
 }
 

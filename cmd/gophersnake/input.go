@@ -192,12 +192,17 @@ func (r *sourceReader) readFile(path string) error {
 	if absolute, err := filepath.Abs(path); err == nil {
 		r.set.files = append(r.set.files, absolute)
 	}
-	stem := strings.TrimSuffix(filepath.Base(path), filepath.Ext(path))
+	stem := fileStem(path)
 	if strings.EqualFold(filepath.Ext(path), ".jsonl") {
 		return r.readLines(path, stem)
 	}
 	r.add(path, stem, func() (any, error) { return loadFile(path) })
 	return nil
+}
+
+// fileStem begins the names of the files made of what a file came to.
+func fileStem(path string) string {
+	return strings.TrimSuffix(filepath.Base(path), filepath.Ext(path))
 }
 
 // loadFile reads a file as the value that its ending says.

@@ -28,12 +28,16 @@ type job struct {
 	first error // the first failure
 }
 
-func (j *job) do(ctx context.Context) (err error) {
+func (j *job) do(ctx context.Context) error {
 	j.told = make(map[string]bool)
 	j.display = j.app.newDisplay(j.pipeline.Order(), len(j.inputs.sources))
 	defer j.display.close()
-	r, err := runner.New(j.pipeline, j.app.options(
-		runner.WithEvents(j.display.event), runner.WithBuildProgress(j.display.building))...)
+	return j.app.withRunner(ctx, j.pipeline, j.display, func(r *runner.Runner) error { return j.runAll(ctx, r) })
+}
+
+// withRunner starts a pipeline's workers, has the work done, and ends them.
+func (a *app) withRunner(ctx context.Context, p *runner.Pipeline, d *display, work func(*runner.Runner) error) (err error) {
+	r, err := runner.New(p, a.options(runner.WithEvents(d.event), runner.WithBuildProgress(d.building))...)
 	if err != nil {
 		return err
 	}
@@ -45,8 +49,8 @@ func (j *job) do(ctx context.Context) (err error) {
 	if err := r.Start(ctx); err != nil {
 		return whyEnded(ctx, err)
 	}
-	j.display.built()
-	return j.runAll(ctx, r)
+	d.built()
+	return work(r)
 }
 
 func (j *job) runAll(ctx context.Context, r *runner.Runner) error {

@@ -24,7 +24,8 @@ heeded. Results go to standard output, all else to standard error.`,
 		Example: `  gophersnake demo                                  see it work: speech to text
   gophersnake init hello && gophersnake run ./hello --input Ada
   gophersnake run speech --input talk.wav --output json
-  gophersnake run pipeline.yaml --input 'clips/*.wav' --output jsonl`,
+  gophersnake run pipeline.yaml --input 'clips/*.wav' --output jsonl
+  arecord -f S16_LE -r 16000 | gophersnake stream speech`,
 		SilenceErrors:     true,
 		SilenceUsage:      true,
 		PersistentPreRunE: a.prepare,
@@ -40,7 +41,7 @@ heeded. Results go to standard output, all else to standard error.`,
 	flags.BoolVar(&a.systemPython, "system-python", false, "use the interpreter as it is, without a managed environment")
 	flags.StringVar(&a.cacheDir, "cache-dir", "", "folder of the environments (default: in the user's cache folder)")
 	root.AddCommand(
-		newRun(a), newDemo(a), newInit(a), newValidate(a), newNodes(a), newGraph(a), newSchema(a),
+		newRun(a), newStream(a), newDemo(a), newInit(a), newValidate(a), newNodes(a), newGraph(a), newSchema(a),
 		newDoctor(a), newEnv(a), newVersion(a), newExitCodes(),
 	)
 	return root

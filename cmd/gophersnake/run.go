@@ -82,7 +82,7 @@ func (a *app) runPipeline(ctx context.Context, name string, flags runFlags) erro
 	defer out.discard()
 	if flags.timeout > 0 {
 		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeoutCause(ctx, flags.timeout, fmt.Errorf("%w (%v)", errTimeout, flags.timeout))
+		ctx, cancel = context.WithTimeoutCause(ctx, flags.timeout, timedOut(flags.timeout))
 		defer cancel()
 	}
 	job := &job{app: a, pipeline: p, inputs: inputs, out: out, jobs: flags.jobs, failFast: flags.failFast}
@@ -116,6 +116,9 @@ func (t *timeSpan) String() string {
 
 // Type implements pflag.Value.
 func (t *timeSpan) Type() string { return "time" }
+
+// timedOut is why a command ended whose --timeout was over.
+func timedOut(after time.Duration) error { return fmt.Errorf("%w (%v)", errTimeout, after) }
 
 // onlySink is the node whose value is the result, empty where there are several.
 func onlySink(p *runner.Pipeline) string {

@@ -56,11 +56,13 @@ func (s *statusLine) take(e runner.Event) {
 
 var spinner = []rune("⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏")
 
-// render returns the line as it stands now, no wider than width. Ended says that
-// it will not change any more.
+// turning is what stands before a line that is at work.
+func turning(now time.Time) string { return string(spinner[now.UnixMilli()/100%int64(len(spinner))]) }
+
+// render implements line.
 func (s *statusLine) render(st style, nameWidth, width int, now time.Time, ended bool) string {
-	turning := string(spinner[now.UnixMilli()/100%int64(len(spinner))])
-	icon, paint, text := turning, st.cyan, ""
+	working := turning(now)
+	icon, paint, text := working, st.cyan, ""
 	switch {
 	case s.stage != "": // the environment
 		text = s.stage
@@ -99,7 +101,7 @@ func (s *statusLine) render(st style, nameWidth, width int, now time.Time, ended
 	default:
 		text = "starting"
 	}
-	if ended && icon == turning {
+	if ended && icon == working {
 		icon, paint = "·", st.dim
 	}
 	plain := fmt.Sprintf("%-*s  %s", nameWidth, s.name, text)

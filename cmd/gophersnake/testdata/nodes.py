@@ -67,3 +67,31 @@ def cut_off(value):
     os.closerange(3, 1024)
     while True:
         pass
+
+
+@node
+def heard(chunk):
+    """Say what a chunk of a recording is."""
+    return [chunk.rate, chunk.channels, len(chunk.samples) // chunk.channels, chunk.samples[0]]
+
+
+@node
+def countdown(start):
+    """Give many values for one."""
+    yield from range(start, 0, -1)
+
+
+@node(stateful=True)
+class Sum:
+    """Gives the sum so far for each number, and in the end how many there were."""
+
+    def begin(self):
+        self.sum = self.count = 0
+
+    def process(self, number):
+        self.sum += number
+        self.count += 1
+        return self.sum
+
+    def finish(self):
+        return {"count": self.count}

