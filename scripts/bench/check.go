@@ -3,41 +3,62 @@ package main
 import (
 	"errors"
 	"fmt"
+	"slices"
 )
 
-// expectation bounds the ratio of one peer to another, for the small payload.
+// expectation bounds a ratio of the report. In the section calls it is that of
+// one peer to another with the small payload, else that of a line of the
+// section's table.
 type expectation struct {
-	peer, to    string
+	section     string
+	of, to      string
 	least, most float64 // 0: no bound
 }
 
 var expectations = []expectation{
-	{peer: gophersnakeName, to: pipeName, most: 1.5},
-	{peer: grpcName, to: gophersnakeName, least: 6},
+	{section: callsName, of: gophersnakeName, to: pipeName, most: 1.2},
+	{section: callsName, of: grpcName, to: gophersnakeName, least: 7},
+	{section: handoverName, of: "64 MiB", to: "64 B", most: 1.3},
+	{section: throughputName, of: "64 in flight", to: "1 in flight", least: 6},
 }
 
-// check returns an error for each expectation that the report does not meet.
+// check returns an error for each expectation of the sections measured that the
+// report does not meet.
 func (r *report) check() error {
 	var faults []error
 	for _, e := range expectations {
-		faults = append(faults, e.check(r))
+		if slices.Contains(r.Sections, e.section) {
+			faults = append(faults, e.check(r))
+		}
 	}
 	return errors.Join(faults...)
 }
 
 func (e expectation) check(r *report) error {
-	row, ok := r.find(e.peer, "small")
-	ratio := row.ToPipe
-	if e.to == gophersnakeName {
-		ratio = row.ToGophersnake
-	}
+	ratio := e.ratio(r)
+	fault := ""
 	switch {
-	case !ok || ratio == 0:
-		return fmt.Errorf("cannot check %s against %s: they were not measured with the small payload", e.peer, e.to)
+	case ratio == 0:
+		return fmt.Errorf("%s: cannot check %s against %s: it was not measured", e.section, e.of, e.to)
 	case e.most > 0 && ratio > e.most:
-		return fmt.Errorf("%s takes %.2f times as long as %s; expected at most %g", e.peer, ratio, e.to, e.most)
+		fault = fmt.Sprintf("at most %g", e.most)
 	case e.least > 0 && ratio < e.least:
-		return fmt.Errorf("%s takes %.2f times as long as %s; expected at least %g", e.peer, ratio, e.to, e.least)
+		fault = fmt.Sprintf("at least %g", e.least)
+	default:
+		return nil
 	}
-	return nil
+	return fmt.Errorf("%s: %s is %.2f times %s; expected %s", e.section, e.of, ratio, e.to, fault)
+}
+
+// ratio returns the ratio, 0 where it was not measured.
+func (e expectation) ratio(r *report) float64 {
+	if e.section != callsName {
+		f, _ := r.figure(e.section, e.of)
+		return f.Ratio
+	}
+	row, _ := r.row("small", e.of)
+	if e.to == pipeName {
+		return row.ToPipe
+	}
+	return row.ToGophersnake
 }

@@ -5,6 +5,7 @@ import (
 	"embed"
 	"io/fs"
 	"os"
+	"strings"
 
 	"github.com/gophersnake/gophersnake/runner/pyenv"
 )
@@ -29,7 +30,7 @@ func newHost(ctx context.Context, python string) (_ *host, err error) {
 	if h.python, err = pyenv.Find(ctx, pyenv.FindOptions{Explicit: python, CacheDir: h.cache}); err != nil {
 		return nil, err
 	}
-	if h.programs, err = os.MkdirTemp("", "gophersnake-bench-"); err != nil {
+	if h.programs, err = os.MkdirTemp("", "bench-"); err != nil {
 		return nil, err
 	}
 	sources, err := fs.Sub(embedded, "python")
@@ -43,10 +44,15 @@ func newHost(ctx context.Context, python string) (_ *host, err error) {
 	return h, nil
 }
 
-// environment makes or reuses a virtual environment of the host's interpreter
-// in the user's cache folder.
-func (h *host) environment(ctx context.Context, requirements []string) (pyenv.Environment, error) {
-	return pyenv.Ensure(ctx, pyenv.Spec{Interpreter: h.python, Requirements: requirements, CacheDir: h.cache})
+// environment makes or reuses, in the user's cache folder, a virtual environment
+// of the host's interpreter with what python/requirements/NAME.txt lists.
+func (h *host) environment(ctx context.Context, name string) (pyenv.Environment, error) {
+	list, err := embedded.ReadFile("python/requirements/" + name + ".txt")
+	if err != nil {
+		return pyenv.Environment{}, err
+	}
+	lines := strings.Split(strings.TrimSpace(string(list)), "\n")
+	return pyenv.Ensure(ctx, pyenv.Spec{Interpreter: h.python, Requirements: lines, CacheDir: h.cache})
 }
 
 func (h *host) close() error { return os.RemoveAll(h.programs) }

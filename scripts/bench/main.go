@@ -10,6 +10,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"syscall"
 )
 
@@ -27,25 +28,33 @@ func main() {
 type settings struct {
 	python        string
 	rounds, calls int
+	sections      []section
 	peers         []contender
 	payloads      []payload
 	json          string
-	skipMissing   bool
+	plots         []string
 	check         bool
 }
 
 func parse(args []string, messages io.Writer) (settings, error) {
 	var s settings
-	var peers, loads string
+	var parts, peers, loads string
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
 	flags.SetOutput(messages)
 	flags.StringVar(&s.python, "python", "", "the interpreter of all peers: a path, a command or a version (default: as the runner finds it)")
 	flags.IntVar(&s.rounds, "rounds", 20, "how many turns each peer takes")
-	flags.IntVar(&s.calls, "calls", 200, "how many calls a turn is")
+	flags.IntVar(&s.calls, "calls", 200, "how many calls a turn is, fewer of large payloads")
+	flags.StringVar(&parts, "sections", "", "the sections of the report, comma-separated (default: all)")
 	flags.StringVar(&peers, "peers", "", "the peers to measure, comma-separated (default: all)")
 	flags.StringVar(&loads, "payloads", "", "the payloads to measure with, comma-separated (default: all)")
 	flags.StringVar(&s.json, "json", "", "write the figures into this file, too")
-	flags.BoolVar(&s.skipMissing, "skip-missing", false, "go on without the peers that cannot be set up")
+	flags.Func("plot", "draw the calls into this file, .svg or .png; may be given again", func(path string) error {
+		if ext := filepath.Ext(path); ext != ".svg" && ext != ".png" {
+			return fmt.Errorf("it ends in %q, not in .svg or .png", ext)
+		}
+		s.plots = append(s.plots, path)
+		return nil
+	})
 	flags.BoolVar(&s.check, "check", false, "fail where the figures are not as expected")
 	if err := flags.Parse(args); err != nil {
 		return s, err
@@ -57,6 +66,9 @@ func parse(args []string, messages io.Writer) (settings, error) {
 		return s, errors.New("--rounds and --calls are at least 1")
 	}
 	var err error
+	if s.sections, err = choose("section", sections, func(s section) string { return s.name }, parts); err != nil {
+		return s, err
+	}
 	if s.peers, err = choose("peer", contenders, func(c contender) string { return c.name }, peers); err != nil {
 		return s, err
 	}
@@ -65,6 +77,9 @@ func parse(args []string, messages io.Writer) (settings, error) {
 }
 
 func run(ctx context.Context, args []string, out, messages io.Writer) (err error) {
+	if len(args) > 0 && args[0] == driveCommand {
+		return drive(ctx, args[1:])
+	}
 	s, err := parse(args, messages)
 	if err != nil {
 		return err
@@ -75,65 +90,23 @@ func run(ctx context.Context, args []string, out, messages io.Writer) (err error
 	}
 	defer func() { err = errors.Join(err, h.close()) }()
 
-	peers, err := setUp(ctx, h, s, messages)
-	defer func() { err = errors.Join(err, closeAll(peers)) }()
-	if err != nil {
+	b := &bench{settings: s, host: h, report: newReport(h.python.Version.String(), s), messages: messages}
+	if err := b.measure(ctx); err != nil {
 		return err
 	}
-	report := newReport(h.python.Version.String(), s.rounds, s.calls)
-	for _, load := range s.payloads {
-		_, _ = fmt.Fprintf(messages, "measuring %s: %d rounds of %d calls\n", load.name, s.rounds, s.calls)
-		all, err := measurePayload(ctx, peers, load, s.rounds, s.calls)
-		if err != nil {
-			return err
-		}
-		report.add(all)
-	}
-	if err := report.markdown(out); err != nil {
+	if err := b.report.markdown(out); err != nil {
 		return err
 	}
 	if s.json != "" {
-		if err := report.save(s.json); err != nil {
+		if err := b.report.save(s.json); err != nil {
 			return err
 		}
 	}
+	if err := b.plot(ctx); err != nil {
+		return err
+	}
 	if s.check {
-		return report.check()
+		return b.report.check()
 	}
 	return nil
-}
-
-// setUp sets the peers up one after the other. With an error, it returns those
-// that are running all the same, so that they can be closed.
-func setUp(ctx context.Context, h *host, s settings, messages io.Writer) ([]running, error) {
-	var peers []running
-	for _, c := range s.peers {
-		_, _ = fmt.Fprintf(messages, "setting up %s\n", c.name)
-		p, err := c.setUp(ctx, h)
-		switch {
-		case ctx.Err() != nil:
-			if err == nil {
-				peers = append(peers, running{c, p})
-			}
-			return peers, context.Cause(ctx)
-		case err == nil:
-			peers = append(peers, running{c, p})
-		case s.skipMissing:
-			_, _ = fmt.Fprintf(messages, "skipping %s: it cannot be set up: %v\n", c.name, err)
-		default:
-			return peers, fmt.Errorf("peer %s cannot be set up: %w\n(--skip-missing goes on without it)", c.name, err)
-		}
-	}
-	if len(peers) == 0 {
-		return nil, errors.New("no peer could be set up")
-	}
-	return peers, nil
-}
-
-func closeAll(peers []running) error {
-	var faults []error
-	for _, p := range peers {
-		faults = append(faults, p.close())
-	}
-	return errors.Join(faults...)
 }

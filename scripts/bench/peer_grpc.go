@@ -20,9 +20,6 @@ import (
 	"github.com/gophersnake/gophersnake/runner/pyenv"
 )
 
-// grpcRequirements are what the plugin needs, for Python 3.10 to 3.13.
-var grpcRequirements = []string{"grpcio==1.85.1", "grpcio-health-checking==1.85.1", "msgpack==1.2.4"}
-
 // grpcPeer is a Python plugin behind go-plugin's gRPC client, as go-plugin's
 // documentation sets one up; see python/plugin.py.
 type grpcPeer struct {
@@ -32,7 +29,7 @@ type grpcPeer struct {
 }
 
 func setUpGRPC(ctx context.Context, h *host) (peer, error) {
-	env, err := h.environment(ctx, grpcRequirements)
+	env, err := h.environment(ctx, "grpc")
 	if err != nil {
 		return nil, err
 	}
@@ -79,7 +76,13 @@ func (g *grpcPeer) connect() error {
 }
 
 func (g *grpcPeer) measure(ctx context.Context, p payload, warmup, calls int) ([]time.Duration, error) {
-	return timeCalls(p, warmup, calls, func(v any) (any, error) { return g.echo.call(ctx, v) })
+	return timeCalls(p, warmup, calls, func(value any, look func(any) error) error {
+		result, err := g.echo.call(ctx, value)
+		if err != nil {
+			return err
+		}
+		return look(result)
+	})
 }
 
 func (g *grpcPeer) close() error {
@@ -103,24 +106,16 @@ func (echoPlugin) GRPCClient(_ context.Context, _ *plugin.GRPCBroker, conn *grpc
 type echoClient struct{ conn *grpc.ClientConn }
 
 func (c *echoClient) call(ctx context.Context, v any) (any, error) {
-	tensor, ok := v.(*ipc.Tensor)
-	if !ok {
-		return c.echo(ctx, v)
+	if tensor, ok := v.(*ipc.Tensor); ok {
+		data, err := c.invoke(ctx, "/bench.Array/Double", tensor.Data)
+		return &ipc.Tensor{DType: tensor.DType, Shape: tensor.Shape, Data: data}, err
 	}
-	data, err := c.echo(ctx, tensor.Data)
-	if err != nil {
-		return nil, err
-	}
-	return &ipc.Tensor{DType: tensor.DType, Shape: tensor.Shape, Data: data.([]byte)}, nil
-}
-
-func (c *echoClient) echo(ctx context.Context, v any) (any, error) {
 	request, err := msgpack.Marshal(v)
 	if err != nil {
 		return nil, err
 	}
-	var reply []byte
-	if err := c.conn.Invoke(ctx, "/bench.Echo/Call", request, &reply, grpc.ForceCodecV2(bytesCodec{})); err != nil {
+	reply, err := c.invoke(ctx, "/bench.Echo/Call", request)
+	if err != nil {
 		return nil, err
 	}
 	decoder := msgpack.GetDecoder()
@@ -128,6 +123,10 @@ func (c *echoClient) echo(ctx context.Context, v any) (any, error) {
 	decoder.Reset(bytes.NewReader(reply))
 	decoder.UseLooseInterfaceDecoding(true) // integers as int64
 	return decoder.DecodeInterface()
+}
+
+func (c *echoClient) invoke(ctx context.Context, method string, request []byte) (reply []byte, err error) {
+	return reply, c.conn.Invoke(ctx, method, request, &reply, grpc.ForceCodecV2(bytesCodec{}))
 }
 
 // bytesCodec passes messages on as the bytes that they are.

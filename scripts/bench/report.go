@@ -2,26 +2,24 @@ package main
 
 import (
 	"encoding/json"
-	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"runtime"
-	"strconv"
 	"strings"
-	"text/tabwriter"
-	"time"
 )
 
 // report is all that a run of the benchmark found.
 type report struct {
-	Go       string `json:"go"`
-	Python   string `json:"python"`
-	Platform string `json:"platform"`
-	CPUs     int    `json:"cpus"`
-	Rounds   int    `json:"rounds"`
-	Calls    int    `json:"calls"` // of each round
-	Rows     []row  `json:"rows"`
+	Go       string    `json:"go"`
+	Python   string    `json:"python"`
+	Platform string    `json:"platform"`
+	CPUs     int       `json:"cpus"`
+	Rounds   int       `json:"rounds"`
+	Calls    int       `json:"calls"` // of each round
+	Sections []string  `json:"sections"`
+	Rows     []row     `json:"rows"` // of the section calls
+	Tables   []table   `json:"tables"`
+	Skipped  []skipped `json:"skipped"`
 }
 
 // row is one peer with one payload. A ratio is 0 where the peer that it refers
@@ -37,70 +35,91 @@ type row struct {
 	ToPipe         float64 `json:"ratio_to_pipe,omitempty"`
 }
 
-func newReport(python string, rounds, calls int) *report {
-	return &report{
+// table is what a section other than calls found.
+type table struct {
+	Section string   `json:"section"`
+	Title   string   `json:"title"`
+	Unit    string   `json:"unit"`  // of the values
+	Ratio   string   `json:"ratio"` // what the ratios are
+	Figures []figure `json:"figures"`
+}
+
+// figure is a line of a table; its ratio is 0 where it has none.
+type figure struct {
+	Name  string  `json:"name"`
+	Value float64 `json:"value"`
+	Ratio float64 `json:"ratio,omitempty"`
+}
+
+// skipped is what could not be measured.
+type skipped struct {
+	Section string `json:"section"`
+	What    string `json:"what"`
+	Reason  string `json:"reason"`
+}
+
+func newReport(python string, s settings) *report {
+	r := &report{
 		Go:       strings.TrimPrefix(runtime.Version(), "go"),
 		Python:   python,
 		Platform: runtime.GOOS + "/" + runtime.GOARCH,
 		CPUs:     runtime.NumCPU(),
-		Rounds:   rounds,
-		Calls:    calls,
+		Rounds:   s.rounds,
+		Calls:    s.calls,
 	}
+	for _, one := range s.sections {
+		r.Sections = append(r.Sections, one.name)
+	}
+	return r
 }
 
-// add adds the rows of one payload.
-func (r *report) add(all []series) {
-	byName := make(map[string]series, len(all))
-	for _, s := range all {
-		byName[s.peer.name] = s
-	}
+// addCalls adds the rows of one payload.
+func (r *report) addCalls(peers []*running, load payload, all []series) {
 	ratio := func(s series, name string) float64 {
-		other, ok := byName[name]
-		if !ok {
-			return 0
+		for i, p := range peers {
+			if p.name == name && !p.failed {
+				return s.ratio(all[i])
+			}
 		}
-		return s.ratio(other)
+		return 0
 	}
-	for _, s := range all {
+	for i, p := range peers {
+		if p.failed {
+			continue
+		}
 		r.Rows = append(r.Rows, row{
-			Payload:        s.payload.name,
-			Peer:           s.peer.name,
-			About:          s.peer.about,
-			P50:            microseconds(s.percentile(0.50)),
-			P99:            microseconds(s.percentile(0.99)),
-			CallsPerSecond: s.rate(),
-			ToGophersnake:  ratio(s, gophersnakeName),
-			ToPipe:         ratio(s, pipeName),
+			Payload:        load.name,
+			Peer:           p.name,
+			About:          p.about,
+			P50:            microseconds(all[i].percentile(0.50)),
+			P99:            microseconds(all[i].percentile(0.99)),
+			CallsPerSecond: all[i].rate(),
+			ToGophersnake:  ratio(all[i], gophersnakeName),
+			ToPipe:         ratio(all[i], pipeName),
 		})
 	}
 }
 
-// find returns the row of a peer and a payload.
-func (r *report) find(peer, payload string) (row, bool) {
-	for _, row := range r.Rows {
-		if row.Peer == peer && row.Payload == payload {
-			return row, true
+// row returns the row of a peer and a payload.
+func (r *report) row(payload, peer string) (row, bool) {
+	for _, one := range r.Rows {
+		if one.Peer == peer && one.Payload == payload {
+			return one, true
 		}
 	}
 	return row{}, false
 }
 
-// markdown writes the report as a table.
-func (r *report) markdown(w io.Writer) error {
-	table := tabwriter.NewWriter(w, 0, 0, 0, ' ', tabwriter.Debug)
-	line := func(cells ...string) { _, _ = fmt.Fprintf(table, "| %s \t\n", strings.Join(cells, " \t ")) }
-	line("payload", "peer", "p50 µs", "p99 µs", "calls/s", "÷ gophersnake", "÷ Pipe")
-	line("---", "---", "---:", "---:", "---:", "---:", "---:")
-	for _, row := range r.Rows {
-		line(row.Payload, row.About, number(row.P50), number(row.P99), fmt.Sprintf("%.0f", row.CallsPerSecond),
-			times(row.ToGophersnake), times(row.ToPipe))
+// figure returns a line of a section's table.
+func (r *report) figure(section, name string) (figure, bool) {
+	for _, t := range r.Tables {
+		for _, one := range t.Figures {
+			if t.Section == section && one.Name == name {
+				return one, true
+			}
+		}
 	}
-	if err := table.Flush(); err != nil {
-		return err
-	}
-	_, err := fmt.Fprintf(w, "\nGo %s, Python %s, %s, %d CPUs; %d rounds of %d calls a row, one call at a time.\n",
-		r.Go, r.Python, r.Platform, r.CPUs, r.Rounds, r.Calls)
-	return err
+	return figure{}, false
 }
 
 // save writes the report as JSON; the file is there whole or not at all.
@@ -122,21 +141,4 @@ func (r *report) save(path string) error {
 		return err
 	}
 	return os.Rename(file.Name(), path)
-}
-
-func microseconds(d time.Duration) float64 { return float64(d) / float64(time.Microsecond) }
-
-// number prints three digits or so.
-func number(f float64) string {
-	if f < 100 {
-		return strconv.FormatFloat(f, 'f', 1, 64)
-	}
-	return strconv.FormatFloat(f, 'f', 0, 64)
-}
-
-func times(ratio float64) string {
-	if ratio == 0 {
-		return "–"
-	}
-	return strconv.FormatFloat(ratio, 'f', 2, 64)
 }

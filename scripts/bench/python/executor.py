@@ -8,15 +8,15 @@ from typing import Any
 import rounds
 
 
-def echo(value: Any) -> Any:
-    """Return the value, in the worker."""
-    return rounds.again(value)
+def work(value: Any) -> Any:
+    """Work on a value, in the worker."""
+    return rounds.work(value)
 
 
 def main() -> None:
     """Serve the benchmark's requests."""
     with ProcessPoolExecutor(max_workers=1) as executor:
-        rounds.serve(lambda value: executor.submit(echo, value).result())
+        rounds.serve(lambda value: executor.submit(work, value).result())
 
 
 if __name__ == "__main__":

@@ -9,12 +9,12 @@ from typing import Any
 import rounds
 
 
-def echo(inside: Connection, outside: Connection) -> None:
-    """Send back all that comes, in the child, until the other end is closed."""
-    outside.close()  # where the child was forked, it has this end too
+def child(inside: Connection, outside: Connection) -> None:
+    """Work on all that comes, until the other end is closed."""
+    outside.close()  # where this process was forked, it has that end too
     try:
         while True:
-            inside.send(rounds.again(inside.recv()))
+            inside.send(rounds.work(inside.recv()))
     except EOFError:
         pass
 
@@ -22,8 +22,8 @@ def echo(inside: Connection, outside: Connection) -> None:
 def main() -> None:
     """Serve the benchmark's requests."""
     outside, inside = multiprocessing.Pipe()
-    child = multiprocessing.Process(target=echo, args=(inside, outside), daemon=True)
-    child.start()
+    process = multiprocessing.Process(target=child, args=(inside, outside), daemon=True)
+    process.start()
     inside.close()
 
     def call(value: Any) -> Any:
@@ -32,7 +32,7 @@ def main() -> None:
 
     rounds.serve(call)
     outside.close()
-    child.join()
+    process.join()
 
 
 if __name__ == "__main__":

@@ -2,7 +2,8 @@
 
 Two things differ from that example. The service is written with grpcio's
 generic handlers, whose messages are plain bytes, so that neither protoc nor
-generated code is needed: the value is msgpack inside, as with gophersnake. And
+generated code is needed: the value is msgpack inside, as with gophersnake, and
+an array is nothing but its bytes. And
 the plugin listens on a Unix socket, as go-plugin's own Go plugins do, ends when
 it is asked to by go-plugin's Shutdown, and ends when the host is gone.
 """
@@ -18,6 +19,7 @@ from concurrent import futures
 
 import grpc
 import msgpack
+import numpy as np
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1.health import HealthServicer
 
@@ -28,6 +30,11 @@ LIFELINE = 3
 def echo(request: bytes, context: grpc.ServicerContext) -> bytes:
     """Decode a value and return it encoded."""
     return msgpack.packb(msgpack.unpackb(request))
+
+
+def double(request: bytes, context: grpc.ServicerContext) -> bytes:
+    """Return twice an array of float32; its bytes are all of the message."""
+    return np.multiply(np.frombuffer(request, "<f4"), 2).tobytes()
 
 
 def main() -> None:
@@ -52,6 +59,7 @@ def main() -> None:
     health_pb2_grpc.add_HealthServicer_to_server(health, server)
     for service, method, behavior in (
         ("bench.Echo", "Call", echo),
+        ("bench.Array", "Double", double),
         ("plugin.GRPCController", "Shutdown", shutdown),
     ):
         handler = grpc.unary_unary_rpc_method_handler(behavior)
