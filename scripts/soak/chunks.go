@@ -1,0 +1,94 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/gophersnake/gophersnake/runner"
+)
+
+// The form of a chunk: 20 ms at 16 kHz.
+const (
+	chunkRate   = 16_000
+	chunkFrames = chunkRate / 50
+)
+
+// chunk returns a chunk that holds its number in its first sample.
+func chunk(number int) *runner.Audio {
+	samples := make([]float32, chunkFrames)
+	samples[0] = float32(number) // exact up to 2^24
+	for i := 1; i < len(samples); i++ {
+		samples[i] = float32((number+i)%100) / 100
+	}
+	return &runner.Audio{Rate: chunkRate, Channels: 1, Samples: samples}
+}
+
+// soakChunks takes chunks through a stream of three nodes, the second one of which
+// has a state.
+func soakChunks(ctx context.Context, chunks int, out io.Writer) (err error) {
+	before, err := look()
+	if err != nil {
+		return err
+	}
+	r, end, err := start(ctx, "chunks")
+	if err != nil {
+		return err
+	}
+	begun := time.Now()
+	memory, err := streamChunks(ctx, r, chunks)
+	took := time.Since(begun)
+	if err = errors.Join(err, end()); err != nil {
+		return err
+	}
+	after, err := look()
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(out, "%d chunks of 20 ms (%v of audio) in %v: %.0f a second, in order, none lost\n",
+		chunks, time.Duration(chunks)*20*time.Millisecond, took.Round(time.Millisecond), float64(chunks)/took.Seconds())
+	fmt.Fprintf(out, "resident memory of all processes: %s\n", memory)
+	if err := after.since(before); err != nil {
+		return err
+	}
+	fmt.Fprintln(out, "left behind: no descriptor, no segment, no process")
+	return memory.check()
+}
+
+func streamChunks(ctx context.Context, r *runner.Runner, chunks int) (*profile, error) {
+	s, err := r.Stream(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer s.Close()
+	sent := make(chan error, 1)
+	go func() {
+		for i := range chunks {
+			if err := s.Send(chunk(i)); err != nil {
+				sent <- err
+				return
+			}
+		}
+		sent <- s.CloseSend()
+	}()
+	memory := newProfile(chunks)
+	for got := 0; ; got++ {
+		item, err := s.Recv()
+		if err == io.EOF {
+			if got != chunks {
+				return nil, fmt.Errorf("%d of %d chunks came out", got, chunks)
+			}
+			return memory, <-sent
+		}
+		if err != nil {
+			return nil, err
+		}
+		level := item.Value.(map[string]any)
+		if level["number"] != int64(got) || level["count"] != int64(got) {
+			return nil, fmt.Errorf("chunk %d came out as number %v, count %v", got, level["number"], level["count"])
+		}
+		memory.at(got)
+	}
+}
