@@ -74,6 +74,7 @@ type Payload struct {
 	Buffers [][]byte
 
 	places []place // of the buffers; nil where none is shared
+	sound  bool    // it has been checked
 }
 
 // Size is the length of the payload, its buffers included.

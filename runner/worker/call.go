@@ -79,7 +79,7 @@ func (w *Worker) one(ctx context.Context, kind ipc.Type, session uint32, args ip
 	if alone {
 		call.Free()
 	}
-	return result, nil
+	return result.Checked(), nil
 }
 
 func (w *Worker) many(ctx context.Context, kind ipc.Type, session uint32, args ipc.Args, emit func(ipc.Payload) error) error {
@@ -102,7 +102,7 @@ func (w *Worker) many(ctx context.Context, kind ipc.Type, session uint32, args i
 			return
 		}
 		g.pause() // the node waits for the caller now
-		failed = emit(item)
+		failed = emit(item.Checked())
 		g.resume()
 		if failed != nil {
 			cancel(failed)

@@ -12,91 +12,114 @@ import (
 // guard watches over one call: it ends the interpreter where the call passes its
 // deadline, and where the node goes on after its cancellation. A worker that has
 // other calls under way at the same time is spared where the node gives the one
-// call up. Guards are used again, so that a call costs neither a timer nor its
-// functions.
+// call up.
+//
+// Most calls are over before anything of that matters. So a guard is used again,
+// and does no more at first than to set its timer, which looks after the context
+// when the call turns out to take its time.
 type guard struct {
-	worker   *Worker
-	call     *ipc.Call
-	deadline *time.Timer
-	cancel   func() // g.cancelled, bound once
-	told     func() // g.knock, bound once
-	stop     func() bool
+	worker  *Worker
+	call    *ipc.Call
+	ctx     context.Context
+	timer   *time.Timer
+	started time.Time
+	told    func() // g.knock, bound once
 
 	mu      sync.Mutex
 	settled bool
+	paused  bool        // the deadline does not count
+	stop    func() bool // takes the guard off the context, which it watches then
 	overdue bool        // the deadline has passed, and the call was cancelled over it
 	grace   *time.Timer // set by a cancellation
 }
 
+// unwatched is how long the context of a call is not looked at.
+const unwatched = 2 * time.Millisecond
+
 var guards = sync.Pool{New: func() any {
 	g := &guard{}
-	g.cancel, g.told = g.cancelled, g.knock
+	g.told = g.knock
+	g.timer = time.AfterFunc(time.Hour, g.look)
+	g.timer.Stop()
 	return g
 }}
 
 func (w *Worker) guard(ctx context.Context, call *ipc.Call) *guard {
 	g := guards.Get().(*guard)
-	g.worker, g.call, g.settled = w, call, false
+	g.worker, g.call, g.ctx, g.settled, g.started = w, call, ctx, false, time.Now()
 	call.Told = g.told
-	if timeout := w.config.Timeout; timeout > 0 {
-		if g.deadline == nil {
-			g.deadline = time.AfterFunc(timeout, g.expired)
-		} else {
-			g.deadline.Reset(timeout)
-		}
-	}
-	if ctx.Done() != nil {
-		g.stop = context.AfterFunc(ctx, g.cancel)
-	}
+	g.timer.Reset(unwatched)
 	return g
+}
+
+// look begins to watch the context, and from then on waits for the deadline.
+func (g *guard) look() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.settled {
+		return
+	}
+	if g.stop == nil {
+		g.stop = context.AfterFunc(g.ctx, g.cancelled)
+		if timeout := g.worker.config.Timeout; timeout > 0 && !g.paused {
+			g.timer.Reset(timeout - time.Since(g.started))
+		}
+		return
+	}
+	g.expired()
 }
 
 // release ends the watch, and reports whether the call was cancelled over its
 // deadline. A guard of which something has begun to run is left to it, with the
 // call, and not used again; else the call is the caller's alone.
 func (g *guard) release() (overdue, alone bool) {
-	reusable := g.worker.config.Timeout <= 0 || g.deadline.Stop()
-	if g.stop != nil {
-		reusable = g.stop() && reusable
-	}
 	g.mu.Lock()
 	g.settled = true
 	overdue = g.overdue
+	alone = g.timer.Stop() && g.stop == nil // it has not begun to look
+	if g.stop != nil {
+		g.stop()
+	}
 	if g.grace != nil {
 		g.grace.Stop()
 	}
 	g.mu.Unlock()
 	g.worker.answered.Store(int64(time.Since(g.worker.born)))
-	if reusable {
-		g.worker, g.call, g.stop = nil, nil, nil
+	if alone {
+		g.worker, g.call, g.ctx = nil, nil, nil
 		guards.Put(g)
 	}
-	return overdue, reusable
+	return overdue, alone
 }
 
-// pause stops the clock while it is not the node that takes its time.
-func (g *guard) pause() {
-	if g.deadline != nil {
-		g.deadline.Stop()
-	}
-}
+// pause stops the clock while it is not the node that takes its time. The context
+// is watched nevertheless.
+func (g *guard) pause() { g.setPaused(true) }
 
 // resume gives the node its whole time again, for its next value.
-func (g *guard) resume() {
-	if timeout := g.worker.config.Timeout; timeout > 0 {
-		g.deadline.Reset(timeout)
+func (g *guard) resume() { g.setPaused(false) }
+
+func (g *guard) setPaused(paused bool) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.paused = paused
+	switch timeout := g.worker.config.Timeout; {
+	case g.stop == nil:
+		g.started = time.Now() // the timer is about to look at the context
+	case paused:
+		g.timer.Stop()
+	case timeout > 0:
+		g.timer.Reset(timeout)
 	}
 }
 
-// expired ends what has passed its deadline.
+// expired ends what has passed its deadline; the lock is held.
 func (g *guard) expired() {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if g.settled || g.overdue {
+	if g.overdue || g.paused {
 		return
 	}
 	if owed := g.worker.owed(g.call); owed > 0 {
-		g.deadline.Reset(owed)
+		g.timer.Reset(owed)
 		return
 	}
 	if g.worker.inOrder() {
