@@ -105,6 +105,7 @@ func Start(nc net.Conn, channel *net.UnixConn, setup Setup, events Events) (*Con
 		c.endSharing(channel)
 		return nil, hello, ready, err
 	}
+	c.reader.first = newAwaiting(nc, &c.waiting)
 	_ = nc.SetDeadline(time.Time{}) // fails on a closed connection only, which reading finds too
 	go c.readWhileIdle()
 	return c, hello, ready, nil

@@ -10,6 +10,7 @@ import (
 // bodies and buffers are read straight into the memory they stay in.
 type frameReader struct {
 	src    io.Reader
+	first  io.Reader // reads src where a frame is to begin
 	limits Limits
 	// shared finds what a descriptor names; nil where no memory is shared.
 	shared *sharing
@@ -18,7 +19,7 @@ type frameReader struct {
 }
 
 func newFrameReader(src io.Reader, limits Limits) *frameReader {
-	return &frameReader{src: src, limits: limits, buf: make([]byte, 64<<10)}
+	return &frameReader{src: src, first: src, limits: limits, buf: make([]byte, 64<<10)}
 }
 
 // ready reports whether a whole further frame, one without buffers, has been
@@ -32,13 +33,15 @@ func (fr *frameReader) ready() bool {
 // peek returns the next n bytes, n at most len(buf), without taking them.
 func (fr *frameReader) peek(n int) ([]byte, error) {
 	for fr.w-fr.r < n {
+		src := fr.src
 		if fr.r == fr.w {
 			fr.r, fr.w = 0, 0
+			src = fr.first
 		} else if len(fr.buf)-fr.r < n {
 			copy(fr.buf, fr.buf[fr.r:fr.w])
 			fr.r, fr.w = 0, fr.w-fr.r
 		}
-		m, err := fr.src.Read(fr.buf[fr.w:])
+		m, err := src.Read(fr.buf[fr.w:])
 		fr.w += m
 		if err != nil && fr.w-fr.r < n {
 			if err == io.EOF && fr.w > fr.r {

@@ -67,9 +67,9 @@ func TestRunMeasuresEveryPeer(t *testing.T) {
 func TestRunMeasuresEverySection(t *testing.T) {
 	r, out := figures(t, "--rounds", "2", "--calls", "10", "--sections", "roundtrip,handover,throughput")
 	for section, names := range map[string][]string{
-		roundtripName:  {"4 MiB, `Run`", "4 MiB, `RunShared`"},
+		roundtripName:  {roundtripReturned, "4 MiB, worked on, `Run`", "4 MiB, worked on, `RunShared`"},
 		handoverName:   {"64 B", "1 MiB", "64 MiB"},
-		throughputName: {"1 in flight", "8 in flight", "64 in flight"},
+		throughputName: {"1 in flight", "8 in flight", "64 in flight", "64 in flight, in batches"},
 	} {
 		for _, name := range names {
 			f, ok := r.figure(section, name)

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"runtime"
 	"time"
 )
 
@@ -53,12 +52,13 @@ func (b *bench) skip(section, what string, reason error) {
 // task makes the calls of one round.
 type task func() ([]time.Duration, error)
 
-// turns lets tasks take turns: A B C, A B C, and so on.
+// turns lets tasks take turns: A B C, A B C, and so on. The collector runs as it
+// would in a service: to make it run in between has the heap begin anew, and its
+// memory come from the kernel again.
 func turns(rounds int, tasks ...task) ([]series, error) {
 	all := make([]series, len(tasks))
 	for range rounds {
 		for i, one := range tasks {
-			runtime.GC() // nobody pays for the garbage of the one before
 			took, err := one()
 			if err != nil {
 				return nil, err

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -12,15 +11,22 @@ import (
 )
 
 // measureThroughput has several callers share one worker, whose node is a plain
-// function.
+// function, or one that takes its calls in batches.
 func measureThroughput(ctx context.Context, b *bench) (err error) {
 	r, err := b.host.pipeline(ctx, "call.yaml")
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, r.Close(context.Background())) }()
+	together, err := b.host.pipeline(ctx, "together.yaml")
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, together.Close(context.Background())) }()
 	b.say("measuring the throughput: %d rounds", b.rounds)
-	all, err := inFlight(ctx, b, r, throughputCalls*b.calls, []int{1, 8, 64})
+	all, err := inFlight(ctx, b, throughputCalls*b.calls, []crowd{
+		{"1 in flight", r, 1}, {"8 in flight", r, 8}, {"64 in flight", r, 64}, {"64 in flight, in batches", together, 64},
+	})
 	if err != nil {
 		return err
 	}
@@ -31,18 +37,25 @@ func measureThroughput(ctx context.Context, b *bench) (err error) {
 
 // throughputCalls is how many times as many calls a round of throughput is, so
 // that 64 callers have something to do.
-const throughputCalls = 5
+const throughputCalls = 20
 
-// inFlight measures the calls a second of so many callers at once.
-func inFlight(ctx context.Context, b *bench, r *runner.Runner, calls int, callers []int) (table, error) {
-	tasks := make([]task, len(callers))
-	for i, n := range callers {
+// crowd is a number of callers at once.
+type crowd struct {
+	name    string
+	runner  *runner.Runner
+	callers int
+}
+
+// inFlight measures the calls a second of crowds of callers.
+func inFlight(ctx context.Context, b *bench, calls int, crowds []crowd) (table, error) {
+	tasks := make([]task, len(crowds))
+	for i, c := range crowds {
 		tasks[i] = func() ([]time.Duration, error) {
-			if err := callTogether(ctx, r, max(calls/5, 1), n); err != nil { // warm
+			if err := callTogether(ctx, c.runner, max(calls/5, 1), c.callers); err != nil { // warm
 				return nil, err
 			}
 			start := time.Now()
-			err := callTogether(ctx, r, calls, n)
+			err := callTogether(ctx, c.runner, calls, c.callers)
 			return []time.Duration{time.Since(start)}, err
 		}
 	}
@@ -50,10 +63,10 @@ func inFlight(ctx context.Context, b *bench, r *runner.Runner, calls int, caller
 	if err != nil {
 		return table{}, err
 	}
-	t := table{Unit: "calls/s", Ratio: fmt.Sprintf("÷ %d in flight", callers[0])}
-	for i, n := range callers {
+	t := table{Unit: "calls/s", Ratio: "÷ " + crowds[0].name}
+	for i, c := range crowds {
 		// What takes half as long has twice the rate.
-		t.Figures = append(t.Figures, figure{fmt.Sprintf("%d in flight", n), all[i].rate() * float64(calls), all[0].ratio(all[i])})
+		t.Figures = append(t.Figures, figure{c.name, all[i].rate() * float64(calls), all[0].ratio(all[i])})
 	}
 	return t, nil
 }

@@ -15,6 +15,18 @@ def work(value: Any) -> Any:
 
 
 @gophersnake.node
+def same(value: Any) -> Any:
+    """Return a value as it came."""
+    return value
+
+
+@gophersnake.node(batch=32)
+def together(values: list[Any]) -> list[Any]:
+    """Return all values of a batch as they came."""
+    return values
+
+
+@gophersnake.node
 def make(size: int) -> np.ndarray:
     """Return an array of so many bytes. Nobody fills it: it is the handover that counts."""
     return gophersnake.empty(size, "uint8")
