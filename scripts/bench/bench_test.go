@@ -65,11 +65,12 @@ func TestRunMeasuresEveryPeer(t *testing.T) {
 }
 
 func TestRunMeasuresEverySection(t *testing.T) {
-	r, out := figures(t, "--rounds", "2", "--calls", "10", "--sections", "roundtrip,handover,throughput")
+	r, out := figures(t, "--rounds", "2", "--calls", "10", "--sections", "roundtrip,handover,throughput,batch")
 	for section, names := range map[string][]string{
 		roundtripName:  {roundtripReturned, "4 MiB, worked on, `Run`", "4 MiB, worked on, `RunShared`"},
 		handoverName:   {"64 B", "1 MiB", "64 MiB"},
-		throughputName: {"1 in flight", "8 in flight", "64 in flight", "64 in flight, in batches"},
+		throughputName: {"1 in flight", "8 in flight", "64 in flight"},
+		batchName:      {"1 in flight", "64 in flight", "64 in flight, in batches of 32"},
 	} {
 		for _, name := range names {
 			f, ok := r.figure(section, name)

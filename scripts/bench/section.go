@@ -19,6 +19,7 @@ var sections = []section{
 	{roundtripName, measureRoundtrip},
 	{handoverName, measureHandover},
 	{throughputName, measureThroughput},
+	{batchName, measureBatch},
 	{countsName, measureCounts},
 }
 
@@ -28,6 +29,7 @@ const (
 	roundtripName  = "roundtrip"
 	handoverName   = "handover"
 	throughputName = "throughput"
+	batchName      = "batch"
 	countsName     = "counts"
 )
 

@@ -20,10 +20,31 @@ def same(value: Any) -> Any:
     return value
 
 
-@gophersnake.node(batch=32)
-def together(values: list[Any]) -> list[Any]:
-    """Return all values of a batch as they came."""
-    return values
+STEPS, WIDTH = 100, 16
+"""The form of the network's input: so many steps, of so many numbers."""
+
+_random = np.random.default_rng(0)
+_INTO, _ALONG = (_random.normal(0, 0.1, (WIDTH, WIDTH)).astype("float32") for _ in range(2))
+
+
+def _recur(steps: np.ndarray) -> np.ndarray:
+    """Run a recurrent network; steps has the shape (STEPS, inputs, WIDTH)."""
+    state = np.zeros(steps.shape[1:], "float32")
+    for step in steps:
+        state = np.tanh(step @ _INTO + state @ _ALONG)
+    return state.mean(axis=1)
+
+
+@gophersnake.node
+def recur(steps: np.ndarray) -> float:
+    """Run the network on one input of the shape (STEPS, WIDTH)."""
+    return float(_recur(steps[:, np.newaxis])[0])
+
+
+@gophersnake.node(batch=32, max_wait_ms=1)
+def recur_together(inputs: list[np.ndarray]) -> list[float]:
+    """Run the network on all inputs of a batch at once."""
+    return [float(each) for each in _recur(np.stack(inputs, axis=1))]
 
 
 @gophersnake.node
