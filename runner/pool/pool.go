@@ -94,11 +94,11 @@ func (p *Pool) Description() ipc.Description {
 // the context's where it ended in line.
 func (p *Pool) Call(ctx context.Context, args ipc.Args) (result ipc.Payload, err error) {
 	for moves := 0; ; moves++ {
-		m, err := p.acquire(ctx, nil)
-		if err != nil {
-			return ipc.Payload{}, err
+		m, failed := p.acquire(ctx, nil)
+		if failed != nil {
+			return ipc.Payload{}, whyNone(failed, err)
 		}
-		result, err := m.worker.Call(ctx, args)
+		result, err = m.worker.Call(ctx, args)
 		p.release(m, true)
 		if err == nil || moves >= maxMoves || !unbegun(err) {
 			return result, err
@@ -107,11 +107,11 @@ func (p *Pool) Call(ctx context.Context, args ipc.Args) (result ipc.Payload, err
 }
 
 // Items is Call for a node that gives many values; see [worker.Worker.Items].
-func (p *Pool) Items(ctx context.Context, args ipc.Args, emit func(ipc.Payload) error) error {
+func (p *Pool) Items(ctx context.Context, args ipc.Args, emit func(ipc.Payload) error) (err error) {
 	for moves := 0; ; moves++ {
-		m, err := p.acquire(ctx, nil)
-		if err != nil {
-			return err
+		m, failed := p.acquire(ctx, nil)
+		if failed != nil {
+			return whyNone(failed, err)
 		}
 		err = m.worker.Items(ctx, args, emit)
 		p.release(m, true)
@@ -125,6 +125,15 @@ func (p *Pool) Items(ctx context.Context, args ipc.Args, emit func(ipc.Payload) 
 // ended before it came to the call. That costs the caller no attempt: it is the
 // call before it that did it, most likely.
 const maxMoves = 16
+
+// whyNone says why there is no worker for a call: where the pool was closed after
+// one had ended under the call, how that one ended tells more.
+func whyNone(failed, before error) error {
+	if failed == ErrClosed && before != nil {
+		return before
+	}
+	return failed
+}
 
 func unbegun(err error) bool {
 	_, ok := err.(*worker.UnbegunError)
