@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"runtime"
 )
 
 // running is a peer that has been set up.
@@ -76,7 +75,6 @@ func (b *bench) measurePayload(ctx context.Context, peers []*running, load paylo
 			if p.failed {
 				continue
 			}
-			runtime.GC() // nobody pays for the garbage of the one before
 			took, err := p.measure(ctx, load, warmup, calls)
 			switch {
 			case ctx.Err() != nil:

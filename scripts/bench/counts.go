@@ -84,7 +84,8 @@ func (b *bench) countAll(ctx context.Context, valgrind, peer string, calls int) 
 	}
 	prepare := func(command *exec.Cmd) error {
 		// What it leaves goes with the programs, and all starts are alike.
-		command.Env = append(os.Environ(), "TMPDIR="+b.host.programs, "PYTHONHASHSEED=0", "OPENBLAS_NUM_THREADS=1")
+		command.Env = append(os.Environ(), "TMPDIR="+b.host.programs, "PYTHONHASHSEED=0", "OPENBLAS_NUM_THREADS=1",
+			"GOMAXPROCS=1") // with more, a caller looks for its answer, and that is counted
 		return nil
 	}
 	p, err := startProcess(ctx, prepare, valgrind,
