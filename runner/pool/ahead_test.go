@@ -29,6 +29,12 @@ func (f *fixture) quick() {
 	f.pace.mean = workAhead / mostAhead
 }
 
+// begins waits until the node has written into the file that it was given as log.
+func (f *fixture) begins(log string) {
+	f.t.Helper()
+	require.Eventually(f.t, func() bool { _, err := os.Stat(log); return err == nil }, long, time.Millisecond)
+}
+
 // loads waits until the pool's only worker has so many calls.
 func (f *fixture) loads(want int) {
 	f.t.Helper()
@@ -71,9 +77,9 @@ func TestQuickCallsMakeThePoolGiveTheNextOnesAhead(t *testing.T) {
 func TestCallsAreGivenAheadToTheOnlyWorkerOfAQuickNode(t *testing.T) {
 	f := newPool(t, 1, 1)
 	f.quick()
-	gate := newGate(t)
-	first := f.calling(map[string]any{"gate": gate, "value": "first"})
-	f.loads(1)
+	gate, log := newGate(t), filepath.Join(t.TempDir(), "log")
+	first := f.calling(map[string]any{"gate": gate, "log": log, "value": "first"})
+	f.begins(log)
 	var rest []<-chan answer
 	for i := range 10 {
 		rest = append(rest, f.calling(i))
@@ -107,9 +113,9 @@ func TestWhereThereAreSeveralWorkersNobodyWaitsBehindABusyOne(t *testing.T) {
 func TestACallBehindOneThatKillsItsWorkerIsMadeByTheNext(t *testing.T) {
 	f := newPool(t, 1, 1)
 	f.quick()
-	gate := newGate(t)
-	first := f.calling(map[string]any{"gate": gate, "die": true})
-	f.loads(1)
+	gate, log := newGate(t), filepath.Join(t.TempDir(), "log")
+	first := f.calling(map[string]any{"gate": gate, "log": log, "value": 0, "die": true})
+	f.begins(log)
 	var rest []<-chan answer
 	for i := range 10 {
 		rest = append(rest, f.calling(i))
@@ -158,7 +164,7 @@ func TestACallerBehindOthersLeavesAtOnceAndItsCallIsSkipped(t *testing.T) {
 	f.quick()
 	gate, log := newGate(t), filepath.Join(t.TempDir(), "log")
 	first := f.calling(map[string]any{"gate": gate, "log": log, "value": "first"})
-	f.loads(1)
+	f.begins(log)
 	ctx, cancel := context.WithCancelCause(t.Context())
 	cause := errors.New("changed my mind")
 	gaveUp := make(chan error, 1)
@@ -188,7 +194,7 @@ func TestABatchNodeGetsItsCallsTogether(t *testing.T) {
 	require.NoError(t, err)
 	gate := newGate(t)
 	first := f.calling(gate)
-	f.loads(1)
+	f.begins(gate + ".begun")
 	var rest []<-chan answer
 	for i := 10; i < 17; i++ {
 		rest = append(rest, f.calling(i))

@@ -68,8 +68,10 @@ def count(to: int) -> Iterator[int]:
 @node(batch=4)
 def together(values: list[Any]) -> list[Any]:
     """Give each value back with how many there were, once a file is gone."""
-    while any(isinstance(each, str) and os.path.exists(each) for each in values):
-        time.sleep(0.001)
+    for gate in (each for each in values if isinstance(each, str)):
+        Path(f"{gate}.begun").touch()
+        while os.path.exists(gate):
+            time.sleep(0.001)
     return [ValueError("thirteen") if each == 13 else [each, len(values)] for each in values]
 
 
