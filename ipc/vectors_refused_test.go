@@ -103,6 +103,25 @@ func frameVectors() []frameVector {
 		{"result with a large body and a large buffer", 5, "result", "4", []any{"c600010000", large}, []any{large},
 			[]any{frameHead("05", "05000100", "0400000000000000", "01000000") + inline("0000010000000000") + "c600010000", large, large}},
 		{"error", 6, "error", "5", "81" + text("kind") + text("execution"), nil, frameHead("06", "10000000", "0500000000000000", none) + "81" + text("kind") + text("execution")},
+		{"item", 15, "item", "6", "01", nil, frameHead("0f", "01000000", "0600000000000000", none) + "01"},
+		{"credit", 16, "credit", "6", "08", nil, frameHead("10", "01000000", "0600000000000000", none) + "08"},
+	}
+}
+
+// sessionFrames are those that belong to session 9. The supervisor alone sends them.
+func sessionFrames() []frameVector {
+	const none, zero = "00000000", "0000000000000000"
+	inSession := func(kind, length, call string) string {
+		head := frameHead(kind, length, call, none)
+		return head[:40] + "09000000" + head[48:]
+	}
+	return []frameVector{
+		{"open", 17, "open", "1", "90", nil, inSession("11", "01000000", "0100000000000000") + "90"},
+		{"open with a state", 17, "open", "1", "9107", nil, inSession("11", "02000000", "0100000000000000") + "9107"},
+		{"call in a session", 4, "call", "2", "92910580", nil, inSession("04", "04000000", "0200000000000000") + "92910580"},
+		{"snapshot", 20, "snapshot", "3", "", nil, inSession("14", none, "0300000000000000")},
+		{"finish", 18, "finish", "4", "", nil, inSession("12", none, "0400000000000000")},
+		{"drop", 19, "drop", "0", "", nil, inSession("13", none, zero)},
 	}
 }
 

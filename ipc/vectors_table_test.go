@@ -38,6 +38,7 @@ type vectorFile struct {
 	Values        []valueVector   `json:"values"`
 	Refused       []refusedVector `json:"refused"`
 	Frames        []frameVector   `json:"frames"`
+	SessionFrames []frameVector   `json:"session_frames"`
 	RefusedFrames []refusedFrame  `json:"refused_frames"`
 }
 
@@ -125,6 +126,7 @@ func vectors() vectorFile {
 		Values:        append(append(append(scalarVectors(), containerVectors()...), extensionVectors()...), lenientVectors()...),
 		Refused:       refusedVectors(),
 		Frames:        frameVectors(),
+		SessionFrames: sessionFrames(),
 		RefusedFrames: refusedFrames(),
 	}
 }

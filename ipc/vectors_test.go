@@ -57,6 +57,7 @@ func renderVectors(t *testing.T, v vectorFile) []byte {
 	section("values", anys(v.Values), ",")
 	section("refused", anys(v.Refused), ",")
 	section("frames", anys(v.Frames), ",")
+	section("session_frames", anys(v.SessionFrames), ",")
 	section("refused_frames", anys(v.RefusedFrames), "")
 	b.WriteString("}\n")
 	return b.Bytes()
@@ -279,6 +280,19 @@ func TestVectorsFrames(t *testing.T) {
 			assert.Equal(t, want.Buffers, got.Buffers)
 			_, err = reader.next()
 			assert.Equal(t, io.EOF, err)
+		})
+	}
+}
+
+func TestVectorsSessionFrames(t *testing.T) {
+	for _, v := range readVectors(t).SessionFrames {
+		t.Run(v.Name, func(t *testing.T) {
+			call, err := strconv.ParseUint(v.Call, 10, 64)
+			require.NoError(t, err)
+			h := head{kind: Type(v.Type), call: call, session: 9}
+			body := octets(t, v.Body)
+			assert.Equal(t, v.TypeName, h.kind.String())
+			assert.Equal(t, octets(t, v.Frame), append(appendSharedHeader(nil, h, len(body), Payload{}), body...))
 		})
 	}
 }

@@ -176,6 +176,18 @@ def test_a_frame_is_sent(vector: dict[str, Any], pair: tuple[socket.socket, sock
     assert sent == octets(vector["frame"])
 
 
+@named("session_frames")
+def test_a_frame_of_session_9_is_received(
+    vector: dict[str, Any], pair: tuple[socket.socket, socket.socket]
+) -> None:
+    here, there = pair
+    there.sendall(octets(vector["frame"]))
+    found = Connection(here).receive()
+    assert (found.type, str(found.call), found.session) == (vector["type"], vector["call"], 9)
+    assert frames.name(found.type) == vector["type_name"]
+    assert bytes(found.body) == octets(vector["body"])
+
+
 @named("refused_frames")
 def test_what_is_no_frame_is_refused(
     vector: dict[str, Any], pair: tuple[socket.socket, socket.socket]
