@@ -23,7 +23,6 @@ from gophersnake.worker import failure, frames, invoke
 from gophersnake.worker.answers import Answers, End
 from gophersnake.worker.connection import Closed, Connection, NoRoom
 from gophersnake.worker.frames import Frame, ProtocolError
-from gophersnake.worker.interrupt import Interrupts
 from gophersnake.worker.items import credited
 from gophersnake.worker.signature import Signature
 from gophersnake.worker.window import Window, limits
@@ -52,7 +51,6 @@ class EventLoop:
     def __init__(
         self,
         connection: Connection,
-        interrupts: Interrupts,
         answers: Answers,
         process: Callable[..., Any],
         signature: Signature,

@@ -159,7 +159,7 @@ class Worker:
         if signature.at_once:
             from gophersnake.worker.eventloop import EventLoop  # only async nodes need it
 
-            tasks = EventLoop(connection, interrupts, answers, process, signature, setup)
+            tasks = EventLoop(connection, answers, process, signature, setup)
             self._end = tasks.end
             return tasks.serve
         handler: Handler
