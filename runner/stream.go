@@ -61,19 +61,18 @@ type StreamOption func(*streamOptions) error
 
 type streamOptions struct{ window int }
 
-// The bounds of a window.
-const (
-	defaultWindow = 16
-	largestWindow = 4096
-)
+const defaultWindow = 16
+
+// LargestWindow is the largest window that [WithWindow] takes.
+const LargestWindow = 4096
 
 // WithWindow sets how many items may be under way or waiting between two nodes: those
 // that the first one works on, those that wait, and those that the second one works
 // on. The default is 16, or what the largest batch node takes at once.
 func WithWindow(items int) StreamOption {
 	return func(o *streamOptions) error {
-		if items < 1 || items > largestWindow {
-			return NewError(Manifest, fmt.Sprintf("WithWindow takes 1 to %d items, not %d", largestWindow, items))
+		if items < 1 || items > LargestWindow {
+			return NewError(Manifest, fmt.Sprintf("WithWindow takes 1 to %d items, not %d", LargestWindow, items))
 		}
 		o.window = items
 		return nil

@@ -21,9 +21,6 @@ type streamFlags struct {
 	timeout   time.Duration
 }
 
-// largestWindow is the bound of runner.WithWindow.
-const largestWindow = 4096
-
 const streamHelp = `The input is, by its first bytes or by --input-format:
   jsonl  each line is an item, a JSON value; blank lines are skipped
   text   each line is an item, a text
@@ -91,8 +88,8 @@ func (a *app) streamPipeline(ctx context.Context, name string, flags streamFlags
 	if err := flags.format.check(); err != nil {
 		return err
 	}
-	if flags.window < 0 || flags.window > largestWindow {
-		return usagef("--window takes a number from 1 to %d, not %d", largestWindow, flags.window)
+	if flags.window < 0 || flags.window > runner.LargestWindow {
+		return usagef("--window takes a number from 1 to %d, not %d", runner.LargestWindow, flags.window)
 	}
 	p, err := a.load(name)
 	if err != nil {

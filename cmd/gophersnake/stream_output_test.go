@@ -9,6 +9,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/gophersnake/gophersnake/runner"
 )
 
 func TestResultsOfSeveralSinksNameTheirNode(t *testing.T) {
@@ -55,7 +57,7 @@ func TestFilesMadeOfAStreamsResults(t *testing.T) {
 }
 
 func TestTheLargestWindow(t *testing.T) {
-	got := commandWithInput(t, "1\n", "stream", nodeOfType(t, "echo"), "--window", fmt.Sprint(largestWindow))
+	got := commandWithInput(t, "1\n", "stream", nodeOfType(t, "echo"), "--window", fmt.Sprint(runner.LargestWindow))
 	assert.Equal(t, result{0, "1\n", ""}, got)
 }
 
