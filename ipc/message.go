@@ -38,7 +38,7 @@ type Setup struct {
 	Window Window `msgpack:"window"`
 	// Idempotent says that a call may be made again.
 	Idempotent bool `msgpack:"idempotent"`
-	// Begun says that the worker counts what it has begun; see [Begun].
+	// Begun says that the worker counts what it has begun; see the package comment.
 	Begun    bool   `msgpack:"begun"`
 	LogLevel string `msgpack:"log_level"`
 }

@@ -126,13 +126,7 @@ func (c *Conn) send(h head, body []byte) error {
 // sendAtOnce writes an empty frame, and does not return before it has: it does not
 // leave it to somebody who is writing already.
 func (c *Conn) sendAtOnce(h head) error {
-	c.writing.Lock()
-	err := c.gather(h, nil, 0, nil, nil, Payload{})
-	c.writing.Unlock()
-	if err == nil {
-		err = c.writeQueue()
-	}
-	return err
+	return c.gather(h, nil, 0, nil, nil, Payload{})
 }
 
 // sendQueued writes whole frames, with what is queued.
@@ -168,13 +162,7 @@ func (c *Conn) sendParts(h head, order *atomic.Uint64, size int, parts [][]byte,
 		}
 		return c.writeQueue()
 	}
-	c.writing.Lock()
-	err := c.gather(h, order, size, parts, inline, p)
-	c.writing.Unlock()
-	if err == nil {
-		err = c.writeQueue() // who found somebody writing has left the rest to him
-	}
-	return err
+	return c.gather(h, order, size, parts, inline, p)
 }
 
 // writeQueue writes what is queued. Where somebody else is writing already, he does
@@ -190,9 +178,19 @@ func (c *Conn) writeQueue() error {
 	return nil
 }
 
-// gather writes a frame from where its parts lie, behind what is queued, the caller
-// holding c.writing.
+// gather writes a frame from where its parts lie, behind what is queued.
 func (c *Conn) gather(h head, order *atomic.Uint64, size int, parts, inline [][]byte, p Payload) error {
+	c.writing.Lock()
+	err := c.writeGathered(h, order, size, parts, inline, p)
+	c.writing.Unlock()
+	if err == nil {
+		err = c.writeQueue() // who found somebody writing has left the rest to him
+	}
+	return err
+}
+
+// writeGathered is gather for a caller who holds c.writing.
+func (c *Conn) writeGathered(h head, order *atomic.Uint64, size int, parts, inline [][]byte, p Payload) error {
 	if err := c.flush(order); err != nil {
 		return err
 	}

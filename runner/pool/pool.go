@@ -93,38 +93,37 @@ func (p *Pool) Description() ipc.Description {
 // errors are those of [worker.Start] and [worker.Worker.Call], [ErrClosed], and
 // the context's where it ended in line.
 func (p *Pool) Call(ctx context.Context, args ipc.Args) (result ipc.Payload, err error) {
-	for moves := 0; ; moves++ {
-		m, failed := p.acquire(ctx, nil)
-		if failed != nil {
-			return ipc.Payload{}, whyNone(failed, err)
-		}
+	err = p.onAny(ctx, func(m *member) error {
 		result, err = m.worker.Call(ctx, args)
-		p.release(m, true)
-		if err == nil || moves >= maxMoves || !unbegun(err) {
-			return result, err
-		}
-	}
+		return err
+	})
+	return result, err
 }
 
 // Items is Call for a node that gives many values; see [worker.Worker.Items].
-func (p *Pool) Items(ctx context.Context, args ipc.Args, emit func(ipc.Payload) error) (err error) {
-	for moves := 0; ; moves++ {
-		m, failed := p.acquire(ctx, nil)
-		if failed != nil {
-			return whyNone(failed, err)
-		}
-		err = m.worker.Items(ctx, args, emit)
-		p.release(m, true)
-		if err == nil || moves >= maxMoves || !unbegun(err) {
-			return err
-		}
-	}
+func (p *Pool) Items(ctx context.Context, args ipc.Args, emit func(ipc.Payload) error) error {
+	return p.onAny(ctx, func(m *member) error { return m.worker.Items(ctx, args, emit) })
 }
 
 // maxMoves bounds how often a call goes on to another worker because its worker
 // ended before it came to the call. That costs the caller no attempt: it is the
 // call before it that did it, most likely.
 const maxMoves = 16
+
+// onAny has any worker do something, and another one where that one did not come to it.
+func (p *Pool) onAny(ctx context.Context, do func(*member) error) (err error) {
+	for moves := 0; ; moves++ {
+		m, failed := p.acquire(ctx, nil)
+		if failed != nil {
+			return whyNone(failed, err)
+		}
+		err = do(m)
+		p.release(m, true)
+		if err == nil || moves >= maxMoves || !unbegun(err) {
+			return err
+		}
+	}
+}
 
 // whyNone says why there is no worker for a call: where the pool was closed after
 // one had ended under the call, how that one ended tells more.

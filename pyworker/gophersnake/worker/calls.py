@@ -51,9 +51,4 @@ class Generators(Handler):
     def call(self, call: int, session: int, body: Bytes, buffers: list[Any]) -> None:
         """Serve a call, and answer it; see ``Handler``."""
         self._stateless(session)
-        self._begun.count()
-        with self._telling(call, "decode") as told:
-            args, named = self._answers.arguments(body, buffers)
-            told.stage = "call"
-            self._invoke.items(call, self._process, args, named, self._items(call))
-            self._answers.result(call, None)
+        self._give_many(call, self._process, body, buffers)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from types import TracebackType
 from typing import Any
 
@@ -64,6 +65,17 @@ class Handler:
     def _stateless(self, session: int) -> None:
         if session:
             raise ProtocolError(f"a call of session {session} for a node that is not stateful")
+
+    def _give_many(
+        self, call: int, process: Callable[..., Any], body: Bytes, buffers: list[Any]
+    ) -> None:
+        """Serve a call that gives many values, and answer it."""
+        self._begun.count()
+        with self._telling(call, "decode") as told:
+            args, named = self._answers.arguments(body, buffers)
+            told.stage = "call"
+            self._invoke.items(call, process, args, named, self._items(call))
+            self._answers.result(call, None)
 
     def _items(self, call: int) -> Items:
         """Return what takes the values of a call that gives many."""

@@ -29,12 +29,7 @@ class Sessions(Handler):
     def call(self, call: int, session: int, body: Bytes, buffers: list[Any]) -> None:
         """Serve a call, and answer it; see ``Handler``. The session goes on if it fails."""
         node = self._find(session, "a call")
-        self._begun.count()
-        with self._telling(call, "decode") as told:
-            args, named = self._answers.arguments(body, buffers)
-            told.stage = "call"
-            self._invoke.items(call, node.process, args, named, self._items(call))
-            self._answers.result(call, None)
+        self._give_many(call, node.process, body, buffers)
 
     def of_session(self, frame: Frame) -> None:
         """Do what a frame about a session says; see ``Handler``."""
