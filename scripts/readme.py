@@ -1,10 +1,11 @@
-"""Runs the commands of a Markdown file and holds their output against it.
+"""Runs the commands of Markdown files and holds their output against them.
 
-    python scripts/readme.py README.md
+    python scripts/readme.py README.md runner/docs/*.md
 
 The repository is copied to a scratch folder, as a clone would have it, and the
 commands run there one after the other, so that nothing is left in the repository
-and nothing in it that is not checked in, or about to be, can help.
+and nothing in it that is not checked in, or about to be, can help. What one file
+has made is there for the next one.
 
 In a block fenced as `console`, a line that begins with `$ ` is a command, a `\\` at
 its end continues it, and the lines that follow are its output, standard error
@@ -143,8 +144,7 @@ def perform(step: Step, root: Path) -> str | None:
         return None
     if not step.program:
         return check(step, ["bash", "-c", step.text], root)
-    folder = root / f"program-{step.line}"
-    folder.mkdir()
+    folder = Path(tempfile.mkdtemp(prefix="program-", dir=root))
     (folder / "main.go").write_text(step.text)
     return check(step, ["go", "run", f"./{folder.name}"], root)
 
@@ -193,22 +193,31 @@ def clone(repository: Path, scratch: Path) -> None:
         shutil.copy2(repository / name, target)
 
 
+def walk(path: Path, root: Path) -> tuple[int, int]:
+    """Do what one file says in a folder; return how many steps there were, and failures."""
+    ran = failures = 0
+    for step in steps(path.read_text()):
+        if re.search(r"scripts/test\b", step.text) and not step.file:
+            continue  # this is running in it
+        title = f"{path.name}:{step.line}: {step.title}"
+        print(title, flush=True)
+        ran += 1
+        if wrong := perform(step, root):
+            failures += 1
+            print(f"{title}\n{wrong}", file=sys.stderr, flush=True)
+    return ran, failures
+
+
 def main() -> int:
-    """Check one file; return the exit code."""
-    path = Path(sys.argv[1] if len(sys.argv) > 1 else "README.md").resolve()
+    """Check the files in their order; return the exit code."""
     ran = failures = 0
     with tempfile.TemporaryDirectory(prefix="readme-") as folder:
         scratch = Path(folder).resolve()
-        clone(path.parent, scratch)
-        for step in steps(path.read_text()):
-            if re.search(r"scripts/test\b", step.text) and not step.file:
-                continue  # this is running in it
-            title = f"{path.name}:{step.line}: {step.title}"
-            print(title, flush=True)
-            ran += 1
-            if wrong := perform(step, scratch):
-                failures += 1
-                print(f"{title}\n{wrong}", file=sys.stderr, flush=True)
+        clone(Path(__file__).resolve().parent.parent, scratch)
+        for name in sys.argv[1:] or ["README.md"]:
+            more, wrong = walk(Path(name), scratch)
+            ran += more
+            failures += wrong
     print(f"{ran - failures} passed, {failures} failed")
     return 1 if failures or not ran else 0
 
