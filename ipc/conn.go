@@ -126,6 +126,7 @@ func (c *Conn) expect(want Type, into any) error {
 		if err != nil {
 			return err
 		}
+		f.Release() // a message is all in its body
 		switch f.Type {
 		case want:
 			return unmarshal(f, into)
@@ -228,6 +229,9 @@ func (c *Conn) dispatch(f Frame) error {
 		return c.answer(f)
 	case TypeItem:
 		return c.item(f)
+	}
+	defer f.Release() // buffers mean nothing in the others, but are held all the same
+	switch f.Type {
 	case TypeLog, TypeProgress, TypeRelease, TypeForget:
 		return c.event(f)
 	case TypePong:
@@ -249,6 +253,11 @@ func (c *Conn) answer(f Frame) error {
 	}
 	c.calls.Lock()
 	call, abandoned := c.calls.open[f.Call], c.calls.abandoned[f.Call]
+	if call != nil && call.inbox != nil && failure == nil && !isNil(f.Payload) {
+		c.calls.Unlock()
+		f.Release()
+		return &ProtocolError{Reason: fmt.Sprintf("call %d gives its values one by one, and ends with a result that is not nil", f.Call)}
+	}
 	if call != nil {
 		delete(c.calls.open, f.Call)
 	} else {

@@ -3,8 +3,10 @@ package ipc
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"net"
+	"syscall"
 	"time"
 )
 
@@ -18,7 +20,7 @@ func NewSecret() []byte {
 // Dial connects to a worker's socket, checks that the peer is the process with
 // the given pid run by this user, and presents the secret.
 func Dial(ctx context.Context, path string, pid int, secret []byte) (net.Conn, error) {
-	nc, err := (&net.Dialer{}).DialContext(ctx, "unix", path)
+	nc, err := dial(ctx, path)
 	if err != nil {
 		return nil, err
 	}
@@ -36,6 +38,25 @@ func Dial(ctx context.Context, path string, pid int, secret []byte) (net.Conn, e
 	_ = nc.SetWriteDeadline(time.Time{}) // the context bounds the dialling only
 	return nc, nil
 }
+
+// dial waits for its turn where strangers fill the socket's queue: the kernel lets
+// nobody wait there, and the worker is about to turn them away.
+func dial(ctx context.Context, path string) (net.Conn, error) {
+	for {
+		nc, err := (&net.Dialer{}).DialContext(ctx, "unix", path)
+		if !errors.Is(err, syscall.EAGAIN) {
+			return nc, err
+		}
+		select {
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		case <-time.After(nextTry):
+		}
+	}
+}
+
+// nextTry is the time between two attempts to connect.
+const nextTry = 5 * time.Millisecond
 
 // PeerError says that somebody else answered on a worker's socket.
 type PeerError struct{ WantPID, PID, WantUID, UID int }

@@ -6,10 +6,11 @@
 //
 // A worker is started with three descriptors beside the standard three: 3 is the
 // read end of the lifeline, a pipe whose write end the supervisor alone holds, 4
-// is the autopsy file, whose first 8 bytes are for the count of begun calls and
-// behind which the interpreter writes its last words, and 5, where memory is
-// shared, is its end of the channel, a socket on which descriptors are handed over. The supervisor writes a secret of [SecretSize] random bytes into the lifeline;
-// end of file there means that the supervisor is gone.
+// is the autopsy file, whose first 8 bytes are for the count of begun calls, the
+// next 8 for the pulse, and behind which the interpreter writes its last words, and
+// 5, where memory is shared, is its end of the channel, a socket on which descriptors
+// are handed over. The supervisor writes a secret of [SecretSize] random bytes into
+// the lifeline; end of file there means that the supervisor is gone.
 //
 // The worker listens on a Unix socket in $PLUGIN_UNIX_SOCKET_DIR and announces
 // it on its standard output with go-plugin's line
@@ -120,6 +121,26 @@
 // Where setup asks for it, the worker writes 1 into the count, and adds 1 each time
 // that it begins a call, open, finish or snapshot frame, in the order in which they
 // came and before any code of the node's runs. The count is a uint64.
+//
+// # The pulse
+//
+// A worker that does not answer may be unable to run any Python code: C code holds
+// the GIL. To show that it can, it keeps a pipe, whose inode number it writes behind
+// the count of begun calls, as a uint64; 0 is no pipe. Whoever writes two bytes into
+// it, other than "q", sees them taken out, the second one by Python code.
+//
+// # Limits on a worker
+//
+// Where setup bounds a result, the worker looks at the size of each value that a
+// call gives, its body and its buffers, before it sends it; one that is larger makes
+// an error of kind marshaling, with its size as oversize. A session's state is no
+// result. Where setup bounds the memory or the descriptors, it asks its system to.
+//
+// # Isolation
+//
+// A worker may have been started with less than its user may do. The kernel refuses
+// what goes beyond, whatever the worker makes of the protocol; setup tells it of its
+// bounds only so that the errors of its node can say what refused them something.
 //
 // # Values
 //

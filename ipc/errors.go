@@ -65,6 +65,8 @@ type Exception struct {
 
 func (e *Exception) Error() string {
 	switch {
+	case e.Message == "" && e.Class == "":
+		return "an error of which nothing is told"
 	case e.Message == "":
 		return e.Class
 	case e.Class == "": // what the worker says itself
@@ -112,6 +114,9 @@ type RemoteError struct {
 	Stage string `msgpack:"stage" json:"stage"`
 	// Path leads to the place inside the value, for FailureMarshaling.
 	Path string `msgpack:"path" json:"path"`
+	// Oversize is the bytes of a result that is larger than SetupLimits.Result, 0 for
+	// any other failure.
+	Oversize int64 `msgpack:"oversize" json:"oversize,omitempty"`
 	// Hint says what to do next.
 	Hint string `msgpack:"hint" json:"hint"`
 	// Retryable is the node's own word (Permanent, Transient); nil where it said nothing.

@@ -95,6 +95,11 @@ func (call *Call) Items(args Args, emit func(Payload)) error {
 	}
 }
 
+// isNil reports whether a payload is the result of a call that gives many values.
+func isNil(p Payload) bool {
+	return len(p.Body) == 1 && p.Body[0] == msgpcode.Nil && len(p.Buffers) == 0
+}
+
 // credit counts an item that the caller is done with. The worker is told when half
 // of the window is, so that it need not wait, and is not told of each.
 func (call *Call) credit(size int) {

@@ -197,3 +197,20 @@ func TestWhatBelongsToASessionNamesIt(t *testing.T) {
 	assert.Equal(t, byte(TypeDrop), h[2])
 	assert.EqualValues(t, 9, binary.LittleEndian.Uint32(h[20:]))
 }
+
+// What a worker makes up must not pass for the end of its values.
+func TestAResultThatIsNotNilDoesNotEndTheItems(t *testing.T) {
+	for _, body := range [][]byte{{0xc1}, {0x01}, {0xc0, 0xc0}, {}} {
+		c, p := connect(t, Events{})
+		go func() {
+			call := p.take().Call
+			p.send(TypeItem, call, pack(t, 1))
+			p.send(TypeResult, call, body)
+		}()
+		err := c.NewCall().Items(Args{}, func(Payload) {})
+		var wrong *ProtocolError
+		require.ErrorAs(t, err, &wrong)
+		assert.Contains(t, wrong.Reason, "ends with a result that is not nil")
+		require.ErrorIs(t, err, ErrClosed)
+	}
+}

@@ -41,6 +41,21 @@ type Setup struct {
 	// Begun says that the worker counts what it has begun; see the package comment.
 	Begun    bool   `msgpack:"begun"`
 	LogLevel string `msgpack:"log_level"`
+	// Isolation is what the worker may do, nil where that is all that its user may.
+	Isolation *SetupIsolation `msgpack:"isolation"`
+}
+
+// SetupIsolation tells a worker how it is isolated, so that it can say what refused
+// it something. It does not isolate it.
+type SetupIsolation struct {
+	// Read and Write are the files and folders that it may read, and change, besides
+	// those of the system and its temporary folder.
+	Read  []string `msgpack:"read" json:"read"`
+	Write []string `msgpack:"write" json:"write"`
+	// Network, Signals and Processes are as in package isolation.
+	Network   bool `msgpack:"network" json:"network"`
+	Signals   bool `msgpack:"signals" json:"signals"`
+	Processes int  `msgpack:"processes" json:"processes"`
 }
 
 // Window bounds the items that are on their way: those of one call that have been
@@ -53,11 +68,16 @@ type Window struct {
 // DefaultWindow is the window where nothing else is said.
 func DefaultWindow() Window { return Window{Items: 16, Bytes: 32 << 20} }
 
-// SetupLimits are the limits of one worker: those of the wire, and its memory.
+// SetupLimits are the limits of one worker: those of the wire, and those that the
+// worker keeps by itself.
 type SetupLimits struct {
 	Limits `msgpack:",inline"`
 	// Memory bounds the private writable memory of the process in bytes; 0 is no bound.
 	Memory int64 `msgpack:"memory"`
+	// Result bounds the bytes of one result; 0 is no bound.
+	Result int64 `msgpack:"result"`
+	// OpenFiles bounds the descriptors of the process; 0 is no bound.
+	OpenFiles int `msgpack:"open_files"`
 }
 
 // SetupShared says which of a worker's buffers travel in shared memory.

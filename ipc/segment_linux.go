@@ -122,9 +122,13 @@ func rightsFile(rights []byte) (*os.File, error) {
 	if err != nil {
 		return nil, err
 	}
-	for _, fd := range fds {
-		unix.CloseOnExec(fd)
+	if len(fds) != 1 { // there is room for two
+		for _, fd := range fds {
+			_ = unix.Close(fd)
+		}
+		return nil, fmt.Errorf("a message with %d descriptors", len(fds))
 	}
+	unix.CloseOnExec(fds[0])
 	return os.NewFile(uintptr(fds[0]), "gophersnake-segment"), nil
 }
 

@@ -1,0 +1,77 @@
+package ipc
+
+import (
+	"net"
+	"os"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
+)
+
+// channelPair returns both ends of a channel.
+func channelPair(t *testing.T) (host, worker *net.UnixConn) {
+	host, file, err := NewChannel()
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = host.Close() })
+	other, err := net.FileConn(file)
+	require.NoError(t, err)
+	require.NoError(t, file.Close())
+	return host, other.(*net.UnixConn)
+}
+
+// FuzzSegmentMessage lets a worker hand over anything as a segment: any message,
+// beside any number of descriptors, of memory or not, settled or not. What is
+// mapped is as large as it was said to be, and no descriptor stays behind.
+func FuzzSegmentMessage(f *testing.F) {
+	f.Add([]byte{1, 0, 0, 0x80, 0, 0x10, 0, 0, 0, 0, 0, 0}, uint16(0x1000), byte(1), byte(settled))
+	f.Add([]byte{1, 0, 0, 0x80, 0, 0x10, 0, 0, 0, 0, 0, 0}, uint16(0x1000), byte(2), byte(settled))
+	f.Add([]byte{1, 0, 0, 0x80, 0, 0x20, 0, 0, 0, 0, 0, 0}, uint16(0x1000), byte(1), byte(settled))
+	f.Add([]byte{1, 0, 0, 0x80, 0, 0, 0, 0, 0, 0, 0, 0x80}, uint16(0), byte(1), byte(settled))
+	f.Add([]byte{1}, uint16(1), byte(1), byte(0))
+	f.Add([]byte{}, uint16(1), byte(0), byte(0))
+	f.Add([]byte{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14}, uint16(1), byte(9), byte(settled))
+	f.Fuzz(func(t *testing.T, message []byte, size uint16, count, seals byte) {
+		host, worker := channelPair(t)
+		fd, err := unix.MemfdCreate("gophersnake", unix.MFD_CLOEXEC|unix.MFD_ALLOW_SEALING)
+		require.NoError(t, err)
+		defer unix.Close(fd)
+		require.NoError(t, unix.Ftruncate(fd, int64(size)))
+		_, err = unix.FcntlInt(uintptr(fd), unix.F_ADD_SEALS, int(seals)&(settled|unix.F_SEAL_SEAL))
+		require.NoError(t, err)
+		before := len(openDescriptors(t))
+
+		var rights []byte
+		if n := int(count) % 10; n > 0 {
+			fds := make([]int, n)
+			for i := range fds {
+				fds[i] = fd
+			}
+			rights = unix.UnixRights(fds...)
+		}
+		_, _, err = worker.WriteMsgUnix(message[:min(len(message), 64)], rights, nil)
+		require.NoError(t, err)
+		require.NoError(t, worker.Close()) // nothing more comes: no wait
+		number, s, err := takeOver(host)
+		if err == nil {
+			require.EqualValues(t, size, s.Size())
+			require.EqualValues(t, number, le.Uint32(message))
+			s.hold(1)
+			s.drop(1) // nobody holds it any more, and it has no home
+		}
+		require.LessOrEqual(t, len(openDescriptors(t)), before-1, "all that came is closed, and the worker's end is")
+	})
+}
+
+// openDescriptors returns what the open descriptors are of.
+func openDescriptors(t *testing.T) []string {
+	entries, err := os.ReadDir("/proc/self/fd")
+	require.NoError(t, err)
+	var open []string
+	for _, entry := range entries {
+		if target, err := os.Readlink("/proc/self/fd/" + entry.Name()); err == nil { // the folder itself is closed again
+			open = append(open, target)
+		}
+	}
+	return open
+}

@@ -1,0 +1,85 @@
+package ipc
+
+import (
+	"io"
+	"net"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// FuzzSharedFrames lets a worker that has handed over two segments say anything
+// while a call is under way, releases and places in segments included. The call
+// ends, no place outside of a segment is seen, and no segment stays behind.
+func FuzzSharedFrames(f *testing.F) {
+	own := func(number uint32, offset, size uint64) []byte {
+		d := le.AppendUint32(nil, number|ownedByWorker)
+		d = le.AppendUint32(d, 0)
+		return le.AppendUint64(le.AppendUint64(d, offset), size)
+	}
+	// result is a result whose value takes the buffers of a table.
+	result := func(places ...[]byte) []byte {
+		body := []byte{0xdc, 0, byte(len(places))}
+		for _, place := range places {
+			size := le.Uint64(place[16:])
+			inner := []byte{0x93, 0xa5, 'u', 'i', 'n', 't', '8', 0x91, 0xcd, byte(size >> 8), byte(size), 0xc0}
+			body = append(append(body, 0xc7, byte(len(inner)), extTensor), inner...)
+		}
+		frame := appendHeader(nil, TypeResult, 1, len(body), nil)
+		le.PutUint32(frame[16:], uint32(len(places)))
+		for _, place := range places {
+			frame = append(frame, place...)
+		}
+		return append(frame, body...)
+	}
+	f.Add(result(own(1, 0, 4096)))
+	f.Add(result(own(2, 4096, 0), own(1, 100, 200), own(2, 0, 1)))
+	f.Add(result(own(1, 4000, 97)))
+	f.Add(result(own(3, 0, 1)))
+	f.Add(result(own(1, 1<<63, 1<<63)))
+	f.Add(append(appendMessage(nil, TypeForget, []uint32{1 | ownedByWorker, 1 | ownedByWorker}), result(own(1, 0, 8))...))
+	f.Add(append(result(own(1, 0, 8)), appendMessage(nil, TypeForget, []uint32{1 | ownedByWorker})...))
+	f.Add(append(appendMessage(nil, TypeRelease, [][2]uint64{{5, 1}}), result()...))
+	limits := Limits{Body: 1 << 16, Buffers: 16, BufferBytes: 1 << 20, Depth: 8}
+	f.Fuzz(func(t *testing.T, stream []byte) {
+		before := openDescriptors(t)
+		host, worker := socketPair(t)
+		channel, other := channelPair(t)
+		for number := range uint32(2) {
+			s, err := createSegment(4096, nil)
+			require.NoError(t, err)
+			s.id = (number + 1) | ownedByWorker
+			require.NoError(t, handOver(other, s))
+			s.destroy()
+		}
+		require.NoError(t, other.Close()) // no further one comes: no wait
+		gone := make(chan struct{})
+		go func() {
+			defer close(gone)
+			_, _ = worker.Write(encodeFrame(Frame{Type: TypeHello, Payload: Payload{Body: []byte("\x81\xa8protocol\x01")}}))
+			_, _ = worker.Write(encodeFrame(Frame{Type: TypeReady, Payload: Payload{Body: []byte{0x80}}}))
+			reader := newFrameReader(worker, DefaultLimits())
+			_, _ = reader.next() // setup
+			_, _ = reader.next() // the call
+			_, _ = worker.Write(stream)
+			_ = worker.(*net.UnixConn).CloseWrite()
+			_, _ = io.Copy(io.Discard, worker)
+			_ = worker.Close()
+		}()
+		setup := Setup{Limits: SetupLimits{Limits: limits}, Shared: &SetupShared{From: SharedFrom, Limit: 1 << 20}}
+		c, _, _, err := Start(host, channel, setup, Events{})
+		require.NoError(t, err)
+		p, err := c.NewCall().Do(Args{})
+		if err != nil {
+			requireKnown(t, err)
+		} else if _, err := p.Decode("result", limits); err == nil {
+			_, err = p.View("result", limits)
+			require.NoError(t, err)
+		}
+		p.Release()
+		<-c.Done()
+		<-gone
+		require.ErrorIs(t, c.Err(), ErrClosed)
+		require.Equal(t, before, openDescriptors(t), "no descriptor stays behind")
+	})
+}
