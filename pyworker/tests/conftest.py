@@ -12,10 +12,19 @@ from typing import Any
 
 import pytest
 from gophersnake.worker import arrays, media, plain
+from hypothesis import HealthCheck, settings
 
 from tests.supervisor import Supervisor
 
 Serve = Callable[..., Supervisor]
+
+settings.register_profile(
+    "default",
+    deadline=None,  # no assertions about time
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+)
+settings.register_profile("long", settings.get_profile("default"), max_examples=5_000)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
 
 @pytest.fixture

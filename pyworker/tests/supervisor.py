@@ -93,7 +93,7 @@ class Supervisor:
         lifeline, self.lifeline = os.pipe()
         os.write(self.lifeline, self._secret)
         self._autopsy = os.memfd_create("autopsy") if sys.platform == "linux" else self._file()
-        os.write(self._autopsy, bytes(8))  # what is begun; the last words come behind it
+        os.write(self._autopsy, bytes(16))  # what is begun, and the pulse; last words come behind
         self._stderr = self._file()
         stdout, out = os.pipe()
         self.pid = self._spawn(options, env or {}, [lifeline, self._autopsy, out, self._stderr])
@@ -353,7 +353,12 @@ class Supervisor:
 
     def last_words(self) -> str:
         """Return what the worker wrote into the autopsy file."""
-        return os.pread(self._autopsy, 1 << 20, 8).decode(errors="replace")
+        return os.pread(self._autopsy, 1 << 20, 16).decode(errors="replace")
+
+    @property
+    def pulse(self) -> int:
+        """The inode of the pipe whose bytes a thread of the worker takes; 0 for no thread."""
+        return int.from_bytes(os.pread(self._autopsy, 8, 8), "little")
 
     @property
     def begun(self) -> int | None:

@@ -15,17 +15,13 @@ from gophersnake.values import ITEM_SIZES, PIXEL_SIZES
 from gophersnake.worker.codec import Decoder, Encoder, ValueFault
 from gophersnake.worker.connection import Closed, Connection
 from gophersnake.worker.frames import Bytes, Limits, ProtocolError
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.supervisor import frame
 
-settings.register_profile(
-    "repository",
-    deadline=None,  # no assertions about time
-    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
-)
-settings.load_profile("repository")
+MANY = 5 * settings().max_examples
+"""Examples of what is quickly looked at."""
 
 text = st.text(st.characters(exclude_categories=["Cs"]))
 plain = st.recursive(
@@ -118,13 +114,13 @@ def place_of_fault(body: bytes, buffers: list[Bytes]) -> str:
     return "input"
 
 
-@settings(max_examples=500)
+@settings(max_examples=MANY)
 @given(st.binary(max_size=200), st.lists(st.binary(max_size=40), max_size=3))
 def test_any_bytes_are_a_value_or_a_fault(body: bytes, buffers: list[Bytes]) -> None:
     assert place_of_fault(body, buffers).startswith("input")
 
 
-@settings(max_examples=500)
+@settings(max_examples=MANY)
 @given(
     st.integers(0, 127),
     plain | st.lists(plain | tensors().map(lambda each: each.data), max_size=6),

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from gophersnake.worker import failure, frames, memory
-from gophersnake.worker.codec import Decoder, Encoder, ValueFault
+from gophersnake.worker.codec import Decoder, Encoder, TooLarge, ValueFault
 from gophersnake.worker.connection import Connection
 from gophersnake.worker.frames import Bytes, Place, ProtocolError
 from gophersnake.worker.interrupt import Interrupts
@@ -44,7 +44,7 @@ class Answers:
         self._encode = Encoder().encode
         self._decode = Decoder().decode
         self.later = False
-        self._failed = False  # a call did, since the last collect
+        self._chores: list[Callable[[], None]] = []  # to be done when the worker is idle
 
     def arguments(self, body: Bytes, buffers: list[Any]) -> tuple[list[Any], dict[str, Any]]:
         """Return the positional and the named inputs of a call.
@@ -88,6 +88,16 @@ class Answers:
         else:
             self._connection.keep(frames.RESULT, call, body)
 
+    def snapshot(self, call: int, state: Any) -> None:
+        """Answer with the state of a session, which no user sees: no limit is set to it.
+
+        Raises:
+            Closed: the supervisor is gone.
+            BaseException: the value cannot be carried.
+        """
+        body, parts = self._encode(state)
+        self._send(frames.RESULT, call, body, parts, bounded=False)
+
     def item(self, call: int, value: Any) -> int:
         """Send one value of a call that gives many; return the bytes that it takes.
 
@@ -101,8 +111,13 @@ class Answers:
         self._connection.keep(frames.ITEM, call, body)
         return len(body)
 
-    def _send(self, kind: int, call: int, body: Bytes, parts: list[Bytes]) -> int:
+    def _send(
+        self, kind: int, call: int, body: Bytes, parts: list[Bytes], bounded: bool = True
+    ) -> int:
         total = self._check(body, parts)
+        largest = self._connection.largest
+        if bounded and 0 < largest < total:
+            raise TooLarge(total, largest)
         placed = self._place(call, parts) if parts else parts
         # The value is still there: nothing that the frame names is given back before it.
         self._connection.send(kind, call, body, placed)
@@ -147,7 +162,7 @@ class Answers:
             Closed: the supervisor is gone.
             End: so is the trust in the interpreter.
         """
-        self._failed = True
+        self.when_idle(self._forget)
         # Not isinstance: that asks the exception, which may be a hostile one.
         if issubclass(type(error), MemoryError):
             memory.make_room()
@@ -166,8 +181,18 @@ class Answers:
             raise End(body.get("exit_code", BROKEN))
 
     def collect(self) -> None:
-        """Free what failures left behind that holds itself, once they are forgotten."""
-        if self._failed:
-            self._failed = False
-            if self._connection.shared is not None:
-                self._connection.shared.collect()
+        """Do what was put off until the worker is idle."""
+        if self._chores:
+            chores, self._chores = self._chores, []
+            for do in chores:
+                do()
+
+    def when_idle(self, do: Callable[[], None]) -> None:
+        """Have something done, once, before the worker waits for more to do."""
+        if do not in self._chores:
+            self._chores.append(do)
+
+    def _forget(self) -> None:
+        """Free what failures left behind that holds itself."""
+        if self._connection.shared is not None:
+            self._connection.shared.collect()

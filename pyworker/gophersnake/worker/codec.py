@@ -38,6 +38,21 @@ class ValueFault(Exception):
         self.reason = reason
 
 
+class TooLarge(ValueFault):
+    """A result is larger than its node may give.
+
+    Attributes:
+        size: its bytes.
+    """
+
+    def __init__(self, size: int, limit: int) -> None:
+        """Take its bytes, and those that are allowed."""
+        super().__init__(
+            "result", f"it takes {size} bytes, more than the {limit} that limits.result allows"
+        )
+        self.size = size
+
+
 class Encoder:
     """Encodes values, one after the other. It is not safe for use by several threads."""
 

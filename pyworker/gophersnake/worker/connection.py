@@ -71,10 +71,12 @@ class Connection:
         watch: has what is kept sent soon, whatever the main thread does.
         begun: counts those of its frames whose work is begun.
         small: up to so many bytes, a body without buffers can be kept back.
+        largest: the bytes of the largest result; 0 is no bound.
     """
 
     def __init__(self, sock: socket.socket, limits: Limits | None = None) -> None:
         """Take a connected, blocking socket."""
+        self.largest = 0
         self.limits = limits or Limits()
         self.shared: SharedMemory | None = None
         self._sock = sock
@@ -112,6 +114,12 @@ class Connection:
     def limits(self, limits: Limits) -> None:
         self._limits = limits
         self.small = min(JOIN, limits.body)
+
+    def bound(self, size: int) -> None:
+        """Bound a result, in bytes; 0 is no bound."""
+        self.largest = size
+        if size:
+            self.small = min(self.small, size)  # what is kept back is not looked at
 
     def fileno(self) -> int:
         """Return the descriptor of the socket, for who watches it."""

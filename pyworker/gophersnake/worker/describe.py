@@ -11,7 +11,7 @@ import os
 import sys
 from typing import Any, NoReturn
 
-from gophersnake.worker import failure
+from gophersnake.worker import confines, failure
 from gophersnake.worker.load import load, load_module, nodes_of
 from gophersnake.worker.signature import Signature
 
@@ -23,6 +23,7 @@ def run() -> NoReturn:
     question = json.load(sys.stdin)
     sys.stdin = open(os.devnull, encoding="utf-8")  # noqa: SIM115 - for as long as the process
     base = question["base"]
+    confines.know(question.get("isolation"))
     if question.get("file"):
         nodes = _file(base, question["file"])
     else:

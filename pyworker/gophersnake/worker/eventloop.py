@@ -311,7 +311,7 @@ class EventLoop:
         if call.asked and issubclass(kind, asyncio.CancelledError):
             cancelled = Cancelled("the supervisor gave the call up")
             cancelled.__cause__ = error
-            error = cancelled
+            error = cancelled.with_traceback(error.__traceback__)  # where the node was
         self._fail(call.id, error, call.stage or "call")
 
     def _fail(self, number: int, error: BaseException, stage: str) -> None:

@@ -9,7 +9,8 @@ from types import TracebackType
 from typing import Any
 
 from gophersnake.errors import Cancelled, Permanent, Transient
-from gophersnake.worker.codec import ValueFault
+from gophersnake.worker import confines
+from gophersnake.worker.codec import TooLarge, ValueFault
 from gophersnake.worker.load import NodeFault
 from gophersnake.worker.segments import Full
 
@@ -37,7 +38,9 @@ def remote_error(error: BaseException, stage: str) -> dict[str, Any]:
         stage: where in the worker's life: import, params, setup, decode, call, encode.
     """
     if isinstance(error, ValueFault):
-        return {"kind": "marshaling", "message": error.reason, "path": error.path, "stage": stage}
+        size = {"oversize": error.size} if isinstance(error, TooLarge) else {}
+        fault = {"kind": "marshaling", "message": error.reason, "path": error.path, "stage": stage}
+        return fault | size
     if isinstance(error, NodeFault):
         return {"kind": "manifest", "message": str(error), "hint": error.hint, "stage": stage}
     if isinstance(error, Full):
@@ -57,6 +60,7 @@ def remote_error(error: BaseException, stage: str) -> dict[str, Any]:
         body |= {"retryable": True, "retry_after": _seconds(error.retry_after)}
     if stage == "import":
         body |= _import_hint(error)
+    body |= confines.hint(error)
     return body
 
 

@@ -7,11 +7,11 @@ import os
 import select
 import signal
 import socket
-import struct
 import sys
 import threading
 
 from gophersnake.worker import PROTOCOL
+from gophersnake.worker.callers import Callers
 
 LIFELINE, AUTOPSY, CHANNEL = 3, 4, 5
 """The descriptors that a worker is born with, beside the standard three.
@@ -20,6 +20,9 @@ The last one is there only where the supervisor shares memory; setup says so.
 """
 
 SECRET_SIZE = 32
+
+QUEUE = 64
+"""How many may wait to be heard, so that a few strangers do not keep the supervisor out."""
 
 
 def connect() -> socket.socket:
@@ -38,7 +41,7 @@ def connect() -> socket.socket:
     path = os.path.join(folder, "worker")
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
         listener.bind(path)
-        listener.listen(1)
+        listener.listen(QUEUE)
         print(f"1|{PROTOCOL}|unix|{path}|msgpack", flush=True)
         connection = _accept(listener, secret)
     os.unlink(path)
@@ -87,34 +90,5 @@ def _watch_lifeline() -> None:
 
 
 def _accept(listener: socket.socket, secret: bytes) -> socket.socket:
-    """Return the first connection whose peer is this user and knows the secret."""
-    while True:
-        connection, _ = listener.accept()
-        if _same_user(connection) and _knows(connection, secret):
-            return connection
-        connection.close()
-
-
-def _same_user(connection: socket.socket) -> bool:
-    option = getattr(socket, "SO_PEERCRED", None)
-    if option is None:
-        return True  # the secret alone decides
-    credentials = struct.Struct("3i")
-    peer = connection.getsockopt(socket.SOL_SOCKET, option, credentials.size)
-    return bool(credentials.unpack(peer)[1] == os.geteuid())
-
-
-def _knows(connection: socket.socket, secret: bytes) -> bool:
-    connection.settimeout(10)  # a stranger who says nothing must not keep others out
-    presented = b""
-    try:
-        while len(presented) < len(secret):
-            part = connection.recv(len(secret) - len(presented))
-            if not part:
-                return False
-            presented += part
-    except OSError:
-        return False
-    connection.settimeout(None)
-    # All of it is compared, so that the time taken tells nothing.
-    return not sum(a ^ b for a, b in zip(presented, secret, strict=True))
+    """Return the supervisor's connection; whoever else connects is turned away."""
+    return Callers(listener, os.geteuid(), secret).supervisor()

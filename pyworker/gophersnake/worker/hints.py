@@ -10,7 +10,7 @@ import collections.abc
 import functools
 import types
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 NAMES = {
@@ -26,6 +26,7 @@ NAMES = {
 
 LISTS: tuple[Any, ...] = (list, tuple, set, frozenset, collections.abc.Sequence)
 LISTS += (collections.abc.Iterable, collections.abc.Collection, collections.abc.Set)
+UNIONS = (typing.Union, types.UnionType)
 MAPS: tuple[Any, ...] = (dict, collections.abc.Mapping, collections.abc.MutableMapping)
 
 
@@ -47,25 +48,32 @@ def misfit(value: Any, hint: Any) -> str:
     return f"is to be {_name(hint)}, not {value!r:.60}"
 
 
+# Annotations are any objects: they may have no hash, or refuse to be compared or shown.
+
+
+def _among(hint: Any, hints: Iterable[Any]) -> bool:
+    return any(hint is each for each in hints)
+
+
 def _fits(value: Any, hint: Any) -> bool:
     origin, args = typing.get_origin(hint), typing.get_args(hint)
-    if origin in (typing.Union, types.UnionType):
+    if _among(origin, UNIONS):
         return any(_fits(value, arg) for arg in args)
     if origin is typing.Annotated:
         return _fits(value, args[0])
     if origin is typing.Literal:
-        return any(value == arg and type(value) is type(arg) for arg in args)
+        return any(type(value) is type(arg) and value == arg for arg in args)
     if hint is None:
         return value is None
     if isinstance(hint, typing.NewType):
         return _fits(value, hint.__supertype__)
-    plain = origin or hint
+    plain = hint if origin is None else origin
     if not isinstance(plain, type):
         return True
-    if plain in LISTS:
-        item = args[0] if args and not (plain is tuple and args[-1:] != (...,)) else Any
+    if _among(plain, LISTS):
+        item = args[0] if args and not (plain is tuple and args[-1] is not ...) else Any
         return isinstance(value, list) and all(_fits(each, item) for each in value)
-    if plain in MAPS:
+    if _among(plain, MAPS):
         item = args[1] if len(args) == 2 else Any
         return isinstance(value, dict) and all(_fits(each, item) for each in value.values())
     if typing.is_typeddict(hint):
@@ -74,7 +82,7 @@ def _fits(value: Any, hint: Any) -> bool:
         return isinstance(value, (int, float)) and not isinstance(value, bool)
     if plain is int:
         return isinstance(value, int) and not isinstance(value, bool)
-    if plain in (bool, str, type(None)):
+    if _among(plain, (bool, str, type(None))):
         return isinstance(value, plain)
     return True
 
@@ -82,17 +90,29 @@ def _fits(value: Any, hint: Any) -> bool:
 def _name(hint: Any) -> str:
     args = typing.get_args(hint)
     origin = typing.get_origin(hint)
-    if origin in (typing.Union, types.UnionType):
+    if _among(origin, UNIONS):
         return " or ".join(_name(arg) for arg in args)
     if origin is typing.Literal:
-        return "one of " + ", ".join(map(repr, args))
+        return "one of " + ", ".join(map(_shown, args))
     if origin is typing.Annotated:
         return _name(args[0])
     if isinstance(hint, typing.NewType):
         return _name(hint.__supertype__)
-    plain = origin or hint
-    if plain in LISTS:
-        return "a list" + (f", each item {_name(args[0])}" if args and args[0] in NAMES else "")
-    if plain in MAPS or typing.is_typeddict(hint):
+    plain = hint if origin is None else origin
+    if _among(plain, LISTS):
+        return "a list" + (f", each item {_name(args[0])}" if args and _plain(args[0]) else "")
+    if _among(plain, MAPS) or typing.is_typeddict(hint):
         return "a map"
-    return NAMES.get(plain, str(hint))
+    return _plain(plain) or _shown(hint)
+
+
+def _plain(hint: Any) -> str:
+    """Return the name of a plain type, nothing for other annotations."""
+    return next((name for each, name in NAMES.items() if hint is each), "")
+
+
+def _shown(hint: Any) -> str:
+    try:
+        return repr(hint)
+    except Exception:  # a __repr__ of the node's own
+        return f"<{type(hint).__name__}>"

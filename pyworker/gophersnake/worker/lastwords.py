@@ -24,16 +24,19 @@ def record(descriptor: int) -> None:
 
     def leave(status: int) -> NoReturn:
         if os.getpid() == worker:  # a forked child leaves this way as a matter of course
-            stack = _stack(sys._getframe(1))
-            words = f"gophersnake: os._exit({status})\n\n{stack}"
-            try:
-                os.write(descriptor, words.encode(errors="backslashreplace"))
-            except OSError:
-                pass  # the node has closed what it did not open
+            say(descriptor, f"os._exit({status})\n\n{_stack(sys._getframe(1))}")
         _exit(status)
 
     os._exit = leave
     os.register_at_fork(after_in_child=faulthandler.disable)
+
+
+def say(descriptor: int, words: str) -> None:
+    """Write last words that are the worker's own."""
+    try:
+        os.write(descriptor, f"gophersnake: {words}".encode(errors="backslashreplace"))
+    except OSError:
+        pass  # the node has closed what it did not open
 
 
 def _stack(frame: FrameType | None) -> str:
@@ -48,9 +51,14 @@ def _stack(frame: FrameType | None) -> str:
 
 def leave_at_once(status: int) -> NoReturn:
     """End the process without running anything more, and without a last word."""
+    flush()
+    _exit(status)
+
+
+def flush() -> None:
+    """Write what is on its way to the standard streams, which a node may have closed."""
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
         except Exception:
             pass
-    _exit(status)

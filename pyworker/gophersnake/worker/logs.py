@@ -69,10 +69,34 @@ class HostHandler(logging.Handler):
             return bool(super().handle(record))
 
 
+_stand_in: logging.Handler | None = None
+"""The handler of a template, in the worker's place while the node is imported."""
+
+
 def install(connection: Connection, interrupts: Interrupts, level: str) -> None:
-    """Have the root logger, and warnings, go to the host."""
+    """Have the root logger, and warnings, go to the host.
+
+    In a worker that was forked it takes the place of what the template installed, and
+    leaves alone what the node's module has changed since.
+    """
+    handler = HostHandler(connection, interrupts)
+    handlers = logging.getLogger().handlers
+    if _stand_in is None:
+        _set_up(handler, level)
+    elif _stand_in in handlers:
+        handlers[handlers.index(_stand_in)] = handler
+
+
+def prepare(level: str) -> None:
+    """Do as ``install`` does where there is no host yet: records go to standard error."""
+    global _stand_in  # noqa: PLW0603 - one worker a process
+    _stand_in = logging.StreamHandler()
+    _set_up(_stand_in, level)
+
+
+def _set_up(handler: logging.Handler, level: str) -> None:
     root = logging.getLogger()
-    root.addHandler(HostHandler(connection, interrupts))
+    root.addHandler(handler)
     root.setLevel(LEVELS.get(level, logging.INFO))
     logging.captureWarnings(True)
 

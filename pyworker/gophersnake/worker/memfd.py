@@ -98,12 +98,16 @@ def take_over(channel: socket.socket, timeout: float) -> Segment:
     if not select.select([channel], [], [], max(timeout, 0.0))[0]:
         raise ProtocolError("it does not come")
     try:
-        message, descriptors, _, _ = socket.recv_fds(channel, MESSAGE.size + 1, 4, RECEIVE_FLAGS)
+        message, descriptors, flags, _ = socket.recv_fds(
+            channel, MESSAGE.size + 1, 4, RECEIVE_FLAGS
+        )
     except OSError as error:
         raise ProtocolError(str(error)) from error
     try:
         if len(message) != MESSAGE.size:
             raise ProtocolError(f"a message of {len(message)} bytes comes instead")
+        if flags & socket.MSG_CTRUNC and not descriptors:
+            raise ProtocolError("no descriptor is left: the process has all open that it may")
         if len(descriptors) != 1:
             raise ProtocolError(f"a message comes with {len(descriptors)} descriptors")
         number, size = MESSAGE.unpack(message)

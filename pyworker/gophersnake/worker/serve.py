@@ -15,7 +15,17 @@ import msgpack
 import gophersnake
 from gophersnake.memory import allocate_with
 from gophersnake.progress import report_to
-from gophersnake.worker import PROTOCOL, frames, handshake, invoke, logs, memory
+from gophersnake.worker import (
+    PROTOCOL,
+    confines,
+    descriptors,
+    frames,
+    handshake,
+    invoke,
+    lastwords,
+    logs,
+    memory,
+)
 from gophersnake.worker.answers import BROKEN, Answers, End
 from gophersnake.worker.batches import Batches
 from gophersnake.worker.calls import Generators, Values
@@ -24,6 +34,7 @@ from gophersnake.worker.frames import Limits, ProtocolError
 from gophersnake.worker.handler import Handler
 from gophersnake.worker.interrupt import Interrupts
 from gophersnake.worker.load import load
+from gophersnake.worker.pulse import Pulse
 from gophersnake.worker.segments import SharedMemory
 from gophersnake.worker.server import Server
 from gophersnake.worker.sessions import Sessions
@@ -38,6 +49,7 @@ class Worker:
         self._connection = Connection(sock)
         self._interrupts = Interrupts(self._connection)
         self._answers = Answers(self._connection, self._interrupts)
+        self._pulse = Pulse(self._answers.when_idle)
         self._close: Callable[[], Any] | None = None
         self._end: Callable[[], None] | None = None
         self._serve: Callable[[], None]
@@ -51,15 +63,23 @@ class Worker:
             return self._shut_down()
         except End as end:
             return end.code
-        except Closed:
-            return 0  # the supervisor has no more use for this worker
+        except Closed as error:  # the supervisor has no more use for this worker, most often
+            self._tell_the_end(error)
+            return 0
         except ProtocolError as error:
+            self._tell_the_end(error, "out of protocol: ")
             _say(f"gophersnake: out of protocol: {error}")
         except Exception:
             _say(traceback.format_exc())
         return BROKEN
 
+    def _tell_the_end(self, error: Exception, how: str = "") -> None:
+        """Leave word that it is for its connection that this process ends."""
+        if self._connection.open:
+            lastwords.say(handshake.AUTOPSY, f"the connection ended: {how}{error}\n")
+
     def _set_up(self) -> None:
+        self._pulse.start(handshake.AUTOPSY)
         self._connection.send_message(
             frames.HELLO,
             {
@@ -81,7 +101,10 @@ class Worker:
         """Do as the setup frame says, and tell the supervisor of it."""
         limits = setup["limits"]
         self._connection.limits = Limits(*(limits[name] for name in Limits._fields))
+        self._connection.bound(limits.get("result", 0))
         memory.limit(limits["memory"])
+        confines.know(setup.get("isolation"))
+        descriptors.limit(limits.get("open_files", 0))
         logs.install(self._connection, self._interrupts, setup["log_level"])
         report_to(self._progress)
         self._share(setup.get("shared"))

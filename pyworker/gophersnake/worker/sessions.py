@@ -99,4 +99,4 @@ class Sessions(Handler):
         with self._telling(frame.call, "snapshot") as told:
             state = self._invoke.value(frame.call, node.snapshot, (), {})
             told.stage = "encode"
-            self._answers.result(frame.call, state)
+            self._answers.snapshot(frame.call, state)

@@ -17,7 +17,12 @@ def run() -> NoReturn:
     except ImportError as error:
         sys.exit(f"gophersnake: {error}; install it for {sys.executable}: pip install msgpack")
     connection = handshake.connect()
-    for stream in (sys.stdout, sys.stderr):  # a log, line by line
+    write_line_by_line()
+    lastwords.leave_at_once(Worker(connection).live())
+
+
+def write_line_by_line() -> None:
+    """Make the standard streams logs."""
+    for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(line_buffering=True, errors="backslashreplace")
-    lastwords.leave_at_once(Worker(connection).live())

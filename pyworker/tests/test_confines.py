@@ -1,0 +1,152 @@
+"""What is said of refusals by a node's isolation.
+
+Here nothing is isolated: the errors are made, and those of a real kernel are looked at
+by the tests of the Go package runner.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from gophersnake.worker import confines, failure
+
+STRICT: dict[str, Any] = {
+    "read": ["/nodes"],
+    "write": None,
+    "network": False,
+    "signals": False,
+    "processes": 0,
+}
+
+
+@pytest.fixture(autouse=True)
+def _isolated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    confines.know(STRICT)
+    yield
+    confines.know(None)
+
+
+def hint(raising: Callable[[], Any]) -> str:
+    with pytest.raises(BaseException) as caught:  # noqa: PT011
+        raising()
+    told: str = failure.remote_error(caught.value, "call").get("hint", "")
+    return told
+
+
+def fork() -> None:
+    raise PermissionError(errno.EPERM, "Operation not permitted")
+
+
+def kill() -> None:
+    raise PermissionError(errno.EPERM, "Operation not permitted")
+
+
+def mount() -> None:
+    raise PermissionError(errno.EPERM, "Operation not permitted")
+
+
+def refuse(code: int, name: Any = None) -> Callable[[], None]:
+    def look() -> None:
+        raise OSError(code, os.strerror(code), name)
+
+    return look
+
+
+def test_who_is_not_isolated_is_told_nothing_of_isolation() -> None:
+    confines.know(None)
+    assert hint(refuse(errno.EACCES, "/etc/shadow")) == ""
+    assert hint(fork) == ""
+
+
+def test_each_refusal_names_what_refused_it() -> None:
+    assert "seccomp refuses further processes" in hint(fork)
+    assert "Landlock refuses signals" in hint(kill)
+    assert "seccomp refuses this system call" in hint(mount)
+    assert "seccomp refuses sockets" in hint(refuse(errno.EACCES))
+    assert "seccomp refuses to change the modes" in hint(refuse(errno.EPERM, "/etc/passwd"))
+    assert "Landlock keeps /no/such/secret" not in hint(refuse(errno.ENOENT, "/no/such/secret"))
+
+
+def test_a_file_that_can_be_read_was_to_be_changed(tmp_path: Path) -> None:
+    assert "lets it read /etc/passwd, but not change it" in hint(
+        refuse(errno.EACCES, b"/etc/passwd")
+    )
+    assert "lets it read /etc/new/file, but not change it" in hint(
+        refuse(errno.EACCES, "/etc/new/file")
+    )
+    assert "Landlock keeps /dev/null from it" in hint(refuse(errno.EACCES, "/dev/null"))
+    long = f"/{'x' * 300}"
+    assert f"Landlock keeps {long} from it" in hint(refuse(errno.EACCES, long))
+    assert hint(refuse(errno.EACCES, str(tmp_path / "own"))) == "", "its own mode is to blame"
+
+
+def test_a_file_that_cannot_be_opened_is_kept_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*_: Any) -> int:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(os, "open", refused)
+    kept = hint(refuse(errno.EACCES, "/etc/passwd"))
+    assert "Landlock keeps /etc/passwd from it" in kept
+    assert "to isolation.read or isolation.write" in kept
+    made = hint(refuse(errno.EACCES, "/etc/new"))
+    assert "to isolation.write in the manifest" in made
+
+
+def test_a_refusal_behind_another_error_is_found() -> None:
+    def wrapped() -> None:
+        try:
+            fork()
+        except OSError as error:
+            raise RuntimeError("the tool does not run") from error
+
+    assert "further processes" in hint(wrapped)
+
+    def library() -> None:
+        raise ImportError("libx.so: cannot open shared object file: Permission denied")
+
+    assert "load no library" in hint(library)
+
+    def missing() -> None:
+        raise ImportError("no module named x")
+
+    assert hint(missing) == ""
+
+    def lookup() -> None:
+        raise socket.gaierror(-3, "Temporary failure in name resolution")
+
+    assert "seccomp refuses sockets" in hint(lookup)
+
+
+def test_an_error_that_comes_of_itself_ends_the_search() -> None:
+    first, second = ValueError("a"), ValueError("b")
+    first.__cause__, second.__cause__ = second, first
+
+    def loop() -> None:
+        raise first
+
+    assert hint(loop) == ""
+
+
+def test_a_number_of_processes_is_named() -> None:
+    confines.know(STRICT | {"processes": 3, "network": True, "signals": True})
+
+    def fork() -> None:
+        raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
+
+    def thread() -> None:
+        raise RuntimeError("can't start new thread")
+
+    assert "room for 3 further processes" in hint(fork)
+    assert "room for 3 further processes" in hint(thread)
+    assert "seccomp refuses this system call" in hint(kill)
+    assert hint(refuse(errno.EACCES)) == ""
+    assert hint(refuse(errno.EAGAIN)) == ""
+    confines.know(STRICT)
+    assert hint(thread) == "", "nothing bounds them"

@@ -1,0 +1,96 @@
+"""What a module may not have done that is to be forked."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from gophersnake.worker import fitness
+
+from tests.templates import Begin, templates
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the fork server needs Linux")
+
+
+@pytest.fixture
+def begin(tmp_path: Path) -> Iterator[Begin]:
+    """Start templates; they end with the test."""
+    with templates(tmp_path) as begin:
+        yield begin
+
+
+@pytest.mark.parametrize(
+    ("source", "says"),
+    [
+        (
+            "import threading, time\n"
+            "threading.Thread(target=time.sleep, args=(3600,), name='mine', daemon=True).start()",
+            "the import started threads (mine)",
+        ),
+        (
+            "import _thread, time\n_thread.start_new_thread(time.sleep, (3600,))",
+            "the import started threads (1, not of Python's)",
+        ),
+        ("import socket\nopen = socket.socket()", "the import opened a socket"),
+        ("import asyncio\nloop = asyncio.new_event_loop()", "the import opened a socket"),
+    ],
+)
+def test_a_module_that_cannot_be_forked_is_told(begin: Begin, source: str, says: str) -> None:
+    template = begin(f"{source}\ndef n(value): return value")
+    assert template.prepare() == {"unfit": says}
+    assert template.wait() == 0
+    assert template.output() == ""
+
+
+def test_threads_that_end_before_a_fork_do_not_count(begin: Begin) -> None:
+    pytest.importorskip("numpy")  # OpenBLAS has such threads
+    template = begin("import numpy\ndef n(value): return value")
+    assert template.prepare() == {"ready": True}
+
+
+def test_a_thread_that_a_hook_ends_does_not_count(begin: Begin) -> None:
+    template = begin(
+        """
+        import _thread, os
+        gate, ended = _thread.allocate_lock(), _thread.allocate_lock()
+        gate.acquire(), ended.acquire()
+        def wait():
+            with gate:
+                ended.release()
+        _thread.start_new_thread(wait, ())
+        def end():
+            if gate.locked():
+                gate.release()
+                ended.acquire()
+                while len(os.listdir("/proc/self/task")) > 1:
+                    pass
+        os.register_at_fork(before=end)
+        def n(value): return value
+        """
+    )
+    assert template.prepare() == {"ready": True}
+
+
+def test_a_gpu_that_is_open_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fitness, "GPUS", (os.devnull,))
+    with open(os.devnull, "rb"):
+        assert fitness.why_not(set()) == f"the import opened a GPU ({os.devnull})"
+
+
+def test_cuda_that_is_initialized_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch = SimpleNamespace(cuda=SimpleNamespace(is_initialized=lambda: True))
+    monkeypatch.setitem(sys.modules, "torch", torch)
+    sockets = set(map(int, os.listdir("/proc/self/fd")))
+    assert fitness.why_not(sockets) == "the import initialized CUDA"
+
+
+def test_what_cannot_be_looked_at_speaks_against_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(path: str) -> list[str]:
+        raise PermissionError(13, "refused", path)
+
+    monkeypatch.setattr(fitness, "os", SimpleNamespace(listdir=refused))
+    assert "cannot be looked at: [Errno 13] refused: '/proc/self/fd'" in fitness.why_not(set())
