@@ -3,6 +3,7 @@ package worker
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/gophersnake/gophersnake/ipc"
@@ -15,7 +16,8 @@ import (
 // will skip it.
 //
 // Its error is a *[ipc.RemoteError] where the node failed and the worker lives
-// on, a *[ipc.ValueError] where a value cannot be carried, a *[DeadlineError]
+// on, a *[LimitError] where its result is larger than it may be, a *[ipc.ValueError]
+// where a value cannot be carried otherwise, a *[DeadlineError]
 // where only the call had to be ended, a *[Exit] where the interpreter ended, an
 // *[UnbegunError] where it ended before it came to this call, a *[BrokenError]
 // where the connection broke, and a *[CanceledError] where the context ended first.
@@ -70,7 +72,7 @@ func (w *Worker) one(ctx context.Context, kind ipc.Type, session uint32, args ip
 	result, err := call.Do(args)
 	overdue, alone := g.release()
 	if err == nil {
-		err = result.Check("result", w.config.Setup.Limits.Limits)
+		err = w.check(kind, result)
 	}
 	if err != nil {
 		result.Release()
@@ -95,7 +97,7 @@ func (w *Worker) many(ctx context.Context, kind ipc.Type, session uint32, args i
 	err := call.Items(args, func(item ipc.Payload) {
 		arrived = true
 		if failed == nil {
-			failed = item.Check("result", w.config.Setup.Limits.Limits)
+			failed = w.check(kind, item)
 		}
 		if failed != nil {
 			item.Release()
@@ -121,6 +123,22 @@ func (w *Worker) many(ctx context.Context, kind ipc.Type, session uint32, args i
 	return err
 }
 
+// check looks at a value that the worker sent. A state of a session is nobody's
+// result.
+func (w *Worker) check(kind ipc.Type, value ipc.Payload) error {
+	if most := w.config.Limits.Result; most > 0 && kind != ipc.TypeSnapshot && int64(value.Size()) > most {
+		return w.oversize(int64(value.Size()), &ipc.ValueError{
+			Path:   "result",
+			Reason: fmt.Sprintf("it takes %d bytes, more than the %d that limits.result allows", value.Size(), most),
+		})
+	}
+	return value.Check("result", w.config.Setup.Limits.Limits)
+}
+
+func (w *Worker) oversize(size int64, cause error) *LimitError {
+	return &LimitError{Breach: Breach{LimitResult, inBytes(size), inBytes(w.config.Limits.Result)}, Cause: cause}
+}
+
 // callError says what a failed call means for the worker, and does not return
 // before a worker that is ending has ended.
 func (w *Worker) callError(ctx context.Context, call *ipc.Call, overdue bool, err error) error {
@@ -142,12 +160,18 @@ func (w *Worker) callError(ctx context.Context, call *ipc.Call, overdue bool, er
 	case !w.begun(call):
 		return &UnbegunError{Exit: w.exit}
 	case w.exit.Reason == ReasonBroken:
+		if found := w.exit.outOfProtocol(); found != "" {
+			err = fmt.Errorf("%w, which found: %s", err, found)
+		}
 		return &BrokenError{Cause: err, Exit: w.exit}
 	}
 	return w.exit
 }
 
 func (w *Worker) remoteError(ctx context.Context, overdue bool, remote *ipc.RemoteError) error {
+	if remote.Oversize > 0 {
+		return w.oversize(remote.Oversize, remote)
+	}
 	if remote.Kind != ipc.FailureCancelled {
 		return remote
 	}

@@ -29,12 +29,29 @@ const (
 	ReasonBroken
 	// ReasonKilled: the supervisor had no more use for it.
 	ReasonKilled
+	// ReasonMemory: it took more resident memory than Limits.Resident.
+	ReasonMemory
+	// ReasonCPU: a call took more CPU time than Limits.CPUTime.
+	ReasonCPU
 )
 
 // wantsDump reports whether the Python stacks tell why it had to be ended.
 func (r Reason) wantsDump() bool {
-	return r == ReasonDeadline || r == ReasonCancel || r == ReasonStartTimeout || r == ReasonBroken
+	return r == ReasonBroken || r == ReasonMemory || r.isHang()
 }
+
+// isHang reports whether it was ended for not coming to an end.
+func (r Reason) isHang() bool {
+	return r == ReasonDeadline || r == ReasonCancel || r == ReasonStartTimeout || r == ReasonCPU
+}
+
+var reasons = [...]string{
+	ReasonSelf: "self", ReasonShutdown: "shutdown", ReasonDeadline: "deadline", ReasonCancel: "cancel",
+	ReasonStartTimeout: "start timeout", ReasonBroken: "broken", ReasonKilled: "killed",
+	ReasonMemory: "memory", ReasonCPU: "cpu time",
+}
+
+func (r Reason) String() string { return reasons[r] }
 
 // Exit is the autopsy of a worker: how it ended, by whose doing, where in
 // Python, and what it last said.
@@ -44,9 +61,17 @@ type Exit struct {
 	Code int
 	// Signal is the signal that ended the process, 0 where none did.
 	Signal syscall.Signal
-	Reason Reason
+	// Unknown says that there is neither to be told: a template forked the process,
+	// and died before it. A Template alone can ask how its children ended.
+	Unknown bool
+	Reason  Reason
 	// Limit is the deadline that was passed, where Reason is one.
 	Limit time.Duration
+	// Breach is the limit that was passed, nil where none was.
+	Breach *Breach
+	// Hang says in what way it hung, where its Reason is that it did not answer;
+	// empty where that cannot be told.
+	Hang Hang
 	// Traceback says where in Python it ended, the outermost frame first; empty
 	// where the interpreter left no word of it.
 	Traceback []ipc.TracebackFrame
@@ -78,11 +103,15 @@ func (e *Exit) Error() string {
 func (e *Exit) Summary() string {
 	switch e.Reason {
 	case ReasonDeadline:
-		return fmt.Sprintf("the interpreter hung: no answer within %s", e.Limit)
+		return fmt.Sprintf("the interpreter hung: no answer within %s", e.Limit) + e.Hang.in()
 	case ReasonCancel:
-		return fmt.Sprintf("the node went on for %s after it was cancelled, and was ended", e.Limit)
+		return fmt.Sprintf("the node went on for %s after it was cancelled, and was ended", e.Limit) + e.Hang.in()
 	case ReasonStartTimeout:
-		return fmt.Sprintf("the worker was not ready within %s", e.Limit)
+		return fmt.Sprintf("the worker was not ready within %s", e.Limit) + e.Hang.in()
+	case ReasonMemory:
+		return fmt.Sprintf("the interpreter ran out of memory: its resident memory was %s", e.Breach)
+	case ReasonCPU:
+		return fmt.Sprintf("the call used too much CPU time: %s", e.Breach) + e.Hang.in()
 	case ReasonShutdown:
 		return "the worker was shut down"
 	case ReasonKilled:
@@ -110,6 +139,8 @@ func (e *Exit) Summary() string {
 		return fmt.Sprintf("the interpreter was ended by %s, which somebody outside sent: the kernel does when memory runs out", signalText(e.Signal))
 	case e.Signal != 0:
 		return "the interpreter was ended by " + signalText(e.Signal)
+	case e.Unknown:
+		return "the interpreter ended, and how is not known: the template that had forked it died before"
 	case e.Code > 0 && len(e.Traceback) == 0 && e.Stderr != "":
 		return fmt.Sprintf("the interpreter exited with code %d, saying: %s", e.Code, lastLine(e.Stderr))
 	}
@@ -117,7 +148,21 @@ func (e *Exit) Summary() string {
 }
 
 func signalText(s syscall.Signal) string {
-	return fmt.Sprintf("%s (%s)", unix.SignalName(s), s)
+	return fmt.Sprintf("%s (%s)", SignalName(s), s)
+}
+
+// SignalName returns the name of a signal, of a real-time one too.
+func SignalName(s syscall.Signal) string {
+	const first, last = 34, 64 // of those that C libraries leave to programs
+	switch name := unix.SignalName(s); {
+	case name != "":
+		return name
+	case s == first:
+		return "SIGRTMIN"
+	case s > first && s <= last:
+		return fmt.Sprintf("SIGRTMIN+%d", int(s)-first)
+	}
+	return fmt.Sprintf("signal %d", int(s))
 }
 
 // maxLastLine is how much of the last line of standard error goes into a message.
@@ -139,6 +184,21 @@ func where(frames []ipc.TracebackFrame) string {
 	return fmt.Sprintf(" (%s:%d in %s)", f.File, f.Line, f.Function)
 }
 
+// connectionEnded is how the last words begin of a worker that leaves because it
+// cannot go on with its connection.
+const connectionEnded = "gophersnake: the connection ended"
+
+// outOfProtocol is what the worker itself found wrong with its connection, empty
+// where it did not say.
+func (e *Exit) outOfProtocol() string {
+	words, found := strings.CutPrefix(e.Dump, connectionEnded+": out of protocol: ")
+	if !found {
+		return ""
+	}
+	line, _, _ := strings.Cut(words, "\n")
+	return line
+}
+
 // exit writes the autopsy of a process that is gone.
 func (p *process) exit(packageDir string, remote *ipc.RemoteError) *Exit {
 	p.mu.Lock()
@@ -152,20 +212,24 @@ func (p *process) exit(packageDir string, remote *ipc.RemoteError) *Exit {
 		Remote:      remote,
 		Begun:       p.begun,
 		Counted:     p.counted,
+		Unknown:     p.state == nil,
 		Uptime:      p.uptime,
 		OutOfMemory: p.reason == ReasonSelf && p.outOfMemory,
 	}
 	if p.state != nil {
-		e.Code = p.state.ExitCode()
-		if status, ok := p.state.Sys().(syscall.WaitStatus); ok && status.Signaled() {
-			e.Signal = status.Signal()
+		e.Code = p.state.status.ExitStatus()
+		if p.state.status.Signaled() {
+			e.Signal = p.state.status.Signal()
 		}
-		if usage, ok := p.state.SysUsage().(*syscall.Rusage); ok {
-			e.MaxRSS = maxRSS(usage)
-		}
+		e.MaxRSS = maxRSS(&p.state.usage)
 	}
-	if diedFirst(e.Reason, e.Signal) {
+	switch {
+	case diedFirst(e.Reason, e.Signal):
 		e.Reason = ReasonSelf
+	case e.Reason == ReasonSelf && e.Signal == 0 && strings.HasPrefix(e.Dump, connectionEnded):
+		e.Reason = ReasonBroken // it left before it was ended
+	default:
+		e.Breach, e.Hang = p.breach, p.hang
 	}
 	if remote != nil && len(remote.Frames) > 0 {
 		e.Traceback = remote.Frames

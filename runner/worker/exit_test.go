@@ -36,11 +36,30 @@ func TestAnExitIsPutIntoWords(t *testing.T) {
 		{"the interpreter hung: no answer within 1s", Exit{Reason: ReasonDeadline, Limit: time.Second, Signal: syscall.SIGABRT}},
 		{"the node went on for 2s after it was cancelled, and was ended", Exit{Reason: ReasonCancel, Limit: 2 * time.Second}},
 		{"the worker was not ready within 1m0s", Exit{Reason: ReasonStartTimeout, Limit: time.Minute}},
+		{"the interpreter hung: no answer within 1s; it was blocked in Python (b.py:2 in g)", Exit{Reason: ReasonDeadline, Limit: time.Second, Hang: HangPython, Traceback: frames}},
+		{"the node went on for 2s after it was cancelled, and was ended; it was blocked in C code that holds the GIL", Exit{Reason: ReasonCancel, Limit: 2 * time.Second, Hang: HangGIL}},
+		{"the worker was not ready within 1m0s; the process was stopped", Exit{Reason: ReasonStartTimeout, Limit: time.Minute, Hang: HangStopped}},
+		{"the interpreter ran out of memory: its resident memory was 2 GiB, more than the limit of 1 GiB (resident)", Exit{Reason: ReasonMemory, Breach: &Breach{LimitResident, "2 GiB", "1 GiB"}}},
+		{"the call used too much CPU time: 1.1s, more than the limit of 1s (cpu_time); it was blocked in Python", Exit{Reason: ReasonCPU, Breach: &Breach{LimitCPUTime, "1.1s", "1s"}, Hang: HangPython}},
+		{"the interpreter was ended by SIGRTMIN+3 (signal 37)", Exit{Signal: 37}},
 		{"the worker was shut down", Exit{Reason: ReasonShutdown}},
 		{"the worker was ended by the supervisor", Exit{Reason: ReasonKilled}},
 		{"the worker was ended because its connection broke", Exit{Reason: ReasonBroken, Signal: syscall.SIGABRT}},
 	} {
 		t.Run(c.want, func(t *testing.T) { assert.Equal(t, c.want, c.exit.Error()) })
+	}
+}
+
+func TestReasonsAndSignalsHaveNames(t *testing.T) {
+	var names []string
+	for r := ReasonSelf; r <= ReasonCPU; r++ {
+		names = append(names, r.String())
+	}
+	assert.Equal(t, []string{"self", "shutdown", "deadline", "cancel", "start timeout", "broken", "killed", "memory", "cpu time"}, names)
+	for number, name := range map[syscall.Signal]string{
+		syscall.SIGSEGV: "SIGSEGV", 34: "SIGRTMIN", 64: "SIGRTMIN+30", 65: "signal 65", 33: "signal 33",
+	} {
+		assert.Equal(t, name, SignalName(number))
 	}
 }
 

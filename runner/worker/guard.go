@@ -48,6 +48,7 @@ func (w *Worker) guard(ctx context.Context, call *ipc.Call) *guard {
 	g := guards.Get().(*guard)
 	g.worker, g.call, g.ctx, g.settled, g.started = w, call, ctx, false, time.Now()
 	call.Told = g.told
+	w.callsBegun.Add(1)
 	g.timer.Reset(unwatched)
 	return g
 }
@@ -60,6 +61,7 @@ func (g *guard) look() {
 		return
 	}
 	if g.stop == nil {
+		limitsKept.wake() // the call takes its time
 		g.stop = context.AfterFunc(g.ctx, g.cancelled)
 		if timeout := g.worker.config.Timeout; timeout > 0 && !g.paused {
 			g.timer.Reset(timeout - time.Since(g.started))
@@ -85,6 +87,7 @@ func (g *guard) release() (overdue, alone bool) {
 	}
 	g.mu.Unlock()
 	g.worker.answered.Store(int64(time.Since(g.worker.born)))
+	g.worker.callsEnded.Add(1)
 	if alone {
 		g.worker, g.call, g.ctx = nil, nil, nil
 		guards.Put(g)
@@ -97,7 +100,10 @@ func (g *guard) release() (overdue, alone bool) {
 func (g *guard) pause() { g.setPaused(true) }
 
 // resume gives the node its whole time again, for its next value.
-func (g *guard) resume() { g.setPaused(false) }
+func (g *guard) resume() {
+	g.worker.itemsGiven.Add(1)
+	g.setPaused(false)
+}
 
 func (g *guard) setPaused(paused bool) {
 	g.mu.Lock()

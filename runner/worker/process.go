@@ -17,6 +17,7 @@ import (
 	"github.com/hashicorp/go-plugin/runner"
 
 	"github.com/gophersnake/gophersnake/ipc"
+	"github.com/gophersnake/gophersnake/runner/isolation"
 )
 
 // process is the operating system's side of a worker. It implements go-plugin's
@@ -24,27 +25,35 @@ import (
 // the supervisor's, the descriptors it is born with, and how it ended.
 type process struct {
 	cmd       *exec.Cmd
-	socketDir string // where go-plugin wants the worker's socket
+	announced []string // what go-plugin adds to the environment
+	socketDir string   // where go-plugin wants the worker's socket
 	secret    []byte
+	template  *Template // may fork it; nil where there is none
+	foster    foster    // set where a template did; cmd was not started then
 
-	lifeline *os.File      // write end: closed by the kernel when the supervisor dies
-	autopsy  *os.File      // where the interpreter writes its last words
-	shares   bool          // whether memory is shared with the worker
-	channel  *net.UnixConn // for descriptors of shared memory; nil where none is shared
-	stdout   *stdout
-	stderr   *stderr
+	lifeline  *os.File           // write end: closed by the kernel when the supervisor dies
+	autopsy   *os.File           // where the interpreter writes its last words
+	shares    bool               // whether memory is shared with the worker
+	isolation *isolation.Profile // nil where it may do what its user may
+	place     *isolation.Place   // what it was given for itself then
+	channel   *net.UnixConn      // for descriptors of shared memory; nil where none is shared
+	stdout    *stdout
+	stderr    *stderr
 
 	mu       sync.Mutex
 	started  time.Time
 	ended    bool        // end was called; guards reason
 	gone     atomic.Bool // the process has ended; set with mu held, and before it is reaped
+	ending   atomic.Bool // so is this, once end was called
 	reason   Reason
-	oomKills int64 // what the kernel had counted when it was started
+	breach   *Breach // that brought the end about; may be nil
+	hang     Hang    // what was found of one that hung
+	oomKills int64   // what the kernel had counted when it was started
 
 	pidfd int           // -1 where the system has none
 	done  chan struct{} // closed when the process is reaped and its pipes are drained
 	// Set before done is closed.
-	state       *os.ProcessState
+	state       *ended // nil where it is not known
 	uptime      time.Duration
 	outOfMemory bool
 	begun       uint64 // calls that the worker has begun
@@ -65,9 +74,21 @@ func newProcess(cmd *exec.Cmd, logger hclog.Logger) *process {
 	}
 }
 
-// Start starts the process. The descriptors that the worker inherits are closed
-// on this side whether it starts or not.
-func (p *process) Start(context.Context) (err error) {
+// Start starts the process, by a fork of the template where there is one that can.
+func (p *process) Start(context.Context) error {
+	if s := p.template.serving(); s != nil {
+		if p.start(s.forkInto(p)) == nil {
+			p.template.proved()
+			return nil
+		}
+		p.moveSocket()
+	}
+	return p.start(p.spawn)
+}
+
+// start makes what the process is born with, and has it born. The descriptors that
+// it inherits are closed on this side whether it is or not.
+func (p *process) start(bear func(lifeline *os.File) error) (err error) {
 	var inherited []*os.File
 	defer func() {
 		for _, f := range inherited {
@@ -120,7 +141,7 @@ func (p *process) Start(context.Context) (err error) {
 		return errors.New("ended before it was started")
 	}
 	p.oomKills = oomKills()
-	if err = p.spawn(lifeline); err != nil {
+	if err = bear(lifeline); err != nil {
 		// The system does not tell a missing folder from a missing program.
 		if _, missing := os.Stat(p.cmd.Dir); p.cmd.Dir != "" && missing != nil {
 			return &os.PathError{Op: "chdir", Path: p.cmd.Dir, Err: errors.Unwrap(missing)}
@@ -139,16 +160,19 @@ const drainTime = 200 * time.Millisecond
 // watch waits for the process, ends what is left of its group, and gathers what
 // the autopsy needs before anything is closed.
 func (p *process) watch() {
-	p.awaitExit()
+	if p.foster != nil {
+		p.foster.await()
+	} else {
+		p.awaitExit()
+	}
 	p.mu.Lock()
 	p.gone.Store(true)
 	p.uptime = time.Since(p.started)
 	p.mu.Unlock()
-	// The leader is not reaped yet, so the group's id cannot be another's.
-	_ = syscall.Kill(-p.pid(), syscall.SIGKILL)
-	_ = p.cmd.Wait()
-	p.state = p.cmd.ProcessState
-	p.outOfMemory = killed(p.state) && oomKills() > p.oomKills && p.oomKills != oomUnknown
+	p.endGroup()
+	p.state = p.reap()
+	p.outOfMemory = killed(p.state) && (p.place.OutOfMemory() || oomKills() > p.oomKills && p.oomKills != oomUnknown)
+	p.place.Remove()
 	deadline := time.Now().Add(drainTime)
 	_ = p.stdout.lines.file.SetReadDeadline(deadline)
 	_ = p.stderr.lines.file.SetReadDeadline(deadline)
@@ -158,11 +182,6 @@ func (p *process) watch() {
 	p.begun, p.counted, p.dump = readAutopsy(p.autopsy)
 	p.closeFiles()
 	close(p.done)
-}
-
-func killed(state *os.ProcessState) bool {
-	status, ok := state.Sys().(syscall.WaitStatus)
-	return ok && status.Signaled() && status.Signal() == syscall.SIGKILL
 }
 
 func (p *process) closeFiles() {
@@ -181,20 +200,28 @@ func (p *process) closeChannel() {
 
 // abortGrace is how long an interpreter has to write its stacks and die of
 // SIGABRT before it is killed.
-const abortGrace = 500 * time.Millisecond
+const (
+	abortGrace = 500 * time.Millisecond
+	// memoryGrace is that of one which takes memory meanwhile.
+	memoryGrace = 100 * time.Millisecond
+)
 
 // end ends the process for the given reason, the first one given being the one
 // that is reported, unless it has ended by itself. SIGABRT makes faulthandler
 // write the stacks of all threads, even of one that holds the GIL, and then
 // kills the process, so that a dump is known to be complete when the process is
-// gone.
-func (p *process) end(reason Reason) {
+// gone. One that hangs is looked at before, which takes a moment.
+func (p *process) end(reason Reason) { p.endOver(reason, nil) }
+
+// endOver is end, over a limit that was passed.
+func (p *process) endOver(reason Reason, breach *Breach) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.ended {
 		return
 	}
 	p.ended = true
+	p.ending.Store(true)
 	if p.started.IsZero() {
 		p.reason = reason
 		return // Start will not start it
@@ -202,14 +229,35 @@ func (p *process) end(reason Reason) {
 	if p.hasEnded() {
 		return
 	}
-	p.reason = reason
-	if !reason.wantsDump() {
+	p.reason, p.breach = reason, breach
+	switch {
+	case !reason.wantsDump():
 		p.kill()
-		return
+	case reason.isHang():
+		go func() {
+			hang := p.findHang()
+			p.mu.Lock()
+			p.hang = hang
+			p.mu.Unlock()
+			p.abort(abortGrace)
+		}()
+	case reason == ReasonMemory:
+		p.abort(memoryGrace)
+	default:
+		p.abort(abortGrace)
 	}
-	p.signal(syscall.SIGABRT)
-	time.AfterFunc(abortGrace, p.kill)
 }
+
+// abort has the interpreter write its stacks and die, one that is stopped too: it
+// finds the signal when it goes on.
+func (p *process) abort(grace time.Duration) {
+	p.signal(syscall.SIGABRT)
+	p.signal(syscall.SIGCONT)
+	time.AfterFunc(grace, p.kill)
+}
+
+// isThere reports whether the process was started and has not ended yet.
+func (p *process) isThere() bool { return p.wasStarted() && !p.gone.Load() }
 
 // expectEnd takes down that the process is about to be asked to end.
 func (p *process) expectEnd() {
@@ -222,14 +270,25 @@ func (p *process) expectEnd() {
 
 // hasEnded reports whether the process has ended, the caller holding p.mu, which
 // keeps it from being reaped meanwhile.
-func (p *process) hasEnded() bool { return p.gone.Load() || p.isZombie() }
+func (p *process) hasEnded() bool {
+	if p.foster != nil {
+		return p.gone.Load() || p.foster.hasEnded()
+	}
+	return p.gone.Load() || p.isZombie()
+}
 
 // kill leaves the rest of the group to watch, which ends it once the leader is
 // known to be dead.
 func (p *process) kill() { p.signal(syscall.SIGKILL) }
 
 // signal sends a signal to the process; one that is gone is not an error.
-func (p *process) signal(sig os.Signal) { _ = p.cmd.Process.Signal(sig) }
+func (p *process) signal(sig syscall.Signal) {
+	if p.foster != nil {
+		p.foster.signal(sig)
+		return
+	}
+	_ = p.cmd.Process.Signal(sig)
+}
 
 // closeOnceDead closes a connection that has not been settled when the process
 // is gone: a process that left its group may still hold the other end.
@@ -249,7 +308,12 @@ func (p *process) closeOnceDead(nc io.Closer, settled <-chan struct{}) {
 }
 
 // pid returns the process id, of a process that was started.
-func (p *process) pid() int { return p.cmd.Process.Pid }
+func (p *process) pid() int {
+	if p.foster != nil {
+		return p.foster.pid()
+	}
+	return p.cmd.Process.Pid
+}
 
 func (p *process) wasStarted() bool {
 	p.mu.Lock()

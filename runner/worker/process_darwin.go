@@ -10,7 +10,7 @@ import (
 // spawn starts the process. The worker watches its lifeline itself here.
 func (p *process) spawn(*os.File) error {
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	return p.cmd.Start()
+	return p.launch()
 }
 
 // awaitExit returns once the process has ended, leaving it to be reaped.

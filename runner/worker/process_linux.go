@@ -14,7 +14,7 @@ import (
 // its children would be left, and nobody to see the lifeline end.
 func (p *process) spawn(lifeline *os.File) error {
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, PidFD: &p.pidfd}
-	if err := p.cmd.Start(); err != nil {
+	if err := p.launch(); err != nil {
 		return err
 	}
 	fd := lifeline.Fd()

@@ -1,7 +1,6 @@
 package worker
 
 import (
-	"os"
 	"os/exec"
 	"time"
 
@@ -29,10 +28,10 @@ func (w *Worker) spawn() (string, error) {
 		StartTimeout:     w.config.StartTimeout + time.Minute, // ours comes first, and dumps the stacks
 		SkipHostEnv:      true,
 		Logger:           pluginLogger{w.config.Logger},
-		UnixSocketConfig: &plugin.UnixSocketConfig{TempDir: socketRoot()},
+		UnixSocketConfig: &plugin.UnixSocketConfig{TempDir: w.sockets},
 		RunnerFunc: func(_ hclog.Logger, spec *exec.Cmd, socketDir string) (runner.Runner, error) {
 			w.process.cmd.Env = append(append([]string{}, w.config.Env...), spec.Env...)
-			w.process.socketDir = socketDir
+			w.process.announced, w.process.socketDir = spec.Env, socketDir
 			return w.process, nil
 		},
 	})
@@ -41,17 +40,4 @@ func (w *Worker) spawn() (string, error) {
 		return "", err
 	}
 	return addr.String(), nil
-}
-
-// maxSocketRoot leaves room for go-plugin's folder and the socket's name within
-// the 104 bytes that a socket's path may have everywhere.
-const maxSocketRoot = 60
-
-// socketRoot is where the folders of the sockets are made: the temporary
-// folder, unless its name is too long for a socket's path.
-func socketRoot() string {
-	if root := os.TempDir(); len(root) <= maxSocketRoot {
-		return root
-	}
-	return "/tmp"
 }

@@ -20,6 +20,7 @@ import (
 	"github.com/hashicorp/go-hclog"
 
 	"github.com/gophersnake/gophersnake/ipc"
+	"github.com/gophersnake/gophersnake/runner/isolation"
 )
 
 // Config says what a worker runs and how long it may take.
@@ -43,12 +44,21 @@ type Config struct {
 	Logger hclog.Logger
 	// Progress receives the node's progress messages; it may be nil.
 	Progress func(ipc.Progress)
+	// Template forks the worker, where it can; nil where the worker is to be spawned.
+	Template *Template
+	// Limits bound what it uses of the machine.
+	Limits Limits
+	// Isolation bounds what it may do; nil is all that its user may.
+	Isolation *isolation.Profile
+	// Worn is told once of a worker that has passed a soft limit; it may be nil.
+	Worn func(*Worker)
 }
 
 // Worker is one running interpreter.
 type Worker struct {
 	config      Config
 	process     *process
+	sockets     string // where the folder of its socket is made
 	conn        *ipc.Conn
 	hello       ipc.Hello
 	description ipc.Description
@@ -57,6 +67,12 @@ type Worker struct {
 	answered atomic.Int64 // when a call ended last, counted from born
 	exit     *Exit        // set before done is closed
 	done     chan struct{}
+
+	// How far it is with its calls, and what it was seen to use.
+	isReady                            atomic.Bool
+	callsBegun, callsEnded, itemsGiven atomic.Uint64
+	sample                             atomic.Pointer[sample]
+	worn                               atomic.Pointer[Breach]
 }
 
 // Start starts a worker and returns once its node is ready for calls. Its error
@@ -65,12 +81,27 @@ func Start(ctx context.Context, config Config) (*Worker, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
+	config.Setup.Limits.Result, config.Setup.Limits.OpenFiles = config.Limits.Result, config.Limits.OpenFiles
 	w := &Worker{config: config, born: time.Now(), done: make(chan struct{})}
 	cmd := exec.Command(config.Python, config.Package)
 	cmd.Dir = config.Setup.Base
 	w.process = newProcess(cmd, config.Logger)
 	w.process.shares = config.Setup.Shared != nil
+	w.process.isolation = config.Isolation
+	w.process.template = config.Template
+	config.Template.await(ctx)
+	defer config.Template.renew()
 
+	sockets, leave, err := socketFolders.enter()
+	if err != nil {
+		return nil, &StartError{Stage: StageSpawn, Python: config.Python, Cause: err}
+	}
+	defer leave()
+	w.sockets = sockets
+
+	if config.Limits.areWatched() {
+		limitsKept.add(w)
+	}
 	stop := context.AfterFunc(ctx, func() { w.process.end(ReasonKilled) })
 	timer := time.AfterFunc(config.StartTimeout, func() { w.process.end(ReasonStartTimeout) })
 
@@ -83,6 +114,7 @@ func Start(ctx context.Context, config Config) (*Worker, error) {
 	}
 	if err != nil {
 		err = w.startError(ctx, stage, err)
+		limitsKept.remove(w)
 	}
 	if w.process.socketDir != "" {
 		_ = os.RemoveAll(w.process.socketDir) // the worker did, unless it did not come that far
@@ -90,6 +122,7 @@ func Start(ctx context.Context, config Config) (*Worker, error) {
 	if err != nil {
 		return nil, err
 	}
+	w.isReady.Store(true)
 	go w.watch()
 	return w, nil
 }
@@ -139,17 +172,28 @@ func (w *Worker) watch() {
 		w.process.endUnlessDying(ReasonBroken)
 	}
 	_ = w.conn.Close()
+	limitsKept.remove(w)
 	w.exit = w.autopsy(w.conn.LastWord())
 	close(w.done)
 }
 
 // autopsy is what there is to say of the end, the worker's own last word included.
 func (w *Worker) autopsy(lastWord *ipc.RemoteError) *Exit {
-	limits := map[Reason]time.Duration{
-		ReasonDeadline: w.config.Timeout, ReasonCancel: w.config.Grace, ReasonStartTimeout: w.config.StartTimeout,
-	}
 	e := w.process.exit(w.config.Package, lastWord)
-	e.Limit = limits[e.Reason]
+	switch e.Reason {
+	case ReasonDeadline:
+		e.Limit = w.config.Timeout
+		e.Breach = &Breach{LimitCall, "no answer", inTime(e.Limit)}
+	case ReasonCancel:
+		e.Limit = w.config.Grace
+	case ReasonStartTimeout:
+		e.Limit = w.config.StartTimeout
+		e.Breach = &Breach{LimitStart, inTime(e.Uptime), inTime(e.Limit)}
+	case ReasonSelf:
+		if memory := w.config.Setup.Limits.Memory; memory > 0 && lastWord != nil && lastWord.Class == "MemoryError" {
+			e.Breach = &Breach{LimitMemory, "an allocation", inBytes(memory)}
+		}
+	}
 	return e
 }
 
@@ -194,7 +238,7 @@ func (w *Worker) Exit() *Exit {
 // Alive reports whether the worker can be expected to answer. One that cannot
 // has ended, or is about to.
 func (w *Worker) Alive() bool {
-	if w.process.gone.Load() {
+	if w.process.gone.Load() || w.process.ending.Load() {
 		return false
 	}
 	select {

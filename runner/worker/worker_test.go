@@ -97,7 +97,7 @@ func TestAStoppedIdleWorkerCanBeKilledAndClosed(t *testing.T) {
 func TestADeadlineEndsTheInterpreterAndSaysWhereItWas(t *testing.T) {
 	for _, c := range []struct{ way, function string }{
 		{"hang", "hang"}, {"hold_the_gil", "hold_the_gil"}, {"hang_deep", "hang_deep"},
-		{"hang_beside_a_thread", "hang_beside_a_thread"}, {"stop", ""}, {"stubborn", "stubborn"},
+		{"hang_beside_a_thread", "hang_beside_a_thread"}, {"stop", "stop"}, {"stubborn", "stubborn"},
 	} {
 		t.Run(c.way, func(t *testing.T) {
 			t.Parallel()
@@ -185,8 +185,9 @@ func TestCancellation(t *testing.T) {
 		assert.Equal(t, ReasonCancel, w.Exit().Reason)
 	})
 	t.Run("ends a node that is stopped", func(t *testing.T) {
-		w, _ := run(t, "stop", time.Millisecond)
-		assert.Equal(t, syscall.SIGKILL, w.Exit().Signal)
+		w, err := run(t, "stop", time.Millisecond)
+		assert.ErrorContains(t, err, "the process was stopped")
+		assert.Equal(t, syscall.SIGABRT, w.Exit().Signal, "it went on, to write its stacks")
 	})
 	t.Run("before the call touches nothing", func(t *testing.T) {
 		w := start(t, testConfig(t, "echo"))

@@ -163,6 +163,8 @@ elif WAY == "answers another":
     connection.send(frames.RESULT, call.call + 1, b"\xc0")
 elif WAY == "answers nonsense":
     connection.send(frames.RESULT, call.call, b"\xc1")
+elif WAY == "answers at length":
+    connection.send(frames.RESULT, call.call, b"\xc5" + (5000).to_bytes(2, "big") + b"x" * 5000)
 elif WAY == "fatal and lives":
     message = {"kind": "python_vm", "class": "MemoryError", "message": "", "fatal": True}
     connection.send_message(frames.ERROR, message, call.call)

@@ -1,0 +1,101 @@
+package worker
+
+import (
+	"bytes"
+	"encoding/json"
+	"io"
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// FuzzDump holds that whatever an interpreter writes while it dies can be read: no
+// stack is invented, and each frame stands in the dump.
+func FuzzDump(f *testing.F) {
+	f.Add("Fatal Python error: Segmentation fault\n\nCurrent thread 0x00007f (most recent call first):\n"+
+		"  File \"/pipeline/nodes.py\", line 12 in crash\n  File \"/package/gophersnake/__main__.py\", line 3 in <module>\n", true)
+	f.Add("Thread 0x00007f [python3] (most recent call first):\n  File \"/a \\u20ac\\xe4\\udc80\\U0010ffff.py\", line ??? in f\n"+
+		"\nStack (most recent call first):\n  File \"x\", line 99999999999999999999 in \n", false)
+	f.Add("Current thread's C stack trace (most recent call first):\n  Binary file \"/lib/libc.so\", at raise+0x10 [0x7f]\n", false)
+	f.Add("Stack (most recent call first):\n  File \"\\UffffffFF\", line 1 in \\ud800\n  ...\n", true)
+	f.Fuzz(func(t *testing.T, dump string, made bool) {
+		const folder = "/package/gophersnake"
+		written := strings.Count(dump, "  File \"")
+		frames := 0
+		for _, s := range parseStacks(dump, folder) {
+			frames += len(s.frames)
+			if s.serves {
+				require.Contains(t, dump, "__main__.py")
+			}
+		}
+		require.LessOrEqual(t, frames, written)
+		for _, frame := range parseDump(dump, folder, made) {
+			require.NotContains(t, frame.File, "\n")
+			if !strings.Contains(frame.File, `\`) && !strings.Contains(dump, `\`) {
+				require.Contains(t, dump, frame.File)
+			}
+		}
+	})
+}
+
+// FuzzLines holds that output in pieces of any size becomes lines of a bounded
+// length, and that nothing of it is lost.
+func FuzzLines(f *testing.F) {
+	f.Add([]byte("a\nb\r\n\r\r\n\nc"), uint16(1))
+	f.Add([]byte("\x00\xff\r"), uint16(maxLine))
+	f.Add([]byte("x"), uint16(3*maxLine+1))
+	f.Add([]byte("0123456\n"), uint16(maxLine/8+1))
+	f.Fuzz(func(t *testing.T, piece []byte, times uint16) {
+		out := bytes.Repeat(piece, min(int(times), 3*maxLine/max(len(piece), 1)))
+		file, writer, err := os.Pipe()
+		require.NoError(t, err)
+		defer file.Close()
+		go func() {
+			_, _ = writer.Write(out)
+			_ = writer.Close()
+		}()
+		var seen, found []byte
+		l := lines{file: file, seen: func(b []byte) { seen = append(seen, b...) }}
+		for {
+			line, err := l.next()
+			if err != nil {
+				require.Equal(t, io.EOF, err)
+				break
+			}
+			require.LessOrEqual(t, len(line), 2*maxLine)
+			require.NotContains(t, string(line), "\n")
+			found = append(found, line...)
+		}
+		require.True(t, bytes.Equal(out, seen))
+		without := func(b []byte) []byte {
+			return bytes.ReplaceAll(bytes.ReplaceAll(b, []byte("\n"), nil), []byte("\r"), nil)
+		}
+		require.True(t, bytes.Equal(without(out), without(found)))
+	})
+}
+
+// FuzzStderr holds that no line gets to go-plugin that makes it panic: it reads
+// records of hclog's, and takes what these keys hold for text.
+func FuzzStderr(f *testing.F) {
+	f.Add([]byte(`{"@message": 1}`))
+	f.Add([]byte(`{"@message": "m", "@level": "info", "@timestamp": null}`))
+	f.Add([]byte("\ufeff{\"@level\": []}"))
+	f.Add([]byte("\u0085{\"@level\": []}"))
+	f.Add([]byte(`null`))
+	f.Fuzz(func(t *testing.T, line []byte) {
+		if upsetsGoPlugin(line) {
+			return
+		}
+		var record map[string]any
+		if json.Unmarshal(line, &record) != nil {
+			return
+		}
+		for _, key := range []string{"@message", "@level", "@timestamp"} {
+			if held, ok := record[key]; ok {
+				require.IsType(t, "", held)
+			}
+		}
+	})
+}

@@ -1,0 +1,236 @@
+package worker
+
+import (
+	"os"
+	"path/filepath"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/gophersnake/gophersnake/ipc"
+)
+
+const mega = 1 << 20
+
+func limitsConfig(t *testing.T, nodeType string, limits Limits) Config {
+	config := testConfig(t, nodeType)
+	config.Setup.Python = "limits.py"
+	config.Limits = limits
+	return config
+}
+
+func endsOf(t *testing.T, w *Worker, value any) *Exit {
+	t.Helper()
+	_, err := call(t.Context(), w, value)
+	var exit *Exit
+	require.ErrorAs(t, err, &exit)
+	assert.True(t, gone(w.PID()))
+	return exit
+}
+
+func TestAWorkerThatTakesTooMuchMemoryIsEnded(t *testing.T) {
+	for _, how := range []string{"alone", "in a child"} {
+		t.Run(how, func(t *testing.T) {
+			t.Parallel()
+			w := start(t, limitsConfig(t, "take_all", Limits{Resident: 150 * mega}))
+			exit := endsOf(t, w, how)
+			assert.Equal(t, ReasonMemory, exit.Reason)
+			require.NotNil(t, exit.Breach)
+			assert.Equal(t, LimitResident, exit.Breach.Limit)
+			assert.Equal(t, "150 MiB", exit.Breach.Bound)
+			assert.Regexp(t, `^the interpreter ran out of memory: its resident memory was \d+(\.\d+)? [MG]iB, more than the limit of 150 MiB \(resident\) \(`, exit.Error())
+			assert.NotEmpty(t, exit.Traceback)
+			assert.Empty(t, exit.Hang)
+		})
+	}
+	t.Run("in setup", func(t *testing.T) {
+		t.Parallel()
+		failed := startFails(t, limitsConfig(t, "TakesAllInSetup", Limits{Resident: 150 * mega}))
+		assert.Equal(t, StageSetup, failed.Stage)
+		assert.Equal(t, ReasonMemory, failed.Exit.Reason)
+		assert.ErrorContains(t, failed, "more than the limit of 150 MiB (resident)")
+	})
+}
+
+func TestMemoryThatProcessesShareCountsOnce(t *testing.T) {
+	const bound = 300 * mega
+	w := start(t, limitsConfig(t, "share", Limits{Resident: bound, ResidentSoft: bound}))
+	gate := filepath.Join(t.TempDir(), "gate")
+	require.NoError(t, syscall.Mkfifo(gate, 0o600))
+	open := func() {
+		f, err := os.OpenFile(gate, os.O_WRONLY, 0)
+		if assert.NoError(t, err) {
+			_ = f.Close()
+		}
+	}
+	go func() {
+		// Looked at, while it would be far too much if each counted by itself, and twice.
+		eventually(t, func() bool { s := w.sample.Load(); return s != nil && s.vitals.Resident > 2*bound })
+		first := w.sample.Load().at
+		eventually(t, func() bool { return w.sample.Load().at.After(first) })
+		open()
+	}()
+	got, err := call(t.Context(), w, map[string]any{"megabytes": 150, "children": 5, "gate": gate})
+	require.NoError(t, err)
+	assert.Equal(t, "shared", got)
+	assert.Nil(t, w.Worn())
+}
+
+func TestAWorkerThatPassesASoftLimitIsToldOnce(t *testing.T) {
+	for _, c := range []struct {
+		name, node string
+		value      int64
+		limits     Limits
+		limit      Limit
+		bound      string
+	}{
+		{"memory", "take", 100, Limits{ResidentSoft: 100 * mega}, LimitResidentSoft, "100 MiB"},
+		{"descriptors", "opens", 80, Limits{OpenFiles: 100}, LimitOpenFiles, "3/4 of 100"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			config := limitsConfig(t, c.node, c.limits)
+			told := make(chan *Worker, 10)
+			config.Worn = func(w *Worker) { told <- w }
+			w := start(t, config)
+			assert.Nil(t, w.Worn())
+			_, err := call(t.Context(), w, c.value)
+			require.NoError(t, err)
+			assert.Same(t, w, <-told)
+			require.NotNil(t, w.Worn())
+			assert.Equal(t, c.limit, w.Worn().Limit)
+			assert.Equal(t, c.bound, w.Worn().Bound)
+			first := w.sample.Load().at
+			_, err = call(t.Context(), w, int64(0))
+			require.NoError(t, err, "it is of use still")
+			eventually(t, func() bool { return w.sample.Load().at.After(first) })
+			assert.Empty(t, told)
+			assert.True(t, w.Alive())
+		})
+	}
+}
+
+func TestAWorkerIsNotWornBeforeItsFirstCall(t *testing.T) {
+	w := start(t, limitsConfig(t, "take", Limits{ResidentSoft: mega}))
+	eventually(t, func() bool { return w.sample.Load() != nil && w.Vitals().Resident > mega })
+	assert.Nil(t, w.Worn())
+	_, err := call(t.Context(), w, int64(0))
+	require.NoError(t, err)
+	eventually(t, func() bool { return w.Worn() != nil })
+}
+
+func TestACallThatUsesTooMuchCPUTimeIsEnded(t *testing.T) {
+	for _, c := range []struct {
+		how  string
+		hang Hang
+	}{{"python", HangPython}, {"c", HangGIL}, {"in a child", HangPython}} {
+		t.Run(c.how, func(t *testing.T) {
+			t.Parallel()
+			w := start(t, limitsConfig(t, "burns", Limits{CPUTime: time.Second}))
+			exit := endsOf(t, w, c.how)
+			assert.Equal(t, ReasonCPU, exit.Reason)
+			assert.Equal(t, c.hang, exit.Hang)
+			require.NotNil(t, exit.Breach)
+			assert.Equal(t, LimitCPUTime, exit.Breach.Limit)
+			assert.Regexp(t, `^the call used too much CPU time: \d+(\.\d+)?s, more than the limit of 1s \(cpu_time\); it was blocked in .* \(`, exit.Error())
+			assert.NotEmpty(t, exit.Traceback)
+		})
+	}
+}
+
+func TestCPUTimeIsThatOfOneCall(t *testing.T) {
+	t.Run("calls", func(t *testing.T) {
+		t.Parallel()
+		w := start(t, limitsConfig(t, "burns_a_little", Limits{CPUTime: time.Second}))
+		for range 5 {
+			_, err := call(t.Context(), w, 0.3)
+			require.NoError(t, err)
+		}
+		assert.Equal(t, uint64(5), w.Calls())
+	})
+	t.Run("values", func(t *testing.T) {
+		t.Parallel()
+		w := start(t, limitsConfig(t, "burns_between", Limits{CPUTime: time.Second}))
+		payload, err := ipc.Encode("input", int64(5))
+		require.NoError(t, err)
+		values := 0
+		err = w.Items(t.Context(), ipc.One(payload), func(item ipc.Payload) error {
+			values++
+			item.Release()
+			return nil
+		})
+		require.NoError(t, err)
+		assert.Equal(t, 5, values)
+	})
+	t.Run("and no other time", func(t *testing.T) {
+		t.Parallel()
+		w := start(t, limitsConfig(t, "sleeps", Limits{CPUTime: 500 * time.Millisecond}))
+		_, err := call(t.Context(), w, 1.0)
+		require.NoError(t, err)
+	})
+}
+
+func TestAWorkerCannotOpenMoreThanItMay(t *testing.T) {
+	w := start(t, limitsConfig(t, "opens", Limits{OpenFiles: 100}))
+	_, err := call(t.Context(), w, int64(200))
+	var remote *ipc.RemoteError
+	require.ErrorAs(t, err, &remote)
+	assert.Equal(t, "OSError", remote.Class)
+	assert.Contains(t, remote.Message, "Too many open files")
+	eventually(t, func() bool { return w.Worn() != nil })
+	_, err = call(t.Context(), w, int64(0))
+	require.NoError(t, err)
+}
+
+func TestAWorkerWithoutADescriptorForAnArraySaysSo(t *testing.T) {
+	config := limitsConfig(t, "takes_an_array", Limits{OpenFiles: 60})
+	arena := ipc.NewArena(64*mega, time.Second)
+	defer arena.Close()
+	config.Setup.Shared = &ipc.SetupShared{From: ipc.SharedFrom, Limit: 64 * mega, Wait: 1}
+	w := start(t, config)
+	_, err := call(t.Context(), w, "open all")
+	require.NoError(t, err)
+	array, err := ipc.NewTensor(make([]byte, mega), mega)
+	require.NoError(t, err)
+	payload, err := ipc.Encode("input", array)
+	require.NoError(t, err)
+	shared, err := arena.Share(t.Context(), payload)
+	require.NoError(t, err)
+	defer shared.Release()
+	_, err = w.Call(t.Context(), ipc.One(shared))
+	var broken *BrokenError
+	require.ErrorAs(t, err, &broken)
+	assert.ErrorContains(t, err, "no descriptor is left: the process has all open that it may")
+	assert.Equal(t, ReasonBroken, broken.Exit.Reason)
+}
+
+func TestVitalsAreThereForWhoAsks(t *testing.T) {
+	w := start(t, limitsConfig(t, "take", Limits{}))
+	first := w.Vitals()
+	assert.Greater(t, first.Resident, int64(mega))
+	assert.Positive(t, first.OpenFiles)
+	_, err := call(t.Context(), w, int64(50))
+	require.NoError(t, err)
+	eventually(t, func() bool { return w.Vitals().Resident > first.Resident+40*mega })
+	assert.Equal(t, uint64(1), w.Calls())
+	assert.False(t, w.Born().IsZero())
+	w.Kill()
+	eventually(t, func() bool { return w.Vitals() == Vitals{} })
+}
+
+func TestTheSamplerIsThereAsLongAsSomebodyIsWatched(t *testing.T) {
+	w := start(t, limitsConfig(t, "take", Limits{}))
+	s := &sampler{watched: make(map[*Worker]*watched), woken: make(chan struct{}, 1)}
+	isRunning := func() bool { s.mu.Lock(); defer s.mu.Unlock(); return s.running }
+	for range 3 {
+		s.add(w)
+		assert.True(t, isRunning())
+		eventually(t, func() bool { return w.sample.Load() != nil })
+		s.remove(w)
+		s.remove(w)
+		eventually(t, func() bool { return !isRunning() })
+	}
+}

@@ -1,0 +1,39 @@
+package worker
+
+import (
+	"os/exec"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// BenchmarkStart is the time from the start of a worker until it is ready, of a node
+// that imports NumPy.
+func BenchmarkStart(b *testing.B) {
+	python, err := exec.LookPath("python3")
+	require.NoError(b, err)
+	config := nodeConfig(python, "look")
+	config.Setup.Python = "forked.py"
+	config.Env = append(config.Env, "IMPORTING=numpy")
+	template := NewTemplate(config)
+	template.patience = long
+	defer template.Close()
+	for _, c := range []struct {
+		name     string
+		template *Template
+	}{{"spawned", nil}, {"forked", template}} {
+		b.Run(c.name, func(b *testing.B) {
+			config := config
+			config.Template = c.template
+			c.template.await(b.Context())
+			for b.Loop() {
+				w, err := Start(b.Context(), config)
+				require.NoError(b, err)
+				b.StopTimer()
+				w.Kill()
+				b.StartTimer()
+			}
+			require.Empty(b, c.template.Note())
+		})
+	}
+}

@@ -1,0 +1,350 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
+)
+
+func TestWorkersOutliveTheirTemplate(t *testing.T) {
+	t.Parallel()
+	config := forking(t, "look")
+	log := &logBuffer{}
+	config.Template.config.Logger = logTo(log)
+	w, other := start(t, config), start(t, config)
+	template := parentage(w)
+	kill(t, template)
+	settle(t, config.Template, isGone)
+	assert.True(t, gone(template))
+	assert.Contains(t, config.Template.Note(), "the template died: the interpreter was ended by SIGKILL")
+	assert.Equal(t, 1, log.count("workers are started without a template"))
+
+	assertServes(t, w)
+	kill(t, w.PID())
+	<-w.Done()
+	exit := w.Exit()
+	assert.True(t, exit.Unknown)
+	assert.Equal(t, -1, exit.Code)
+	assert.Zero(t, exit.Signal)
+	assert.Equal(t, ReasonSelf, exit.Reason)
+	assert.ErrorContains(t, exit, "how is not known: the template that had forked it died before")
+
+	assertServes(t, other)
+	other.Close(t.Context())
+	assert.Equal(t, ReasonShutdown, other.Exit().Reason)
+
+	spawned := start(t, config) // and a template is started behind it
+	assertSpawned(t, spawned)
+	settle(t, config.Template, isThere)
+	assert.Empty(t, config.Template.Note())
+	again := start(t, config)
+	assertForked(t, again)
+	assert.NotEqual(t, template, parentage(again))
+}
+
+func TestALastWordTellsTheEndThatTheTemplateCannot(t *testing.T) {
+	t.Parallel()
+	config := withTemplate(t, testConfig(t, "misbehave"))
+	w := start(t, config)
+	kill(t, parentage(w))
+	settle(t, config.Template, isGone)
+	_, err := call(t.Context(), w, way("crash"))
+	require.Error(t, err)
+	<-w.Done()
+	exit := w.Exit()
+	assert.True(t, exit.Unknown)
+	require.NotEmpty(t, exit.Traceback)
+	assert.Equal(t, "string_at", exit.Traceback[len(exit.Traceback)-1].Function)
+	assert.Contains(t, exit.Dump, "Segmentation fault")
+}
+
+func TestATemplateThatHangsIsEnded(t *testing.T) {
+	t.Parallel()
+	config := forking(t, "look")
+	w := start(t, config)
+	template := parentage(w)
+	require.NoError(t, syscall.Kill(template, syscall.SIGSTOP))
+	config.Template.server.patience = 50 * time.Millisecond
+	spawned := start(t, config)
+	assertSpawned(t, spawned)
+	assertServes(t, spawned)
+	over(t, template)
+	settle(t, config.Template, isThere)
+	assertForked(t, start(t, config))
+	assertServes(t, w)
+}
+
+func TestATemplateThatHangsDoesNotHoldAnAutopsyUp(t *testing.T) {
+	t.Parallel()
+	config := forking(t, "look")
+	w := start(t, config)
+	require.NoError(t, syscall.Kill(parentage(w), syscall.SIGSTOP))
+	config.Template.server.patience = 50 * time.Millisecond
+	w.Kill()
+	assert.True(t, w.Exit().Unknown)
+	assert.Equal(t, ReasonKilled, w.Exit().Reason)
+	settle(t, config.Template, isGone)
+	assert.Contains(t, config.Template.Note(), "the template did not answer in time")
+}
+
+func TestATemplateThatBreaksItsProtocolIsEnded(t *testing.T) {
+	for _, c := range []struct{ way, says string }{
+		{"garbage", "spoke out of protocol: msgpack"},
+		{"nothing", "spoke out of protocol: it does not say whether it is ready"},
+		{"silence", "did not answer in time"},
+		{"garbled fork", "spoke out of protocol: msgpack"},
+		{"forks nobody", "spoke out of protocol: pidfd_open: invalid argument"},
+		{"forks its parent", "spoke out of protocol: process " + strconv.Itoa(os.Getpid()) + " is a child of process " + strconv.Itoa(os.Getppid())},
+		{"forks the dead", "spoke out of protocol: pidfd_open: no such process"},
+		{"closes", "was ended by the supervisor"},
+		{"dies", "SIGKILL"},
+		{"takes the socket and dies", "SIGKILL"},
+	} {
+		t.Run(c.way, func(t *testing.T) {
+			t.Parallel()
+			config := testConfig(t, "echo")
+			config.Package = filepath.Join(config.Setup.Base, "evil_template")
+			config.Env = append(config.Env, "EVIL="+c.way, "PACKAGE="+packageDir)
+			template := NewTemplate(config)
+			template.pause = time.Hour
+			if c.way == "silence" {
+				template.config.StartTimeout = time.Second
+			} else {
+				template.patience = long
+			}
+			defer template.Close()
+			config.Template = template
+			w := start(t, config)
+			assertSpawned(t, w)
+			assertServes(t, w)
+			settle(t, template, isGone)
+			assert.Contains(t, template.Note(), c.says)
+		})
+	}
+}
+
+func TestATemplateThatRefusesOnceIsKept(t *testing.T) {
+	t.Parallel()
+	config := testConfig(t, "echo")
+	config.Package = filepath.Join(config.Setup.Base, "evil_template")
+	config.Env = append(config.Env, "EVIL=refuses", "PACKAGE="+packageDir)
+	log := &logBuffer{}
+	config.Logger = logTo(log)
+	config = withTemplate(t, config)
+	w := start(t, config)
+	assertSpawned(t, w)
+	assertServes(t, w)
+	assert.Equal(t, 1, log.count("the template forked no worker"))
+	assert.Equal(t, 1, log.count("there is no room"))
+	assert.NotNil(t, config.Template.serving())
+	assert.Empty(t, config.Template.Note())
+}
+
+func TestATemplateThatCannotBeStartedIsTold(t *testing.T) {
+	config := testConfig(t, "echo")
+	config.Python = "/nowhere/python3"
+	config = withTemplate(t, config)
+	failed := startFails(t, config)
+	assert.Equal(t, StageSpawn, failed.Stage)
+	assert.Contains(t, config.Template.Note(), "no such file or directory")
+}
+
+func TestAClosedTemplateIsGone(t *testing.T) {
+	t.Parallel()
+	config := forking(t, "look")
+	w := start(t, config)
+	template := parentage(w)
+	config.Template.Close()
+	config.Template.Close()
+	assert.True(t, gone(template))
+	assert.Equal(t, "the template was closed", config.Template.Note())
+	assertServes(t, w)
+	w.Kill()
+	assert.True(t, w.Exit().Unknown)
+	assertSpawned(t, start(t, config))
+	assert.Nil(t, config.Template.serving())
+}
+
+func TestAStoppedTemplateIsGoneWhenItIsClosed(t *testing.T) {
+	t.Parallel()
+	config := forking(t, "look")
+	w := start(t, config)
+	template := parentage(w)
+	require.NoError(t, syscall.Kill(template, syscall.SIGSTOP))
+	config.Template.Close()
+	assert.True(t, gone(template))
+}
+
+func TestATemplateThatWasNotStartedCanBeClosed(t *testing.T) {
+	config := forking(t, "look")
+	config.Template.Close()
+	assertSpawned(t, start(t, config))
+	var none *Template
+	none.Close()
+	assert.Empty(t, none.Note())
+}
+
+func TestATemplateIsGivenUpWhileItImports(t *testing.T) {
+	for _, who := range []string{"the caller", "the owner"} {
+		t.Run(who, func(t *testing.T) {
+			t.Parallel()
+			pipe := filepath.Join(t.TempDir(), "pipe")
+			require.NoError(t, syscall.Mkfifo(pipe, 0o600))
+			config := forking(t, "look", "IMPORTING=wait", "IMPORTING_FILE="+pipe)
+			ctx, cancel := context.WithCancelCause(t.Context())
+			cause := errors.New("changed my mind")
+			ended := make(chan error)
+			go func() {
+				_, err := Start(ctx, config)
+				ended <- err
+			}()
+			template := readPID(t, pipe+".begun")
+			if who == "the owner" {
+				config.Template.Close()
+				assert.True(t, gone(template))
+			}
+			cancel(cause)
+			require.ErrorIs(t, <-ended, cause)
+			config.Template.Close()
+			assert.True(t, gone(template))
+		})
+	}
+}
+
+func TestForksLeaveNothingBehind(t *testing.T) {
+	config := forking(t, "look")
+	start(t, config).Kill() // what is made once is made
+	template := config.Template.server.process.pid()
+	here, there := descriptorsOf(t, os.Getpid()), descriptorsOf(t, template)
+	for i := range 100 {
+		w := start(t, config)
+		assertForked(t, w)
+		if i%2 == 0 {
+			w.Kill()
+		} else {
+			w.Close(t.Context())
+		}
+		assert.False(t, w.Exit().Unknown)
+	}
+	assert.Empty(t, childrenOf(t, template), "no zombie")
+	assert.Equal(t, there, descriptorsOf(t, template))
+	eventually(t, func() bool { return descriptorsOf(t, os.Getpid()) <= here })
+	config.Template.Close()
+	assert.True(t, gone(template))
+}
+
+// TestWorkersStartWhileTemplatesDie has templates and workers die at any time.
+func TestWorkersStartWhileTemplatesDie(t *testing.T) {
+	config := forking(t, "look")
+	start(t, config).Kill()
+	stop := make(chan struct{})
+	var killing, starting sync.WaitGroup
+	killing.Go(func() {
+		for last := 0; ; {
+			select {
+			case <-stop:
+				return
+			default:
+			}
+			if s := config.Template.serving(); s != nil && s.process.pid() != last {
+				last = s.process.pid()
+				_ = syscall.Kill(last, syscall.SIGKILL)
+			}
+		}
+	})
+	for range 4 {
+		starting.Go(func() {
+			for range 5 {
+				w, err := Start(t.Context(), config)
+				if !assert.NoError(t, err) {
+					return
+				}
+				w.Kill()
+				assert.Equal(t, ReasonKilled, w.Exit().Reason)
+			}
+		})
+	}
+	starting.Wait()
+	close(stop)
+	killing.Wait()
+	config.Template.Close()
+	for _, child := range childrenOf(t, os.Getpid()) {
+		t.Errorf("process %d is left", child)
+	}
+}
+
+// TestForkedWorkersDieWithTheSupervisor kills one that this test binary is.
+func TestForkedWorkersDieWithTheSupervisor(t *testing.T) {
+	if dir := os.Getenv("FORKING_SUPERVISOR"); dir != "" {
+		config := forking(t, "leave_a_child")
+		w := start(t, config)
+		pids := strconv.Itoa(w.PID()) + "\n" + strconv.Itoa(parentage(w))
+		go func() { _, _ = call(context.Background(), w, filepath.Join(dir, "child")) }()
+		readPID(t, filepath.Join(dir, "child"))
+		require.NoError(t, os.WriteFile(filepath.Join(dir, "new"), []byte(pids), 0o600))
+		require.NoError(t, os.Rename(filepath.Join(dir, "new"), filepath.Join(dir, "pids")))
+		select {}
+	}
+	t.Parallel()
+	dir := t.TempDir()
+	supervisor := again(t, "FORKING_SUPERVISOR="+dir)
+	child := filepath.Join(dir, "child")
+	eventually(t, exists(filepath.Join(dir, "pids")))
+	content, err := os.ReadFile(filepath.Join(dir, "pids"))
+	require.NoError(t, err)
+	kill(t, supervisor.Process.Pid)
+	over(t, readPID(t, child))
+	for _, line := range strings.Fields(string(content)) {
+		pid, err := strconv.Atoi(line)
+		require.NoError(t, err)
+		over(t, pid)
+	}
+}
+
+// TestASupervisorThatInheritsOrphansReapsThem is about the first process of a
+// container, which this test binary poses as.
+func TestASupervisorThatInheritsOrphansReapsThem(t *testing.T) {
+	if os.Getenv("INHERITING_SUPERVISOR") != "" {
+		require.NoError(t, unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0))
+		config := forking(t, "look")
+		w := start(t, config)
+		kill(t, parentage(w))
+		settle(t, config.Template, isGone)
+		require.NoError(t, syscall.Kill(w.PID(), syscall.SIGTERM))
+		<-w.Done()
+		assert.Equal(t, syscall.SIGTERM, w.Exit().Signal)
+		assert.False(t, w.Exit().Unknown)
+		assert.Empty(t, childrenOf(t, os.Getpid()))
+		return
+	}
+	t.Parallel()
+	assert.NoError(t, again(t, "INHERITING_SUPERVISOR=1").Wait())
+}
+
+// again runs the same test in a process of its own.
+func again(t *testing.T, env string) *exec.Cmd {
+	temporary, err := os.MkdirTemp("", "again-") // short enough for sockets
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = os.RemoveAll(temporary) })
+	cmd := exec.Command(os.Args[0], "-test.run=^"+t.Name()+"$", "-test.timeout=120s")
+	cmd.Env = append(os.Environ(), env, "TMPDIR="+temporary)
+	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
+	require.NoError(t, cmd.Start())
+	t.Cleanup(func() {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+	})
+	return cmd
+}

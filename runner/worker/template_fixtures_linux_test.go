@@ -1,0 +1,131 @@
+package worker
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// withTemplate gives a configuration a template that has all the time that it needs,
+// and does not wait to be followed.
+func withTemplate(t *testing.T, config Config) Config {
+	t.Helper()
+	config.Template = NewTemplate(config)
+	config.Template.patience, config.Template.pause = long, 0
+	t.Cleanup(config.Template.Close)
+	return config
+}
+
+// forking is the configuration of a worker of forked.py, whose import goes the given
+// way, with a template.
+func forking(t *testing.T, nodeType string, env ...string) Config {
+	config := testConfig(t, nodeType)
+	config.Setup.Python = "forked.py"
+	config.Env = append(config.Env, env...)
+	return withTemplate(t, config)
+}
+
+// parentage is the pid of the template that forked a worker, 0 for a spawned one.
+func parentage(w *Worker) int {
+	if f, ok := w.process.foster.(*forked); ok {
+		return f.server.process.pid()
+	}
+	return 0
+}
+
+func assertForked(t *testing.T, w *Worker) {
+	t.Helper()
+	assert.NotZero(t, parentage(w), w.config.Template.Note())
+}
+
+func assertSpawned(t *testing.T, w *Worker) {
+	t.Helper()
+	assert.Zero(t, parentage(w))
+}
+
+// assertServes calls a worker whose node gives back what it is given, as it is or
+// under "value".
+func assertServes(t *testing.T, w *Worker) {
+	t.Helper()
+	got, err := call(t.Context(), w, "v")
+	require.NoError(t, err)
+	if seen, ok := got.(map[string]any); ok {
+		got = seen["value"]
+	}
+	assert.Equal(t, "v", got)
+}
+
+// childrenOf returns the processes that have the given parent, the dead included.
+func childrenOf(t *testing.T, pid int) (children []int) {
+	t.Helper()
+	stats, err := filepath.Glob("/proc/[0-9]*/stat")
+	require.NoError(t, err)
+	for _, stat := range stats {
+		child, _ := strconv.Atoi(strings.Split(stat, "/")[2])
+		if parentOf(child) == pid {
+			children = append(children, child)
+		}
+	}
+	return children
+}
+
+func descriptorsOf(t *testing.T, pid int) int {
+	t.Helper()
+	entries, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", pid))
+	require.NoError(t, err)
+	return len(entries)
+}
+
+// readPID returns the process id that a file holds once it is written.
+func readPID(t *testing.T, file string) int {
+	t.Helper()
+	eventually(t, exists(file))
+	content, err := os.ReadFile(file)
+	require.NoError(t, err)
+	pid, err := strconv.Atoi(string(content))
+	require.NoError(t, err)
+	return pid
+}
+
+// over waits for the end of a process that nobody here can wait for.
+func over(t *testing.T, pid int) {
+	t.Helper()
+	eventually(t, func() bool { return gone(pid) || isDead(pid) }, "process %d lives", pid)
+}
+
+// isDead reports whether a process has ended and is not reaped.
+func isDead(pid int) bool {
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	return err == nil && strings.Contains(string(stat), ") Z ")
+}
+
+func kill(t *testing.T, pid int) {
+	t.Helper()
+	require.NoError(t, syscall.Kill(pid, syscall.SIGKILL))
+}
+
+// settle waits until a template is gone, or another one is there.
+func settle(t *testing.T, template *Template, is func(*server) bool) {
+	t.Helper()
+	eventually(t, func() bool {
+		template.mu.Lock()
+		defer template.mu.Unlock()
+		return !template.starting && is(template.server)
+	})
+}
+
+func isThere(s *server) bool { return s != nil }
+func isGone(s *server) bool  { return s == nil }
+
+func (b *logBuffer) count(s string) int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return strings.Count(b.buf.String(), s)
+}
