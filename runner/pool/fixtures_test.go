@@ -42,20 +42,28 @@ const long = time.Minute
 // fixture is a pool of real workers and what there is to know of it.
 type fixture struct {
 	*Pool
-	t            *testing.T
+	t            testing.TB
 	broken, held string // files that make starts fail, or wait
 
 	mu      sync.Mutex
 	started []*worker.Worker
 	ended   []*worker.Exit
+	events  []Event
 }
 
-func newPool(t *testing.T, least, most int) *fixture {
+func newPool(t testing.TB, least, most int) *fixture {
 	t.Helper()
 	return newPoolOf(t, "work", least, most)
 }
 
-func newPoolOf(t *testing.T, nodeType string, least, most int) *fixture {
+func newPoolOf(t testing.TB, nodeType string, least, most int) *fixture {
+	t.Helper()
+	return newPoolWith(t, nodeType, Config{Min: least, Max: most})
+}
+
+// newPoolWith makes a pool whose worker, but for its limits, and whose observer are
+// yet to be said.
+func newPoolWith(t testing.TB, nodeType string, config Config) *fixture {
 	t.Helper()
 	python, err := exec.LookPath("python3")
 	require.NoError(t, err, "the tests need a Python with msgpack in PATH")
@@ -63,33 +71,24 @@ func newPoolOf(t *testing.T, nodeType string, least, most int) *fixture {
 	require.NoError(t, err)
 	dir := t.TempDir()
 	f := &fixture{t: t, broken: filepath.Join(dir, "broken"), held: filepath.Join(dir, "held")}
-	f.Pool = New(Config{
-		Min: least, Max: most,
-		Worker: worker.Config{
-			Python:  python,
-			Package: packageDir,
-			Setup: ipc.Setup{
-				Node: "node", Base: base, Python: "nodes.py", NodeType: nodeType,
-				Limits: ipc.SetupLimits{Limits: ipc.DefaultLimits()}, LogLevel: "info",
-				Window: ipc.DefaultWindow(), Begun: true, Idempotent: true,
-			},
-			Env:          append(os.Environ(), "BROKEN="+f.broken, "HELD="+f.held),
-			StartTimeout: long,
-			Timeout:      long,
-			Grace:        long,
-			Logger:       hclog.NewNullLogger(),
+	config.Worker = worker.Config{
+		Python:  python,
+		Package: packageDir,
+		Setup: ipc.Setup{
+			Node: "node", Base: base, Python: "nodes.py", NodeType: nodeType,
+			Limits: ipc.SetupLimits{Limits: ipc.DefaultLimits()}, LogLevel: "info",
+			Window: ipc.DefaultWindow(), Begun: true, Idempotent: true,
 		},
-		Started: func(w *worker.Worker, took time.Duration) {
-			f.mu.Lock()
-			defer f.mu.Unlock()
-			f.started = append(f.started, w)
-		},
-		Ended: func(exit *worker.Exit) {
-			f.mu.Lock()
-			defer f.mu.Unlock()
-			f.ended = append(f.ended, exit)
-		},
-	})
+		Env:          append(os.Environ(), "BROKEN="+f.broken, "HELD="+f.held),
+		StartTimeout: long,
+		Timeout:      long,
+		Grace:        long,
+		Limits:       config.Worker.Limits,
+		Logger:       hclog.NewNullLogger(),
+	}
+	config.Observe = f.observe
+	f.Pool = New(config)
+	f.Pool.available = func() int64 { return 0 }
 	t.Cleanup(func() {
 		ctx, cancel := context.WithCancel(context.Background())
 		cancel()
@@ -98,8 +97,20 @@ func newPoolOf(t *testing.T, nodeType string, least, most int) *fixture {
 	return f
 }
 
+func (f *fixture) observe(e Event) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.events = append(f.events, e)
+	switch e := e.(type) {
+	case WorkerStarted:
+		f.started = append(f.started, e.Worker)
+	case WorkerEnded:
+		f.ended = append(f.ended, e.Exit)
+	}
+}
+
 // put makes a file that something waits on.
-func put(t *testing.T, path string) string {
+func put(t testing.TB, path string) string {
 	require.NoError(t, os.WriteFile(path, nil, 0o600))
 	return path
 }
@@ -135,10 +146,32 @@ type answer struct {
 	err   error
 }
 
+// Stats are the figures of a pool at one moment, but for those of its spares.
+type Stats struct{ Idle, Busy, Starting, Waiting int }
+
+// Stats counts a worker that has calls as busy until it has ended, even when it is
+// to have no further ones.
+func (f *fixture) Stats() Stats {
+	h := f.Health()
+	s := Stats{Idle: h.Idle, Busy: h.Busy, Starting: h.Starting, Waiting: h.Waiting}
+	for _, w := range h.Workers {
+		if w.Role == RoleRetiring {
+			s.Busy++
+		}
+	}
+	return s
+}
+
 // waitFor waits until the pool's figures are so; the time bounds a failure only.
 func (f *fixture) waitFor(want Stats) {
 	f.t.Helper()
-	require.Eventually(f.t, func() bool { return f.Stats() == want }, long, time.Millisecond, "%+v", want)
+	f.until(func(Health) bool { return f.Stats() == want }, "%+v", want)
+}
+
+// until waits until the pool's health is so; the time bounds a failure only.
+func (f *fixture) until(so func(Health) bool, text ...any) {
+	f.t.Helper()
+	require.Eventually(f.t, func() bool { return so(f.Health()) }, long, time.Millisecond, text...)
 }
 
 func (f *fixture) starts() int {
@@ -162,22 +195,3 @@ func (f *fixture) kill() {
 	require.NoError(f.t, syscall.Kill(last.PID(), syscall.SIGKILL))
 	require.Eventually(f.t, func() bool { return !last.Alive() }, long, time.Millisecond)
 }
-
-// hold takes the time of delayed refills into the test's hand: each says how
-// long it would wait, and waits until it is let go.
-func (f *fixture) hold() <-chan refill {
-	refills := make(chan refill, 10)
-	f.after = func(delay time.Duration) <-chan time.Time {
-		r := refill{delay, make(chan time.Time, 1)}
-		refills <- r
-		return r.wake
-	}
-	return refills
-}
-
-type refill struct {
-	delay time.Duration
-	wake  chan time.Time
-}
-
-func (r refill) letGo() { r.wake <- time.Time{} }

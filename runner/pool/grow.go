@@ -1,134 +1,165 @@
 package pool
 
 import (
-	"slices"
 	"time"
 
 	"github.com/gophersnake/gophersnake/runner/worker"
 )
 
-// The functions of this file that are not goroutines of their own are called
-// with p.mu held.
-
-// growForWaiters starts as many workers as callers wait for, within the limit.
-func (p *Pool) growForWaiters() {
-	for p.starting < p.unpinned() && len(p.alive)+p.starting < p.config.Max {
+// growServing brings the workers that serve to the minimum, and to what those in
+// line are worth, within the limit. What callers wait for while there is no worker
+// at all does not wait out the delay after a setback: they have waited out a retry
+// delay already.
+func (p *Pool) growServing(now time.Time) {
+	if !p.asked {
+		return
+	}
+	for {
+		have := p.serving + p.starting
+		if have >= p.config.Max || have >= p.config.Min && p.starting >= p.demand(now) {
+			return
+		}
+		if p.promote() {
+			continue
+		}
+		if now.Before(p.setbacks.next) && !(p.hurry && have == 0 && p.demand(now) > 0) {
+			p.again(p.setbacks.next)
+			return
+		}
 		p.grow()
 	}
 }
 
-// growToMin starts what is missing to the minimum.
-func (p *Pool) growToMin() {
-	for !p.closed && len(p.alive)+p.starting < p.config.Min {
-		p.grow()
-	}
-}
-
+// grow has a further worker serve. A spare that is being started will do.
 func (p *Pool) grow() {
 	p.starting++
-	p.running.Go(p.start)
+	if p.sparing > 0 {
+		p.sparing--
+		return
+	}
+	p.launch(false)
+}
+
+func (p *Pool) launch(asSpare bool) {
+	g := p.generation
+	p.run(g, func() { p.start(g, asSpare) })
 }
 
 // start starts one worker. It is nobody's call: a caller who gives up does not
-// take back a start that is well under way.
-func (p *Pool) start() {
-	begun := time.Now()
-	w, err := worker.Start(p.ctx, p.config.Worker)
-	if err == nil && p.config.Started != nil {
-		p.config.Started(w, time.Since(begun))
-	}
-
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.starting--
-	if err != nil {
-		p.startFailed(err)
+// take back a start that is well under way. Of those under way the first ones that
+// come up serve, and the others are the spares.
+func (p *Pool) start(g *generation, asSpare bool) {
+	if asSpare && p.isShort(g) {
 		return
 	}
-	p.proven = true
-	p.description = w.Description()
-	m := &member{worker: w}
-	p.alive[m] = struct{}{}
-	p.running.Go(func() { p.watch(m) })
-	p.put(m)
+	begun := time.Now()
+	w, err := worker.Start(g.ctx, g.config)
+	took := time.Since(begun)
+
+	p.mu.Lock()
+	if err != nil {
+		p.startFailed(g, err, took)
+		p.unlock()
+		return
+	}
+	current := g == p.generation
+	serves := current && p.starting > p.arriving
+	p.counters.Started++
+	p.tell(WorkerStarted{Worker: w, Took: took, Spare: current && !serves})
+	if serves {
+		p.arriving++
+		p.unlock() // nobody gets it before it was told of
+		p.mu.Lock()
+	}
+	p.arrive(p.enter(w, g), serves)
+	p.unlock()
+}
+
+// arrive gives a worker that has come up its place.
+func (p *Pool) arrive(m *member, serves bool) {
+	p.stale = true
+	current := m.generation == p.generation
+	switch {
+	case current && serves:
+		p.starting, p.arriving = p.starting-1, p.arriving-1
+	case current:
+		p.sparing--
+	}
+	switch {
+	case p.closed:
+		p.rest(m)
+	case !current: // it is too late: the pool has been reloaded meanwhile
+		p.retire(m, nil)
+	case serves:
+		p.description = m.worker.Description()
+		p.serve(m)
+	default:
+		p.spares = append(p.spares, m)
+	}
 }
 
 // startFailed tells those in line, unless other workers can still serve them.
 // Where a worker has come up before, another one may later on. Otherwise nobody
 // starts again until somebody calls: what failed to start at first will most
 // likely fail again.
-func (p *Pool) startFailed(err error) {
+func (p *Pool) startFailed(g *generation, err error, took time.Duration) {
+	p.stale = true
+	if g != p.generation {
+		return
+	}
+	now := p.clock.now()
+	isSpare := p.sparing > 0
+	back := &p.setbacks
+	if isSpare {
+		p.sparing--
+		back = &p.spareSetbacks
+	} else {
+		p.starting--
+	}
 	if p.closed {
 		return
 	}
-	if len(p.alive)+p.starting == 0 {
-		p.failWaiters(err)
-	}
-	p.setbacks++
-	if p.proven {
-		p.refillAfter(max(firstDelay, backoff(p.setbacks)))
+	p.counters.StartFailures++
+	p.tell(WorkerFailed{Err: err, Took: took, Spare: isSpare})
+	back.add(err, now, firstDelay)
+	if p.serving+p.starting == 0 {
+		p.fail(err, func(w *waiter) bool { return w.pinned == nil })
+		p.asked = p.asked && p.proven
 	}
 }
 
 // watch waits for the end of a worker and replaces it.
 func (p *Pool) watch(m *member) {
 	<-m.worker.Done()
-	if p.config.Ended != nil {
-		p.config.Ended(m.worker.Exit())
-	}
+	exit := m.worker.Exit()
 	p.mu.Lock()
-	defer p.mu.Unlock()
+	defer p.unlock()
+	p.stale = true
+	p.tell(WorkerEnded{Exit: exit, Idle: m.load == 0})
 	delete(p.alive, m)
-	p.idle = slices.DeleteFunc(p.idle, func(other *member) bool { return other == m })
-	p.failPinned(m)
-	if p.closed {
+	p.idle, p.spares = without(p.idle, m), without(p.spares, m)
+	if m.role == serving {
+		p.serving--
+	}
+	p.unpin(m)
+	p.fail(&worker.UnbegunError{Exit: exit}, func(w *waiter) bool { return w.pinned == m })
+	if p.closed || m.ending {
 		return
 	}
-	p.setbacks++
-	p.growForWaiters() // who waits has waited out a retry delay already
-	p.refillAfter(backoff(p.setbacks))
-}
-
-// refillAfter brings the pool back to its minimum after a delay, and starts
-// workers for those in line then. One delayed refill is enough.
-func (p *Pool) refillAfter(delay time.Duration) {
-	if delay == 0 {
-		p.growToMin()
-		return
-	}
-	missing := len(p.alive)+p.starting < p.config.Min || p.unpinned() > 0
-	if p.refilling || !missing {
-		return
-	}
-	p.refilling = true
-	p.running.Go(func() {
-		select {
-		case <-p.after(delay):
-		case <-p.ctx.Done():
-			return
+	now := p.clock.now()
+	p.counters.Deaths++
+	p.lastDeath = &Death{Time: now, Exit: exit}
+	switch {
+	case m.generation != p.generation:
+	case m.role == spare:
+		p.spareSetbacks.add(exit, now, 0)
+	case m.role == serving:
+		p.setbacks.add(exit, now, 0)
+		p.hurry = true
+		if p.serving+p.starting < p.config.Max {
+			p.promote()
 		}
-		p.mu.Lock()
-		defer p.mu.Unlock()
-		p.refilling = false
-		if !p.closed {
-			p.growForWaiters()
-			p.growToMin()
-		}
-	})
-}
-
-// The delays of refills.
-const (
-	firstDelay = 100 * time.Millisecond
-	lastDelay  = 30 * time.Second
-)
-
-// backoff is the delay before an unasked-for replacement: none after the first
-// setback, then doubling, so that a node that dies when left alone does not keep
-// the machine busy.
-func backoff(setbacks int) time.Duration {
-	if setbacks <= 1 {
-		return 0
+	case m.load > 0: // it was to go, but not like that
+		p.setbacks.add(exit, now, 0)
 	}
-	return min(lastDelay, firstDelay<<min(setbacks-2, 16))
 }

@@ -1,12 +1,21 @@
 package pool
 
 import (
+	"errors"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
+
+// warm is a pool whose workers are all up.
+func (f *fixture) warm() {
+	f.t.Helper()
+	_, err := f.Warm(f.t.Context())
+	require.NoError(f.t, err)
+	f.until(func(h Health) bool { return h.Idle == max(1, h.Min) && h.Starting == 0 })
+}
 
 func TestTheDelayOfAReplacementGrowsToALimit(t *testing.T) {
 	for setbacks, want := range map[int]time.Duration{
@@ -17,83 +26,107 @@ func TestTheDelayOfAReplacementGrowsToALimit(t *testing.T) {
 	}
 }
 
+func TestSetbacksAreForgottenAfterAMinuteWithoutOne(t *testing.T) {
+	begun := time.Now()
+	p := &Pool{serving: 1, full: begun.Add(10 * time.Second)}
+	p.setbacks.add(errors.New("died"), begun, 0)
+	p.calm(begun.Add(69 * time.Second))
+	assert.Equal(t, 1, p.setbacks.count, "it has served for 59 seconds")
+	assert.Equal(t, begun.Add(70*time.Second), p.next)
+	p.serving = 0
+	p.calm(begun.Add(time.Hour))
+	assert.Equal(t, 1, p.setbacks.count, "nothing serves")
+	p.serving = 1
+	p.calm(begun.Add(70 * time.Second))
+	assert.Zero(t, p.setbacks)
+}
+
 func TestACrashLoopDoesNotSpin(t *testing.T) {
 	f := newPool(t, 1, 1)
-	refills := f.hold()
-	_, err := f.Warm(t.Context())
-	require.NoError(t, err)
+	clock := f.freeze()
+	f.warm()
 	f.kill() // the first one is replaced at once
 	require.Eventually(t, func() bool { return f.starts() == 2 && f.Stats() == Stats{Idle: 1} }, long, time.Millisecond)
-	for i, want := range []time.Duration{100 * time.Millisecond, 200 * time.Millisecond, 400 * time.Millisecond} {
+	for i, delay := range []time.Duration{100 * time.Millisecond, 200 * time.Millisecond, 400 * time.Millisecond} {
 		f.kill()
-		r := <-refills
-		assert.Equal(t, want, r.delay)
-		assert.Equal(t, Stats{}, f.Stats(), "nobody starts before it is time")
-		r.letGo()
+		f.waitFor(Stats{})
+		f.passes(clock, delay)
 		f.waitFor(Stats{Idle: 1})
 		assert.Equal(t, i+3, f.starts())
 	}
-	_, err = f.call(t.Context(), 1)
+	_, err := f.call(t.Context(), 1)
 	require.NoError(t, err)
 	f.kill() // an answer has made it a first one again
 	require.Eventually(t, func() bool { return f.starts() == 6 && f.Stats() == Stats{Idle: 1} }, long, time.Millisecond)
 }
 
+func TestAMinuteWithoutADeathMakesTheNextOneAFirstOneAgain(t *testing.T) {
+	f := newPool(t, 1, 1)
+	clock := f.freeze()
+	f.warm()
+	f.kill()
+	require.Eventually(t, func() bool { return f.starts() == 2 && f.Stats() == Stats{Idle: 1} }, long, time.Millisecond)
+	clock.pass(calmTime)
+	f.kill()
+	require.Eventually(t, func() bool { return f.starts() == 3 && f.Stats() == Stats{Idle: 1} }, long, time.Millisecond)
+}
+
 func TestACallerDoesNotWaitOutTheDelayOfAReplacement(t *testing.T) {
 	f := newPool(t, 1, 1)
-	refills := f.hold()
-	_, err := f.Warm(t.Context())
-	require.NoError(t, err)
+	clock := f.freeze()
+	f.warm()
 	f.kill()
 	require.Eventually(t, func() bool { return f.starts() == 2 && f.Stats() == Stats{Idle: 1} }, long, time.Millisecond)
 	f.kill()
-	r := <-refills
-	_, err = f.call(t.Context(), 1)
+	f.waitFor(Stats{})
+	_, err := f.call(t.Context(), 1)
 	require.NoError(t, err)
-	r.letGo()
+	clock.pass(lastDelay)
 	f.waitFor(Stats{Idle: 1})
 	assert.Equal(t, 3, f.starts(), "there is one already when it is time")
 }
 
 func TestAPoolThatCannotComeBackKeepsTryingMoreAndMoreSeldom(t *testing.T) {
 	f := newPool(t, 1, 1)
-	refills := f.hold()
-	_, err := f.Warm(t.Context())
-	require.NoError(t, err)
+	clock := f.freeze()
+	f.warm()
 	put(t, f.broken)
 	f.kill()
-	for _, want := range []time.Duration{100 * time.Millisecond, 200 * time.Millisecond} {
-		r := <-refills
-		assert.Equal(t, want, r.delay)
-		assert.Equal(t, Stats{}, f.Stats())
-		r.letGo()
+	failures := func(n uint64) func(Health) bool {
+		return func(h Health) bool { return h.Counters.StartFailures == n && h.Starting == 0 }
 	}
-	r := <-refills
+	f.until(failures(1))
+	f.passes(clock, 100*time.Millisecond)
+	f.until(failures(2))
+	f.passes(clock, 200*time.Millisecond)
+	f.until(failures(3))
 	remove(t, f.broken)
-	r.letGo()
+	f.passes(clock, 400*time.Millisecond)
 	f.waitFor(Stats{Idle: 1})
 }
 
 func TestAPoolThatNeverCameUpDoesNotTryUnasked(t *testing.T) {
 	f := newPool(t, 1, 1)
-	refills := f.hold()
+	clock := f.freeze()
 	put(t, f.broken)
-	for range 3 {
+	for i := range 3 {
 		_, err := f.Warm(t.Context())
 		require.Error(t, err)
+		clock.pass(lastDelay)
+		assert.EqualValues(t, i+1, f.Health().Counters.StartFailures)
 	}
-	assert.Empty(t, refills)
 	assert.Equal(t, Stats{}, f.Stats())
 }
 
 func TestCloseDoesNotWaitForADelayedReplacement(t *testing.T) {
 	f := newPool(t, 1, 1)
-	refills := f.hold()
-	_, err := f.Warm(t.Context())
-	require.NoError(t, err)
+	clock := f.freeze()
+	f.warm()
 	put(t, f.broken)
 	f.kill()
-	<-refills
+	f.until(func(h Health) bool { return h.Counters.StartFailures == 1 })
 	f.Close(t.Context())
+	assert.Empty(t, clock.timers)
+	clock.pass(lastDelay)
 	assert.Equal(t, Stats{}, f.Stats())
 }

@@ -8,18 +8,18 @@ import (
 	"github.com/gophersnake/gophersnake/runner/worker"
 )
 
-// member is a worker of the pool. All of it is guarded by the pool's lock.
-type member struct {
-	worker      *worker.Worker
-	load        int       // calls that it has
-	sessions    int       // those that are open on it
-	lastSession uint32    // the number of the last one
-	served      time.Time // when it answered last
+// request says what a caller wants.
+type request struct {
+	pinned   *member // the only worker that will do; nil for any
+	session  bool    // it is for a new session
+	admitted bool    // it is part of something that was let in before: no limit keeps it out
+	look     bool    // a worker is to be there, and no more
 }
 
 // waiter is a caller in line; it receives a worker or an error, once.
 type waiter struct {
-	pinned *member // the only worker that will do; nil for any
+	request
+	since  time.Time
 	member *member
 	err    error
 	ready  chan struct{}
@@ -30,27 +30,36 @@ func (w *waiter) serve(m *member, err error) {
 	close(w.ready)
 }
 
-// acquire returns a worker that has room for a call, or the one given once it has.
-func (p *Pool) acquire(ctx context.Context, pinned *member) (*member, error) {
+// acquire returns a worker that has room for a call, or the one asked for once it
+// has.
+func (p *Pool) acquire(ctx context.Context, want request) (*member, error) {
 	p.mu.Lock()
-	if p.closed {
-		p.mu.Unlock()
-		return nil, ErrClosed
+	if p.refusal != nil && (p.closed || !want.admitted) {
+		defer p.mu.Unlock()
+		return nil, p.refusal
 	}
-	if m := p.withRoom(pinned); m != nil {
-		p.take(m)
-		p.mu.Unlock()
+	if want.session {
+		want.pinned = p.forSession()
+	}
+	if m := p.withRoom(want); m != nil {
+		if !want.look {
+			p.take(m)
+		}
+		p.unlock()
 		return m, nil
 	}
-	if _, alive := p.alive[pinned]; pinned != nil && !alive {
+	if _, alive := p.alive[want.pinned]; want.pinned != nil && !alive {
 		p.mu.Unlock()
-		<-pinned.worker.Done()
-		return nil, &worker.UnbegunError{Exit: pinned.worker.Exit()}
+		<-want.pinned.worker.Done()
+		return nil, &worker.UnbegunError{Exit: want.pinned.worker.Exit()}
 	}
-	me := &waiter{pinned: pinned, ready: make(chan struct{})}
-	p.waiters = append(p.waiters, me)
-	p.growForWaiters()
-	p.mu.Unlock()
+	if err := p.tooMany(want); err != nil {
+		p.unlock()
+		return nil, err
+	}
+	me := &waiter{request: want, since: p.clock.now(), ready: make(chan struct{})}
+	p.join(me)
+	p.unlock()
 
 	select {
 	case <-me.ready:
@@ -61,23 +70,47 @@ func (p *Pool) acquire(ctx context.Context, pinned *member) (*member, error) {
 	i := slices.Index(p.waiters, me)
 	if i >= 0 {
 		p.waiters = slices.Delete(p.waiters, i, i+1)
+		p.stale = p.stale || p.drained != nil
 	}
-	p.mu.Unlock()
+	p.unlock()
 	if i < 0 { // served at the same moment
 		<-me.ready
-		if me.err == nil {
+		if me.err == nil && !me.look {
 			p.release(me.member, false)
 		}
 	}
 	return nil, context.Cause(ctx)
 }
 
-// The functions below are called with p.mu held, but for release.
+// release takes a call back from a worker, after it was made or without.
+func (p *Pool) release(m *member, called bool) {
+	p.mu.Lock()
+	if !m.worker.Alive() {
+		p.mu.Unlock() // its watcher sees to the rest, and what it had
+		return
+	}
+	m.load--
+	if called {
+		now := p.clock.now()
+		p.pace.add(now.Sub(m.served))
+		m.served = now
+		if p.setbacks.count > 0 && m.generation == p.generation { // it has answered
+			p.setbacks, p.stale = setbacks{}, true
+		}
+	}
+	p.put(m)
+	if p.drained != nil {
+		p.stale = true
+	}
+	p.unlock()
+}
+
+// The functions below are called with p.mu held.
 
 // withRoom finds the worker for a call: an idle one, or else the one that has most
 // room.
-func (p *Pool) withRoom(pinned *member) *member {
-	if pinned != nil {
+func (p *Pool) withRoom(want request) *member {
+	if pinned := want.pinned; pinned != nil {
 		if _, alive := p.alive[pinned]; alive && pinned.worker.Alive() && pinned.load < p.room() {
 			return pinned
 		}
@@ -89,17 +122,23 @@ func (p *Pool) withRoom(pinned *member) *member {
 		} // else its watcher is about to say so
 	}
 	room := p.room()
+	if want.look {
+		room = anyRoom
+	}
 	if room == 1 {
 		return nil
 	}
 	var best *member
 	for m := range p.alive {
-		if m.load < room && m.worker.Alive() && (best == nil || m.load < best.load) {
+		if m.role == serving && m.load < room && m.worker.Alive() && (best == nil || m.load < best.load) {
 			best = m
 		}
 	}
 	return best
 }
+
+// anyRoom is more than any worker's load.
+const anyRoom = 1 << 30
 
 // room is how many calls a worker may have.
 func (p *Pool) room() int {
@@ -123,76 +162,88 @@ func (p *Pool) take(m *member) {
 		if i := len(p.idle) - 1; i >= 0 && p.idle[i] == m {
 			p.idle = p.idle[:i]
 		} else {
-			p.idle = slices.DeleteFunc(p.idle, func(other *member) bool { return other == m })
+			p.idle = without(p.idle, m)
 		}
-		m.served = time.Now() // it has had nothing to do
+		m.served = p.clock.now() // it has had nothing to do
 	}
 	m.load++
-}
-
-// release takes a call back from a worker, after it was made or without.
-func (p *Pool) release(m *member, called bool) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	m.load--
-	if _, here := p.alive[m]; !here || !m.worker.Alive() {
-		return // its watcher sees to the rest
+	m.calls++
+	if p.config.MaxCalls > 0 {
+		p.countDown(m)
 	}
-	if called {
-		p.setbacks = 0 // it has answered
-		now := time.Now()
-		p.pace.add(now.Sub(m.served))
-		m.served = now
-	}
-	p.put(m)
 }
 
 // put hands the room that a worker has to the callers in line, or keeps it.
 func (p *Pool) put(m *member) {
 	for at := 0; at < len(p.waiters) && m.load < p.room(); {
 		w := p.waiters[at]
-		if w.pinned != nil && w.pinned != m {
+		if w.pinned != m && (w.pinned != nil || m.role != serving) {
 			at++
 			continue
 		}
-		p.take(m)
+		if !w.look {
+			p.take(m)
+		}
 		w.serve(m, nil)
 		p.waiters = slices.Delete(p.waiters, at, at+1)
 	}
-	if m.load > 0 {
-		return
+	if m.load == 0 {
+		p.rest(m)
 	}
-	if p.closed {
-		p.shutDown(m)
-		return
-	}
-	p.idle = append(p.idle, m)
 }
 
-func (p *Pool) failWaiters(err error) {
-	for _, waiter := range p.waiters {
-		waiter.serve(nil, err)
+// join puts a caller in line.
+func (p *Pool) join(w *waiter) {
+	p.waiters = append(p.waiters, w)
+	if p.serving+p.starting < p.config.Max {
+		p.asked, p.stale, p.hurry = true, true, true
 	}
-	p.waiters = nil
+	if p.config.QueueWait > 0 && p.bounds(w.request) {
+		p.wakeBy(w.since.Add(p.config.QueueWait))
+	}
 }
 
-// failPinned tells those who wait for a worker that it has ended.
-func (p *Pool) failPinned(m *member) {
+// fail tells those in line whom it concerns that no worker will come.
+func (p *Pool) fail(err error, concerns func(*waiter) bool) {
 	p.waiters = slices.DeleteFunc(p.waiters, func(w *waiter) bool {
-		if w.pinned == m {
-			w.serve(nil, &worker.UnbegunError{Exit: m.worker.Exit()})
+		if !concerns(w) {
+			return false
 		}
-		return w.pinned == m
+		w.serve(nil, err)
+		return true
 	})
 }
 
-// unpinned counts the callers in line whom any worker will do.
-func (p *Pool) unpinned() int {
+// unpin lets those who wait for a worker that takes no more go to any other, but
+// for those whose session it has.
+func (p *Pool) unpin(m *member) {
+	for _, w := range p.waiters {
+		if w.pinned == m && w.session {
+			w.pinned, p.stale = nil, true
+		}
+	}
+}
+
+// demand counts the callers in line whom any worker will do and who have waited
+// long enough to be worth another one. Where there is none, one is worth it at
+// once.
+func (p *Pool) demand(now time.Time) int {
 	n := 0
 	for _, w := range p.waiters {
-		if w.pinned == nil {
-			n++
+		if w.pinned != nil {
+			continue
+		}
+		if worth := w.since.Add(p.config.ScaleAfter); now.Before(worth) && p.serving+p.starting > 0 {
+			p.again(worth)
+			break // the others came later
+		}
+		if n++; n >= p.config.Max {
+			break
 		}
 	}
 	return n
+}
+
+func without(members []*member, m *member) []*member {
+	return slices.DeleteFunc(members, func(other *member) bool { return other == m })
 }

@@ -203,7 +203,7 @@ func TestAnExceptionKeepsTheWorker(t *testing.T) {
 
 func TestCallersOutliveAStartThatFailsWhereAnotherWorkerServes(t *testing.T) {
 	f := newPool(t, 1, 2)
-	f.hold()
+	f.freeze()
 	gate := newGate(t)
 	first := f.calling(map[string]any{"gate": gate, "value": 1})
 	f.waitFor(Stats{Busy: 1})
@@ -268,7 +268,8 @@ func TestCloseWaitsForTheCallsUnderWay(t *testing.T) {
 	f.Close(t.Context())
 	assert.Equal(t, Stats{}, f.Stats())
 	f.Pool.mu.Lock()
-	f.growToMin()
+	f.stale = true
+	f.attend()
 	assert.Zero(t, f.starting, "a closed pool starts nothing")
 	f.Pool.mu.Unlock()
 	for _, exit := range f.ended {
@@ -315,6 +316,20 @@ func TestCloseGivesUpTheStartsUnderWay(t *testing.T) {
 	assert.Zero(t, f.starts())
 }
 
+func TestAReplacementThatIsStartedWhileThePoolClosesIsNotLeft(t *testing.T) {
+	for range 3 {
+		f := newPoolWith(t, "work", Config{Min: 2, Max: 2, Spare: 1})
+		f.warm()
+		var both sync.WaitGroup
+		for _, pid := range f.pids(RoleServing) {
+			both.Go(func() { assert.NoError(t, syscall.Kill(pid, syscall.SIGKILL)) })
+		}
+		both.Go(func() { f.Close(context.Background()) })
+		both.Wait()
+		f.nothingIsLeft()
+	}
+}
+
 func TestManyStartAndEndAtOnceAndNothingIsLeft(t *testing.T) {
 	held := func() (fds, goroutines int) {
 		entries, err := os.ReadDir("/dev/fd")
@@ -357,4 +372,33 @@ func TestManyStartAndEndAtOnceAndNothingIsLeft(t *testing.T) {
 		now = fmt.Sprintf("%d descriptors and %d goroutines, before %d and %d", fdsNow, goroutinesNow, fds, goroutines)
 	}
 	t.Error(now)
+}
+
+func TestAPoolThatNobodyObservesWorksAsWell(t *testing.T) {
+	config := newPool(t, 1, 1).config
+	config.Observe = nil
+	p := New(config)
+	_, err := p.Warm(t.Context())
+	require.NoError(t, err)
+	p.Close(t.Context())
+	assert.Empty(t, p.untold)
+}
+
+func TestWorkersAreForkedWhereThatIsWanted(t *testing.T) {
+	f := newPoolWith(t, "pid", Config{Min: 1, Max: 1, Spare: 1, ForkServer: true})
+	f.warm()
+	f.hasSpares(1)
+	assert.Empty(t, f.Health().ForkNote)
+	_, err := f.call(t.Context(), "die")
+	var exit *worker.Exit
+	require.ErrorAs(t, err, &exit)
+	assert.Equal(t, syscall.SIGKILL, exit.Signal)
+	f.hasSpares(1)
+	first := f.generation.config.Template
+	require.NoError(t, f.Reload(t.Context(), f.config.Worker, nil))
+	assert.NotSame(t, first, f.generation.config.Template)
+	f.until(func(h Health) bool { return len(h.Workers) == 2 })
+	f.Close(t.Context())
+	f.nothingIsLeft()
+	assert.NotEmpty(t, f.Health().ForkNote, "its template is closed")
 }

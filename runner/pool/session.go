@@ -20,38 +20,43 @@ type Session struct {
 // Open begins a session on the worker that has the fewest, from the state that an
 // earlier one gave by [Session.Snapshot], or from its beginning. The session must
 // be closed. Its errors are those of [Pool.Call].
-func (p *Pool) Open(ctx context.Context, state *ipc.Payload) (*Session, error) {
-	for moves := 0; ; moves++ {
-		m, err := p.acquire(ctx, p.forSession())
-		if err == nil {
-			s := &Session{pool: p, member: m, number: p.admit(m)}
-			err = m.worker.Open(ctx, s.number, state)
-			p.release(m, true)
-			if err == nil {
-				return s, nil
-			}
+func (p *Pool) Open(ctx context.Context, state *ipc.Payload) (s *Session, err error) {
+	err = p.onAny(ctx, request{session: true}, func(m *member) error {
+		s = &Session{pool: p, member: m, number: p.admit(m)}
+		err := m.worker.Open(ctx, s.number, state)
+		if err != nil {
 			s.leave()
 		}
-		if moves >= maxMoves || !unbegun(err) {
-			return nil, err
-		}
+		return err
+	})
+	if err != nil {
+		return nil, err
 	}
+	return s, nil
 }
 
 // forSession returns the worker with the fewest sessions, nil where there is none
 // yet. Where all have some, another worker is started for the sessions to come;
-// this one need not wait for it.
+// this one need not wait for it. The caller holds p.mu.
 func (p *Pool) forSession() *member {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	var best *member
+	best := p.fewestSessions()
+	if best == nil || best.sessions == 0 || p.serving+p.starting >= p.config.Max {
+		return best
+	}
+	if p.promote() {
+		return p.fewestSessions()
+	}
+	if !p.clock.now().Before(p.setbacks.next) {
+		p.grow()
+	}
+	return best
+}
+
+func (p *Pool) fewestSessions() (best *member) {
 	for m := range p.alive {
-		if m.worker.Alive() && (best == nil || m.sessions < best.sessions) {
+		if m.role == serving && m.worker.Alive() && (best == nil || m.sessions < best.sessions) {
 			best = m
 		}
-	}
-	if best != nil && best.sessions > 0 && len(p.alive)+p.starting < p.config.Max {
-		p.grow()
 	}
 	return best
 }
@@ -91,7 +96,7 @@ func (s *Session) Finish(ctx context.Context, emit func(ipc.Payload) error) erro
 
 // on has the session's worker do something as soon as it has nothing else to do.
 func (s *Session) on(ctx context.Context, do func(*worker.Worker) error) error {
-	if _, err := s.pool.acquire(ctx, s.member); err != nil {
+	if _, err := s.pool.acquire(ctx, request{pinned: s.member, admitted: true}); err != nil {
 		return err
 	}
 	defer s.pool.release(s.member, true)
@@ -112,7 +117,13 @@ func (s *Session) Close() {
 }
 
 func (s *Session) leave() {
-	s.pool.mu.Lock()
-	defer s.pool.mu.Unlock()
-	s.member.sessions--
+	p, m := s.pool, s.member
+	p.mu.Lock()
+	defer p.unlock()
+	m.sessions--
+	m.served = p.clock.now()
+	if m.load == 0 && m.role == retiring {
+		p.rest(m)
+	}
+	p.stale = p.stale || p.drained != nil
 }

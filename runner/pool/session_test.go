@@ -5,6 +5,7 @@ import (
 	"errors"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -99,6 +100,89 @@ func TestASessionGrowsThePoolForThoseToCome(t *testing.T) {
 	assert.Same(t, first.member, second.member, "nobody waits for a start")
 	f.waitFor(Stats{Idle: 2})
 	assert.NotSame(t, first.member, open(t, f).member)
+}
+
+func TestASessionTakesTheSpareWhereAllHaveSome(t *testing.T) {
+	f := newPoolWith(t, "Sum", Config{Min: 1, Max: 2, Spare: 1})
+	f.warm()
+	f.hasSpares(1)
+	first := open(t, f)
+	put(t, f.held)
+	assert.NotSame(t, first.member, open(t, f).member)
+	remove(t, f.held)
+	f.hasSpares(1)
+}
+
+func TestASessionKeepsAnOldWorkerUntilItIsClosed(t *testing.T) {
+	f := newPoolWith(t, "Sum", Config{Min: 1, Max: 1, MaxAge: time.Hour})
+	clock := f.freeze()
+	f.warm()
+	s := open(t, f)
+	add(t, s, 40)
+	clock.pass(time.Hour)
+	f.until(func(h Health) bool { return h.Counters.Promoted == 1 })
+	later := open(t, f)
+	assert.NotSame(t, s.member, later.member)
+	sum, _ := add(t, s, 2)
+	assert.Equal(t, int64(42), sum)
+	assert.Len(t, f.pids(RoleRetiring), 1)
+	s.Close()
+	f.retired(worker.LimitAge, 1)
+	add(t, later, 1)
+}
+
+func TestCallsOfASessionGoOnWhereItsWorkerHasHadItsNumber(t *testing.T) {
+	f := newPoolWith(t, "Sum", Config{Min: 1, Max: 1, MaxCalls: 3})
+	s := open(t, f) // which is the first
+	for i := int64(1); i <= 5; i++ {
+		sum, _ := add(t, s, 1)
+		assert.Equal(t, i, sum)
+	}
+	assert.NotSame(t, s.member, open(t, f).member)
+	var got []any
+	require.NoError(t, s.Finish(t.Context(), into(t, &got)))
+	s.Close()
+	f.retired(worker.LimitCalls, 1)
+}
+
+func TestAWorkerWithASessionIsNotIdle(t *testing.T) {
+	f := newPoolWith(t, "Sum", Config{Min: 0, Max: 1, IdleTimeout: time.Minute})
+	clock := f.freeze()
+	s := open(t, f)
+	clock.pass(time.Hour)
+	add(t, s, 1)
+	s.Close()
+	clock.pass(time.Minute - 1)
+	assert.Len(t, f.pids(RoleServing), 1)
+	clock.pass(time.Minute)
+	f.retired(worker.LimitIdle, 1)
+}
+
+// Who waits for a session's turn on a worker that retires goes to the next one.
+func TestOneWhoWaitsToOpenASessionIsNotBoundToAWorkerThatRetires(t *testing.T) {
+	f := newPoolWith(t, "Sum", Config{Min: 1, Max: 1, Spare: 1, MaxAge: time.Hour})
+	clock := f.freeze()
+	f.warm()
+	f.hasSpares(1)
+	s := open(t, f)
+	gate := newGate(t)
+	var got []any
+	under := make(chan error, 1)
+	go func() { under <- s.Call(context.Background(), arg(t, gate), into(t, &got)) }()
+	f.waitFor(Stats{Busy: 1})
+	opened := make(chan *Session, 1)
+	go func() {
+		later, err := f.Open(context.Background(), nil)
+		assert.NoError(t, err)
+		opened <- later
+	}()
+	f.waitFor(Stats{Busy: 1, Waiting: 1})
+	clock.pass(time.Hour)
+	later := <-opened
+	t.Cleanup(later.Close)
+	assert.NotSame(t, s.member, later.member)
+	remove(t, gate)
+	require.NoError(t, <-under)
 }
 
 func TestASessionEndsWithItsWorker(t *testing.T) {

@@ -30,6 +30,8 @@ def work(how: Any) -> Any:
     if "log" in how:
         with open(how["log"], "a") as log:
             log.write(f"{how['value']}\n")
+    if "exit" in how:
+        os._exit(how["exit"])
     if how.get("raise"):
         raise ValueError(how["raise"])
     gate = Path(how.get("gate", "/nowhere"))
@@ -87,6 +89,10 @@ class Sum:
             os.kill(os.getpid(), signal.SIGKILL)
         if number == "raise":
             raise ValueError("no number")
+        if isinstance(number, str):
+            while os.path.exists(number):
+                time.sleep(0.001)
+            number = 0
         self.total += number
         return [self.total, os.getpid()]
 
@@ -98,3 +104,11 @@ class Sum:
 
     def restore(self, state: int) -> None:
         self.total = state
+
+
+@node
+def pid(how: Any) -> int:
+    """Say in which process, or die."""
+    if how == "die":
+        os.kill(os.getpid(), signal.SIGKILL)
+    return os.getpid()
