@@ -58,13 +58,13 @@ func fromImage(picture image.Image) *ipc.Image {
 	out := &ipc.Image{Width: width, Height: height}
 	switch p := picture.(type) {
 	case *image.Gray:
-		out.Format, out.Pixels = "gray8", p.Pix
+		out.Format, out.Pixels = "gray8", rows(p.Pix, p.Stride, width, height)
 	case *image.Gray16:
-		out.Format, out.Pixels = "gray8", highBytes(p.Pix)
+		out.Format, out.Pixels = "gray8", highBytes(rows(p.Pix, p.Stride, 2*width, height))
 	case *image.NRGBA:
-		out.Format, out.Pixels = "rgba8", p.Pix
+		out.Format, out.Pixels = "rgba8", rows(p.Pix, p.Stride, 4*width, height)
 	case *image.NRGBA64:
-		out.Format, out.Pixels = "rgba8", highBytes(p.Pix)
+		out.Format, out.Pixels = "rgba8", highBytes(rows(p.Pix, p.Stride, 8*width, height))
 	default:
 		if p, ok := picture.(*image.Paletted); ok && !p.Opaque() {
 			out.Format, out.Pixels = "rgba8", lookUp(p)
@@ -76,6 +76,19 @@ func fromImage(picture image.Image) *ipc.Image {
 		for i := 0; i < len(canvas.Pix); i += 4 {
 			out.Pixels = append(out.Pixels, canvas.Pix[i:i+3]...)
 		}
+	}
+	return out
+}
+
+// rows takes the gaps between rows away: those of a grey JPEG are as long as its
+// blocks of 8 pixels make them.
+func rows(pix []byte, stride, row, height int) []byte {
+	if stride == row {
+		return pix[:row*height]
+	}
+	out := make([]byte, 0, row*height)
+	for y := range height {
+		out = append(out, pix[y*stride:][:row]...)
 	}
 	return out
 }

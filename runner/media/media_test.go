@@ -205,3 +205,20 @@ func TestTensorsThatAreNone(t *testing.T) {
 		assert.ErrorContains(t, media.EncodeNPY(&bytes.Buffer{}, tensor), want)
 	}
 }
+
+// The rows of a decoded grey JPEG lie as far apart as its blocks of 8 pixels do.
+func TestAGreyJPEGOfAnySizeHasItsOwnPixels(t *testing.T) {
+	m := image.NewGray(image.Rect(0, 0, 13, 5))
+	for i := range m.Pix {
+		m.Pix[i] = 200
+	}
+	var file bytes.Buffer
+	require.NoError(t, jpeg.Encode(&file, m, nil))
+	picture, err := media.DecodeImage(file.Bytes())
+	require.NoError(t, err)
+	assert.Equal(t, "gray8", picture.Format)
+	require.Len(t, picture.Pixels, 13*5)
+	for _, p := range picture.Pixels {
+		assert.InDelta(t, 200, p, 3)
+	}
+}
