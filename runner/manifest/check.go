@@ -7,15 +7,9 @@ import (
 	"regexp"
 	"slices"
 	"strings"
-	"time"
 )
 
-const (
-	maxWorkers    = 1024
-	maxAttempts   = 1_000_000
-	minMemory     = 16 << 20 // an interpreter alone takes about that
-	minMemoryText = "16MiB"
-)
+const maxAttempts = 1_000_000
 
 // kinds are the kinds of errors that retry.on may name.
 var kinds = []string{
@@ -103,14 +97,7 @@ func checkNode(r *report, base, path string, n *Node) {
 		r.at(path+".node_type", "is required")
 	}
 	checkSource(r, base, path+".python", n.Python)
-	switch w := n.Workers; {
-	case w.Min < 1 || w.Max < 1:
-		r.at(path+".workers", "must be at least 1")
-	case w.Min > w.Max:
-		r.at(path+".workers", "min %d is more than max %d", w.Min, w.Max)
-	case w.Max > maxWorkers:
-		r.at(path+".workers", "must be at most %d", maxWorkers)
-	}
+	checkWorkers(r, path+".workers", n.Workers)
 	notNegative(r, path+".timeout", n.Timeout)
 	if n.SetupTimeout <= 0 {
 		r.at(path+".setup_timeout", "must be more than 0")
@@ -121,9 +108,8 @@ func checkNode(r *report, base, path string, n *Node) {
 	if b := n.Breaker; b != nil && !b.Disabled {
 		checkBreaker(r, path+".breaker", b)
 	}
-	if n.Memory != 0 && n.Memory < minMemory {
-		r.at(path+".limits.memory", "must be at least %s", minMemoryText)
-	}
+	checkLimits(r, path+".limits", n.Limits)
+	checkIsolation(r, path, n)
 	for _, name := range slices.Sorted(maps.Keys(n.Env)) {
 		switch {
 		case name == "" || strings.ContainsAny(name, "=\x00"):
@@ -174,12 +160,6 @@ func checkBreaker(r *report, path string, b *Breaker) {
 	}
 	if b.Probes < 1 {
 		r.at(path+".probes", "must be at least 1")
-	}
-}
-
-func notNegative(r *report, path string, d time.Duration) {
-	if d < 0 {
-		r.at(path, "must not be negative")
 	}
 }
 

@@ -35,18 +35,76 @@
 //	node_type      the name of the @node, or of a Go function; required
 //	python         path.py[:Object] or package.module[:Object]
 //	params         a free map: the keyword arguments of the node
-//	workers        a number, or {min: 1, max: 4}; at most 1024; default 1
+//	workers        a number, or a map, see below; default 1
 //	timeout        deadline of each call, or none; default 5m
 //	setup_timeout  deadline of a worker's start; default 2m
 //	retry          see below
 //	breaker        see below
 //	idempotent     false where a call must not be made twice; default true
-//	limits         {memory: 512MiB} bounds each worker, from 16MiB; default none
+//	limits         see below
 //	env            environment variables of the workers; strings
+//	pass_env       a list of names, such as HF_TOKEN or "AWS_*", of variables of the
+//	               host's environment that reach the workers besides harmless ones
+//	isolation      see below
 //
 // A duration is text such as 500ms, 30s or 1m30s, or a plain number of seconds. A
 // size is text such as 512MiB or 1.5GB (B, kB, MB, GB, TB are powers of 1000; KiB,
 // MiB, GiB, TiB of 1024), or a plain number of bytes.
+//
+// # Workers and limits
+//
+// A node's workers are processes. What a manifest leaves out has the values shown
+// here.
+//
+//	workers: {min: 1, max: 1, spare: 1, scale_after: 100ms, idle_timeout: 5m}
+//
+//	min           how many are kept ready
+//	max           how many there may be under load; at most 1024; default min
+//	spare         how many more stand by, to take the place of one that dies
+//	scale_after   how long a call waits in line before one more is started
+//	idle_timeout  one beyond min that has been idle for so long ends, or none
+//	max_age       each is replaced after so long, or none; default none
+//	max_calls     each is replaced after so many calls; default never
+//	fork_server   whether they are forked from a process that has imported the
+//	              node's code already; default false
+//
+// Limits bound each worker, and the line of calls that wait for one. None of them is
+// set by default.
+//
+//	limits: {memory: 2GiB, resident: 1GiB, resident_soft: 800MiB, cpu_time: 30s}
+//	limits: {open_files: 256, result: 64MiB, queue: 1000, queue_wait: 10s}
+//
+//	memory         of the address space: allocating more fails; from 16MiB
+//	resident       of the memory in use: a worker that has more is ended; from 16MiB
+//	resident_soft  a worker that has more in use is replaced after its call
+//	cpu_time       of the processor time of a call; beyond, its worker is ended
+//	open_files     of open descriptors; from 64
+//	result         of the size of a result; a larger one is an error of its call
+//	queue          of the calls in line; a further one is refused
+//	queue_wait     of the time that a call waits in line
+//
+// # Isolation
+//
+// A node's workers may do what their user may, unless it is isolated:
+//
+//	isolation: strict
+//	isolation: {read: [data], write: [/var/cache/models], network: true, cpus: 1}
+//
+// strict is the empty map: no network, no further processes, no privileges, no
+// signals to others; Python, the system's libraries and the pipeline's folder can be
+// read, and a temporary folder of each worker's own can be written. A map allows more:
+//
+//	read       folders and files that can be read; relative ones are in the
+//	           pipeline's folder
+//	write      those that can be changed as well
+//	network    whether there are sockets; default false
+//	signals    whether other processes can be signalled; default false
+//	processes  how many further processes and threads each worker may have, or any;
+//	           default 0, which is no process, and any number of threads
+//	cpus       how many each may use at a time; default all
+//
+// Where the system cannot hold it, the node is not run. It does not go with
+// fork_server. limits.memory is 4GiB where an isolated node does not set it.
 //
 // # Retry and breaker
 //

@@ -21,11 +21,11 @@ connections:
 		return
 	}
 	fmt.Println(p.Name, p.Order())
-	fmt.Println(p.Node("resample").Params, p.Node("resample").Workers)
+	fmt.Println(p.Node("resample").Params, p.Node("resample").Workers.Max)
 	fmt.Println(p.Node("vad").Retry.Mode, p.Node("vad").Retry.Base)
 	// Output:
 	// speech [resample vad]
-	// map[rate:16000] {2 2}
+	// map[rate:16000] 2
 	// fixed 1s
 }
 

@@ -78,33 +78,14 @@ func (d *decoder) node(at place) Node {
 		"retry":         d.retry(&n.Retry),
 		"breaker":       d.breaker(&n.Breaker),
 		"idempotent":    d.flag(&n.Idempotent),
-		"limits": func(at place) {
-			d.object(at, "a map such as {memory: 512MiB}", fields{"memory": d.memory(&n.Memory)})
-		},
-		"env": d.env(&n.Env),
+		"limits":        d.limits(&n.Limits),
+		"env":           d.env(&n.Env),
+		"pass_env":      d.texts(&n.PassEnv),
+		"isolation":     d.isolation(&n.Isolation),
 	}
 	d.addV1(known)
 	d.object(at, "a map with id and node_type", known)
 	return n
-}
-
-// workers reads a number of workers, or its bounds.
-func (d *decoder) workers(dst *Workers) reader {
-	return func(at place) {
-		at, ok := d.follow(at)
-		if !ok {
-			return
-		}
-		if at.node.Kind != yaml.MappingNode {
-			d.integer(&dst.Max)(at)
-			dst.Min = dst.Max
-			return
-		}
-		given := d.object(at, "a map", fields{"min": d.integer(&dst.Min), "max": d.integer(&dst.Max)})
-		if _, ok := given["max"]; !ok {
-			dst.Max = max(dst.Max, dst.Min)
-		}
-	}
 }
 
 // isNone reports whether a value is the word none.
@@ -168,16 +149,6 @@ func (d *decoder) breaker(dst **Breaker) reader {
 			"cool_down": d.duration(&b.CoolDown, positive),
 			"probes":    d.integer(&b.Probes),
 		})
-	}
-}
-
-// memory reads a memory limit, for which 0 is too small rather than none.
-func (d *decoder) memory(dst *int64) reader {
-	read := d.size(dst)
-	return func(at place) {
-		if read(at); *dst == 0 {
-			d.at(at.path, "must be at least %s", minMemoryText)
-		}
 	}
 }
 

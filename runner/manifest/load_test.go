@@ -129,8 +129,15 @@ func TestDefaults(t *testing.T) {
 	n.Position = Position{}
 	assert.Equal(t, NewNode("a", "A"), n)
 	assert.Equal(t, Node{
-		ID: "a", Type: "A", Workers: Workers{1, 1}, Timeout: 5 * time.Minute, SetupTimeout: 2 * time.Minute, Idempotent: true,
+		ID: "a", Type: "A", Workers: DefaultWorkers(), Timeout: 5 * time.Minute, SetupTimeout: 2 * time.Minute, Idempotent: true,
 	}, n)
+}
+
+// servedBy is so many workers, and all else as usual.
+func servedBy(least, most int) Workers {
+	w := DefaultWorkers()
+	w.Min, w.Max = least, most
+	return w
 }
 
 func TestAllFields(t *testing.T) {
@@ -149,29 +156,34 @@ func TestAllFields(t *testing.T) {
 			"rate": int64(16000), "big": uint64(18446744073709551615),
 			"nested": map[string]any{"list": []any{int64(1), []any{int64(2)}}},
 		},
-		Workers: Workers{2, 2}, Timeout: 30 * time.Second, SetupTimeout: 5 * time.Minute,
+		Workers: servedBy(2, 2), Timeout: 30 * time.Second, SetupTimeout: 5 * time.Minute,
 		Retry: &Retry{
 			Mode: RetryExponential, MaxAttempts: 3, Base: 100 * time.Millisecond, Max: 10 * time.Second, Multiplier: 2,
 			Jitter: 0.1, Budget: 30 * time.Second, On: []string{"execution", "python_vm"},
 		},
-		Breaker:  &Breaker{Failures: 4, CoolDown: time.Minute, Probes: 2},
-		Memory:   512 << 20,
+		Breaker: &Breaker{Failures: 4, CoolDown: time.Minute, Probes: 2},
+		Limits: Limits{
+			Memory: 512 << 20, Resident: 400 << 20, ResidentSoft: 300 << 20, CPUTime: 20 * time.Second,
+			OpenFiles: 256, Result: 64 << 20, Queue: 1000, QueueWait: 10 * time.Second,
+		},
 		Env:      map[string]string{"OMP_NUM_THREADS": "1", "EMPTY": ""},
 		Position: Position{7, 5},
 	}, *p.Node("resample"))
 
 	left, right, mix := p.Node("left"), p.Node("right"), p.Node("mix")
-	assert.Equal(t, Workers{1, 4}, left.Workers)
+	assert.Equal(t, Workers{
+		Min: 1, Max: 4, Spare: 2, IdleTimeout: time.Minute, MaxAge: time.Hour, MaxCalls: 10000, ForkServer: true,
+	}, left.Workers)
 	assert.Zero(t, left.Timeout)
 	assert.Equal(t, &Retry{Mode: RetryNone}, left.Retry)
 	assert.True(t, left.Breaker.Disabled)
-	assert.Equal(t, Workers{1, 3}, right.Workers)
+	assert.Equal(t, Workers{Min: 1, Max: 3, ScaleAfter: 100 * time.Millisecond}, right.Workers)
 	assert.Equal(t, 2500*time.Millisecond, right.Timeout)
 	assert.Equal(t, &Retry{Mode: RetryFixed, MaxAttempts: 2, Base: 100 * time.Millisecond, Multiplier: 1}, right.Retry)
-	assert.Equal(t, int64(1_500_000_000), right.Memory)
-	assert.Equal(t, Workers{2, 2}, mix.Workers)
+	assert.Equal(t, Limits{Memory: 1_500_000_000, Result: 1}, right.Limits)
+	assert.Equal(t, servedBy(2, 2), mix.Workers)
 	assert.Equal(t, 20*time.Second, mix.Retry.Max, "a longer first delay raises the bound that nobody set")
-	assert.Equal(t, Connection{From: "left", To: "mix", Port: "left", Position: Position{39, 5}}, p.Connections[2])
+	assert.Equal(t, Connection{From: "left", To: "mix", Port: "left", Position: Position{47, 5}}, p.Connections[2])
 	assert.Nil(t, p.Node("absent"))
 }
 
@@ -179,7 +191,7 @@ func TestMergedNodes(t *testing.T) {
 	p, err := Load("testdata/valid/anchors.yaml")
 	require.NoError(t, err)
 	first, second := p.Nodes[0], p.Nodes[1]
-	assert.Equal(t, Workers{2, 2}, second.Workers)
+	assert.Equal(t, servedBy(2, 2), second.Workers)
 	assert.Equal(t, 10*time.Second, second.Timeout)
 	assert.Equal(t, "double", second.Type)
 	assert.Equal(t, "second", second.ID, "what a node says itself comes before what it merges")

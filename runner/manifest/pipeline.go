@@ -51,16 +51,58 @@ type Node struct {
 	// Idempotent says that a call can be made again although it may have been
 	// carried out already.
 	Idempotent bool
-	// Memory bounds the memory of each worker in bytes; 0 is no bound.
-	Memory int64
+	// Limits bound what the node takes.
+	Limits Limits
 	// Env is added to the workers' environment.
-	Env      map[string]string
-	Position Position
+	Env map[string]string
+	// PassEnv names variables of the host's environment that the workers get besides
+	// the harmless ones; * and ? stand for any text and any character.
+	PassEnv []string
+	// Isolation is what the workers may do; nil is all that their user may.
+	Isolation *Isolation
+	Position  Position
 }
 
-// Workers is how many workers a node has: Min are kept ready, and up to Max are
-// started under load.
-type Workers struct{ Min, Max int }
+// Workers is how many workers a node has, and how long each of them serves.
+// [DefaultWorkers] returns the usual figures.
+type Workers struct {
+	// Min are kept ready, and up to Max are started under load.
+	Min, Max int
+	// Spare is how many more are ready to take the place of one that dies.
+	Spare int
+	// ScaleAfter is how long a call waits in line before a worker beyond Min is
+	// started for it.
+	ScaleAfter time.Duration
+	// IdleTimeout ends a worker beyond Min that has had nothing to do for so long;
+	// 0 is never.
+	IdleTimeout time.Duration
+	// MaxAge and MaxCalls replace a worker that has served for so long or so often;
+	// 0 is never.
+	MaxAge   time.Duration
+	MaxCalls int
+	// ForkServer has workers forked from a process that has imported the node's
+	// code, instead of starting an interpreter for each.
+	ForkServer bool
+}
+
+// Limits bound what a node's workers may take, each of them, and how many calls
+// may wait for one. 0 is no bound.
+type Limits struct {
+	// Memory bounds the address space in bytes: what is beyond cannot be allocated.
+	Memory int64
+	// Resident bounds the memory that is in use, in bytes: a worker that has more
+	// is ended. One that has more than ResidentSoft is replaced after its call.
+	Resident, ResidentSoft int64
+	// CPUTime bounds the processor time of a call.
+	CPUTime time.Duration
+	// OpenFiles bounds the open descriptors.
+	OpenFiles int
+	// Result bounds a single result in bytes.
+	Result int64
+	// Queue is how many calls may wait in line, and QueueWait how long each may.
+	Queue     int
+	QueueWait time.Duration
+}
 
 // RetryMode is how the delays between retries go on.
 type RetryMode string
@@ -124,14 +166,21 @@ const (
 	DefaultSetupTimeout = 2 * time.Minute
 )
 
-// NewNode returns a node with the defaults: one worker, [DefaultTimeout],
-// [DefaultSetupTimeout], idempotent, and the runner's own retry policy and
-// breaker.
+// DefaultWorkers returns what a manifest's workers start from: one, with a spare.
+// Those beyond the minimum are started when a call has waited for 100 ms, and end
+// when they have been idle for 5 minutes.
+func DefaultWorkers() Workers {
+	return Workers{Min: 1, Max: 1, Spare: 1, ScaleAfter: 100 * time.Millisecond, IdleTimeout: 5 * time.Minute}
+}
+
+// NewNode returns a node with the defaults: [DefaultWorkers], [DefaultTimeout],
+// [DefaultSetupTimeout], idempotent, no further limits, and the runner's own retry
+// policy and breaker.
 func NewNode(id, nodeType string) Node {
 	return Node{
 		ID:           id,
 		Type:         nodeType,
-		Workers:      Workers{Min: 1, Max: 1},
+		Workers:      DefaultWorkers(),
 		Timeout:      DefaultTimeout,
 		SetupTimeout: DefaultSetupTimeout,
 		Idempotent:   true,

@@ -1,0 +1,148 @@
+package manifest
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"slices"
+	"testing"
+
+	"github.com/santhosh-tekuri/jsonschema/v6"
+	"github.com/stretchr/testify/require"
+)
+
+// The words of manifests, out of which documents are made that are nearly right.
+var (
+	rootKeys = []string{"version", "nodes", "connections", "python", "metadata", "requirements", "interpreter", "nodse"}
+	nodeKeys = []string{"id", "node_type", "params", "workers", "timeout", "setup_timeout", "retry", "breaker", "idempotent",
+		"limits", "env", "python", "isolation", "pass_env", "time_out"}
+	innerKeys = []string{"min", "max", "spare", "scale_after", "idle_timeout", "max_age", "max_calls", "fork_server", "memory", "resident",
+		"resident_soft", "cpu_time", "open_files", "result", "queue", "queue_wait", "max_attempts", "fixed", "base", "multiplier",
+		"jitter", "budget", "on", "failures", "cool_down", "probes", "from", "to", "network", "read", "write", "processes", "x"}
+	words = []string{"v1", "a", "b", "a.left", "nodes.py", "nodes.py:Words", "Words", "1s", "100ms", "-5m", "2GiB", "64 MiB", "1e3", "none",
+		"strict", "python_vm", "numpy==2.2.6", "AWS_*", "3.12", "", " ", "ä\u2028🐍", "null", "0x10", "~", "yes", "*a", "<<", "- x", "a: b"}
+)
+
+// scribe writes a document of the bytes that a fuzzer thinks of.
+type scribe struct{ b []byte }
+
+func (s *scribe) pick(n int) int {
+	if len(s.b) == 0 {
+		return 0
+	}
+	k := int(s.b[0]) % n
+	s.b = s.b[1:]
+	return k
+}
+
+func (s *scribe) document() map[string]any {
+	doc := map[string]any{"version": "v1", "nodes": []any{map[string]any{"id": "a", "node_type": "Words", "python": "nodes.py"}}}
+	for range s.pick(6) {
+		switch key := rootKeys[s.pick(len(rootKeys))]; {
+		case key == "nodes" && s.pick(8) > 0:
+			doc[key] = s.list(s.node)
+		case key == "connections" && s.pick(8) > 0:
+			doc[key] = s.list(func() any { return s.fields([]string{"from", "to"}) })
+		default:
+			doc[key] = s.value(3)
+		}
+	}
+	return doc
+}
+
+func (s *scribe) node() any {
+	node := map[string]any{"id": words[1+s.pick(2)], "node_type": "Words", "python": "nodes.py"}
+	for range s.pick(6) {
+		key := nodeKeys[s.pick(len(nodeKeys))]
+		if s.pick(2) == 0 {
+			node[key] = s.fields(innerKeys)
+		} else {
+			node[key] = s.value(2)
+		}
+	}
+	return node
+}
+
+func (s *scribe) fields(keys []string) any {
+	fields := map[string]any{}
+	for range s.pick(5) {
+		fields[keys[s.pick(len(keys))]] = s.value(1)
+	}
+	return fields
+}
+
+func (s *scribe) list(item func() any) []any {
+	items := []any{}
+	for range s.pick(4) {
+		items = append(items, item())
+	}
+	return items
+}
+
+func (s *scribe) value(depth int) any {
+	kinds := 5
+	if depth > 0 {
+		kinds = 7
+	}
+	switch s.pick(kinds) {
+	case 0:
+		return words[s.pick(len(words))]
+	case 1:
+		return s.pick(256) - 100
+	case 2:
+		return []any{int64(1) << 40, uint64(1) << 63, 1.5, -0.25, 1e300, 0}[s.pick(6)]
+	case 3:
+		return s.pick(2) == 1
+	case 4:
+		return nil
+	case 5:
+		return s.list(func() any { return s.value(depth - 1) })
+	}
+	return s.fields(innerKeys)
+}
+
+// FuzzDocuments holds that a document means the same in JSON and in YAML, to the
+// place of each problem, and that the schema takes what the parser takes.
+func FuzzDocuments(f *testing.F) {
+	f.Add([]byte{})
+	for i := range 64 {
+		f.Add(bytes.Repeat([]byte{byte(i), byte(7 * i), byte(i >> 2), 3, byte(31 * i), 1, 5}, 9))
+	}
+	doc, err := jsonschema.UnmarshalJSON(bytes.NewReader(Schema))
+	require.NoError(f, err)
+	compiler := jsonschema.NewCompiler()
+	require.NoError(f, compiler.AddResource("pipeline.json", doc))
+	schema, err := compiler.Compile("pipeline.json")
+	require.NoError(f, err)
+	f.Fuzz(func(t *testing.T, seed []byte) {
+		var text bytes.Buffer
+		lines := json.NewEncoder(&text)
+		lines.SetIndent("", " ")
+		lines.SetEscapeHTML(false)
+		require.NoError(t, lines.Encode((&scribe{seed}).document()))
+
+		asJSON, failure := Parse("p.json", text.Bytes(), "testdata/valid")
+		asYAML, failureYAML := Parse("p.yaml", text.Bytes(), "testdata/valid")
+		if failure == nil {
+			require.NoError(t, failureYAML, text.String())
+			asYAML.File = asJSON.File
+			require.Equal(t, asJSON, asYAML, text.String())
+			again, err := jsonschema.UnmarshalJSON(&text)
+			require.NoError(t, err)
+			require.NoError(t, schema.Validate(again))
+			return
+		}
+		require.Error(t, failureYAML, text.String())
+		require.Equal(t, problemsOf(t, failure), problemsOf(t, failureYAML), text.String())
+	})
+}
+
+func problemsOf(t *testing.T, err error) []Problem {
+	var all *Errors
+	require.True(t, errors.As(err, &all))
+	problems := slices.Clone(all.Problems)
+	for i := range problems {
+		problems[i].File = ""
+	}
+	return problems
+}
