@@ -1,13 +1,12 @@
 package runner
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io/fs"
 	"syscall"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/gophersnake/gophersnake/ipc"
 	"github.com/gophersnake/gophersnake/runner/manifest"
@@ -40,8 +39,10 @@ func classify(err error) *Error {
 		return e
 	case *worker.DeadlineError:
 		e := NewError(PythonVm, fmt.Sprintf("no answer within %s; the call was cancelled", err.Limit))
-		e.PID, e.Traceback, e.Hint = err.PID, err.Where.Frames, deadlineHint
-		return e.During("call")
+		e.PID, e.Traceback = err.PID, err.Where.Frames
+		return e.passed(worker.Breach{Limit: worker.LimitCall, Bound: err.Limit.String()}).During("call")
+	case *worker.LimitError:
+		return classify(err.Cause).passed(err.Breach).During("call")
 	case *worker.StartError:
 		return startError(err)
 	case *worker.BrokenError:
@@ -49,6 +50,8 @@ func classify(err error) *Error {
 		return withExit(e, err.Exit).During("call")
 	case *worker.CanceledError:
 		return canceledError(err)
+	case *pool.LimitError:
+		return limitError(err)
 	case *manifest.Errors:
 		return Wrap(err, Manifest, "")
 	case *pyenv.Error:
@@ -63,6 +66,10 @@ func classify(err error) *Error {
 	switch {
 	case isContextEnd(err):
 		return Wrap(err, Other, "")
+	case errors.Is(err, pool.ErrDraining):
+		e := Wrap(err, Other, errDraining().Message)
+		e.Blameless = true
+		return e
 	case errors.Is(err, pool.ErrClosed):
 		e := Wrap(err, Other, "the runner is closed")
 		e.Blameless = true
@@ -101,7 +108,7 @@ func remoteError(r *ipc.RemoteError) *Error {
 	e.Notes = r.Notes
 	e.Chained = r.Cause
 	e.Path = r.Path
-	e.Hint = r.Hint
+	e.Hint = cmp.Or(r.Hint, missedVariable(r))
 	e.Operation = r.Stage
 	e.ExitCode = r.ExitCode
 	// What an input cannot be decoded for is not this node's doing.
@@ -121,16 +128,14 @@ func remoteError(r *ipc.RemoteError) *Error {
 	return e
 }
 
-const deadlineHint = "if the work may take this long, raise the node's timeout in the manifest"
-
 // exitError is the end of an interpreter during a call.
 func exitError(x *worker.Exit) *Error {
 	e := withExit(NewError(PythonVm, x.Summary()), x)
 	switch {
-	case x.Reason == worker.ReasonDeadline:
-		e.Hint = deadlineHint
+	case e.Limit != "":
+		e.Hint = limitHints[worker.Limit(e.Limit)] + hangHints[x.Hang]
 	case x.Remote != nil && x.Remote.Class == "MemoryError":
-		e.Hint = "raise the node's limits.memory in the manifest, or let the node use less"
+		e.Hint = "give the machine more memory, or let the node use less"
 	case x.Remote != nil && x.Remote.ExitCode != nil:
 		e.Hint = "a node must not exit: let it return, or raise an exception"
 	case x.OutOfMemory:
@@ -155,8 +160,9 @@ func withExit(e *Error, x *worker.Exit) *Error {
 		e.ExitCode = &x.Code
 	}
 	if x.Signal != 0 {
-		e.Signal = unix.SignalName(x.Signal)
+		e.Signal = worker.SignalName(x.Signal)
 	}
+	e.Limit, e.Hang = string(exitLimit(x)), string(x.Hang)
 	if x.Remote != nil {
 		e.Notes, e.Chained = x.Remote.Notes, x.Remote.Cause
 	}
@@ -176,16 +182,25 @@ func startError(s *worker.StartError) *Error {
 		}
 		if s.Exit != nil {
 			e.PID, e.StderrTail = s.Exit.PID, s.Exit.Stderr
+			e.Limit = string(exitLimit(s.Exit))
+			known(&e.Hint, limitHints[exitLimit(s.Exit)])
 		}
 	case *worker.Exit:
 		e = withExit(NewError(PythonVm, s.Summary()+": "+cause.Summary()), cause)
-		if cause.Reason == worker.ReasonStartTimeout {
-			e.Hint = "if the node needs this long to load, raise its setup_timeout in the manifest"
+		if e.Limit != "" {
+			e.Hint = limitHints[worker.Limit(e.Limit)] + hangHints[cause.Hang]
 		}
 	case *ipc.PeerError, *ipc.ProtocolError:
 		e = withExit(Wrap(s.Cause, Transport, s.Summary()), s.Exit)
 	default:
-		e = withExit(Wrap(s.Cause, PythonVm, s.Summary()), s.Exit)
+		if e = isolationError(s.Cause); e != nil {
+			break
+		}
+		kind := PythonVm
+		if s.Stage == worker.StageSetup && s.Exit != nil && s.Exit.Reason == worker.ReasonBroken {
+			kind = Transport // its process lived
+		}
+		e = withExit(Wrap(s.Cause, kind, s.Summary()), s.Exit)
 		if path, ok := errors.AsType[*fs.PathError](s.Cause); ok && path.Op == "chdir" {
 			e.Verdict = Permanent
 			e.Hint = "the pipeline's folder is gone: run it from where it is now"

@@ -55,9 +55,9 @@ var deaths = []struct {
 	{"null_pointer", "SIGSEGV", -1, "string_at", "SIGSEGV"},
 	{"recurse_in_c", "SIGSEGV", -1, "recurse_in_c", "SIGSEGV"},
 	{"eat_memory", "", -2, "eat_memory", "out of memory"},
-	{"loop_for_ever", "SIGABRT", -1, "loop_for_ever", "hung: no answer within 2s"},
-	{"hang_in_c", "SIGABRT", -1, "hang_in_c", "hung: no answer within 2s"},
-	{"stop_self", "SIGKILL", -1, "", "hung: no answer within 2s"},
+	{"loop_for_ever", "SIGABRT", -1, "loop_for_ever", "hung: no answer within 2s; it was blocked in Python"},
+	{"hang_in_c", "SIGABRT", -1, "hang_in_c", "hung: no answer within 2s; it was blocked in C code that holds the GIL"},
+	{"stop_self", "SIGABRT", -1, "stop_self", "hung: no answer within 2s; the process was stopped"},
 	{"kill_kill", "SIGKILL", -1, "", "SIGKILL"},
 }
 

@@ -11,6 +11,9 @@ import (
 	"strings"
 
 	"github.com/gophersnake/gophersnake/ipc"
+	"github.com/gophersnake/gophersnake/runner/isolation"
+	"github.com/gophersnake/gophersnake/runner/manifest"
+	"github.com/gophersnake/gophersnake/runner/worker"
 )
 
 // Describe imports the code of the pipeline's Python nodes, without setting
@@ -39,12 +42,9 @@ func (r *Runner) Describe(ctx context.Context) ([]Description, error) {
 	if err != nil {
 		return nil, err
 	}
-	found, err := py.describe(ctx, describeRequest{Base: r.pipeline.Base, Nodes: asked})
+	found, err := r.ask(ctx, py, asked)
 	if err != nil {
 		return nil, err
-	}
-	if len(found) != len(asked) {
-		return nil, NewError(Transport, fmt.Sprintf("asked for %d nodes, was told of %d", len(asked), len(found)))
 	}
 	var faults []error
 	for i, d := range found {
@@ -78,7 +78,7 @@ func DescribeFile(ctx context.Context, file string, p *Pipeline, opts ...Option)
 	if err != nil {
 		return nil, err
 	}
-	found, err := py.describe(ctx, describeRequest{Base: filepath.Dir(file), File: file})
+	found, err := r.describe(ctx, py, new(manifest.Node), describeRequest{Base: filepath.Dir(file), File: file})
 	if err != nil {
 		return nil, err
 	}
@@ -100,6 +100,8 @@ type describeRequest struct {
 	Base  string         `json:"base"`
 	Nodes []describeNode `json:"nodes,omitempty"`
 	File  string         `json:"file,omitempty"`
+	// Isolation is how the process is isolated, nil where it is not.
+	Isolation *ipc.SetupIsolation `json:"isolation,omitempty"`
 }
 
 type describeNode struct {
@@ -117,19 +119,66 @@ type described struct {
 	Problems    []ipc.RemoteError `json:"problems"`
 }
 
-func (py python) describe(ctx context.Context, request describeRequest) ([]described, error) {
+// ask has the code of nodes imported as their workers import it: nodes that are
+// isolated, or have an environment of their own, by a process for each.
+func (r *Runner) ask(ctx context.Context, py python, asked []describeNode) ([]described, error) {
+	found := make([]described, len(asked))
+	var together []int
+	about := func(n *manifest.Node, places ...int) error {
+		request := describeRequest{Base: r.pipeline.Base}
+		for _, i := range places {
+			request.Nodes = append(request.Nodes, asked[i])
+		}
+		answers, err := r.describe(ctx, py, n, request)
+		if err != nil {
+			return err
+		}
+		if len(answers) != len(places) {
+			return NewError(Transport, fmt.Sprintf("asked for %d nodes, was told of %d", len(places), len(answers)))
+		}
+		for i, place := range places {
+			found[place] = answers[i]
+		}
+		return nil
+	}
+	for i, each := range asked {
+		n := r.nodes[each.ID].config
+		if n.Isolation == nil && len(n.PassEnv) == 0 && len(n.Env) == 0 {
+			together = append(together, i)
+			continue
+		}
+		if err := about(n, i); err != nil {
+			return nil, classify(err).InNode(each.ID)
+		}
+	}
+	if len(together) > 0 {
+		if err := about(new(manifest.Node), together...); err != nil {
+			return nil, err
+		}
+	}
+	return found, nil
+}
+
+// describe asks an interpreter that is started as the worker of a node.
+func (r *Runner) describe(ctx context.Context, py python, n *manifest.Node, request describeRequest) ([]described, error) {
+	as := worker.Config{Env: workerEnv(n, r.options.passEnv)}
+	r.isolate(&as, n, py)
+	request.Isolation = as.Setup.Isolation
 	question, err := json.Marshal(request)
 	if err != nil {
 		return nil, Wrap(err, Serialization, "the nodes' params")
 	}
 	cmd := exec.CommandContext(ctx, py.interpreter, py.pkg, "describe")
-	cmd.Dir = request.Base
+	cmd.Dir, cmd.Env = request.Base, as.Env
 	cmd.Stdin = bytes.NewReader(question)
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
-	if err := cmd.Run(); err != nil {
+	if err := runAs(cmd, as.Isolation); err != nil {
 		if ctx.Err() != nil {
 			return nil, classify(context.Cause(ctx))
+		}
+		if e := isolationError(err); e != nil {
+			return nil, e
 		}
 		e := Wrap(err, PythonVm, "the interpreter that looked at the nodes ended")
 		e.StderrTail = strings.TrimSpace(stderr.String())
@@ -142,4 +191,17 @@ func (py python) describe(ctx context.Context, request describeRequest) ([]descr
 		return nil, Wrap(err, Serialization, fmt.Sprintf("the nodes' description %.200q", stdout.String()))
 	}
 	return answer.Nodes, nil
+}
+
+// runAs runs a command to its end, isolated where there is a profile.
+func runAs(cmd *exec.Cmd, profile *isolation.Profile) error {
+	if profile == nil {
+		return cmd.Run()
+	}
+	place, err := profile.Start(cmd)
+	if err != nil {
+		return err
+	}
+	defer place.Remove()
+	return cmd.Wait()
 }

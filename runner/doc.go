@@ -135,6 +135,21 @@
 //
 // [Scheduler.Execute] runs any Go operation under the same rules.
 //
+// # Supervision
+//
+// A worker that dies is replaced: by a spare, which is ready, or else by a new one.
+// Workers that are too old, too large or idle are replaced or ended, more are started
+// when calls wait in line, and calls are refused when too many do: all as the manifest
+// says of the node, under workers and limits. [Error].Limit names the limit that an
+// error is of, and [WithEvents] tells of each.
+//
+// [Runner.Health] says how the runner, its nodes and their workers are, as a table or
+// as JSON, and why where it is not well; [Runner.Metrics] has the same as figures, and
+// [WriteMetrics] writes them for Prometheus.
+//
+// [Runner.Reload] has nodes read their code again while runs and streams go on, and
+// [Runner.Drain] lets nothing more begin and waits for what is under way.
+//
 // # Deadlines and cancellation
 //
 // A call that passes the node's timeout (5 minutes unless the manifest says
@@ -143,6 +158,15 @@
 // run ends, the node is interrupted by an exception, so that its finally blocks
 // run; if it goes on for 2 s nevertheless, its interpreter is ended too. Either
 // way, when Run returns, nothing of it is still running.
+//
+// # Isolation
+//
+// A worker gets the harmless part of the host's environment; [WithPassEnv] and a
+// node's pass_env name what else it gets. A node whose manifest says isolation:
+// strict reads Python and the pipeline's folder alone, writes to a temporary folder
+// of its own, and has no network, no further processes and no privileges. What
+// refused it something stands in the error's hint. Where the system cannot do that,
+// the node is not run: see docs/isolation.md.
 //
 // # What is left behind
 //

@@ -6,6 +6,7 @@ import (
 
 	"github.com/gophersnake/gophersnake/ipc"
 	"github.com/gophersnake/gophersnake/retry"
+	"github.com/gophersnake/gophersnake/runner/worker"
 )
 
 // Error is the error of everything that a pipeline does. It says what happened
@@ -60,6 +61,12 @@ type Error struct {
 	ExitCode *int
 	// Signal is the name of the signal that ended the worker, for instance "SIGKILL".
 	Signal string
+	// Limit is the supervision limit that was passed, by its name in the manifest,
+	// for instance "resident"; empty where none was.
+	Limit string
+	// Hang says in what way a worker hung that was ended for it: "blocked in
+	// Python", "blocked in C code that holds the GIL" or "the process is stopped".
+	Hang string
 	// StderrTail is what the worker last wrote to its standard error.
 	StderrTail string
 
@@ -76,6 +83,8 @@ type Error struct {
 	// against the node's breaker.
 	Blameless bool
 
+	// breach is the limit of a call that was passed without its worker's end.
+	breach *worker.Breach
 	// origin is the error that this one is a copy of, for errors.Is.
 	origin *Error
 }

@@ -42,7 +42,15 @@ func (e *Error) what() string {
 	if e.Path != "" && !strings.Contains(message, e.Path) {
 		message = e.Path + ": " + message
 	}
-	message += e.place()
+	place := e.place()
+	if message == "" && e.Cause != nil {
+		cause := oneLine(e.Cause.Error())
+		if !strings.Contains(cause, place) {
+			cause += place
+		}
+		return cause
+	}
+	message += place
 	if e.Cause == nil {
 		if message == "" {
 			return "no details"
@@ -51,7 +59,7 @@ func (e *Error) what() string {
 	}
 	cause := oneLine(e.Cause.Error())
 	switch {
-	case message == "" || strings.Contains(cause, message):
+	case strings.Contains(cause, message):
 		return cause
 	case strings.Contains(message, cause):
 		return message

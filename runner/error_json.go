@@ -21,6 +21,8 @@ type errorJSON struct {
 	Traceback  []Frame           `json:"traceback,omitempty"`
 	ExitCode   *int              `json:"exit_code,omitempty"`
 	Signal     string            `json:"signal,omitempty"`
+	Limit      string            `json:"limit,omitempty"`
+	Hang       string            `json:"hang,omitempty"`
 	StderrTail string            `json:"stderr_tail,omitempty"`
 	Cause      string            `json:"cause,omitempty"`
 }
@@ -42,7 +44,7 @@ func (e *Error) MarshalJSON() ([]byte, error) {
 		Kind: e.Kind, Message: e.Message, Text: e.Error(), Retryable: e.Retryable(),
 		Node: e.Node, Operation: e.Operation, Attempt: e.Attempt, Attempts: e.Attempts, PID: e.PID,
 		Path: e.Path, Hint: e.Hint, Metadata: e.Metadata,
-		ExitCode: e.ExitCode, Signal: e.Signal, StderrTail: e.StderrTail,
+		ExitCode: e.ExitCode, Signal: e.Signal, Limit: e.Limit, Hang: e.Hang, StderrTail: e.StderrTail,
 	}
 	if out.Message == "" && e.Cause != nil {
 		out.Message = e.Cause.Error() // then that is all there is to say

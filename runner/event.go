@@ -8,7 +8,8 @@ import (
 )
 
 // Event tells of something that happened while a pipeline runs. It is one of
-// [WorkerStarted], [WorkerDied], [CallRetried], [BreakerChanged],
+// [WorkerStarted], [WorkerFailed], [WorkerDied], [WorkerRetired], [SparePromoted],
+// [CallRetried], [CallRefused], [BreakerChanged], [HealthChanged], [Reloaded],
 // [SetupProgress], [NodeStarted] and [NodeFinished]; a type switch tells which.
 // String describes it in a line.
 type Event interface {
@@ -23,6 +24,8 @@ type WorkerStarted struct {
 	PID  int
 	// Took is the time from its spawn until it was ready.
 	Took time.Duration
+	// Spare says that it stands by, and serves when another one is gone.
+	Spare bool
 }
 
 // WorkerDied says that a worker ended without having been told to.
@@ -30,6 +33,11 @@ type WorkerDied struct {
 	Node string
 	Time time.Time
 	PID  int
+	// Idle says that it had no call: nobody is the worse for it.
+	Idle bool
+	// Limit is the limit that it was ended for, by its name in the manifest; empty
+	// where that was not why.
+	Limit string
 	// Err says how it died.
 	Err error
 }
@@ -88,7 +96,11 @@ func (NodeFinished) event()   {}
 
 // String describes the event.
 func (e WorkerStarted) String() string {
-	return fmt.Sprintf("node %q: worker %d is ready after %v", e.Node, e.PID, round(e.Took))
+	what := "worker"
+	if e.Spare {
+		what = "spare worker"
+	}
+	return fmt.Sprintf("node %q: %s %d is ready after %v", e.Node, what, e.PID, round(e.Took))
 }
 
 // String describes the event.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime/debug"
+	"sync/atomic"
 	"time"
 
 	"github.com/gophersnake/gophersnake/ipc"
@@ -38,10 +39,17 @@ type node struct {
 
 	fn NodeFunc // nil for a Python node
 
-	python      string     // where a Python node's code is
-	pool        *pool.Pool // set by Start, as are:
-	description Description
-	noInput     bool // the Python function takes no input
+	python  string     // where a Python node's code is
+	pool    *pool.Pool // set by Start under the runner's lock, as is:
+	noInput bool       // the Python function takes no input
+	// description is what the workers said of the code; each reload may change it.
+	description atomic.Pointer[Description]
+}
+
+// describe takes in what a worker said of the node's code.
+func (n *node) describe(d Description) {
+	n.noInput = len(d.Inputs) == 0
+	n.description.Store(&d)
 }
 
 func newNode(p *Pipeline, config *manifest.Node, o *options, scheduler *Scheduler) (*node, error) {

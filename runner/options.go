@@ -23,6 +23,7 @@ type options struct {
 	cacheDir     string
 	progress     func(pyenv.Progress)
 	sharedMemory int64
+	passEnv      []string
 }
 
 func newOptions(opts []Option) (*options, error) {

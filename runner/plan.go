@@ -93,9 +93,9 @@ func (pl *plan) know() {
 		if !n.isPython() {
 			continue
 		}
-		n.description = n.pool.Description()
-		pl.streams = pl.streams || n.description.Many || n.description.Stateful
-		pl.batch = max(pl.batch, n.description.Batch)
+		d := n.description.Load()
+		pl.streams = pl.streams || d.Many || d.Stateful
+		pl.batch = max(pl.batch, d.Batch)
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"time"
 
 	"github.com/gophersnake/gophersnake/ipc"
 	"github.com/gophersnake/gophersnake/runner/manifest"
@@ -47,13 +48,19 @@ type Runner struct {
 	plan      *plan
 	arena     *ipc.Arena
 
-	starting chan struct{} // holds a token while somebody starts
-	mu       sync.RWMutex
-	started  bool
-	closed   bool
-	ending   bool                 // streams are not waited for any more
-	streams  map[*Stream]struct{} // those that are open
-	runs     sync.WaitGroup       // and streams
+	starting chan struct{} // holds a token while somebody starts or reloads, and with it:
+	python   python
+	loaded   time.Time // when workers last began to read the code
+
+	mu           sync.RWMutex
+	started      bool
+	isStarting   bool
+	startFailure *Error // of the last start
+	draining     bool
+	closed       bool
+	ending       bool                 // streams are not waited for any more
+	streams      map[*Stream]struct{} // those that are open
+	runs         sync.WaitGroup       // and streams
 }
 
 // New returns a runner for a pipeline. It starts nothing: [Runner.Start] does,
@@ -116,14 +123,23 @@ func (r *Runner) Start(ctx context.Context) error {
 	if r.ready() {
 		return nil
 	}
-	if err := r.startNodes(ctx); err != nil {
-		return err
-	}
-	r.plan.know()
 	r.mu.Lock()
-	r.started = true
+	r.isStarting = true
+	r.mu.Unlock()
+	err := r.startNodes(ctx)
+	if err == nil {
+		r.plan.know()
+	}
+	r.mu.Lock()
+	r.started, r.isStarting, r.startFailure = err == nil, false, nil
+	if err != nil && ctx.Err() == nil {
+		r.startFailure = classify(err)
+	}
 	closed := r.closed
 	r.mu.Unlock()
+	if err != nil {
+		return err
+	}
 	if closed {
 		r.closePools(ctx)
 		return errClosed()
@@ -138,6 +154,8 @@ func (r *Runner) ready() bool {
 }
 
 func errClosed() *Error { return NewError(Other, "the runner is closed") }
+
+func errDraining() *Error { return NewError(Other, "the runner drains and takes nothing more") }
 
 // Run takes one input through the pipeline and returns the value of its sink,
 // or a map of the sinks' values by node id where there are several. Where a node
@@ -206,20 +224,64 @@ func (s *Shared) Release() {
 func (r *Runner) enter(ctx context.Context) error {
 	for {
 		r.mu.RLock()
-		if r.started && !r.closed {
+		closed, draining := r.closed, r.draining
+		if r.started && !closed && !draining {
 			r.runs.Add(1)
 			r.mu.RUnlock()
 			return nil
 		}
-		closed := r.closed
 		r.mu.RUnlock()
-		if closed {
+		switch {
+		case closed:
 			return errClosed()
+		case draining:
+			return errDraining()
 		}
 		if err := r.Start(ctx); err != nil {
 			return err
 		}
 	}
+}
+
+// Drain lets no further run or stream begin, and waits for those under way. The
+// workers stay until [Runner.Close]. When the context ends first, its error is
+// returned, and still nothing more is let in.
+func (r *Runner) Drain(ctx context.Context) error {
+	r.mu.Lock()
+	if r.closed {
+		r.mu.Unlock()
+		return errClosed()
+	}
+	r.draining = true
+	r.mu.Unlock()
+	select {
+	case <-r.settled():
+	case <-ctx.Done():
+		return classify(context.Cause(ctx))
+	}
+	for _, n := range r.nodes {
+		r.mu.RLock()
+		p := n.pool
+		r.mu.RUnlock()
+		if p == nil {
+			continue
+		}
+		if err := p.Drain(ctx); err != nil { // so that nothing is started any more
+			return classify(err).InNode(n.id)
+		}
+	}
+	return nil
+}
+
+// settled is closed when no run and no stream is under way any more. Nothing must be
+// let in by now.
+func (r *Runner) settled() <-chan struct{} {
+	settled := make(chan struct{})
+	go func() {
+		r.runs.Wait()
+		close(settled)
+	}()
+	return settled
 }
 
 // Close waits for the runs and streams under way and shuts all workers down. When
@@ -228,11 +290,7 @@ func (r *Runner) Close(ctx context.Context) error {
 	r.mu.Lock()
 	r.closed = true
 	r.mu.Unlock()
-	settled := make(chan struct{})
-	go func() {
-		r.runs.Wait()
-		close(settled)
-	}()
+	settled := r.settled()
 	select {
 	case <-settled:
 	case <-ctx.Done():

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -55,8 +56,20 @@ func load(t *testing.T, text string, opts ...runner.Option) (*runner.Runner, err
 	t.Helper()
 	base, err := filepath.Abs("testdata")
 	require.NoError(t, err)
+	return loadIn(t, base, text, opts...)
+}
+
+// loadIn is load for a folder of the test's own. There are spares only where the text
+// says so: most tests count the workers.
+func loadIn(t *testing.T, base, text string, opts ...runner.Option) (*runner.Runner, error) {
+	t.Helper()
 	p, err := manifest.Parse("test.yaml", []byte("version: v1\npython: nodes.py\n"+text), base)
 	require.NoError(t, err)
+	for i := range p.Nodes {
+		if !strings.Contains(text, "spare:") {
+			p.Nodes[i].Workers.Spare = 0
+		}
+	}
 	r, err := runner.New(p, opts...)
 	if err == nil {
 		t.Cleanup(func() { assert.NoError(t, r.Close(context.Background())) })

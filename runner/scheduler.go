@@ -145,15 +145,18 @@ type entry struct {
 	on         kinds // empty: all
 	options    []retry.Option
 	// last is the failure that the breaker counted last; a refusal quotes it.
-	last atomic.Pointer[Error]
+	last   atomic.Pointer[Error]
+	counts counts
+	emit   func(Event)
 }
 
 // newEntry makes the entry of a policy that has been validated.
 func newEntry(node string, policy NodePolicy, emit func(Event)) *entry {
-	e := &entry{node: node, policy: policy.Policy, idempotent: policy.Idempotent, on: kindSet(policy.On)}
+	e := &entry{node: node, policy: policy.Policy, idempotent: policy.Idempotent, on: kindSet(policy.On), emit: emit}
 	e.options = []retry.Option{
 		retry.If(e.worthRetrying),
 		retry.OnRetry(func(attempt int, delay time.Duration, err error) {
+			e.counts.retries.Add(1)
 			emit(CallRetried{Node: node, Time: time.Now(), Attempt: attempt, Delay: delay, Err: err})
 		}),
 	}
@@ -174,15 +177,18 @@ func newEntry(node string, policy NodePolicy, emit func(Event)) *entry {
 
 // execute runs an operation: the breaker around the retries.
 func (e *entry) execute(ctx context.Context, op func(ctx context.Context) error) error {
+	e.counts.calls.Add(1)
 	permit, err := e.breaker.Allow()
 	if err != nil {
-		return e.refusal(err)
+		return e.counts.fail(e.refusal(err))
 	}
 	// Where there is no outcome, as after a panic, a probe's slot goes back.
 	defer permit.Release()
 	err = retry.Do(ctx, e.policy, func(ctx context.Context, attempt int) error {
 		if err := op(ctx); err != nil {
-			return Extend(err).InNode(e.node).OnAttempt(attempt, e.policy.Attempts())
+			failure := Extend(err).InNode(e.node).OnAttempt(attempt, e.policy.Attempts())
+			e.tellBreach(failure)
+			return failure
 		}
 		return nil
 	}, e.options...)
@@ -195,7 +201,7 @@ func (e *entry) execute(ctx context.Context, op func(ctx context.Context) error)
 		e.last.Store(failure)
 		permit.Failure()
 	}
-	return failure
+	return e.counts.fail(failure)
 }
 
 // worthRetrying decides on an attempt's error.

@@ -148,7 +148,7 @@ func TestADeathLeavesNoSharedMemory(t *testing.T) {
 	t.Setenv("GOPHERSNAKE_TEST_MARKER", filepath.Join(t.TempDir(), "once"))
 	before := segments(t, os.Getpid())
 	r := start(t, arrays(`
-nodes: [{id: produce, TYPE: double}, {id: die, TYPE: die_once, retry: {fixed: 1ms, max_attempts: 2}}]
+nodes: [{id: produce, TYPE: double}, {id: die, TYPE: die_once, pass_env: [GOPHERSNAKE_TEST_MARKER], retry: {fixed: 1ms, max_attempts: 2}}]
 connections: [{from: produce, to: die}]`))
 	for i := range 5 {
 		out, err := r.Run(t.Context(), floats(t, 1<<20))

@@ -3,7 +3,6 @@ package runner
 import (
 	"context"
 	"errors"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -23,6 +22,9 @@ const (
 	cancelGrace = 2 * time.Second
 	// sharedWait is how long a call waits for room in shared memory.
 	sharedWait = 10 * time.Second
+	// spareAfter is how long a node has to be ready before a spare is started, so
+	// that a short run does not pay for one.
+	spareAfter = 2 * time.Second
 )
 
 // python is where the Python code runs.
@@ -98,30 +100,45 @@ func (r *Runner) startNodes(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	r.python, r.loaded = py, time.Now()
+	r.mu.Lock()
+	for _, n := range nodes {
+		n.pool = r.newPool(n, py)
+	}
+	r.mu.Unlock()
 	faults := make([]error, len(nodes))
 	var starting sync.WaitGroup
 	for i, n := range nodes {
-		n.pool = r.newPool(n, py)
 		starting.Go(func() {
 			description, err := n.pool.Warm(ctx)
 			if err != nil {
 				faults[i] = classify(err).InNode(n.id)
 				return
 			}
-			n.noInput = len(description.Inputs) == 0
+			n.describe(description)
 			faults[i] = r.plan.checkInputs(n, description)
 		})
 	}
 	starting.Wait()
-	err = errors.Join(faults...)
-	if err == nil {
+	if err = joined(faults); err == nil {
 		return nil
 	}
 	r.closePools(ctx)
-	if one := slices.DeleteFunc(faults, func(err error) bool { return err == nil }); len(one) == 1 {
-		return one[0]
+	r.mu.Lock()
+	for _, n := range nodes {
+		n.pool = nil
 	}
+	r.mu.Unlock()
 	return err
+}
+
+// joined is what went wrong: nothing, one error as it is, or several joined.
+func joined(faults []error) error {
+	faults = slices.DeleteFunc(faults, func(err error) bool { return err == nil })
+	if len(faults) == 1 {
+		return faults[0]
+	}
+	return errors.Join(faults...)
 }
 
 func (r *Runner) pythonNodes() []*node {
@@ -134,54 +151,60 @@ func (r *Runner) pythonNodes() []*node {
 	return nodes
 }
 
+// newPool makes the pool of a node, which has no workers yet.
 func (r *Runner) newPool(n *node, py python) *pool.Pool {
-	logger := r.options.logger.Named(n.id)
-	config := pool.Config{
-		Min: n.config.Workers.Min,
-		Max: n.config.Workers.Max,
-		Worker: worker.Config{
-			Python:  py.interpreter,
-			Package: py.pkg,
-			Setup: ipc.Setup{
-				Node:     n.id,
-				Base:     r.pipeline.Base,
-				Python:   n.python,
-				NodeType: n.config.Type,
-				Params:   n.config.Params,
-				Ports:    r.plan.ports(n),
-				Limits:   ipc.SetupLimits{Limits: ipc.DefaultLimits(), Memory: n.config.Memory},
-				LogLevel: logger.GetLevel().String(),
-				Shared:   r.shared(),
-				Window:   r.window(),
-				Begun:    true,
+	w, l := n.config.Workers, n.config.Limits
+	config := r.workerConfig(n, py)
+	return pool.New(pool.Config{
+		Worker: config,
+		Min:    w.Min, Max: w.Max,
+		Spare: w.Spare, SpareAfter: spareAfter,
+		ScaleAfter: w.ScaleAfter, IdleTimeout: w.IdleTimeout,
+		MaxAge: w.MaxAge, MaxCalls: uint64(w.MaxCalls),
+		Queue: l.Queue, QueueWait: l.QueueWait,
+		ForkServer: w.ForkServer,
+		Observe:    r.observe(n, config.Logger),
+	})
+}
 
-				Idempotent: n.config.Idempotent,
-			},
-			Env:          workerEnv(n.config.Env),
-			StartTimeout: n.config.SetupTimeout,
-			Timeout:      n.config.Timeout,
-			Grace:        cancelGrace,
-			Logger:       logger,
+// workerConfig is what each worker of a node is told.
+func (r *Runner) workerConfig(n *node, py python) worker.Config {
+	logger := r.options.logger.Named(n.id)
+	l := n.config.Limits
+	config := worker.Config{
+		Python:  py.interpreter,
+		Package: py.pkg,
+		Setup: ipc.Setup{
+			Node:     n.id,
+			Base:     r.pipeline.Base,
+			Python:   n.python,
+			NodeType: n.config.Type,
+			Params:   n.config.Params,
+			Ports:    r.plan.ports(n),
+			Limits:   ipc.SetupLimits{Limits: ipc.DefaultLimits(), Memory: l.Memory},
+			LogLevel: logger.GetLevel().String(),
+			Shared:   r.shared(),
+			Window:   r.window(),
+			Begun:    true,
+
+			Idempotent: n.config.Idempotent,
 		},
-		Started: func(w *worker.Worker, took time.Duration) {
-			logger.Debug("worker started", "pid", w.PID(), "took", took)
-			r.emit(WorkerStarted{Node: n.id, Time: time.Now(), PID: w.PID(), Took: took})
+		Env:          workerEnv(n.config, r.options.passEnv),
+		StartTimeout: n.config.SetupTimeout,
+		Timeout:      n.config.Timeout,
+		Grace:        cancelGrace,
+		Limits: worker.Limits{
+			ResidentSoft: l.ResidentSoft, Resident: l.Resident, CPUTime: l.CPUTime, OpenFiles: l.OpenFiles, Result: l.Result,
 		},
-		Ended: func(exit *worker.Exit) {
-			if exit.Reason == worker.ReasonShutdown || exit.Reason == worker.ReasonKilled {
-				logger.Debug("worker ended", "pid", exit.PID)
-				return
-			}
-			logger.Debug("worker died", "pid", exit.PID, "error", exit)
-			r.emit(WorkerDied{Node: n.id, Time: time.Now(), PID: exit.PID, Err: classify(exit).InNode(n.id)})
-		},
+		Logger: logger,
 	}
+	r.isolate(&config, n.config, py)
 	if r.options.events != nil {
-		config.Worker.Progress = func(p ipc.Progress) {
+		config.Progress = func(p ipc.Progress) {
 			r.emit(SetupProgress{Node: n.id, Time: time.Now(), Message: p.Message, Fraction: p.Fraction})
 		}
 	}
-	return pool.New(config)
+	return config
 }
 
 // shared is what the workers are told of shared memory.
@@ -206,15 +229,6 @@ func (r *Runner) emit(e Event) {
 	if r.options.events != nil {
 		r.options.events(e)
 	}
-}
-
-// workerEnv is the host's environment with what the manifest adds.
-func workerEnv(extra map[string]string) []string {
-	env := os.Environ()
-	for key, value := range extra {
-		env = append(env, key+"="+value) // the last one counts
-	}
-	return env
 }
 
 func (r *Runner) closePools(ctx context.Context) {

@@ -110,8 +110,7 @@ func (x *session) forget() {
 // restores reports whether the state can be had back. To give a node items once more
 // is to call it twice.
 func (x *session) restores() bool {
-	n := x.stage.step.node
-	return n.description.Restores && n.entry.idempotent
+	return x.stage.restores && x.stage.step.node.entry.idempotent
 }
 
 // attempt does something in the session, opening it where it is not. Where the state
@@ -190,9 +189,10 @@ func (x *session) close() {
 
 // executeOnce runs an operation that is not to be tried again: the breaker alone.
 func (e *entry) executeOnce(ctx context.Context, op func(ctx context.Context) error) error {
+	e.counts.calls.Add(1)
 	permit, err := e.breaker.Allow()
 	if err != nil {
-		return e.refusal(err)
+		return e.counts.fail(e.refusal(err))
 	}
 	defer permit.Release()
 	if err = op(ctx); err == nil {
@@ -200,9 +200,10 @@ func (e *entry) executeOnce(ctx context.Context, op func(ctx context.Context) er
 		return nil
 	}
 	failure := Extend(err).InNode(e.node)
+	e.tellBreach(failure)
 	if ctx.Err() == nil && nodeToBlame(failure) {
 		e.last.Store(failure)
 		permit.Failure()
 	}
-	return failure
+	return e.counts.fail(failure)
 }

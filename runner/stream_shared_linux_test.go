@@ -133,7 +133,7 @@ func TestTheValuesOfAGeneratorInPlaceUntilTheirRelease(t *testing.T) {
 func TestAReplayGetsTheSameArrays(t *testing.T) {
 	t.Setenv("GOPHERSNAKE_TEST_MARKER", t.TempDir()+"/once")
 	r := start(t, arrays(`
-nodes: [{id: a, TYPE: double}, {id: b, python: stream_arrays.py, node_type: Smooth, params: {mortal: true}, retry: {fixed: 1ms, max_attempts: 2}}]
+nodes: [{id: a, TYPE: double}, {id: b, python: stream_arrays.py, node_type: Smooth, params: {mortal: true}, pass_env: [GOPHERSNAKE_TEST_MARKER], retry: {fixed: 1ms, max_attempts: 2}}]
 connections: [{from: a, to: b}]`))
 	s := open(t, r)
 	feed(t, s, floats(t, 1<<18), floats(t, 1<<18), floats(t, 1<<18), floats(t, 1<<18))

@@ -16,11 +16,14 @@ import (
 // results are in order whoever is done first. The stages with a serial handler have
 // one goroutine. The fields are guarded by the stream's lock.
 type stage struct {
-	stream  *Stream
-	step    *step
-	serial  serial // nil where an item gives one value, and many can be under way
-	in, out []*queue
-	limit   int
+	stream *Stream
+	step   *step
+	serial serial // nil where an item gives one value, and many can be under way
+	// restores says that the node's state can be had back. It is as the stream began,
+	// whatever a reload brings.
+	restores bool
+	in, out  []*queue
+	limit    int
 
 	calls   int        // under way, where they are not one by one
 	probing bool       // the breaker was open, and no call has succeeded since
@@ -53,9 +56,11 @@ func newStage(s *Stream, st *step, window int) *stage {
 		wake: sync.NewCond(&s.mu), room: sync.NewCond(&s.mu),
 		probing: st.node.entry.breaker.State() != retry.Closed,
 	}
-	switch d := &st.node.description; {
+	d := st.node.description.Load()
+	switch {
+	case d == nil: // it is written in Go
 	case d.Stateful:
-		stage.serial, stage.limit = &session{stage: stage}, 1
+		stage.serial, stage.limit, stage.restores = &session{stage: stage}, 1, d.Restores
 	case d.Many:
 		stage.serial, stage.limit = generator{stage}, 1
 	}

@@ -1,0 +1,73 @@
+package runner_test
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/hashicorp/go-hclog"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/gophersnake/gophersnake/runner"
+)
+
+// closing is a row of the matrix: what a node does when its worker is asked to end.
+type closing struct {
+	does   string
+	way    string // the function of testdata/crashes/closing.py that does it
+	before bool   // in a call, to show at the end
+	died   string // how the death is told as an event; empty where it is an end as asked for
+	logged string // what the log says of it
+}
+
+var closes = []closing{
+	{does: "raises in `close`", way: "closing.close_raises", logged: "RuntimeError: cannot let go"},
+	{does: "calls `sys.exit(9)` in `close`", way: "closing.close_exits", logged: "SystemExit: 9"},
+	{does: "calls `os._exit(9)` in `close`", way: "closing.close_exits_now"},
+	{does: "crashes in `close`", way: "closing.close_crashes", died: "SIGSEGV"},
+	{does: "hangs in `close`", way: "closing.close_hangs"},
+	{does: "stops itself, all signals blocked", way: "closing.ignore_the_shutdown"},
+	{does: "has left a function for `atexit` that hangs", way: "closing.hang_at_exit", before: true},
+	{does: "has left a thread that does not end", way: "closing.leave_a_thread", before: true},
+	{does: "has left a child", way: "closing.leave_children", before: true},
+}
+
+func closeMatrix() part {
+	told := make([]string, len(closes))
+	var p part
+	for i, c := range closes {
+		p.add(c.does, func(t *testing.T) { told[i] = c.see(t) })
+	}
+	p.table = func() string {
+		var b strings.Builder
+		b.WriteString("| the node | `WorkerDied` | the log |\n| --- | --- | --- |\n")
+		for i, c := range closes {
+			fmt.Fprintf(&b, "| %s | %s | %s |\n", c.does, cell(told[i]), code(c.logged))
+		}
+		return b.String()
+	}
+	return p
+}
+
+func (c closing) see(t *testing.T) string {
+	var log lockedBuffer
+	events := &recorder{}
+	r := crashing(t, crashes, "nodes.py", "Closing", []string{fmt.Sprintf("params: {way: %s, before: %v}", c.way, c.before)},
+		runner.WithEvents(events.record), runner.WithLogger(hclog.New(&hclog.LoggerOptions{Output: &log, Level: hclog.Info})))
+	_, err := r.Run(t.Context(), nil)
+	require.NoError(t, err)
+	leavesNothing(t, r, events)
+	assert.True(t, log.contains(c.logged))
+	deaths := of[runner.WorkerDied](events)
+	if c.died == "" {
+		assert.Empty(t, deaths)
+		return ""
+	}
+	require.Len(t, deaths, 1)
+	var e *runner.Error
+	require.True(t, errors.As(deaths[0].Err, &e))
+	assert.Contains(t, e.Message, c.died)
+	return e.Message
+}

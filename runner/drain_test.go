@@ -1,0 +1,73 @@
+package runner_test
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/gophersnake/gophersnake/runner"
+)
+
+func TestDrainFinishesWhatIsUnderWay(t *testing.T) {
+	r := start(t, supervised("gated"))
+	gate, begun := touch(t, "gate"), filepath.Join(t.TempDir(), "begun")
+	first := called(t, r, map[string]any{"gate": gate, "begun": begun})
+	require.Eventually(t, exists(begun), long, time.Millisecond)
+	inLine := called(t, r, map[string]any{})
+	eventually(t, r, func(h runner.Health) bool { return h.Nodes[0].Pool.Waiting == 1 })
+
+	drained := make(chan error, 1)
+	go func() { drained <- r.Drain(t.Context()) }()
+	h := eventually(t, r, inState(runner.StateDraining))
+	assert.False(t, h.OK())
+	_, err := r.Run(t.Context(), map[string]any{})
+	require.ErrorIs(t, err, runner.Other)
+	assert.ErrorContains(t, err, "the runner drains and takes nothing more")
+	_, err = r.Stream(t.Context())
+	assert.ErrorContains(t, err, "the runner drains")
+	assert.ErrorContains(t, r.Reload(t.Context()), "the runner drains")
+	assert.Empty(t, drained)
+
+	require.NoError(t, os.Remove(gate))
+	require.NoError(t, <-first)
+	require.NoError(t, <-inLine, "who was in line has been served")
+	require.NoError(t, <-drained)
+	assert.Len(t, r.Health().Nodes[0].Pool.Workers, 1, "the workers stay")
+	require.NoError(t, r.Drain(t.Context()), "a second time there is nothing to do")
+	require.NoError(t, r.Close(t.Context()))
+	assert.ErrorContains(t, r.Drain(t.Context()), "the runner is closed")
+}
+
+func TestDrainGivesUpWithItsContext(t *testing.T) {
+	r := start(t, single("echo"))
+	s := open(t, r)
+	require.NoError(t, s.Send(1))
+	ctx, cancel := context.WithCancelCause(t.Context())
+	late := errors.New("it takes too long")
+	cancel(late)
+	require.ErrorIs(t, r.Drain(ctx), late, "the stream is still open")
+	item, err := s.Recv()
+	require.NoError(t, err, "it goes on")
+	assert.Equal(t, int64(1), item.Value)
+	require.NoError(t, s.Send(2))
+	require.NoError(t, s.CloseSend())
+	item, err = s.Recv()
+	require.NoError(t, err)
+	assert.Equal(t, int64(2), item.Value)
+	require.NoError(t, s.Close())
+	require.NoError(t, r.Drain(t.Context()))
+}
+
+func TestARunnerThatWasNotStartedDrainsAtOnce(t *testing.T) {
+	r, err := load(t, single("echo"))
+	require.NoError(t, err)
+	require.NoError(t, r.Drain(t.Context()))
+	_, err = r.Run(t.Context(), 1)
+	assert.ErrorContains(t, err, "the runner drains", "nor does a run start it")
+}

@@ -1,0 +1,5 @@
+"""It exits while it is imported."""
+
+import sys
+
+sys.exit(9)

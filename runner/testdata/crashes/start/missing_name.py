@@ -1,0 +1,3 @@
+"""It needs a name that is not there."""
+
+from os import no_such_name  # noqa: F401

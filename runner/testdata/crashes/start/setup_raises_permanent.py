@@ -1,0 +1,12 @@
+"""It says that it will never be set up."""
+
+from gophersnake import Permanent, node
+
+
+@node
+class It:
+    def setup(self) -> None:
+        raise Permanent("no licence")
+
+    def process(self, _: object) -> int:
+        return 0
