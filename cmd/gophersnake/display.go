@@ -37,7 +37,7 @@ type line interface {
 
 // newDisplay shows the given nodes, each of which will work on that many inputs.
 func (a *app) newDisplay(nodes []string, inputs int) *display {
-	d := &display{app: a, nodes: make(map[string]*statusLine)}
+	d := a.newLog()
 	if isTerminal(a.err) && os.Getenv("TERM") != "dumb" {
 		d.bars = mpb.New(mpb.WithOutput(a.err), mpb.WithRefreshRate(100*time.Millisecond))
 		a.log.redirect(d.bars)
@@ -51,6 +51,9 @@ func (a *app) newDisplay(nodes []string, inputs int) *display {
 	}
 	return d
 }
+
+// newLog shows what there is to say in the log alone.
+func (a *app) newLog() *display { return &display{app: a, nodes: make(map[string]*statusLine)} }
 
 // show gives a line its place on the terminal.
 func (d *display) show(line line, place int) {
@@ -118,6 +121,8 @@ func (d *display) event(e runner.Event) {
 	switch e := e.(type) {
 	case runner.CallRetried, runner.BreakerChanged:
 		d.app.logger.Warn(e.String())
+	case runner.Reloaded:
+		d.app.logger.Info(e.String())
 	case runner.WorkerStarted:
 		d.built() // or no worker could start
 	case runner.SetupProgress:

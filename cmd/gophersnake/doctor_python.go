@@ -16,6 +16,7 @@ func (a *app) examine(ctx context.Context) []check {
 	checks := append([]check{checkPlatform()}, a.checkPython(ctx, cache)...)
 	checks = append(checks, checkUV(), checkSpawn(), checkSockets(), checkFiles())
 	checks = append(checks, platformChecks()...)
+	checks = append(checks, checkIsolation()...)
 	if err != nil {
 		return append(checks, check{Name: "cache"}.fail("%v", err).mend("name a folder with --cache-dir"))
 	}

@@ -41,6 +41,7 @@ const exitCodes = `  0    all went well
   9    serialization: a document cannot be read or written
   10   wasm: a WASM node trapped (there are none yet)
   124  the time of --timeout was over
+  129  hung up (the terminal was closed)
   130  interrupted (Ctrl-C)
   143  terminated (SIGTERM)
 `
@@ -87,6 +88,9 @@ func exitCode(ctx context.Context, err error) int {
 		return 0
 	}
 	if stop, ok := interruption(ctx); ok {
+		return stop.exitCode()
+	}
+	if stop, ok := errors.AsType[interrupted](err); ok { // the terminal has gone
 		return stop.exitCode()
 	}
 	if errors.Is(err, errTimeout) {

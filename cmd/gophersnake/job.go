@@ -4,13 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"time"
 
 	"github.com/gophersnake/gophersnake/runner"
 )
-
-// closeTimeout bounds how long the workers may take to shut down.
-const closeTimeout = 10 * time.Second
 
 // job takes inputs through a pipeline, shows how it goes, and puts out what comes
 // of it.
@@ -21,6 +17,7 @@ type job struct {
 	out      output
 	jobs     int // 0 for as many as there are workers
 	failFast bool
+	service  service
 
 	display *display
 	// told holds the failures whose stories have been told.
@@ -32,25 +29,8 @@ func (j *job) do(ctx context.Context) error {
 	j.told = make(map[string]bool)
 	j.display = j.app.newDisplay(j.pipeline.Order(), len(j.inputs.sources))
 	defer j.display.close()
-	return j.app.withRunner(ctx, j.pipeline, j.display, func(r *runner.Runner) error { return j.runAll(ctx, r) })
-}
-
-// withRunner starts a pipeline's workers, has the work done, and ends them.
-func (a *app) withRunner(ctx context.Context, p *runner.Pipeline, d *display, work func(*runner.Runner) error) (err error) {
-	r, err := runner.New(p, a.options(runner.WithEvents(d.event), runner.WithBuildProgress(d.building))...)
-	if err != nil {
-		return err
-	}
-	defer func() {
-		closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTimeout)
-		defer cancel()
-		err = errors.Join(err, r.Close(closing))
-	}()
-	if err := r.Start(ctx); err != nil {
-		return whyEnded(ctx, err)
-	}
-	d.built()
-	return work(r)
+	return j.app.withRunner(ctx, j.pipeline, j.display, j.service,
+		func(ctx context.Context, r *runner.Runner, _ <-chan struct{}) error { return j.runAll(ctx, r) })
 }
 
 func (j *job) runAll(ctx context.Context, r *runner.Runner) error {

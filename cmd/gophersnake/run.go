@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"time"
 
@@ -20,6 +21,7 @@ type runFlags struct {
 	jobs      int
 	timeout   time.Duration
 	failFast  bool
+	service   service
 }
 
 func newRun(a *app) *cobra.Command {
@@ -32,11 +34,15 @@ inputs go through them side by side, and their results come in the inputs' order
 Without an input, the pipeline is given null. An input that fails does not stop the
 others; the exit code is that of the first failure.
 
-` + inputHelp + "\n\n" + outputHelp,
+` + inputHelp + "\n\n" + outputHelp + "\n\n" + serviceHelp + `
+
+With --watch the inputs are run again after each change, until Ctrl-C.`,
 		Example: `  gophersnake run hello --input Ada
   gophersnake run speech --input talk.wav --output json
   gophersnake run ./pipeline.yaml --input 'clips/*.wav' --output transcripts.jsonl
   gophersnake run speech clips/*.wav --param transcribe.min_confidence=0.4
+  gophersnake run ./pipeline.yaml --input talk.wav --watch
+  gophersnake run ./pipeline.yaml 'clips/*.wav' --status localhost:9090
   curl -s example.org/order.json | gophersnake run ./shop --input - --timeout 30s`,
 		Args: needs(1, -1, "the PIPELINE"),
 		RunE: func(c *cobra.Command, args []string) error {
@@ -52,6 +58,7 @@ others; the exit code is that of the first failure.
 	f.IntVarP(&flags.jobs, "jobs", "j", 0, "how many inputs are under way at once (default: the number of workers)")
 	f.Var((*timeSpan)(&flags.timeout), "timeout", "end the command after this `time`, all included: 90s, 5m, or a number of seconds (exit code 124)")
 	f.BoolVar(&flags.failFast, "fail-fast", false, "stop at the first input that fails")
+	flags.service.addFlags(c)
 	return c
 }
 
@@ -72,10 +79,16 @@ func (a *app) runPipeline(ctx context.Context, name string, flags runFlags) erro
 	if err != nil {
 		return err
 	}
-	out, err := newOutput(outputOptions{
-		format: flags.output, dir: flags.outputDir, many: inputs.many, stdout: a.out, style: a.outStyle,
-		exporter: func(dir string) *exporter { return newExporter(dir, onlySink(p), a.logger.Warn, inputs.files) },
-	})
+	if flags.service.watch && slices.Contains(flags.inputs, "-") {
+		return usagef("--watch runs the inputs again and again, but standard input (-) can be read only once")
+	}
+	outputs := func() (output, error) {
+		return newOutput(outputOptions{
+			format: flags.output, dir: flags.outputDir, many: inputs.many, stdout: a.out, style: a.outStyle,
+			exporter: func(dir string) *exporter { return newExporter(dir, onlySink(p), a.logger.Warn, inputs.files) },
+		})
+	}
+	out, err := outputs()
 	if err != nil {
 		return err
 	}
@@ -85,7 +98,12 @@ func (a *app) runPipeline(ctx context.Context, name string, flags runFlags) erro
 		ctx, cancel = context.WithTimeoutCause(ctx, flags.timeout, timedOut(flags.timeout))
 		defer cancel()
 	}
-	job := &job{app: a, pipeline: p, inputs: inputs, out: out, jobs: flags.jobs, failFast: flags.failFast}
+	job := &job{
+		app: a, pipeline: p, inputs: inputs, out: out, jobs: flags.jobs, failFast: flags.failFast, service: flags.service,
+	}
+	if flags.service.watch {
+		return job.doAgain(ctx, outputs)
+	}
 	return job.do(ctx)
 }
 

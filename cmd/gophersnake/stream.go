@@ -19,6 +19,7 @@ type streamFlags struct {
 	params    []string
 	window    int
 	timeout   time.Duration
+	service   service
 }
 
 const streamHelp = `The input is, by its first bytes or by --input-format:
@@ -49,11 +50,14 @@ keep up, no more is read, so memory stays as it is however long the stream is.
 ` + streamHelp + `
 
 The first item that fails ends the stream, after the results before it. Ctrl-C ends
-the input, and what is under way is finished; a second Ctrl-C ends the command at once.`,
+the input, and what is under way is finished; a second Ctrl-C ends the command at once.
+
+` + serviceHelp,
 		Example: `  arecord -f S16_LE -r 16000 | gophersnake stream speech
   gophersnake stream speech --input talk.wav --realtime
   ffmpeg -i talk.mp3 -ac 1 -ar 16000 -f s16le - | gophersnake stream speech --input-format pcm --rate 16000
   tail -f orders.jsonl | gophersnake stream ./shop | jq .total
+  tail -f orders.jsonl | gophersnake stream ./shop --status localhost:9090 --watch
   gophersnake stream hello --input names.txt --input-format text --output greetings.jsonl`,
 		Args: needs(1, 1, "the PIPELINE"),
 		RunE: func(c *cobra.Command, args []string) error {
@@ -79,6 +83,7 @@ the input, and what is under way is finished; a second Ctrl-C ends the command a
 	f.StringArrayVar(&flags.params, "param", nil, "NODE.KEY=VALUE: override a param of a node; VALUE is JSON, or else text")
 	f.IntVar(&flags.window, "window", 0, "how many items each node may have under way or waiting (default 16, or the size of the largest batch)")
 	f.Var((*timeSpan)(&flags.timeout), "timeout", "end the command after this `time`, all included (exit code 124)")
+	flags.service.addFlags(c)
 	return c
 }
 
@@ -113,7 +118,7 @@ func (a *app) streamPipeline(ctx context.Context, name string, flags streamFlags
 	}
 	out.exporter = func(node string) *exporter { return newExporter(dir, node, out.warnOnce(a.logger.Warn), in.files()) }
 	out.nodes = len(p.Graph().Sinks()) > 1
-	job := &streamJob{app: a, pipeline: p, in: in, format: flags.format, realtime: flags.realtime, out: out, timeout: flags.timeout}
+	job := &streamJob{app: a, pipeline: p, in: in, format: flags.format, realtime: flags.realtime, out: out, timeout: flags.timeout, service: flags.service}
 	if flags.window > 0 {
 		job.options = append(job.options, runner.WithWindow(flags.window))
 	}

@@ -21,6 +21,7 @@ type streamJob struct {
 	out      *streamOutput
 	options  []runner.StreamOption
 	timeout  time.Duration // 0 for none
+	service  service
 
 	display *display
 	line    *streamLine
@@ -41,13 +42,14 @@ func (j *streamJob) do(ctx context.Context) error {
 	defer j.display.close()
 	j.line = j.display.addStream()
 	j.out.above(j.display)
-	return j.app.withRunner(ctx, j.pipeline, j.display, func(r *runner.Runner) error {
+	work := func(ctx context.Context, r *runner.Runner, _ <-chan struct{}) error {
 		s, err := r.Stream(whole, j.options...)
 		if err == nil {
 			err = j.through(ctx, s)
 		}
 		return j.ended(whole, err)
-	})
+	}
+	return j.app.withRunner(ctx, j.pipeline, j.display, j.service, work)
 }
 
 // through feeds the stream until the context ends, and puts out what comes, to the

@@ -1,0 +1,24 @@
+package main
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+
+	"github.com/gophersnake/gophersnake/runner/isolation"
+)
+
+func TestDoctorSaysWhatNodesCanBeIsolatedWith(t *testing.T) {
+	_, checks := doctor(t)
+	for _, m := range isolation.Probe() {
+		got := checks[m.Name]
+		assert.Contains(t, got.Detail, m.Detail)
+		if m.Works {
+			assert.Equal(t, statusOK, got.Status, m.Name)
+			continue
+		}
+		assert.Equal(t, statusWarn, got.Status, "%s: a pipeline need not be isolated", m.Name)
+		assert.Contains(t, got.Detail, m.Without)
+		assert.Equal(t, m.Hint, got.Hint)
+	}
+}
