@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/gophersnake/gophersnake/runner"
+	"github.com/gophersnake/gophersnake/scripts/internal/procs"
 )
 
 // The form of a chunk: 20 ms at 16 kHz.
@@ -29,7 +30,7 @@ func chunk(number int) *runner.Audio {
 // soakChunks takes chunks through a stream of three nodes, the second one of which
 // has a state.
 func soakChunks(ctx context.Context, chunks int, out io.Writer) (err error) {
-	before, err := look()
+	before, err := procs.Look()
 	if err != nil {
 		return err
 	}
@@ -43,14 +44,14 @@ func soakChunks(ctx context.Context, chunks int, out io.Writer) (err error) {
 	if err = errors.Join(err, end()); err != nil {
 		return err
 	}
-	after, err := look()
+	after, err := procs.Look()
 	if err != nil {
 		return err
 	}
 	fmt.Fprintf(out, "%d chunks of 20 ms (%v of audio) in %v: %.0f a second, in order, none lost\n",
 		chunks, time.Duration(chunks)*20*time.Millisecond, took.Round(time.Millisecond), float64(chunks)/took.Seconds())
 	fmt.Fprintf(out, "resident memory of all processes: %s\n", memory)
-	if err := after.since(before); err != nil {
+	if err := after.Since(before); err != nil {
 		return err
 	}
 	fmt.Fprintln(out, "left behind: no descriptor, no segment, no process")

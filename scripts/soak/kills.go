@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/gophersnake/gophersnake/runner"
+	"github.com/gophersnake/gophersnake/scripts/internal/procs"
 )
 
 // kills is how workers are killed under a stream.
@@ -63,7 +64,7 @@ func (v *victims) kill(chance *rand.Rand) int {
 // soakKills streams numbers through three stateless nodes while their workers are
 // killed, and looks after each kill whether something stayed behind.
 func soakKills(ctx context.Context, how kills, out io.Writer) error {
-	before, err := look()
+	before, err := procs.Look()
 	if err != nil {
 		return err
 	}
@@ -78,20 +79,20 @@ func soakKills(ctx context.Context, how kills, out io.Writer) error {
 	if err = errors.Join(err, end()); err != nil {
 		return err
 	}
-	after, err := look()
+	after, err := procs.Look()
 	if err != nil {
 		return err
 	}
 	fmt.Fprintf(out, "%d items in %v under %d kills (%d deaths): each came out once and in order\n",
 		items, took.Round(time.Millisecond), killed, alive.deaths)
-	if err := after.since(before); err != nil {
+	if err := after.Since(before); err != nil {
 		return err
 	}
 	fmt.Fprintln(out, "left behind: no descriptor, no segment, no process; nothing in /dev/shm after any kill")
 	return nil
 }
 
-func streamUnderKills(ctx context.Context, r *runner.Runner, alive *victims, before residue, how kills) (killed, items int, err error) {
+func streamUnderKills(ctx context.Context, r *runner.Runner, alive *victims, before procs.Residue, how kills) (killed, items int, err error) {
 	s, err := r.Stream(ctx)
 	if err != nil {
 		return 0, 0, err
@@ -140,7 +141,7 @@ func streamUnderKills(ctx context.Context, r *runner.Runner, alive *victims, bef
 }
 
 // goOn kills a worker at each tick until the time is up.
-func (how kills) goOn(ctx context.Context, alive *victims, before residue) (killed int, err error) {
+func (how kills) goOn(ctx context.Context, alive *victims, before procs.Residue) (killed int, err error) {
 	chance := rand.New(rand.NewPCG(how.seed, 0))
 	tick := time.NewTicker(how.every)
 	defer tick.Stop()
@@ -163,17 +164,17 @@ func (how kills) goOn(ctx context.Context, alive *victims, before residue) (kill
 			continue
 		}
 		killed++
-		now, err := look()
+		now, err := procs.Look()
 		if err != nil {
 			return killed, err
 		}
-		if len(now.named) > len(before.named) {
-			return killed, fmt.Errorf("after kill %d /dev/shm holds %v", killed, now.named)
+		if len(now.Named) > len(before.Named) {
+			return killed, fmt.Errorf("after kill %d /dev/shm holds %v", killed, now.Named)
 		}
 		if time.Now().Before(half) {
-			early = max(early, now.segments)
+			early = max(early, now.Segments)
 		} else {
-			late = max(late, now.segments)
+			late = max(late, now.Segments)
 		}
 	}
 }

@@ -1,6 +1,11 @@
 package main
 
-import "fmt"
+import (
+	"fmt"
+	"os"
+
+	"github.com/gophersnake/gophersnake/scripts/internal/procs"
+)
 
 // profile is how the memory goes on through a soak, looked at a hundred times.
 type profile struct {
@@ -15,7 +20,7 @@ func (p *profile) at(done int) {
 	if done%p.every != 0 || done < p.total/10 {
 		return
 	}
-	now := resident()
+	now := procs.Resident(append(procs.Children(os.Getpid()), os.Getpid())...)
 	if p.first == 0 {
 		p.first, p.least = now, now
 	}

@@ -3,6 +3,7 @@ package main
 import (
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -23,11 +24,61 @@ func TestAStreamSurvivesKillsForSomeSeconds(t *testing.T) {
 	assert.Contains(t, out.String(), "each came out once and in order")
 }
 
+// A machine that has much else to do may well miss the bounds.
+
+func TestIdleWorkersAreMeasured(t *testing.T) {
+	var out strings.Builder
+	err := run(t.Context(), []string{"idle", "--workers", "3", "--settle", "0s", "--over", "200ms"}, &out)
+	if err != nil {
+		require.ErrorIs(t, err, errBeyond)
+	}
+	assert.Contains(t, out.String(), " idle workers, started, for ")
+	assert.Contains(t, out.String(), " idle workers, forked, for ")
+	assert.Contains(t, out.String(), `"supervisor_rss":`)
+}
+
+func TestRecoveriesAreMeasuredWithAndWithoutWhatStandsBy(t *testing.T) {
+	var out strings.Builder
+	err := run(t.Context(), []string{"recovery", "--deaths", "2", "--setups", "0s"}, &out)
+	if err != nil {
+		require.ErrorIs(t, err, errBeyond)
+	}
+	for _, standby := range standbys {
+		for _, killed := range []string{"idle", "in a call"} {
+			assert.Regexp(t, `0s +`+standby.name+` +`+killed+` +2 +[0-9.]+ +[0-9.]+ +[0-9.]+\n`, out.String())
+		}
+	}
+	assert.Contains(t, out.String(), `"p99_ms":`)
+}
+
+func TestFiguresBeyondTheBoundAreRefused(t *testing.T) {
+	times := make([]time.Duration, 100)
+	times[98], times[99] = mostRecovery, mostRecovery
+	with, without := recovery{spare: true}, recovery{}
+	assert.False(t, with.figures("idle", times).OK)
+	assert.True(t, without.figures("idle", times).OK, "without a spare there is no bound")
+	times[98] = mostRecovery - 1 // one of a hundred may
+	assert.True(t, with.figures("idle", times).OK)
+	assert.Equal(t, 0.0, with.figures("idle", times).P50)
+
+	for want, how := range map[int]recovery{
+		100: {deaths: 100}, 24: {deaths: 100, setup: 5 * time.Second, spare: true}, 6: {deaths: 100, setup: 5 * time.Second}, 1: {deaths: 9, setup: time.Hour},
+	} {
+		how.shorten()
+		assert.Equal(t, want, how.deaths)
+	}
+
+	require.NoError(t, idleFigures{OK: true}.check())
+	require.ErrorIs(t, idleFigures{Supervisor: 0.02}.check(), errBeyond)
+	require.ErrorContains(t, idleFigures{Supervisor: 0.02}.check(), "2.000 % of a core")
+}
+
 func TestSoakSaysWhatCannotBeRun(t *testing.T) {
 	for args, says := range map[string]string{
-		"":              "which one: chunks or kills?",
-		"rain":          `no soak "rain"`,
-		"chunks --size": "not defined",
+		"":                       "which one: chunks, kills, idle, recovery?",
+		"rain":                   `no soak "rain"`,
+		"chunks --size":          "not defined",
+		"recovery --setups soon": "invalid duration",
 	} {
 		require.ErrorContains(t, run(t.Context(), strings.Fields(args), &strings.Builder{}), says)
 	}
@@ -39,19 +90,6 @@ func TestMemoryThatGrowsIsRefused(t *testing.T) {
 	p.most += 1 << 20
 	require.ErrorContains(t, p.check(), "grew by 17 MiB")
 	assert.Equal(t, "100.0 MiB after the first tenth, then 90.0 to 117.0 MiB", p.String())
-}
-
-func TestWhatIsLeftIsNamed(t *testing.T) {
-	before := residue{descriptors: 5, named: []string{"a"}}
-	require.NoError(t, before.since(before))
-	for says, now := range map[string]residue{
-		"6 descriptors": {descriptors: 6},
-		"1 segments":    {segments: 1},
-		"/dev/shm":      {named: []string{"a", "b"}},
-		"1 processes":   {children: 1},
-	} {
-		require.ErrorContains(t, now.since(before), says)
-	}
 }
 
 func TestAKilledProcessIsWaitedFor(t *testing.T) {

@@ -1,0 +1,144 @@
+package main
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/gophersnake/gophersnake/retry"
+	"github.com/gophersnake/gophersnake/runner"
+	"github.com/gophersnake/gophersnake/scripts/internal/procs"
+)
+
+func TestTheLedgerTakesOneAnswerForEachCall(t *testing.T) {
+	of := &lane{name: "sync"}
+	p := plan{lane: of}
+	l := newLedger(1)
+	first, second := l.issue(of), l.issue(of)
+	l.settle(p, first, right, right, "")
+	l.close()
+	require.Len(t, l.wrong, 1)
+	assert.Equal(t, "1 of 2 calls got no answer", l.wrong[0])
+	l.settle(p, second, vm, right|neighbour, "")
+	l.close()
+	assert.Len(t, l.wrong, 1)
+	assert.Equal(t, 1, l.innocent)
+	l.settle(p, first, right, right, "")
+	assert.Contains(t, l.wrong[1], "a second answer")
+	l.settle(p, l.issue(of), execution, right|vm, "the story")
+	assert.Contains(t, l.wrong[2], "it came to execution; allowed: right or python_vm\nthe story")
+	for range mostTold {
+		l.violation("again")
+	}
+	assert.Len(t, l.wrong, mostTold)
+	assert.Equal(t, mostTold+3, l.wrongs)
+}
+
+func TestTheLedgerFindsCallsThatWereCarriedOutTwice(t *testing.T) {
+	lanes := []*lane{{name: "sync"}, {index: 1, name: "once", once: true}}
+	l := newLedger(2)
+	for range 3 { // the calls 1, 3 and 5
+		l.settle(plan{lane: lanes[1]}, l.issue(lanes[1]), right, right, "")
+	}
+	path := filepath.Join(t.TempDir(), "executed")
+	assert.Zero(t, l.checkExecuted(path, nil), "there is none")
+	require.NoError(t, os.WriteFile(path, []byte("1\n3\n1\n1\nx\n"), 0o600))
+	assert.Equal(t, 5, l.checkExecuted(path, lanes))
+	assert.Equal(t, []string{
+		"call 1 was carried out twice",
+		`the file of the calls that were carried out holds "x"`,
+		"call 5 was answered, but not carried out",
+	}, l.wrong)
+	l.checkExecuted(t.TempDir(), nil)
+	assert.Contains(t, l.wrong[3], "is a directory")
+}
+
+func TestErrorsAreTakenForWhatTheyAre(t *testing.T) {
+	p := plan{number: 7, lane: &lane{}}
+	for _, c := range []struct {
+		err  error
+		want outcome
+	}{
+		{nil, right},
+		{runner.NewError(runner.Execution, "call 7 is refused"), execution},
+		{runner.NewError(runner.Execution, "call 8 is refused"), other},
+		{runner.NewError(runner.PythonVm, ""), vm},
+		{runner.NewError(runner.Transport, ""), transport},
+		{runner.NewError(runner.Marshaling, ""), marshaling},
+		{runner.NewError(runner.Io, ""), other},
+		{runner.Wrap(retry.ErrOpen, runner.Other, ""), refused},
+		{runner.Wrap(os.ErrDeadlineExceeded, runner.Other, ""), other},
+		{errors.New("what?"), other},
+	} {
+		got, _ := judge(p, c.err)
+		assert.Equal(t, c.want, got, "%v", c.err)
+	}
+}
+
+func TestWrongAnswersAreFound(t *testing.T) {
+	p := plan{number: 12, lane: &lane{}, size: 20, items: 3}
+	message := map[string]any{"n": int64(12), "sum": p.sum(), "data": []byte{}}
+	for says, err := range map[string]error{
+		"the answer is <nil>":  p.checkMessage(nil),
+		"is that of call 13":   p.checkMessage(map[string]any{"n": int64(13)}),
+		"the sum is 1":         p.checkMessage(map[string]any{"n": int64(12), "sum": int64(1)}),
+		"the data, of 0 bytes": p.checkMessage(message),
+		"instead of 1 parts":   p.checkMany([]any{}),
+		"part 0 is 5":          p.checkMany([]any{5}),
+		"the answer is string": p.checkArray("no"),
+		"and holds <nil>":      p.checkArray(map[string]any{}),
+		"instead of map[n:12":  p.checkChain(map[string]any{"n": int64(12), "same": false}),
+	} {
+		require.ErrorContains(t, err, says)
+	}
+	short := p
+	short.size--
+	array := short.arrayMessage().(map[string]any)
+	require.ErrorContains(t, p.checkArray(array), "27 elements instead of 28")
+	require.ErrorContains(t, short.checkArray(array), "element 0 of 27 is 12")
+}
+
+func TestMemoryIsHeldAgainstThatAfterTheFirstMinute(t *testing.T) {
+	var m memory
+	for i, size := range []int64{90, 100, 100, 105, 95, 104, 111, 105} {
+		m.samples = append(m.samples, sample{time.Duration(i) * 20 * time.Second, size << 20})
+	}
+	f := m.figures()
+	assert.Equal(t, memoryFigures{Settled: 105 << 20, Least: 104 << 20, Most: 111 << 20, Last: 105 << 20, Long: true}, f)
+	require.NoError(t, f.check())
+	assert.Equal(t, "105.0 MiB after the first minute, then 104.0 MiB to 111.0 MiB (-1.0 % to +5.7 %), 0.0 MiB of it shared at the end; 0.0 MiB at most with garbage", f.String())
+	f.Most = 116 << 20
+	require.ErrorContains(t, f.check(), "was 105.0 MiB after the first minute, then 104.0 MiB to 116.0 MiB")
+	f.Most, f.Least = f.Settled, 90<<20
+	require.Error(t, f.check())
+
+	short := memory{samples: m.samples[:2]}
+	assert.Contains(t, short.figures().String(), "too short")
+	require.NoError(t, short.figures().check())
+}
+
+func TestWhatIsLeftBehindIsNamed(t *testing.T) {
+	before := holdings{goroutines: 3}
+	assert.Empty(t, before.since(before))
+	now := holdings{residue: procs.Residue{Descriptors: 1}, goroutines: 4, related: []int{5}, files: []string{"socket"}}
+	assert.Equal(t, []string{
+		"1 descriptors are left, before it were 0", "4 goroutines, before it were 3",
+		"the processes [5]", "the temporary files [socket]",
+	}, now.since(before))
+}
+
+func TestTheReportSaysWhatWasWrong(t *testing.T) {
+	r := &report{Seed: 3, Calls: 2, Answered: 1, Violations: []string{"1 of 2 calls got no answer"}, Count: 1,
+		Table: map[string]map[string]int{noFault: {"right": 1}}}
+	var out strings.Builder
+	require.NoError(t, r.write(&out, false))
+	assert.Contains(t, out.String(), "none of its own      1")
+	assert.Contains(t, out.String(), "violation: 1 of 2 calls got no answer\nviolations: 1\n")
+	assert.Contains(t, out.String(), "from outside: none")
+}

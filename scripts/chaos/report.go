@@ -1,0 +1,156 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"maps"
+	"os"
+	"slices"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/gophersnake/gophersnake/scripts/internal/procs"
+)
+
+// report is what there is to tell of a run.
+type report struct {
+	Seed       uint64                    `json:"seed"`
+	Seconds    float64                   `json:"seconds"`
+	Calls      int                       `json:"calls"`
+	Answered   int                       `json:"answered"`
+	PerSecond  float64                   `json:"calls_per_second"`
+	Items      int64                     `json:"items_of_streams"`
+	Deaths     int                       `json:"worker_deaths"`
+	Events     map[string]int            `json:"events"`
+	Struck     map[string]int            `json:"blows"`
+	Executed   int                       `json:"carried_out_once"`
+	Innocent   int                       `json:"failed_by_others"`
+	Pipelines  map[string]int            `json:"calls_by_pipeline"`
+	Table      map[string]map[string]int `json:"outcomes"`
+	Memory     memoryFigures             `json:"supervisor_rss"`
+	Left       []string                  `json:"left_behind"`
+	Violations []string                  `json:"violations"`
+	Count      int                       `json:"violation_count"`
+}
+
+// report gathers the figures.
+func (c *chaos) report(executed int, left []string) *report {
+	memory := c.memory.figures()
+	if err := memory.check(); err != nil {
+		c.ledger.violation("%v", err)
+	}
+	c.ledger.mu.Lock()
+	defer c.ledger.mu.Unlock()
+	c.workers.mu.Lock()
+	defer c.workers.mu.Unlock()
+	r := &report{
+		Seed: c.seed, Seconds: c.took.Seconds(), Calls: c.ledger.calls, Answered: c.ledger.answered,
+		PerSecond: float64(c.ledger.calls) / c.took.Seconds(),
+		Items:     c.items.Load(), Deaths: c.workers.deaths, Events: c.workers.seen, Struck: c.workers.struck,
+		Executed: executed, Innocent: c.ledger.innocent, Memory: memory, Left: left,
+		Pipelines:  make(map[string]int),
+		Table:      make(map[string]map[string]int),
+		Violations: c.ledger.wrong, Count: c.ledger.wrongs,
+	}
+	for _, l := range c.lanes {
+		r.Pipelines[l.name] = len(c.ledger.lanes[l.index])
+	}
+	for name, row := range c.ledger.table {
+		r.Table[name] = make(map[string]int)
+		for got, n := range row {
+			r.Table[name][got.String()] = n
+		}
+	}
+	return r
+}
+
+// write prints the report for people, or for machines.
+func (r *report) write(out io.Writer, asJSON bool) error {
+	if asJSON {
+		encoder := json.NewEncoder(out)
+		encoder.SetIndent("", "  ")
+		return encoder.Encode(r)
+	}
+	r.writeTable(out)
+	fmt.Fprintf(out, "\nseed %d: %d calls in %.1f s (%.0f a second), %d answered, each once\n", r.Seed, r.Calls, r.Seconds, r.PerSecond, r.Answered)
+	fmt.Fprintf(out, "calls by pipeline: %s\n", counts(r.Pipelines))
+	fmt.Fprintf(out, "%d workers died; events: %s\n", r.Deaths, counts(r.Events))
+	fmt.Fprintf(out, "from outside: %s\n", counts(r.Struck))
+	fmt.Fprintf(out, "%d items came out of streams, each once and in order\n", r.Items)
+	fmt.Fprintf(out, "%d calls failed by the fault of another one\n", r.Innocent)
+	fmt.Fprintf(out, "%d calls were carried out that must not be twice\n", r.Executed)
+	fmt.Fprintf(out, "the supervisor's resident memory: %v\n", r.Memory)
+	if len(r.Left) == 0 {
+		fmt.Fprintln(out, "left behind: no process, descriptor, goroutine, segment or temporary file")
+	}
+	for _, each := range r.Violations {
+		fmt.Fprintf(out, "violation: %s\n", each)
+	}
+	_, err := fmt.Fprintf(out, "violations: %d\n", r.Count)
+	return err
+}
+
+// writeTable prints what the calls came to, by their faults.
+func (r *report) writeTable(out io.Writer) {
+	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
+	fmt.Fprintf(table, "fault\t%s\t\n", strings.Join(outcomeNames, "\t"))
+	names := []string{noFault}
+	for _, f := range faults {
+		names = append(names, f.name)
+	}
+	for _, name := range names {
+		row, ok := r.Table[name]
+		if !ok {
+			continue
+		}
+		cells := make([]string, len(outcomeNames))
+		for i, got := range outcomeNames {
+			if n := row[got]; n > 0 {
+				cells[i] = fmt.Sprint(n)
+			}
+		}
+		fmt.Fprintf(table, "%s\t%s\t\n", name, strings.Join(cells, "\t"))
+	}
+	_ = table.Flush() // the lines that follow meet the same error
+}
+
+// counts lists what there is of each.
+func counts(of map[string]int) string {
+	var parts []string
+	for _, name := range slices.Sorted(maps.Keys(of)) {
+		parts = append(parts, fmt.Sprintf("%d %s", of[name], name))
+	}
+	if parts == nil {
+		return "none"
+	}
+	return strings.Join(parts, ", ")
+}
+
+// progress prints a line each few seconds, until the context ends.
+func (c *chaos) progress(ctx context.Context) {
+	begun := time.Now()
+	tick := time.NewTicker(5 * time.Second)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
+		if c.json {
+			continue
+		}
+		c.ledger.mu.Lock()
+		calls, wrongs := c.ledger.answered, c.ledger.wrongs
+		c.ledger.mu.Unlock()
+		c.workers.mu.Lock()
+		deaths, retries := c.workers.deaths, c.workers.seen["CallRetried"]
+		c.workers.mu.Unlock()
+		took := time.Since(begun)
+		fmt.Fprintf(c.out, "%4.0f s  %d calls (%.0f/s)  %d deaths  %d retries  %s  %d violations\n",
+			took.Seconds(), calls, float64(calls)/took.Seconds(), deaths, retries, mib(procs.Resident(os.Getpid())), wrongs)
+	}
+}

@@ -1,0 +1,63 @@
+package procs
+
+import (
+	"bufio"
+	"os"
+	"os/exec"
+	"runtime"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+func TestAProcessIsFoundByItsParentAndItsEnvironment(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		t.Skip("looks into /proc")
+	}
+	before, err := Look()
+	require.NoError(t, err)
+	// A line of the child's own: it has been started, and has its environment.
+	child := exec.Command("sh", "-c", "echo up; read end; exit 0")
+	child.Env = []string{"PROCS_TEST=this one"}
+	input, err := child.StdinPipe()
+	require.NoError(t, err)
+	output, err := child.StdoutPipe()
+	require.NoError(t, err)
+	require.NoError(t, child.Start())
+	_, err = bufio.NewReader(output).ReadString('\n')
+	require.NoError(t, err)
+
+	pid := child.Process.Pid
+	assert.Contains(t, Children(os.Getpid()), pid)
+	assert.Contains(t, Descendants(os.Getpid()), pid)
+	assert.True(t, IsBelow(pid))
+	assert.False(t, IsBelow(os.Getpid()))
+	assert.Equal(t, []int{pid}, With("PROCS_TEST=this one"))
+	assert.Empty(t, With("PROCS_TEST=this"))
+	assert.Positive(t, Resident(pid))
+	assert.Zero(t, Segments(pid))
+	now, err := Look()
+	require.NoError(t, err)
+	assert.Equal(t, before.Children+1, now.Children)
+
+	require.NoError(t, input.Close())
+	require.NoError(t, child.Wait())
+	assert.False(t, IsBelow(pid))
+	assert.Zero(t, Resident(pid))
+	assert.Zero(t, Segments(pid))
+	assert.Empty(t, With("PROCS_TEST=this one"))
+}
+
+func TestWhatIsLeftIsNamed(t *testing.T) {
+	before := Residue{Descriptors: 5, Named: []string{"a"}}
+	require.NoError(t, before.Since(before))
+	for says, now := range map[string]Residue{
+		"6 descriptors": {Descriptors: 6},
+		"1 segments":    {Segments: 1},
+		"/dev/shm":      {Named: []string{"a", "b"}},
+		"1 processes":   {Children: 1},
+	} {
+		require.ErrorContains(t, now.Since(before), says)
+	}
+}
