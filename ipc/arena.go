@@ -182,8 +182,13 @@ func (a *Arena) discard() {
 	s.destroy()
 }
 
-// spareShare is the part of the limit that free segments may keep.
-const spareShare = 4
+const (
+	// spareShare is the part of the limit that free segments may keep.
+	spareShare = 4
+	// restTime is how long a free segment is kept that nobody needs. Sizes differ
+	// from call to call, and without an end each would leave its segments behind.
+	restTime = 20 * time.Second
+)
 
 // took takes a segment back that nobody holds any more.
 func (a *Arena) took(s *Segment) {
@@ -192,9 +197,11 @@ func (a *Arena) took(s *Segment) {
 	if s.refs.Load() > 0 { // taken again, before this came to it
 		return
 	}
+	now := time.Now()
+	s.rested = now
 	a.free = append(a.free, s)
 	a.idle += s.Size()
-	for a.closed && len(a.free) > 0 || a.idle > a.limit/spareShare && len(a.free) > 1 {
+	for a.closed && len(a.free) > 0 || len(a.free) > 1 && (a.idle > a.limit/spareShare || now.Sub(a.free[0].rested) > restTime) {
 		a.discard()
 	}
 	close(a.freed)

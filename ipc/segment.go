@@ -5,6 +5,7 @@ import (
 	"os"
 	"sync"
 	"sync/atomic"
+	"time"
 )
 
 // Segment is a piece of shared memory: a file without a name, of a settled size,
@@ -18,7 +19,8 @@ type Segment struct {
 	file *os.File
 	view []byte // all of it, mapped
 
-	refs atomic.Int64
+	refs   atomic.Int64
+	rested time.Time // when nobody held it any more; the arena's
 
 	mu      sync.Mutex
 	home    home              // nil where its owner is gone

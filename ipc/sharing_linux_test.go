@@ -294,6 +294,22 @@ func TestAnArenaShrinksToItsSpareShare(t *testing.T) {
 	assert.LessOrEqual(t, descriptors(t), before)
 }
 
+func TestAnArenaKeepsNoSegmentThatNobodyNeeds(t *testing.T) {
+	arena := NewArena(1<<30, time.Minute)
+	defer arena.Close()
+	for size := 1 << 20; size <= 16<<20; size <<= 1 {
+		shareTensor(t, arena, size).Release()
+	}
+	require.Len(t, arena.free, 5)
+	for _, s := range arena.free[:4] {
+		s.rested = s.rested.Add(-2 * restTime)
+	}
+	shareTensor(t, arena, 16<<20).Release()
+	require.Len(t, arena.free, 1, "what is used goes on, the rest goes")
+	assert.Equal(t, int64(16<<20), arena.total)
+	assert.Equal(t, arena.total, arena.idle)
+}
+
 func TestSizeClassesWasteAQuarterAtMost(t *testing.T) {
 	for size := int64(1); size < 1<<34; size += 1 + size/7 {
 		class := sizeClass(size)

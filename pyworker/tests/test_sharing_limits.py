@@ -12,6 +12,8 @@ from typing import Any
 
 import msgpack
 import pytest
+from gophersnake.worker import arena, memfd
+from gophersnake.worker.atlas import Atlas
 
 from tests.conftest import Serve
 from tests.sharing import OWN, Host
@@ -44,6 +46,25 @@ def test_a_result_waits_for_room(serve: Serve) -> None:
     assert worker.receive().call == 77
     assert sorted(host.forgotten) == [OWN | 1, OWN | 2]  # they were in the way
     assert host.places == []
+
+
+def test_a_free_segment_that_nobody_needs_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 0.0
+    monkeypatch.setattr("gophersnake.worker.arena.time.monotonic", lambda: now)
+    found = arena.Arena(64 * MIB, Atlas())
+    for size in (MIB, 2 * MIB, 4 * MIB):
+        segment = found.take(size)
+        assert segment is not None
+        segment.loans = 0
+        found.rest(segment)
+    now = 2 * arena.REST_TIME
+    segment = found.take(4 * MIB)
+    assert segment is not None
+    segment.loans = 0
+    found.rest(segment)
+    assert [each.size for each in found.segments.values()] == [4 * MIB]
+    assert found.in_use == 0
+    memfd.discard(segment)
 
 
 def test_what_the_worker_owes_is_told_before_it_waits(serve: Serve) -> None:

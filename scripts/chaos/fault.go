@@ -45,7 +45,8 @@ type fault struct {
 	odds int     // how often it is chosen, beside the others
 	// cancel says that the caller gives up meanwhile.
 	cancel bool
-	// forged says that the node writes an answer itself, its right one.
+	// forged says that the node writes an answer itself, so that the worker's own comes
+	// on top of it, and may hit the next call.
 	forged bool
 }
 
@@ -70,7 +71,8 @@ var faults = []fault{
 	{name: "stack_overflow", own: vm, odds: 3},
 	{name: "eats_memory", own: vm, odds: 3},
 
-	{name: "stopped", own: vm, odds: 1},
+	// It is continued to write its stacks, and may answer before it dies of that.
+	{name: "stopped", own: vm | right, odds: 1},
 	{name: "hangs", own: vm, odds: 1},
 	{name: "hangs_in_c", own: vm, odds: 1},
 	{name: "stubborn", own: vm, odds: 1, cancel: true},
@@ -91,7 +93,7 @@ var faults = []fault{
 	{name: "sends_an_item", own: transport, odds: 3, forged: true},
 	{name: "sends_an_unknown_frame", own: transport, odds: 3},
 	{name: "sends_a_broken_error", own: transport, odds: 3},
-	{name: "sends_a_broken_result", own: marshaling | transport, last: marshaling, odds: 3},
+	{name: "sends_a_broken_result", own: marshaling | transport, last: marshaling, odds: 3, forged: true},
 }
 
 // suited returns the faults that the calls of a pipeline can have.

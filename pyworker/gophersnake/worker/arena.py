@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 from gophersnake.worker import memfd
 from gophersnake.worker.atlas import Atlas
 from gophersnake.worker.memfd import Segment
@@ -14,6 +16,9 @@ LEAST = 64 << 10
 
 SPARE = 4
 """Free segments may keep this part of the limit, a quarter."""
+
+REST_TIME = 20.0
+"""Seconds that a free segment is kept that nobody needs."""
 
 
 class Arena:
@@ -72,9 +77,12 @@ class Arena:
         """Take a segment back if nobody uses it any more."""
         if segment.loans or segment.arrays:
             return
+        now = segment.rested = time.monotonic()
         self._free.append(segment)
         self._idle += segment.size
-        while self._idle > self.limit // SPARE and len(self._free) > 1:
+        while len(self._free) > 1 and (
+            self._idle > self.limit // SPARE or now - self._free[0].rested > REST_TIME
+        ):
             self._end_oldest()
 
     def _end_oldest(self) -> None:

@@ -44,6 +44,7 @@ class Segment:
         arrays: how many arrays this process has handed out over it. Those over a
             segment of the host's are the loans.
         address: where it is mapped; 0 as long as there was no array.
+        rested: when it became free the last time, by ``time.monotonic``.
         descriptor: of one that has not been handed over yet, else -1.
     """
 
@@ -53,6 +54,7 @@ class Segment:
     loans: int = 0
     arrays: int = 0
     address: int = 0
+    rested: float = 0.0
     descriptor: int = -1
 
     def __post_init__(self) -> None:
