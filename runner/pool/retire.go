@@ -8,9 +8,10 @@ import (
 )
 
 // A worker retires when it is too old, has had its number of calls, or has passed
-// a soft limit of its own. Where it would be missed, its replacement is there first: a spare, or one that is started for it while it goes on. Only
-// its number of calls it never exceeds; so the replacement is started when seven
-// eighths of them are gone. Sessions keep it until they are closed.
+// a soft limit of its own. Where it would be missed, its replacement is there first:
+// a spare, or one that is started for it while it goes on. Only its number of calls
+// it never exceeds; so the replacement is started when seven eighths of them are
+// gone. Sessions keep it until they are closed.
 
 // countDown retires a worker that has just been given the last of its calls.
 func (p *Pool) countDown(m *member) {

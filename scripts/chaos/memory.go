@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"os"
 	"runtime/debug"
-	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -23,7 +23,8 @@ const (
 
 // memory follows the resident memory of the supervisor. What it holds is measured
 // when the garbage has been given back: how much of that lies about is the garbage
-// collector's choice.
+// collector's choice. Of a minute it is the least that counts: what calls under way
+// have made since comes on top, and a leak would raise it all the same.
 type memory struct {
 	mu      sync.Mutex
 	begun   time.Time
@@ -64,13 +65,14 @@ func (m *memory) look() {
 
 // memoryFigures are what a run's memory comes to, in bytes.
 type memoryFigures struct {
-	Settled int64 `json:"after_first_minute"` // the median around the first minute's end
-	Least   int64 `json:"least"`              // medians of a minute each, from then on
-	Most    int64 `json:"most"`
-	Last    int64 `json:"last"`
-	Shared  int64 `json:"shared_of_last"`
-	Peak    int64 `json:"peak_with_garbage"`
-	Long    bool  `json:"long_enough"` // there is something to be compared
+	Settled int64   `json:"after_first_minute"` // what was held around the first minute's end
+	Least   int64   `json:"least"`              // the same of each minute from then on
+	Most    int64   `json:"most"`
+	Minutes []int64 `json:"minutes"` // in their order
+	Last    int64   `json:"last"`
+	Shared  int64   `json:"shared_of_last"`
+	Peak    int64   `json:"peak_with_garbage"`
+	Long    bool    `json:"long_enough"` // there is something to be compared
 }
 
 func (m *memory) figures() memoryFigures {
@@ -80,31 +82,27 @@ func (m *memory) figures() memoryFigures {
 	if n := len(m.samples); n > 0 {
 		f.Last = m.samples[n-1].bytes
 	}
-	f.Settled = m.median(settling-20*time.Second, settling+20*time.Second)
+	f.Settled = m.held(settling-30*time.Second, settling+30*time.Second)
 	f.Least, f.Most = f.Settled, f.Settled
 	for from := settling; ; from += time.Minute {
-		now := m.median(from, from+time.Minute)
+		now := m.held(from, from+time.Minute)
 		if now == 0 {
 			return f
 		}
 		f.Long = f.Settled > 0
+		f.Minutes = append(f.Minutes, now)
 		f.Least, f.Most = min(f.Least, now), max(f.Most, now)
 	}
 }
 
-// median returns that of the samples of a time, 0 where there is none.
-func (m *memory) median(from, to time.Duration) int64 {
-	var found []int64
+// held returns the least of the samples of a time, 0 where there is none.
+func (m *memory) held(from, to time.Duration) (least int64) {
 	for _, s := range m.samples {
-		if s.after >= from && s.after < to {
-			found = append(found, s.bytes)
+		if s.after >= from && s.after < to && (least == 0 || s.bytes < least) {
+			least = s.bytes
 		}
 	}
-	if found == nil {
-		return 0
-	}
-	slices.Sort(found)
-	return found[len(found)/2]
+	return least
 }
 
 // check refuses memory that is not what it was after the first minute.
@@ -124,8 +122,13 @@ func (f memoryFigures) String() string {
 		return fmt.Sprintf("%s at the end, %s of it shared; %s at most with garbage (too short a run to say whether it stays)",
 			mib(f.Last), mib(f.Shared), mib(f.Peak))
 	}
+	var minutes []string
+	for _, held := range f.Minutes {
+		minutes = append(minutes, mib(held))
+	}
 	return fmt.Sprintf("%s after the first minute, then %s to %s (%+.1f %% to %+.1f %%), %s of it shared at the end; %s at most with garbage",
-		mib(f.Settled), mib(f.Least), mib(f.Most), f.change(f.Least), f.change(f.Most), mib(f.Shared), mib(f.Peak))
+		mib(f.Settled), mib(f.Least), mib(f.Most), f.change(f.Least), f.change(f.Most), mib(f.Shared), mib(f.Peak)) +
+		"\n  minute by minute: " + strings.Join(minutes, ", ")
 }
 
 // change is a size beside that after the first minute, in per cent.
