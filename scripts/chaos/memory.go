@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -65,7 +66,7 @@ func (m *memory) look() {
 
 // memoryFigures are what a run's memory comes to, in bytes.
 type memoryFigures struct {
-	Settled int64   `json:"after_first_minute"` // what was held around the first minute's end
+	Settled int64   `json:"after_first_minute"` // what was held in the minute after the first one
 	Least   int64   `json:"least"`              // the same of each minute from then on
 	Most    int64   `json:"most"`
 	Minutes []int64 `json:"minutes"` // in their order
@@ -82,17 +83,18 @@ func (m *memory) figures() memoryFigures {
 	if n := len(m.samples); n > 0 {
 		f.Last = m.samples[n-1].bytes
 	}
-	f.Settled = m.held(settling-30*time.Second, settling+30*time.Second)
-	f.Least, f.Most = f.Settled, f.Settled
 	for from := settling; ; from += time.Minute {
 		now := m.held(from, from+time.Minute)
 		if now == 0 {
-			return f
+			break
 		}
-		f.Long = f.Settled > 0
 		f.Minutes = append(f.Minutes, now)
-		f.Least, f.Most = min(f.Least, now), max(f.Most, now)
 	}
+	if len(f.Minutes) > 0 {
+		f.Settled, f.Least, f.Most = f.Minutes[0], slices.Min(f.Minutes), slices.Max(f.Minutes)
+	}
+	f.Long = len(f.Minutes) > 1
+	return f
 }
 
 // held returns the least of the samples of a time, 0 where there is none.
