@@ -132,7 +132,7 @@ func TestEventsAreToldInOrderAndOneByOne(t *testing.T) {
 	f.hasSpares(1)
 	_, err := f.call(t.Context(), map[string]any{"die": true})
 	require.Error(t, err)
-	f.hasSpares(1)
+	f.until(func(h Health) bool { return h.Counters.Promoted == 1 && h.Spares == 1 })
 	f.Close(t.Context())
 	var kinds []string
 	for _, e := range f.events {

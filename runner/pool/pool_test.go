@@ -393,7 +393,7 @@ func TestWorkersAreForkedWhereThatIsWanted(t *testing.T) {
 	var exit *worker.Exit
 	require.ErrorAs(t, err, &exit)
 	assert.Equal(t, syscall.SIGKILL, exit.Signal)
-	f.hasSpares(1)
+	f.until(func(h Health) bool { return h.Counters.Promoted == 1 && h.Spares == 1 })
 	first := f.generation.config.Template
 	require.NoError(t, f.Reload(t.Context(), f.config.Worker, nil))
 	assert.NotSame(t, first, f.generation.config.Template)

@@ -82,7 +82,7 @@ func TestASpareTakesOverThoughNobodyWaits(t *testing.T) {
 	spare := f.pids(RoleSpare)
 	_, err := f.call(t.Context(), "die")
 	require.Error(t, err)
-	f.hasSpares(1)
+	f.until(func(h Health) bool { return h.Counters.Promoted == 1 && h.Spares == 1 })
 	assert.Equal(t, spare, f.pids(RoleServing))
 }
 

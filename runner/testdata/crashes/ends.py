@@ -122,6 +122,7 @@ def signal_term() -> None:
 
 
 def signal_hup() -> None:
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # under nohup it is ignored
     signal.raise_signal(signal.SIGHUP)
 
 
