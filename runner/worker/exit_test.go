@@ -90,7 +90,7 @@ func TestAProcessThatEndedByItselfIsNotSaidToHaveBeenEnded(t *testing.T) {
 			defer lifeline.Close()
 			defer w.Close()
 			require.NoError(t, p.spawn(lifeline)) // nobody reaps it
-			eventually(t, p.isZombie)
+			eventually(t, p.body.hasEnded)
 			p.started = time.Now()
 			end(p)
 			assert.Equal(t, ReasonSelf, p.reason)

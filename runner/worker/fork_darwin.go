@@ -8,4 +8,4 @@ import (
 // noForkServer says why there is none here.
 const noForkServer = "the fork server needs Linux"
 
-func adopt(*server, int, *process, *os.File) (foster, error) { return nil, errors.ErrUnsupported }
+func adopt(*server, int, *process, *os.File) (body, error) { return nil, errors.ErrUnsupported }

@@ -1,10 +1,8 @@
 package worker
 
 import (
-	"bytes"
 	"fmt"
 	"os"
-	"strconv"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -30,7 +28,7 @@ type forked struct {
 
 // adopt takes a process that the template says it has forked into the supervisor's
 // care.
-func adopt(s *server, pid int, worker *process, lifeline *os.File) (foster, error) {
+func adopt(s *server, pid int, worker *process, lifeline *os.File) (body, error) {
 	fd, err := unix.PidfdOpen(pid, 0)
 	if err != nil {
 		return nil, os.NewSyscallError("pidfd_open", err)
@@ -56,17 +54,8 @@ func adopt(s *server, pid int, worker *process, lifeline *os.File) (foster, erro
 
 // parentOf returns a process's parent, 0 where it cannot be seen.
 func parentOf(pid int) int {
-	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-	if err != nil {
-		return 0
-	}
-	// Behind the name, which may have spaces: state, parent.
-	fields := bytes.Fields(stat[bytes.LastIndexByte(stat, ')')+1:])
-	if len(fields) < 2 {
-		return 0
-	}
-	parent, _ := strconv.Atoi(string(fields[1]))
-	return parent
+	stat, _ := readStat(procFolder(pid))
+	return stat.parent
 }
 
 func (f *forked) pid() int { return f.id }

@@ -12,6 +12,7 @@ import (
 // procStat is what /proc tells of a process, or of a thread.
 type procStat struct {
 	state    byte
+	parent   int
 	group    int
 	cpu      time.Duration // its own
 	waited   time.Duration // that of its children that are gone
@@ -46,6 +47,7 @@ func parseStat(text []byte) (procStat, error) {
 	}
 	return procStat{
 		state:    fields[0][0],
+		parent:   int(number(4)),
 		group:    int(number(5)),
 		cpu:      time.Duration(number(14)+number(15)) * clockTick,
 		waited:   time.Duration(number(16)+number(17)) * clockTick,

@@ -29,7 +29,7 @@ type process struct {
 	socketDir string   // where go-plugin wants the worker's socket
 	secret    []byte
 	template  *Template // may fork it; nil where there is none
-	foster    foster    // set where a template did; cmd was not started then
+	body      body      // set when it is started
 
 	lifeline  *os.File           // write end: closed by the kernel when the supervisor dies
 	autopsy   *os.File           // where the interpreter writes its last words
@@ -50,8 +50,7 @@ type process struct {
 	hang     Hang    // what was found of one that hung
 	oomKills int64   // what the kernel had counted when it was started
 
-	pidfd int           // -1 where the system has none
-	done  chan struct{} // closed when the process is reaped and its pipes are drained
+	done chan struct{} // closed when the process is reaped and its pipes are drained
 	// Set before done is closed.
 	state       *ended // nil where it is not known
 	uptime      time.Duration
@@ -69,7 +68,6 @@ func newProcess(cmd *exec.Cmd, logger hclog.Logger) *process {
 		secret: ipc.NewSecret(),
 		stdout: newStdout(logger),
 		stderr: newStderr(logger),
-		pidfd:  -1,
 		done:   make(chan struct{}),
 	}
 }
@@ -160,17 +158,13 @@ const drainTime = 200 * time.Millisecond
 // watch waits for the process, ends what is left of its group, and gathers what
 // the autopsy needs before anything is closed.
 func (p *process) watch() {
-	if p.foster != nil {
-		p.foster.await()
-	} else {
-		p.awaitExit()
-	}
+	p.body.await()
 	p.mu.Lock()
 	p.gone.Store(true)
 	p.uptime = time.Since(p.started)
 	p.mu.Unlock()
-	p.endGroup()
-	p.state = p.reap()
+	p.body.endGroup()
+	p.state = p.body.reap()
 	p.outOfMemory = killed(p.state) && (p.place.OutOfMemory() || oomKills() > p.oomKills && p.oomKills != oomUnknown)
 	p.place.Remove()
 	deadline := time.Now().Add(drainTime)
@@ -270,25 +264,14 @@ func (p *process) expectEnd() {
 
 // hasEnded reports whether the process has ended, the caller holding p.mu, which
 // keeps it from being reaped meanwhile.
-func (p *process) hasEnded() bool {
-	if p.foster != nil {
-		return p.gone.Load() || p.foster.hasEnded()
-	}
-	return p.gone.Load() || p.isZombie()
-}
+func (p *process) hasEnded() bool { return p.gone.Load() || p.body.hasEnded() }
 
 // kill leaves the rest of the group to watch, which ends it once the leader is
 // known to be dead.
 func (p *process) kill() { p.signal(syscall.SIGKILL) }
 
 // signal sends a signal to the process; one that is gone is not an error.
-func (p *process) signal(sig syscall.Signal) {
-	if p.foster != nil {
-		p.foster.signal(sig)
-		return
-	}
-	_ = p.cmd.Process.Signal(sig)
-}
+func (p *process) signal(sig syscall.Signal) { p.body.signal(sig) }
 
 // closeOnceDead closes a connection that has not been settled when the process
 // is gone: a process that left its group may still hold the other end.
@@ -308,12 +291,7 @@ func (p *process) closeOnceDead(nc io.Closer, settled <-chan struct{}) {
 }
 
 // pid returns the process id, of a process that was started.
-func (p *process) pid() int {
-	if p.foster != nil {
-		return p.foster.pid()
-	}
-	return p.cmd.Process.Pid
-}
+func (p *process) pid() int { return p.body.pid() }
 
 func (p *process) wasStarted() bool {
 	p.mu.Lock()

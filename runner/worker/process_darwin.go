@@ -10,18 +10,21 @@ import (
 // spawn starts the process. The worker watches its lifeline itself here.
 func (p *process) spawn(*os.File) error {
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	return p.launch()
+	if err := p.launch(); err != nil {
+		return err
+	}
+	p.body = &child{cmd: p.cmd, pidfd: -1}
+	return nil
 }
 
-// awaitExit returns once the process has ended, leaving it to be reaped.
-func (p *process) awaitExit() {
+func (c *child) await() {
 	queue, err := unix.Kqueue()
 	if err != nil {
 		return // the reaping waits as well
 	}
 	defer unix.Close(queue)
 	events := make([]unix.Kevent_t, 1)
-	unix.SetKevent(&events[0], p.pid(), unix.EVFILT_PROC, unix.EV_ADD|unix.EV_ONESHOT)
+	unix.SetKevent(&events[0], c.pid(), unix.EVFILT_PROC, unix.EV_ADD|unix.EV_ONESHOT)
 	events[0].Fflags = unix.NOTE_EXIT
 	for {
 		// A process that has ended already is an error, and no reason to wait.
@@ -31,8 +34,8 @@ func (p *process) awaitExit() {
 	}
 }
 
-// isZombie does not know here.
-func (p *process) isZombie() bool { return false }
+// hasEnded does not know here.
+func (c *child) hasEnded() bool { return false }
 
 // anonymousFile makes a file and unlinks it at once.
 func anonymousFile(name string) (*os.File, error) {

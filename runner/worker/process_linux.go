@@ -13,10 +13,12 @@ import (
 // parent-death signal would do that for the worker alone, and would come first:
 // its children would be left, and nobody to see the lifeline end.
 func (p *process) spawn(lifeline *os.File) error {
-	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, PidFD: &p.pidfd}
+	c := &child{cmd: p.cmd, pidfd: -1}
+	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, PidFD: &c.pidfd}
 	if err := p.launch(); err != nil {
 		return err
 	}
+	p.body = c
 	fd := lifeline.Fd()
 	for _, step := range []struct{ command, value int }{
 		{unix.F_SETOWN, -p.pid()},
@@ -30,13 +32,12 @@ func (p *process) spawn(lifeline *os.File) error {
 	return nil
 }
 
-// awaitExit returns once the process has ended, leaving it to be reaped. It
-// waits in the runtime's poller, so that a hundred workers do not take a
+// await waits in the runtime's poller, so that a hundred workers do not take a
 // hundred threads.
-func (p *process) awaitExit() {
-	if p.pidfd >= 0 {
-		_ = unix.SetNonblock(p.pidfd, true)
-		f := os.NewFile(uintptr(p.pidfd), "pidfd")
+func (c *child) await() {
+	if c.pidfd >= 0 {
+		_ = unix.SetNonblock(c.pidfd, true)
+		f := os.NewFile(uintptr(c.pidfd), "pidfd")
 		defer f.Close()
 		if raw, err := f.SyscallConn(); err == nil {
 			err = raw.Read(func(fd uintptr) bool { return zombie(unix.P_PIDFD, int(fd), unix.WNOHANG) })
@@ -45,11 +46,10 @@ func (p *process) awaitExit() {
 			}
 		}
 	}
-	zombie(unix.P_PID, p.pid(), 0)
+	zombie(unix.P_PID, c.pid(), 0)
 }
 
-// isZombie reports whether the process, which has not been reaped, has ended.
-func (p *process) isZombie() bool { return zombie(unix.P_PID, p.pid(), unix.WNOHANG) }
+func (c *child) hasEnded() bool { return zombie(unix.P_PID, c.pid(), unix.WNOHANG) }
 
 // zombie asks, or without WNOHANG waits, for the end of a process.
 func zombie(idType, id, options int) bool {

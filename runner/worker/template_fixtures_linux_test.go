@@ -34,7 +34,7 @@ func forking(t *testing.T, nodeType string, env ...string) Config {
 
 // parentage is the pid of the template that forked a worker, 0 for a spawned one.
 func parentage(w *Worker) int {
-	if f, ok := w.process.foster.(*forked); ok {
+	if f, ok := w.process.body.(*forked); ok {
 		return f.server.process.pid()
 	}
 	return 0

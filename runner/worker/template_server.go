@@ -209,16 +209,16 @@ func (s *server) forkInto(p *process) func(lifeline *os.File) error {
 		case a.Error != "":
 			err = errors.New(a.Error)
 		default:
-			if p.foster, err = adopt(s, a.Forked, p, lifeline); err != nil {
-				p.foster = nil
-				s.asking.Lock()
-				s.fail(outOfProtocol(err))
-				s.asking.Unlock()
+			var b body
+			if b, err = adopt(s, a.Forked, p, lifeline); err == nil {
+				p.body = b
+				return nil
 			}
+			s.asking.Lock()
+			s.fail(outOfProtocol(err))
+			s.asking.Unlock()
 		}
-		if err != nil {
-			p.stderr.logger.Warn("the template forked no worker; it is started as always", "error", err)
-		}
+		p.stderr.logger.Warn("the template forked no worker; it is started as always", "error", err)
 		return err
 	}
 }
