@@ -133,7 +133,7 @@ func exitError(x *worker.Exit) *Error {
 	e := withExit(NewError(PythonVm, x.Summary()), x)
 	switch {
 	case e.Limit != "":
-		e.Hint = limitHints[worker.Limit(e.Limit)] + hangHints[x.Hang]
+		e.Hint = exitHint(x)
 	case x.Remote != nil && x.Remote.Class == "MemoryError":
 		e.Hint = "give the machine more memory, or let the node use less"
 	case x.Remote != nil && x.Remote.ExitCode != nil:
@@ -187,9 +187,7 @@ func startError(s *worker.StartError) *Error {
 		}
 	case *worker.Exit:
 		e = withExit(NewError(PythonVm, s.Summary()+": "+cause.Summary()), cause)
-		if e.Limit != "" {
-			e.Hint = limitHints[worker.Limit(e.Limit)] + hangHints[cause.Hang]
-		}
+		e.Hint = exitHint(cause)
 	case *ipc.PeerError, *ipc.ProtocolError:
 		e = withExit(Wrap(s.Cause, Transport, s.Summary()), s.Exit)
 	default:

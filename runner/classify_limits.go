@@ -46,6 +46,15 @@ func exitLimit(x *worker.Exit) worker.Limit {
 	return x.Breach.Limit
 }
 
+// exitHint says what to do about a worker that was ended for a limit; it is empty for
+// others.
+func exitHint(x *worker.Exit) string {
+	if x.Breach == nil {
+		return ""
+	}
+	return limitHints[x.Breach.Limit] + hangHints[x.Hang]
+}
+
 // deathCause is what a worker's death is counted under.
 func deathCause(x *worker.Exit) string {
 	switch {

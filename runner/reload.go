@@ -26,12 +26,10 @@ func (r *Runner) Reload(ctx context.Context, nodes ...string) error {
 	if err != nil {
 		return err
 	}
-	select {
-	case r.starting <- struct{}{}:
-		defer func() { <-r.starting }()
-	case <-ctx.Done():
-		return classify(context.Cause(ctx))
+	if err := r.lockStarting(ctx); err != nil {
+		return err
 	}
+	defer r.unlockStarting()
 	r.mu.RLock()
 	started, draining, closed := r.started, r.draining, r.closed
 	r.mu.RUnlock()

@@ -114,12 +114,10 @@ func (r *Runner) Start(ctx context.Context) error {
 	if r.ready() {
 		return nil
 	}
-	select {
-	case r.starting <- struct{}{}:
-		defer func() { <-r.starting }()
-	case <-ctx.Done():
-		return classify(context.Cause(ctx))
+	if err := r.lockStarting(ctx); err != nil {
+		return err
 	}
+	defer r.unlockStarting()
 	if r.ready() {
 		return nil
 	}
@@ -146,6 +144,18 @@ func (r *Runner) Start(ctx context.Context) error {
 	}
 	return nil
 }
+
+// lockStarting waits until nobody else starts workers, or the context ends.
+func (r *Runner) lockStarting(ctx context.Context) error {
+	select {
+	case r.starting <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return classify(context.Cause(ctx))
+	}
+}
+
+func (r *Runner) unlockStarting() { <-r.starting }
 
 func (r *Runner) ready() bool {
 	r.mu.RLock()
