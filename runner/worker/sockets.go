@@ -1,13 +1,12 @@
 package worker
 
 import (
-	"errors"
 	"os"
 	"path/filepath"
 	"regexp"
 	"sync"
 
-	"golang.org/x/sys/unix"
+	"github.com/gophersnake/gophersnake/runner/internal/scratch"
 )
 
 // sockets is where go-plugin makes the folders of the sockets: a folder of this
@@ -54,10 +53,11 @@ func (s *sockets) enter() (string, func(), error) {
 	}
 	root := s.roots[in]
 	if root == nil {
-		var err error
-		if root, err = newSocketRoot(in); err != nil {
+		path, lock, err := scratch.New(in, socketsPrefix)
+		if err != nil {
 			return "", nil, err
 		}
+		root = &socketRoot{path: path, lock: lock}
 		s.roots[in] = root
 	}
 	root.users++
@@ -75,42 +75,6 @@ func (s *sockets) leave(in string, root *socketRoot) {
 	_ = root.lock.Close()
 }
 
-// newSocketRoot makes a folder and locks it. A sweeper may come in between.
-func newSocketRoot(in string) (*socketRoot, error) {
-	for {
-		path, err := os.MkdirTemp(in, socketsPrefix+"*")
-		if err != nil {
-			return nil, err
-		}
-		lock, err := lockFolder(path)
-		if err == nil {
-			return &socketRoot{path: path, lock: lock}, nil
-		}
-		if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
-			return nil, err
-		}
-		if !errors.Is(err, unix.EWOULDBLOCK) && !errors.Is(err, os.ErrNotExist) {
-			return nil, err
-		}
-	}
-}
-
-// lockFolder locks a folder that is still there.
-func lockFolder(path string) (*os.File, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	if err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err == nil {
-		_, err = os.Stat(path)
-	}
-	if err != nil {
-		_ = f.Close()
-		return nil, err
-	}
-	return f, nil
-}
-
 var socketsName = regexp.MustCompile(`^` + socketsPrefix + `[0-9]+$`)
 
 // sweep removes what supervisors left behind that were killed: those of its folders
@@ -122,7 +86,7 @@ func sweep(in string) {
 			continue
 		}
 		path := filepath.Join(in, entry.Name())
-		lock, err := lockFolder(path)
+		lock, err := scratch.Lock(path)
 		if err != nil {
 			continue // it is in use, or not ours
 		}

@@ -10,6 +10,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/gophersnake/gophersnake/runner/internal/scratch"
 )
 
 // temporaryFolder is one with a short name, as $TMPDIR.
@@ -52,7 +54,7 @@ func TestWhatAKilledSupervisorLeftIsTakenAway(t *testing.T) {
 
 	// In use, and things that are nobody's leavings.
 	listen(t, filepath.Join(folder, "gophersnake-4", "plugin-dir1", "worker"))
-	used, err := lockFolder(filepath.Join(folder, "gophersnake-4"))
+	used, err := scratch.Lock(filepath.Join(folder, "gophersnake-4"))
 	require.NoError(t, err)
 	defer used.Close()
 	listen(t, filepath.Join(folder, "gophersnake-cache", "plugin-dir1", "worker"))
@@ -87,7 +89,7 @@ func TestStartsShareAFolderAndTheLastOneTakesItAway(t *testing.T) {
 	info, err := os.Stat(first)
 	require.NoError(t, err)
 	assert.Equal(t, os.FileMode(0o700), info.Mode().Perm())
-	_, err = lockFolder(first)
+	_, err = scratch.Lock(first)
 	require.Error(t, err, "a sweeper sees that it is in use")
 	leaveFirst()
 	assert.DirExists(t, first)
