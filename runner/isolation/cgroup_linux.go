@@ -1,7 +1,6 @@
 package isolation
 
 import (
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -10,6 +9,8 @@ import (
 	"strings"
 	"sync/atomic"
 	"time"
+
+	"github.com/gophersnake/gophersnake/runner/internal/cgroup"
 )
 
 // group is a cgroup of its own for one process and its children.
@@ -107,18 +108,14 @@ func (g *group) oomKilled() bool {
 	if err != nil {
 		return false
 	}
-	for line := range strings.Lines(string(events)) {
-		if count, ok := strings.CutPrefix(line, "oom_kill "); ok {
-			return strings.TrimSpace(count) != "0"
-		}
-	}
-	return false
+	kills, _ := cgroup.Figure(string(events), "oom_kill")
+	return kills > 0
 }
 
 // delegated returns a folder in which the supervisor may make groups that have the
 // controllers.
 func delegated(controllers []string) (string, error) {
-	own, err := ownGroup()
+	own, err := cgroup.Own()
 	if err != nil {
 		return "", err
 	}
@@ -172,42 +169,4 @@ func usable(dir string, controllers []string) error {
 func words(file string) ([]string, error) {
 	text, err := os.ReadFile(file)
 	return strings.Fields(string(text)), err
-}
-
-// ownGroup returns the folder of the supervisor's own cgroup.
-func ownGroup() (string, error) {
-	mounts, err := os.ReadFile("/proc/self/mountinfo")
-	if err != nil {
-		return "", err
-	}
-	groups, err := os.ReadFile("/proc/self/cgroup")
-	if err != nil {
-		return "", err
-	}
-	return findGroup(string(mounts), string(groups))
-}
-
-// findGroup finds the folder of a process's cgroup v2 in what /proc says of the
-// process's mounts and cgroups.
-func findGroup(mounts, groups string) (string, error) {
-	var path string
-	for line := range strings.Lines(groups) {
-		if own, ok := strings.CutPrefix(line, "0::"); ok {
-			path = strings.TrimSuffix(own, "\n")
-		}
-	}
-	for line := range strings.Lines(mounts) {
-		// ID, parent, device, root, mount point, options, …, -, type, …
-		mount, kind, _ := strings.Cut(line, " - ")
-		fields := strings.Fields(mount)
-		if !strings.HasPrefix(kind, "cgroup2 ") || len(fields) < 5 {
-			continue
-		}
-		relative, err := filepath.Rel(fields[3], path)
-		if path == "" || err != nil || relative == ".." || strings.HasPrefix(relative, "../") {
-			break // of another namespace
-		}
-		return filepath.Join(fields[4], relative), nil
-	}
-	return "", errors.New("this process has no cgroup v2")
 }

@@ -3,9 +3,10 @@ package worker
 import (
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"sync"
+
+	"github.com/gophersnake/gophersnake/runner/internal/cgroup"
 )
 
 // oomUnknown is the number of the kernel's OOM kills where it cannot be known.
@@ -57,12 +58,8 @@ func oomFiles(groups string) []string {
 
 // parseOOMKills finds the count; all of these files have a line for it.
 func parseOOMKills(text string) int64 {
-	for line := range strings.Lines(text) {
-		if n, found := strings.CutPrefix(line, "oom_kill "); found {
-			if count, err := strconv.ParseInt(strings.TrimSpace(n), 10, 64); err == nil {
-				return count
-			}
-		}
+	if count, found := cgroup.Figure(text, "oom_kill"); found {
+		return count
 	}
 	return oomUnknown
 }

@@ -1,0 +1,61 @@
+// Package cgroup finds this process's cgroup v2, which is its workers' too, and reads
+// what stands in the kernel's files of figures.
+package cgroup
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+)
+
+// Own returns the folder of this process's cgroup v2.
+func Own() (string, error) {
+	mounts, err := os.ReadFile("/proc/self/mountinfo")
+	if err != nil {
+		return "", err
+	}
+	groups, err := os.ReadFile("/proc/self/cgroup")
+	if err != nil {
+		return "", err
+	}
+	return find(string(mounts), string(groups))
+}
+
+// find finds the folder of a process's cgroup v2 in what /proc says of the
+// process's mounts and cgroups.
+func find(mounts, groups string) (string, error) {
+	var path string
+	for line := range strings.Lines(groups) {
+		if own, ok := strings.CutPrefix(line, "0::"); ok {
+			path = strings.TrimSuffix(own, "\n")
+		}
+	}
+	for line := range strings.Lines(mounts) {
+		// ID, parent, device, root, mount point, options, …, -, type, …
+		mount, kind, _ := strings.Cut(line, " - ")
+		fields := strings.Fields(mount)
+		if !strings.HasPrefix(kind, "cgroup2 ") || len(fields) < 5 {
+			continue
+		}
+		relative, err := filepath.Rel(fields[3], path)
+		if path == "" || err != nil || relative == ".." || strings.HasPrefix(relative, "../") {
+			break // of another namespace
+		}
+		return filepath.Join(fields[4], relative), nil
+	}
+	return "", errors.New("this process has no cgroup v2")
+}
+
+// Figure returns the number behind a name that begins a line, and whether there is one.
+func Figure(text, name string) (int64, bool) {
+	for line := range strings.Lines(text) {
+		if words := strings.Fields(line); len(words) > 1 && words[0] == name {
+			if n, err := strconv.ParseInt(words[1], 10, 64); err == nil {
+				return n, true
+			}
+		}
+	}
+	return 0, false
+}
