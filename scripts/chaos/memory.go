@@ -42,16 +42,10 @@ type sample struct {
 // follow takes samples until the context ends.
 func (m *memory) follow(ctx context.Context) {
 	m.begun = time.Now()
-	tick := time.NewTicker(sampling)
-	defer tick.Stop()
-	for {
-		select {
-		case <-tick.C:
-			m.look()
-		case <-ctx.Done():
-			return
-		}
-	}
+	every(ctx, sampling, func() bool {
+		m.look()
+		return false
+	})
 }
 
 func (m *memory) look() {

@@ -132,17 +132,10 @@ func counts(of map[string]int) string {
 // progress prints a line each few seconds, until the context ends.
 func (c *chaos) progress(ctx context.Context) {
 	begun := time.Now()
-	tick := time.NewTicker(5 * time.Second)
-	defer tick.Stop()
-	for {
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			return
-		}
-		if c.json {
-			continue
-		}
+	if c.json {
+		return
+	}
+	every(ctx, 5*time.Second, func() bool {
 		c.ledger.mu.Lock()
 		calls, wrongs := c.ledger.answered, c.ledger.wrongs
 		c.ledger.mu.Unlock()
@@ -152,5 +145,6 @@ func (c *chaos) progress(ctx context.Context) {
 		took := time.Since(begun)
 		fmt.Fprintf(c.out, "%4.0f s  %d calls (%.0f/s)  %d deaths  %d retries  %s  %d violations\n",
 			took.Seconds(), calls, float64(calls)/took.Seconds(), deaths, retries, mib(procs.Resident(os.Getpid())), wrongs)
-	}
+		return false
+	})
 }

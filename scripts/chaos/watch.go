@@ -53,17 +53,11 @@ func (w *watch) overdue() []string {
 
 // follow looks for what takes too long, until the context ends.
 func (w *watch) follow(ctx context.Context, isStuck func([]string)) {
-	tick := time.NewTicker(min(time.Second, w.limit))
-	defer tick.Stop()
-	for {
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			return
-		}
-		if found := w.overdue(); found != nil {
+	every(ctx, min(time.Second, w.limit), func() bool {
+		found := w.overdue()
+		if found != nil {
 			isStuck(found)
-			return
 		}
-	}
+		return found != nil
+	})
 }

@@ -110,24 +110,18 @@ func (a aims) next() (of *lane, which int, b blow) {
 }
 
 // strikes deals a blow at each tick, until the context ends.
-func (w *workers) strikes(ctx context.Context, seed uint64, every time.Duration, lanes []*lane, reload func(*lane)) {
+func (w *workers) strikes(ctx context.Context, seed uint64, interval time.Duration, lanes []*lane, reload func(*lane)) {
 	aims := newAims(seed, lanes)
-	tick := time.NewTicker(every)
-	defer tick.Stop()
-	for {
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			return
-		}
+	every(ctx, interval, func() bool {
 		of, which, b := aims.next()
 		if b.signal != 0 {
 			w.strike(of, which, b)
-			continue
+			return false
 		}
 		w.count(b)
 		reload(of)
-	}
+		return false
+	})
 }
 
 // strike sends one of a lane's workers, or any process below, a signal.
