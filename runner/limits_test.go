@@ -266,6 +266,8 @@ func TestLimitOfTheTimeInLine(t *testing.T) {
 	assert.Equal(t, "queue_wait", e.Limit)
 	assert.False(t, e.Retryable(), "it has waited for as long as it may")
 	assert.Contains(t, err.Error(), "no worker had room within 50ms: 1 worker is busy")
+	// The pool's timer tells of it, just after it has let the caller go.
+	eventually(t, r, func(runner.Health) bool { return len(of[runner.CallRefused](events)) > 0 })
 	assert.Equal(t, map[string]uint64{"queue_wait": 1}, breaches(r))
 	assert.Len(t, of[runner.CallRefused](events), 1)
 	free()
@@ -292,10 +294,12 @@ func TestASpareTakesOver(t *testing.T) {
 	}
 	got, err := r.Run(t.Context(), map[string]any{"die": true, "begun": filepath.Join(t.TempDir(), "begun")})
 	require.ErrorIs(t, err, runner.PythonVm, "it kills the spare too, got %v", got)
-	promoted := of[runner.SparePromoted](events)
-	require.NotEmpty(t, promoted)
+	var promoted []runner.SparePromoted
+	eventually(t, r, func(h runner.Health) bool { // both are told when it has happened
+		promoted = of[runner.SparePromoted](events)
+		return len(promoted) > 0 && uint64(len(promoted)) == h.Nodes[0].Pool.Promoted
+	})
 	assert.Equal(t, spare, promoted[0].PID)
-	assert.Equal(t, uint64(len(promoted)), r.Health().Nodes[0].Pool.Promoted)
 	spares := 0
 	for _, e := range of[runner.WorkerStarted](events) {
 		if e.Spare {
