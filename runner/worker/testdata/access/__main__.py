@@ -36,8 +36,8 @@ def keep_secret() -> bytes:
 def announce(line: str, flush: bool) -> None:
     part = FILE.with_suffix(".part")
     part.write_text(f"{line.split('|')[3]}\n{secret.hex()}")
-    part.rename(FILE)
-    with open(GATE) as gate:
+    with open(GATE) as gate:  # while the test still holds it
+        part.rename(FILE)
         gate.read()
     print(line, flush=flush)
 
