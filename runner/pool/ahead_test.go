@@ -240,11 +240,12 @@ func TestAllCallsOfAnAsyncNodeDieWithItsWorker(t *testing.T) {
 	f := newPoolOf(t, "wait", 1, 1)
 	_, err := f.Warm(t.Context())
 	require.NoError(t, err)
+	log := filepath.Join(t.TempDir(), "log")
 	var waiting []<-chan answer
 	for range 5 {
-		waiting = append(waiting, f.calling(map[string]any{"until": 50}))
+		waiting = append(waiting, f.calling(map[string]any{"until": 50, "log": log, "log_at": 5}))
 	}
-	f.loads(5)
+	f.begins(log) // else those whom the death overtakes are made by the next worker
 	waiting = append(waiting, f.calling(map[string]any{"until": 50, "die": true}))
 	for _, c := range waiting {
 		var exit *worker.Exit
