@@ -67,10 +67,10 @@ func newChaos(c config, out io.Writer) (*chaos, error) {
 		lanes:   lanes,
 		ledger:  newLedger(len(all)),
 		workers: newWorkers(len(all)),
-		memory:  &memory{},
 		watch:   newWatch(c.stuck),
 		out:     out,
 	}
+	made.memory = &memory{ledger: made.ledger.bytes}
 	if !c.json {
 		made.ledger.tell = func(text string) { fmt.Fprintf(out, "violation: %s\n", text) }
 	}

@@ -37,6 +37,17 @@ func (l *ledger) issue(of *lane) uint64 {
 	return uint64(len(l.lanes[of.index]) - 1)
 }
 
+// bytes is how much memory the calls' outcomes take.
+func (l *ledger) bytes() int64 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	size := 0
+	for _, outcomes := range l.lanes {
+		size += cap(outcomes) // each is a byte
+	}
+	return int64(size)
+}
+
 // settle enters what a call came to, and whether that may be.
 func (l *ledger) settle(p plan, k uint64, got, allowed outcome, story string) {
 	l.mu.Lock()

@@ -19,14 +19,17 @@ const (
 	// mostGrowth is by how much it may change from then on.
 	mostGrowth = 0.10
 	// sampling is the time between two looks at it.
-	sampling = 5 * time.Second
+	sampling = time.Second
 )
 
 // memory follows the resident memory of the supervisor. What it holds is measured
 // when the garbage has been given back: how much of that lies about is the garbage
 // collector's choice. Of a minute it is the least that counts: what calls under way
-// have made since comes on top, and a leak would raise it all the same.
+// have made since comes on top, and a leak would raise it all the same. The ledger of
+// the calls, which grows with each, is no memory of the supervisor's.
 type memory struct {
+	ledger func() int64 // the bytes that it takes
+
 	mu      sync.Mutex
 	begun   time.Time
 	samples []sample
@@ -52,10 +55,11 @@ func (m *memory) look() {
 	own := os.Getpid()
 	before := procs.Resident(own)
 	debug.FreeOSMemory()
+	resident := procs.Resident(own) - m.ledger()
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.peak, m.shared = max(m.peak, before), procs.Segments(own)
-	m.samples = append(m.samples, sample{time.Since(m.begun), procs.Resident(own)})
+	m.samples = append(m.samples, sample{time.Since(m.begun), resident})
 }
 
 // memoryFigures are what a run's memory comes to, in bytes.
