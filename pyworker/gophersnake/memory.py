@@ -49,14 +49,16 @@ def empty(shape: int | Sequence[int], dtype: npt.DTypeLike = "float32") -> npt.N
     if _allocate is not None and not kind.hasobject:
         dims = _dims(shape)
         size = kind.itemsize * math.prod(dims)
-        memory = _allocate(size) if min(dims, default=0) >= 0 else None
+        memory = _allocate(size) if dims and min(dims) > 0 else None
         if memory is not None:
-            array: npt.NDArray[Any] = memory.view(kind).reshape(dims)
-            return array
+            array: npt.NDArray[Any] = memory.view(kind)
+            return array if len(dims) == 1 else array.reshape(dims)
     return numpy.empty(shape, kind)
 
 
 def _dims(shape: int | Sequence[int]) -> tuple[int, ...]:
+    if type(shape) is int:
+        return (shape,)
     try:
         return (operator.index(shape),)  # type: ignore[arg-type]
     except TypeError:

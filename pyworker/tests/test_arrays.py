@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgpack
 import pytest
 from gophersnake import Audio, Image, Tensor
 from gophersnake.values import ITEM_SIZES
-from gophersnake.worker.codec import Decoder, Encoder, ValueFault
+from gophersnake.worker.codec import KEPT, TENSOR, Decoder, Encoder, ValueFault
 
 from tests.test_encode import carried, refused
 
@@ -215,3 +216,61 @@ def test_a_fault_in_the_second_of_several_buffers_is_found() -> None:
     with pytest.raises(ValueFault, match="takes 80000 bytes, but has 5") as fault:
         Decoder().decode(bytes(body), [buffers[0], b"short"])
     assert fault.value.path == "input[1].x"
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "float32", "complex128", "bool"])
+@pytest.mark.parametrize("shape", [(1 << 16,), (4, 1 << 14), (1 << 14, 2, 2)])
+def test_an_array_is_encoded_alike_the_first_time_and_later(
+    dtype: str, shape: tuple[int, ...]
+) -> None:
+    encoder = Encoder()
+    given = np.ones(shape, dtype)
+    first, later = encoder.encode(given), encoder.encode(given)
+    assert later == first
+    assert encoder.encode(given[::2])[0] != first[0]  # a copy, of another shape
+    inline = encoder.encode(given.reshape(-1)[:4])
+    assert inline[1] == []
+    assert (Decoder().decode(*inline) == given.reshape(-1)[:4]).all()
+
+
+def called(shape: list[int], data: Any, dtype: str = "float32") -> tuple[bytes, list[Any]]:
+    """Return body and buffers of a call with one tensor."""
+    tensor = msgpack.ExtType(TENSOR, msgpack.packb([dtype, shape, None]))
+    return msgpack.packb([[tensor], {}]), [data]
+
+
+def test_an_array_is_decoded_alike_the_first_time_and_later() -> None:
+    decoder = Decoder()
+    values = np.arange(1 << 16, dtype="float32")
+    shared = np.frombuffer(values.tobytes(), "uint8")
+    body, buffers = called([1 << 8, 1 << 8], shared)
+    assert decoder.alone(body, buffers) is None
+    ((first,), _) = decoder.decode(body, buffers)
+    decoder.keep(body, first)
+    first.shape, first = (1 << 16,), None  # what the node does with it is its own affair
+    again = decoder.alone(memoryview(body), buffers)
+    assert (again == values.reshape(1 << 8, 1 << 8)).all()
+    assert again.dtype == "float32"
+    assert again.base is shared
+    assert not again.flags.writeable
+    assert decoder.alone(*called([1 << 8, 1 << 8], shared, "int32")) is None
+    assert decoder.alone(body, [shared, shared]) is None
+    assert decoder.alone(body, [bytearray(shared)]) is None  # which would be writable
+    for wrong in (shared[:-4], shared[:-3]):
+        assert decoder.alone(body, [wrong]) is None
+        with pytest.raises(ValueFault):
+            decoder.decode(body, [wrong])
+
+
+def test_no_more_forms_of_arrays_are_kept_than_a_few() -> None:
+    decoder = Decoder()
+    for size in range(1, 3 * KEPT):
+        data = np.zeros(4 * size, "uint8")
+        body, buffers = called([size], data)
+        ((array,), _) = decoder.decode(body, buffers)
+        decoder.keep(body, array)
+        assert decoder.alone(body, buffers).shape == (size,)
+    assert len(decoder._alone) <= KEPT
+    for other in ("text", [array], np.ma.masked_array(data)):
+        decoder.keep(b"other", other)
+    assert decoder.alone(b"other", [data]) is None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import sys
 from collections.abc import Iterator
 from typing import Any
@@ -9,10 +10,12 @@ from typing import Any
 import msgpack
 import pytest
 from gophersnake.worker import frames
-from gophersnake.worker.frames import HEADER, RELEASE, Frame, Place
+from gophersnake.worker.connection import Connection
+from gophersnake.worker.frames import CALL, HEADER, RELEASE, Frame, Place
 from gophersnake.worker.segments import SharedMemory
 
 from tests.sharing import FROM, OWN, Host
+from tests.supervisor import frame
 
 np: Any = pytest.importorskip("numpy")
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="segments are Linux's")
@@ -91,3 +94,58 @@ def test_a_segment_is_used_again_once_all_are_done_with_it(shared: SharedMemory)
     assert place(shared, shared.empty(MIB)[:]) == Place(OWN | 1, 0, MIB)
     with pytest.raises(frames.ProtocolError, match="was not lent"):
         shared.heard(Frame(RELEASE, 0, release, []))
+
+
+Pair = tuple[socket.socket, socket.socket]
+
+
+def test_a_small_call_with_a_shared_buffer_is_taken_as_it_lies(
+    pair: Pair, host: Host, shared: SharedMemory
+) -> None:
+    link = Connection(pair[0])
+    link.shared = shared
+    data = np.random.default_rng(1).bytes(MIB)
+    where = host.lend(data)
+    pair[1].sendall(frame(CALL, 1, b"first", (where,)))
+    link.listen()
+    assert link.next_call() is None  # the segment is to be taken over
+    assert link.receive().buffers[0].tobytes() == data
+    lent = shared.empty(MIB)
+    assert place(shared, lent) == Place(OWN | 1, 0, MIB)
+    del lent
+    over = msgpack.packb([[OWN | 1, 1]])
+    pair[1].sendall(frame(RELEASE, 0, over) + frame(CALL, 2, b"body", (where,), session=3))
+    link.listen()
+    found = link.next_call()
+    assert found is not None
+    call, session, body, (buffer,) = found
+    assert (call, session, bytes(body), buffer.tobytes()) == (2, 3, b"body", data)
+    assert not buffer.flags.writeable
+    assert place(shared, buffer[:]) == Place(*where)
+    assert place(shared, shared.empty(MIB)) == Place(OWN | 1, 0, MIB)  # it was released
+    del buffer, found
+    assert given_back(shared) == [[where[0], 1]]  # listen has told of the first
+
+
+def test_what_is_not_that_simple_is_received(pair: Pair, host: Host, shared: SharedMemory) -> None:
+    link = Connection(pair[0])
+    link.shared = shared
+    where = host.lend(bytes(MIB))
+    shared.borrow(*where)
+    assert given_back(shared) == [[where[0], 1]]
+    for buffers in ((where, where), (where, b"inline"), ((where[0], 5, 0),)):
+        pair[1].sendall(frame(CALL, 1, b"body", buffers))
+        link.listen()
+        assert link.next_call() is None
+        assert len(link.receive().buffers) == len(buffers)
+    given_back(shared)
+    pair[1].sendall(frame(CALL, 1, b"body", ((where[0], 1, MIB),)))
+    link.listen()
+    assert link.next_call() is None
+    with pytest.raises(frames.ProtocolError, match="a buffer of 1048576 bytes at 1 in segment"):
+        link.receive()
+    assert given_back(shared) == []
+    pair[1].sendall(frame(RELEASE, 0, msgpack.packb([[OWN | 1, 1]])))
+    link.listen()
+    with pytest.raises(frames.ProtocolError, match="was not lent"):
+        link.next_call()

@@ -42,7 +42,8 @@ class Answers:
         self._connection = connection
         self._interrupts = interrupts
         self._encode = Encoder().encode
-        self._decode = Decoder().decode
+        self._decoder = Decoder()
+        self._decode = self._decoder.decode
         self.later = False
         self._chores: list[Callable[[], None]] = []  # to be done when the worker is idle
 
@@ -53,12 +54,17 @@ class Answers:
             ProtocolError: the body is no inputs.
             ValueFault: the body is no value.
         """
+        if buffers and (array := self._decoder.alone(body, buffers)) is not None:
+            buffers.clear()  # what is shared goes with the node's last view of it
+            return [array], {}
         value = self._decode(body, buffers)
         if type(value) is list and len(value) == 2:
             args, named = value
             if type(args) is list and type(named) is dict:
                 if buffers:
-                    buffers.clear()  # what is shared goes with the node's last view of it
+                    if len(buffers) == len(args) == 1 and not named:
+                        self._decoder.keep(body, args[0])
+                    buffers.clear()
                 return args, named
         raise ProtocolError("a call frame whose body is not the inputs: an array and a map")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 
 from gophersnake.worker import memfd
@@ -97,6 +98,7 @@ class Arena:
             memfd.discard(segment)
 
 
+@functools.lru_cache(256)
 def size_class(size: int) -> int:
     """Return a size rounded up by a quarter at most, so that a few sizes serve all buffers."""
     size = max(size, LEAST)

@@ -30,7 +30,12 @@ def dtypes() -> dict[str, Any]:
 @functools.cache
 def _names() -> dict[Any, str]:
     """Return the names of those dtypes."""
-    return {dtype: name for name, dtype in dtypes().items()}
+    import numpy  # it is there
+
+    names = {dtype: name for name, dtype in dtypes().items()}
+    # Those of most arrays are these very objects, which are found without a comparison.
+    native = map(numpy.dtype, dtypes())
+    return {dtype: names[dtype] for dtype in native if dtype in names} | names
 
 
 def viewed(value: Any) -> tuple[str, memoryview] | None:

@@ -91,7 +91,7 @@ class Batches(Handler):
         while 0 < len(batch.calls) < self._most:
             small = connection.next_call()
             if small is not None:
-                self._take(batch, *small, [])
+                self._take(batch, *small)
                 count += 1
                 continue
             frame = self._next(until)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import msgpack
@@ -21,6 +22,10 @@ OUT_OF_BAND = 16 << 10
 
 LARGE = 64 << 10
 """From so many bytes on, a body is not copied out of the packer that wrote it."""
+
+
+BRIEF, KEPT = 128, 256
+"""Up to so many bytes, the body of a call that brings one array is kept; so many of them."""
 
 
 class ValueFault(Exception):
@@ -59,6 +64,7 @@ class Encoder:
     def __init__(self) -> None:
         """Make the packer, which is used again and again."""
         self._packer = self._new_packer()
+        self._array: Any = None  # NumPy's, once there was one
         self._sent: Any = None
         self._inner = msgpack.Packer()
         self._buffers: list[Bytes] = []
@@ -79,6 +85,10 @@ class Encoder:
         Raises:
             ValueFault: the value cannot be carried; ``root`` begins its path.
         """
+        if type(value) is self._array and (viewed := arrays.viewed(value)) is not None:
+            name, data = viewed
+            if len(data) >= OUT_OF_BAND:
+                return _alone(name, value.shape), [data]
         self._buffers = []
         self._sent = None
         try:
@@ -115,6 +125,7 @@ class Encoder:
     def _plain(self, value: Any) -> Any:
         """Return what msgpack knows for what it does not know."""
         if (viewed := arrays.viewed(value)) is not None:
+            self._array = type(value)
             return self._extension(TENSOR, [viewed[0], value.shape], viewed[1])
         if isinstance(value, Tensor):
             value.check()
@@ -139,12 +150,51 @@ class Encoder:
         return msgpack.ExtType(code, self._inner.pack([*parts, None]))
 
 
+@functools.lru_cache(KEPT)
+def _alone(dtype: str, shape: tuple[int, ...]) -> bytes:
+    """Return the body of a value that is a tensor whose data travels beside it.
+
+    It is kept, because most nodes return arrays of a few shapes.
+    """
+    inner = msgpack.packb([dtype, shape, None])
+    body: bytes = msgpack.packb(msgpack.ExtType(TENSOR, inner))
+    return body
+
+
 class Decoder:
     """Decodes values, one after the other. It is not safe for use by several threads."""
 
     def __init__(self) -> None:
         """Begin without buffers."""
         self._buffers: list[Any] = []
+        self._alone: dict[bytes, tuple[Any, tuple[int, ...]]] = {}
+
+    def alone(self, body: Bytes, buffers: list[Any]) -> Any:
+        """Return the only input of a call, where ``keep`` knows its body: an array; else ``None``.
+
+        ``decode`` would return the same, and says what is wrong where something is.
+        """
+        if len(buffers) != 1 or (known := self._alone.get(bytes(body))) is None:
+            return None
+        dtype, shape = known
+        data = buffers[0]
+        if isinstance(data, (bytes, bytearray)):  # it came through the socket
+            return None
+        try:
+            array = data.view(dtype)
+            return array if array.shape == shape else array.reshape(shape)
+        except ValueError:
+            return None
+
+    def keep(self, body: Bytes, array: Any) -> None:
+        """Keep the form of an array that was the only input of a call, and a shared one.
+
+        Most callers send arrays of a few shapes.
+        """
+        if len(body) <= BRIEF and arrays.viewed(array) is not None:
+            if len(self._alone) >= KEPT:
+                self._alone.clear()
+            self._alone[bytes(body)] = array.dtype, array.shape
 
     def decode(self, body: Bytes, buffers: list[Any], root: str = "input") -> Any:
         """Return the value of a body and its buffers.

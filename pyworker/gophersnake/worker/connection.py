@@ -41,7 +41,10 @@ straight to the memory that they stay in."""
 JOIN = 16 << 10
 """Up to so many bytes, a body is joined to its header rather than sent beside it."""
 
-_CALL = WORDS[CALL]
+_CALL, _RELEASE = WORDS[CALL], WORDS[RELEASE]
+
+NONE: list[Any] = []
+"""The buffers of a call that has none."""
 
 
 class NoRoom(MemoryError):
@@ -125,23 +128,44 @@ class Connection:
         """Return the descriptor of the socket, for who watches it."""
         return self._sock.fileno()
 
-    def next_call(self) -> tuple[int, int, Bytes] | None:
-        """Return the next frame's call id, session and body, where that takes no time.
+    def next_call(self) -> tuple[int, int, Bytes, list[Any]] | None:
+        """Return the next call's id, session, body and buffers, where that takes no time.
 
-        That is: it is a small call without buffers, and all of it has been read
-        ahead. The body is valid until more is read. Otherwise this is ``None``, and
-        nothing is done: ``receive`` returns whatever comes next.
+        That is: it is small, all of it has been read ahead, and its buffer, if it has
+        one, lies in a segment that is mapped already. The body is valid until more is read.
+        Otherwise this is ``None``, and ``receive`` returns whatever comes next.
+        What comes before about shared memory is done.
+
+        Raises:
+            ProtocolError: what comes before cannot be.
         """
-        start = self._start
-        body = start + BRIEF.size
-        if body > self._end or self.mailbox:
-            return None
-        first, size, call, buffers, session = BRIEF.unpack_from(self._ahead, start)
-        end = body + size
-        if first != _CALL or end > self._end or buffers or size > self.small:
-            return None
-        self._start = end
-        return call, session, self._ahead[body:end]
+        while True:
+            start = self._start
+            body = start + BRIEF.size
+            if body > self._end or self.mailbox:
+                return None
+            first, size, call, count, session = BRIEF.unpack_from(self._ahead, start)
+            table, body = body, body + count * DESCRIPTOR.size
+            end = body + size
+            if end > self._end or size > self.small:
+                return None
+            shared = self.shared
+            if first == _CALL:
+                buffers = NONE
+                if count:
+                    if shared is None or count > 1:
+                        return None
+                    place = DESCRIPTOR.unpack_from(self._ahead, table)
+                    found = shared.borrow_mapped(*place)
+                    if found is None:
+                        return None
+                    buffers = [found]
+                self._start = end
+                return call, session, self._ahead[body:end], buffers
+            if first != _RELEASE or count or session or shared is None:
+                return None
+            self._start = end
+            shared.released(self._ahead[body:end])
 
     def listen(self) -> None:
         """Send all that is kept, and wait for the next frame; at least its header is read.
@@ -347,9 +371,8 @@ class Connection:
         Raises:
             Closed: the supervisor is gone.
         """
-        head = frames.head(kind, call, body, buffers)
+        head, inline = frames.head(kind, call, body, buffers)
         news = self._news(blocking=False)
-        inline = [each for each in buffers if not isinstance(each, Place)]
         if not inline and len(body) <= JOIN:
             self._outbox.write(head + body, news=news)
         else:

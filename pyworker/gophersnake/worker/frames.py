@@ -134,19 +134,22 @@ def check_descriptors(kind: int, table: Bytes, limits: Limits, shared: bool) -> 
     return places
 
 
-def head(kind: int, call: int, body: Bytes, buffers: Sequence[Bytes | Place]) -> bytes:
-    """Return the header of a frame with its descriptors."""
-    header = HEADER.pack(MAGIC, VERSION, kind, 0, len(body), call, len(buffers), 0)
-    if buffers:
-        header += b"".join(
-            DESCRIPTOR.pack(buffer.segment, 0, buffer.offset, buffer.size)
-            if isinstance(buffer, Place)
-            else DESCRIPTOR.pack(0, 0, 0, len(buffer))
-            for buffer in buffers
-        )
-    return header
+def head(
+    kind: int, call: int, body: Bytes, buffers: Sequence[Bytes | Place]
+) -> tuple[bytes, list[Bytes]]:
+    """Return the header of a frame with its descriptors, and the buffers that go inline."""
+    inline = []
+    parts = [BRIEF.pack(WORDS[kind], len(body), call, len(buffers), 0)]
+    for buffer in buffers:
+        if isinstance(buffer, Place):
+            segment, offset, size = buffer
+            parts.append(DESCRIPTOR.pack(segment, 0, offset, size))
+        else:
+            parts.append(DESCRIPTOR.pack(0, 0, 0, len(buffer)))
+            inline.append(buffer)
+    return b"".join(parts), inline
 
 
 def whole(kind: int, body: bytes) -> bytes:
     """Return a frame that belongs to no call and has no buffers."""
-    return head(kind, 0, body, ()) + body
+    return BRIEF.pack(WORDS[kind], len(body), 0, 0, 0) + body

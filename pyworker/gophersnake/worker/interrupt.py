@@ -26,9 +26,8 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from types import FrameType
+from collections.abc import Callable
+from types import FrameType, TracebackType
 
 from gophersnake.errors import Cancelled
 from gophersnake.worker.connection import Connection
@@ -43,7 +42,7 @@ class Interrupts:
         self._cancelled = connection.cancelled
         self._call = 0  # the call that may be interrupted, 0 for none
         self._cancel: Callable[[], None] | None = None
-        self._held = False
+        self._held = 0  # blocks, one inside another, that put an interruption off
         self._reading = False
         self._knocked = False  # a signal came when nothing could be done about it
         self._main = threading.get_ident()
@@ -119,22 +118,29 @@ class Interrupts:
             self._knocked = True
             self._look()
 
-    @contextmanager
-    def held(self) -> Iterator[None]:
-        """Put an interruption off to the end of the block.
+    def held(self) -> Interrupts:
+        """Return what puts an interruption off to the end of its ``with`` block.
 
         It is for what must not be cut in half, such as a frame that is being
         sent; in other threads than the main one it does nothing.
         """
-        if threading.get_ident() != self._main or self._held:
-            yield
-            return
-        self._held = True
-        try:
-            yield
-        finally:
-            self._held = False
-            if self._knocked and self._call:
+        return self
+
+    def __enter__(self) -> None:
+        """Begin a block; see ``held``."""
+        if threading.get_ident() == self._main:
+            self._held += 1
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """End a block, and let the interruption come that it has put off."""
+        if threading.get_ident() == self._main:
+            self._held -= 1
+            if not self._held and self._knocked and self._call:
                 self._look()
 
     def _handle(self, _signal: int, _frame: FrameType | None) -> None:

@@ -17,12 +17,13 @@ import threading
 import time
 import weakref
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from types import ModuleType
 from typing import Any
 
 import msgpack
 
-from gophersnake.worker import arrays, frames, memfd
+from gophersnake.worker import arrays, frames, memfd, mentions
 from gophersnake.worker.arena import OWN, Arena
 from gophersnake.worker.atlas import Atlas
 from gophersnake.worker.codec import ValueFault
@@ -66,8 +67,8 @@ class SharedMemory:
     class, too: that is only taken down, and worked off where it does no harm.
 
     Attributes:
-        ended: the leases of arrays that are gone. Where this, ``back`` or ``gone``
-            is not empty, there may be ``news`` for the host.
+        ended: the leases of arrays over the host's segments that are gone. Where this,
+            ``back`` or ``gone`` is not empty, there may be ``news`` for the host.
         back: how many loans of each of the host's segments are to be given back.
         gone: the numbers of this worker's segments that the host is to forget.
     """
@@ -87,10 +88,10 @@ class SharedMemory:
         self._atlas = Atlas()
         self._arena = Arena(limit, self._atlas)
         self._lent: dict[int, Segment] = {}  # the host's
-        # By the array's identity; that of one in ``ended`` may be another's by now.
+        # By the array's identity; that of one that is gone may be another's by now.
         self._leases: dict[int, _Lease] = {}
         self.ended: deque[_Lease] = deque()
-        self._end = self.ended.append
+        self._ended_own: deque[_Lease] = deque()  # the same, over its own segments
         self.back: dict[int, int] = {}
         self.gone = self._arena.gone
         self._lock = threading.Lock()
@@ -124,10 +125,27 @@ class SharedMemory:
             if np is None or not size:
                 self._give_back(segment)
                 return segment.memory[offset : offset + size]
-            lease = np.frombuffer(segment.memory, np.uint8, size, offset)
-            segment.loans += 1
-            self._let(lease, segment, offset)
-            return lease
+            return self._lease(np, segment, offset, size)
+
+    def borrow_mapped(self, number: int, reserved: int, offset: int, size: int) -> Any:
+        """Return what ``borrow`` returns, where that takes no time.
+
+        ``None``, and nothing is borrowed, where it does or something is wrong.
+        """
+        segment = self._lent.get(number)
+        if segment is None or reserved or not size or offset + size > segment.size:
+            return None
+        np = arrays.numpy()
+        if np is None:
+            return None
+        with self._lock:
+            return self._lease(np, segment, offset, size)
+
+    def _lease(self, np: ModuleType, segment: Segment, offset: int, size: int) -> Any:
+        lease = np.frombuffer(segment.memory, np.uint8, size, offset)
+        segment.loans += 1
+        self._let(lease, segment, offset)
+        return lease
 
     def _take_over(self, number: int) -> Segment:
         until = time.monotonic() + memfd.HAND_OVER_TIME
@@ -149,7 +167,8 @@ class SharedMemory:
 
     def _let(self, lease: Any, segment: Segment, offset: int) -> None:
         """Take down that an array lies in a segment, at an offset."""
-        reference = _Lease(lease, self._end)
+        ended = self._ended_own if segment.number & OWN else self.ended
+        reference = _Lease(lease, ended.append)
         reference.segment, reference.offset, reference.key = segment, offset, id(lease)
         self._leases[id(lease)] = reference
         if not segment.address:
@@ -161,17 +180,19 @@ class SharedMemory:
 
     def _settle(self) -> None:
         """Work off which arrays are gone; the lock is held."""
+        while self._ended_own:
+            segment = self._strike_out(self._ended_own.popleft())
+            segment.arrays -= 1
+            self._arena.rest(segment)
         while self.ended:
-            reference = self.ended.popleft()
-            if self._leases.get(reference.key) is reference:
-                del self._leases[reference.key]
-            segment = reference.segment
-            if segment.number & OWN:
-                segment.arrays -= 1
-                self._arena.rest(segment)
-            else:
-                segment.loans -= 1
-                self._give_back(segment)
+            segment = self._strike_out(self.ended.popleft())
+            segment.loans -= 1
+            self._give_back(segment)
+
+    def _strike_out(self, lease: _Lease) -> Segment:
+        if self._leases.get(lease.key) is lease:
+            del self._leases[lease.key]
+        return lease.segment
 
     def collect(self) -> None:
         """Free what a failure left behind that holds itself, as one of asyncio's does."""
@@ -219,6 +240,12 @@ class SharedMemory:
         """
         if self._left:
             return list(buffers)
+        if len(buffers) == 1 and len(buffers[0]) >= self._start:  # most often it is one
+            known = self._found(buffers[0])
+            if known is not None and known[0].descriptor < 0:
+                return [known[1]]
+            if known is not None:
+                self._take_back(known[0])
         placed: list[tuple[Segment, Place] | None] = []
         copied = 0
         try:
@@ -339,17 +366,16 @@ class SharedMemory:
             return b""
         try:
             self._settle()
-            back, self.back = self.back, {}
-            gone = self.gone[:]
-            self.gone.clear()
+            news = b""
+            if self.back:
+                news = frames.whole(frames.RELEASE, mentions.pack(self.back))
+                self.back.clear()
+            if self.gone:
+                news += frames.whole(frames.FORGET, msgpack.packb(self.gone))
+                self.gone.clear()
+            return news
         finally:
             lock.release()
-        news = b""
-        if back:
-            news += frames.whole(frames.RELEASE, msgpack.packb(list(back.items())))
-        if gone:
-            news += frames.whole(frames.FORGET, msgpack.packb(gone))
-        return news
 
     def heard(self, frame: Frame) -> bool:
         """Do as a frame of the host's says, if it is about segments.
@@ -357,24 +383,29 @@ class SharedMemory:
         Raises:
             ProtocolError: it says what cannot be.
         """
-        if frame.type not in (frames.RELEASE, frames.FORGET):
+        if frame.type == frames.RELEASE:
+            self.released(frame.body)
+        elif frame.type == frames.FORGET:
+            numbers = _array(frames.FORGET, frame.body, msgpack.unpackb)
+            with self._lock:
+                self._settle()
+                for number in numbers:
+                    self._forget(number)
+        else:
             return False
-        try:
-            message = msgpack.unpackb(frame.body)
-        except Exception as error:
-            raise ProtocolError(
-                f"a {frames.name(frame.type)} frame is no msgpack: {error}"
-            ) from None
-        if not isinstance(message, list):
-            raise ProtocolError(f"a {frames.name(frame.type)} frame whose body is no array")
+        return True
+
+    def released(self, body: Bytes) -> None:
+        """Take back what a release frame with this body gives back.
+
+        Raises:
+            ProtocolError: it says what cannot be.
+        """
+        pairs = _array(frames.RELEASE, body, mentions.unpack)
         with self._lock:
             self._settle()
-            for each in message:
-                if frame.type == frames.RELEASE:
-                    self._released(each)
-                else:
-                    self._forget(each)
-        return True
+            for pair in pairs:
+                self._released(pair)
 
     def _released(self, pair: Any) -> None:
         try:
@@ -394,6 +425,17 @@ class SharedMemory:
             raise ProtocolError(f"a forget frame names {number!r:.80}, which is lent or unknown")
         del self._lent[segment.number]
         self._atlas.remove(segment)
+
+
+def _array(kind: int, body: Bytes, unpack: Callable[[Bytes], Any]) -> Sequence[Any]:
+    """Return the body of a frame about segments."""
+    try:
+        message = unpack(body)
+    except Exception as error:
+        raise ProtocolError(f"a {frames.name(kind)} frame is no msgpack: {error}") from None
+    if not isinstance(message, (list, tuple)):
+        raise ProtocolError(f"a {frames.name(kind)} frame whose body is no array")
+    return message
 
 
 def _mib(size: int) -> str:

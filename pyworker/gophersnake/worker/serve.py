@@ -138,13 +138,16 @@ class Worker:
             raise ProtocolError(
                 f"setup is about shared memory, but has no channel: {error}"
             ) from error
-        shared = SharedMemory(channel, setup["from"], setup["limit"], setup["wait"])
+        start = setup["from"]
+        shared = SharedMemory(channel, start, setup["limit"], setup["wait"])
         self._connection.shared = shared
 
         def allocate(size: int) -> Any:
+            if size < start:
+                return None
             with self._interrupts.held():
                 found = shared.empty(size)
-            if found is None and size >= setup["from"]:
+            if found is None:
                 self._interrupts.look()  # room may have come with the mail
                 with self._interrupts.held():
                     found = shared.empty(size)

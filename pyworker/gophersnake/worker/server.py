@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from gophersnake.worker import frames
 from gophersnake.worker.answers import Answers
 from gophersnake.worker.connection import Connection, NoRoom
 from gophersnake.worker.frames import Frame, ProtocolError
 from gophersnake.worker.handler import Handler
-
-NONE: list[Any] = []
-"""The buffers of a call that has none."""
 
 
 class Server:
@@ -49,7 +44,7 @@ class Server:
                         continue
                 else:
                     watch()  # the call may take long, and others before it are done
-                call(*found, NONE)
+                call(*found)
         except NoRoom as error:
             self._answers.fail(error.call, error, "decode")
             raise  # it has ended the worker already
