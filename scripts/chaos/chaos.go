@@ -38,6 +38,7 @@ type chaos struct {
 	ledger  *ledger
 	workers *workers
 	memory  *memory
+	gate    sync.RWMutex // held for reading by what is under way, for writing while nothing is to be
 	watch   *watch
 	took    time.Duration // for the calls
 	items   atomic.Int64  // that came out of streams
@@ -70,7 +71,7 @@ func newChaos(c config, out io.Writer) (*chaos, error) {
 		watch:   newWatch(c.stuck),
 		out:     out,
 	}
-	made.memory = &memory{ledger: made.ledger.bytes}
+	made.memory = &memory{calls: &made.gate, ledger: made.ledger.bytes}
 	if !c.json {
 		made.ledger.tell = func(text string) { fmt.Fprintf(out, "violation: %s\n", text) }
 	}
@@ -170,7 +171,9 @@ func (c *chaos) live(ctx context.Context, site *site) error {
 		for range l.callers {
 			calling.Go(func() {
 				for stop.Err() == nil && turns.Add(-1) >= 0 {
+					c.gate.RLock()
 					c.call(ctx, l, runners[i])
+					c.gate.RUnlock()
 				}
 			})
 		}
@@ -244,6 +247,8 @@ func (c *chaos) isExplained(err error) bool {
 // reload has a pipeline begin anew under its calls. That may fail where a signal hits
 // one of its new workers, and then changes nothing.
 func (c *chaos) reload(ctx context.Context, l *lane, r *runner.Runner) {
+	c.gate.RLock()
+	defer c.gate.RUnlock()
 	defer c.watch.begin("reloading the pipeline " + l.name)()
 	err := r.Reload(ctx)
 	if err == nil || ctx.Err() != nil || c.closing.Load() {
