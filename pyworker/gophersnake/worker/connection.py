@@ -141,31 +141,29 @@ class Connection:
         """
         while True:
             start = self._start
-            body = start + BRIEF.size
-            if body > self._end or self.mailbox:
+            table = start + BRIEF.size
+            if table > self._end or self.mailbox:
                 return None
             first, size, call, count, session = BRIEF.unpack_from(self._ahead, start)
-            table, body = body, body + count * DESCRIPTOR.size
-            end = body + size
+            end = table + count * DESCRIPTOR.size + size
             if end > self._end or size > self.small:
                 return None
-            shared = self.shared
+            buffers = NONE
             if first == _CALL:
-                buffers = NONE
                 if count:
-                    if shared is None or count > 1:
+                    if self.shared is None or count > 1:
                         return None
                     place = DESCRIPTOR.unpack_from(self._ahead, table)
-                    found = shared.borrow_mapped(*place)
+                    found = self.shared.borrow_mapped(*place)
                     if found is None:
                         return None
                     buffers = [found]
                 self._start = end
-                return call, session, self._ahead[body:end], buffers
-            if first != _RELEASE or count or session or shared is None:
+                return call, session, self._ahead[end - size : end], buffers
+            if first != _RELEASE or count or session or self.shared is None:
                 return None
             self._start = end
-            shared.released(self._ahead[body:end])
+            self.shared.released(self._ahead[table:end])
 
     def listen(self) -> None:
         """Send all that is kept, and wait for the next frame; at least its header is read.
