@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -104,9 +105,12 @@ func TestWrongAnswersAreFound(t *testing.T) {
 }
 
 func TestMemoryIsHeldAgainstThatAfterTheFirstMinute(t *testing.T) {
-	m := memory{minutes: []int64{104 << 20, 111 << 20, 101 << 20}, peak: 120 << 20}
+	m := memory{peak: 120 << 20}
+	for i, size := range []int64{90, 91, 92, 105, 104, 106, 111, 115, 140, 103, 102, 101} {
+		m.looks = append(m.looks, look{time.Duration(i) * 20 * time.Second, size << 20})
+	}
 	f := m.figures()
-	assert.Equal(t, memoryFigures{Settled: 104 << 20, Least: 101 << 20, Most: 111 << 20, Peak: 120 << 20, Minutes: m.minutes}, f)
+	assert.Equal(t, memoryFigures{Settled: 104 << 20, Least: 101 << 20, Most: 111 << 20, Peak: 120 << 20, Minutes: []int64{104 << 20, 111 << 20, 101 << 20}}, f)
 	require.NoError(t, f.check())
 	assert.Equal(t, "104.0 MiB after the first minute, then 101.0 MiB to 111.0 MiB (-2.9 % to +6.7 %), 0.0 MiB of it shared at the end; 120.0 MiB at most with garbage\n"+
 		"  minute by minute: 104.0 MiB, 111.0 MiB, 101.0 MiB", f.String())
@@ -115,7 +119,7 @@ func TestMemoryIsHeldAgainstThatAfterTheFirstMinute(t *testing.T) {
 	f.Most, f.Least = f.Settled, 90<<20
 	require.Error(t, f.check())
 
-	short := memory{minutes: m.minutes[:1]}
+	short := memory{looks: m.looks[:5]}
 	assert.Contains(t, short.figures().String(), "too short")
 	require.NoError(t, short.figures().check())
 }

@@ -16,61 +16,75 @@ import (
 const (
 	// mostGrowth is by how much the supervisor's memory may change after the first minute.
 	mostGrowth = 0.10
-	// sampling is the time between two looks at how much it is, garbage included.
-	sampling = 5 * time.Second
+	// sampling is the time between two looks at it.
+	sampling = 10 * time.Second
 )
 
 // memory follows the resident memory of the supervisor. What it holds is measured
-// each minute, while no call is under way and when the garbage has been given back:
-// the one is what the callers ask for, and how much of the other lies about is the
-// garbage collector's choice. The ledger of the calls, which grows with each, is no
-// memory of the supervisor's.
+// while no call is under way and when the garbage has been given back: the one is what
+// the callers ask for, and how much of the other lies about is the garbage collector's
+// choice. Free segments of shared memory are kept for a while, more or fewer of them;
+// so it is the least of each minute that counts, which a leak would raise all the
+// same. The ledger of the calls, which grows with each, is no memory of the
+// supervisor's.
 type memory struct {
 	calls  sync.Locker  // who holds it has no call begin, and none is under way
 	ledger func() int64 // the bytes that it takes
 
-	mu      sync.Mutex
-	minutes []int64 // what was held after each
-	shared  int64   // of the last of them, what are segments of shared memory
-	peak    int64   // garbage included
+	mu     sync.Mutex
+	looks  []look
+	shared int64 // of the last look, what are segments of shared memory
+	peak   int64 // garbage and what is under way included
+}
+
+// look is what was held some time after the beginning.
+type look struct {
+	after time.Duration
+	bytes int64
 }
 
 // follow looks until the context ends.
 func (m *memory) follow(ctx context.Context) {
-	minute := time.NewTicker(time.Minute)
-	defer minute.Stop()
+	begun := time.Now()
 	every(ctx, sampling, func() bool {
-		m.glance()
-		select {
-		case <-minute.C:
-			m.calls.Lock()
-			m.look()
-			m.calls.Unlock()
-		default:
+		peak := procs.Resident(os.Getpid())
+		m.calls.Lock()
+		defer m.calls.Unlock()
+		if ctx.Err() == nil { // else the pipelines are closed
+			m.look(time.Since(begun), peak)
 		}
 		return false
 	})
 }
 
-func (m *memory) glance() {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.peak = max(m.peak, procs.Resident(os.Getpid()))
-}
-
-func (m *memory) look() {
+func (m *memory) look(after time.Duration, peak int64) {
 	debug.FreeOSMemory()
 	own := os.Getpid()
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.minutes = append(m.minutes, procs.Resident(own)-m.ledger())
-	m.shared = procs.Segments(own)
+	m.looks = append(m.looks, look{after, procs.Resident(own) - m.ledger()})
+	m.shared, m.peak = procs.Segments(own), max(m.peak, peak)
+}
+
+// minutes is the least that was held in each minute after the first one.
+func (m *memory) minutes() []int64 {
+	var least []int64
+	for _, l := range m.looks {
+		switch n := int(l.after/time.Minute) - 1; {
+		case n < 0:
+		case n < len(least):
+			least[n] = min(least[n], l.bytes)
+		default:
+			least = append(least, l.bytes)
+		}
+	}
+	return least
 }
 
 // memoryFigures are what a run's memory comes to, in bytes.
 type memoryFigures struct {
-	Settled int64   `json:"after_first_minute"`
-	Least   int64   `json:"least"` // after any minute
+	Settled int64   `json:"after_first_minute"` // the least of the second one
+	Least   int64   `json:"least"`              // of the leasts of all minutes
 	Most    int64   `json:"most"`
 	Minutes []int64 `json:"minutes"` // in their order
 	Shared  int64   `json:"shared_of_last"`
@@ -80,9 +94,9 @@ type memoryFigures struct {
 func (m *memory) figures() memoryFigures {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	f := memoryFigures{Minutes: m.minutes, Shared: m.shared, Peak: m.peak}
-	if len(m.minutes) > 0 {
-		f.Settled, f.Least, f.Most = m.minutes[0], slices.Min(m.minutes), slices.Max(m.minutes)
+	f := memoryFigures{Minutes: m.minutes(), Shared: m.shared, Peak: m.peak}
+	if len(f.Minutes) > 0 {
+		f.Settled, f.Least, f.Most = f.Minutes[0], slices.Min(f.Minutes), slices.Max(f.Minutes)
 	}
 	return f
 }
