@@ -129,13 +129,18 @@ func streaming(ctx context.Context, r *runner.Runner, p plan) (items int, wrong,
 	}
 }
 
+// shared is how much shared memory each worker and each pipeline may take: little, so
+// that there is not always room for what is to be handed over.
+const shared = 16 << 20
+
 // open starts the runner of a lane, in a folder that has the Python files.
 func (l *lane) open(ctx context.Context, folder string, opts ...runner.Option) (*runner.Runner, error) {
 	pipeline, err := runner.Load(filepath.Join(folder, l.name+".yaml"))
 	if err != nil {
 		return nil, err
 	}
-	r, err := runner.New(pipeline, append(opts, runner.WithNode("sum_in_go", sumInGo))...)
+	opts = append(opts, runner.WithNode("sum_in_go", sumInGo), runner.WithSharedMemory(shared))
+	r, err := runner.New(pipeline, opts...)
 	if err != nil {
 		return nil, err
 	}
