@@ -131,7 +131,7 @@ func streaming(ctx context.Context, r *runner.Runner, p plan) (items int, wrong,
 
 // shared is how much shared memory each worker and each pipeline may take: little, so
 // that there is not always room for what is to be handed over.
-const shared = 16 << 20
+const shared = 8 << 20
 
 // open starts the runner of a lane, in a folder that has the Python files.
 func (l *lane) open(ctx context.Context, folder string, opts ...runner.Option) (*runner.Runner, error) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"runtime"
 	"runtime/debug"
 	"slices"
 	"strings"
@@ -47,23 +48,30 @@ type look struct {
 func (m *memory) follow(ctx context.Context) {
 	begun := time.Now()
 	every(ctx, sampling, func() bool {
-		peak := procs.Resident(os.Getpid())
+		m.glance()
 		m.calls.Lock()
 		defer m.calls.Unlock()
 		if ctx.Err() == nil { // else the pipelines are closed
-			m.look(time.Since(begun), peak)
+			m.look(time.Since(begun))
 		}
 		return false
 	})
 }
 
-func (m *memory) look(after time.Duration, peak int64) {
+func (m *memory) glance() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.peak = max(m.peak, procs.Resident(os.Getpid()))
+}
+
+func (m *memory) look(after time.Duration) {
+	runtime.GC() // what pools hold outlives one collection
 	debug.FreeOSMemory()
 	own := os.Getpid()
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.looks = append(m.looks, look{after, procs.Resident(own) - m.ledger()})
-	m.shared, m.peak = procs.Segments(own), max(m.peak, peak)
+	m.shared = procs.Segments(own)
 }
 
 // minutes is the least that was held in each minute after the first one.
