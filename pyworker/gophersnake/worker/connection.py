@@ -369,8 +369,9 @@ class Connection:
         Raises:
             Closed: the supervisor is gone.
         """
-        head, inline = frames.head(kind, call, body, buffers)
+        head = frames.head(kind, call, body, buffers)
         news = self._news(blocking=False)
+        inline = [each for each in buffers if not isinstance(each, Place)]
         if not inline and len(body) <= JOIN:
             self._outbox.write(head + body, news=news)
         else:

@@ -134,11 +134,8 @@ def check_descriptors(kind: int, table: Bytes, limits: Limits, shared: bool) -> 
     return places
 
 
-def head(
-    kind: int, call: int, body: Bytes, buffers: Sequence[Bytes | Place]
-) -> tuple[bytes, list[Bytes]]:
-    """Return the header of a frame with its descriptors, and the buffers that go inline."""
-    inline = []
+def head(kind: int, call: int, body: Bytes, buffers: Sequence[Bytes | Place]) -> bytes:
+    """Return the header of a frame with its descriptors."""
     parts = [BRIEF.pack(WORDS[kind], len(body), call, len(buffers), 0)]
     for buffer in buffers:
         if isinstance(buffer, Place):
@@ -146,8 +143,7 @@ def head(
             parts.append(DESCRIPTOR.pack(segment, 0, offset, size))
         else:
             parts.append(DESCRIPTOR.pack(0, 0, 0, len(buffer)))
-            inline.append(buffer)
-    return b"".join(parts), inline
+    return b"".join(parts)
 
 
 def whole(kind: int, body: bytes) -> bytes:
