@@ -246,7 +246,7 @@ def test_an_array_is_decoded_alike_the_first_time_and_later() -> None:
     body, buffers = called([1 << 8, 1 << 8], shared)
     assert decoder.alone(body, buffers) is None
     ((first,), _) = decoder.decode(body, buffers)
-    decoder.keep(body, first)
+    decoder.keep(body, buffers, first)
     first.shape, first = (1 << 16,), None  # what the node does with it is its own affair
     again = decoder.alone(memoryview(body), buffers)
     assert (again == values.reshape(1 << 8, 1 << 8)).all()
@@ -268,9 +268,9 @@ def test_no_more_forms_of_arrays_are_kept_than_a_few() -> None:
         data = np.zeros(4 * size, "uint8")
         body, buffers = called([size], data)
         ((array,), _) = decoder.decode(body, buffers)
-        decoder.keep(body, array)
+        decoder.keep(body, buffers, array)
         assert decoder.alone(body, buffers).shape == (size,)
     assert len(decoder._alone) <= KEPT
     for other in ("text", [array], np.ma.masked_array(data)):
-        decoder.keep(b"other", other)
+        decoder.keep(b"other", [data], other)
     assert decoder.alone(b"other", [data]) is None

@@ -62,8 +62,8 @@ class Answers:
             args, named = value
             if type(args) is list and type(named) is dict:
                 if buffers:
-                    if len(buffers) == len(args) == 1 and not named:
-                        self._decoder.keep(body, args[0])
+                    if len(args) == 1 and not named:
+                        self._decoder.keep(body, buffers, args[0])
                     buffers.clear()
                 return args, named
         raise ProtocolError("a call frame whose body is not the inputs: an array and a map")

@@ -174,24 +174,21 @@ class Decoder:
 
         ``decode`` would return the same, and says what is wrong where something is.
         """
-        if len(buffers) != 1 or (known := self._alone.get(bytes(body))) is None:
+        if not _is_shared(buffers) or (known := self._alone.get(bytes(body))) is None:
             return None
         dtype, shape = known
-        data = buffers[0]
-        if isinstance(data, (bytes, bytearray)):  # it came through the socket
-            return None
         try:
-            array = data.view(dtype)
+            array = buffers[0].view(dtype)
             return array if array.shape == shape else array.reshape(shape)
         except ValueError:
             return None
 
-    def keep(self, body: Bytes, array: Any) -> None:
-        """Keep the form of an array that was the only input of a call, and a shared one.
+    def keep(self, body: Bytes, buffers: list[Any], array: Any) -> None:
+        """Keep the form of an array that was the only input of a call, if it is a shared one.
 
         Most callers send arrays of a few shapes.
         """
-        if len(body) <= BRIEF and arrays.viewed(array) is not None:
+        if _is_shared(buffers) and len(body) <= BRIEF and arrays.viewed(array) is not None:
             if len(self._alone) >= KEPT:
                 self._alone.clear()
             self._alone[bytes(body)] = array.dtype, array.shape
@@ -245,6 +242,11 @@ class Decoder:
         if not self._buffers:
             raise ValueError("a buffer is missing")
         return self._buffers.pop()
+
+
+def _is_shared(buffers: list[Any]) -> bool:
+    """Tell whether there is one buffer, and it did not come through the socket."""
+    return len(buffers) == 1 and not isinstance(buffers[0], (bytes, bytearray))
 
 
 def _document(payload: bytes) -> Json:

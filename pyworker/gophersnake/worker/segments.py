@@ -242,10 +242,8 @@ class SharedMemory:
             return list(buffers)
         if len(buffers) == 1 and len(buffers[0]) >= self._start:  # most often it is one
             known = self._found(buffers[0])
-            if known is not None and known[0].descriptor < 0:
-                return [known[1]]
             if known is not None:
-                self._take_back(known[0])
+                return [known[1] if self._is_handed_over(known[0]) else buffers[0]]
         placed: list[tuple[Segment, Place] | None] = []
         copied = 0
         try:
