@@ -154,6 +154,7 @@ func (call *Call) Abandon() {
 	calls.Unlock()
 	if open {
 		call.settle(Payload{}, ErrAbandoned)
+		call.conn.wake() // its caller may be the one who reads
 	}
 }
 
@@ -163,12 +164,22 @@ func (call *Call) IsBehindOthers() bool {
 	calls := &call.conn.calls
 	calls.Lock()
 	defer calls.Unlock()
+	return call.isBehind(calls.open) || call.isBehind(calls.abandoned)
+}
+
+// IsBehindWaiting is IsBehindOthers that leaves out the calls that were given up.
+func (call *Call) IsBehindWaiting() bool {
+	calls := &call.conn.calls
+	calls.Lock()
+	defer calls.Unlock()
+	return call.isBehind(calls.open)
+}
+
+func (call *Call) isBehind(others map[uint64]*Call) bool {
 	order := call.order.Load()
-	for _, others := range []map[uint64]*Call{calls.open, calls.abandoned} {
-		for _, other := range others {
-			if at := other.order.Load(); at != 0 && at < order {
-				return true
-			}
+	for _, other := range others {
+		if at := other.order.Load(); at != 0 && at < order {
+			return true
 		}
 	}
 	return false

@@ -178,6 +178,7 @@ func TestAnAbandonedCallIsNobodysAnswer(t *testing.T) {
 	require.Eventually(t, func() bool { return second.sent.Load() }, 10*time.Second, time.Millisecond)
 	assert.False(t, first.IsBehindOthers())
 	assert.True(t, second.IsBehindOthers())
+	assert.True(t, second.IsBehindWaiting())
 	second.Cancel()
 	second.Abandon()
 	second.Abandon()
@@ -186,6 +187,42 @@ func TestAnAbandonedCallIsNobodysAnswer(t *testing.T) {
 	callers.Wait()
 	assert.Empty(t, c.calls.abandoned)
 	assert.False(t, second.IsBehindOthers())
+}
+
+func TestACallerWhoReadsLeavesAtOnceWhenHisCallIsAbandoned(t *testing.T) {
+	c, p := connect(t, Events{})
+	answer := make([]byte, 1<<20)
+	copy(answer, []byte{0xc6, 0, 0x0f, 0xff, 0xfb})
+	for range 30 {
+		call := c.NewCall()
+		done := make(chan error, 1)
+		go func() {
+			_, err := call.Do(Args{})
+			done <- err
+		}()
+		first := p.take()
+		require.Eventually(t, func() bool { return c.waiting.Load() == 1 && call.sent.Load() }, 10*time.Second, 10*time.Microsecond)
+		call.Cancel()
+		assert.Equal(t, TypeCancel, p.take().Type)
+		call.Abandon()
+		require.Equal(t, ErrAbandoned, <-done) // before there is anything to read
+
+		second := c.NewCall()
+		go func() {
+			_, err := second.Do(Args{})
+			done <- err
+		}()
+		third := c.NewCall()
+		go func() { _, _ = third.Do(Args{}) }()
+		p.take()
+		p.take()
+		go third.Abandon() // one of them reads, perhaps in the midst of a frame
+		p.send(TypeResult, first.Call, answer)
+		p.send(TypeResult, second.head.call, answer)
+		p.send(TypeResult, third.head.call, answer)
+		require.NoError(t, <-done)
+	}
+	assert.NoError(t, c.Err())
 }
 
 func TestCallsCountInTheOrderOfTheWire(t *testing.T) {

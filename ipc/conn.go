@@ -54,10 +54,13 @@ type Conn struct {
 		abandoned map[uint64]*Call // answers are to come that nobody waits for
 		writeErr  error            // why nothing more can be written
 		err       error            // why the connection ended
+		woken     bool             // the reader is to look up; see wake
 	}
 	lastWord atomic.Pointer[RemoteError]
 	waiting  atomic.Int32 // callers that wait for their answer and would read
 	lastID   atomic.Uint64
+	started  time.Time
+	answered atomic.Int64 // when the last answer came, counted from started
 	done     chan struct{}
 }
 
@@ -73,13 +76,14 @@ func Start(nc net.Conn, channel *net.UnixConn, setup Setup, events Events) (*Con
 		setup.Window = DefaultWindow()
 	}
 	c := &Conn{
-		nc:     nc,
-		limits: setup.Limits.Limits,
-		window: setup.Window,
-		events: events,
-		reader: newFrameReader(nc, setup.Limits.Limits),
-		baton:  make(chan struct{}, 1),
-		done:   make(chan struct{}),
+		nc:      nc,
+		limits:  setup.Limits.Limits,
+		window:  setup.Window,
+		events:  events,
+		reader:  newFrameReader(nc, setup.Limits.Limits),
+		baton:   make(chan struct{}, 1),
+		started: time.Now(),
+		done:    make(chan struct{}),
 	}
 	c.calls.open = make(map[uint64]*Call)
 	c.calls.abandoned = make(map[uint64]*Call)
@@ -105,7 +109,7 @@ func Start(nc net.Conn, channel *net.UnixConn, setup Setup, events Events) (*Con
 		c.endSharing(channel)
 		return nil, hello, ready, err
 	}
-	c.reader.first = newAwaiting(nc, &c.waiting)
+	c.reader.src, c.reader.first = steady{c}, newAwaiting(nc, &c.waiting)
 	_ = nc.SetDeadline(time.Time{}) // fails on a closed connection only, which reading finds too
 	go c.readWhileIdle()
 	return c, hello, ready, nil
@@ -207,14 +211,17 @@ func (c *Conn) readWhileIdle() {
 	}
 }
 
-// readOne reads and dispatches one frame, and reports whether it was an answer.
-// An error has ended the connection.
+// readOne reads and dispatches one frame, and reports whether it was an answer. It
+// returns without one when it is woken. An error has ended the connection.
 func (c *Conn) readOne() (answer bool, err error) {
 	f, err := c.reader.next()
 	if err == nil {
 		err = c.dispatch(f)
 	}
 	if err != nil {
+		if c.wasWoken(err) { // between two frames
+			return false, nil
+		}
 		if werr := c.writeErr(); werr != nil && errors.Is(err, os.ErrDeadlineExceeded) {
 			err = werr
 		}
@@ -264,6 +271,7 @@ func (c *Conn) answer(f Frame) error {
 		delete(c.calls.abandoned, f.Call)
 	}
 	c.calls.Unlock()
+	c.answered.Store(int64(time.Since(c.started)))
 	if call == nil {
 		f.Release()
 		if abandoned != nil {
@@ -273,6 +281,12 @@ func (c *Conn) answer(f Frame) error {
 	}
 	call.settle(f.Payload, failure)
 	return nil
+}
+
+// SinceAnswer is the time since the worker answered last, whether anybody waited for
+// that or not, or, where it never did, since the connection began.
+func (c *Conn) SinceAnswer() time.Duration {
+	return time.Since(c.started) - time.Duration(c.answered.Load())
 }
 
 func (c *Conn) remoteError(f Frame) error {

@@ -261,8 +261,8 @@ func (c *Conn) cannotWrite(err error) error {
 	err = fmt.Errorf("%w: %w", ErrClosed, err)
 	c.calls.Lock()
 	c.calls.writeErr = err
-	c.calls.Unlock()
 	_ = c.nc.SetReadDeadline(time.Now().Add(lastWords)) // fails when it is closed already
+	c.calls.Unlock()
 	return err
 }
 

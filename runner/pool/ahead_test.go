@@ -188,6 +188,30 @@ func TestACallerBehindOthersLeavesAtOnceAndItsCallIsSkipped(t *testing.T) {
 	assert.Equal(t, 1, f.starts())
 }
 
+func TestCallersWhoLeaveDoNotPutOffTheDeadlineOfTheOneInFront(t *testing.T) {
+	f := newPoolWith(t, "work", Config{Min: 1, Max: 1}, func(config *worker.Config) {
+		config.Timeout = time.Second
+	})
+	f.quick()
+	log := filepath.Join(t.TempDir(), "log")
+	first := f.calling(map[string]any{"gate": newGate(t), "log": log, "value": "first"})
+	f.begins(log)
+	for {
+		select {
+		case a := <-first:
+			var exit *worker.Exit
+			require.ErrorAs(t, a.err, &exit)
+			assert.Equal(t, worker.ReasonDeadline, exit.Reason)
+			return
+		case <-time.After(20 * time.Millisecond):
+		}
+		f.quick()
+		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+		_, _ = f.call(ctx, 1)
+		cancel()
+	}
+}
+
 func TestABatchNodeGetsItsCallsTogether(t *testing.T) {
 	f := newPoolOf(t, "together", 1, 1)
 	_, err := f.Warm(t.Context())
@@ -220,6 +244,36 @@ func TestABatchNodeGetsItsCallsTogether(t *testing.T) {
 		sizes[pair[1]]++
 	}
 	assert.GreaterOrEqual(t, sizes[int64(4)], 3, "%v", sizes)
+}
+
+// Nobody watches over the call that was given up, so the one beside it has to.
+func TestABatchThatHangsIsEndedThoughItsFirstCallWasGivenUp(t *testing.T) {
+	f := newPoolWith(t, "together", Config{Min: 1, Max: 1}, func(config *worker.Config) {
+		config.Timeout = 2 * time.Second
+	})
+	_, err := f.Warm(t.Context())
+	require.NoError(t, err)
+	gate, hang := newGate(t), newGate(t)
+	first := f.calling(gate)
+	f.begins(gate + ".begun")
+	ctx, cancel := context.WithCancel(t.Context())
+	gaveUp := make(chan error, 1)
+	go func() {
+		_, err := f.call(ctx, hang)
+		gaveUp <- err
+	}()
+	f.loads(2)
+	beside := f.calling(2)
+	f.loads(3)
+	remove(t, gate)
+	require.NoError(t, (<-first).err)
+	f.begins(hang + ".begun")
+	cancel()
+	var canceled *worker.CanceledError
+	require.ErrorAs(t, <-gaveUp, &canceled)
+	var exit *worker.Exit
+	require.ErrorAs(t, (<-beside).err, &exit)
+	assert.Equal(t, worker.ReasonDeadline, exit.Reason)
 }
 
 func TestAnAsyncNodeHasManyCallsAtOnce(t *testing.T) {

@@ -199,13 +199,14 @@ func (w *Worker) begun(call *ipc.Call) bool {
 func (w *Worker) inOrder() bool { return w.description.Concurrency <= 1 }
 
 // owed is the time that a call still has whose deadline, counted from when it was
-// sent, has passed: it counts from when the worker came to it.
+// sent, has passed: it counts from when the worker came to it. Behind others that
+// wait, it is theirs that matters; nobody watches over those that were given up.
 func (w *Worker) owed(call *ipc.Call) time.Duration {
 	if !w.inOrder() {
 		return 0
 	}
-	if call.IsBehindOthers() {
+	if call.IsBehindWaiting() {
 		return w.config.Timeout
 	}
-	return time.Duration(w.answered.Load()) + w.config.Timeout - time.Since(w.born)
+	return w.config.Timeout - w.conn.SinceAnswer()
 }

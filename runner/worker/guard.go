@@ -86,7 +86,6 @@ func (g *guard) release() (overdue, alone bool) {
 		g.grace.Stop()
 	}
 	g.mu.Unlock()
-	g.worker.answered.Store(int64(time.Since(g.worker.born)))
 	g.worker.callsEnded.Add(1)
 	if alone {
 		g.worker, g.call, g.ctx = nil, nil, nil

@@ -63,10 +63,9 @@ type Worker struct {
 	hello       ipc.Hello
 	description ipc.Description
 
-	born     time.Time
-	answered atomic.Int64 // when a call ended last, counted from born
-	exit     *Exit        // set before done is closed
-	done     chan struct{}
+	born time.Time
+	exit *Exit // set before done is closed
+	done chan struct{}
 
 	// How far it is with its calls, and what it was seen to use.
 	isReady                            atomic.Bool
