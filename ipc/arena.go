@@ -27,6 +27,7 @@ type Arena struct {
 	total  int64         // bytes of all segments
 	idle   int64         // bytes of the free ones
 	freed  chan struct{} // closed, and replaced, when a segment comes back
+	timed  bool          // a timer will tidy up
 	closed bool
 }
 
@@ -197,15 +198,30 @@ func (a *Arena) took(s *Segment) {
 	if s.refs.Load() > 0 { // taken again, before this came to it
 		return
 	}
-	now := time.Now()
-	s.rested = now
+	s.rested = time.Now()
 	a.free = append(a.free, s)
 	a.idle += s.Size()
-	for a.closed && len(a.free) > 0 || len(a.free) > 1 && (a.idle > a.limit/spareShare || now.Sub(a.free[0].rested) > restTime) {
+	for a.closed && len(a.free) > 0 || len(a.free) > 1 && a.idle > a.limit/spareShare {
 		a.discard()
+	}
+	if !a.timed && len(a.free) > 0 {
+		a.timed = true
+		time.AfterFunc(restTime, a.tidy)
 	}
 	close(a.freed)
 	a.freed = make(chan struct{})
+}
+
+// tidy ends the segments that nobody has needed for a while.
+func (a *Arena) tidy() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for len(a.free) > 0 && time.Since(a.free[0].rested) >= restTime {
+		a.discard()
+	}
+	if a.timed = len(a.free) > 0; a.timed {
+		time.AfterFunc(restTime-time.Since(a.free[0].rested), a.tidy)
+	}
 }
 
 // Close ends the segments that nobody holds; the others follow when they come back.

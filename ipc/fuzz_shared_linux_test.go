@@ -80,6 +80,8 @@ func FuzzSharedFrames(f *testing.F) {
 		<-c.Done()
 		<-gone
 		require.ErrorIs(t, c.Err(), ErrClosed)
-		require.Equal(t, before, openDescriptors(t), "no descriptor stays behind")
+		// Arenas of other tests may have ended a segment meanwhile.
+		require.Subset(t, before, openDescriptors(t), "no descriptor stays behind")
+		require.LessOrEqual(t, len(openDescriptors(t)), len(before))
 	})
 }

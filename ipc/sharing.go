@@ -25,6 +25,9 @@ type sharing struct {
 	due   atomic.Bool              // there is something to tell the worker; set with mu held
 	timed bool                     // a timer will tell it
 	ended bool
+
+	rested  time.Time // when a segment of the worker's came to rest last
+	tidying bool      // a timer will have the worker tidy up
 }
 
 // ownedSegment is a segment of the worker's, and the segment's home.
@@ -117,7 +120,35 @@ func (o *ownedSegment) took(*Segment) {
 		sh.back[o.number] += o.mentions
 		o.mentions = 0
 		sh.tellSoon()
+		sh.rested = time.Now()
+		sh.tidyLater(tidyTime)
 	}
+}
+
+// tidyTime is longer than a worker keeps a free segment that it does not need: an
+// idle one has no moment of its own to end them.
+const tidyTime = restTime + time.Second
+
+// tidyLater sees to it that the worker ends its segments once none has come to rest
+// for that long; the lock is held.
+func (sh *sharing) tidyLater(after time.Duration) {
+	if sh.tidying || sh.ended {
+		return
+	}
+	sh.tidying = true
+	time.AfterFunc(after, func() {
+		sh.mu.Lock()
+		sh.tidying = false
+		rest := tidyTime - time.Since(sh.rested)
+		if rest > 0 {
+			sh.tidyLater(rest)
+		}
+		idle := rest <= 0 && !sh.ended
+		sh.mu.Unlock()
+		if idle {
+			sh.conn.sendQueued(appendRelease(nil, nil)) // it gives nothing back, but has the worker look
+		}
+	})
 }
 
 // errChannelFull says that too many descriptors are on their way to a worker.

@@ -7,6 +7,7 @@ import (
 	"os"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/assert"
@@ -295,19 +296,32 @@ func TestAnArenaShrinksToItsSpareShare(t *testing.T) {
 }
 
 func TestAnArenaKeepsNoSegmentThatNobodyNeeds(t *testing.T) {
-	arena := NewArena(1<<30, time.Minute)
-	defer arena.Close()
-	for size := 1 << 20; size <= 16<<20; size <<= 1 {
-		shareTensor(t, arena, size).Release()
-	}
-	require.Len(t, arena.free, 5)
-	for _, s := range arena.free[:4] {
-		s.rested = s.rested.Add(-2 * restTime)
-	}
-	shareTensor(t, arena, 16<<20).Release()
-	require.Len(t, arena.free, 1, "what is used goes on, the rest goes")
-	assert.Equal(t, int64(16<<20), arena.total)
-	assert.Equal(t, arena.total, arena.idle)
+	synctest.Test(t, func(t *testing.T) {
+		arena := NewArena(1<<30, time.Minute)
+		defer arena.Close()
+		has := func(segments int, size int64) {
+			t.Helper()
+			synctest.Wait()
+			arena.mu.Lock()
+			defer arena.mu.Unlock()
+			assert.Len(t, arena.free, segments)
+			assert.Equal(t, size, arena.total)
+			assert.Equal(t, size, arena.idle)
+		}
+		for size := 1 << 20; size <= 16<<20; size <<= 1 {
+			shareTensor(t, arena, size).Release()
+		}
+		has(5, 31<<20)
+		time.Sleep(restTime / 2)
+		shareTensor(t, arena, 16<<20).Release()
+		time.Sleep(restTime/2 + time.Millisecond)
+		has(1, 16<<20) // what was used goes on, the rest goes
+		time.Sleep(restTime)
+		has(0, 0)
+		shareTensor(t, arena, 1<<20).Release()
+		time.Sleep(restTime)
+		has(0, 0)
+	})
 }
 
 func TestSizeClassesWasteAQuarterAtMost(t *testing.T) {

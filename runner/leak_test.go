@@ -214,12 +214,15 @@ func TestNothingIsLeftBehind(t *testing.T) {
 	assertHolding(t, before)
 }
 
+// settling is longer than shared memory is kept that nobody needs.
+const settling = 40 * time.Second
+
 // assertHolding waits until the process holds no more than before: a goroutine of
 // go-plugin's may still be on its way out.
 func assertHolding(t *testing.T, before count) {
 	t.Helper()
 	var now count
-	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(settling); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
 		now = holding(t)
 		if now.goroutines <= before.goroutines && now.descriptors <= before.descriptors &&
 			now.processes <= before.processes && now.files <= before.files {

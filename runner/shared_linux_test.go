@@ -221,3 +221,28 @@ func available(t *testing.T) int64 {
 	require.NoError(t, err)
 	return kib << 10
 }
+
+// Who was busy once is not to hold on to the memory for ever.
+func TestSharedMemoryThatNobodyNeedsIsGivenBack(t *testing.T) {
+	r := start(t, arrays(`nodes: [{id: a, TYPE: double, workers: {min: 1, max: 1}}]`))
+	require.NoError(t, r.Start(t.Context()))
+	worker := r.Health().Nodes[0].Pool.Workers[0].PID
+	own := segments(t, worker) // it counts its calls in one
+	in := floats(t, 1<<20)
+	var outs []*runner.Shared
+	for range 4 {
+		out, err := r.RunShared(t.Context(), in)
+		require.NoError(t, err)
+		outs = append(outs, out)
+	}
+	for _, out := range outs {
+		out.Release()
+	}
+	assert.GreaterOrEqual(t, segments(t, worker), own+4)
+	assert.GreaterOrEqual(t, segments(t, os.Getpid()), 4)
+	none := func() bool { return segments(t, worker) == own && segments(t, os.Getpid()) == 0 }
+	require.Eventually(t, none, settling, 10*time.Millisecond)
+	_, err := r.Run(t.Context(), in)
+	require.NoError(t, err)
+	assert.Equal(t, worker, r.Health().Nodes[0].Pool.Workers[0].PID)
+}

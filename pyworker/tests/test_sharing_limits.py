@@ -12,7 +12,7 @@ from typing import Any
 
 import msgpack
 import pytest
-from gophersnake.worker import arena, memfd
+from gophersnake.worker import arena
 from gophersnake.worker.atlas import Atlas
 
 from tests.conftest import Serve
@@ -64,7 +64,9 @@ def test_a_free_segment_that_nobody_needs_is_ended(monkeypatch: pytest.MonkeyPat
     found.rest(segment)
     assert [each.size for each in found.segments.values()] == [4 * MIB]
     assert found.in_use == 0
-    memfd.discard(segment)
+    now *= 2
+    found.tidy()
+    assert found.segments == {}
 
 
 def test_what_the_worker_owes_is_told_before_it_waits(serve: Serve) -> None:

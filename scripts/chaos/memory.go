@@ -18,7 +18,7 @@ const (
 	// mostGrowth is by how much the supervisor's memory may change after the first minute.
 	mostGrowth = 0.10
 	// sampling is the time between two looks at it.
-	sampling = 10 * time.Second
+	sampling = 20 * time.Second
 )
 
 // memory follows the resident memory of the supervisor. What it holds is measured

@@ -81,9 +81,15 @@ class Arena:
         now = segment.rested = time.monotonic()
         self._free.append(segment)
         self._idle += segment.size
-        while len(self._free) > 1 and (
-            self._idle > self.limit // SPARE or now - self._free[0].rested > REST_TIME
-        ):
+        while len(self._free) > 1 and self._idle > self.limit // SPARE:
+            self._end_oldest()
+        if now - self._free[0].rested > REST_TIME:
+            self.tidy()
+
+    def tidy(self) -> None:
+        """End the segments that nobody has needed for a while."""
+        now = time.monotonic()
+        while self._free and now - self._free[0].rested > REST_TIME:
             self._end_oldest()
 
     def _end_oldest(self) -> None:

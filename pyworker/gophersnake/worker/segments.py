@@ -396,6 +396,8 @@ class SharedMemory:
     def released(self, body: Bytes) -> None:
         """Take back what a release frame with this body gives back.
 
+        One that gives nothing back has a worker at rest end what it does not need.
+
         Raises:
             ProtocolError: it says what cannot be.
         """
@@ -404,6 +406,8 @@ class SharedMemory:
             self._settle()
             for pair in pairs:
                 self._released(pair)
+            if not pairs:
+                self._arena.tidy()
 
     def _released(self, pair: Any) -> None:
         try:
