@@ -38,7 +38,7 @@ type chaos struct {
 	ledger  *ledger
 	workers *workers
 	memory  *memory
-	gate    sync.RWMutex // held for reading by what is under way, for writing while nothing is to be
+	gate    gate
 	watch   *watch
 	took    time.Duration // for the calls
 	items   atomic.Int64  // that came out of streams
@@ -171,9 +171,9 @@ func (c *chaos) live(ctx context.Context, site *site) error {
 		for range l.callers {
 			calling.Go(func() {
 				for stop.Err() == nil && turns.Add(-1) >= 0 {
-					c.gate.RLock()
+					c.gate.enter()
 					c.call(ctx, l, runners[i])
-					c.gate.RUnlock()
+					c.gate.leave()
 				}
 			})
 		}
@@ -247,8 +247,8 @@ func (c *chaos) isExplained(err error) bool {
 // reload has a pipeline begin anew under its calls. That may fail where a signal hits
 // one of its new workers, and then changes nothing.
 func (c *chaos) reload(ctx context.Context, l *lane, r *runner.Runner) {
-	c.gate.RLock()
-	defer c.gate.RUnlock()
+	c.gate.enter()
+	defer c.gate.leave()
 	defer c.watch.begin("reloading the pipeline " + l.name)()
 	err := r.Reload(ctx)
 	if err == nil || ctx.Err() != nil || c.closing.Load() {

@@ -18,18 +18,20 @@ const (
 	// mostGrowth is by how much the supervisor's memory may change after the first minute.
 	mostGrowth = 0.10
 	// sampling is the time between two looks at it.
-	sampling = 20 * time.Second
+	sampling = 15 * time.Second
+	// settling is how long a look waits for the calls that are under way.
+	settling = 2 * time.Second
 )
 
 // memory follows the resident memory of the supervisor. What it holds is measured
-// while no call is under way and when the garbage has been given back: the one is what
-// the callers ask for, and how much of the other lies about is the garbage collector's
+// while no call is under way, but for those that hang, and when the garbage has been
+// given back: the one is what the callers ask for, and how much of the other lies about is the garbage collector's
 // choice. Free segments of shared memory are kept for a while, more or fewer of them;
 // so it is the least of each minute that counts, which a leak would raise all the
 // same. The ledger of the calls, which grows with each, is no memory of the
 // supervisor's.
 type memory struct {
-	calls  sync.Locker  // who holds it has no call begin, and none is under way
+	calls  *gate
 	ledger func() int64 // the bytes that it takes
 
 	mu     sync.Mutex
@@ -49,11 +51,11 @@ func (m *memory) follow(ctx context.Context) {
 	begun := time.Now()
 	every(ctx, sampling, func() bool {
 		m.glance()
-		m.calls.Lock()
-		defer m.calls.Unlock()
-		if ctx.Err() == nil { // else the pipelines are closed
-			m.look(time.Since(begun))
-		}
+		m.calls.lull(settling, func() {
+			if ctx.Err() == nil { // else the pipelines are closed
+				m.look(time.Since(begun))
+			}
+		})
 		return false
 	})
 }
