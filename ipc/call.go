@@ -175,6 +175,29 @@ func (call *Call) IsBehindWaiting() bool {
 	return call.isBehind(calls.open)
 }
 
+// Abandoned returns how many calls the worker has yet to answer that were given up.
+func (c *Conn) Abandoned() int {
+	c.calls.Lock()
+	defer c.calls.Unlock()
+	return len(c.calls.abandoned)
+}
+
+// IsForsaken reports whether the worker, which has begun so many calls, works on some,
+// and nobody waits for any of them.
+func (c *Conn) IsForsaken(begun uint64) bool {
+	c.calls.Lock()
+	defer c.calls.Unlock()
+	worksOn := func(calls map[uint64]*Call) bool {
+		for _, call := range calls {
+			if order := call.order.Load(); order != 0 && order <= begun {
+				return true
+			}
+		}
+		return false
+	}
+	return worksOn(c.calls.abandoned) && !worksOn(c.calls.open)
+}
+
 func (call *Call) isBehind(others map[uint64]*Call) bool {
 	order := call.order.Load()
 	for _, other := range others {

@@ -182,10 +182,12 @@ func TestAnAbandonedCallIsNobodysAnswer(t *testing.T) {
 	second.Cancel()
 	second.Abandon()
 	second.Abandon()
+	assert.Equal(t, 1, c.Abandoned())
+	assert.False(t, c.IsForsaken(2), "somebody waits for the first")
 	_, err := c.NewCall().Do(Args{})
 	require.NoError(t, err)
 	callers.Wait()
-	assert.Empty(t, c.calls.abandoned)
+	assert.Zero(t, c.Abandoned())
 	assert.False(t, second.IsBehindOthers())
 }
 
@@ -206,6 +208,8 @@ func TestACallerWhoReadsLeavesAtOnceWhenHisCallIsAbandoned(t *testing.T) {
 		assert.Equal(t, TypeCancel, p.take().Type)
 		call.Abandon()
 		require.Equal(t, ErrAbandoned, <-done) // before there is anything to read
+		assert.True(t, c.IsForsaken(call.Order()))
+		assert.False(t, c.IsForsaken(0), "it has begun nothing")
 
 		second := c.NewCall()
 		go func() {
@@ -213,14 +217,16 @@ func TestACallerWhoReadsLeavesAtOnceWhenHisCallIsAbandoned(t *testing.T) {
 			done <- err
 		}()
 		third := c.NewCall()
-		go func() { _, _ = third.Do(Args{}) }()
+		var leaving sync.WaitGroup
+		leaving.Go(func() { _, _ = third.Do(Args{}) })
 		p.take()
 		p.take()
-		go third.Abandon() // one of them reads, perhaps in the midst of a frame
+		leaving.Go(third.Abandon) // one of them reads, perhaps in the midst of a frame
 		p.send(TypeResult, first.Call, answer)
 		p.send(TypeResult, second.head.call, answer)
 		p.send(TypeResult, third.head.call, answer)
 		require.NoError(t, <-done)
+		leaving.Wait()
 	}
 	assert.NoError(t, c.Err())
 }

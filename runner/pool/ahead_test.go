@@ -276,6 +276,41 @@ func TestABatchThatHangsIsEndedThoughItsFirstCallWasGivenUp(t *testing.T) {
 	assert.Equal(t, worker.ReasonDeadline, exit.Reason)
 }
 
+func TestABatchThatHangsIsEndedThoughAllItsCallsWereGivenUp(t *testing.T) {
+	f := newPoolWith(t, "together", Config{Min: 1, Max: 1}, func(config *worker.Config) {
+		config.Timeout = time.Second
+	})
+	_, err := f.Warm(t.Context())
+	require.NoError(t, err)
+	gate, hang := newGate(t), newGate(t)
+	first := f.calling(gate)
+	f.begins(gate + ".begun")
+	ctx, cancel := context.WithCancel(t.Context())
+	gaveUp := make(chan error, 2)
+	for i, value := range []any{hang, 2} {
+		go func() {
+			_, err := f.call(ctx, value)
+			gaveUp <- err
+		}()
+		f.loads(2 + i)
+	}
+	remove(t, gate)
+	require.NoError(t, (<-first).err)
+	f.begins(hang + ".begun")
+	cancel()
+	for range 2 {
+		var canceled *worker.CanceledError
+		require.ErrorAs(t, <-gaveUp, &canceled)
+	}
+	require.Eventually(t, func() bool {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		return len(f.ended) == 1 && f.ended[0].Reason == worker.ReasonDeadline
+	}, long, time.Millisecond)
+	require.NoError(t, (<-f.calling(3)).err)
+	assert.Equal(t, 2, f.starts())
+}
+
 func TestAnAsyncNodeHasManyCallsAtOnce(t *testing.T) {
 	f := newPoolOf(t, "wait", 1, 1)
 	var calls sync.WaitGroup

@@ -37,14 +37,19 @@ func newAutopsyFile() (*os.File, error) {
 // readAutopsy returns what the file of a process that is gone says. What can be
 // read is what there is.
 func readAutopsy(f *os.File) (begun uint64, counted bool, dump string) {
-	var count [countSize]byte
-	if _, err := f.ReadAt(count[:], 0); err == nil {
-		if n := binary.LittleEndian.Uint64(count[:]); n > 0 {
-			begun, counted = n-1, true
-		}
-	}
+	begun, counted = readBegun(f)
 	text, _ := io.ReadAll(io.NewSectionReader(f, wordsAt, maxDump))
 	return begun, counted, string(text)
+}
+
+// readBegun returns how many calls the process has begun, if it counts them.
+func readBegun(f *os.File) (begun uint64, counted bool) {
+	var count [countSize]byte
+	if _, err := f.ReadAt(count[:], 0); err != nil {
+		return 0, false
+	}
+	n := binary.LittleEndian.Uint64(count[:])
+	return max(n, 1) - 1, n > 0
 }
 
 // readPulse returns the inode of the pipe by which a living process shows that it

@@ -170,7 +170,32 @@ func (g *guard) abandon() bool {
 		return false
 	}
 	g.call.Abandon()
+	w.watchForsaken(w.config.Timeout)
 	return true
+}
+
+// watchForsaken sees to it that calls that were given up have a deadline, too: one timer
+// for all of them.
+func (w *Worker) watchForsaken(after time.Duration) {
+	if w.config.Timeout > 0 && w.forsaken.CompareAndSwap(false, true) {
+		time.AfterFunc(after, w.endForsaken)
+	}
+}
+
+// endForsaken ends an interpreter that has passed the deadline with nothing but calls
+// that were given up. Where somebody waits for one that has begun, it is he who watches.
+func (w *Worker) endForsaken() {
+	rest := w.config.Timeout
+	if begun, counted := readBegun(w.process.autopsy); counted && w.conn.IsForsaken(begun) {
+		if rest -= w.conn.SinceAnswer(); rest <= 0 {
+			w.process.end(ReasonDeadline)
+			return
+		}
+	}
+	w.forsaken.Store(false)
+	if w.conn.Abandoned() > 0 {
+		w.watchForsaken(rest)
+	}
 }
 
 // ignored ends an interpreter whose node went on through the grace time.

@@ -67,6 +67,8 @@ type Worker struct {
 	exit *Exit // set before done is closed
 	done chan struct{}
 
+	forsaken atomic.Bool // a timer watches over the calls that were given up
+
 	// How far it is with its calls, and what it was seen to use.
 	isReady                            atomic.Bool
 	callsBegun, callsEnded, itemsGiven atomic.Uint64
