@@ -248,25 +248,20 @@ func TestABatchNodeGetsItsCallsTogether(t *testing.T) {
 
 // Nobody watches over the call that was given up, so the one beside it has to.
 func TestABatchThatHangsIsEndedThoughItsFirstCallWasGivenUp(t *testing.T) {
-	f := newPoolWith(t, "together", Config{Min: 1, Max: 1}, func(config *worker.Config) {
+	f := newPoolWith(t, "pair", Config{Min: 1, Max: 1}, func(config *worker.Config) {
 		config.Timeout = 2 * time.Second
 	})
 	_, err := f.Warm(t.Context())
 	require.NoError(t, err)
-	gate, hang := newGate(t), newGate(t)
-	first := f.calling(gate)
-	f.begins(gate + ".begun")
+	hang := newGate(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	gaveUp := make(chan error, 1)
 	go func() {
 		_, err := f.call(ctx, hang)
 		gaveUp <- err
 	}()
-	f.loads(2)
+	f.loads(1)
 	beside := f.calling(2)
-	f.loads(3)
-	remove(t, gate)
-	require.NoError(t, (<-first).err)
 	f.begins(hang + ".begun")
 	cancel()
 	var canceled *worker.CanceledError
@@ -277,25 +272,20 @@ func TestABatchThatHangsIsEndedThoughItsFirstCallWasGivenUp(t *testing.T) {
 }
 
 func TestABatchThatHangsIsEndedThoughAllItsCallsWereGivenUp(t *testing.T) {
-	f := newPoolWith(t, "together", Config{Min: 1, Max: 1}, func(config *worker.Config) {
+	f := newPoolWith(t, "pair", Config{Min: 1, Max: 1}, func(config *worker.Config) {
 		config.Timeout = time.Second
 	})
 	_, err := f.Warm(t.Context())
 	require.NoError(t, err)
-	gate, hang := newGate(t), newGate(t)
-	first := f.calling(gate)
-	f.begins(gate + ".begun")
+	hang := newGate(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	gaveUp := make(chan error, 2)
-	for i, value := range []any{hang, 2} {
+	for _, value := range []any{hang, 2} {
 		go func() {
 			_, err := f.call(ctx, value)
 			gaveUp <- err
 		}()
-		f.loads(2 + i)
 	}
-	remove(t, gate)
-	require.NoError(t, (<-first).err)
 	f.begins(hang + ".begun")
 	cancel()
 	for range 2 {
@@ -307,7 +297,9 @@ func TestABatchThatHangsIsEndedThoughAllItsCallsWereGivenUp(t *testing.T) {
 		defer f.mu.Unlock()
 		return len(f.ended) == 1 && f.ended[0].Reason == worker.ReasonDeadline
 	}, long, time.Millisecond)
-	require.NoError(t, (<-f.calling(3)).err)
+	third, fourth := f.calling(3), f.calling(4)
+	require.NoError(t, (<-third).err)
+	require.NoError(t, (<-fourth).err)
 	assert.Equal(t, 2, f.starts())
 }
 

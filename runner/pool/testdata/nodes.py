@@ -79,6 +79,12 @@ def together(values: list[Any]) -> list[Any]:
     return [ValueError("thirteen") if each == 13 else [each, len(values)] for each in values]
 
 
+@node(batch=2, max_wait_ms=60_000)
+def pair(values: list[Any]) -> list[Any]:
+    """Do as the node above, and never for one call."""
+    return together(values)
+
+
 @node(stateful=True)
 class Sum:
     """Add up, and say in which process."""
