@@ -144,17 +144,17 @@ func (call *Call) tell() {
 // Abandon settles a cancelled call with [ErrAbandoned]. The worker's answer, which
 // is to come, is nobody's.
 func (call *Call) Abandon() {
-	calls := &call.conn.calls
-	calls.Lock()
-	_, open := calls.open[call.head.call]
+	c := call.conn
+	c.calls.Lock()
+	_, open := c.calls.open[call.head.call]
 	if open {
-		delete(calls.open, call.head.call)
-		calls.abandoned[call.head.call] = call
+		delete(c.calls.open, call.head.call)
+		c.calls.abandoned[call.head.call] = call
 	}
-	calls.Unlock()
+	c.calls.Unlock()
 	if open {
 		call.settle(Payload{}, ErrAbandoned)
-		call.conn.wake() // its caller may be the one who reads
+		c.wake() // its caller may be the one who reads
 	}
 }
 
@@ -164,7 +164,8 @@ func (call *Call) IsBehindOthers() bool {
 	calls := &call.conn.calls
 	calls.Lock()
 	defer calls.Unlock()
-	return call.isBehind(calls.open) || call.isBehind(calls.abandoned)
+	order := call.order.Load()
+	return anyBefore(order, calls.open) || anyBefore(order, calls.abandoned)
 }
 
 // IsBehindWaiting is IsBehindOthers that leaves out the calls that were given up.
@@ -172,7 +173,7 @@ func (call *Call) IsBehindWaiting() bool {
 	calls := &call.conn.calls
 	calls.Lock()
 	defer calls.Unlock()
-	return call.isBehind(calls.open)
+	return anyBefore(call.order.Load(), calls.open)
 }
 
 // Abandoned returns how many calls the worker has yet to answer that were given up.
@@ -187,21 +188,13 @@ func (c *Conn) Abandoned() int {
 func (c *Conn) IsForsaken(begun uint64) bool {
 	c.calls.Lock()
 	defer c.calls.Unlock()
-	worksOn := func(calls map[uint64]*Call) bool {
-		for _, call := range calls {
-			if order := call.order.Load(); order != 0 && order <= begun {
-				return true
-			}
-		}
-		return false
-	}
-	return worksOn(c.calls.abandoned) && !worksOn(c.calls.open)
+	return anyBefore(begun+1, c.calls.abandoned) && !anyBefore(begun+1, c.calls.open)
 }
 
-func (call *Call) isBehind(others map[uint64]*Call) bool {
-	order := call.order.Load()
-	for _, other := range others {
-		if at := other.order.Load(); at != 0 && at < order {
+// anyBefore reports whether there is a call that went out before the place given.
+func anyBefore(order uint64, calls map[uint64]*Call) bool {
+	for _, call := range calls {
+		if at := call.order.Load(); at != 0 && at < order {
 			return true
 		}
 	}

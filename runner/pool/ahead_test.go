@@ -189,9 +189,7 @@ func TestACallerBehindOthersLeavesAtOnceAndItsCallIsSkipped(t *testing.T) {
 }
 
 func TestCallersWhoLeaveDoNotPutOffTheDeadlineOfTheOneInFront(t *testing.T) {
-	f := newPoolWith(t, "work", Config{Min: 1, Max: 1}, func(config *worker.Config) {
-		config.Timeout = time.Second
-	})
+	f := newPoolWith(t, "work", Config{Min: 1, Max: 1, Worker: worker.Config{Timeout: time.Second}})
 	f.quick()
 	log := filepath.Join(t.TempDir(), "log")
 	first := f.calling(map[string]any{"gate": newGate(t), "log": log, "value": "first"})
@@ -248,9 +246,7 @@ func TestABatchNodeGetsItsCallsTogether(t *testing.T) {
 
 // Nobody watches over the call that was given up, so the one beside it has to.
 func TestABatchThatHangsIsEndedThoughItsFirstCallWasGivenUp(t *testing.T) {
-	f := newPoolWith(t, "pair", Config{Min: 1, Max: 1}, func(config *worker.Config) {
-		config.Timeout = 2 * time.Second
-	})
+	f := newPoolWith(t, "pair", Config{Min: 1, Max: 1, Worker: worker.Config{Timeout: 2 * time.Second}})
 	_, err := f.Warm(t.Context())
 	require.NoError(t, err)
 	hang := newGate(t)
@@ -272,9 +268,7 @@ func TestABatchThatHangsIsEndedThoughItsFirstCallWasGivenUp(t *testing.T) {
 }
 
 func TestABatchThatHangsIsEndedThoughAllItsCallsWereGivenUp(t *testing.T) {
-	f := newPoolWith(t, "pair", Config{Min: 1, Max: 1}, func(config *worker.Config) {
-		config.Timeout = time.Second
-	})
+	f := newPoolWith(t, "pair", Config{Min: 1, Max: 1, Worker: worker.Config{Timeout: time.Second}})
 	_, err := f.Warm(t.Context())
 	require.NoError(t, err)
 	hang := newGate(t)

@@ -1,6 +1,7 @@
 package pool
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"os"
@@ -61,9 +62,9 @@ func newPoolOf(t testing.TB, nodeType string, least, most int) *fixture {
 	return newPoolWith(t, nodeType, Config{Min: least, Max: most})
 }
 
-// newPoolWith makes a pool whose worker, but for its limits and what is set last, and
-// whose observer are yet to be said.
-func newPoolWith(t testing.TB, nodeType string, config Config, set ...func(*worker.Config)) *fixture {
+// newPoolWith makes a pool whose worker, but for its limits and timeout, and whose
+// observer are yet to be said.
+func newPoolWith(t testing.TB, nodeType string, config Config) *fixture {
 	t.Helper()
 	python, err := exec.LookPath("python3")
 	require.NoError(t, err, "the tests need a Python with msgpack in PATH")
@@ -81,13 +82,10 @@ func newPoolWith(t testing.TB, nodeType string, config Config, set ...func(*work
 		},
 		Env:          append(os.Environ(), "BROKEN="+f.broken, "HELD="+f.held),
 		StartTimeout: long,
-		Timeout:      long,
+		Timeout:      cmp.Or(config.Worker.Timeout, long),
 		Grace:        long,
 		Limits:       config.Worker.Limits,
 		Logger:       hclog.NewNullLogger(),
-	}
-	for _, each := range set {
-		each(&config.Worker)
 	}
 	config.Observe = f.observe
 	f.Pool = New(config)

@@ -25,11 +25,11 @@ const (
 
 // memory follows the resident memory of the supervisor. What it holds is measured
 // while no call is under way, but for those that hang, and when the garbage has been
-// given back: the one is what the callers ask for, and how much of the other lies about is the garbage collector's
-// choice. Free segments of shared memory are kept for a while, more or fewer of them;
-// so it is the least of each minute that counts, which a leak would raise all the
-// same. The ledger of the calls, which grows with each, is no memory of the
-// supervisor's.
+// given back: the one is what the callers ask for, and how much of the other lies about
+// is the garbage collector's choice. Free segments of shared memory are kept for a
+// while, more or fewer of them; so it is the least of each minute that counts, which a
+// leak would raise all the same. The ledger of the calls, which grows with each, is no
+// memory of the supervisor's.
 type memory struct {
 	calls  *gate
 	ledger func() int64 // the bytes that it takes
