@@ -11,19 +11,25 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// patience is how long a caller looks for his answer before he goes to sleep.
-const patience = 150 * time.Microsecond
+const (
+	// patience is how long a caller looks for his answer before he goes to sleep.
+	patience = 150 * time.Microsecond
+	// loneReads is how many reads on end there was one caller only before he looks.
+	loneReads = 64
+)
 
 // awaiting reads a connection. It has the only caller of a quick node look for the
 // answer rather than sleep until it comes: to fall asleep and be woken takes as long
 // as the call itself, and longer where the processor has gone to sleep as well. Where
-// the last answer took its time, or others have calls under way, nobody looks.
+// the last answer took its time, nobody looks, nor where there have been other callers
+// lately: who looks keeps a processor from them, that they would make their next call on.
 type awaiting struct {
 	net.Conn
 	raw     syscall.RawConn
 	callers *atomic.Int32 // who wait for an answer
 	look    func(fd uintptr)
 	quick   bool // the last answer was
+	lone    int  // reads with one caller since there were more
 	begun   time.Time
 }
 
@@ -41,7 +47,7 @@ func newAwaiting(nc net.Conn, callers *atomic.Int32) io.Reader {
 	a := &awaiting{Conn: nc, raw: raw, callers: callers}
 	a.look = func(fd uintptr) {
 		fds := [1]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
-		for time.Since(a.begun) < patience {
+		for time.Since(a.begun) < patience && a.callers.Load() == 1 {
 			if n, _ := unix.Poll(fds[:], 0); n != 0 { // what there is, reading finds out
 				return
 			}
@@ -53,10 +59,12 @@ func newAwaiting(nc net.Conn, callers *atomic.Int32) io.Reader {
 // Read implements io.Reader.
 func (a *awaiting) Read(b []byte) (int, error) {
 	if a.callers.Load() != 1 {
+		a.lone = 0
 		return a.Conn.Read(b)
 	}
+	a.lone++
 	a.begun = time.Now()
-	if a.quick {
+	if a.quick && a.lone > loneReads {
 		_ = a.raw.Control(a.look)
 	}
 	n, err := a.Conn.Read(b)

@@ -1,0 +1,40 @@
+package ipc
+
+import (
+	"sync/atomic"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// Who looks for his answer keeps a processor from the others, who would make their next
+// calls on it.
+func TestOnlyACallerWhoHasBeenAloneForLongLooksForHisAnswer(t *testing.T) {
+	host, worker := socketPair(t)
+	var callers atomic.Int32
+	a, ok := newAwaiting(host, &callers).(*awaiting)
+	if !ok {
+		t.Skip("there is one processor only")
+	}
+	looks := 0
+	a.look = func(uintptr) { looks++ }
+	read := func(n int32) (looked bool) {
+		callers.Store(n)
+		before := looks
+		_, err := worker.Write([]byte{1})
+		require.NoError(t, err)
+		_, err = a.Read(make([]byte, 1))
+		require.NoError(t, err)
+		a.quick = true // however long this machine took
+		return looks > before
+	}
+	for range 2 {
+		for range loneReads {
+			assert.False(t, read(1))
+		}
+		assert.True(t, read(1))
+		assert.True(t, read(1))
+		assert.False(t, read(2))
+	}
+}
