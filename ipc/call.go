@@ -12,12 +12,13 @@ type Call struct {
 	// who cancels or who calls. It is set before the call is done, and may be nil.
 	Told func()
 
-	conn    *Conn
-	head    head
-	settled chan struct{} // receives once, when answer and err are set
-	answer  Payload
-	err     error
-	inbox   *inbox // nil where the call gives one value
+	conn   *Conn
+	head   head
+	notes  chan note // for who waits: yourTurn at most, and over
+	answer Payload
+	err    error
+	inbox  *inbox      // nil where the call gives one value
+	inLine atomic.Bool // its caller waits for his turn to read
 
 	// order counts the calls of the connection in the order in which they are on
 	// the wire, from 1; 0 until the call is.
@@ -46,7 +47,7 @@ type Port struct {
 var ErrAbandoned = errors.New("the call was given up before its answer")
 
 // freed are calls that can be used again.
-var freed = sync.Pool{New: func() any { return &Call{settled: make(chan struct{}, 1)} }}
+var freed = sync.Pool{New: func() any { return &Call{notes: make(chan note, 2)} }}
 
 // NewCall registers a call of the node. Every call that is made must be
 // [Call.Do]ne, or have its [Call.Items] taken, once.
@@ -87,13 +88,13 @@ func (call *Call) Do(args Args) (Payload, error) {
 	c := call.conn
 	c.waiting.Add(1)
 	defer c.waiting.Add(-1)
-	for {
-		select {
-		case <-call.settled:
-			return call.answer, call.err
-		case c.baton <- struct{}{}:
+	for reads := c.claim(call); ; reads = true {
+		if reads {
 			c.readFor(call)
-			<-c.baton
+			c.endTurn()
+		}
+		if <-call.notes == over {
+			return call.answer, call.err
 		}
 	}
 }
@@ -205,6 +206,7 @@ func anyBefore(order uint64, calls map[uint64]*Call) bool {
 // more: a late Cancel would meet another call. It need not be called.
 func (call *Call) Free() {
 	call.Told, call.conn, call.answer, call.err, call.inbox = nil, nil, Payload{}, nil, nil
+	call.inLine.Store(false)
 	call.order.Store(0)
 	call.sent.Store(false)
 	call.cancelled.Store(false)
@@ -219,7 +221,7 @@ func (call *Call) Order() uint64 { return call.order.Load() }
 
 func (call *Call) settle(answer Payload, err error) {
 	call.answer, call.err = answer, err
-	call.settled <- struct{}{}
+	call.notes <- over
 }
 
 func (c *Conn) isOpen(id uint64) bool {

@@ -72,7 +72,7 @@ func TestCancelAfterTheAnswerSaysNothing(t *testing.T) {
 // out first that it is gone.
 func TestLastWordsAreReadAfterAFailedWrite(t *testing.T) {
 	c, p := connect(t, Events{})
-	c.baton <- struct{}{} // nobody reads for now
+	require.True(t, c.reading.CompareAndSwap(false, true)) // nobody reads for now
 	first := c.NewCall()
 	var callers sync.WaitGroup
 	callers.Go(func() {
@@ -92,7 +92,7 @@ func TestLastWordsAreReadAfterAFailedWrite(t *testing.T) {
 	for !second.sent.Load() { // its write has failed
 		assert.NoError(t, c.Err())
 	}
-	<-c.baton
+	c.endTurn()
 	callers.Wait()
 }
 

@@ -24,25 +24,26 @@ type Events struct {
 // Conn is the supervisor's end of the connection to one worker. Calls are
 // pipelined: any number of goroutines may have calls under way.
 //
-// There is no reader goroutine on the way of a call. A caller that waits for
-// its answer takes the baton and reads the socket itself, handing on the
-// answers of others, so that a lone call is woken once, by the kernel. Only
-// while no call is under way does a goroutine of the connection's own read, for
-// the log records of an idle worker and for its death.
+// There is no reader goroutine on the way of a call. One of the callers that wait for
+// their answers has the turn to read the socket, handing on the answers of the others,
+// so that a lone call is woken once, by the kernel. Only while no call is under way
+// does a goroutine of the connection's own read, for the log records of an idle worker
+// and for its death.
 type Conn struct {
 	nc     net.Conn
 	limits Limits
 	window Window
 	events Events
 
-	reader *frameReader
-	shared *sharing      // nil where no memory is shared
-	baton  chan struct{} // holds one token while somebody reads
+	reader  *frameReader
+	shared  *sharing    // nil where no memory is shared
+	reading atomic.Bool // somebody has the turn to read; see turn.go
 
 	writing sync.Mutex // held while writing to nc
 	queue   struct {
 		sync.Mutex
 		frames  []byte      // small frames that wait for the next write
+		small   int         // how many of them their senders have put there
 		waiting atomic.Bool // there are some; set with the lock held
 		order   uint64      // of the last call that was put on its way
 	}
@@ -57,11 +58,13 @@ type Conn struct {
 		woken     bool             // the reader is to look up; see wake
 	}
 	lastWord atomic.Pointer[RemoteError]
-	waiting  atomic.Int32 // callers that wait for their answer and would read
 	lastID   atomic.Uint64
-	started  time.Time
-	answered atomic.Int64 // when the last answer came, counted from started
 	done     chan struct{}
+
+	waiting    atomic.Int32 // callers that wait for their answer and would read
+	unanswered atomic.Int32 // calls that are on the wire, and their answers not yet here
+	started    time.Time
+	answered   atomic.Int64 // when the last answer came, counted from started
 }
 
 // Start exchanges hello, set-up and ready over a fresh connection on which the
@@ -81,7 +84,6 @@ func Start(nc net.Conn, channel *net.UnixConn, setup Setup, events Events) (*Con
 		window:  setup.Window,
 		events:  events,
 		reader:  newFrameReader(nc, setup.Limits.Limits),
-		baton:   make(chan struct{}, 1),
 		started: time.Now(),
 		done:    make(chan struct{}),
 	}
@@ -168,11 +170,11 @@ func (c *Conn) Err() error {
 	return c.calls.err
 }
 
-// readFor reads frames, the caller holding the baton, until call is answered or
-// has an item. What has been read ahead is handed on too, so that nobody waits for
+// readFor reads frames, the caller having the turn, until call is answered or has an
+// item. What has been read ahead is handed on too, so that nobody waits for
 // a frame that is here already.
 func (c *Conn) readFor(call *Call) {
-	for len(call.settled) == 0 && (call.inbox == nil || call.inbox.isEmpty()) || c.reader.ready() {
+	for len(call.notes) == 0 && (call.inbox == nil || call.inbox.isEmpty()) || c.reader.ready() {
 		if _, err := c.readOne(); err != nil {
 			return
 		}
@@ -182,8 +184,8 @@ func (c *Conn) readFor(call *Call) {
 // idleAfter is how long the socket may go unread while nobody calls.
 const idleAfter = 10 * time.Millisecond
 
-// readWhileIdle takes the baton when it lies free, and gives it back as soon as
-// a caller wants to read. The call that finds it reading is answered through
+// readWhileIdle takes the turn when nobody has it, and ends it as soon as a caller
+// wants to read. The call that finds it reading is answered through
 // it, one hand-over late; those that follow read for themselves. It also reads
 // while callers are held up in writing, because a worker that is held up in
 // writing too would otherwise never get to read what they write.
@@ -196,17 +198,15 @@ func (c *Conn) readWhileIdle() {
 			return
 		case <-tick.C:
 		}
-		select {
-		case c.baton <- struct{}{}:
+		if c.reading.CompareAndSwap(false, true) {
 			for {
 				answer, err := c.readOne()
 				if err != nil || answer || c.waiting.Load() > 0 {
 					break
 				}
 			}
-			<-c.baton
-		default: // a caller reads
-		}
+			c.endTurn()
+		} // else a caller reads
 		tick.Reset(idleAfter)
 	}
 }
@@ -271,7 +271,11 @@ func (c *Conn) answer(f Frame) error {
 		delete(c.calls.abandoned, f.Call)
 	}
 	c.calls.Unlock()
-	c.answered.Store(int64(time.Since(c.started)))
+	c.unanswered.Add(-1)
+	if c.reader.fresh { // what came together was answered together
+		c.reader.fresh = false
+		c.answered.Store(int64(time.Since(c.started)))
+	}
 	if call == nil {
 		f.Release()
 		if abandoned != nil {

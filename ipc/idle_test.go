@@ -42,7 +42,7 @@ func TestCallsAfterIdleTimes(t *testing.T) {
 	c, p := connect(t, Events{Log: func(LogRecord) { read <- struct{}{} }})
 	for range 20 {
 		p.send(TypeLog, 0, pack(t, LogRecord{}))
-		<-read // by the connection's own goroutine, which now holds the baton
+		<-read // by the connection's own goroutine, which now has the turn
 		go func() {
 			f := p.take()
 			p.send(TypeResult, f.Call, []byte{0xc0})

@@ -80,17 +80,24 @@ func (call *Call) Items(args Args, emit func(Payload)) error {
 		clear(items)
 		c.waiting.Add(1)
 	}
+	reads := c.claim(call)
 	for {
-		select {
-		case <-call.settled:
-			deliver() // an answer comes behind the items
-			call.answer.Release()
-			return call.err
-		case <-in.arrived:
-			deliver()
-		case c.baton <- struct{}{}:
+		if reads {
 			c.readFor(call)
-			<-c.baton
+			c.endTurn()
+		}
+		select {
+		case told := <-call.notes:
+			if told == over {
+				deliver() // an answer comes behind the items
+				call.answer.Release()
+				return call.err
+			}
+			reads = true
+		case <-in.arrived:
+			c.leaveLine(call)
+			deliver()
+			reads = c.claim(call)
 		}
 	}
 }

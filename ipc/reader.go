@@ -15,7 +15,8 @@ type frameReader struct {
 	// shared finds what a descriptor names; nil where no memory is shared.
 	shared *sharing
 	buf    []byte
-	r, w   int // buf[r:w] has been read and not yet taken
+	r, w   int  // buf[r:w] has been read and not yet taken
+	fresh  bool // something has been read since somebody looked
 }
 
 func newFrameReader(src io.Reader, limits Limits) *frameReader {
@@ -42,6 +43,7 @@ func (fr *frameReader) peek(n int) ([]byte, error) {
 			fr.r, fr.w = 0, fr.w-fr.r
 		}
 		m, err := src.Read(fr.buf[fr.w:])
+		fr.fresh = true
 		fr.w += m
 		if err != nil && fr.w-fr.r < n {
 			if err == io.EOF && fr.w > fr.r {
@@ -60,6 +62,7 @@ func (fr *frameReader) full(dst []byte) error {
 	if n == len(dst) {
 		return nil
 	}
+	fr.fresh = true
 	_, err := io.ReadFull(fr.src, dst[n:])
 	if err == io.EOF {
 		err = io.ErrUnexpectedEOF

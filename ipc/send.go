@@ -138,31 +138,47 @@ func (c *Conn) sendQueued(frames []byte) {
 	_ = c.writeQueue() // a failure ends the connection, which is told elsewhere
 }
 
+// plenty is how many calls a worker has before it that is in no hurry for more.
+const plenty = 8
+
 // sendParts writes a frame whose body is in parts. Small frames of many callers
-// share a write: each is queued, and whoever writes also writes what is queued by
-// then, on behalf of the others. Large frames are gathered from where they lie,
-// without a copy. The order of a call, nil for other frames, is set as it takes its
-// place on the wire.
+// share a write: while the worker has plenty to do, the first one in the queue gives the
+// others a moment to join him, and leaves it to the second to write for both. Large
+// frames are gathered from where they lie, without a copy. The order of a call, nil for
+// other frames, is set as it takes its place on the wire.
 func (c *Conn) sendParts(h head, order *atomic.Uint64, size int, parts [][]byte, p Payload) error {
 	inline := p.inline()
-	if size <= coalesce && len(inline) == 0 {
-		c.queue.Lock()
-		c.nextInLine(order)
-		if c.shared != nil && c.shared.due.Load() {
-			c.queue.frames = c.shared.news(c.queue.frames)
-		}
-		c.queue.waiting.Store(true)
-		c.queue.frames = appendSharedHeader(c.queue.frames, h, size, p)
-		for _, part := range parts {
-			c.queue.frames = append(c.queue.frames, part...)
-		}
-		c.queue.Unlock()
-		if c.waiting.Load() > 0 {
-			runtime.Gosched() // the worker has work, and others may be about to send, too
+	if size > coalesce || len(inline) > 0 {
+		return c.gather(h, order, size, parts, inline, p)
+	}
+	switch c.enqueue(h, order, size, parts, p) {
+	case 1:
+		if c.unanswered.Load() > plenty {
+			runtime.Gosched()
 		}
 		return c.writeQueue()
+	case 2:
+		return c.writeQueue()
 	}
-	return c.gather(h, order, size, parts, inline, p)
+	return nil // somebody is writing, and goes on with what is queued
+}
+
+// enqueue puts a small frame into the queue, and returns how many of them it holds.
+func (c *Conn) enqueue(h head, order *atomic.Uint64, size int, parts [][]byte, p Payload) int {
+	q := &c.queue
+	q.Lock()
+	defer q.Unlock()
+	c.nextInLine(order)
+	if c.shared != nil && c.shared.due.Load() {
+		q.frames = c.shared.news(q.frames)
+	}
+	q.frames = appendSharedHeader(q.frames, h, size, p)
+	for _, part := range parts {
+		q.frames = append(q.frames, part...)
+	}
+	q.waiting.Store(true)
+	q.small++
+	return q.small
 }
 
 // writeQueue writes what is queued. Where somebody else is writing already, he does
@@ -209,6 +225,7 @@ func (c *Conn) nextInLine(order *atomic.Uint64) {
 	if order != nil {
 		c.queue.order++
 		order.Store(c.queue.order)
+		c.unanswered.Add(1)
 	}
 }
 
@@ -232,6 +249,7 @@ func (c *Conn) flush(follows *atomic.Uint64) error {
 	c.queue.Lock()
 	frames := c.queue.frames
 	c.queue.frames = c.spare[:0]
+	c.queue.small = 0
 	c.queue.waiting.Store(false)
 	c.nextInLine(follows)
 	c.queue.Unlock()
