@@ -14,84 +14,97 @@ import (
 // other calls under way at the same time is spared where the node gives the one
 // call up.
 //
-// Most calls are over before anything of that matters. So a guard is used again,
-// and does no more at first than to set its timer, which looks after the context
-// when the call turns out to take its time.
+// Most calls are over before anything of that matters. So a guard is used again, and
+// does nothing until the worker's lookout finds that its call takes its time.
 type guard struct {
-	worker  *Worker
-	call    *ipc.Call
-	ctx     context.Context
-	timer   *time.Timer
-	started time.Time
-	told    func() // g.knock, bound once
+	worker *Worker
+	call   *ipc.Call
+	ctx    context.Context
+	begun  time.Duration // in the worker's life
+	told   func()        // g.knock, bound once
+
+	// Its place in the lookout's list.
+	listed       bool
+	older, newer *guard
 
 	mu      sync.Mutex
 	settled bool
-	paused  bool        // the deadline does not count
-	stop    func() bool // takes the guard off the context, which it watches then
-	overdue bool        // the deadline has passed, and the call was cancelled over it
-	grace   *time.Timer // set by a cancellation
+	started time.Duration // when the deadline began to count, in the worker's life
+	paused  bool          // the deadline does not count
+	watched bool          // it watches the context and the deadline
+	stop    func() bool   // takes it off the context
+	timer   *time.Timer   // for the deadline; nil where that has not counted yet
+	overdue bool          // the deadline has passed, and the call was cancelled over it
+	grace   *time.Timer   // set by a cancellation
 }
-
-// unwatched is how long the context of a call is not looked at.
-const unwatched = 2 * time.Millisecond
 
 var guards = sync.Pool{New: func() any {
 	g := &guard{}
 	g.told = g.knock
-	g.timer = time.AfterFunc(time.Hour, g.look)
-	g.timer.Stop()
 	return g
 }}
 
 func (w *Worker) guard(ctx context.Context, call *ipc.Call) *guard {
 	g := guards.Get().(*guard)
-	g.worker, g.call, g.ctx, g.settled, g.started = w, call, ctx, false, time.Now()
+	g.worker, g.call, g.ctx, g.begun = w, call, ctx, w.age()
+	g.started = g.begun
 	call.Told = g.told
 	w.callsBegun.Add(1)
-	g.timer.Reset(unwatched)
+	w.lookout.add(g)
 	return g
 }
 
-// look begins to watch the context, and from then on waits for the deadline.
-func (g *guard) look() {
+// age is the time since the worker's birth. It costs one look at the clock, where the
+// time of day would cost two.
+func (w *Worker) age() time.Duration { return time.Since(w.born) }
+
+// watch begins to watch the context and the deadline.
+func (g *guard) watch() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.settled {
 		return
 	}
-	if g.stop == nil {
-		limitsKept.wake() // the call takes its time
-		g.stop = context.AfterFunc(g.ctx, g.cancelled)
-		if timeout := g.worker.config.Timeout; timeout > 0 && !g.paused {
-			g.timer.Reset(timeout - time.Since(g.started))
-		}
-		return
+	limitsKept.wake() // the call takes its time
+	g.watched = true
+	g.stop = context.AfterFunc(g.ctx, g.cancelled)
+	if timeout := g.worker.config.Timeout; timeout > 0 && !g.paused {
+		g.expireIn(timeout - (g.worker.age() - g.started))
 	}
-	g.expired()
+}
+
+// expireIn sets the timer for the deadline; the lock is held.
+func (g *guard) expireIn(d time.Duration) {
+	if g.timer == nil {
+		g.timer = time.AfterFunc(d, g.expire)
+	} else {
+		g.timer.Reset(d)
+	}
 }
 
 // release ends the watch, and reports whether the call was cancelled over its
-// deadline. A guard of which something has begun to run is left to it, with the
+// deadline. A guard that has watched is left to what may still run of it, with the
 // call, and not used again; else the call is the caller's alone.
 func (g *guard) release() (overdue, alone bool) {
+	g.worker.callsEnded.Add(1)
+	if g.worker.lookout.remove(g) {
+		g.worker, g.call, g.ctx, g.paused = nil, nil, nil, false
+		guards.Put(g)
+		return false, true
+	}
 	g.mu.Lock()
+	defer g.mu.Unlock()
 	g.settled = true
-	overdue = g.overdue
-	alone = g.timer.Stop() && g.stop == nil // it has not begun to look
 	if g.stop != nil {
 		g.stop()
+	}
+	if g.timer != nil {
+		g.timer.Stop()
 	}
 	if g.grace != nil {
 		g.grace.Stop()
 	}
-	g.mu.Unlock()
-	g.worker.callsEnded.Add(1)
-	if alone {
-		g.worker, g.call, g.ctx = nil, nil, nil
-		guards.Put(g)
-	}
-	return overdue, alone
+	return g.overdue, false
 }
 
 // pause stops the clock while it is not the node that takes its time. The context
@@ -109,22 +122,25 @@ func (g *guard) setPaused(paused bool) {
 	defer g.mu.Unlock()
 	g.paused = paused
 	switch timeout := g.worker.config.Timeout; {
-	case g.stop == nil:
-		g.started = time.Now() // the timer is about to look at the context
+	case !g.watched:
+		g.started = g.worker.age()
+	case timeout == 0:
 	case paused:
 		g.timer.Stop()
-	case timeout > 0:
-		g.timer.Reset(timeout)
+	default:
+		g.expireIn(timeout)
 	}
 }
 
-// expired ends what has passed its deadline; the lock is held.
-func (g *guard) expired() {
-	if g.overdue || g.paused {
+// expire ends what has passed its deadline.
+func (g *guard) expire() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.settled || g.overdue || g.paused {
 		return
 	}
 	if owed := g.worker.owed(g.call); owed > 0 {
-		g.timer.Reset(owed)
+		g.expireIn(owed)
 		return
 	}
 	if g.worker.inOrder() {

@@ -67,6 +67,7 @@ type Worker struct {
 	exit *Exit // set before done is closed
 	done chan struct{}
 
+	lookout  lookout
 	forsaken atomic.Bool // a timer watches over the calls that were given up
 
 	// How far it is with its calls, and what it was seen to use.
