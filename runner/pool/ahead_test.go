@@ -41,7 +41,7 @@ func (f *fixture) loads(want int) {
 	require.Eventually(f.t, func() bool {
 		f.Pool.mu.Lock()
 		defer f.Pool.mu.Unlock()
-		for m := range f.alive {
+		for _, m := range f.alive {
 			return m.load == want
 		}
 		return false

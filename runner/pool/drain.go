@@ -39,7 +39,7 @@ func (p *Pool) seeDrained() {
 	if p.drained == nil || p.isDrained || len(p.waiters) > 0 {
 		return
 	}
-	for m := range p.alive {
+	for _, m := range p.alive {
 		if m.load > 0 || m.sessions > 0 {
 			return
 		}

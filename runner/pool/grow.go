@@ -136,8 +136,8 @@ func (p *Pool) watch(m *member) {
 	defer p.unlock()
 	p.stale = true
 	p.tell(WorkerEnded{Exit: exit, Idle: m.load == 0})
-	delete(p.alive, m)
-	p.idle, p.spares = without(p.idle, m), without(p.spares, m)
+	m.gone = true
+	p.alive, p.idle, p.spares = without(p.alive, m), without(p.idle, m), without(p.spares, m)
 	if m.role == serving {
 		p.serving--
 	}

@@ -96,7 +96,7 @@ func (p *Pool) Health() Health {
 		h.CrashLoop = &CrashLoop{Setbacks: p.setbacks.count, NextStart: p.setbacks.next}
 	}
 	var of []*worker.Worker
-	for m := range p.alive {
+	for _, m := range p.alive {
 		w := WorkerHealth{
 			PID: m.worker.PID(), Role: m.role, Generation: m.generation.number, Load: m.load,
 			Sessions: m.sessions, Calls: m.calls, Age: now.Sub(m.born),

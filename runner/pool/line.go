@@ -48,7 +48,7 @@ func (p *Pool) acquire(ctx context.Context, want request) (*member, error) {
 		p.unlock()
 		return m, nil
 	}
-	if _, alive := p.alive[want.pinned]; want.pinned != nil && !alive {
+	if want.pinned != nil && want.pinned.gone {
 		p.mu.Unlock()
 		<-want.pinned.worker.Done()
 		return nil, &worker.UnbegunError{Exit: want.pinned.worker.Exit()}
@@ -111,7 +111,7 @@ func (p *Pool) release(m *member, called bool) {
 // room.
 func (p *Pool) withRoom(want request) *member {
 	if pinned := want.pinned; pinned != nil {
-		if _, alive := p.alive[pinned]; alive && pinned.worker.Alive() && pinned.load < p.room() {
+		if !pinned.gone && pinned.worker.Alive() && pinned.load < p.room() {
 			return pinned
 		}
 		return nil
@@ -129,7 +129,7 @@ func (p *Pool) withRoom(want request) *member {
 		return nil
 	}
 	var best *member
-	for m := range p.alive {
+	for _, m := range p.alive {
 		if m.role == serving && m.load < room && m.worker.Alive() && (best == nil || m.load < best.load) {
 			best = m
 		}

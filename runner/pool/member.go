@@ -36,6 +36,7 @@ type member struct {
 	served      time.Time      // when it answered last
 	due         *worker.Breach // why it is to retire
 	ending      bool           // it has been asked to end
+	gone        bool           // its watcher has seen its end
 }
 
 // The functions below are called with p.mu held.
@@ -44,7 +45,7 @@ type member struct {
 func (p *Pool) enter(w *worker.Worker, g *generation) *member {
 	now := p.clock.now()
 	m := &member{worker: w, generation: g, role: spare, born: now, served: now}
-	p.alive[m] = struct{}{}
+	p.alive = append(p.alive, m)
 	p.run(g, func() { p.watch(m) })
 	return m
 }

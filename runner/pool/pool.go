@@ -71,9 +71,9 @@ type Pool struct {
 
 	mu          sync.Mutex
 	generation  *generation
-	description ipc.Description      // of the node, once a worker has come up
-	alive       map[*member]struct{} // until its watcher has seen its end
-	idle        []*member            // the one used last is used next: its caches are warm
+	description ipc.Description // of the node, once a worker has come up
+	alive       []*member       // until its watcher has seen its end
+	idle        []*member       // the one used last is used next: its caches are warm
 	spares      []*member
 	serving     int       // workers that take calls
 	starting    int       // starts under way of workers that are to serve
@@ -119,7 +119,7 @@ func New(config Config) *Pool {
 	ctx, cancel := context.WithCancel(context.Background())
 	p := &Pool{
 		config: config, ctx: ctx, cancel: cancel, clock: realClock(), available: availableMemory,
-		alive: make(map[*member]struct{}), pace: newPace(),
+		pace:      newPace(),
 		stopTimer: func() bool { return false }, counters: newCounters(), state: StateNew, since: time.Now(),
 	}
 	p.generation = p.newGeneration(1, config.Worker)
@@ -207,7 +207,7 @@ func (p *Pool) Close(ctx context.Context) {
 		p.refusal, p.stale = ErrClosed, true
 		p.stopTimer()
 		p.fail(ErrClosed, func(*waiter) bool { return true })
-		for m := range p.alive {
+		for _, m := range p.alive {
 			if m.load == 0 {
 				p.end(m)
 			}
@@ -233,7 +233,7 @@ func (p *Pool) Close(ctx context.Context) {
 func (p *Pool) killAll() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for m := range p.alive {
+	for _, m := range p.alive {
 		p.running.Go(m.worker.Kill)
 	}
 }

@@ -109,7 +109,7 @@ func (p *Pool) takeOver(g *generation, fresh []*member) error {
 		return ErrClosed
 	}
 	for _, m := range fresh {
-		if _, alive := p.alive[m]; !alive {
+		if m.gone {
 			return m.worker.Exit()
 		}
 	}
@@ -119,7 +119,7 @@ func (p *Pool) takeOver(g *generation, fresh []*member) error {
 	p.starting, p.arriving, p.sparing = 0, 0, 0
 	p.setbacks, p.spareSetbacks = setbacks{}, setbacks{}
 	p.asked = true
-	for m := range p.alive {
+	for _, m := range p.alive {
 		if m.generation == old && m.role != retiring {
 			p.retire(m, nil)
 		}

@@ -31,7 +31,7 @@ func (p *Pool) countDown(m *member) {
 func (p *Pool) wornOut(w *worker.Worker) {
 	p.mu.Lock()
 	defer p.unlock()
-	for m := range p.alive {
+	for _, m := range p.alive {
 		if m.worker == w && m.due == nil {
 			m.due, p.stale = w.Worn(), true
 		}
@@ -43,7 +43,7 @@ func (p *Pool) wornOut(w *worker.Worker) {
 // retireDue retires those who have reached a limit, as far as others can take
 // their place.
 func (p *Pool) retireDue(now time.Time) {
-	for m := range p.alive {
+	for _, m := range p.alive {
 		p.age(m, now)
 		switch {
 		case m.due == nil || m.role == retiring:

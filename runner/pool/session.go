@@ -53,7 +53,7 @@ func (p *Pool) forSession() *member {
 }
 
 func (p *Pool) fewestSessions() (best *member) {
-	for m := range p.alive {
+	for _, m := range p.alive {
 		if m.role == serving && m.worker.Alive() && (best == nil || m.sessions < best.sessions) {
 			best = m
 		}

@@ -71,7 +71,7 @@ func TestASessionKeepsItsStateApartAndItsWorker(t *testing.T) {
 		s.Close()
 	}
 	f.waitFor(Stats{Idle: 2})
-	for m := range f.alive {
+	for _, m := range f.alive {
 		assert.Zero(t, m.sessions)
 	}
 }

@@ -71,7 +71,7 @@ func (p *Pool) sparesWanted(now time.Time) int {
 		want = p.config.Spare
 	}
 	if p.leavesGap() {
-		for m := range p.alive {
+		for _, m := range p.alive {
 			if p.isLeaving(m) {
 				return want + 1 // one after the other
 			}
@@ -93,7 +93,7 @@ func (p *Pool) canReplace(now time.Time) bool {
 func (p *Pool) isShort(g *generation) bool {
 	p.mu.Lock()
 	var workers []*worker.Worker
-	for m := range p.alive {
+	for _, m := range p.alive {
 		workers = append(workers, m.worker)
 	}
 	p.mu.Unlock()
