@@ -28,6 +28,9 @@ BRIEF, KEPT = 128, 256
 """Up to so many bytes, the body of a call that brings one array is kept; so many of them."""
 
 
+_unpackb = msgpack.unpackb
+
+
 class ValueFault(Exception):
     """A value cannot be carried.
 
@@ -63,17 +66,22 @@ class Encoder:
 
     def __init__(self) -> None:
         """Make the packer, which is used again and again."""
-        self._packer = self._new_packer()
+        self._use(self._new_packer())
+        self._large = False  # the last body was
+        self._sent: Any = None  # the packer that holds a large body
         self._array: Any = None  # NumPy's, once there was one
-        self._sent: Any = None
         self._inner = msgpack.Packer()
         self._buffers: list[Bytes] = []
 
-    def _new_packer(self) -> msgpack.Packer:
+    def _new_packer(self, autoreset: bool = True) -> msgpack.Packer:
         # strict_types: what is not exactly a list, say, goes through _plain.
         return msgpack.Packer(
-            default=self._plain, strict_types=True, datetime=True, autoreset=False
+            default=self._plain, strict_types=True, datetime=True, autoreset=autoreset
         )
+
+    def _use(self, packer: msgpack.Packer) -> None:
+        self._packer = packer
+        self._pack = packer.pack
 
     def encode(self, value: Any, root: str = "result") -> tuple[Bytes, list[Bytes]]:
         """Return the body and the buffers of a value.
@@ -89,38 +97,49 @@ class Encoder:
             name, data = viewed
             if len(data) >= OUT_OF_BAND:
                 return _alone(name, value.shape), [data]
-        self._buffers = []
-        self._sent = None
         try:
-            self._packer.pack(value)
-        except MemoryError:
-            raise
-        except Exception as error:
-            self._packer.reset()
+            body = self._pack_large(value) if self._large else self._pack(value)
+        except BaseException as error:
+            self._reset()
+            if not isinstance(error, Exception) or isinstance(error, MemoryError):
+                raise
             from gophersnake.worker import faults  # seldom needed
 
             path, reason = faults.find(value, self._probe) or ("", str(error))
             raise ValueFault(root + path, reason) from error
+        if len(body) >= LARGE and not self._large:
+            self._large = True
+            self._use(self._new_packer())  # lets the memory go
+        if not self._buffers:
+            return body, []
         buffers, self._buffers = self._buffers, []
-        body = self._packer.getbuffer()
-        if len(body) < LARGE:
-            copied = bytes(body)
-            del body  # a packer that is viewed cannot be used
-            self._packer.reset()
-            return copied, buffers
-        # Another packer goes on, so that nothing overwrites the body, and its
-        # memory is let go. Old versions of msgpack do not keep the viewed one.
-        self._sent, self._packer = self._packer, self._new_packer()
         return body, buffers
+
+    def _pack_large(self, value: Any) -> Bytes:
+        """Return the body of a value, which is not copied out of the packer if it is large.
+
+        Such bodies seldom come alone: this is for the next one.
+        """
+        self._sent = None
+        packer = self._new_packer(autoreset=False)
+        packer.pack(value)
+        body: memoryview = packer.getbuffer()
+        self._large = len(body) >= LARGE
+        if not self._large:
+            return bytes(body)
+        self._sent = packer  # old versions of msgpack do not keep a viewed one
+        return body
+
+    def _reset(self) -> None:
+        self._packer.reset()
+        self._buffers = []
 
     def _probe(self, value: Any) -> None:
         """Raise what is wrong with a value that is no container."""
-        self._packer.reset()
         try:
-            self._packer.pack(value)
+            self._pack(value)
         finally:
-            self._packer.reset()
-            self._buffers = []
+            self._reset()
 
     def _plain(self, value: Any) -> Any:
         """Return what msgpack knows for what it does not know."""
@@ -167,6 +186,7 @@ class Decoder:
     def __init__(self) -> None:
         """Begin without buffers."""
         self._buffers: list[Any] = []
+        self._hook = self._extension  # bound once
         self._alone: dict[bytes, tuple[Any, tuple[int, ...]]] = {}
 
     def alone(self, body: Bytes, buffers: list[Any]) -> Any:
@@ -205,7 +225,7 @@ class Decoder:
         """
         self._buffers = buffers[::-1] if buffers else buffers
         try:
-            value = msgpack.unpackb(body, ext_hook=self._extension, timestamp=3)
+            value = _unpackb(body, ext_hook=self._hook, timestamp=3)
         except MemoryError:
             raise
         except Exception as error:

@@ -18,7 +18,9 @@ from gophersnake.worker.frames import (
     CALL,
     CANCEL,
     DESCRIPTOR,
+    DESCRIPTOR_SIZE,
     HEADER,
+    HEADER_SIZE,
     RELEASE,
     WORDS,
     Bytes,
@@ -42,6 +44,8 @@ JOIN = 16 << 10
 """Up to so many bytes, a body is joined to its header rather than sent beside it."""
 
 _CALL, _RELEASE = WORDS[CALL], WORDS[RELEASE]
+
+_unpack_brief = BRIEF.unpack_from
 
 NONE: list[Any] = []
 """The buffers of a call that has none."""
@@ -141,11 +145,11 @@ class Connection:
         """
         while True:
             start = self._start
-            table = start + BRIEF.size
+            table = start + HEADER_SIZE
             if table > self._end or self.mailbox:
                 return None
-            first, size, call, count, session = BRIEF.unpack_from(self._ahead, start)
-            end = table + count * DESCRIPTOR.size + size
+            first, size, call, count, session = _unpack_brief(self._ahead, start)
+            end = table + count * DESCRIPTOR_SIZE + size
             if end > self._end or size > self.small:
                 return None
             buffers = NONE
@@ -177,8 +181,8 @@ class Connection:
             return
         if self._broken is not None:
             raise self._broken
-        if self._end - self._start < HEADER.size:
-            self._fill(HEADER.size)
+        if self._end - self._start < HEADER_SIZE:
+            self._fill(HEADER_SIZE)
 
     def receive(self) -> Frame:
         """Return the next frame. Its memory is its own, and not used again.
@@ -258,12 +262,12 @@ class Connection:
     def _whole(self) -> bool:
         """True where a frame has been read ahead, the beginning of a large one, or what is none."""
         there = self._end - self._start
-        if there < HEADER.size:
+        if there < HEADER_SIZE:
             return False
         first, size, _, buffers, _ = BRIEF.unpack_from(self._ahead, self._start)
         if first & ~(0xFF << 16) != WORDS[0]:
             return True
-        return bool(buffers or size > READ_AHEAD // 2 or HEADER.size + size <= there)
+        return bool(buffers or size > READ_AHEAD // 2 or HEADER_SIZE + size <= there)
 
     def _is_heard(self, frame: Frame) -> bool:
         """Do what a frame says that is not for who receives: it is about shared memory."""
@@ -298,17 +302,17 @@ class Connection:
         return self._start < self._end or bool(select.select([self._sock], [], [], timeout)[0])
 
     def _read(self) -> Frame:
-        if self._end - self._start < HEADER.size:
-            self._fill(HEADER.size)
+        if self._end - self._start < HEADER_SIZE:
+            self._fill(HEADER_SIZE)
         header = HEADER.unpack_from(self._ahead, self._start)
         frames.check_header(header, self._limits)
         _, _, kind, _, size, call, count, session = header
-        self._start += HEADER.size
+        self._start += HEADER_SIZE
         if kind == CANCEL:
             self.cancelled.add(call)
         places = []
         if count:
-            table = self._part(count * DESCRIPTOR.size)
+            table = self._part(count * DESCRIPTOR_SIZE)
             places = frames.check_descriptors(kind, table, self._limits, self.shared is not None)
         try:
             body = self._part(size)

@@ -34,6 +34,8 @@ WORDS = tuple(MAGIC | VERSION << 8 | kind << 16 for kind in range(len(NAMES)))
 DESCRIPTOR = struct.Struct("<IIQQ")
 """Segment (0: inline), reserved, offset, length."""
 
+HEADER_SIZE, DESCRIPTOR_SIZE = HEADER.size, DESCRIPTOR.size
+
 Bytes = bytes | bytearray | memoryview
 
 

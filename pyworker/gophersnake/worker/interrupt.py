@@ -34,17 +34,23 @@ from gophersnake.worker.connection import Connection
 
 
 class Interrupts:
-    """Cancellation of the call that the node is working on."""
+    """Cancellation of the call that the node is working on.
+
+    Attributes:
+        call: the call that may be interrupted, 0 for none.
+        knocked: a signal came when nothing could be done about it.
+        cancelled: the calls that are given up.
+    """
 
     def __init__(self, connection: Connection) -> None:
         """Take the connection whose mail is to be read, and install the handler."""
         self._connection = connection
-        self._cancelled = connection.cancelled
-        self._call = 0  # the call that may be interrupted, 0 for none
+        self.cancelled = connection.cancelled
+        self.call = 0
         self._cancel: Callable[[], None] | None = None
         self._held = 0  # blocks, one inside another, that put an interruption off
         self._reading = False
-        self._knocked = False  # a signal came when nothing could be done about it
+        self.knocked = False
         self._main = threading.get_ident()
         signal.signal(signal.SIGUSR1, self._handle)
         os.register_at_fork(after_in_child=lambda: signal.signal(signal.SIGUSR1, signal.SIG_IGN))
@@ -61,18 +67,18 @@ class Interrupts:
             Cancelled: the cancellation has come already, and there is no ``cancel``.
         """
         self._cancel = cancel
-        self._call = call
-        if self._knocked or self._cancelled:
-            self._look()
+        self.call = call
+        if self.knocked or self.cancelled:
+            self.look_up()
 
     def end(self) -> None:
         """Say that the node is done. A cancellation from here on comes too late."""
-        self._call = 0
+        self.call = 0
         self._cancel = None  # it keeps a task, and that the node's input
 
     def pause(self) -> int:
         """Put interruptions off, and return the call that ``resume`` takes."""
-        call, self._call = self._call, 0
+        call, self.call = self.call, 0
         return call
 
     def resume(self, call: int) -> None:
@@ -81,9 +87,9 @@ class Interrupts:
         Raises:
             Cancelled: as ``begin`` does.
         """
-        self._call = call
-        if self._knocked or self._cancelled:
-            self._look()
+        self.call = call
+        if self.knocked or self.cancelled:
+            self.look_up()
 
     def check(self, call: int) -> None:
         """Look whether a call was given up, while none may be interrupted.
@@ -91,9 +97,9 @@ class Interrupts:
         Raises:
             Cancelled: it was.
         """
-        if self._knocked:
+        if self.knocked:
             self._read_mail()
-        if call in self._cancelled:
+        if call in self.cancelled:
             raise Cancelled("the supervisor gave the call up")
 
     def wait(self, call: int, timeout: float) -> None:
@@ -114,9 +120,9 @@ class Interrupts:
         Raises:
             Cancelled: the call was given up.
         """
-        if threading.get_ident() == self._main and self._call and not (self._held or self._reading):
-            self._knocked = True
-            self._look()
+        if threading.get_ident() == self._main and self.call and not (self._held or self._reading):
+            self.knocked = True
+            self.look_up()
 
     def held(self) -> Interrupts:
         """Return what puts an interruption off to the end of its ``with`` block.
@@ -140,21 +146,21 @@ class Interrupts:
         """End a block, and let the interruption come that it has put off."""
         if threading.get_ident() == self._main:
             self._held -= 1
-            if not self._held and self._knocked and self._call:
-                self._look()
+            if not self._held and self.knocked and self.call:
+                self.look_up()
 
     def _handle(self, _signal: int, _frame: FrameType | None) -> None:
-        self._knocked = True
-        if self._call and not (self._held or self._reading):
-            self._look()
+        self.knocked = True
+        if self.call and not (self._held or self._reading):
+            self.look_up()
 
-    def _look(self) -> None:
+    def look_up(self) -> None:
         """Read the mail if somebody knocked, and interrupt the call if it was given up."""
-        if self._knocked:
+        if self.knocked:
             self._read_mail()
-        call = self._call
-        if call and call in self._cancelled:
-            self._call = 0  # once
+        call = self.call
+        if call and call in self.cancelled:
+            self.call = 0  # once
             if self._cancel is None:
                 raise Cancelled("the supervisor gave the call up")
             self._cancel()
@@ -164,10 +170,10 @@ class Interrupts:
         # is being read would tear both.
         while True:
             self._reading = True
-            self._knocked = False
+            self.knocked = False
             try:
                 self._connection.mail()
             finally:
                 self._reading = False
-            if not self._knocked:
+            if not self.knocked:
                 return

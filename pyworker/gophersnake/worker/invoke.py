@@ -37,14 +37,16 @@ class Invoker:
         """
         interrupts = self._interrupts
         try:
-            interrupts.begin(call)
-            value = function(*args, **named)
+            interrupts.call = call  # as begin does, without a function of its own
+            if interrupts.knocked or interrupts.cancelled:
+                interrupts.look_up()
+            value = function(*args, **named) if named else function(*args)
             if type(value) is GeneratorType:
                 values: list[Any] = []
                 _each(value, values.append)
                 return values
         finally:
-            interrupts.end()
+            interrupts.call = 0  # as end does
         if type(value) is AsyncGeneratorType:
             values = []
             self._finish(call, _each_later(value, values.append))

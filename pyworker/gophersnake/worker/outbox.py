@@ -11,6 +11,8 @@ from collections.abc import Sequence
 
 from gophersnake.worker.frames import BRIEF, WORDS, Bytes
 
+_pack_brief = BRIEF.pack
+
 GATHER = 1000
 """How many pieces one sendmsg may take (IOV_MAX is 1024)."""
 
@@ -65,7 +67,7 @@ class Outbox:
         """
         size = len(body)
         kept = self.kept
-        kept.append(BRIEF.pack(WORDS[kind], size, call, 0, 0) + body)
+        kept.append(_pack_brief(WORDS[kind], size, call, 0, 0) + body)
         self._size += size
         if self._size >= KEPT_BYTES or len(kept) >= KEPT_FRAMES:
             self.write()
