@@ -72,7 +72,7 @@ func TestCancelAfterTheAnswerSaysNothing(t *testing.T) {
 // out first that it is gone.
 func TestLastWordsAreReadAfterAFailedWrite(t *testing.T) {
 	c, p := connect(t, Events{})
-	require.True(t, c.reading.CompareAndSwap(false, true)) // nobody reads for now
+	takeTurn(t, c) // nobody reads for now
 	first := c.NewCall()
 	var callers sync.WaitGroup
 	callers.Go(func() {

@@ -12,7 +12,15 @@ import (
 
 // takeTurn keeps everybody from reading, until the connection's endTurn.
 func takeTurn(t *testing.T, c *Conn) {
-	require.Eventually(t, func() bool { return c.reading.CompareAndSwap(false, true) }, 10*time.Second, 10*time.Microsecond)
+	c.waiting.Add(1) // so that the connection's own goroutine ends its turn when it is woken
+	defer c.waiting.Add(-1)
+	require.Eventually(t, func() bool {
+		if c.reading.CompareAndSwap(false, true) {
+			return true
+		}
+		c.wake()
+		return false
+	}, 10*time.Second, 10*time.Microsecond)
 }
 
 func TestTheTurnGoesToTheLatestCallAndOnlyOnce(t *testing.T) {
