@@ -4,7 +4,6 @@ import (
 	"io"
 	"net"
 	"runtime"
-	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -25,17 +24,17 @@ const (
 // lately: who looks keeps a processor from them, that they would make their next call on.
 type awaiting struct {
 	net.Conn
-	raw     syscall.RawConn
-	callers *atomic.Int32 // who wait for an answer
-	look    func(fd uintptr)
-	quick   bool // the last answer was
-	lone    int  // reads with one caller since there were more
-	begun   time.Time
+	raw    syscall.RawConn
+	isLone func() bool // there is one caller
+	look   func(fd uintptr)
+	quick  bool // the last answer was
+	lone   int  // reads with one caller since there were more
+	begun  time.Time
 }
 
 // newAwaiting returns how the beginning of a frame is read. On a single processor,
 // looking would keep the worker from its work.
-func newAwaiting(nc net.Conn, callers *atomic.Int32) io.Reader {
+func newAwaiting(nc net.Conn, isLone func() bool) io.Reader {
 	conn, ok := nc.(syscall.Conn)
 	if !ok || runtime.GOMAXPROCS(0) == 1 {
 		return nc
@@ -44,10 +43,10 @@ func newAwaiting(nc net.Conn, callers *atomic.Int32) io.Reader {
 	if err != nil {
 		return nc
 	}
-	a := &awaiting{Conn: nc, raw: raw, callers: callers}
+	a := &awaiting{Conn: nc, raw: raw, isLone: isLone}
 	a.look = func(fd uintptr) {
 		fds := [1]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
-		for time.Since(a.begun) < patience && a.callers.Load() == 1 {
+		for time.Since(a.begun) < patience && a.isLone() {
 			if n, _ := unix.Poll(fds[:], 0); n != 0 { // what there is, reading finds out
 				return
 			}
@@ -58,7 +57,7 @@ func newAwaiting(nc net.Conn, callers *atomic.Int32) io.Reader {
 
 // Read implements io.Reader.
 func (a *awaiting) Read(b []byte) (int, error) {
-	if a.callers.Load() != 1 {
+	if !a.isLone() {
 		a.lone = 0
 		return a.Conn.Read(b)
 	}

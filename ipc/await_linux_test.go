@@ -1,7 +1,6 @@
 package ipc
 
 import (
-	"sync/atomic"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -12,15 +11,15 @@ import (
 // calls on it.
 func TestOnlyACallerWhoHasBeenAloneForLongLooksForHisAnswer(t *testing.T) {
 	host, worker := socketPair(t)
-	var callers atomic.Int32
-	a, ok := newAwaiting(host, &callers).(*awaiting)
+	callers := 0
+	a, ok := newAwaiting(host, func() bool { return callers == 1 }).(*awaiting)
 	if !ok {
 		t.Skip("there is one processor only")
 	}
 	looks := 0
 	a.look = func(uintptr) { looks++ }
-	read := func(n int32) (looked bool) {
-		callers.Store(n)
+	read := func(n int) (looked bool) {
+		callers = n
 		before := looks
 		_, err := worker.Write([]byte{1})
 		require.NoError(t, err)

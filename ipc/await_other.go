@@ -5,8 +5,7 @@ package ipc
 import (
 	"io"
 	"net"
-	"sync/atomic"
 )
 
 // newAwaiting returns how the beginning of a frame is read: as anything else.
-func newAwaiting(nc net.Conn, _ *atomic.Int32) io.Reader { return nc }
+func newAwaiting(nc net.Conn, _ func() bool) io.Reader { return nc }

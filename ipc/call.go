@@ -57,8 +57,10 @@ func (c *Conn) NewCall() *Call { return c.NewSessionCall(TypeCall, 0) }
 // [TypeCall], [TypeSnapshot] or [TypeFinish].
 func (c *Conn) NewSessionCall(kind Type, session uint32) *Call {
 	call := freed.Get().(*Call)
-	call.conn, call.head = c, head{kind: kind, call: c.lastID.Add(1), session: session}
+	call.conn = c
 	c.calls.Lock()
+	c.calls.lastID++
+	call.head = head{kind: kind, call: c.calls.lastID, session: session}
 	err := c.calls.err
 	if err == nil {
 		c.calls.open[call.head.call] = call
@@ -86,8 +88,6 @@ func (call *Call) Do(args Args) (Payload, error) {
 		return Payload{}, err
 	}
 	c := call.conn
-	c.waiting.Add(1)
-	defer c.waiting.Add(-1)
 	for reads := c.claim(call); ; reads = true {
 		if reads {
 			c.readFor(call)
@@ -205,12 +205,7 @@ func anyBefore(order uint64, calls map[uint64]*Call) bool {
 // Free gives the memory of a call back that has been done. Nobody may hold it any
 // more: a late Cancel would meet another call. It need not be called.
 func (call *Call) Free() {
-	call.Told, call.conn, call.answer, call.err, call.inbox = nil, nil, Payload{}, nil, nil
-	call.inLine.Store(false)
-	call.order.Store(0)
-	call.sent.Store(false)
-	call.cancelled.Store(false)
-	call.told.Store(false)
+	*call = Call{notes: call.notes}
 	freed.Put(call)
 }
 

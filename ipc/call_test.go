@@ -203,7 +203,7 @@ func TestACallerWhoReadsLeavesAtOnceWhenHisCallIsAbandoned(t *testing.T) {
 			done <- err
 		}()
 		first := p.take()
-		require.Eventually(t, func() bool { return c.waiting.Load() == 1 && call.sent.Load() }, 10*time.Second, 10*time.Microsecond)
+		require.Eventually(t, func() bool { return c.reading.Load() && call.sent.Load() }, 10*time.Second, 10*time.Microsecond)
 		call.Cancel()
 		assert.Equal(t, TypeCancel, p.take().Type)
 		call.Abandon()

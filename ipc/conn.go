@@ -53,18 +53,17 @@ type Conn struct {
 		sync.Mutex
 		open      map[uint64]*Call
 		abandoned map[uint64]*Call // answers are to come that nobody waits for
-		writeErr  error            // why nothing more can be written
-		err       error            // why the connection ended
-		woken     bool             // the reader is to look up; see wake
+		lastID    uint64
+		writeErr  error // why nothing more can be written
+		err       error // why the connection ended
+		woken     bool  // the reader is to look up; see wake
 	}
 	lastWord atomic.Pointer[RemoteError]
-	lastID   atomic.Uint64
 	done     chan struct{}
 
-	waiting    atomic.Int32 // callers that wait for their answer and would read
-	unanswered atomic.Int32 // calls that are on the wire, and their answers not yet here
-	started    time.Time
-	answered   atomic.Int64 // when the last answer came, counted from started
+	started  time.Time
+	answered atomic.Int64  // when the last answer came, counted from started
+	answers  atomic.Uint64 // how many have come
 }
 
 // Start exchanges hello, set-up and ready over a fresh connection on which the
@@ -111,7 +110,7 @@ func Start(nc net.Conn, channel *net.UnixConn, setup Setup, events Events) (*Con
 		c.endSharing(channel)
 		return nil, hello, ready, err
 	}
-	c.reader.src, c.reader.first = steady{c}, newAwaiting(nc, &c.waiting)
+	c.reader.src, c.reader.first = steady{c}, newAwaiting(nc, c.isLone)
 	_ = nc.SetDeadline(time.Time{}) // fails on a closed connection only, which reading finds too
 	go c.readWhileIdle()
 	return c, hello, ready, nil
@@ -201,7 +200,7 @@ func (c *Conn) readWhileIdle() {
 		if c.reading.CompareAndSwap(false, true) {
 			for {
 				answer, err := c.readOne()
-				if err != nil || answer || c.waiting.Load() > 0 {
+				if err != nil || answer || c.isAwaited() {
 					break
 				}
 			}
@@ -228,6 +227,13 @@ func (c *Conn) readOne() (answer bool, err error) {
 		c.fail(err)
 	}
 	return f.Type == TypeResult || f.Type == TypeError || f.Type == TypeItem, err
+}
+
+// isLone reports whether there is one call under way.
+func (c *Conn) isLone() bool {
+	c.calls.Lock()
+	defer c.calls.Unlock()
+	return len(c.calls.open) == 1
 }
 
 func (c *Conn) dispatch(f Frame) error {
@@ -271,7 +277,7 @@ func (c *Conn) answer(f Frame) error {
 		delete(c.calls.abandoned, f.Call)
 	}
 	c.calls.Unlock()
-	c.unanswered.Add(-1)
+	c.answers.Add(1)
 	if c.reader.fresh { // what came together was answered together
 		c.reader.fresh = false
 		c.answered.Store(int64(time.Since(c.started)))

@@ -63,22 +63,15 @@ func (call *Call) Items(args Args, emit func(Payload)) error {
 	if err := call.send(args); err != nil {
 		return err
 	}
-	c.waiting.Add(1)
-	defer c.waiting.Add(-1)
 	var items []Payload
 	deliver := func() {
 		items = in.take(items)
-		if len(items) == 0 {
-			return
-		}
-		c.waiting.Add(-1) // meanwhile nobody reads for this call
 		for _, item := range items {
 			size := item.Size() // before emit lets go of it
 			emit(item)
 			call.credit(size)
 		}
 		clear(items)
-		c.waiting.Add(1)
 	}
 	reads := c.claim(call)
 	for {

@@ -139,7 +139,7 @@ func (c *Conn) sendQueued(frames []byte) {
 }
 
 // plenty is how many calls a worker has before it that is in no hurry for more.
-const plenty = 8
+const plenty = 16
 
 // sendParts writes a frame whose body is in parts. Small frames of many callers
 // share a write: while the worker has plenty to do, the first one in the queue gives the
@@ -151,20 +151,19 @@ func (c *Conn) sendParts(h head, order *atomic.Uint64, size int, parts [][]byte,
 	if size > coalesce || len(inline) > 0 {
 		return c.gather(h, order, size, parts, inline, p)
 	}
-	switch c.enqueue(h, order, size, parts, p) {
-	case 1:
-		if c.unanswered.Load() > plenty {
-			runtime.Gosched()
-		}
-		return c.writeQueue()
-	case 2:
-		return c.writeQueue()
+	place, unanswered := c.enqueue(h, order, size, parts, p)
+	if place > 2 {
+		return nil // somebody is writing, and goes on with what is queued
 	}
-	return nil // somebody is writing, and goes on with what is queued
+	if place == 1 && unanswered > plenty {
+		runtime.Gosched()
+	}
+	return c.writeQueue()
 }
 
-// enqueue puts a small frame into the queue, and returns how many of them it holds.
-func (c *Conn) enqueue(h head, order *atomic.Uint64, size int, parts [][]byte, p Payload) int {
+// enqueue puts a small frame into the queue, and returns its place there, from 1, and
+// how many calls have not been answered.
+func (c *Conn) enqueue(h head, order *atomic.Uint64, size int, parts [][]byte, p Payload) (place int, unanswered uint64) {
 	q := &c.queue
 	q.Lock()
 	defer q.Unlock()
@@ -178,7 +177,7 @@ func (c *Conn) enqueue(h head, order *atomic.Uint64, size int, parts [][]byte, p
 	}
 	q.waiting.Store(true)
 	q.small++
-	return q.small
+	return q.small, q.order - c.answers.Load()
 }
 
 // writeQueue writes what is queued. Where somebody else is writing already, he does
@@ -225,7 +224,6 @@ func (c *Conn) nextInLine(order *atomic.Uint64) {
 	if order != nil {
 		c.queue.order++
 		order.Store(c.queue.order)
-		c.unanswered.Add(1)
 	}
 }
 

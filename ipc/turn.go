@@ -12,7 +12,7 @@ const (
 // line: its caller is told when it is his turn, unless his answer comes before.
 func (c *Conn) claim(call *Call) bool {
 	call.inLine.Store(true) // first, so that who ends his turn meanwhile finds the call or leaves the turn
-	if !c.reading.CompareAndSwap(false, true) {
+	if c.reading.Load() || !c.reading.CompareAndSwap(false, true) {
 		return false
 	}
 	call.inLine.Store(false)
@@ -29,6 +29,13 @@ func (c *Conn) endTurn() {
 		next.inLine.Store(false)
 		next.notes <- yourTurn // with the lock held, so that it comes before over
 	}
+}
+
+// isAwaited reports whether somebody waits for his turn.
+func (c *Conn) isAwaited() bool {
+	c.calls.Lock()
+	defer c.calls.Unlock()
+	return c.latestInLine() != nil
 }
 
 // leaveLine takes a call out of the line whose caller has something else to do. If it

@@ -49,7 +49,6 @@ func (w *Worker) guard(ctx context.Context, call *ipc.Call) *guard {
 	g.worker, g.call, g.ctx, g.begun = w, call, ctx, w.age()
 	g.started = g.begun
 	call.Told = g.told
-	w.callsBegun.Add(1)
 	w.lookout.add(g)
 	return g
 }
@@ -86,7 +85,6 @@ func (g *guard) expireIn(d time.Duration) {
 // deadline. A guard that has watched is left to what may still run of it, with the
 // call, and not used again; else the call is the caller's alone.
 func (g *guard) release() (overdue, alone bool) {
-	g.worker.callsEnded.Add(1)
 	if g.worker.lookout.remove(g) {
 		g.worker, g.call, g.ctx, g.paused = nil, nil, nil, false
 		guards.Put(g)

@@ -8,12 +8,13 @@ import (
 // unwatched is how long the context and the deadline of a call are not looked at.
 const unwatched = 2 * time.Millisecond
 
-// lookout finds the calls of a worker that take their time, and has their guards watch
-// over them from then on. Most calls are over before: to these a guard is a place in a
+// lookout counts the calls of a worker, finds those that take their time, and has their
+// guards watch over them from then on. Most calls are over before: to these a guard is a place in a
 // list, and one timer serves them all.
 type lookout struct {
 	mu             sync.Mutex
 	oldest, newest *guard // of calls that are not watched yet
+	begun, ended   uint64 // how many calls were added, and removed
 	timer          *time.Timer
 	ticks          bool // the timer is set, or tick runs
 }
@@ -22,6 +23,7 @@ type lookout struct {
 func (l *lookout) add(g *guard) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	l.begun++
 	g.listed, g.older = true, l.newest
 	if g.older != nil {
 		g.older.newer = g
@@ -43,11 +45,19 @@ func (l *lookout) add(g *guard) {
 func (l *lookout) remove(g *guard) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	l.ended++
 	quick := g.listed
 	if quick {
 		l.unlist(g)
 	}
 	return quick
+}
+
+// counts returns how many calls have begun, and ended.
+func (l *lookout) counts() (begun, ended uint64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.begun, l.ended
 }
 
 func (l *lookout) tick() {

@@ -113,8 +113,7 @@ func (t *watched) keep(now time.Time) time.Duration {
 	if !w.process.isThere() {
 		return busyPace // not yet, or no more
 	}
-	ended := w.callsEnded.Load()
-	begun := w.callsBegun.Load()
+	begun, ended := w.lookout.counts()
 	works := begun != ended || !w.isReady.Load()
 	steps := ended + w.itemsGiven.Load()
 	moved := steps != t.steps

@@ -60,4 +60,7 @@ func (w *Worker) Worn() *Breach { return w.worn.Load() }
 func (w *Worker) Born() time.Time { return w.born }
 
 // Calls returns how many calls it has ended.
-func (w *Worker) Calls() uint64 { return w.callsEnded.Load() }
+func (w *Worker) Calls() uint64 {
+	_, ended := w.lookout.counts()
+	return ended
+}

@@ -71,10 +71,10 @@ type Worker struct {
 	forsaken atomic.Bool // a timer watches over the calls that were given up
 
 	// How far it is with its calls, and what it was seen to use.
-	isReady                            atomic.Bool
-	callsBegun, callsEnded, itemsGiven atomic.Uint64
-	sample                             atomic.Pointer[sample]
-	worn                               atomic.Pointer[Breach]
+	isReady    atomic.Bool
+	itemsGiven atomic.Uint64
+	sample     atomic.Pointer[sample]
+	worn       atomic.Pointer[Breach]
 }
 
 // Start starts a worker and returns once its node is ready for calls. Its error
