@@ -44,7 +44,7 @@ func measureBatch(ctx context.Context, b *bench) (err error) {
 
 // throughputCalls is how many times as many calls a round of throughput is, so
 // that 64 callers have something to do.
-const throughputCalls = 20
+const throughputCalls = 100
 
 // crowd is a number of callers at once.
 type crowd struct {
