@@ -13,7 +13,7 @@ import (
 // measureThroughput has several callers share one worker, whose node is a plain
 // function.
 func measureThroughput(ctx context.Context, b *bench) (err error) {
-	r, err := b.host.pipeline(ctx, "call.yaml")
+	r, err := b.host.pipeline(ctx, "echo.yaml")
 	if err != nil {
 		return err
 	}
