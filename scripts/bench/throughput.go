@@ -38,13 +38,13 @@ func measureBatch(ctx context.Context, b *bench) (err error) {
 	b.say("measuring batches: %d rounds", b.rounds)
 	input := tensor(100*16, 1e-5)
 	input.Shape = []int{100, 16}
-	return b.inFlight(ctx, table{Section: batchName, Title: "A small recurrent network, one worker"}, 2*b.calls, input,
+	return b.inFlight(ctx, table{Section: batchName, Title: "A small recurrent network, one worker"}, batchCalls*b.calls, input,
 		[]crowd{{"1 in flight", alone, 1}, {"64 in flight", alone, 64}, {"64 in flight, in batches of 32", together, 64}})
 }
 
-// throughputCalls is how many times as many calls a round of throughput is, so
-// that 64 callers have something to do.
-const throughputCalls = 100
+// throughputCalls and batchCalls are how many times as many calls a turn is, so that it
+// does not count how 64 callers begin and end.
+const throughputCalls, batchCalls = 100, 10
 
 // crowd is a number of callers at once.
 type crowd struct {
