@@ -170,8 +170,8 @@ func (c *Conn) Err() error {
 }
 
 // readFor reads frames, the caller having the turn, until call is answered or has an
-// item. What has been read ahead is handed on too, so that nobody waits for
-// a frame that is here already.
+// item. What has been read ahead is handed on too, so that nobody waits for a frame
+// that is here already.
 func (c *Conn) readFor(call *Call) {
 	for len(call.notes) == 0 && (call.inbox == nil || call.inbox.isEmpty()) || c.reader.ready() {
 		if _, err := c.readOne(); err != nil {

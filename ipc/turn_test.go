@@ -22,19 +22,25 @@ func takeTurn(t *testing.T, c *Conn) {
 	}
 }
 
+// lineUp makes a call on a goroutine of its own, whose caller is in line when it returns.
+func lineUp(t *testing.T, c *Conn, p *peer, callers *sync.WaitGroup, check func(error)) *Call {
+	call := c.NewCall()
+	callers.Go(func() {
+		_, err := call.Do(Args{})
+		check(err)
+	})
+	p.take()
+	require.Eventually(t, call.inLine.Load, 10*time.Second, 10*time.Microsecond)
+	return call
+}
+
 func TestTheTurnGoesToTheLatestCallAndOnlyOnce(t *testing.T) {
 	c, p := connect(t, Events{})
 	takeTurn(t, c)
 	var calls [4]*Call
 	var callers sync.WaitGroup
 	for i := range calls {
-		calls[i] = c.NewCall()
-		callers.Go(func() {
-			_, err := calls[i].Do(Args{})
-			assert.NoError(t, err)
-		})
-		p.take()
-		require.Eventually(t, calls[i].inLine.Load, 10*time.Second, 10*time.Microsecond)
+		calls[i] = lineUp(t, c, p, &callers, func(err error) { assert.NoError(t, err) })
 	}
 	inLine := func() (waiting [4]bool) {
 		for i, call := range calls {
@@ -99,16 +105,13 @@ func TestATurnThatIsGivenToACallerWhoLeavesIsNotLost(t *testing.T) {
 		var calls [3]*Call
 		var callers sync.WaitGroup
 		for i := range calls {
-			calls[i] = c.NewCall()
-			callers.Go(func() {
-				if _, err := calls[i].Do(Args{}); i == 0 {
+			calls[i] = lineUp(t, c, p, &callers, func(err error) {
+				if i == 0 {
 					assert.NoError(t, err)
 				} else if err != nil {
 					assert.Equal(t, ErrAbandoned, err)
 				}
 			})
-			p.take()
-			require.Eventually(t, calls[i].inLine.Load, 10*time.Second, 10*time.Microsecond)
 		}
 		callers.Go(c.endTurn)
 		callers.Go(calls[2].Abandon)
@@ -121,13 +124,7 @@ func TestATurnThatIsGivenToACallerWhoLeavesIsNotLost(t *testing.T) {
 	takeTurn(t, c)
 	var callers sync.WaitGroup
 	for range 3 {
-		call := c.NewCall()
-		callers.Go(func() {
-			_, err := call.Do(Args{})
-			assert.ErrorIs(t, err, ErrClosed)
-		})
-		p.take()
-		require.Eventually(t, call.inLine.Load, 10*time.Second, 10*time.Microsecond)
+		lineUp(t, c, p, &callers, func(err error) { assert.ErrorIs(t, err, ErrClosed) })
 	}
 	callers.Go(c.endTurn)
 	callers.Go(func() { c.fail(errors.New("the end")) })

@@ -119,8 +119,7 @@ func New(config Config) *Pool {
 	ctx, cancel := context.WithCancel(context.Background())
 	p := &Pool{
 		config: config, ctx: ctx, cancel: cancel, clock: realClock(), available: availableMemory,
-		pace:      newPace(),
-		stopTimer: func() bool { return false }, counters: newCounters(), state: StateNew, since: time.Now(),
+		pace: newPace(), stopTimer: func() bool { return false }, counters: newCounters(), state: StateNew, since: time.Now(),
 	}
 	p.generation = p.newGeneration(1, config.Worker)
 	return p

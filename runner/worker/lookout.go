@@ -9,8 +9,8 @@ import (
 const unwatched = 2 * time.Millisecond
 
 // lookout counts the calls of a worker, finds those that take their time, and has their
-// guards watch over them from then on. Most calls are over before: to these a guard is a place in a
-// list, and one timer serves them all.
+// guards watch over them from then on. Most calls are over before: to these a guard is
+// a place in a list, and one timer serves them all.
 type lookout struct {
 	mu             sync.Mutex
 	oldest, newest *guard // of calls that are not watched yet

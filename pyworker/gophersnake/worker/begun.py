@@ -10,14 +10,11 @@ class Begun:
 
     Of a worker that dies, the supervisor knows by this which of them it never began.
     The count that it sees is one more: 0 is a worker that counts for nobody.
-
-    Attributes:
-        cell: the count, alone in it.
     """
 
     def __init__(self) -> None:
         """Count for nobody."""
-        self.cell = memoryview(bytearray(8)).cast("Q")
+        self._cell = memoryview(bytearray(8)).cast("Q")
 
     def show(self, descriptor: int) -> None:
         """Count where the supervisor can see it: in the first 8 bytes of a file.
@@ -26,9 +23,9 @@ class Begun:
             OSError: the file cannot be mapped.
             ValueError: it is too short.
         """
-        self.cell = memoryview(mmap.mmap(descriptor, 8)).cast("Q")
-        self.cell[0] = 1
+        self._cell = memoryview(mmap.mmap(descriptor, 8)).cast("Q")
+        self._cell[0] = 1
 
     def count(self, frames: int = 1) -> None:
         """Say that the next frames begin, in the order in which they came."""
-        self.cell[0] += frames
+        self._cell[0] += frames

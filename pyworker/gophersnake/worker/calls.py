@@ -20,13 +20,12 @@ class Values(Handler):
         """Take the node's function, and what ``Handler`` takes."""
         super().__init__(*parts)
         self._process = process
-        self._count = self._begun.cell
 
     def call(self, call: int, session: int, body: Bytes, buffers: list[Any]) -> None:
         """Serve a call, and answer it; see ``Handler``."""
         if session:
             self._stateless(session)
-        self._count[0] += 1
+        self._begun.count()
         stage = "decode"
         try:
             args, named = self._answers.arguments(body, buffers)

@@ -66,7 +66,7 @@ class Encoder:
 
     def __init__(self) -> None:
         """Make the packer, which is used again and again."""
-        self._use(self._new_packer())
+        self._packer = self._new_packer()
         self._large = False  # the last body was
         self._sent: Any = None  # the packer that holds a large body
         self._array: Any = None  # NumPy's, once there was one
@@ -78,10 +78,6 @@ class Encoder:
         return msgpack.Packer(
             default=self._plain, strict_types=True, datetime=True, autoreset=autoreset
         )
-
-    def _use(self, packer: msgpack.Packer) -> None:
-        self._packer = packer
-        self._pack = packer.pack
 
     def encode(self, value: Any, root: str = "result") -> tuple[Bytes, list[Bytes]]:
         """Return the body and the buffers of a value.
@@ -98,7 +94,7 @@ class Encoder:
             if len(data) >= OUT_OF_BAND:
                 return _alone(name, value.shape), [data]
         try:
-            body = self._pack_large(value) if self._large else self._pack(value)
+            body = self._pack_large(value) if self._large else self._packer.pack(value)
         except BaseException as error:
             self._reset()
             if not isinstance(error, Exception) or isinstance(error, MemoryError):
@@ -109,7 +105,7 @@ class Encoder:
             raise ValueFault(root + path, reason) from error
         if len(body) >= LARGE and not self._large:
             self._large = True
-            self._use(self._new_packer())  # lets the memory go
+            self._packer = self._new_packer()  # lets the memory go
         if not self._buffers:
             return body, []
         buffers, self._buffers = self._buffers, []
@@ -137,7 +133,7 @@ class Encoder:
     def _probe(self, value: Any) -> None:
         """Raise what is wrong with a value that is no container."""
         try:
-            self._pack(value)
+            self._packer.pack(value)
         finally:
             self._reset()
 

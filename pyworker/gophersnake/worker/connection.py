@@ -264,7 +264,7 @@ class Connection:
         there = self._end - self._start
         if there < HEADER_SIZE:
             return False
-        first, size, _, buffers, _ = BRIEF.unpack_from(self._ahead, self._start)
+        first, size, _, buffers, _ = _unpack_brief(self._ahead, self._start)
         if first & ~(0xFF << 16) != WORDS[0]:
             return True
         return bool(buffers or size > READ_AHEAD // 2 or HEADER_SIZE + size <= there)

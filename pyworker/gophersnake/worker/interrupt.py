@@ -67,9 +67,7 @@ class Interrupts:
             Cancelled: the cancellation has come already, and there is no ``cancel``.
         """
         self._cancel = cancel
-        self.call = call
-        if self.knocked or self.cancelled:
-            self.look_up()
+        self.resume(call)
 
     def end(self) -> None:
         """Say that the node is done. A cancellation from here on comes too late."""
@@ -82,10 +80,10 @@ class Interrupts:
         return call
 
     def resume(self, call: int) -> None:
-        """Say that the call may be interrupted again.
+        """Say that the call may be interrupted, from here on or again.
 
         Raises:
-            Cancelled: as ``begin`` does.
+            Cancelled: the cancellation has come already, and ``begin`` was given no ``cancel``.
         """
         self.call = call
         if self.knocked or self.cancelled:

@@ -37,7 +37,7 @@ class Invoker:
         """
         interrupts = self._interrupts
         try:
-            interrupts.call = call  # as begin does, without a function of its own
+            interrupts.call = call  # as begin and resume do, without a function of its own
             if interrupts.knocked or interrupts.cancelled:
                 interrupts.look_up()
             value = function(*args, **named) if named else function(*args)
