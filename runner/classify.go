@@ -9,10 +9,10 @@ import (
 	"syscall"
 
 	"github.com/gophersnake/gophersnake/ipc"
+	"github.com/gophersnake/gophersnake/runner/internal/pool"
+	"github.com/gophersnake/gophersnake/runner/internal/pyenv"
+	"github.com/gophersnake/gophersnake/runner/internal/worker"
 	"github.com/gophersnake/gophersnake/runner/manifest"
-	"github.com/gophersnake/gophersnake/runner/pool"
-	"github.com/gophersnake/gophersnake/runner/pyenv"
-	"github.com/gophersnake/gophersnake/runner/worker"
 )
 
 // classify turns the errors of the packages below into an [*Error] with its

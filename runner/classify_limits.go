@@ -1,8 +1,8 @@
 package runner
 
 import (
-	"github.com/gophersnake/gophersnake/runner/pool"
-	"github.com/gophersnake/gophersnake/runner/worker"
+	"github.com/gophersnake/gophersnake/runner/internal/pool"
+	"github.com/gophersnake/gophersnake/runner/internal/worker"
 )
 
 // limitError is a call that found no worker. There is no better kind for it: nothing

@@ -6,7 +6,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/gophersnake/gophersnake/runner/worker"
+	"github.com/gophersnake/gophersnake/runner/internal/worker"
 )
 
 // counts is what is counted of a node.

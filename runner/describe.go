@@ -11,9 +11,9 @@ import (
 	"strings"
 
 	"github.com/gophersnake/gophersnake/ipc"
-	"github.com/gophersnake/gophersnake/runner/isolation"
+	"github.com/gophersnake/gophersnake/runner/internal/isolation"
+	"github.com/gophersnake/gophersnake/runner/internal/worker"
 	"github.com/gophersnake/gophersnake/runner/manifest"
-	"github.com/gophersnake/gophersnake/runner/worker"
 )
 
 // Describe imports the code of the pipeline's Python nodes, without setting

@@ -6,7 +6,7 @@ import (
 
 	"github.com/gophersnake/gophersnake/ipc"
 	"github.com/gophersnake/gophersnake/retry"
-	"github.com/gophersnake/gophersnake/runner/worker"
+	"github.com/gophersnake/gophersnake/runner/internal/worker"
 )
 
 // Error is the error of everything that a pipeline does. It says what happened

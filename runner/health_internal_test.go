@@ -10,7 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/gophersnake/gophersnake/retry"
-	"github.com/gophersnake/gophersnake/runner/pool"
+	"github.com/gophersnake/gophersnake/runner/internal/pool"
 )
 
 func TestHealthTellsPeopleWhatThereIsToKnow(t *testing.T) {

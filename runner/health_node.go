@@ -4,7 +4,7 @@ import (
 	"fmt"
 
 	"github.com/gophersnake/gophersnake/retry"
-	"github.com/gophersnake/gophersnake/runner/pool"
+	"github.com/gophersnake/gophersnake/runner/internal/pool"
 )
 
 // Health tells how the runner, its nodes and their workers are. It can be asked at

@@ -9,9 +9,9 @@ import (
 	"strings"
 
 	"github.com/gophersnake/gophersnake/ipc"
-	"github.com/gophersnake/gophersnake/runner/isolation"
+	"github.com/gophersnake/gophersnake/runner/internal/isolation"
+	"github.com/gophersnake/gophersnake/runner/internal/worker"
 	"github.com/gophersnake/gophersnake/runner/manifest"
-	"github.com/gophersnake/gophersnake/runner/worker"
 )
 
 // isolatedMemory bounds the memory of an isolated node's worker where the manifest

@@ -14,7 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/gophersnake/gophersnake/runner"
-	"github.com/gophersnake/gophersnake/runner/isolation"
+	"github.com/gophersnake/gophersnake/runner/internal/isolation"
 )
 
 // isolated is a pipeline of one node of testdata/isolated.py. Its calls are not

@@ -19,7 +19,7 @@ import (
 // limitNames are the values of the worker package's Limit constants.
 func limitNames(t *testing.T) (names []string) {
 	t.Helper()
-	file, err := parser.ParseFile(token.NewFileSet(), "worker/limits.go", nil, 0)
+	file, err := parser.ParseFile(token.NewFileSet(), "internal/worker/limits.go", nil, 0)
 	require.NoError(t, err)
 	ast.Inspect(file, func(n ast.Node) bool {
 		spec, ok := n.(*ast.ValueSpec)

@@ -10,8 +10,8 @@ import (
 
 	"github.com/gophersnake/gophersnake/ipc"
 	"github.com/gophersnake/gophersnake/retry"
+	"github.com/gophersnake/gophersnake/runner/internal/pool"
 	"github.com/gophersnake/gophersnake/runner/manifest"
-	"github.com/gophersnake/gophersnake/runner/pool"
 )
 
 // NodeFunc is a node written in Go. It runs under the same retry policy and

@@ -5,8 +5,8 @@ import (
 
 	"github.com/hashicorp/go-hclog"
 
-	"github.com/gophersnake/gophersnake/runner/pool"
-	"github.com/gophersnake/gophersnake/runner/worker"
+	"github.com/gophersnake/gophersnake/runner/internal/pool"
+	"github.com/gophersnake/gophersnake/runner/internal/worker"
 )
 
 // observe returns what is told of the events of a node's pool: it counts them, and

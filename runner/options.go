@@ -6,7 +6,7 @@ import (
 	"github.com/hashicorp/go-hclog"
 
 	"github.com/gophersnake/gophersnake/retry"
-	"github.com/gophersnake/gophersnake/runner/pyenv"
+	"github.com/gophersnake/gophersnake/runner/internal/pyenv"
 )
 
 // Option changes how [New] sets a Runner up.

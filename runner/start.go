@@ -11,9 +11,9 @@ import (
 
 	"github.com/gophersnake/gophersnake/ipc"
 	"github.com/gophersnake/gophersnake/pyworker"
-	"github.com/gophersnake/gophersnake/runner/pool"
-	"github.com/gophersnake/gophersnake/runner/pyenv"
-	"github.com/gophersnake/gophersnake/runner/worker"
+	"github.com/gophersnake/gophersnake/runner/internal/pool"
+	"github.com/gophersnake/gophersnake/runner/internal/pyenv"
+	"github.com/gophersnake/gophersnake/runner/internal/worker"
 )
 
 // The times that a manifest need not say.

@@ -6,7 +6,7 @@ import (
 	"slices"
 
 	"github.com/gophersnake/gophersnake/ipc"
-	"github.com/gophersnake/gophersnake/runner/pool"
+	"github.com/gophersnake/gophersnake/runner/internal/pool"
 )
 
 // checkpointItems is after how many items a checkpoint is taken of a node that can

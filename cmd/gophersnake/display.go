@@ -10,7 +10,6 @@ import (
 	"github.com/vbauerster/mpb/v8/decor"
 
 	"github.com/gophersnake/gophersnake/runner"
-	"github.com/gophersnake/gophersnake/runner/pyenv"
 )
 
 // display shows how a pipeline goes on: a line for each node where standard error
@@ -88,7 +87,7 @@ func (d *display) update(change func()) {
 }
 
 // building takes the news of the environment's making.
-func (d *display) building(p pyenv.Progress) {
+func (d *display) building(p runner.BuildProgress) {
 	d.mu.Lock()
 	first := d.env == nil
 	if first {

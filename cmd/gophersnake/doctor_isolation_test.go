@@ -5,12 +5,12 @@ import (
 
 	"github.com/stretchr/testify/assert"
 
-	"github.com/gophersnake/gophersnake/runner/isolation"
+	"github.com/gophersnake/gophersnake/runner"
 )
 
 func TestDoctorSaysWhatNodesCanBeIsolatedWith(t *testing.T) {
 	_, checks := doctor(t)
-	for _, m := range isolation.Probe() {
+	for _, m := range runner.IsolationMechanisms() {
 		got := checks[m.Name]
 		assert.Contains(t, got.Detail, m.Detail)
 		if m.Works {

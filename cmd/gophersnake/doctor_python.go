@@ -7,7 +7,7 @@ import (
 	"os/exec"
 	"strings"
 
-	"github.com/gophersnake/gophersnake/runner/pyenv"
+	"github.com/gophersnake/gophersnake/runner"
 )
 
 // examine looks at all that pipelines need.
@@ -26,13 +26,13 @@ func (a *app) examine(ctx context.Context) []check {
 // checkPython looks at the interpreter that would be used, at the others, and at
 // what environments are made with.
 func (a *app) checkPython(ctx context.Context, cache string) []check {
-	chosen, err := pyenv.Find(ctx, pyenv.FindOptions{Explicit: a.python, CacheDir: cache})
+	chosen, err := runner.FindInterpreter(ctx, runner.FindOptions{Explicit: a.python, CacheDir: cache})
 	others := a.otherPythons(ctx, cache, chosen)
 	if err != nil {
 		return []check{withoutPython(err), others}
 	}
 	checks := []check{check{Name: "python"}.ok("%v at %s, from %s", chosen.Version, chosen.Path, chosen.Source), others}
-	has, err := pyenv.EquipmentOf(ctx, chosen)
+	has, err := runner.EquipmentOf(ctx, chosen)
 	if err != nil {
 		return append(checks, failing("venv", err))
 	}
@@ -42,7 +42,7 @@ func (a *app) checkPython(ctx context.Context, cache string) []check {
 // failing is a check that ended with an error of package pyenv.
 func failing(name string, err error) check {
 	c := check{Name: name}.fail("%v", err)
-	if e, ok := errors.AsType[*pyenv.Error](err); ok {
+	if e, ok := errors.AsType[*runner.EnvironmentError](err); ok {
 		c = c.mend(e.Hint)
 	}
 	return c
@@ -56,9 +56,9 @@ func withoutPython(err error) check {
 }
 
 // otherPythons lists the interpreters that --python could name.
-func (a *app) otherPythons(ctx context.Context, cache string, chosen pyenv.Interpreter) check {
+func (a *app) otherPythons(ctx context.Context, cache string, chosen runner.Interpreter) check {
 	c := check{Name: "other pythons"}
-	all, err := pyenv.Interpreters(ctx, cache)
+	all, err := runner.Interpreters(ctx, cache)
 	if err != nil {
 		return failing(c.Name, err)
 	}
@@ -86,7 +86,7 @@ func (a *app) otherPythons(ctx context.Context, cache string, chosen pyenv.Inter
 // makesWithUV reports whether uv is there, which needs none of the modules.
 func makesWithUV() bool { return exec.Command("uv", "--version").Run() == nil }
 
-func checkVenv(python pyenv.Interpreter, has pyenv.Equipment) check {
+func checkVenv(python runner.Interpreter, has runner.InterpreterEquipment) check {
 	c := check{Name: "venv"}
 	missing := "the module ensurepip"
 	switch {
@@ -104,7 +104,7 @@ func checkVenv(python pyenv.Interpreter, has pyenv.Equipment) check {
 	return c.fail("%s is missing, and so is uv: environments cannot be made", missing).mend(mend)
 }
 
-func checkPip(has pyenv.Equipment) check {
+func checkPip(has runner.InterpreterEquipment) check {
 	c := check{Name: "pip"}
 	switch {
 	case has.Pip != "":
@@ -119,7 +119,7 @@ func checkPip(has pyenv.Equipment) check {
 
 // checkMsgpack looks for what the worker imports, which matters where the
 // interpreter is used as it is.
-func (a *app) checkMsgpack(python pyenv.Interpreter, has pyenv.Equipment) check {
+func (a *app) checkMsgpack(python runner.Interpreter, has runner.InterpreterEquipment) check {
 	c := check{Name: "msgpack"}
 	switch {
 	case has.Msgpack != "":

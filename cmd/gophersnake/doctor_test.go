@@ -9,7 +9,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/gophersnake/gophersnake/runner/pyenv"
+	"github.com/gophersnake/gophersnake/runner"
 )
 
 // doctor returns the findings by name.
@@ -28,7 +28,7 @@ func doctor(t *testing.T, args ...string) (int, map[string]check) {
 }
 
 func TestDoctor(t *testing.T) {
-	python, err := pyenv.Find(t.Context(), pyenv.FindOptions{})
+	python, err := runner.FindInterpreter(t.Context(), runner.FindOptions{})
 	require.NoError(t, err)
 	_, checks := doctor(t)
 	for _, name := range []string{"platform", "python", "other pythons", "venv", "pip", "msgpack", "uv", "processes", "sockets", "open files", "cache"} {
@@ -52,21 +52,21 @@ func TestDoctorWithoutAnInterpreter(t *testing.T) {
 }
 
 func TestDoctorWithoutUV(t *testing.T) {
-	python, err := pyenv.Find(t.Context(), pyenv.FindOptions{})
+	python, err := runner.FindInterpreter(t.Context(), runner.FindOptions{})
 	require.NoError(t, err)
 	t.Setenv("PATH", t.TempDir())
 	_, checks := doctor(t, "--python", python.Path)
 	assert.Equal(t, statusWarn, checks["uv"].Status)
 	assert.NotEmpty(t, checks["uv"].Hint)
 
-	lacking := checkVenv(python, pyenv.Equipment{Venv: true})
+	lacking := checkVenv(python, runner.InterpreterEquipment{Venv: true})
 	assert.Equal(t, statusFail, lacking.Status)
 	assert.Contains(t, lacking.Hint, "install uv")
-	assert.Equal(t, statusFail, checkVenv(python, pyenv.Equipment{Pip: "25.0"}).Status)
-	assert.Equal(t, statusOK, checkVenv(python, pyenv.Equipment{Venv: true, Pip: "25.0"}).Status)
-	assert.Equal(t, statusWarn, checkPip(pyenv.Equipment{}).Status)
-	assert.Equal(t, statusFail, (&app{systemPython: true}).checkMsgpack(python, pyenv.Equipment{}).Status)
-	assert.Equal(t, statusOK, (&app{}).checkMsgpack(python, pyenv.Equipment{}).Status)
+	assert.Equal(t, statusFail, checkVenv(python, runner.InterpreterEquipment{Pip: "25.0"}).Status)
+	assert.Equal(t, statusOK, checkVenv(python, runner.InterpreterEquipment{Venv: true, Pip: "25.0"}).Status)
+	assert.Equal(t, statusWarn, checkPip(runner.InterpreterEquipment{}).Status)
+	assert.Equal(t, statusFail, (&app{systemPython: true}).checkMsgpack(python, runner.InterpreterEquipment{}).Status)
+	assert.Equal(t, statusOK, (&app{}).checkMsgpack(python, runner.InterpreterEquipment{}).Status)
 }
 
 func TestDoctorWithACacheThatIsAFile(t *testing.T) {

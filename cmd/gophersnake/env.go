@@ -12,7 +12,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/gophersnake/gophersnake/runner"
-	"github.com/gophersnake/gophersnake/runner/pyenv"
 )
 
 func newEnv(a *app) *cobra.Command {
@@ -81,7 +80,7 @@ cache count in each size.`,
 			if err != nil {
 				return err
 			}
-			envs, err := pyenv.List(cache)
+			envs, err := runner.Environments(cache)
 			if err != nil {
 				return environmentError(err)
 			}
@@ -107,7 +106,7 @@ type environmentDocument struct {
 	Complete     bool       `json:"complete"`
 }
 
-func environmentDocuments(envs []pyenv.Environment) []environmentDocument {
+func environmentDocuments(envs []runner.Environment) []environmentDocument {
 	documents := make([]environmentDocument, 0, len(envs))
 	for _, env := range envs {
 		d := environmentDocument{
@@ -122,7 +121,7 @@ func environmentDocuments(envs []pyenv.Environment) []environmentDocument {
 	return documents
 }
 
-func (a *app) printEnvironments(cache string, envs []pyenv.Environment) error {
+func (a *app) printEnvironments(cache string, envs []runner.Environment) error {
 	folder := filepath.Join(cache, "envs")
 	if len(envs) == 0 {
 		_, err := fmt.Fprintf(a.out, "There are no environments in %s.\n", folder)
@@ -140,7 +139,7 @@ func (a *app) printEnvironments(cache string, envs []pyenv.Environment) error {
 	return err
 }
 
-func pythonVersion(env pyenv.Environment) string {
+func pythonVersion(env runner.Environment) string {
 	if env.Created.IsZero() {
 		return "-"
 	}
@@ -148,7 +147,7 @@ func pythonVersion(env pyenv.Environment) string {
 }
 
 // contents says in a few words what is in an environment.
-func contents(env pyenv.Environment) string {
+func contents(env runner.Environment) string {
 	switch {
 	case env.Created.IsZero():
 		return "not complete: it is being made, or was given up"
@@ -162,7 +161,7 @@ func contents(env pyenv.Environment) string {
 
 func newEnvPrune(a *app) *cobra.Command {
 	olderThan := age(30 * day)
-	var o pyenv.PruneOptions
+	var o runner.PruneOptions
 	c := &cobra.Command{
 		Use:   "prune",
 		Short: "Remove environments that were not used for some time",
@@ -185,12 +184,12 @@ stays.`,
 	return c
 }
 
-func (a *app) prune(ctx context.Context, o pyenv.PruneOptions) error {
+func (a *app) prune(ctx context.Context, o runner.PruneOptions) error {
 	cache, err := a.cache()
 	if err != nil {
 		return err
 	}
-	done, err := pyenv.Prune(ctx, cache, o)
+	done, err := runner.PruneEnvironments(ctx, cache, o)
 	removed, freed := "removed", "freed"
 	if o.DryRun {
 		removed, freed = "would remove", "would free"
@@ -217,7 +216,7 @@ func environmentError(err error) error {
 		return nil
 	}
 	e := runner.Wrap(err, runner.Io, "")
-	if cause, ok := errors.AsType[*pyenv.Error](err); ok {
+	if cause, ok := errors.AsType[*runner.EnvironmentError](err); ok {
 		e = e.Suggest(cause.Hint)
 	}
 	return e

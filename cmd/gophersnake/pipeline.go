@@ -7,7 +7,6 @@ import (
 	"os"
 
 	"github.com/gophersnake/gophersnake/runner"
-	"github.com/gophersnake/gophersnake/runner/pyenv"
 )
 
 // load reads the pipeline that an argument names: a file, a folder or a bundled
@@ -54,7 +53,7 @@ func (a *app) unpack(example string) (string, error) {
 }
 
 func (a *app) cache() (string, error) {
-	dir, err := pyenv.CacheDir(a.cacheDir)
+	dir, err := runner.CacheDir(a.cacheDir)
 	if err != nil {
 		return "", runner.Wrap(err, runner.Io, "find the cache folder").Suggest("name one with --cache-dir")
 	}

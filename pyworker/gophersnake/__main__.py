@@ -5,21 +5,21 @@ from __future__ import annotations
 import os
 import sys
 
-from gophersnake.worker import COOKIE, TEMPLATE
+from gophersnake._worker import COOKIE, TEMPLATE
 
 
 def main() -> None:
     """Serve a node where a supervisor started this process, or do as the arguments say."""
     if os.environ.pop(TEMPLATE[0], None) == TEMPLATE[1]:
-        from gophersnake.worker.template import run as fork_workers
+        from gophersnake._worker.template import run as fork_workers
 
         fork_workers()  # this returns in them
     if os.environ.pop(COOKIE[0], None) == COOKIE[1]:
-        from gophersnake.worker.start import run  # fast --help
+        from gophersnake._worker.start import run  # fast --help
 
         run()
     elif sys.argv[1:] == ["describe"]:
-        from gophersnake.worker.describe import run as describe
+        from gophersnake._worker.describe import run as describe
 
         describe()
     else:

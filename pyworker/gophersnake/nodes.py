@@ -114,7 +114,7 @@ def node(
 
 def _check(target: Callable[..., Any], options: Options) -> None:
     """Raise ``TypeError`` for options that are wrong, or do not fit together or the target."""
-    from gophersnake.worker.flavours import flavour  # most nodes have no options
+    from gophersnake._worker.flavours import flavour  # most nodes have no options
 
     name, stateful, concurrency, batch, max_wait_ms = options
     how = flavour(getattr(target, "process", target) if isinstance(target, type) else target)

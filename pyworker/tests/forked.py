@@ -19,8 +19,8 @@ PATIENCE = 60.0
 
 PROGRAM = """
 import os, socket, struct, sys
-from gophersnake.worker import batches, eventloop, faults, hints, scan, sessions
-from gophersnake.worker.serve import Worker
+from gophersnake._worker import batches, eventloop, faults, hints, scan, sessions
+from gophersnake._worker.serve import Worker
 
 try:
     import numpy

@@ -8,8 +8,8 @@ from typing import Any
 import msgpack
 import pytest
 from gophersnake import Audio, Image, Tensor
+from gophersnake._worker.codec import KEPT, TENSOR, Decoder, Encoder, ValueFault
 from gophersnake.values import ITEM_SIZES
-from gophersnake.worker.codec import KEPT, TENSOR, Decoder, Encoder, ValueFault
 
 from tests.test_encode import carried, refused
 

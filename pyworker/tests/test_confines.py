@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from gophersnake.worker import confines, failure
+from gophersnake._worker import confines, failure
 
 STRICT: dict[str, Any] = {
     "read": ["/nodes"],

@@ -10,9 +10,9 @@ from typing import Any
 import msgpack
 import pytest
 from gophersnake import Cancelled, Permanent, Transient
-from gophersnake.worker import failure
-from gophersnake.worker.codec import ValueFault
-from gophersnake.worker.load import NodeFault
+from gophersnake._worker import failure
+from gophersnake._worker.codec import ValueFault
+from gophersnake._worker.load import NodeFault
 
 
 def told(raising: Callable[[], Any], stage: str = "call") -> dict[str, Any]:
@@ -150,7 +150,7 @@ def test_a_long_source_line_is_cut(tmp_path: Any) -> None:
 
 
 def test_the_workers_own_frames_are_left_out() -> None:
-    from gophersnake.worker.load import load_module
+    from gophersnake._worker.load import load_module
 
     body = told(lambda: load_module("/nowhere", "json.nothing_like_it_x"), "import")
     assert body["kind"] == "manifest"

@@ -9,7 +9,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from gophersnake.worker import fitness
+from gophersnake._worker import fitness
 
 from tests.templates import Begin, templates
 

@@ -10,9 +10,9 @@ from typing import Annotated, Any, Literal, NewType, Optional, TypeVar, Union
 
 import gophersnake
 import msgpack
-from gophersnake.worker import hints
-from gophersnake.worker.load import NodeFault
-from gophersnake.worker.signature import Signature
+from gophersnake._worker import hints
+from gophersnake._worker.load import NodeFault
+from gophersnake._worker.signature import Signature
 from hypothesis import example, given
 from hypothesis import strategies as st
 

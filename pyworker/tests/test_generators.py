@@ -8,13 +8,13 @@ import socket
 
 import msgpack
 import pytest
-from gophersnake.worker import frames
-from gophersnake.worker.answers import Answers
-from gophersnake.worker.connection import Connection
-from gophersnake.worker.frames import Frame
-from gophersnake.worker.interrupt import Interrupts
-from gophersnake.worker.items import Items
-from gophersnake.worker.window import Window, limits
+from gophersnake._worker import frames
+from gophersnake._worker.answers import Answers
+from gophersnake._worker.connection import Connection
+from gophersnake._worker.frames import Frame
+from gophersnake._worker.interrupt import Interrupts
+from gophersnake._worker.items import Items
+from gophersnake._worker.window import Window, limits
 
 from tests.conftest import Serve
 from tests.supervisor import (

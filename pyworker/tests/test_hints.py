@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, NewType, Optional, TypedDict, TypeVa
 
 import pytest
 from gophersnake import Audio
-from gophersnake.worker import hints
+from gophersnake._worker import hints
 
 T = TypeVar("T")
 Rate = NewType("Rate", int)

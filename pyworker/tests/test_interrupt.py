@@ -10,9 +10,9 @@ from collections.abc import Iterator
 import msgpack
 import pytest
 from gophersnake import Cancelled
-from gophersnake.worker.connection import Connection
-from gophersnake.worker.frames import CANCEL, PING
-from gophersnake.worker.interrupt import Interrupts
+from gophersnake._worker.connection import Connection
+from gophersnake._worker.frames import CANCEL, PING
+from gophersnake._worker.interrupt import Interrupts
 
 from tests.conftest import Serve
 from tests.supervisor import CALL, Failed, Supervisor, frame

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgpack
 import pytest
-from gophersnake.worker import mentions
+from gophersnake._worker import mentions
 
 OVER = [{1: 1}, {1 << 31 | 7: (1 << 63) + 1}, {}, {number: number * 3 for number in range(1, 300)}]
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 from gophersnake import node
+from gophersnake._worker.signature import Signature
 from gophersnake.nodes import Options, name_of, options_of
-from gophersnake.worker.signature import Signature
 
 
 def plain(value: Any) -> Any:

@@ -11,10 +11,10 @@ from typing import Any
 import msgpack
 import pytest
 from gophersnake import Audio, Image, Json, Tensor
+from gophersnake._worker.codec import Decoder, Encoder, ValueFault
+from gophersnake._worker.connection import Closed, Connection
+from gophersnake._worker.frames import Bytes, Limits, ProtocolError
 from gophersnake.values import ITEM_SIZES, PIXEL_SIZES
-from gophersnake.worker.codec import Decoder, Encoder, ValueFault
-from gophersnake.worker.connection import Closed, Connection
-from gophersnake.worker.frames import Bytes, Limits, ProtocolError
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

@@ -11,7 +11,7 @@ from struct import unpack
 from termios import FIONREAD
 
 import pytest
-from gophersnake.worker import pulse
+from gophersnake._worker import pulse
 
 from tests.conftest import Serve
 from tests.supervisor import Supervisor

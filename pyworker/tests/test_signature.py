@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 from gophersnake import Audio, node
-from gophersnake.worker.flavours import flavour
-from gophersnake.worker.signature import Signature
+from gophersnake._worker.flavours import flavour
+from gophersnake._worker.signature import Signature
 
 
 def names(parameters: list[Any]) -> list[str]:

@@ -7,7 +7,7 @@ import (
 	"os"
 	"strings"
 
-	"github.com/gophersnake/gophersnake/runner/pyenv"
+	"github.com/gophersnake/gophersnake/runner"
 )
 
 //go:embed python
@@ -16,7 +16,7 @@ var embedded embed.FS
 // host is what the peers are set up on: one interpreter for all of them, and a
 // folder with their Python programs.
 type host struct {
-	python   pyenv.Interpreter
+	python   runner.Interpreter
 	programs string
 	cache    string
 }
@@ -24,10 +24,10 @@ type host struct {
 // newHost finds the interpreter, as the runner does, and unpacks the programs.
 func newHost(ctx context.Context, python string) (_ *host, err error) {
 	h := &host{}
-	if h.cache, err = pyenv.CacheDir(""); err != nil {
+	if h.cache, err = runner.CacheDir(""); err != nil {
 		return nil, err
 	}
-	if h.python, err = pyenv.Find(ctx, pyenv.FindOptions{Explicit: python, CacheDir: h.cache}); err != nil {
+	if h.python, err = runner.FindInterpreter(ctx, runner.FindOptions{Explicit: python, CacheDir: h.cache}); err != nil {
 		return nil, err
 	}
 	if h.programs, err = os.MkdirTemp("", "bench-"); err != nil {
@@ -46,13 +46,13 @@ func newHost(ctx context.Context, python string) (_ *host, err error) {
 
 // environment makes or reuses, in the user's cache folder, a virtual environment
 // of the host's interpreter with what python/requirements/NAME.txt lists.
-func (h *host) environment(ctx context.Context, name string) (pyenv.Environment, error) {
+func (h *host) environment(ctx context.Context, name string) (runner.Environment, error) {
 	list, err := embedded.ReadFile("python/requirements/" + name + ".txt")
 	if err != nil {
-		return pyenv.Environment{}, err
+		return runner.Environment{}, err
 	}
 	lines := strings.Split(strings.TrimSpace(string(list)), "\n")
-	return pyenv.Ensure(ctx, pyenv.Spec{Interpreter: h.python, Requirements: lines, CacheDir: h.cache})
+	return runner.EnsureEnvironment(ctx, runner.EnvironmentSpec{Interpreter: h.python, Requirements: lines, CacheDir: h.cache})
 }
 
 func (h *host) close() error { return os.RemoveAll(h.programs) }

@@ -17,7 +17,7 @@ import (
 	"google.golang.org/grpc/mem"
 
 	"github.com/gophersnake/gophersnake/ipc"
-	"github.com/gophersnake/gophersnake/runner/pyenv"
+	"github.com/gophersnake/gophersnake/runner"
 )
 
 // grpcPeer is a Python plugin behind go-plugin's gRPC client, as go-plugin's
@@ -36,7 +36,7 @@ func setUpGRPC(ctx context.Context, h *host) (peer, error) {
 	return startPlugin(env, filepath.Join(h.programs, "plugin.py"))
 }
 
-func startPlugin(env pyenv.Environment, path string) (_ *grpcPeer, err error) {
+func startPlugin(env runner.Environment, path string) (_ *grpcPeer, err error) {
 	inside, outside, err := os.Pipe()
 	if err != nil {
 		return nil, err

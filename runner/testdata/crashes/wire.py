@@ -8,7 +8,7 @@ import struct
 import time
 from pathlib import Path
 
-from gophersnake.worker import frames
+from gophersnake._worker import frames
 
 
 def connection() -> socket.socket:

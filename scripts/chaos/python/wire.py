@@ -92,7 +92,7 @@ def own_call(index: int) -> int:
     """
     found = sys._getframe(1)
     while found is not None:
-        if str(found.f_globals.get("__name__")).startswith("gophersnake.worker"):
+        if str(found.f_globals.get("__name__")).startswith("gophersnake._worker"):
             batch, call = found.f_locals.get("batch"), found.f_locals.get("call")
             if batch is not None:
                 return int(batch.calls[index])

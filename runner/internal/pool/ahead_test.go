@@ -1,0 +1,329 @@
+package pool
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/gophersnake/gophersnake/ipc"
+	"github.com/gophersnake/gophersnake/runner/internal/worker"
+)
+
+// quick makes a pool believe that its node's calls are quick.
+func (f *fixture) quick() {
+	_, err := f.Warm(f.t.Context())
+	require.NoError(f.t, err)
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.Pool.mu.Lock()
+	defer f.Pool.mu.Unlock()
+	f.pace.mean = workAhead / mostAhead
+}
+
+// begins waits until the node has written into the file that it was given as log.
+func (f *fixture) begins(log string) {
+	f.t.Helper()
+	require.Eventually(f.t, func() bool { _, err := os.Stat(log); return err == nil }, long, time.Millisecond)
+}
+
+// loads waits until the pool's only worker has so many calls.
+func (f *fixture) loads(want int) {
+	f.t.Helper()
+	require.Eventually(f.t, func() bool {
+		f.Pool.mu.Lock()
+		defer f.Pool.mu.Unlock()
+		for _, m := range f.alive {
+			return m.load == want
+		}
+		return false
+	}, long, time.Millisecond)
+}
+
+func TestQuickCallsMakeThePoolGiveTheNextOnesAhead(t *testing.T) {
+	p := newPace()
+	assert.Equal(t, 1, p.ahead())
+	for range 100 {
+		p.add(30 * time.Microsecond)
+	}
+	assert.Equal(t, 60, p.ahead())
+	for range 100 {
+		p.add(time.Microsecond)
+	}
+	assert.Equal(t, mostAhead, p.ahead())
+	p.add(5 * time.Second)
+	assert.Equal(t, 1, p.ahead(), "one slow call is reason enough")
+	for range 100 {
+		p.add(time.Millisecond)
+	}
+	assert.Equal(t, 1, p.ahead())
+	for range 100 {
+		p.add(600 * time.Microsecond)
+	}
+	assert.Equal(t, 3, p.ahead())
+	p.add(0)
+	p.mean = 0
+	assert.Equal(t, mostAhead, p.ahead())
+}
+
+func TestCallsAreGivenAheadToTheOnlyWorkerOfAQuickNode(t *testing.T) {
+	f := newPool(t, 1, 1)
+	f.quick()
+	gate, log := newGate(t), filepath.Join(t.TempDir(), "log")
+	first := f.calling(map[string]any{"gate": gate, "log": log, "value": "first"})
+	f.begins(log)
+	var rest []<-chan answer
+	for i := range 10 {
+		rest = append(rest, f.calling(i))
+	}
+	f.loads(11)
+	assert.Equal(t, Stats{Busy: 1}, f.Stats())
+	remove(t, gate)
+	assert.Equal(t, answer{value: "first"}, <-first)
+	for i, c := range rest {
+		assert.Equal(t, answer{value: int64(i)}, <-c)
+	}
+}
+
+func TestWhereThereAreSeveralWorkersNobodyWaitsBehindABusyOne(t *testing.T) {
+	f := newPool(t, 2, 2)
+	f.quick()
+	gate := newGate(t)
+	first := f.calling(map[string]any{"gate": gate})
+	second := f.calling(map[string]any{"gate": gate})
+	f.waitFor(Stats{Busy: 2})
+	third := f.calling(3)
+	f.waitFor(Stats{Busy: 2, Waiting: 1})
+	remove(t, gate)
+	for _, c := range []<-chan answer{first, second, third} {
+		require.NoError(t, (<-c).err)
+	}
+}
+
+// A call that was given ahead pays nothing for the death of the worker that had not
+// come to it.
+func TestACallBehindOneThatKillsItsWorkerIsMadeByTheNext(t *testing.T) {
+	f := newPool(t, 1, 1)
+	f.quick()
+	gate, log := newGate(t), filepath.Join(t.TempDir(), "log")
+	first := f.calling(map[string]any{"gate": gate, "log": log, "value": 0, "die": true})
+	f.begins(log)
+	var rest []<-chan answer
+	for i := range 10 {
+		rest = append(rest, f.calling(i))
+	}
+	f.loads(11)
+	remove(t, gate)
+	var exit *worker.Exit
+	require.ErrorAs(t, (<-first).err, &exit)
+	assert.Equal(t, syscall.SIGKILL, exit.Signal)
+	assert.True(t, exit.Counted)
+	for i, c := range rest {
+		assert.Equal(t, answer{value: int64(i)}, <-c)
+	}
+	assert.Equal(t, 2, f.starts())
+}
+
+func TestACallIsNotMovedFromWorkerToWorkerForEver(t *testing.T) {
+	f := newPool(t, 1, 1)
+	f.quick()
+	_, err := f.call(t.Context(), map[string]any{"die": true})
+	var exit *worker.Exit
+	require.ErrorAs(t, err, &exit, "this one was begun")
+	f.waitFor(Stats{Idle: 1})
+
+	gate := newGate(t)
+	var poison []<-chan answer
+	for range maxMoves + 2 {
+		f.quick()
+		poison = append(poison, f.calling(map[string]any{"gate": gate, "die": true}))
+		f.loads(len(poison))
+	}
+	remove(t, gate)
+	moved := 0
+	for _, c := range poison {
+		err := (<-c).err
+		require.Error(t, err)
+		if unbegun(err) {
+			moved++
+		}
+	}
+	assert.LessOrEqual(t, moved, 1, "all but the last were begun by some worker before that")
+}
+
+func TestACallerBehindOthersLeavesAtOnceAndItsCallIsSkipped(t *testing.T) {
+	f := newPool(t, 1, 1)
+	f.quick()
+	gate, log := newGate(t), filepath.Join(t.TempDir(), "log")
+	first := f.calling(map[string]any{"gate": gate, "log": log, "value": "first"})
+	f.begins(log)
+	ctx, cancel := context.WithCancelCause(t.Context())
+	cause := errors.New("changed my mind")
+	gaveUp := make(chan error, 1)
+	go func() {
+		_, err := f.call(ctx, map[string]any{"log": log, "value": "second"})
+		gaveUp <- err
+	}()
+	f.loads(2)
+	third := f.calling(map[string]any{"log": log, "value": "third"})
+	f.loads(3)
+	cancel(cause)
+	var canceled *worker.CanceledError
+	require.ErrorAs(t, <-gaveUp, &canceled)
+	require.ErrorIs(t, canceled, cause)
+	remove(t, gate) // which nobody did before
+	assert.Equal(t, answer{value: "first"}, <-first)
+	assert.Equal(t, answer{value: "third"}, <-third)
+	ran, err := os.ReadFile(log)
+	require.NoError(t, err)
+	assert.Equal(t, "first third", strings.Join(strings.Fields(string(ran)), " "))
+	assert.Equal(t, 1, f.starts())
+}
+
+func TestCallersWhoLeaveDoNotPutOffTheDeadlineOfTheOneInFront(t *testing.T) {
+	f := newPoolWith(t, "work", Config{Min: 1, Max: 1, Worker: worker.Config{Timeout: time.Second}})
+	f.quick()
+	log := filepath.Join(t.TempDir(), "log")
+	first := f.calling(map[string]any{"gate": newGate(t), "log": log, "value": "first"})
+	f.begins(log)
+	for {
+		select {
+		case a := <-first:
+			var exit *worker.Exit
+			require.ErrorAs(t, a.err, &exit)
+			assert.Equal(t, worker.ReasonDeadline, exit.Reason)
+			return
+		case <-time.After(20 * time.Millisecond):
+		}
+		f.quick()
+		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+		_, _ = f.call(ctx, 1)
+		cancel()
+	}
+}
+
+func TestABatchNodeGetsItsCallsTogether(t *testing.T) {
+	f := newPoolOf(t, "together", 1, 1)
+	_, err := f.Warm(t.Context())
+	require.NoError(t, err)
+	gate := newGate(t)
+	first := f.calling(gate)
+	f.begins(gate + ".begun")
+	var rest []<-chan answer
+	for i := 10; i < 17; i++ {
+		rest = append(rest, f.calling(i))
+	}
+	f.loads(8)
+	ninth := f.calling(17)
+	f.waitFor(Stats{Busy: 1, Waiting: 1})
+	remove(t, gate)
+	sizes := map[any]int{}
+	for i, c := range append(rest, ninth, first) {
+		a := <-c
+		if i == 3 {
+			var remote *ipc.RemoteError
+			require.ErrorAs(t, a.err, &remote)
+			assert.Equal(t, "thirteen", remote.Message)
+			continue
+		}
+		require.NoError(t, a.err)
+		pair := a.value.([]any)
+		if i < 8 {
+			assert.EqualValues(t, 10+i, pair[0])
+		}
+		sizes[pair[1]]++
+	}
+	assert.GreaterOrEqual(t, sizes[int64(4)], 3, "%v", sizes)
+}
+
+// Nobody watches over the call that was given up, so the one beside it has to.
+func TestABatchThatHangsIsEndedThoughItsFirstCallWasGivenUp(t *testing.T) {
+	f := newPoolWith(t, "pair", Config{Min: 1, Max: 1, Worker: worker.Config{Timeout: 2 * time.Second}})
+	_, err := f.Warm(t.Context())
+	require.NoError(t, err)
+	hang := newGate(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	gaveUp := make(chan error, 1)
+	go func() {
+		_, err := f.call(ctx, hang)
+		gaveUp <- err
+	}()
+	f.loads(1)
+	beside := f.calling(2)
+	f.begins(hang + ".begun")
+	cancel()
+	var canceled *worker.CanceledError
+	require.ErrorAs(t, <-gaveUp, &canceled)
+	var exit *worker.Exit
+	require.ErrorAs(t, (<-beside).err, &exit)
+	assert.Equal(t, worker.ReasonDeadline, exit.Reason)
+}
+
+func TestABatchThatHangsIsEndedThoughAllItsCallsWereGivenUp(t *testing.T) {
+	f := newPoolWith(t, "pair", Config{Min: 1, Max: 1, Worker: worker.Config{Timeout: time.Second}})
+	_, err := f.Warm(t.Context())
+	require.NoError(t, err)
+	hang := newGate(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	gaveUp := make(chan error, 2)
+	for _, value := range []any{hang, 2} {
+		go func() {
+			_, err := f.call(ctx, value)
+			gaveUp <- err
+		}()
+	}
+	f.begins(hang + ".begun")
+	cancel()
+	for range 2 {
+		var canceled *worker.CanceledError
+		require.ErrorAs(t, <-gaveUp, &canceled)
+	}
+	require.Eventually(t, func() bool {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		return len(f.ended) == 1 && f.ended[0].Reason == worker.ReasonDeadline
+	}, long, time.Millisecond)
+	third, fourth := f.calling(3), f.calling(4)
+	require.NoError(t, (<-third).err)
+	require.NoError(t, (<-fourth).err)
+	assert.Equal(t, 2, f.starts())
+}
+
+func TestAnAsyncNodeHasManyCallsAtOnce(t *testing.T) {
+	f := newPoolOf(t, "wait", 1, 1)
+	var calls sync.WaitGroup
+	for range 50 {
+		calls.Go(func() {
+			got, err := f.call(context.Background(), map[string]any{"until": 50})
+			assert.NoError(t, err)
+			assert.Equal(t, int64(50), got)
+		})
+	}
+	calls.Wait()
+	assert.Equal(t, 1, f.starts())
+}
+
+func TestAllCallsOfAnAsyncNodeDieWithItsWorker(t *testing.T) {
+	f := newPoolOf(t, "wait", 1, 1)
+	_, err := f.Warm(t.Context())
+	require.NoError(t, err)
+	log := filepath.Join(t.TempDir(), "log")
+	var waiting []<-chan answer
+	for range 5 {
+		waiting = append(waiting, f.calling(map[string]any{"until": 50, "log": log, "log_at": 5}))
+	}
+	f.begins(log) // else those whom the death overtakes are made by the next worker
+	waiting = append(waiting, f.calling(map[string]any{"until": 50, "die": true}))
+	for _, c := range waiting {
+		var exit *worker.Exit
+		require.ErrorAs(t, (<-c).err, &exit)
+	}
+}

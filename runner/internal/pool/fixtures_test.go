@@ -1,0 +1,198 @@
+package pool
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/gophersnake/gophersnake/ipc"
+	"github.com/gophersnake/gophersnake/pyworker"
+	"github.com/gophersnake/gophersnake/runner/internal/worker"
+)
+
+var packageDir string
+
+func TestMain(m *testing.M) {
+	dir, err := os.MkdirTemp("", "pool-test-")
+	if err == nil {
+		packageDir, err = pyworker.Extract(dir)
+	}
+	if err != nil {
+		fmt.Println(err)
+		os.Exit(1)
+	}
+	code := m.Run()
+	_ = os.RemoveAll(dir)
+	os.Exit(code)
+}
+
+// long is more than any test takes.
+const long = time.Minute
+
+// fixture is a pool of real workers and what there is to know of it.
+type fixture struct {
+	*Pool
+	t            testing.TB
+	broken, held string // files that make starts fail, or wait
+
+	mu      sync.Mutex
+	started []*worker.Worker
+	ended   []*worker.Exit
+	events  []Event
+}
+
+func newPool(t testing.TB, least, most int) *fixture {
+	t.Helper()
+	return newPoolOf(t, "work", least, most)
+}
+
+func newPoolOf(t testing.TB, nodeType string, least, most int) *fixture {
+	t.Helper()
+	return newPoolWith(t, nodeType, Config{Min: least, Max: most})
+}
+
+// newPoolWith makes a pool whose worker, but for its limits and timeout, and whose
+// observer are yet to be said.
+func newPoolWith(t testing.TB, nodeType string, config Config) *fixture {
+	t.Helper()
+	python, err := exec.LookPath("python3")
+	require.NoError(t, err, "the tests need a Python with msgpack in PATH")
+	base, err := filepath.Abs("testdata")
+	require.NoError(t, err)
+	dir := t.TempDir()
+	f := &fixture{t: t, broken: filepath.Join(dir, "broken"), held: filepath.Join(dir, "held")}
+	config.Worker = worker.Config{
+		Python:  python,
+		Package: packageDir,
+		Setup: ipc.Setup{
+			Node: "node", Base: base, Python: "nodes.py", NodeType: nodeType,
+			Limits: ipc.SetupLimits{Limits: ipc.DefaultLimits()}, LogLevel: "info",
+			Window: ipc.DefaultWindow(), Begun: true, Idempotent: true,
+		},
+		Env:          append(os.Environ(), "BROKEN="+f.broken, "HELD="+f.held),
+		StartTimeout: long,
+		Timeout:      cmp.Or(config.Worker.Timeout, long),
+		Grace:        long,
+		Limits:       config.Worker.Limits,
+		Logger:       hclog.NewNullLogger(),
+	}
+	config.Observe = f.observe
+	f.Pool = New(config)
+	f.Pool.available = func() int64 { return 0 }
+	t.Cleanup(func() {
+		ctx, cancel := context.WithCancel(context.Background())
+		cancel()
+		f.Close(ctx)
+	})
+	return f
+}
+
+func (f *fixture) observe(e Event) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.events = append(f.events, e)
+	switch e := e.(type) {
+	case WorkerStarted:
+		f.started = append(f.started, e.Worker)
+	case WorkerEnded:
+		f.ended = append(f.ended, e.Exit)
+	}
+}
+
+// put makes a file that something waits on.
+func put(t testing.TB, path string) string {
+	require.NoError(t, os.WriteFile(path, nil, 0o600))
+	return path
+}
+
+func newGate(t *testing.T) string { return put(t, filepath.Join(t.TempDir(), "gate")) }
+
+func remove(t *testing.T, path string) { assert.NoError(t, os.Remove(path)) }
+
+func (f *fixture) call(ctx context.Context, value any) (any, error) {
+	payload, err := ipc.Encode("input", value)
+	if err != nil {
+		return nil, err
+	}
+	result, err := f.Call(ctx, ipc.One(payload))
+	if err != nil {
+		return nil, err
+	}
+	return result.Decode("result", ipc.DefaultLimits())
+}
+
+// calling makes a call in the background.
+func (f *fixture) calling(value any) <-chan answer {
+	done := make(chan answer, 1)
+	go func() {
+		got, err := f.call(context.Background(), value)
+		done <- answer{got, err}
+	}()
+	return done
+}
+
+type answer struct {
+	value any
+	err   error
+}
+
+// Stats are the figures of a pool at one moment, but for those of its spares.
+type Stats struct{ Idle, Busy, Starting, Waiting int }
+
+// Stats counts a worker that has calls as busy until it has ended, even when it is
+// to have no further ones.
+func (f *fixture) Stats() Stats {
+	h := f.Health()
+	s := Stats{Idle: h.Idle, Busy: h.Busy, Starting: h.Starting, Waiting: h.Waiting}
+	for _, w := range h.Workers {
+		if w.Role == RoleRetiring {
+			s.Busy++
+		}
+	}
+	return s
+}
+
+// waitFor waits until the pool's figures are so; the time bounds a failure only.
+func (f *fixture) waitFor(want Stats) {
+	f.t.Helper()
+	f.until(func(Health) bool { return f.Stats() == want }, "%+v", want)
+}
+
+// until waits until the pool's health is so; the time bounds a failure only.
+func (f *fixture) until(so func(Health) bool, text ...any) {
+	f.t.Helper()
+	require.Eventually(f.t, func() bool { return so(f.Health()) }, long, time.Millisecond, text...)
+}
+
+func (f *fixture) starts() int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return len(f.started)
+}
+
+func (f *fixture) deaths() int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return len(f.ended)
+}
+
+// kill kills the worker that was started last, and waits until that is known.
+func (f *fixture) kill() {
+	f.t.Helper()
+	f.mu.Lock()
+	last := f.started[len(f.started)-1]
+	f.mu.Unlock()
+	require.NoError(f.t, syscall.Kill(last.PID(), syscall.SIGKILL))
+	require.Eventually(f.t, func() bool { return !last.Alive() }, long, time.Millisecond)
+}

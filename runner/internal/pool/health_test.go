@@ -1,0 +1,158 @@
+package pool
+
+import (
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/gophersnake/gophersnake/runner/internal/worker"
+)
+
+func TestTheStateFollowsFromTheFigures(t *testing.T) {
+	now := time.Now()
+	cause := errors.New("it died")
+	back := func(n int) setbacks { return setbacks{count: n, cause: cause, next: now.Add(3 * time.Second)} }
+	for name, row := range map[string]struct {
+		pool   *Pool
+		state  State
+		reason string
+		cause  error
+	}{
+		"new":          {&Pool{}, StateNew, "nobody has wanted a worker yet", nil},
+		"first start":  {&Pool{starting: 1}, StateStarting, "a worker is being started", nil},
+		"some are up":  {&Pool{serving: 1, starting: 1, config: Config{Min: 2}}, StateStarting, "1 of 2 workers are up", nil},
+		"all are up":   {&Pool{serving: 2, config: Config{Min: 2}}, StateHealthy, "2 workers serve", nil},
+		"scaled down":  {&Pool{proven: true}, StateHealthy, "no worker is needed", nil},
+		"below":        {&Pool{serving: 1, ready: now, config: Config{Min: 2}}, StateDegraded, "1 of 2 workers are up", nil},
+		"one less":     {&Pool{serving: 1, setbacks: back(1), config: Config{Min: 2}}, StateDegraded, "1 of 2 workers are up", cause},
+		"an accident":  {&Pool{serving: 1, setbacks: back(1)}, StateHealthy, "1 worker serves", nil},
+		"came back":    {&Pool{serving: 1, setbacks: back(4)}, StateDegraded, "1 worker serves; 4 setbacks in a row before that", cause},
+		"replaced":     {&Pool{starting: 1, setbacks: back(1)}, StateStarting, "a worker is being started in place of one that ended", cause},
+		"tries again":  {&Pool{starting: 1, setbacks: back(4)}, StateUnhealthy, "4 setbacks in a row; a worker is being started", cause},
+		"waits":        {&Pool{asked: true, setbacks: back(4)}, StateUnhealthy, "4 setbacks in a row; the next start is in 3s", cause},
+		"has given up": {&Pool{setbacks: back(1)}, StateUnhealthy, "there is no worker; the next call starts one", cause},
+		"spare lost":   {&Pool{serving: 1, spareSetbacks: back(1), config: Config{Spare: 1}}, StateDegraded, "spare workers die or do not start", cause},
+		"next spare":   {&Pool{serving: 1, sparing: 1, spareSetbacks: back(1), config: Config{Spare: 1}}, StateHealthy, "1 worker serves", nil},
+		"spares loop":  {&Pool{serving: 1, sparing: 1, spareSetbacks: back(2), config: Config{Spare: 1}}, StateDegraded, "spare workers die or do not start", cause},
+		"draining":     {&Pool{drained: make(chan struct{}), setbacks: back(4)}, StateDraining, "it lets no new call in", nil},
+		"closed":       {&Pool{closed: true, setbacks: back(4)}, StateClosed, "it has been closed", nil},
+	} {
+		state, reason, cause := row.pool.judge(now)
+		assert.Equal(t, row.state, state, name)
+		assert.Equal(t, row.reason, reason, name)
+		assert.Equal(t, row.cause, cause, name)
+	}
+}
+
+func TestTheHealthOfAPoolFromItsBeginningToItsEnd(t *testing.T) {
+	f := newPoolWith(t, "work", Config{Min: 1, Max: 2, Spare: 1})
+	clock := f.freeze()
+	assert.Equal(t, StateNew, f.Health().State)
+	f.warm()
+	f.hasSpares(1)
+	_, err := f.call(t.Context(), 1)
+	require.NoError(t, err)
+	clock.pass(3 * time.Second)
+	h := f.Health()
+	assert.Equal(t, StateHealthy, h.State)
+	assert.Equal(t, clock.Now().Add(-3*time.Second), h.Since)
+	assert.Equal(t, 1, h.Min)
+	assert.Equal(t, 2, h.Max)
+	assert.Equal(t, 1, h.Generation)
+	assert.EqualValues(t, 2, h.Counters.Started)
+	require.Len(t, h.Workers, 2)
+	for _, w := range h.Workers {
+		assert.NotZero(t, w.PID)
+		assert.Equal(t, 3*time.Second, w.Age)
+		assert.Equal(t, 3*time.Second, w.Idle)
+		assert.Equal(t, 1, w.Generation)
+		assert.Equal(t, w.Role == RoleServing, w.Calls == 1)
+	}
+	f.Close(t.Context())
+	h = f.Health()
+	assert.Equal(t, StateClosed, h.State)
+	assert.Empty(t, h.Workers)
+	var states []State
+	for _, e := range toldOf[StateChanged](f) {
+		states = append(states, e.To)
+	}
+	assert.Equal(t, []State{StateStarting, StateHealthy, StateClosed}, states)
+}
+
+func TestACrashLoopIsUnhealthyWithItsCauseAndTheNextSuccessCuresIt(t *testing.T) {
+	f := newPool(t, 1, 1)
+	clock := f.freeze()
+	f.warm()
+	put(t, f.broken)
+	f.kill()
+	f.until(func(h Health) bool { return h.State == StateUnhealthy && h.Starting == 0 })
+	h := f.Health()
+	assert.Equal(t, "2 setbacks in a row; the next start is in 100ms", h.Reason)
+	require.ErrorContains(t, h.Cause, "the module is broken")
+	assert.Equal(t, &CrashLoop{Setbacks: 2, NextStart: clock.Now().Add(100 * time.Millisecond)}, h.CrashLoop)
+	require.NotNil(t, h.LastDeath)
+	assert.EqualValues(t, 1, h.Counters.Deaths)
+	assert.EqualValues(t, 1, h.Counters.StartFailures)
+	_, err := f.call(t.Context(), 1)
+	var failed *worker.StartError
+	require.ErrorAs(t, err, &failed, "a caller hears of it, and does not wait")
+	remove(t, f.broken)
+	_, err = f.call(t.Context(), 1)
+	require.NoError(t, err)
+	h = f.Health()
+	assert.Equal(t, StateHealthy, h.State)
+	assert.Nil(t, h.Cause)
+	assert.Nil(t, h.CrashLoop)
+	for _, e := range toldOf[StateChanged](f) {
+		if e.To == StateUnhealthy {
+			assert.Error(t, e.Cause)
+		}
+	}
+}
+
+func TestANodeThatLeavesByTheBackDoorIsNotHealthy(t *testing.T) {
+	f := newPool(t, 0, 1)
+	f.freeze()
+	_, err := f.call(t.Context(), map[string]any{"exit": 0})
+	var exit *worker.Exit
+	require.ErrorAs(t, err, &exit)
+	f.until(func(h Health) bool { return len(h.Workers) == 0 })
+	h := f.Health()
+	assert.Equal(t, StateUnhealthy, h.State)
+	require.ErrorIs(t, h.Cause, exit)
+}
+
+func TestEventsAreToldInOrderAndOneByOne(t *testing.T) {
+	f := newPoolWith(t, "work", Config{Min: 1, Max: 1, Spare: 1})
+	f.freeze()
+	f.warm()
+	f.hasSpares(1)
+	_, err := f.call(t.Context(), map[string]any{"die": true})
+	require.Error(t, err)
+	f.until(func(h Health) bool { return h.Counters.Promoted == 1 && h.Spares == 1 })
+	f.Close(t.Context())
+	var kinds []string
+	for _, e := range f.events {
+		switch e := e.(type) {
+		case StateChanged:
+			kinds = append(kinds, string(e.To))
+		case WorkerStarted:
+			kinds = append(kinds, "started")
+		case SparePromoted:
+			kinds = append(kinds, "promoted")
+		case WorkerEnded:
+			kinds = append(kinds, "ended")
+			if len(kinds) < 7 {
+				assert.False(t, e.Idle)
+			} else {
+				assert.True(t, e.Idle)
+			}
+		}
+	}
+	assert.Equal(t, []string{
+		"starting", "started", "healthy", "started", "ended", "promoted", "started", "closed", "ended", "ended",
+	}, kinds)
+}
