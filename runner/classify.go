@@ -24,11 +24,11 @@ func classify(err error) *Error {
 	case *ipc.RemoteError:
 		return remoteError(err)
 	case *ipc.ValueError:
-		e := Wrap(err, Marshaling, "cannot carry the value: "+err.Reason)
+		e := Wrap(err, KindMarshaling, "cannot carry the value: "+err.Reason)
 		e.Path = err.Path
 		return e
 	case *ipc.FullError:
-		e := Wrap(err, Io, "")
+		e := Wrap(err, KindIO, "")
 		e.Blameless = true
 		return e.Suggest("release results earlier, or raise the limit with runner.WithSharedMemory")
 	case *worker.Exit:
@@ -38,7 +38,7 @@ func classify(err error) *Error {
 		e.Undelivered = true
 		return e
 	case *worker.DeadlineError:
-		e := NewError(PythonVm, fmt.Sprintf("no answer within %s; the call was cancelled", err.Limit))
+		e := NewError(KindPythonVM, fmt.Sprintf("no answer within %s; the call was cancelled", err.Limit))
 		e.PID, e.Traceback = err.PID, err.Where.Frames
 		return e.passed(worker.Breach{Limit: worker.LimitCall, Bound: err.Limit.String()}).During("call")
 	case *worker.LimitError:
@@ -46,18 +46,18 @@ func classify(err error) *Error {
 	case *worker.StartError:
 		return startError(err)
 	case *worker.BrokenError:
-		e := Wrap(err.Cause, Transport, "the connection to the worker broke")
+		e := Wrap(err.Cause, KindTransport, "the connection to the worker broke")
 		return withExit(e, err.Exit).During("call")
 	case *worker.CanceledError:
 		return canceledError(err)
 	case *pool.LimitError:
 		return limitError(err)
 	case *manifest.Errors:
-		return Wrap(err, Manifest, "")
+		return Wrap(err, KindManifest, "")
 	case *pyenv.Error:
-		kind := Io
+		kind := KindIO
 		if isContextEnd(err) {
-			kind = Other
+			kind = KindOther
 		}
 		e := Wrap(err, kind, "")
 		e.Hint, e.StderrTail = err.Hint, err.Output
@@ -65,17 +65,17 @@ func classify(err error) *Error {
 	}
 	switch {
 	case isContextEnd(err):
-		return Wrap(err, Other, "")
+		return Wrap(err, KindOther, "")
 	case errors.Is(err, pool.ErrDraining):
-		e := Wrap(err, Other, errDraining().Message)
+		e := Wrap(err, KindOther, errDraining().Message)
 		e.Blameless = true
 		return e
 	case errors.Is(err, pool.ErrClosed):
-		e := Wrap(err, Other, "the runner is closed")
+		e := Wrap(err, KindOther, "the runner is closed")
 		e.Blameless = true
 		return e
 	case isSystemError(err):
-		return Wrap(err, Io, "")
+		return Wrap(err, KindIO, "")
 	}
 	return Extend(err)
 }
@@ -92,12 +92,12 @@ func isSystemError(err error) bool {
 
 // remoteKinds are the kinds of what a worker reports.
 var remoteKinds = map[string]Kind{
-	ipc.FailureExecution:  Execution,
-	ipc.FailurePythonVM:   PythonVm,
-	ipc.FailureMarshaling: Marshaling,
-	ipc.FailureManifest:   Manifest,
-	ipc.FailureIO:         Io,
-	ipc.FailureTransport:  Transport,
+	ipc.FailureExecution:  KindExecution,
+	ipc.FailurePythonVM:   KindPythonVM,
+	ipc.FailureMarshaling: KindMarshaling,
+	ipc.FailureManifest:   KindManifest,
+	ipc.FailureIO:         KindIO,
+	ipc.FailureTransport:  KindTransport,
 }
 
 // remoteError is what Python code raised, or what the worker found wrong.
@@ -116,11 +116,11 @@ func remoteError(r *ipc.RemoteError) *Error {
 	switch {
 	case r.Retryable == nil:
 	case *r.Retryable:
-		e.Verdict = Transient
+		e.Verdict = VerdictTransient
 	default:
 		// The node is well and refuses this input. A few bad inputs in a row must
 		// not close it to the good ones.
-		e.Verdict, e.Blameless = Permanent, true
+		e.Verdict, e.Blameless = VerdictPermanent, true
 	}
 	if after, ok := r.RetryAfter(); ok {
 		e.After = &after
@@ -130,7 +130,7 @@ func remoteError(r *ipc.RemoteError) *Error {
 
 // exitError is the end of an interpreter during a call.
 func exitError(x *worker.Exit) *Error {
-	e := withExit(NewError(PythonVm, x.Summary()), x)
+	e := withExit(NewError(KindPythonVM, x.Summary()), x)
 	switch {
 	case e.Limit != "":
 		e.Hint = exitHint(x)
@@ -177,8 +177,8 @@ func startError(s *worker.StartError) *Error {
 	switch cause := s.Cause.(type) {
 	case *ipc.RemoteError:
 		e = remoteError(cause)
-		if cause.Stage == ipc.StageImport && e.Verdict == ByKind {
-			e.Verdict = Permanent // the code will not change by itself
+		if cause.Stage == ipc.StageImport && e.Verdict == VerdictByKind {
+			e.Verdict = VerdictPermanent // the code will not change by itself
 		}
 		if s.Exit != nil {
 			e.PID, e.StderrTail = s.Exit.PID, s.Exit.Stderr
@@ -186,24 +186,24 @@ func startError(s *worker.StartError) *Error {
 			known(&e.Hint, limitHints[exitLimit(s.Exit)])
 		}
 	case *worker.Exit:
-		e = withExit(NewError(PythonVm, s.Summary()+": "+cause.Summary()), cause)
+		e = withExit(NewError(KindPythonVM, s.Summary()+": "+cause.Summary()), cause)
 		e.Hint = exitHint(cause)
 	case *ipc.PeerError, *ipc.ProtocolError:
-		e = withExit(Wrap(s.Cause, Transport, s.Summary()), s.Exit)
+		e = withExit(Wrap(s.Cause, KindTransport, s.Summary()), s.Exit)
 	default:
 		if e = isolationError(s.Cause); e != nil {
 			break
 		}
-		kind := PythonVm
+		kind := KindPythonVM
 		if s.Stage == worker.StageSetup && s.Exit != nil && s.Exit.Reason == worker.ReasonBroken {
-			kind = Transport // its process lived
+			kind = KindTransport // its process lived
 		}
 		e = withExit(Wrap(s.Cause, kind, s.Summary()), s.Exit)
 		if path, ok := errors.AsType[*fs.PathError](s.Cause); ok && path.Op == "chdir" {
-			e.Verdict = Permanent
+			e.Verdict = VerdictPermanent
 			e.Hint = "the pipeline's folder is gone: run it from where it is now"
 		} else if errors.Is(s.Cause, fs.ErrNotExist) || errors.Is(s.Cause, fs.ErrPermission) {
-			e.Verdict = Permanent
+			e.Verdict = VerdictPermanent
 			e.Hint = "name another interpreter with --python, or run `gophersnake doctor` to see which there are"
 		}
 	}
@@ -214,12 +214,12 @@ func startError(s *worker.StartError) *Error {
 
 // canceledError is a call that its caller gave up.
 func canceledError(c *worker.CanceledError) *Error {
-	e := Wrap(c.Cause, Other, "")
+	e := Wrap(c.Cause, KindOther, "")
 	if c.Where != nil {
 		e.Traceback = c.Where.Frames
 	}
 	if c.Exit != nil {
-		e = withExit(Wrap(c.Cause, Other, c.Exit.Summary()), c.Exit)
+		e = withExit(Wrap(c.Cause, KindOther, c.Exit.Summary()), c.Exit)
 	}
 	return e.During("call")
 }

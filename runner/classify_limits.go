@@ -10,11 +10,11 @@ import (
 // attempt after a delay may find room. Who has waited for as long as he may is not
 // made to wait again.
 func limitError(l *pool.LimitError) *Error {
-	e := Wrap(l, Other, "")
+	e := Wrap(l, KindOther, "")
 	e.Limit = string(l.Breach.Limit)
 	e.Undelivered, e.Blameless = true, true
 	if l.Breach.Limit == worker.LimitQueue {
-		e.Verdict = Transient
+		e.Verdict = VerdictTransient
 	}
 	e.Hint = limitHints[l.Breach.Limit]
 	return e.During("wait for a worker")

@@ -41,7 +41,7 @@ var starts = []starting{
 	{does: "needs a package that is missing", as: "missing_package.py", want: raised("<module>").and(never), says: "no_such_package"},
 	{does: "needs a name that is missing", as: "missing_name.py", want: raised("<module>").and(never), says: "no_such_name"},
 	{does: "has a syntax error", as: "syntax_error.txt", want: raised("<module>").and(never), says: "SyntaxError"},
-	{does: "has no node of that name", as: "no_such_node.py", want: declined(runner.Manifest, "").and(never), says: "'It'"},
+	{does: "has no node of that name", as: "no_such_node.py", want: declined(runner.KindManifest, "").and(never), says: "'It'"},
 	{does: "raises on import", as: "import_raises.py", want: raised("<module>").and(never), says: "not today"},
 	{does: "calls `sys.exit(9)` on import", as: "import_exits.py", want: died("exit 9", "<module>").and(never)},
 	{does: "calls `os._exit(9)` on import", as: "import_exits_now.py", want: died("exit 9", "<module>").and(late), says: "os._exit(9)"},

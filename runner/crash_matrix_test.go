@@ -47,19 +47,19 @@ type sight struct {
 
 // died is the end of an interpreter, with a signal or an exit code.
 func died(end, function string) fate {
-	return fate{kind: runner.PythonVm, end: end, function: function, retried: true, replaced: true, counted: true}
+	return fate{kind: runner.KindPythonVM, end: end, function: function, retried: true, replaced: true, counted: true}
 }
 
 // broke is the end of a connection.
 func broke(end, function string) fate {
 	f := died(end, function)
-	f.kind = runner.Transport
+	f.kind = runner.KindTransport
 	return f
 }
 
 // raised is an exception, after which the worker goes on.
 func raised(function string) fate {
-	return fate{kind: runner.Execution, function: function, retried: true, counted: true}
+	return fate{kind: runner.KindExecution, function: function, retried: true, counted: true}
 }
 
 // declined is an exception that the node does not want tried again, or is not to
@@ -67,7 +67,7 @@ func raised(function string) fate {
 func declined(kind runner.Kind, function string) fate { return fate{kind: kind, function: function} }
 
 // uncarried is a result that has no form on the wire.
-func uncarried() fate { return fate{kind: runner.Marshaling, counted: true} }
+func uncarried() fate { return fate{kind: runner.KindMarshaling, counted: true} }
 
 // well is an answer.
 func well() fate { return fate{fine: true} }

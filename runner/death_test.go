@@ -72,7 +72,7 @@ func TestAnInterpretersEndIsExplained(t *testing.T) {
 		t.Run(d.way, func(t *testing.T) {
 			r.Scheduler().Breaker("misbehave").Reset()
 			_, err := r.Run(t.Context(), map[string]any{"way": d.way})
-			require.ErrorIs(t, err, runner.PythonVm)
+			require.ErrorIs(t, err, runner.KindPythonVM)
 			e, _ := err.(*runner.Error)
 			require.NotNil(t, e)
 			assert.Equal(t, "misbehave", e.Node)
@@ -122,7 +122,7 @@ func TestAnExceptionIsExecution(t *testing.T) {
 	events := &recorder{}
 	r := start(t, single("fail", "retry: {fixed: 1ms, max_attempts: 2}"), runner.WithEvents(events.record))
 	_, err := r.Run(t.Context(), map[string]any{"with": "plain"})
-	require.ErrorIs(t, err, runner.Execution)
+	require.ErrorIs(t, err, runner.KindExecution)
 	e := err.(*runner.Error)
 	assert.Equal(t, "ValueError", e.PythonClass)
 	assert.Equal(t, "the answer is not 42", e.Message)
@@ -149,11 +149,11 @@ func TestANodeSaysWhetherToRetry(t *testing.T) {
 	events := &recorder{}
 	r := start(t, single("fail", "retry: {fixed: 1h, max_attempts: 2}"), runner.WithEvents(events.record))
 	_, err := r.Run(t.Context(), map[string]any{"with": "permanent"})
-	require.ErrorIs(t, err, runner.Execution)
+	require.ErrorIs(t, err, runner.KindExecution)
 	assert.Empty(t, of[runner.CallRetried](events))
 
 	_, err = r.Run(t.Context(), map[string]any{"with": "transient", "after": 0.001})
-	require.ErrorIs(t, err, runner.Execution)
+	require.ErrorIs(t, err, runner.KindExecution)
 	retried := of[runner.CallRetried](events)
 	require.Len(t, retried, 2)
 	assert.Equal(t, time.Millisecond, retried[0].Delay, "the node's own delay, not the policy's hour")
@@ -173,7 +173,7 @@ func TestAValueThatCannotBeCarriedIsMarshaling(t *testing.T) {
 		t.Run(which, func(t *testing.T) {
 			r.Scheduler().Breaker("bad_value").Reset()
 			_, err := r.Run(t.Context(), which)
-			require.ErrorIs(t, err, runner.Marshaling)
+			require.ErrorIs(t, err, runner.KindMarshaling)
 			e := err.(*runner.Error)
 			assert.True(t, strings.HasPrefix(e.Path, want.path), e.Path)
 			assert.Contains(t, err.Error(), want.says)
@@ -190,7 +190,7 @@ func TestAnInputThatCannotBeCarriedIsTheCallers(t *testing.T) {
 	r := start(t, single("echo"))
 	for range 6 {
 		_, err := r.Run(t.Context(), map[string]any{"c": make(chan int)})
-		require.ErrorIs(t, err, runner.Marshaling)
+		require.ErrorIs(t, err, runner.KindMarshaling)
 		assert.ErrorContains(t, err, "input.c")
 	}
 	assert.Zero(t, r.Scheduler().Breaker("echo").Failures())
@@ -203,7 +203,7 @@ func TestFiveFailedOperationsOpenTheBreaker(t *testing.T) {
 	crash := map[string]any{"way": "abort"}
 	for range 5 {
 		_, err := r.Run(t.Context(), crash)
-		require.ErrorIs(t, err, runner.PythonVm)
+		require.ErrorIs(t, err, runner.KindPythonVM)
 	}
 	breaker := r.Scheduler().Breaker("misbehave")
 	require.True(t, breaker.IsOpen() || breaker.State() == retry.HalfOpen)
@@ -211,14 +211,14 @@ func TestFiveFailedOperationsOpenTheBreaker(t *testing.T) {
 	r = start(t, single("misbehave", "retry: none", "breaker: {failures: 5, cool_down: 1h}"), runner.WithEvents(events.record))
 	for range 5 {
 		_, err := r.Run(t.Context(), crash)
-		require.ErrorIs(t, err, runner.PythonVm)
+		require.ErrorIs(t, err, runner.KindPythonVM)
 	}
 	attempts := len(of[runner.WorkerDied](events))
 	begun := time.Now()
 	_, err := r.Run(t.Context(), crash)
 	took := time.Since(begun)
 	require.ErrorIs(t, err, retry.ErrOpen)
-	assert.ErrorIs(t, err, runner.Other)
+	assert.ErrorIs(t, err, runner.KindOther)
 	assert.Equal(t, attempts, len(of[runner.WorkerDied](events)), "no worker was touched")
 	t.Logf("refused in %v", took)
 }
@@ -230,7 +230,7 @@ func TestAHalfOpenBreakerRecoversByItself(t *testing.T) {
 	flaky := map[string]any{"way": "raise_value_error", "marker": marker, "times": 2}
 	for range 2 {
 		_, err := r.Run(t.Context(), flaky)
-		require.ErrorIs(t, err, runner.Execution)
+		require.ErrorIs(t, err, runner.KindExecution)
 	}
 	breaker := r.Scheduler().Breaker("misbehave")
 	require.Eventually(t, func() bool { return breaker.State() == retry.HalfOpen }, 10*time.Second, time.Millisecond)
@@ -266,7 +266,7 @@ func TestCancellationReachesTheNode(t *testing.T) {
 	}()
 	_, err := r.Run(ctx, map[string]any{"started": started, "ended": ended})
 	require.ErrorIs(t, err, context.Canceled)
-	assert.ErrorIs(t, err, runner.Other)
+	assert.ErrorIs(t, err, runner.KindOther)
 	assert.FileExists(t, ended, "the node's finally block ran")
 	_, err = r.Run(t.Context(), map[string]any{"started": started, "seconds": 0})
 	require.NoError(t, err)
@@ -293,7 +293,7 @@ func TestANodeThatMayNotRunTwiceDoesNot(t *testing.T) {
 	events := &recorder{}
 	r := start(t, single("misbehave", "idempotent: false", "retry: {fixed: 1ms, max_attempts: 3}"), runner.WithEvents(events.record))
 	_, err := r.Run(t.Context(), map[string]any{"way": "abort"})
-	require.ErrorIs(t, err, runner.PythonVm)
+	require.ErrorIs(t, err, runner.KindPythonVM)
 	assert.Empty(t, of[runner.CallRetried](events))
 	assert.Equal(t, 1, err.(*runner.Error).Attempt)
 }

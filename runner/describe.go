@@ -20,14 +20,14 @@ import (
 // them up, and returns the signature and docstring of every node in the order
 // of the manifest. Params and ports that a signature does not take, and code
 // that cannot be imported, are its error.
-func (r *Runner) Describe(ctx context.Context) ([]Description, error) {
-	all := make([]Description, len(r.pipeline.Nodes))
+func (r *Runner) Describe(ctx context.Context) ([]ipc.Description, error) {
+	all := make([]ipc.Description, len(r.pipeline.Nodes))
 	var asked []describeNode
 	var places []int
 	for i := range r.pipeline.Nodes {
 		n := r.nodes[r.pipeline.Nodes[i].ID]
 		if !n.isPython() {
-			all[i] = Description{Name: n.config.Type, Kind: "go"}
+			all[i] = ipc.Description{Name: n.config.Type, Kind: "go"}
 			continue
 		}
 		places = append(places, i)
@@ -64,7 +64,7 @@ func (r *Runner) Describe(ctx context.Context) ([]Description, error) {
 // DescribeFile returns the signatures and docstrings of all nodes in a Python
 // file. It is imported by the interpreter that the options and requirements of
 // the pipeline p name; p needs no nodes.
-func DescribeFile(ctx context.Context, file string, p *Pipeline, opts ...Option) ([]Description, error) {
+func DescribeFile(ctx context.Context, file string, p *manifest.Pipeline, opts ...Option) ([]ipc.Description, error) {
 	o, err := newOptions(opts)
 	if err != nil {
 		return nil, err
@@ -82,7 +82,7 @@ func DescribeFile(ctx context.Context, file string, p *Pipeline, opts ...Option)
 	if err != nil {
 		return nil, err
 	}
-	var all []Description
+	var all []ipc.Description
 	var faults []error
 	for _, d := range found {
 		if d.Description != nil {
@@ -115,7 +115,7 @@ type describeNode struct {
 // described is its answer for one node.
 type described struct {
 	ID          string            `json:"id"`
-	Description *Description      `json:"description"`
+	Description *ipc.Description  `json:"description"`
 	Problems    []ipc.RemoteError `json:"problems"`
 }
 
@@ -134,7 +134,7 @@ func (r *Runner) ask(ctx context.Context, py python, asked []describeNode) ([]de
 			return err
 		}
 		if len(answers) != len(places) {
-			return NewError(Transport, fmt.Sprintf("asked for %d nodes, was told of %d", len(places), len(answers)))
+			return NewError(KindTransport, fmt.Sprintf("asked for %d nodes, was told of %d", len(places), len(answers)))
 		}
 		for i, place := range places {
 			found[place] = answers[i]
@@ -166,7 +166,7 @@ func (r *Runner) describe(ctx context.Context, py python, n *manifest.Node, requ
 	request.Isolation = as.Setup.Isolation
 	question, err := json.Marshal(request)
 	if err != nil {
-		return nil, Wrap(err, Serialization, "the nodes' params")
+		return nil, Wrap(err, KindSerialization, "the nodes' params")
 	}
 	cmd := exec.CommandContext(ctx, py.interpreter, py.pkg, "describe")
 	cmd.Dir, cmd.Env = request.Base, as.Env
@@ -180,7 +180,7 @@ func (r *Runner) describe(ctx context.Context, py python, n *manifest.Node, requ
 		if e := isolationError(err); e != nil {
 			return nil, e
 		}
-		e := Wrap(err, PythonVm, "the interpreter that looked at the nodes ended")
+		e := Wrap(err, KindPythonVM, "the interpreter that looked at the nodes ended")
 		e.StderrTail = strings.TrimSpace(stderr.String())
 		return nil, e
 	}
@@ -188,7 +188,7 @@ func (r *Runner) describe(ctx context.Context, py python, n *manifest.Node, requ
 		Nodes []described `json:"nodes"`
 	}
 	if err := json.Unmarshal(stdout.Bytes(), &answer); err != nil {
-		return nil, Wrap(err, Serialization, fmt.Sprintf("the nodes' description %.200q", stdout.String()))
+		return nil, Wrap(err, KindSerialization, fmt.Sprintf("the nodes' description %.200q", stdout.String()))
 	}
 	return answer.Nodes, nil
 }

@@ -27,7 +27,7 @@
 // # Values
 //
 // Between nodes go nil, bool, integers of 64 bits, float64, string, []byte,
-// []any, map[string]any, [time.Time], *[Tensor], *[Audio], *[Image] and [JSON].
+// []any, map[string]any, [time.Time], *[ipc.Tensor], *[ipc.Audio], *[ipc.Image] and [ipc.JSON].
 // What goes in may also be made of other Go integers and floats, slices, maps
 // with string keys, and structs. What comes out is of the types listed, integers
 // as int64 unless they need uint64. A result goes from one Python node to the
@@ -109,7 +109,7 @@
 //
 // A kind is a target for errors.Is, and the fields tell more:
 //
-//	if errors.Is(err, runner.PythonVm) { … }
+//	if errors.Is(err, runner.KindPythonVM) { … }
 //
 //	var e *runner.Error
 //	if errors.As(err, &e) {

@@ -27,7 +27,7 @@ func TestDrainFinishesWhatIsUnderWay(t *testing.T) {
 	h := eventually(t, r, inState(runner.StateDraining))
 	assert.False(t, h.OK())
 	_, err := r.Run(t.Context(), map[string]any{})
-	require.ErrorIs(t, err, runner.Other)
+	require.ErrorIs(t, err, runner.KindOther)
 	assert.ErrorContains(t, err, "the runner drains and takes nothing more")
 	_, err = r.Stream(t.Context())
 	assert.ErrorContains(t, err, "the runner drains")

@@ -35,7 +35,7 @@ func WithPassEnv(names ...string) Option {
 	return func(o *options) error {
 		for _, name := range names {
 			if name == "" || strings.ContainsAny(name, "=/[]\\\x00") {
-				return NewError(Manifest, fmt.Sprintf("WithPassEnv takes names of environment variables and patterns such as AWS_*, not %q", name))
+				return NewError(KindManifest, fmt.Sprintf("WithPassEnv takes names of environment variables and patterns such as AWS_*, not %q", name))
 			}
 		}
 		o.passEnv = append(o.passEnv, names...)

@@ -66,6 +66,6 @@ func TestAVariableThatIsMissedIsNamedInTheHint(t *testing.T) {
 func TestNamesOfVariablesAreChecked(t *testing.T) {
 	for _, name := range []string{"", "A=B", "[A]", "a/b"} {
 		_, err := load(t, single("echo"), runner.WithPassEnv(name))
-		assert.ErrorIs(t, err, runner.Manifest, name)
+		assert.ErrorIs(t, err, runner.KindManifest, name)
 	}
 }

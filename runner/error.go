@@ -51,11 +51,11 @@ type Error struct {
 	PythonClass string
 	// Traceback is where Python was, the innermost frame last: where an
 	// exception was raised, or where an interpreter hung or died.
-	Traceback []Frame
+	Traceback []ipc.TracebackFrame
 	// Notes are the notes added to the Python exception.
 	Notes []string
 	// Chained is the exception that this one was raised from, or while handling.
-	Chained *Exception
+	Chained *ipc.Exception
 
 	// ExitCode is the code that the worker exited with, nil where it did not exit.
 	ExitCode *int
@@ -89,30 +89,24 @@ type Error struct {
 	origin *Error
 }
 
-// Frame is one line of a Python traceback.
-type Frame = ipc.TracebackFrame
-
-// Exception is a chained Python exception.
-type Exception = ipc.Exception
-
 // Verdict is a node's own word on whether another attempt is worth it.
 type Verdict uint8
 
 const (
-	// ByKind leaves it to the error's kind.
-	ByKind Verdict = iota
-	// Permanent errors are not retried, whatever their kind.
-	Permanent
-	// Transient errors are retried, whatever their kind.
-	Transient
+	// VerdictByKind leaves it to the error's kind.
+	VerdictByKind Verdict = iota
+	// VerdictPermanent errors are not retried, whatever their kind.
+	VerdictPermanent
+	// VerdictTransient errors are retried, whatever their kind.
+	VerdictTransient
 )
 
 // String returns "by kind", "permanent" or "transient".
 func (v Verdict) String() string {
 	switch v {
-	case Permanent:
+	case VerdictPermanent:
 		return "permanent"
-	case Transient:
+	case VerdictTransient:
 		return "transient"
 	}
 	return "by kind"
@@ -131,7 +125,7 @@ func Wrap(err error, kind Kind, message string) *Error {
 // Extend makes any error an [*Error], so that context can be added to it. An
 // *Error comes back as it is. Of an error that wraps one, everything known is
 // taken over. An ordinary error keeps what it says of itself: whether it is
-// [retry.Retryable] and the kind that it wraps; without one it is [Other]. The
+// [retry.Retryable] and the kind that it wraps; without one it is [KindOther]. The
 // original stays in the chain. Extend(nil) is nil.
 func Extend(err error) *Error {
 	if err == nil {
@@ -147,9 +141,9 @@ func Extend(err error) *Error {
 	}
 	e := &Error{Kind: KindOf(err), Cause: err}
 	if retryable := retry.Retryable(err); retryable != e.Kind.Retryable() {
-		e.Verdict = Permanent
+		e.Verdict = VerdictPermanent
 		if retryable {
-			e.Verdict = Transient
+			e.Verdict = VerdictTransient
 		}
 	}
 	return e
@@ -162,9 +156,9 @@ func IsRetryable(err error) bool { return retry.Retryable(err) }
 // word, or else by the kind.
 func (e *Error) Retryable() bool {
 	switch e.Verdict {
-	case Permanent:
+	case VerdictPermanent:
 		return false
-	case Transient:
+	case VerdictTransient:
 		return true
 	}
 	return e.Kind.Retryable()

@@ -23,7 +23,7 @@ func (e *Error) Error() string {
 // head says which kind of error it is, and where in the pipeline.
 func (e *Error) head() string {
 	head := "error"
-	if e.Kind != Other {
+	if e.Kind != KindOther {
 		head = e.Kind.String() + " error"
 	}
 	if e.Node != "" {

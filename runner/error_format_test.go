@@ -14,35 +14,35 @@ import (
 )
 
 func TestErrorDisplay(t *testing.T) {
-	withPath := NewError(Marshaling, "a socket has no encoding")
+	withPath := NewError(KindMarshaling, "a socket has no encoding")
 	withPath.Path = "result.items[3]"
-	hung := NewError(PythonVm, "hung past its deadline of 30s")
-	hung.Traceback = []Frame{{File: "nodes.py", Line: 4, Function: "process"}}
+	hung := NewError(KindPythonVM, "hung past its deadline of 30s")
+	hung.Traceback = []ipc.TracebackFrame{{File: "nodes.py", Line: 4, Function: "process"}}
 
 	for want, err := range map[string]error{
-		`execution error: negative rate`:                                    NewError(Execution, "negative rate"),
+		`execution error: negative rate`:                                    NewError(KindExecution, "negative rate"),
 		`execution error: ValueError: negative rate (nodes.py:12 in check)`: raised(),
 		`execution error in node "vad" during call: ValueError: negative rate (nodes.py:12 in check); attempt 4 of 4`: raised().
 			InNode("vad").During("call").OnAttempt(4, 4),
-		`execution error: KeyboardInterrupt`:                                     &Error{Kind: Execution, PythonClass: "KeyboardInterrupt"},
+		`execution error: KeyboardInterrupt`:                                     &Error{Kind: KindExecution, PythonClass: "KeyboardInterrupt"},
 		`python_vm error: hung past its deadline of 30s (nodes.py:4 in process)`: hung,
 		`marshaling error: result.items[3]: a socket has no encoding`:            withPath,
-		`io error: read the model: disk full`:                                    Wrap(errors.New("disk full"), Io, "read the model"),
-		`io error: disk full on sda`:                                             Wrap(errors.New("disk full"), Io, "disk full on sda"),
-		`io error: read: disk full`:                                              Wrap(errors.New("read: disk full"), Io, "disk full"),
-		`io error: disk full`:                                                    Wrap(errors.New("disk full"), Io, ""),
-		`io error: no details`:                                                   &Error{Kind: Io},
-		`io error: first line …`:                                                 NewError(Io, "\nfirst line \nsecond\n"),
-		`io error: only line`:                                                    NewError(Io, "only line\n\n"),
-		`error in node "vad": x`:                                                 NewError(Other, "x").InNode("vad").OnAttempt(1, 4),
-		`transport error: call: execution error: ValueError: negative rate (nodes.py:12 in check)`: Wrap(raised(), Transport, "call"),
+		`io error: read the model: disk full`:                                    Wrap(errors.New("disk full"), KindIO, "read the model"),
+		`io error: disk full on sda`:                                             Wrap(errors.New("disk full"), KindIO, "disk full on sda"),
+		`io error: read: disk full`:                                              Wrap(errors.New("read: disk full"), KindIO, "disk full"),
+		`io error: disk full`:                                                    Wrap(errors.New("disk full"), KindIO, ""),
+		`io error: no details`:                                                   &Error{Kind: KindIO},
+		`io error: first line …`:                                                 NewError(KindIO, "\nfirst line \nsecond\n"),
+		`io error: only line`:                                                    NewError(KindIO, "only line\n\n"),
+		`error in node "vad": x`:                                                 NewError(KindOther, "x").InNode("vad").OnAttempt(1, 4),
+		`transport error: call: execution error: ValueError: negative rate (nodes.py:12 in check)`: Wrap(raised(), KindTransport, "call"),
 	} {
 		assert.EqualError(t, err, want)
 		assert.Equal(t, want, fmt.Sprintf("%v", err))
 		assert.Equal(t, want, fmt.Sprintf("%s", err))
 		assert.Equal(t, fmt.Sprintf("%q", want), fmt.Sprintf("%q", err))
 	}
-	assert.Contains(t, fmt.Sprintf("%#v", NewError(Io, "x")), `Message:"x"`)
+	assert.Contains(t, fmt.Sprintf("%#v", NewError(KindIO, "x")), `Message:"x"`)
 }
 
 func TestCompleteDisplay(t *testing.T) {
@@ -51,7 +51,7 @@ func TestCompleteDisplay(t *testing.T) {
 	e.ExitCode = new(3)
 	e.Signal = "SIGKILL"
 	e.StderrTail = "loading\nout of memory\n"
-	e.Verdict = Transient
+	e.Verdict = VerdictTransient
 	e.After = new(2 * time.Second)
 	e = e.InNode("vad").During("call").OnAttempt(2, 4).OnWorker(812).
 		Suggest("give the node more memory").With("model", "silero").With("batch", "8")
@@ -86,8 +86,8 @@ hint: give the node more memory`, fmt.Sprintf("%+v", e))
 }
 
 func TestDisplayOfADirectCause(t *testing.T) {
-	e := &Error{Kind: Execution, PythonClass: "RuntimeError", Message: "no model",
-		Chained: &Exception{Class: "OSError", Message: "gone", Relation: "cause"}}
+	e := &Error{Kind: KindExecution, PythonClass: "RuntimeError", Message: "no model",
+		Chained: &ipc.Exception{Class: "OSError", Message: "gone", Relation: "cause"}}
 	assert.Equal(t, `execution error: RuntimeError: no model
 OSError: gone
 
@@ -97,8 +97,8 @@ RuntimeError: no model`, fmt.Sprintf("%+v", e))
 }
 
 func TestDisplayOfAnInterpreterThatHung(t *testing.T) {
-	e := NewError(PythonVm, "hung past its deadline of 30s")
-	e.Traceback = []Frame{{File: "nodes.py", Line: 4, Function: "process", Source: "time.sleep(3600)"}}
+	e := NewError(KindPythonVM, "hung past its deadline of 30s")
+	e.Traceback = []ipc.TracebackFrame{{File: "nodes.py", Line: 4, Function: "process", Source: "time.sleep(3600)"}}
 	assert.Equal(t, `python_vm error: hung past its deadline of 30s (nodes.py:4 in process)
 Python was here (most recent call last):
   File "nodes.py", line 4, in process
@@ -108,7 +108,7 @@ Python was here (most recent call last):
 func TestDisplayPrefersPythonsOwnText(t *testing.T) {
 	remote := &ipc.RemoteError{Text: "Traceback (most recent call last):\n  + Exception Group\nValueError: negative rate\n"}
 	remote.Class, remote.Message = "ValueError", "negative rate"
-	e := Wrap(remote, Execution, remote.Message)
+	e := Wrap(remote, KindExecution, remote.Message)
 	e.PythonClass = remote.Class
 	assert.Equal(t, `execution error: ValueError: negative rate
 Traceback (most recent call last):
@@ -119,9 +119,9 @@ ValueError: negative rate`, fmt.Sprintf("%+v", e))
 func TestDisplayOfTheCauseChain(t *testing.T) {
 	root := errors.New("disk full\nwrite 17 bytes")
 	inner := raised().InNode("vad").Suggest("check the rate")
-	e := Wrap(errors.Join(fmt.Errorf("cache: %w", root), inner), Io, "start")
+	e := Wrap(errors.Join(fmt.Errorf("cache: %w", root), inner), KindIO, "start")
 
-	assert.Equal(t, `io error in node "vad": start`, Wrap(inner, Io, "start").InNode("vad").Error()[:29])
+	assert.Equal(t, `io error in node "vad": start`, Wrap(inner, KindIO, "start").InNode("vad").Error()[:29])
 	story := fmt.Sprintf("%+v", e)
 	assert.Contains(t, story, "io error: start: cache: disk full …\n", "one line first")
 	assert.Contains(t, story, "caused by: cache: disk full\nwrite 17 bytes\n", "then the whole")
@@ -165,15 +165,15 @@ func TestErrorMarshalJSON(t *testing.T) {
 		}
 	}}`, string(text))
 
-	hung := NewError(PythonVm, "hung")
-	hung.Traceback = []Frame{{File: "nodes.py", Line: 4, Function: "process"}}
+	hung := NewError(KindPythonVM, "hung")
+	hung.Traceback = []ipc.TracebackFrame{{File: "nodes.py", Line: 4, Function: "process"}}
 	text, err = json.Marshal(hung)
 	require.NoError(t, err)
 	assert.JSONEq(t, `{"kind": "python_vm", "message": "hung", "retryable": true,
 		"text": "python_vm error: hung (nodes.py:4 in process)",
 		"traceback": [{"file": "nodes.py", "line": 4, "function": "process"}]}`, string(text))
 
-	text, err = json.Marshal(Wrap(errors.New("refused"), Other, ""))
+	text, err = json.Marshal(Wrap(errors.New("refused"), KindOther, ""))
 	require.NoError(t, err)
 	assert.JSONEq(t, `{"kind": "other", "message": "refused", "cause": "refused", "text": "error: refused", "retryable": false}`, string(text))
 }

@@ -1,39 +1,43 @@
 package runner
 
-import "encoding/json"
+import (
+	"encoding/json"
+
+	"github.com/gophersnake/gophersnake/ipc"
+)
 
 // errorJSON is an Error for machines.
 type errorJSON struct {
-	Kind       Kind              `json:"kind"`
-	Message    string            `json:"message"`
-	Text       string            `json:"text"`
-	Retryable  bool              `json:"retryable"`
-	RetryAfter *float64          `json:"retry_after,omitempty"`
-	Node       string            `json:"node,omitempty"`
-	Operation  string            `json:"operation,omitempty"`
-	Attempt    int               `json:"attempt,omitempty"`
-	Attempts   int               `json:"attempts,omitempty"`
-	PID        int               `json:"pid,omitempty"`
-	Path       string            `json:"path,omitempty"`
-	Hint       string            `json:"hint,omitempty"`
-	Metadata   map[string]string `json:"metadata,omitempty"`
-	Exception  *exceptionJSON    `json:"exception,omitempty"`
-	Traceback  []Frame           `json:"traceback,omitempty"`
-	ExitCode   *int              `json:"exit_code,omitempty"`
-	Signal     string            `json:"signal,omitempty"`
-	Limit      string            `json:"limit,omitempty"`
-	Hang       string            `json:"hang,omitempty"`
-	StderrTail string            `json:"stderr_tail,omitempty"`
-	Cause      string            `json:"cause,omitempty"`
+	Kind       Kind                 `json:"kind"`
+	Message    string               `json:"message"`
+	Text       string               `json:"text"`
+	Retryable  bool                 `json:"retryable"`
+	RetryAfter *float64             `json:"retry_after,omitempty"`
+	Node       string               `json:"node,omitempty"`
+	Operation  string               `json:"operation,omitempty"`
+	Attempt    int                  `json:"attempt,omitempty"`
+	Attempts   int                  `json:"attempts,omitempty"`
+	PID        int                  `json:"pid,omitempty"`
+	Path       string               `json:"path,omitempty"`
+	Hint       string               `json:"hint,omitempty"`
+	Metadata   map[string]string    `json:"metadata,omitempty"`
+	Exception  *exceptionJSON       `json:"exception,omitempty"`
+	Traceback  []ipc.TracebackFrame `json:"traceback,omitempty"`
+	ExitCode   *int                 `json:"exit_code,omitempty"`
+	Signal     string               `json:"signal,omitempty"`
+	Limit      string               `json:"limit,omitempty"`
+	Hang       string               `json:"hang,omitempty"`
+	StderrTail string               `json:"stderr_tail,omitempty"`
+	Cause      string               `json:"cause,omitempty"`
 }
 
 type exceptionJSON struct {
-	Class     string         `json:"class"`
-	Message   string         `json:"message"`
-	Notes     []string       `json:"notes,omitempty"`
-	Traceback []Frame        `json:"traceback,omitempty"`
-	Relation  string         `json:"relation,omitempty"`
-	Chained   *exceptionJSON `json:"chained,omitempty"`
+	Class     string               `json:"class"`
+	Message   string               `json:"message"`
+	Notes     []string             `json:"notes,omitempty"`
+	Traceback []ipc.TracebackFrame `json:"traceback,omitempty"`
+	Relation  string               `json:"relation,omitempty"`
+	Chained   *exceptionJSON       `json:"chained,omitempty"`
 }
 
 // MarshalJSON writes the error for machines: what is known, by name; text is
@@ -65,7 +69,7 @@ func (e *Error) MarshalJSON() ([]byte, error) {
 	return json.Marshal(out)
 }
 
-func newExceptionJSON(x *Exception) *exceptionJSON {
+func newExceptionJSON(x *ipc.Exception) *exceptionJSON {
 	if x == nil {
 		return nil
 	}

@@ -13,48 +13,48 @@ import (
 // A Kind is an error itself, so it serves as the target of [errors.Is], and any
 // error can be given a kind by wrapping one:
 //
-//	if errors.Is(err, runner.PythonVm) { … }
-//	return fmt.Errorf("fetch the model: %w", runner.Io)
+//	if errors.Is(err, runner.KindPythonVM) { … }
+//	return fmt.Errorf("fetch the model: %w", runner.KindIO)
 type Kind uint8
 
 // The kinds of failure. Those marked (retryable) are tried again under the
 // node's policy.
 const (
-	// Other is the rest: the refusals of an open breaker and cancellation included.
-	Other Kind = iota
-	// Manifest: the pipeline is wrong, for instance its schema, an unknown node,
+	// KindOther is the rest: the refusals of an open breaker and cancellation included.
+	KindOther Kind = iota
+	// KindManifest: the pipeline is wrong, for instance its schema, an unknown node,
 	// a cycle, bad params.
-	Manifest
-	// Execution: the node's code raised (retryable).
-	Execution
-	// PythonVm: the interpreter died, hung past its deadline, could not start,
+	KindManifest
+	// KindExecution: the node's code raised (retryable).
+	KindExecution
+	// KindPythonVM: the interpreter died, hung past its deadline, could not start,
 	// or ran out of memory (retryable).
-	PythonVm
-	// Wasm: a WASM node trapped (retryable). Nothing produces it until there is
+	KindPythonVM
+	// KindWasm: a WASM node trapped (retryable). Nothing produces it until there is
 	// a WASM node.
-	Wasm
-	// Transport: the connection broke while the process lives, or the peer spoke
+	KindWasm
+	// KindTransport: the connection broke while the process lives, or the peer spoke
 	// out of protocol (retryable).
-	Transport
-	// Io: files, sockets, environments; the operating system said no (retryable).
-	Io
-	// Marshaling: a value cannot be carried.
-	Marshaling
-	// Serialization: a document (a manifest, JSON input or output) cannot be
+	KindTransport
+	// KindIO: files, sockets, environments; the operating system said no (retryable).
+	KindIO
+	// KindMarshaling: a value cannot be carried.
+	KindMarshaling
+	// KindSerialization: a document (a manifest, JSON input or output) cannot be
 	// encoded or decoded.
-	Serialization
+	KindSerialization
 )
 
 var kindNames = [...]string{
-	Other:         "other",
-	Manifest:      "manifest",
-	Execution:     "execution",
-	PythonVm:      "python_vm",
-	Wasm:          "wasm",
-	Transport:     "transport",
-	Io:            "io",
-	Marshaling:    "marshaling",
-	Serialization: "serialization",
+	KindOther:         "other",
+	KindManifest:      "manifest",
+	KindExecution:     "execution",
+	KindPythonVM:      "python_vm",
+	KindWasm:          "wasm",
+	KindTransport:     "transport",
+	KindIO:            "io",
+	KindMarshaling:    "marshaling",
+	KindSerialization: "serialization",
 }
 
 // ParseKind returns the kind of the given name, which is as [Kind.String] writes it.
@@ -62,11 +62,11 @@ func ParseKind(name string) (Kind, error) {
 	if i := slices.Index(kindNames[:], name); i >= 0 {
 		return Kind(i), nil
 	}
-	return Other, fmt.Errorf("there is no error kind %q; the kinds are %s", name, strings.Join(kindNames[:], ", "))
+	return KindOther, fmt.Errorf("there is no error kind %q; the kinds are %s", name, strings.Join(kindNames[:], ", "))
 }
 
 // KindOf returns the kind of an error: that of the outermost [*Error] in its
-// chain, or else the Kind that it wraps, or else [Other].
+// chain, or else the Kind that it wraps, or else [KindOther].
 func KindOf(err error) Kind {
 	if e, ok := errors.AsType[*Error](err); ok {
 		return e.Kind
@@ -89,7 +89,7 @@ func (k Kind) Error() string { return k.String() }
 // Retryable reports whether errors of this kind are worth another attempt.
 func (k Kind) Retryable() bool {
 	switch k {
-	case Execution, PythonVm, Wasm, Transport, Io:
+	case KindExecution, KindPythonVM, KindWasm, KindTransport, KindIO:
 		return true
 	}
 	return false

@@ -76,7 +76,7 @@ func (e *Error) facts() []fact {
 		add(true, "exit code", "%d", *e.ExitCode)
 	}
 	add(e.Signal != "", "signal", "%s", e.Signal)
-	add(e.Verdict != ByKind, "the node says", "%v", e.Verdict)
+	add(e.Verdict != VerdictByKind, "the node says", "%v", e.Verdict)
 	if after, ok := e.RetryAfter(); ok {
 		add(true, "retry after", "%v", after)
 	}
@@ -96,7 +96,7 @@ func (e *Error) traceback() string {
 	var b strings.Builder
 	switch {
 	case e.PythonClass != "":
-		writeException(&b, &Exception{Class: e.PythonClass, Message: e.Message, Notes: e.Notes, Frames: e.Traceback, Cause: e.Chained})
+		writeException(&b, &ipc.Exception{Class: e.PythonClass, Message: e.Message, Notes: e.Notes, Frames: e.Traceback, Cause: e.Chained})
 	case len(e.Traceback) > 0:
 		b.WriteString("Python was here (most recent call last):\n")
 		writeFrames(&b, e.Traceback)
@@ -106,7 +106,7 @@ func (e *Error) traceback() string {
 
 // writeException writes an exception as Python prints it: first the one that it
 // came from.
-func writeException(b *strings.Builder, x *Exception) {
+func writeException(b *strings.Builder, x *ipc.Exception) {
 	if x.Cause != nil {
 		writeException(b, x.Cause)
 		if x.Cause.Relation == "cause" {
@@ -125,7 +125,7 @@ func writeException(b *strings.Builder, x *Exception) {
 	}
 }
 
-func writeFrames(b *strings.Builder, frames []Frame) {
+func writeFrames(b *strings.Builder, frames []ipc.TracebackFrame) {
 	for _, f := range frames {
 		fmt.Fprintf(b, "  File \"%s\", line %d, in %s\n", f.File, f.Line, f.Function)
 		if source := strings.TrimSpace(f.Source); source != "" {

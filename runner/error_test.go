@@ -11,28 +11,30 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/gophersnake/gophersnake/ipc"
 )
 
-var allKinds = []Kind{Other, Manifest, Execution, PythonVm, Wasm, Transport, Io, Marshaling, Serialization}
+var allKinds = []Kind{KindOther, KindManifest, KindExecution, KindPythonVM, KindWasm, KindTransport, KindIO, KindMarshaling, KindSerialization}
 
 // raised is a ValueError from a node, chained to a KeyError.
 func raised() *Error {
-	e := NewError(Execution, "negative rate")
+	e := NewError(KindExecution, "negative rate")
 	e.PythonClass = "ValueError"
-	e.Traceback = []Frame{
+	e.Traceback = []ipc.TracebackFrame{
 		{File: "nodes.py", Line: 30, Function: "process", Source: "    return check(rate)"},
 		{File: "nodes.py", Line: 12, Function: "check", Source: `raise ValueError("negative rate")`},
 	}
 	e.Notes = []string{"the rate came from the input"}
-	e.Chained = &Exception{
+	e.Chained = &ipc.Exception{
 		Class: "KeyError", Message: "'rate'", Relation: "context",
-		Frames: []Frame{{File: "nodes.py", Line: 9, Function: "check", Source: `audio["rate"]`}},
+		Frames: []ipc.TracebackFrame{{File: "nodes.py", Line: 9, Function: "check", Source: `audio["rate"]`}},
 	}
 	return e
 }
 
 func TestKindsThatAreRetryable(t *testing.T) {
-	want := map[Kind]bool{Execution: true, PythonVm: true, Wasm: true, Transport: true, Io: true}
+	want := map[Kind]bool{KindExecution: true, KindPythonVM: true, KindWasm: true, KindTransport: true, KindIO: true}
 	for _, kind := range allKinds {
 		assert.Equal(t, want[kind], kind.Retryable(), kind)
 		assert.Equal(t, want[kind], NewError(kind, "x").Retryable(), kind)
@@ -42,7 +44,7 @@ func TestKindsThatAreRetryable(t *testing.T) {
 }
 
 func TestKindText(t *testing.T) {
-	assert.Equal(t, "python_vm", PythonVm.String())
+	assert.Equal(t, "python_vm", KindPythonVM.String())
 	for _, kind := range allKinds {
 		parsed, err := ParseKind(kind.String())
 		require.NoError(t, err)
@@ -58,34 +60,34 @@ func TestKindText(t *testing.T) {
 	_, err := ParseKind("PythonVm")
 	assert.EqualError(t, err, `there is no error kind "PythonVm"; the kinds are `+
 		"other, manifest, execution, python_vm, wasm, transport, io, marshaling, serialization")
-	kind := Io
+	kind := KindIO
 	require.Error(t, kind.UnmarshalText([]byte("nonsense")))
-	assert.Equal(t, Io, kind, "a kind that cannot be read changes nothing")
+	assert.Equal(t, KindIO, kind, "a kind that cannot be read changes nothing")
 	_, err = Kind(99).MarshalText()
 	assert.EqualError(t, err, "Kind(99) is not an error kind")
 }
 
 func TestKindIsAnErrorToWrapAndToTest(t *testing.T) {
-	err := fmt.Errorf("fetch the model: %w", Io)
-	assert.Equal(t, Io, KindOf(err))
+	err := fmt.Errorf("fetch the model: %w", KindIO)
+	assert.Equal(t, KindIO, KindOf(err))
 	assert.True(t, IsRetryable(err))
-	assert.ErrorIs(t, err, Io)
+	assert.ErrorIs(t, err, KindIO)
 
-	err = fmt.Errorf("run: %w", NewError(PythonVm, "died"))
-	assert.ErrorIs(t, err, PythonVm)
-	assert.NotErrorIs(t, err, Execution)
-	assert.Equal(t, PythonVm, KindOf(err))
+	err = fmt.Errorf("run: %w", NewError(KindPythonVM, "died"))
+	assert.ErrorIs(t, err, KindPythonVM)
+	assert.NotErrorIs(t, err, KindExecution)
+	assert.Equal(t, KindPythonVM, KindOf(err))
 
-	assert.Equal(t, Other, KindOf(errors.New("ordinary")))
-	assert.Equal(t, Other, KindOf(nil))
+	assert.Equal(t, KindOther, KindOf(errors.New("ordinary")))
+	assert.Equal(t, KindOther, KindOf(nil))
 }
 
 func TestErrorContextBuilder(t *testing.T) {
-	e := NewError(Transport, "the connection broke").
+	e := NewError(KindTransport, "the connection broke").
 		InNode("vad").During("call").OnAttempt(2, 4).OnWorker(812).
 		Suggest("look at the worker's log").With("socket", "/run/gs.sock").With("frames", "17")
 
-	assert.Equal(t, Transport, e.Kind)
+	assert.Equal(t, KindTransport, e.Kind)
 	assert.Equal(t, "the connection broke", e.Message)
 	assert.Equal(t, "vad", e.Node)
 	assert.Equal(t, "call", e.Operation)
@@ -96,7 +98,7 @@ func TestErrorContextBuilder(t *testing.T) {
 }
 
 func TestAddingContextLeavesASharedErrorAlone(t *testing.T) {
-	shared := NewError(Io, "disk full").With("disk", "sda")
+	shared := NewError(KindIO, "disk full").With("disk", "sda")
 	a := shared.InNode("a").With("key", "a")
 	b := shared.InNode("b").With("key", "b")
 
@@ -108,11 +110,11 @@ func TestAddingContextLeavesASharedErrorAlone(t *testing.T) {
 	assert.ErrorIs(t, a, shared, "a copy is still the error that it was made of")
 	assert.ErrorIs(t, a.During("call"), shared)
 	assert.NotErrorIs(t, a, b)
-	assert.NotErrorIs(t, shared, NewError(Io, "disk full"))
+	assert.NotErrorIs(t, shared, NewError(KindIO, "disk full"))
 }
 
 func TestContextChaining(t *testing.T) {
-	inner := NewError(Execution, "bad sample").InNode("resample").During("setup").OnAttempt(3, 4).OnWorker(5).Suggest("a").With("k", "inner")
+	inner := NewError(KindExecution, "bad sample").InNode("resample").During("setup").OnAttempt(3, 4).OnWorker(5).Suggest("a").With("k", "inner")
 	outer := inner.InNode("pipeline").During("run").OnAttempt(1, 2).OnWorker(9).Suggest("b").With("k", "outer").With("run", "7")
 
 	assert.Equal(t, "resample", outer.Node, "the place nearest to the fault knows best")
@@ -133,13 +135,13 @@ func TestContextRetrieval(t *testing.T) {
 }
 
 func TestContextPropagatesThroughCalls(t *testing.T) {
-	read := func() error { return Wrap(fs.ErrNotExist, Io, "read the model") }
+	read := func() error { return Wrap(fs.ErrNotExist, KindIO, "read the model") }
 	setup := func() error { return Extend(read()).During("setup").With("model", "silero") }
 	start := func() error { return Extend(setup()).InNode("vad").OnWorker(3) }
 
 	err := start()
 	assert.ErrorIs(t, err, fs.ErrNotExist)
-	assert.ErrorIs(t, err, Io)
+	assert.ErrorIs(t, err, KindIO)
 	assert.EqualError(t, err, `io error in node "vad" during setup: read the model: file does not exist`)
 	assert.Equal(t, map[string]string{"model": "silero"}, Extend(err).Metadata)
 }
@@ -153,7 +155,7 @@ func TestEachKindWithContext(t *testing.T) {
 			assert.ErrorIs(t, e, kind)
 			assert.ErrorIs(t, e, cause)
 			head := kind.String() + " error"
-			if kind == Other {
+			if kind == KindOther {
 				head = "error"
 			}
 			assert.EqualError(t, e, head+` in node "n" during call: it broke: the cause`)
@@ -162,7 +164,7 @@ func TestEachKindWithContext(t *testing.T) {
 }
 
 func TestMetadataIsPreserved(t *testing.T) {
-	err := error(NewError(Execution, "x").With("model", "silero").With("language", "en"))
+	err := error(NewError(KindExecution, "x").With("model", "silero").With("language", "en"))
 	err = Extend(fmt.Errorf("outer: %w", err)).InNode("vad").With("request", "12")
 	assert.Equal(t, map[string]string{"model": "silero", "language": "en", "request": "12"}, Extend(err).Metadata)
 }
@@ -191,10 +193,10 @@ func TestContextNeverChangesRetryability(t *testing.T) {
 		return e.InNode("n").During("call").OnAttempt(1, 2).OnWorker(1).Suggest("h").With("k", "v")
 	}
 	for _, kind := range allKinds {
-		for _, verdict := range []Verdict{ByKind, Permanent, Transient} {
+		for _, verdict := range []Verdict{VerdictByKind, VerdictPermanent, VerdictTransient} {
 			e := NewError(kind, "x")
 			e.Verdict = verdict
-			want := verdict == Transient || verdict == ByKind && kind.Retryable()
+			want := verdict == VerdictTransient || verdict == VerdictByKind && kind.Retryable()
 			assert.Equal(t, want, e.Retryable(), "%v, %v", kind, verdict)
 			assert.Equal(t, want, addAll(e).Retryable(), "%v, %v", kind, verdict)
 			assert.Equal(t, want, Extend(fmt.Errorf("w: %w", e)).Retryable(), "%v, %v", kind, verdict)
@@ -214,14 +216,14 @@ func (unsure) RetryAfter() (time.Duration, bool) { return time.Minute, true }
 func TestExtendOrdinaryErrors(t *testing.T) {
 	t.Run("an ordinary error is of kind other", func(t *testing.T) {
 		e := Extend(context.Canceled).InNode("vad").During("call").With("k", "v")
-		assert.Equal(t, Other, e.Kind)
+		assert.Equal(t, KindOther, e.Kind)
 		assert.False(t, e.Retryable())
 		assert.ErrorIs(t, e, context.Canceled)
 		assert.EqualError(t, e, `error in node "vad" during call: context canceled`)
 	})
 	t.Run("it keeps its own word on retrying", func(t *testing.T) {
 		e := Extend(fmt.Errorf("w: %w", unsure{retryable: true}))
-		assert.Equal(t, Other, e.Kind)
+		assert.Equal(t, KindOther, e.Kind)
 		assert.True(t, e.Retryable())
 		after, asked := e.RetryAfter()
 		assert.True(t, asked)
@@ -229,19 +231,19 @@ func TestExtendOrdinaryErrors(t *testing.T) {
 		assert.False(t, Extend(unsure{retryable: false}).Retryable())
 	})
 	t.Run("it keeps the kind that it wraps", func(t *testing.T) {
-		e := Extend(fmt.Errorf("fetch: %w", Io))
-		assert.Equal(t, Io, e.Kind)
-		assert.Equal(t, ByKind, e.Verdict)
-		e = Extend(errors.Join(unsure{retryable: false}, Io))
-		assert.Equal(t, Io, e.Kind)
+		e := Extend(fmt.Errorf("fetch: %w", KindIO))
+		assert.Equal(t, KindIO, e.Kind)
+		assert.Equal(t, VerdictByKind, e.Verdict)
+		e = Extend(errors.Join(unsure{retryable: false}, KindIO))
+		assert.Equal(t, KindIO, e.Kind)
 		assert.False(t, e.Retryable(), "the first word counts")
 	})
 	t.Run("an Error comes back as it is", func(t *testing.T) {
-		e := NewError(Io, "x")
+		e := NewError(KindIO, "x")
 		assert.Same(t, e, Extend(e))
 	})
 	t.Run("what wraps an Error keeps its own words", func(t *testing.T) {
-		inner := NewError(Io, "disk full").InNode("vad")
+		inner := NewError(KindIO, "disk full").InNode("vad")
 		wrapped := fmt.Errorf("request 12: %w", inner)
 		e := Extend(wrapped)
 		assert.ErrorIs(t, e, wrapped)
@@ -256,12 +258,12 @@ func TestExtendOrdinaryErrors(t *testing.T) {
 }
 
 func TestRetryAfterIsTheErrorsOwnOrItsCauses(t *testing.T) {
-	_, asked := NewError(Execution, "x").RetryAfter()
+	_, asked := NewError(KindExecution, "x").RetryAfter()
 	assert.False(t, asked)
-	_, asked = Wrap(errors.New("y"), Execution, "x").RetryAfter()
+	_, asked = Wrap(errors.New("y"), KindExecution, "x").RetryAfter()
 	assert.False(t, asked)
 
-	e := Wrap(unsure{}, Execution, "x")
+	e := Wrap(unsure{}, KindExecution, "x")
 	after, asked := e.RetryAfter()
 	assert.True(t, asked)
 	assert.Equal(t, time.Minute, after)
@@ -273,7 +275,7 @@ func TestRetryAfterIsTheErrorsOwnOrItsCauses(t *testing.T) {
 }
 
 func TestVerdictString(t *testing.T) {
-	assert.Equal(t, "by kind", ByKind.String())
-	assert.Equal(t, "permanent", Permanent.String())
-	assert.Equal(t, "transient", Transient.String())
+	assert.Equal(t, "by kind", VerdictByKind.String())
+	assert.Equal(t, "permanent", VerdictPermanent.String())
+	assert.Equal(t, "transient", VerdictTransient.String())
 }

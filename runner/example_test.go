@@ -61,7 +61,7 @@ func ExampleError() {
 	defer r.Close(context.Background())
 
 	_, err = r.Run(context.Background(), map[string]any{"with": "plain"})
-	fmt.Println(errors.Is(err, runner.Execution))
+	fmt.Println(errors.Is(err, runner.KindExecution))
 	var e *runner.Error
 	if errors.As(err, &e) {
 		fmt.Println(e.Node, e.PythonClass, e.Message)

@@ -9,16 +9,17 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/gophersnake/gophersnake/ipc"
 	"github.com/gophersnake/gophersnake/retry"
 	"github.com/gophersnake/gophersnake/runner/internal/pool"
 )
 
 func TestHealthTellsPeopleWhatThereIsToKnow(t *testing.T) {
 	at := time.Date(2026, 5, 1, 12, 30, 15, 0, time.UTC)
-	broken := NewError(PythonVm, "it broke").InNode("vad")
+	broken := NewError(KindPythonVM, "it broke").InNode("vad")
 	h := Health{State: StateDegraded, Reason: `node "vad": spare workers die`, Err: broken, Nodes: []NodeHealth{
 		{Node: "vad", State: StateDegraded, Reason: "spare workers die", Err: broken, Breaker: retry.HalfOpen, Failures: 5,
-			LastError: NewError(Execution, "the last one"),
+			LastError: NewError(KindExecution, "the last one"),
 			Pool: &PoolHealth{
 				Min: 1, Max: 4, Busy: 1, Idle: 1, Starting: 1, Waiting: 3, Setbacks: 2, NextStart: at,
 				SpareNote: "no spare: too little memory", ForkNote: "importing it started 2 threads",
@@ -68,14 +69,14 @@ func TestEveryStateHasItsRank(t *testing.T) {
 
 func TestAPoolThatDrainsIsNobodysFault(t *testing.T) {
 	e := classify(pool.ErrDraining)
-	assert.Equal(t, Other, e.Kind)
+	assert.Equal(t, KindOther, e.Kind)
 	assert.True(t, e.Blameless)
 	assert.Equal(t, "the runner drains and takes nothing more", e.Message)
 }
 
 func TestThePlaceFollowsACauseThatSpeaksForItself(t *testing.T) {
-	e := Wrap(context.Canceled, Other, "").During("call")
-	e.Traceback = []Frame{{File: "nodes.py", Line: 54, Function: "f"}}
+	e := Wrap(context.Canceled, KindOther, "").During("call")
+	e.Traceback = []ipc.TracebackFrame{{File: "nodes.py", Line: 54, Function: "f"}}
 	assert.Equal(t, "error during call: context canceled (nodes.py:54 in f)", e.Error())
-	assert.Equal(t, "error during call: context canceled (nodes.py:54 in f)", Wrap(e, Other, "").Error())
+	assert.Equal(t, "error during call: context canceled (nodes.py:54 in f)", Wrap(e, KindOther, "").Error())
 }

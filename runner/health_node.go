@@ -72,7 +72,7 @@ func (n *node) health(p *pool.Pool) NodeHealth {
 	case h.Breaker == retry.Open:
 		h.State, h.Reason, h.Err = StateUnhealthy, "its circuit breaker is open", h.LastError
 		if h.Err == nil { // somebody has counted failures by hand
-			h.Err = NewError(Other, fmt.Sprintf("%d operations in a row have failed", h.Failures)).InNode(n.id)
+			h.Err = NewError(KindOther, fmt.Sprintf("%d operations in a row have failed", h.Failures)).InNode(n.id)
 		}
 	case h.Breaker == retry.HalfOpen && !h.State.worse(StateDegraded):
 		h.State, h.Reason, h.Err = StateDegraded, "its circuit breaker is half-open: the next call is a probe", h.LastError

@@ -112,10 +112,10 @@ func TestACrashLoopIsUnhealthyWithItsCause(t *testing.T) {
 	r := start(t, supervised("Mortal", "params: {broken: "+broken+"}", "retry: {fixed: 1ms, max_attempts: 1}"), runner.WithEvents(events.record))
 	require.NoError(t, os.WriteFile(broken, nil, 0o600))
 	_, err := r.Run(t.Context(), "die")
-	require.ErrorIs(t, err, runner.PythonVm)
+	require.ErrorIs(t, err, runner.KindPythonVM)
 	h := eventually(t, r, func(h runner.Health) bool { return h.Nodes[0].Pool.Setbacks > 2 && h.State == runner.StateUnhealthy })
 	require.NotNil(t, h.Err, "never without its cause")
-	assert.ErrorIs(t, h.Err, runner.PythonVm)
+	assert.ErrorIs(t, h.Err, runner.KindPythonVM)
 	assert.Contains(t, h.Err.Error(), "os._exit(9)")
 	assert.False(t, h.OK())
 	require.NotNil(t, h.Nodes[0].Pool.LastDeath)
@@ -141,14 +141,14 @@ func TestAnOpenBreakerIsUnhealthyWithTheLastError(t *testing.T) {
 	r := start(t, single("misbehave", "retry: none", "breaker: {failures: 2, cool_down: 1h}"))
 	for range 2 {
 		_, err := r.Run(t.Context(), broken)
-		require.ErrorIs(t, err, runner.Execution)
+		require.ErrorIs(t, err, runner.KindExecution)
 	}
 	h := r.Health()
 	assert.Equal(t, runner.StateUnhealthy, h.State)
 	require.NotNil(t, h.Err)
 	assert.Equal(t, "ValueError", h.Err.PythonClass)
 	assert.Contains(t, h.String(), "unhealthy: node \"misbehave\": its circuit breaker is open: execution error")
-	assert.EqualValues(t, 2, h.Nodes[0].Failed[runner.Execution])
+	assert.EqualValues(t, 2, h.Nodes[0].Failed[runner.KindExecution])
 	r.Scheduler().Breaker("misbehave").Reset()
 	assert.True(t, r.Health().OK())
 
@@ -167,7 +167,7 @@ func TestAnOpenBreakerIsUnhealthyWithTheLastError(t *testing.T) {
 func TestAHalfOpenBreakerIsDegraded(t *testing.T) {
 	r := start(t, single("misbehave", "retry: none", "breaker: {failures: 1, cool_down: 1ms}"))
 	_, err := r.Run(t.Context(), map[string]any{"way": "raise_value_error"})
-	require.ErrorIs(t, err, runner.Execution)
+	require.ErrorIs(t, err, runner.KindExecution)
 	h := eventually(t, r, inState(runner.StateDegraded))
 	assert.True(t, h.OK())
 	assert.Contains(t, h.String(), "half-open: the next call is a probe")

@@ -127,12 +127,12 @@ func homeOf(environment string) (string, bool) {
 // it is nil for other errors.
 func isolationError(err error) *Error {
 	if u, ok := errors.AsType[*isolation.UnsupportedError](err); ok {
-		e := Wrap(u, Io, "")
-		e.Verdict, e.Hint = Permanent, u.Hint
+		e := Wrap(u, KindIO, "")
+		e.Verdict, e.Hint = VerdictPermanent, u.Hint
 		return e
 	}
 	if path, ok := errors.AsType[*fs.PathError](err); ok && path.Op == isolation.OpIsolate {
-		e := Wrap(path, Manifest, "the node's isolation names a file or folder that cannot be opened")
+		e := Wrap(path, KindManifest, "the node's isolation names a file or folder that cannot be opened")
 		e.Hint = "see read and write of isolation in the manifest; each must be there when the node starts"
 		return e
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
 
+	"github.com/gophersnake/gophersnake/ipc"
 	"github.com/gophersnake/gophersnake/runner"
 	"github.com/gophersnake/gophersnake/runner/internal/isolation"
 )
@@ -49,7 +50,7 @@ func TestAnIsolatedNodeDoesNotReadOutside(t *testing.T) {
 	require.NoError(t, os.WriteFile(secret, []byte("secret"), 0o644))
 	for _, path := range []string{"/etc/shadow", secret, fmt.Sprintf("/proc/%d/environ", os.Getpid()), "/proc/self/environ", "/proc/1/cmdline"} {
 		e := denied(t, r, path)
-		assert.ErrorIs(t, e, runner.Execution)
+		assert.ErrorIs(t, e, runner.KindExecution)
 		assert.Equal(t, "PermissionError", e.PythonClass, path)
 		assert.Contains(t, e.Hint, "Landlock keeps ", path)
 		assert.Contains(t, e.Hint, "isolation.read", path)
@@ -143,7 +144,7 @@ func TestAnIsolatedNodeStartsNoProcesses(t *testing.T) {
 
 func TestAnIsolatedNodeDoesNotTakeAllMemory(t *testing.T) {
 	e := denied(t, startIsolated(t, "allocate", "strict"), 10<<30)
-	assert.ErrorIs(t, e, runner.PythonVm)
+	assert.ErrorIs(t, e, runner.KindPythonVM)
 	assert.Contains(t, e.Error(), "memory")
 	assert.Contains(t, e.Hint, "limits.memory")
 }
@@ -244,19 +245,19 @@ connections: [{from: a, to: b}]`))
 	for range 3 {
 		out, err := r.Run(t.Context(), floats(t, 1<<20))
 		require.NoError(t, err)
-		assert.Equal(t, []int{1 << 20}, out.(*runner.Tensor).Shape)
+		assert.Equal(t, []int{1 << 20}, out.(*ipc.Tensor).Shape)
 	}
 }
 
 func TestAnIsolatedNodesEndIsExplained(t *testing.T) {
 	e := denied(t, startIsolated(t, "crash", "strict"), nil)
-	assert.ErrorIs(t, e, runner.PythonVm)
+	assert.ErrorIs(t, e, runner.KindPythonVM)
 	assert.Equal(t, "SIGSEGV", e.Signal)
 	require.NotEmpty(t, e.Traceback)
 	assert.Contains(t, e.Traceback[len(e.Traceback)-1].File, "ctypes")
 
 	e = denied(t, startIsolated(t, "wait", "strict", "timeout: 300ms"), nil)
-	assert.ErrorIs(t, e, runner.PythonVm)
+	assert.ErrorIs(t, e, runner.KindPythonVM)
 	assert.Contains(t, e.Error(), "300ms")
 }
 
@@ -286,8 +287,8 @@ func TestIsolationThatCannotBeHadStartsNothing(t *testing.T) {
 	require.NoError(t, err)
 	e := new(runner.Error)
 	require.ErrorAs(t, r.Start(t.Context()), &e)
-	assert.ErrorIs(t, e, runner.Io)
-	assert.Equal(t, runner.Permanent, e.Verdict)
+	assert.ErrorIs(t, e, runner.KindIO)
+	assert.Equal(t, runner.VerdictPermanent, e.Verdict)
 	assert.Contains(t, e.Error(), "cannot isolate the node as it asks: processes: 3 and cpus: 0.5 cannot be held")
 	assert.Contains(t, e.Error(), "Linux ")
 	assert.NotEmpty(t, e.Hint)
@@ -295,7 +296,7 @@ func TestIsolationThatCannotBeHadStartsNothing(t *testing.T) {
 	r, err = load(t, isolated("temp", "{read: [no/such/folder]}"))
 	require.NoError(t, err)
 	require.ErrorAs(t, r.Start(t.Context()), &e)
-	assert.ErrorIs(t, e, runner.Manifest)
+	assert.ErrorIs(t, e, runner.KindManifest)
 	assert.Contains(t, e.Error(), "no/such/folder")
 	assert.Contains(t, e.Hint, "read and write of isolation")
 }
@@ -311,7 +312,7 @@ func TestANodeIsDescribedAsIsolatedAsItRuns(t *testing.T) {
 		return fmt.Sprintf("  - {id: %s, node_type: imported, python: isolated_import.py, env: {GOPHERSNAKE_TEST_FILE: %s}%s}\n", id, file, more)
 	}
 	const pass = ", pass_env: [GOPHERSNAKE_TEST_TOKEN]"
-	describe := func(nodes string) ([]runner.Description, error) {
+	describe := func(nodes string) ([]ipc.Description, error) {
 		r, err := load(t, "nodes:\n"+nodes)
 		require.NoError(t, err)
 		return r.Describe(t.Context())
@@ -331,7 +332,7 @@ func TestANodeIsDescribedAsIsolatedAsItRuns(t *testing.T) {
 	_, err = describe(node("a", ""))
 	assert.ErrorContains(t, err, "KeyError")
 	_, err = describe(node("a", ", isolation: {read: [no/such/folder]}"))
-	assert.ErrorIs(t, err, runner.Manifest)
+	assert.ErrorIs(t, err, runner.KindManifest)
 	assert.ErrorContains(t, err, "no/such/folder")
 }
 

@@ -183,7 +183,7 @@ func TestNothingIsLeftBehind(t *testing.T) {
 			switch i {
 			case 3:
 				_, err = r.Run(t.Context(), map[string]any{"way": "raise_value_error"})
-				assert.ErrorIs(t, err, runner.Execution)
+				assert.ErrorIs(t, err, runner.KindExecution)
 			case 7:
 				_, err = r.Run(t.Context(), map[string]any{"way": "exit_now", "marker": filepath.Join(t.TempDir(), "m")})
 				assert.NoError(t, err)

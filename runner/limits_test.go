@@ -43,7 +43,7 @@ func occupied(t *testing.T, r *runner.Runner) (free func()) {
 // endedFor checks a call's error, and the event of its worker's end.
 func endedFor(t *testing.T, r *runner.Runner, events *recorder, err error, limit string) *runner.Error {
 	t.Helper()
-	require.ErrorIs(t, err, runner.PythonVm)
+	require.ErrorIs(t, err, runner.KindPythonVM)
 	e := err.(*runner.Error)
 	assert.Equal(t, limit, e.Limit)
 	assert.Contains(t, e.Hint, "in the manifest")
@@ -74,7 +74,7 @@ func TestLimitOfTheStart(t *testing.T) {
 	r, err := load(t, supervised("Slow", "params: {gate: "+gate+"}", "setup_timeout: 1s"), runner.WithEvents(events.record))
 	require.NoError(t, err)
 	err = r.Start(t.Context())
-	require.ErrorIs(t, err, runner.PythonVm)
+	require.ErrorIs(t, err, runner.KindPythonVM)
 	e := err.(*runner.Error)
 	assert.Equal(t, "start_timeout", e.Limit)
 	assert.Equal(t, "blocked in Python", e.Hang)
@@ -97,7 +97,7 @@ func TestLimitOfACallsTimeWhoseWorkerLivesOn(t *testing.T) {
 	events := &recorder{}
 	r := start(t, supervised("dawdle", "timeout: 1s", "retry: none"), runner.WithEvents(events.record))
 	_, err := r.Run(t.Context(), 1)
-	require.ErrorIs(t, err, runner.PythonVm)
+	require.ErrorIs(t, err, runner.KindPythonVM)
 	assert.Equal(t, "timeout", err.(*runner.Error).Limit)
 	assert.Equal(t, map[string]uint64{"timeout": 1}, breaches(r))
 	_, err = r.Run(t.Context(), 0)
@@ -138,7 +138,7 @@ func TestLimitOfTheAddressSpaceInTheStart(t *testing.T) {
 	r, err := load(t, supervised("GreedyStart", "limits: {memory: 512MiB}"), runner.WithEvents(events.record))
 	require.NoError(t, err)
 	err = r.Start(t.Context())
-	require.ErrorIs(t, err, runner.PythonVm)
+	require.ErrorIs(t, err, runner.KindPythonVM)
 	e := err.(*runner.Error)
 	assert.Equal(t, "memory", e.Limit)
 	assert.Contains(t, e.Hint, "limits.memory")
@@ -167,7 +167,7 @@ func TestLimitOfOpenDescriptors(t *testing.T) {
 	require.NoError(t, err)
 	retiredFor(t, r, events, "open_files")
 	_, err = r.Run(t.Context(), 200)
-	require.ErrorIs(t, err, runner.Execution)
+	require.ErrorIs(t, err, runner.KindExecution)
 	assert.Equal(t, "OSError", err.(*runner.Error).PythonClass, "opening fails")
 }
 
@@ -177,7 +177,7 @@ func TestLimitOfAResult(t *testing.T) {
 	_, err := r.Run(t.Context(), 500)
 	require.NoError(t, err)
 	_, err = r.Run(t.Context(), 5000)
-	require.ErrorIs(t, err, runner.Marshaling)
+	require.ErrorIs(t, err, runner.KindMarshaling)
 	e := err.(*runner.Error)
 	assert.Equal(t, "result", e.Limit)
 	assert.Contains(t, e.Hint, "limits.result")
@@ -239,7 +239,7 @@ func TestLimitOfTheQueue(t *testing.T) {
 	second := called(t, r, map[string]any{})
 	eventually(t, r, func(h runner.Health) bool { return h.Nodes[0].Pool.Waiting == 1 })
 	_, err := r.Run(t.Context(), map[string]any{})
-	require.ErrorIs(t, err, runner.Other)
+	require.ErrorIs(t, err, runner.KindOther)
 	e := err.(*runner.Error)
 	assert.Equal(t, "queue", e.Limit)
 	assert.True(t, e.Undelivered)
@@ -261,7 +261,7 @@ func TestLimitOfTheTimeInLine(t *testing.T) {
 	r := start(t, supervised("gated", "limits: {queue_wait: 50ms}"), runner.WithEvents(events.record))
 	free := occupied(t, r)
 	_, err := r.Run(t.Context(), map[string]any{})
-	require.ErrorIs(t, err, runner.Other)
+	require.ErrorIs(t, err, runner.KindOther)
 	e := err.(*runner.Error)
 	assert.Equal(t, "queue_wait", e.Limit)
 	assert.False(t, e.Retryable(), "it has waited for as long as it may")
@@ -293,7 +293,7 @@ func TestASpareTakesOver(t *testing.T) {
 		}
 	}
 	got, err := r.Run(t.Context(), map[string]any{"die": true, "begun": filepath.Join(t.TempDir(), "begun")})
-	require.ErrorIs(t, err, runner.PythonVm, "it kills the spare too, got %v", got)
+	require.ErrorIs(t, err, runner.KindPythonVM, "it kills the spare too, got %v", got)
 	var promoted []runner.SparePromoted
 	eventually(t, r, func(h runner.Health) bool { // both are told when it has happened
 		promoted = of[runner.SparePromoted](events)

@@ -15,10 +15,10 @@ type MetricKind string
 
 // The kinds of metrics.
 const (
-	// Counter values only grow, from 0 when the runner is made.
-	Counter MetricKind = "counter"
-	// Gauge values are as things stand.
-	Gauge MetricKind = "gauge"
+	// MetricCounter values only grow, from 0 when the runner is made.
+	MetricCounter MetricKind = "counter"
+	// MetricGauge values are as things stand.
+	MetricGauge MetricKind = "gauge"
 )
 
 // Metric is one figure, as monitoring systems take it.
@@ -44,7 +44,7 @@ func WriteMetrics(w io.Writer, metrics []Metric) error {
 			_, err = expfmt.MetricFamilyToText(w, family)
 		}
 		if err != nil {
-			return Wrap(err, Io, "write the metrics")
+			return Wrap(err, KindIO, "write the metrics")
 		}
 		metrics = metrics[n:]
 	}
@@ -56,9 +56,9 @@ func newFamily(metrics []Metric) (*dto.MetricFamily, error) {
 	first := metrics[0]
 	family := &dto.MetricFamily{Name: &first.Name, Help: &first.Help}
 	switch first.Kind {
-	case Counter:
+	case MetricCounter:
 		family.Type = dto.MetricType_COUNTER.Enum()
-	case Gauge:
+	case MetricGauge:
 		family.Type = dto.MetricType_GAUGE.Enum()
 	default:
 		return nil, fmt.Errorf("the metric %s is a %q; there are counter and gauge", first.Name, first.Kind)
@@ -68,7 +68,7 @@ func newFamily(metrics []Metric) (*dto.MetricFamily, error) {
 		for _, name := range slices.Sorted(maps.Keys(m.Labels)) {
 			one.Label = append(one.Label, &dto.LabelPair{Name: &name, Value: new(m.Labels[name])})
 		}
-		if first.Kind == Counter {
+		if first.Kind == MetricCounter {
 			one.Counter = &dto.Counter{Value: &m.Value}
 		} else {
 			one.Gauge = &dto.Gauge{Value: &m.Value}

@@ -33,11 +33,11 @@ type sheet struct {
 }
 
 func (s *sheet) gauge(name, help string, value float64, labels ...string) {
-	s.add(Metric{Name: name, Help: help, Kind: Gauge, Value: value}, labels)
+	s.add(Metric{Name: name, Help: help, Kind: MetricGauge, Value: value}, labels)
 }
 
 func (s *sheet) counter(name, help string, value uint64, labels ...string) {
-	s.add(Metric{Name: name, Help: help, Kind: Counter, Value: float64(value)}, labels)
+	s.add(Metric{Name: name, Help: help, Kind: MetricCounter, Value: float64(value)}, labels)
 }
 
 // add adds a metric; the labels are names and values, in turn.
@@ -108,7 +108,7 @@ func (s *sheet) pool(id string, p *PoolHealth) {
 		labels := []string{"node", id, "pid", strconv.Itoa(w.PID), "role", w.Role}
 		s.gauge("gophersnake_worker_resident_bytes", "Memory in use.", float64(w.Resident), labels...)
 		s.add(Metric{
-			Name: "gophersnake_worker_cpu_seconds_total", Help: "Processor time.", Kind: Counter, Value: seconds(w.CPU),
+			Name: "gophersnake_worker_cpu_seconds_total", Help: "Processor time.", Kind: MetricCounter, Value: seconds(w.CPU),
 		}, labels)
 		s.gauge("gophersnake_worker_open_files", "Open descriptors.", float64(w.OpenFiles), labels...)
 		s.gauge("gophersnake_worker_age_seconds", "Time since it became ready.", seconds(w.Age), labels...)

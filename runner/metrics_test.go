@@ -55,7 +55,7 @@ func TestMetricsOfARunner(t *testing.T) {
 
 	require.NoError(t, r.Start(t.Context()))
 	_, err = r.Run(t.Context(), "die")
-	require.ErrorIs(t, err, runner.PythonVm)
+	require.ErrorIs(t, err, runner.KindPythonVM)
 	for range 3 {
 		_, err = r.Run(t.Context(), "live")
 		require.NoError(t, err)
@@ -111,12 +111,12 @@ func TestMetricsOfLimits(t *testing.T) {
 
 func TestMetricsThatCannotBeWritten(t *testing.T) {
 	full := errors.New("no space left")
-	one := []runner.Metric{{Name: "a", Kind: runner.Gauge}}
+	one := []runner.Metric{{Name: "a", Kind: runner.MetricGauge}}
 	assert.ErrorIs(t, runner.WriteMetrics(failingWriter{full}, one), full)
 	assert.ErrorContains(t, runner.WriteMetrics(&bytes.Buffer{}, []runner.Metric{{Name: "a", Kind: "heap"}}), `the metric a is a "heap"`)
 	var text bytes.Buffer
 	require.NoError(t, runner.WriteMetrics(&text, []runner.Metric{
-		{Name: "a", Help: "Two\nlines.", Kind: runner.Counter, Labels: map[string]string{"path": "a\\b\"c\nd", "b": "x"}, Value: 1.5},
+		{Name: "a", Help: "Two\nlines.", Kind: runner.MetricCounter, Labels: map[string]string{"path": "a\\b\"c\nd", "b": "x"}, Value: 1.5},
 	}))
 	assert.Equal(t, "# HELP a Two\\nlines.\n# TYPE a counter\na{b=\"x\",path=\"a\\\\b\\\"c\\nd\"} 1.5\n", text.String())
 }

@@ -43,22 +43,22 @@ type node struct {
 	pool    *pool.Pool // set by Start under the runner's lock, as is:
 	noInput bool       // the Python function takes no input
 	// description is what the workers said of the code; each reload may change it.
-	description atomic.Pointer[Description]
+	description atomic.Pointer[ipc.Description]
 }
 
 // describe takes in what a worker said of the node's code.
-func (n *node) describe(d Description) {
+func (n *node) describe(d ipc.Description) {
 	n.noInput = len(d.Inputs) == 0
 	n.description.Store(&d)
 }
 
-func newNode(p *Pipeline, config *manifest.Node, o *options, scheduler *Scheduler) (*node, error) {
+func newNode(p *manifest.Pipeline, config *manifest.Node, o *options, scheduler *Scheduler) (*node, error) {
 	n := &node{id: config.ID, config: config, emit: o.events, fn: o.nodes[config.Type], python: config.Python}
 	if n.fn == nil && n.python == "" {
 		n.python = p.Python
 	}
 	if n.fn == nil && n.python == "" {
-		return nil, NewError(Manifest, fmt.Sprintf("there is no node type %q", config.Type)).InNode(n.id).
+		return nil, NewError(KindManifest, fmt.Sprintf("there is no node type %q", config.Type)).InNode(n.id).
 			Suggest("say where its Python code is (python: nodes.py), or give it a Go function with runner.WithNode")
 	}
 	policy, err := nodePolicy(config, o.nodePolicy())
@@ -89,7 +89,7 @@ func nodePolicy(config *manifest.Node, policy NodePolicy) (NodePolicy, error) {
 		for _, name := range r.On {
 			kind, err := ParseKind(name)
 			if err != nil {
-				return policy, Wrap(err, Manifest, "").InNode(config.ID)
+				return policy, Wrap(err, KindManifest, "").InNode(config.ID)
 			}
 			policy.On = append(policy.On, kind)
 		}
@@ -216,13 +216,13 @@ func (n *node) callGo(ctx context.Context, in Input, s *step) (value, error) {
 // goError is the error of a Go node: what it does not say otherwise of is a
 // failure of the node's code, as an exception is.
 func goError(ctx context.Context, err error) *Error {
-	if KindOf(err) != Other || ctx.Err() != nil {
+	if KindOf(err) != KindOther || ctx.Err() != nil {
 		return Extend(err)
 	}
 	if _, ok := errors.AsType[*Error](err); ok {
 		return Extend(err)
 	}
-	return Wrap(err, Execution, "")
+	return Wrap(err, KindExecution, "")
 }
 
 // callFunc keeps a panic inside the node: it is the node's failure, not the
@@ -230,7 +230,7 @@ func goError(ctx context.Context, err error) *Error {
 func (n *node) callFunc(ctx context.Context, in Input) (v any, err error) {
 	defer func() {
 		if p := recover(); p != nil {
-			err = NewError(Execution, fmt.Sprintf("the Go node panicked: %v", p)).With("stack", string(debug.Stack()))
+			err = NewError(KindExecution, fmt.Sprintf("the Go node panicked: %v", p)).With("stack", string(debug.Stack()))
 		}
 	}()
 	return n.fn(ctx, in)

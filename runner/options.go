@@ -57,7 +57,7 @@ func WithLogger(logger hclog.Logger) Option {
 func WithPolicy(policy retry.Policy) Option {
 	return func(o *options) error {
 		if err := policy.Validate(); err != nil {
-			return Wrap(err, Manifest, "WithPolicy")
+			return Wrap(err, KindManifest, "WithPolicy")
 		}
 		o.policy = policy
 		return nil
@@ -69,7 +69,7 @@ func WithPolicy(policy retry.Policy) Option {
 func WithBreaker(config retry.BreakerConfig) Option {
 	return func(o *options) error {
 		if err := config.Validate(); err != nil {
-			return Wrap(err, Manifest, "WithBreaker")
+			return Wrap(err, KindManifest, "WithBreaker")
 		}
 		o.breaker = config
 		return nil
@@ -81,10 +81,10 @@ func WithBreaker(config retry.BreakerConfig) Option {
 func WithNode(nodeType string, fn NodeFunc) Option {
 	return func(o *options) error {
 		if nodeType == "" || fn == nil {
-			return NewError(Manifest, "WithNode takes a node type and a function")
+			return NewError(KindManifest, "WithNode takes a node type and a function")
 		}
 		if _, ok := o.nodes[nodeType]; ok {
-			return NewError(Manifest, fmt.Sprintf("WithNode was given the node type %q twice", nodeType))
+			return NewError(KindManifest, fmt.Sprintf("WithNode was given the node type %q twice", nodeType))
 		}
 		o.nodes[nodeType] = fn
 		return nil
@@ -132,7 +132,7 @@ const DefaultSharedMemory = 4 << 30
 func WithSharedMemory(limit int64) Option {
 	return func(o *options) error {
 		if limit < 0 || limit > 0 && limit < leastSharedMemory {
-			return NewError(Manifest, fmt.Sprintf("WithSharedMemory takes 0, or %d bytes and more, not %d", leastSharedMemory, limit))
+			return NewError(KindManifest, fmt.Sprintf("WithSharedMemory takes 0, or %d bytes and more, not %d", leastSharedMemory, limit))
 		}
 		o.sharedMemory = limit
 		return nil

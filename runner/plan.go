@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 
 	"github.com/gophersnake/gophersnake/ipc"
+	"github.com/gophersnake/gophersnake/runner/manifest"
 )
 
 // plan is a pipeline made ready to run: its nodes in an order in which each
@@ -52,7 +53,7 @@ type input struct {
 }
 
 // newPlan lays out the nodes of a pipeline that has been validated.
-func newPlan(p *Pipeline, nodes map[string]*node, arena *ipc.Arena) *plan {
+func newPlan(p *manifest.Pipeline, nodes map[string]*node, arena *ipc.Arena) *plan {
 	order := p.Order()
 	pl := &plan{steps: make([]step, len(order)), linear: true, arena: arena}
 	place := make(map[string]int, len(order))
@@ -336,14 +337,14 @@ func (pl *plan) ports(n *node) []string {
 
 // checkInputs refuses a connection to a node that takes no input. Which ports a
 // node has, the worker checks.
-func (pl *plan) checkInputs(n *node, d Description) error {
+func (pl *plan) checkInputs(n *node, d ipc.Description) error {
 	if len(d.Inputs) > 0 {
 		return nil
 	}
 	for i := range pl.steps {
 		if s := &pl.steps[i]; s.node == n && len(s.inputs) > 0 {
 			from := pl.steps[s.inputs[0].from].node.id
-			return NewError(Manifest, fmt.Sprintf("%s takes no input, but the result of %q is connected to it", d.Name, from)).
+			return NewError(KindManifest, fmt.Sprintf("%s takes no input, but the result of %q is connected to it", d.Name, from)).
 				InNode(n.id).Suggest("give its Python code a first parameter, or remove the connection")
 		}
 	}

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/gophersnake/gophersnake/ipc"
 )
 
 // Reload has nodes read their Python code again: all Python nodes, or those named.
@@ -59,9 +61,9 @@ func (r *Runner) reloadable(names []string) ([]*node, error) {
 		n := r.nodes[name]
 		switch {
 		case n == nil:
-			return nil, NewError(Manifest, fmt.Sprintf("there is no node %q to reload", name))
+			return nil, NewError(KindManifest, fmt.Sprintf("there is no node %q to reload", name))
 		case !n.isPython():
-			return nil, NewError(Manifest, "it is written in Go, so there is no code to read again").InNode(name).During("reload")
+			return nil, NewError(KindManifest, "it is written in Go, so there is no code to read again").InNode(name).During("reload")
 		}
 		if !slices.Contains(chosen, n) {
 			chosen = append(chosen, n)
@@ -79,8 +81,8 @@ func (r *Runner) reloadAll(ctx context.Context, nodes []*node) error {
 	var reloading sync.WaitGroup
 	for i, n := range nodes {
 		reloading.Go(func() {
-			var fresh Description
-			err := n.pool.Reload(ctx, r.workerConfig(n, r.python), func(d Description) error {
+			var fresh ipc.Description
+			err := n.pool.Reload(ctx, r.workerConfig(n, r.python), func(d ipc.Description) error {
 				fresh = d
 				if err := r.checkReload(n, d); err != nil {
 					return err
@@ -103,7 +105,7 @@ func (r *Runner) reloadAll(ctx context.Context, nodes []*node) error {
 }
 
 // checkReload refuses code that does not fit in the place of what is there.
-func (r *Runner) checkReload(n *node, d Description) error {
+func (r *Runner) checkReload(n *node, d ipc.Description) error {
 	if err := r.plan.checkInputs(n, d); err != nil {
 		return err
 	}
@@ -119,7 +121,7 @@ func (r *Runner) checkReload(n *node, d Description) error {
 	default:
 		return nil
 	}
-	return NewError(Manifest, "the new code changes "+change+", which runs and streams rely on").
+	return NewError(KindManifest, "the new code changes "+change+", which runs and streams rely on").
 		Suggest("start the pipeline anew")
 }
 

@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+
+	"github.com/gophersnake/gophersnake/runner/manifest"
 )
 
 // dropStaleBytecode removes what Python has kept in __pycache__ of a pipeline's code
@@ -15,7 +17,7 @@ import (
 //
 // A file that has changed since workers last began to read it is not trusted at all:
 // they may have read it just before, and written just after.
-func dropStaleBytecode(p *Pipeline, lastRead time.Time) error {
+func dropStaleBytecode(p *manifest.Pipeline, lastRead time.Time) error {
 	folders, _ := p.CodeFolders()
 	var faults []error
 	for _, folder := range folders {

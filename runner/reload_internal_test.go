@@ -10,6 +10,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/gophersnake/gophersnake/runner/manifest"
 )
 
 func TestConsentTakesAll(t *testing.T) {
@@ -55,7 +57,7 @@ func TestStaleBytecodeIsDropped(t *testing.T) {
 	at("edited_since.py", -time.Millisecond)
 	at("__pycache__/edited_since.cpython-311.pyc", -time.Second)
 	at("__pycache__/gone.cpython-311.pyc", time.Minute)
-	require.NoError(t, dropStaleBytecode(&Pipeline{Base: base}, lastRead))
+	require.NoError(t, dropStaleBytecode(&manifest.Pipeline{Base: base}, lastRead))
 	left, err := os.ReadDir(cache)
 	require.NoError(t, err)
 	var names []string
@@ -65,5 +67,5 @@ func TestStaleBytecodeIsDropped(t *testing.T) {
 	assert.Equal(t, []string{"fresh.cpython-311.pyc", "gone.cpython-311.pyc"}, names)
 
 	require.NoError(t, os.MkdirAll(filepath.Join(cache, "edited.cpython-311.pyc", "held"), 0o755))
-	assert.Error(t, dropStaleBytecode(&Pipeline{Base: base}, time.Time{}.Add(1)), "what cannot be removed")
+	assert.Error(t, dropStaleBytecode(&manifest.Pipeline{Base: base}, time.Time{}.Add(1)), "what cannot be removed")
 }

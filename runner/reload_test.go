@@ -97,12 +97,12 @@ connections: [{from: one, to: a.left}, {from: two, to: a.right}]
 		code, says string
 		kind       runner.Kind
 	}{
-		"syntax":      {"@node\ndef a(left, right) return 1\n", "SyntaxError", runner.Execution},
-		"gone":        {"", "has no node 'a'", runner.Manifest},
-		"port":        {"@node\ndef a(left, other):\n    return 1\n", "right", runner.Manifest},
-		"many values": {"@node\ndef a(left, right):\n    yield 1\n", "the new code changes whether it gives many values", runner.Manifest},
-		"stateful":    {"@node(stateful=True)\nclass a:\n    def process(self, left, right):\n        return 1\n", "whether it is stateful", runner.Manifest},
-		"no input":    {"@node\ndef a():\n    return 1\n", "has no input 'left'", runner.Manifest},
+		"syntax":      {"@node\ndef a(left, right) return 1\n", "SyntaxError", runner.KindExecution},
+		"gone":        {"", "has no node 'a'", runner.KindManifest},
+		"port":        {"@node\ndef a(left, other):\n    return 1\n", "right", runner.KindManifest},
+		"many values": {"@node\ndef a(left, right):\n    yield 1\n", "the new code changes whether it gives many values", runner.KindManifest},
+		"stateful":    {"@node(stateful=True)\nclass a:\n    def process(self, left, right):\n        return 1\n", "whether it is stateful", runner.KindManifest},
+		"no input":    {"@node\ndef a():\n    return 1\n", "has no input 'left'", runner.KindManifest},
 	} {
 		t.Run(name, func(t *testing.T) {
 			e.edit("nodes.py", c.code)
@@ -284,7 +284,7 @@ func TestWhatCannotBeReloaded(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, r.Reload(t.Context()), "nothing has been started, so there is nothing to do")
 	require.NoError(t, r.Start(t.Context()))
-	assert.ErrorIs(t, r.Reload(t.Context(), "c"), runner.Manifest)
+	assert.ErrorIs(t, r.Reload(t.Context(), "c"), runner.KindManifest)
 	assert.ErrorContains(t, r.Reload(t.Context(), "c"), `there is no node "c" to reload`)
 	assert.ErrorContains(t, r.Reload(t.Context(), "b"), "it is written in Go")
 	require.NoError(t, r.Reload(t.Context()), "all that are in Python")

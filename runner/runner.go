@@ -10,27 +10,10 @@ import (
 	"github.com/gophersnake/gophersnake/runner/manifest"
 )
 
-// Pipeline is a pipeline as its manifest describes it.
-type Pipeline = manifest.Pipeline
-
-// The values that are more than plain data.
-type (
-	// Tensor is an n-dimensional array; a numpy array in Python.
-	Tensor = ipc.Tensor
-	// Audio is a recording.
-	Audio = ipc.Audio
-	// Image is a picture or a frame of video.
-	Image = ipc.Image
-	// JSON is a JSON document, carried as its text.
-	JSON = ipc.JSON
-	// Description is a node's signature and docstring.
-	Description = ipc.Description
-)
-
 // Load reads a pipeline from a YAML or JSON file, or from a folder that holds a
 // pipeline.yaml, and checks all that needs no Python. Its error names the places
 // of all problems found.
-func Load(path string) (*Pipeline, error) {
+func Load(path string) (*manifest.Pipeline, error) {
 	p, err := manifest.Load(path)
 	if err != nil {
 		return nil, classify(err)
@@ -41,7 +24,7 @@ func Load(path string) (*Pipeline, error) {
 // Runner runs one pipeline. Its nodes' workers stay warm between runs. All its
 // methods are safe for concurrent use.
 type Runner struct {
-	pipeline  *Pipeline
+	pipeline  *manifest.Pipeline
 	options   *options
 	scheduler *Scheduler
 	nodes     map[string]*node
@@ -65,7 +48,7 @@ type Runner struct {
 
 // New returns a runner for a pipeline. It starts nothing: [Runner.Start] does,
 // or else the first run.
-func New(p *Pipeline, opts ...Option) (*Runner, error) {
+func New(p *manifest.Pipeline, opts ...Option) (*Runner, error) {
 	o, err := newOptions(opts)
 	if err != nil {
 		return nil, err
@@ -163,9 +146,9 @@ func (r *Runner) ready() bool {
 	return r.started
 }
 
-func errClosed() *Error { return NewError(Other, "the runner is closed") }
+func errClosed() *Error { return NewError(KindOther, "the runner is closed") }
 
-func errDraining() *Error { return NewError(Other, "the runner drains and takes nothing more") }
+func errDraining() *Error { return NewError(KindOther, "the runner drains and takes nothing more") }
 
 // Run takes one input through the pipeline and returns the value of its sink,
 // or a map of the sinks' values by node id where there are several. Where a node

@@ -93,8 +93,8 @@ func TestAValueGoesThroughAPythonNode(t *testing.T) {
 	for _, v := range []any{
 		nil, true, int64(-3), 1.5, "höhe", []byte("raw"), []any{int64(1), nil}, map[string]any{"k": []any{"v"}},
 		time.Date(2026, 1, 2, 3, 4, 5, 6000, time.UTC), tensor,
-		&runner.Audio{Samples: make([]float32, 32000), Rate: 16000, Channels: 2},
-		&runner.Image{Pixels: make([]byte, 12), Format: "rgb8", Width: 2, Height: 2},
+		&ipc.Audio{Samples: make([]float32, 32000), Rate: 16000, Channels: 2},
+		&ipc.Image{Pixels: make([]byte, 12), Format: "rgb8", Width: 2, Height: 2},
 	} {
 		got, err := r.Run(t.Context(), v)
 		require.NoError(t, err)
@@ -184,7 +184,7 @@ nodes: [{id: bad, node_type: bad, retry: none}, {id: slow, node_type: slow}]
 		runner.WithNode("bad", func(context.Context, runner.Input) (any, error) { return nil, fmt.Errorf("bad luck") }),
 		runner.WithNode("slow", func(ctx context.Context, _ runner.Input) (any, error) { <-ctx.Done(); return nil, ctx.Err() }))
 	_, err := r.Run(t.Context(), nil)
-	assert.ErrorIs(t, err, runner.Execution)
+	assert.ErrorIs(t, err, runner.KindExecution)
 	assert.ErrorContains(t, err, "bad luck")
 }
 
@@ -210,7 +210,7 @@ connections: [{from: double, to: add}, {from: add, to: text}]
 func TestAPanicInAGoNodeIsItsError(t *testing.T) {
 	r := start(t, single("bad", "retry: none"), runner.WithNode("bad", func(context.Context, runner.Input) (any, error) { panic("oh") }))
 	_, err := r.Run(t.Context(), nil)
-	assert.ErrorIs(t, err, runner.Execution)
+	assert.ErrorIs(t, err, runner.KindExecution)
 	assert.ErrorContains(t, err, "panicked: oh")
 }
 
@@ -268,7 +268,7 @@ nodes:
 `)
 	require.NoError(t, err)
 	_, err = r.Run(t.Context(), 1)
-	require.ErrorIs(t, err, runner.Manifest)
+	require.ErrorIs(t, err, runner.KindManifest)
 	assert.ErrorContains(t, err, `amount`)
 	for _, id := range []string{`"one"`, `"two"`, `"three"`} {
 		assert.ErrorContains(t, err, "in node "+id)
@@ -279,17 +279,17 @@ func TestANodeWithoutInputsTakesNoConnection(t *testing.T) {
 	r, err := load(t, "nodes: [{id: first, node_type: echo}, {id: second, node_type: now}]\nconnections: [{from: first, to: second}]")
 	require.NoError(t, err)
 	_, err = r.Run(t.Context(), 1)
-	require.ErrorIs(t, err, runner.Manifest)
+	require.ErrorIs(t, err, runner.KindManifest)
 	assert.ErrorContains(t, err, `the result of "first" is connected to it`)
 	_, err = r.Describe(t.Context())
-	assert.ErrorIs(t, err, runner.Manifest)
+	assert.ErrorIs(t, err, runner.KindManifest)
 }
 
 func TestAnUnknownNodeTypeNeedsCode(t *testing.T) {
 	p, err := manifest.Parse("t.yaml", []byte("version: v1\nnodes: [{id: a, node_type: A}]"), t.TempDir())
 	require.NoError(t, err)
 	_, err = runner.New(p)
-	assert.ErrorIs(t, err, runner.Manifest)
+	assert.ErrorIs(t, err, runner.KindManifest)
 	assert.ErrorContains(t, err, `there is no node type "A"`)
 }
 

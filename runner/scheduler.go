@@ -68,7 +68,7 @@ type Scheduler struct {
 // defaults. events is told of [CallRetried] and [BreakerChanged]; it may be nil.
 func NewScheduler(defaults NodePolicy, events func(Event)) (*Scheduler, error) {
 	if err := defaults.Validate(); err != nil {
-		return nil, Wrap(err, Manifest, "the default policy cannot be used")
+		return nil, Wrap(err, KindManifest, "the default policy cannot be used")
 	}
 	if defaults.Breaker != nil {
 		defaults.Breaker = new(*defaults.Breaker) // the caller may change its own
@@ -85,7 +85,7 @@ func NewScheduler(defaults NodePolicy, events func(Event)) (*Scheduler, error) {
 // begins with a new breaker, closed.
 func (s *Scheduler) Configure(node string, policy NodePolicy) error {
 	if err := policy.Validate(); err != nil {
-		return Wrap(err, Manifest, "its policy cannot be used").InNode(node)
+		return Wrap(err, KindManifest, "its policy cannot be used").InNode(node)
 	}
 	s.lock.Lock()
 	defer s.lock.Unlock()
@@ -96,11 +96,11 @@ func (s *Scheduler) Configure(node string, policy NodePolicy) error {
 // Execute runs an operation under a node's policy and breaker. Any operation
 // will do; the node need not be one of a pipeline.
 //
-// An open breaker refuses the operation at once, with an error of kind [Other]
+// An open breaker refuses the operation at once, with an error of kind [KindOther]
 // that wraps [retry.ErrOpen]. Else op runs, and runs again after a retryable
 // error while the policy allows it. The breaker counts the outcome once, however
 // many attempts there were. The caller's own faults do not count against the
-// node: the end of ctx, errors of kind [Manifest], [Error].Blameless.
+// node: the end of ctx, errors of kind [KindManifest], [Error].Blameless.
 //
 // The error is an [*Error] with the node and the number of attempts; its kind is
 // that of the last attempt's error, or Other where ctx ended.
@@ -227,7 +227,7 @@ func (e *entry) failure(err error) *Error {
 		if last := Extend(end.Err); last != nil {
 			failure = *last
 		}
-		failure.Kind, failure.Verdict, failure.After = Other, ByKind, nil
+		failure.Kind, failure.Verdict, failure.After = KindOther, VerdictByKind, nil
 		failure.Cause, failure.origin = end, nil
 		return failure.InNode(e.node)
 	}
@@ -239,12 +239,12 @@ func nodeToBlame(failure *Error) bool {
 	if _, interrupted := failure.Cause.(*retry.Interrupted); interrupted {
 		return false
 	}
-	return failure.Kind != Manifest && !failure.Blameless
+	return failure.Kind != KindManifest && !failure.Blameless
 }
 
 // refusal is the error of an operation that the breaker does not let through.
 func (e *entry) refusal(err error) *Error {
-	failure := Wrap(err, Other, "").InNode(e.node)
+	failure := Wrap(err, KindOther, "").InNode(e.node)
 	failure.Hint = "fix what the node failed of, and wait for the probe or reset the breaker"
 	if last := e.last.Load(); last != nil {
 		failure = failure.With("last failure", last.Error())

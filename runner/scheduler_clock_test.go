@@ -19,7 +19,7 @@ import (
 func probed(t *testing.T, policy NodePolicy) *Scheduler {
 	s, err := NewScheduler(policy, nil)
 	require.NoError(t, err)
-	failing, _ := outcomes(NewError(PythonVm, "died"))
+	failing, _ := outcomes(NewError(KindPythonVM, "died"))
 	require.Error(t, s.Execute(t.Context(), "n", failing))
 	require.True(t, s.Breaker("n").IsOpen())
 	time.Sleep(time.Minute)
@@ -36,7 +36,7 @@ func onceOpen(probes int) NodePolicy {
 func TestOnlyTheProbesOfManyCallersReachANodeThatHasCooledDown(t *testing.T) {
 	const callers = 100
 	for _, probes := range []int{1, 3} {
-		for _, outcome := range []error{nil, NewError(PythonVm, "died again")} {
+		for _, outcome := range []error{nil, NewError(KindPythonVM, "died again")} {
 			synctest.Test(t, func(t *testing.T) {
 				s := probed(t, onceOpen(probes))
 				start := time.Now()
@@ -79,11 +79,11 @@ func TestAProbeThatIsRetriedIsStillOneProbe(t *testing.T) {
 		s := probed(t, policy)
 		policy.Policy = retry.Default()
 		require.NoError(t, s.Configure("n", policy)) // a new breaker, closed
-		failing, _ := outcomes(NewError(PythonVm, "died"))
+		failing, _ := outcomes(NewError(KindPythonVM, "died"))
 		require.Error(t, s.Execute(t.Context(), "n", failing))
 		time.Sleep(time.Minute)
 
-		op, attempts := outcomes(NewError(PythonVm, "died"), NewError(PythonVm, "died"), nil)
+		op, attempts := outcomes(NewError(KindPythonVM, "died"), NewError(KindPythonVM, "died"), nil)
 		ended := make(chan error, 1)
 		go func() { ended <- s.Execute(t.Context(), "n", op) }()
 		for range 2 {
@@ -106,7 +106,7 @@ func TestAProbeThatIsGivenUpInADelayGoesToTheNextCaller(t *testing.T) {
 		policy.Policy = retry.Fixed(3, time.Hour)
 		s, err := NewScheduler(policy, nil)
 		require.NoError(t, err)
-		failing, _ := outcomes(NewError(PythonVm, "died"))
+		failing, _ := outcomes(NewError(KindPythonVM, "died"))
 		require.Error(t, s.Execute(t.Context(), "n", failing))
 		time.Sleep(time.Minute)
 
@@ -144,8 +144,8 @@ func TestManyNodesKeepTheirOwnDelays(t *testing.T) {
 			}
 			for range 20 {
 				all.Go(func() {
-					err := s.Execute(t.Context(), name, func(context.Context) error { return NewError(Transport, "broke") })
-					assert.ErrorIs(t, err, Transport)
+					err := s.Execute(t.Context(), name, func(context.Context) error { return NewError(KindTransport, "broke") })
+					assert.ErrorIs(t, err, KindTransport)
 					assert.Equal(t, want, time.Since(start))
 				})
 			}
@@ -163,8 +163,8 @@ func TestEachOperationHasTheWholeBudget(t *testing.T) {
 		require.NoError(t, err)
 		for range 3 {
 			start, attempts := time.Now(), 0
-			err := s.Execute(t.Context(), "n", func(context.Context) error { attempts++; return NewError(Transport, "broke") })
-			require.ErrorIs(t, err, Transport)
+			err := s.Execute(t.Context(), "n", func(context.Context) error { attempts++; return NewError(KindTransport, "broke") })
+			require.ErrorIs(t, err, KindTransport)
 			assert.Equal(t, 5*time.Second, time.Since(start))
 			assert.Equal(t, 6, attempts)
 		}

@@ -23,7 +23,7 @@ func ExampleScheduler_Execute() {
 	attempts := 0
 	err = scheduler.Execute(context.Background(), "fetch", func(context.Context) error {
 		if attempts++; attempts < 3 {
-			return runner.NewError(runner.Transport, "connection reset")
+			return runner.NewError(runner.KindTransport, "connection reset")
 		}
 		return nil
 	})
@@ -35,14 +35,14 @@ func ExampleScheduler_Execute() {
 }
 
 func ExampleError_context() {
-	err := error(runner.Wrap(fs.ErrNotExist, runner.Io, "read the model").
+	err := error(runner.Wrap(fs.ErrNotExist, runner.KindIO, "read the model").
 		InNode("vad").
 		During("setup").
 		With("model", "silero").
 		Suggest("download the model first"))
 
 	fmt.Println(err)
-	fmt.Println(errors.Is(err, runner.Io), errors.Is(err, fs.ErrNotExist), runner.IsRetryable(err))
+	fmt.Println(errors.Is(err, runner.KindIO), errors.Is(err, fs.ErrNotExist), runner.IsRetryable(err))
 	fmt.Println()
 	fmt.Printf("%+v\n", err)
 	// Output:
@@ -55,7 +55,7 @@ func ExampleError_context() {
 }
 
 func ExampleKind() {
-	err := fmt.Errorf("fetch the model: %w", runner.Transport)
+	err := fmt.Errorf("fetch the model: %w", runner.KindTransport)
 	fmt.Println(runner.KindOf(err), runner.IsRetryable(err))
 	// Output: transport true
 }

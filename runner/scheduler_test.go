@@ -51,7 +51,7 @@ func TestSchedulerRetriesTransientErrors(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newBench(t, DefaultNodePolicy())
 		start := time.Now()
-		op, attempts := outcomes(NewError(PythonVm, "died"), NewError(Transport, "broke"), nil)
+		op, attempts := outcomes(NewError(KindPythonVM, "died"), NewError(KindTransport, "broke"), nil)
 		require.NoError(t, s.Execute(t.Context(), "vad", op))
 		assert.Equal(t, 3, *attempts)
 		assert.Equal(t, 300*ms, time.Since(start))
@@ -67,7 +67,7 @@ func TestSchedulerRetriesTransientErrors(t *testing.T) {
 }
 
 func TestSchedulerFailsAtOnceOnANonRetryableError(t *testing.T) {
-	for _, kind := range []Kind{Manifest, Marshaling, Serialization, Other} {
+	for _, kind := range []Kind{KindManifest, KindMarshaling, KindSerialization, KindOther} {
 		s := newBench(t, DefaultNodePolicy())
 		op, attempts := outcomes(NewError(kind, "wrong"))
 		err := s.Execute(t.Context(), "vad", op)
@@ -81,19 +81,19 @@ func TestSchedulerExhaustion(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newBench(t, DefaultNodePolicy())
 		cause := errors.New("segmentation fault")
-		shared := Wrap(cause, PythonVm, "died")
-		op, attempts := outcomes(NewError(Execution, "raised"), shared)
+		shared := Wrap(cause, KindPythonVM, "died")
+		op, attempts := outcomes(NewError(KindExecution, "raised"), shared)
 		err := s.Execute(t.Context(), "vad", op)
 		assert.Equal(t, 4, *attempts)
 
 		e, ok := err.(*Error)
 		require.True(t, ok)
-		assert.Equal(t, PythonVm, e.Kind, "the kind of the last error")
+		assert.Equal(t, KindPythonVM, e.Kind, "the kind of the last error")
 		assert.Equal(t, "vad", e.Node)
 		assert.Equal(t, []int{4, 4}, []int{e.Attempt, e.Attempts})
 		assert.ErrorIs(t, err, cause)
 		assert.ErrorIs(t, err, shared)
-		assert.NotErrorIs(t, err, Execution)
+		assert.NotErrorIs(t, err, KindExecution)
 		assert.EqualError(t, err, `python_vm error in node "vad": died: segmentation fault; attempt 4 of 4`)
 		assert.Empty(t, shared.Node, "the operation's own error is left alone")
 		assert.Equal(t, 1, s.Breaker("vad").Failures(), "one failure an operation, not an attempt")
@@ -103,10 +103,10 @@ func TestSchedulerExhaustion(t *testing.T) {
 func TestSchedulerMixedKinds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newBench(t, DefaultNodePolicy())
-		op, attempts := outcomes(NewError(Execution, "raised"), NewError(Io, "no disk"), NewError(Marshaling, "a socket"))
+		op, attempts := outcomes(NewError(KindExecution, "raised"), NewError(KindIO, "no disk"), NewError(KindMarshaling, "a socket"))
 		err := s.Execute(t.Context(), "vad", op)
 		assert.Equal(t, 3, *attempts)
-		assert.ErrorIs(t, err, Marshaling)
+		assert.ErrorIs(t, err, KindMarshaling)
 		assert.EqualError(t, err, `marshaling error in node "vad": a socket; attempt 3 of 4`)
 	})
 }
@@ -114,15 +114,15 @@ func TestSchedulerMixedKinds(t *testing.T) {
 func TestSchedulerHonoursVerdictAndDelay(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newBench(t, DefaultNodePolicy())
-		permanent := NewError(Execution, "no such voice")
-		permanent.Verdict = Permanent
+		permanent := NewError(KindExecution, "no such voice")
+		permanent.Verdict = VerdictPermanent
 		op, attempts := outcomes(permanent)
 		require.Error(t, s.Execute(t.Context(), "tts", op))
 		assert.Equal(t, 1, *attempts)
 
 		start := time.Now()
-		transient := NewError(Other, "warming up")
-		transient.Verdict, transient.After = Transient, new(3*time.Second)
+		transient := NewError(KindOther, "warming up")
+		transient.Verdict, transient.After = VerdictTransient, new(3*time.Second)
 		op, attempts = outcomes(transient, nil)
 		require.NoError(t, s.Execute(t.Context(), "tts", op))
 		assert.Equal(t, 2, *attempts)
@@ -135,7 +135,7 @@ func TestSchedulerBudget(t *testing.T) {
 		policy := DefaultNodePolicy()
 		policy.Policy.Budget = 250 * ms
 		s := newBench(t, policy)
-		op, _ := outcomes(NewError(Execution, "raised"))
+		op, _ := outcomes(NewError(KindExecution, "raised"))
 		err := s.Execute(t.Context(), "vad", op)
 		assert.EqualError(t, err, `execution error in node "vad": raised; attempt 2 of 4`)
 		assert.Equal(t, map[string]string{"retry budget": "250ms, spent after 2 attempts"}, Extend(err).Metadata)
@@ -145,9 +145,9 @@ func TestSchedulerBudget(t *testing.T) {
 func TestSchedulerWithBreaker(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newBench(t, noRetries())
-		failing, attempts := outcomes(NewError(PythonVm, "died"))
+		failing, attempts := outcomes(NewError(KindPythonVM, "died"))
 		for range 5 {
-			assert.ErrorIs(t, s.Execute(t.Context(), "vad", failing), PythonVm)
+			assert.ErrorIs(t, s.Execute(t.Context(), "vad", failing), KindPythonVM)
 		}
 		assert.Equal(t, retry.Open, s.Breaker("vad").State())
 
@@ -155,7 +155,7 @@ func TestSchedulerWithBreaker(t *testing.T) {
 		err := s.Execute(t.Context(), "vad", failing)
 		assert.Equal(t, 5, *attempts, "an open breaker does not run the operation")
 		require.ErrorIs(t, err, retry.ErrOpen)
-		assert.Equal(t, Other, KindOf(err))
+		assert.Equal(t, KindOther, KindOf(err))
 		assert.False(t, IsRetryable(err))
 		assert.EqualError(t, err, `error in node "vad": the circuit breaker is open after 5 failed operations in a row; the next probe may go in 20s`)
 		assert.Equal(t, `python_vm error in node "vad": died`, Extend(err).Metadata["last failure"])
@@ -182,7 +182,7 @@ func TestSchedulerWithBreaker(t *testing.T) {
 
 func TestSchedulerManualBreakerReset(t *testing.T) {
 	s := newBench(t, noRetries())
-	failing, _ := outcomes(NewError(Execution, "raised"))
+	failing, _ := outcomes(NewError(KindExecution, "raised"))
 	for range 5 {
 		require.Error(t, s.Execute(t.Context(), "vad", failing))
 	}
@@ -194,18 +194,18 @@ func TestSchedulerManualBreakerReset(t *testing.T) {
 }
 
 func TestWhatCountsAgainstTheNode(t *testing.T) {
-	blameless := NewError(Marshaling, "the input is a socket")
+	blameless := NewError(KindMarshaling, "the input is a socket")
 	blameless.Blameless = true
 	for name, test := range map[string]struct {
 		err    error
 		counts bool
 	}{
-		"execution":                 {NewError(Execution, "x"), true},
-		"marshaling of the result":  {NewError(Marshaling, "x"), true},
+		"execution":                 {NewError(KindExecution, "x"), true},
+		"marshaling of the result":  {NewError(KindMarshaling, "x"), true},
 		"an ordinary error":         {errors.New("x"), true},
 		"marshaling of the input":   {blameless, false},
 		"the same, wrapped":         {fmt.Errorf("w: %w", blameless), false},
-		"manifest":                  {NewError(Manifest, "x"), false},
+		"manifest":                  {NewError(KindManifest, "x"), false},
 		"a cancellation of its own": {context.Canceled, true},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -231,11 +231,11 @@ func TestCancellationByTheCallerDoesNotCount(t *testing.T) {
 		op, attempts := outcomes(raised())
 		err := s.Execute(ctx, "vad", op)
 		assert.Equal(t, 2, *attempts)
-		assert.Equal(t, Other, KindOf(err))
+		assert.Equal(t, KindOther, KindOf(err))
 		assert.False(t, IsRetryable(err))
 		assert.ErrorIs(t, err, context.Canceled)
 		assert.ErrorIs(t, err, why)
-		assert.ErrorIs(t, err, Execution, "the last error is kept")
+		assert.ErrorIs(t, err, KindExecution, "the last error is kept")
 		assert.Equal(t, raised().Traceback, Extend(err).Traceback, "and what is known of it")
 		assert.EqualError(t, err, `interrupted after 2 attempts: the host shuts down; the last error: `+
 			`execution error in node "vad": ValueError: negative rate (nodes.py:12 in check); attempt 2 of 4`)
@@ -259,9 +259,9 @@ func TestNotIdempotentIsRetriedOnlyWhereItNeverArrived(t *testing.T) {
 		policy.Idempotent = false
 		s := newBench(t, policy)
 
-		undelivered := NewError(PythonVm, "no worker started")
+		undelivered := NewError(KindPythonVM, "no worker started")
 		undelivered.Undelivered = true
-		op, attempts := outcomes(undelivered, undelivered, NewError(PythonVm, "died in the call"), nil)
+		op, attempts := outcomes(undelivered, undelivered, NewError(KindPythonVM, "died in the call"), nil)
 		err := s.Execute(t.Context(), "mail", op)
 		assert.Equal(t, 3, *attempts)
 		assert.EqualError(t, err, `python_vm error in node "mail": died in the call; attempt 3 of 4`)
@@ -272,16 +272,16 @@ func TestNotIdempotentIsRetriedOnlyWhereItNeverArrived(t *testing.T) {
 func TestOnNarrowsTheKinds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		policy := DefaultNodePolicy()
-		policy.On = []Kind{PythonVm, Transport}
+		policy.On = []Kind{KindPythonVM, KindTransport}
 		s := newBench(t, policy)
-		op, attempts := outcomes(NewError(PythonVm, "died"), NewError(Transport, "broke"), NewError(Execution, "raised"), nil)
-		assert.ErrorIs(t, s.Execute(t.Context(), "vad", op), Execution)
+		op, attempts := outcomes(NewError(KindPythonVM, "died"), NewError(KindTransport, "broke"), NewError(KindExecution, "raised"), nil)
+		assert.ErrorIs(t, s.Execute(t.Context(), "vad", op), KindExecution)
 		assert.Equal(t, 3, *attempts)
 
-		policy.On = []Kind{Manifest}
+		policy.On = []Kind{KindManifest}
 		require.NoError(t, s.Configure("vad", policy))
-		op, attempts = outcomes(NewError(Manifest, "wrong"))
-		assert.ErrorIs(t, s.Execute(t.Context(), "vad", op), Manifest)
+		op, attempts = outcomes(NewError(KindManifest, "wrong"))
+		assert.ErrorIs(t, s.Execute(t.Context(), "vad", op), KindManifest)
 		assert.Equal(t, 1, *attempts, "it narrows, it does not widen")
 	})
 }
@@ -293,7 +293,7 @@ func TestConfigure(t *testing.T) {
 	require.NoError(t, s.Configure("touchy", NodePolicy{Breaker: &retry.BreakerConfig{
 		Failures: 1, OnChange: func(_, to retry.State) { seen = append(seen, to) }}}))
 
-	failing, attempts := outcomes(NewError(Execution, "raised"))
+	failing, attempts := outcomes(NewError(KindExecution, "raised"))
 	for range 10 {
 		assert.EqualError(t, s.Execute(t.Context(), "once", failing), `execution error in node "once": raised`)
 	}
@@ -313,12 +313,12 @@ func TestBadFiguresAreRefused(t *testing.T) {
 	bad := NodePolicy{Policy: retry.Policy{Retries: -1}, Breaker: &retry.BreakerConfig{Probes: -1}, On: []Kind{99}}
 	s, err := NewScheduler(bad, nil)
 	assert.Nil(t, s)
-	assert.ErrorIs(t, err, Manifest)
+	assert.ErrorIs(t, err, KindManifest)
 
 	s, err = NewScheduler(DefaultNodePolicy(), nil)
 	require.NoError(t, err)
 	err = s.Configure("vad", bad)
-	assert.ErrorIs(t, err, Manifest)
+	assert.ErrorIs(t, err, KindManifest)
 	assert.ErrorContains(t, err, `manifest error in node "vad": its policy cannot be used`)
 	for _, fault := range []string{"Retries is -1", "Probes is -1", "Kind(99) is not an error kind"} {
 		assert.ErrorContains(t, errors.Unwrap(err), fault)
@@ -331,7 +331,7 @@ func TestBadFiguresAreRefused(t *testing.T) {
 func TestPanicGivesTheProbeBack(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newBench(t, NodePolicy{Breaker: &retry.BreakerConfig{Failures: 1}})
-		failing, _ := outcomes(NewError(Execution, "raised"))
+		failing, _ := outcomes(NewError(KindExecution, "raised"))
 		require.Error(t, s.Execute(t.Context(), "n", failing))
 		time.Sleep(30 * time.Second)
 		assert.Panics(t, func() {
@@ -357,9 +357,9 @@ func TestSchedulerConcurrently(t *testing.T) {
 		all.Go(func() {
 			for n := range 200 {
 				node := fmt.Sprintf("node %d", (caller+n)%nodes)
-				err := s.Execute(t.Context(), node, func(context.Context) error { return NewError(Execution, "raised") })
+				err := s.Execute(t.Context(), node, func(context.Context) error { return NewError(KindExecution, "raised") })
 				if !errors.Is(err, retry.ErrOpen) {
-					assert.ErrorIs(t, err, Execution)
+					assert.ErrorIs(t, err, KindExecution)
 				}
 				assert.Equal(t, node, Extend(err).Node)
 			}

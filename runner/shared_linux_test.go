@@ -23,7 +23,7 @@ func arrays(text string) string {
 	return "requirements: [numpy==2.2.6]\n" + strings.ReplaceAll(text, "TYPE", "python: arrays.py, node_type")
 }
 
-func floats(t testing.TB, n int) *runner.Tensor {
+func floats(t testing.TB, n int) *ipc.Tensor {
 	t.Helper()
 	data := make([]float32, n)
 	for i := range data {
@@ -49,7 +49,7 @@ connections: [{from: a, to: b}]`))
 		in := floats(t, n)
 		out, err := r.Run(t.Context(), in)
 		require.NoError(t, err)
-		tensor := out.(*runner.Tensor)
+		tensor := out.(*ipc.Tensor)
 		require.Equal(t, in.Shape, tensor.Shape)
 		got, err := ipc.Elements[float32](tensor)
 		require.NoError(t, err)
@@ -71,7 +71,7 @@ connections: [{from: a, to: b}]`))
 	require.NoError(t, err)
 	require.Len(t, out, len(in))
 	for _, v := range out.([]any) {
-		got, err := ipc.Elements[float32](v.(*runner.Tensor))
+		got, err := ipc.Elements[float32](v.(*ipc.Tensor))
 		require.NoError(t, err)
 		require.InDelta(t, 4*999, got[999], 0)
 	}
@@ -87,7 +87,7 @@ connections: [{from: source, to: a}, {from: source, to: b}, {from: source, to: c
 	all := out.(map[string]any)
 	assert.Equal(t, all["a"], all["b"], "the same file, mapped by both")
 	assert.Contains(t, all["a"], "memfd:gophersnake")
-	assert.Equal(t, in.Shape, all["c"].(*runner.Tensor).Shape)
+	assert.Equal(t, in.Shape, all["c"].(*ipc.Tensor).Shape)
 }
 
 func TestAnInputThatANodeKeepsStaysAsItWas(t *testing.T) {
@@ -108,7 +108,7 @@ func TestAResultInPlaceUntilItsRelease(t *testing.T) {
 	r := start(t, arrays(`nodes: [{id: a, TYPE: double}]`))
 	shared, err := r.RunShared(t.Context(), floats(t, 1<<20))
 	require.NoError(t, err)
-	got, err := ipc.Elements[float32](shared.Value.(*runner.Tensor))
+	got, err := ipc.Elements[float32](shared.Value.(*ipc.Tensor))
 	require.NoError(t, err)
 	assert.InDelta(t, 2*999, got[999], 0)
 	other, err := r.Run(t.Context(), floats(t, 1<<20))
@@ -153,7 +153,7 @@ connections: [{from: produce, to: die}]`))
 	for i := range 5 {
 		out, err := r.Run(t.Context(), floats(t, 1<<20))
 		require.NoError(t, err, i)
-		got, err := ipc.Elements[float32](out.(*runner.Tensor))
+		got, err := ipc.Elements[float32](out.(*ipc.Tensor))
 		require.NoError(t, err)
 		assert.InDelta(t, 2*999, got[999], 0, "the retry got the same input")
 	}
@@ -168,7 +168,7 @@ connections: [{from: produce, to: next}]`))
 	for range 3 {
 		out, err := r.Run(t.Context(), floats(t, 1<<20))
 		require.NoError(t, err)
-		got, err := ipc.Elements[float32](out.(*runner.Tensor))
+		got, err := ipc.Elements[float32](out.(*ipc.Tensor))
 		require.NoError(t, err)
 		assert.InDelta(t, 4*999, got[999], 0)
 	}
@@ -177,7 +177,7 @@ connections: [{from: produce, to: next}]`))
 func TestTheLimitOfSharedMemoryIsNamed(t *testing.T) {
 	r := start(t, arrays(`nodes: [{id: a, TYPE: double, retry: none}]`), runner.WithSharedMemory(16<<20))
 	_, err := r.Run(t.Context(), floats(t, 8<<20))
-	require.ErrorIs(t, err, runner.Marshaling)
+	require.ErrorIs(t, err, runner.KindMarshaling)
 	assert.ErrorContains(t, err, "more than the limit of 16 MiB")
 	out, err := r.Run(t.Context(), floats(t, 1<<20))
 	require.NoError(t, err, "what fits goes on")
@@ -191,7 +191,7 @@ func TestWithoutSharedMemoryTheSocketCarriesAll(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, before, segments(t, os.Getpid()))
 	_, err = load(t, single("echo"), runner.WithSharedMemory(-1))
-	assert.ErrorIs(t, err, runner.Manifest)
+	assert.ErrorIs(t, err, runner.KindManifest)
 }
 
 func TestTwoGiBGoThrough(t *testing.T) {

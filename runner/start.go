@@ -42,7 +42,7 @@ func (r *Runner) preparePython(ctx context.Context) (python, error) {
 	}
 	pkg, err := pyworker.Extract(filepath.Join(cache, "pyworker"))
 	if err != nil {
-		return python{}, Wrap(err, Io, "unpack the worker's Python package")
+		return python{}, Wrap(err, KindIO, "unpack the worker's Python package")
 	}
 	base, err := pyenv.Find(ctx, pyenv.FindOptions{
 		Explicit: r.options.python,

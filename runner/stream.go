@@ -72,7 +72,7 @@ const LargestWindow = 4096
 func WithWindow(items int) StreamOption {
 	return func(o *streamOptions) error {
 		if items < 1 || items > LargestWindow {
-			return NewError(Manifest, fmt.Sprintf("WithWindow takes 1 to %d items, not %d", LargestWindow, items))
+			return NewError(KindManifest, fmt.Sprintf("WithWindow takes 1 to %d items, not %d", LargestWindow, items))
 		}
 		o.window = items
 		return nil
@@ -165,7 +165,7 @@ func (s *Stream) refusal() error {
 	case s.fault != nil:
 		return s.fault
 	case s.sent:
-		return NewError(Other, "Send after CloseSend: the stream takes no more items")
+		return NewError(KindOther, "Send after CloseSend: the stream takes no more items")
 	}
 	return nil
 }
@@ -306,7 +306,7 @@ func (s *Stream) All() iter.Seq2[Item, error] {
 func (s *Stream) Close() error {
 	s.mu.Lock()
 	if !s.ended || !s.drained() {
-		s.stop(NewError(Other, "the stream is closed"))
+		s.stop(NewError(KindOther, "the stream is closed"))
 	}
 	s.mu.Unlock()
 	<-s.settled

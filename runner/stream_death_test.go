@@ -69,7 +69,7 @@ func TestAGeneratorThatMayNotRunTwiceEndsTheStream(t *testing.T) {
 	s := open(t, r)
 	feed(t, s, upTo(3)...)
 	got, err := values(s)
-	require.ErrorIs(t, err, runner.PythonVm)
+	require.ErrorIs(t, err, runner.KindPythonVM)
 	assert.Equal(t, []any{"0.0", "0.1", "0.2", "1.0", "1.1"}, got, "what had come out stays")
 	assert.Equal(t, "5", err.(*runner.Error).Metadata["delivered"])
 }
@@ -89,7 +89,7 @@ func TestTheStateOfANodeGoesWithItsWorker(t *testing.T) {
 			s := open(t, r)
 			feed(t, s, upTo(5)...)
 			got, err := values(s)
-			require.ErrorIs(t, err, runner.PythonVm)
+			require.ErrorIs(t, err, runner.KindPythonVM)
 			assert.ErrorContains(t, err, "the state of the stream is lost with it: "+c.says)
 			assert.Equal(t, c.out, got)
 			var e *runner.Error
@@ -140,7 +140,7 @@ func TestAnItemThatFailsEachTimeEndsTheStream(t *testing.T) {
 	s := open(t, r)
 	feed(t, s, upTo(30)...)
 	got, err := values(s)
-	require.ErrorIs(t, err, runner.Execution)
+	require.ErrorIs(t, err, runner.KindExecution)
 	assert.Len(t, got, 40)
 	var e *runner.Error
 	require.ErrorAs(t, err, &e)
@@ -155,7 +155,7 @@ func TestASnapshotThatFailsEndsTheStream(t *testing.T) {
 	s := open(t, r)
 	feed(t, s, upTo(30)...)
 	got, err := values(s)
-	require.ErrorIs(t, err, runner.Execution)
+	require.ErrorIs(t, err, runner.KindExecution)
 	assert.ErrorContains(t, err, "during snapshot")
 	assert.Len(t, got, 32)
 }
@@ -165,7 +165,7 @@ func TestANodeThatRestoresButMayNotRunTwiceEndsTheStream(t *testing.T) {
 	s := open(t, r)
 	feed(t, s, upTo(5)...)
 	got, err := values(s)
-	require.ErrorIs(t, err, runner.PythonVm)
+	require.ErrorIs(t, err, runner.KindPythonVM)
 	assert.ErrorContains(t, err, "3 items had gone in, 6 come out")
 	assert.Len(t, got, 6)
 }

@@ -41,7 +41,7 @@ func TestCloseCancelsWhatIsUnderWay(t *testing.T) {
 	require.NoError(t, s.Close())
 	require.NoError(t, s.Close(), "twice")
 	_, err := s.Recv()
-	require.ErrorIs(t, err, runner.Other)
+	require.ErrorIs(t, err, runner.KindOther)
 	assert.ErrorContains(t, err, "the stream is closed")
 	assert.ErrorContains(t, s.Send(1), "the stream is closed")
 	assert.NoError(t, s.CloseSend())
@@ -70,7 +70,7 @@ func TestAStreamEndsWithItsContext(t *testing.T) {
 	cancel(cause)
 	_, err = s.Recv()
 	require.ErrorIs(t, err, cause)
-	require.ErrorIs(t, err, runner.Other)
+	require.ErrorIs(t, err, runner.KindOther)
 	require.ErrorIs(t, s.Send(2), cause)
 	_, err = r.Stream(ctx)
 	require.ErrorIs(t, err, cause, "nor does another one begin")
@@ -143,7 +143,7 @@ func TestASequenceGoesThroughAPipeline(t *testing.T) {
 
 func TestAnErrorOfTheSequenceComesBehindTheItemsBefore(t *testing.T) {
 	r := start(t, single("echo"))
-	for _, end := range []error{errors.New("the tape ended"), runner.NewError(runner.Io, "the tape ended")} {
+	for _, end := range []error{errors.New("the tape ended"), runner.NewError(runner.KindIO, "the tape ended")} {
 		var got []any
 		var failed error
 		for item, err := range r.Through(t.Context(), sequence(upTo(40), end)) {
@@ -166,7 +166,7 @@ func TestAnItemOfTheSequenceThatCannotBeCarriedEndsIt(t *testing.T) {
 	for _, err := range r.Through(t.Context(), sequence([]any{1, func() {}, 3}, nil)) {
 		failed = err
 	}
-	assert.ErrorIs(t, failed, runner.Marshaling)
+	assert.ErrorIs(t, failed, runner.KindMarshaling)
 }
 
 func TestBreakingOffStopsTheSequence(t *testing.T) {
@@ -193,7 +193,7 @@ func TestThroughTellsWhatKeepsAStreamFromOpening(t *testing.T) {
 		all = append(all, err)
 	}
 	require.Len(t, all, 1)
-	assert.ErrorIs(t, all[0], runner.Manifest)
+	assert.ErrorIs(t, all[0], runner.KindManifest)
 }
 
 func TestCloseOfTheRunnerWaitsForStreams(t *testing.T) {
@@ -276,7 +276,7 @@ connections: [{from: echo, to: misbehave}, {from: misbehave, to: maybe}]
 		func(s *runner.Stream) { // a node fails
 			feed(t, s, fine, map[string]any{"way": "raise_value_error"}, fine)
 			_, err := values(s)
-			assert.ErrorIs(t, err, runner.Execution)
+			assert.ErrorIs(t, err, runner.KindExecution)
 		},
 		func(*runner.Stream) {}, // nothing at all
 	}

@@ -175,7 +175,7 @@ func (s *Stream) isStuck() bool {
 	}
 	for _, st := range s.stages {
 		if starved, full := st.imbalance(); starved != nil && full != nil {
-			s.stop(NewError(Execution, fmt.Sprintf(
+			s.stop(NewError(KindExecution, fmt.Sprintf(
 				"it takes its inputs in step, but %q gave %d items, of which no more may wait, when %q had given %d",
 				full.producer.step.node.id, full.given, starved.producer.step.node.id, starved.given)).
 				InNode(st.step.node.id).

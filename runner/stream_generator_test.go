@@ -65,7 +65,7 @@ func TestAGeneratorThatFailsIsCalledAgain(t *testing.T) {
 	s := open(t, r)
 	feed(t, s, 3, 3)
 	got, err := values(s)
-	require.ErrorIs(t, err, runner.Execution)
+	require.ErrorIs(t, err, runner.KindExecution)
 	assert.ErrorContains(t, err, "no more")
 	assert.Equal(t, upTo(3), got, "what came again was dropped")
 	assert.Len(t, of[runner.CallRetried](events), 3)
@@ -90,8 +90,8 @@ connections: [{from: thrice, to: one}, {from: thrice, to: two}]
 	assert.Equal(t, []any{}, got, "none is a list too")
 
 	_, err = r.Run(t.Context(), make(chan int))
-	require.ErrorIs(t, err, runner.Marshaling)
+	require.ErrorIs(t, err, runner.KindMarshaling)
 	_, err = start(t, streaming("fails_after", "retry: none")).Run(t.Context(), 1)
-	require.ErrorIs(t, err, runner.Execution)
+	require.ErrorIs(t, err, runner.KindExecution)
 	assert.NotContains(t, err.(*runner.Error).Metadata, "delivered", "a run delivers all or nothing")
 }

@@ -99,7 +99,7 @@ nodes: [{id: bad, node_type: bad, retry: none}, {id: fine, node_type: echo}]
 			bad++
 		}
 	}
-	require.ErrorIs(t, failed, runner.Execution)
+	require.ErrorIs(t, failed, runner.KindExecution)
 	assert.ErrorContains(t, failed, "no thirty")
 	assert.Equal(t, 30, bad)
 }
@@ -119,7 +119,7 @@ func TestAnInputThatEndsBeforeAnotherIsAnError(t *testing.T) {
 	s := open(t, r)
 	feed(t, s, upTo(6)...)
 	got, err := values(s)
-	require.ErrorIs(t, err, runner.Execution)
+	require.ErrorIs(t, err, runner.KindExecution)
 	assert.ErrorContains(t, err, `"some" ended after 3 items and "all" has given`)
 	assert.ErrorContains(t, err, `in node "mix"`)
 	assert.Equal(t, []any{float64(0), float64(3), float64(6)}, got, "what came before")
@@ -132,7 +132,7 @@ func TestBranchesThatDriftTooFarApartAreAnError(t *testing.T) {
 	s := open(t, r, runner.WithWindow(8))
 	feed(t, s, upTo(100)...)
 	got, err := values(s)
-	require.ErrorIs(t, err, runner.Execution)
+	require.ErrorIs(t, err, runner.KindExecution)
 	assert.ErrorContains(t, err, `in node "mix"`)
 	assert.ErrorContains(t, err, `when "some" had given 1`)
 	var e *runner.Error

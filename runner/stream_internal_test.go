@@ -14,7 +14,7 @@ import (
 // constant is a runner of a Go node that gives nil.
 func constant(t *testing.T) *Runner {
 	t.Helper()
-	p := &Pipeline{Version: manifest.Version, Nodes: []manifest.Node{manifest.NewNode("n", "N")}}
+	p := &manifest.Pipeline{Version: manifest.Version, Nodes: []manifest.Node{manifest.NewNode("n", "N")}}
 	r, err := New(p, WithNode("N", func(context.Context, Input) (any, error) { return nil, nil }))
 	require.NoError(t, err)
 	require.NoError(t, r.Start(t.Context()))
@@ -42,12 +42,12 @@ func TestAValueThatCannotBeReadIsAnError(t *testing.T) {
 	push(s.out, unreadable)
 	s.mu.Unlock()
 	_, err = s.Recv()
-	require.ErrorIs(t, err, Marshaling)
+	require.ErrorIs(t, err, KindMarshaling)
 	_, again := s.Recv()
 	assert.ErrorIs(t, again, err)
 	require.NoError(t, s.Close())
 
 	_, err = r.gatherBy(t.Context(), nil, func(value) (any, error) { return unreadable.decode("result") })
-	require.ErrorIs(t, err, Marshaling)
+	require.ErrorIs(t, err, KindMarshaling)
 	assert.Equal(t, "n", err.(*Error).Node)
 }

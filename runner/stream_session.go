@@ -167,7 +167,7 @@ func (x *session) begin(ctx context.Context) error {
 
 // lost adds what a worker's end has cost, where the state cannot be had back.
 func (x *session) lost(err error) error {
-	if err == nil || x.restores() || x.taken+x.given == 0 || KindOf(err) != PythonVm && KindOf(err) != Transport {
+	if err == nil || x.restores() || x.taken+x.given == 0 || KindOf(err) != KindPythonVM && KindOf(err) != KindTransport {
 		return err
 	}
 	return Extend(err).add(func(e *Error) {

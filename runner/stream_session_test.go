@@ -69,7 +69,7 @@ func TestAnExceptionInAStatefulNodeEndsTheStream(t *testing.T) {
 	s := open(t, r)
 	feed(t, s, 1, 2, -1, 3)
 	got, err := values(s)
-	require.ErrorIs(t, err, runner.Execution)
+	require.ErrorIs(t, err, runner.KindExecution)
 	assert.ErrorContains(t, err, "a negative number")
 	assert.NotContains(t, err.Error(), "the state of the stream is lost")
 	assert.Equal(t, []any{int64(1), int64(3)}, got)

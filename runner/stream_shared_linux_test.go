@@ -28,7 +28,7 @@ connections: [{from: a, to: b}, {from: b, to: c}, {from: c, to: d}]`), runner.Wi
 	for item, err := range s.All() {
 		require.NoError(t, err)
 		n++
-		got, err := ipc.Elements[float32](item.Value.(*runner.Tensor))
+		got, err := ipc.Elements[float32](item.Value.(*ipc.Tensor))
 		require.NoError(t, err)
 		require.Len(t, got, 1<<19)
 	}
@@ -40,7 +40,7 @@ connections: [{from: a, to: b}, {from: b, to: c}, {from: c, to: d}]`), runner.Wi
 func TestAnArrayThatIsTooLargeDoesNotEndTheStream(t *testing.T) {
 	s := open(t, start(t, arrays(`nodes: [{id: a, TYPE: same}]`), runner.WithSharedMemory(16<<20)))
 	err := s.Send(floats(t, 8<<20))
-	require.ErrorIs(t, err, runner.Marshaling)
+	require.ErrorIs(t, err, runner.KindMarshaling)
 	assert.ErrorContains(t, err, "more than the limit of 16 MiB")
 	feed(t, s, floats(t, 1<<20))
 	got, err := values(s)
@@ -118,14 +118,14 @@ func TestTheValuesOfAGeneratorInPlaceUntilTheirRelease(t *testing.T) {
 		other.Release()
 	}
 	for i, v := range all {
-		got, err := ipc.Elements[float32](v.(*runner.Tensor))
+		got, err := ipc.Elements[float32](v.(*ipc.Tensor))
 		require.NoError(t, err)
 		require.Len(t, got, 1<<18)
 		assert.InDelta(t, float32((i<<18)%1000), got[0], 0)
 	}
 	shared.Release()
 	_, err = r.RunShared(t.Context(), []any{})
-	require.ErrorIs(t, err, runner.Execution)
+	require.ErrorIs(t, err, runner.KindExecution)
 	require.NoError(t, r.Close(t.Context()))
 	assert.Zero(t, segments(t, os.Getpid()))
 }
@@ -140,7 +140,7 @@ connections: [{from: a, to: b}]`))
 	n := 0
 	for item, err := range s.All() {
 		require.NoError(t, err)
-		got, err := ipc.Elements[float32](item.Value.(*runner.Tensor))
+		got, err := ipc.Elements[float32](item.Value.(*ipc.Tensor))
 		require.NoError(t, err)
 		n++
 		assert.InDelta(t, 2*999*n, got[999], 0, "the sum of all so far")

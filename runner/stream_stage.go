@@ -262,7 +262,7 @@ func (st *stage) inequality() *Error {
 			goesOn = q
 		}
 	}
-	return NewError(Execution, fmt.Sprintf("it takes its inputs in step, but %q ended after %d items and %q has given %d",
+	return NewError(KindExecution, fmt.Sprintf("it takes its inputs in step, but %q ended after %d items and %q has given %d",
 		ended.producer.step.node.id, ended.given, goesOn.producer.step.node.id, goesOn.given)).
 		InNode(st.step.node.id).
 		Suggest("connect nodes that give as many items as each other")

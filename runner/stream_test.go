@@ -183,7 +183,7 @@ connections: [{from: before, to: bad}, {from: bad, to: after}]
 		s := open(t, r, runner.WithWindow(window))
 		feed(t, s, upTo(100)...)
 		got, err := values(s)
-		require.ErrorIs(t, err, runner.Execution)
+		require.ErrorIs(t, err, runner.KindExecution)
 		assert.ErrorContains(t, err, "bad luck")
 		assert.Len(t, got, 19)
 		var e *runner.Error
@@ -200,7 +200,7 @@ connections: [{from: before, to: bad}, {from: bad, to: after}]
 func TestAnItemThatCannotBeCarriedDoesNotEndTheStream(t *testing.T) {
 	s := open(t, start(t, single("echo")))
 	err := s.Send(map[string]any{"c": make(chan int)})
-	require.ErrorIs(t, err, runner.Marshaling)
+	require.ErrorIs(t, err, runner.KindMarshaling)
 	assert.ErrorContains(t, err, "input.c")
 	feed(t, s, "fine")
 	got, err := values(s)
@@ -220,7 +220,7 @@ func TestAWindowHasItsBounds(t *testing.T) {
 	r := start(t, single("echo"))
 	for _, n := range []int{-1, 0, 4097} {
 		_, err := r.Stream(t.Context(), runner.WithWindow(n))
-		require.ErrorIs(t, err, runner.Manifest)
+		require.ErrorIs(t, err, runner.KindManifest)
 	}
 }
 

@@ -36,10 +36,10 @@ func TestDescriptorsDoNotRunOutWithSharedMemoryHoweverLongItRuns(t *testing.T) {
 					switch {
 					case err == nil:
 						assert.False(t, die)
-						assert.Len(t, out.Value.(*runner.Tensor).Data, len(data.Data))
+						assert.Len(t, out.Value.(*ipc.Tensor).Data, len(data.Data))
 						out.Release()
 					default: // a call beside it may have had its worker
-						assert.ErrorIs(t, err, runner.PythonVm)
+						assert.ErrorIs(t, err, runner.KindPythonVM)
 					}
 				}
 			})
@@ -150,7 +150,7 @@ func TestTheOOMSupervisorsPart(t *testing.T) {
 	require.NoError(t, os.WriteFile(filepath.Join(group, "cgroup.procs"), []byte(strconv.Itoa(os.Getpid())), 0))
 	r := crashing(t, crashes, "wounds.py", "Mortal", []string{"params: {folder: " + folder + "}"})
 	err := r.Start(t.Context())
-	require.ErrorIs(t, err, runner.PythonVm)
+	require.ErrorIs(t, err, runner.KindPythonVM)
 	assert.ErrorContains(t, err, "the kernel ended the interpreter because memory ran out")
 	assert.ErrorContains(t, r.Health().Err, "memory ran out", "and it is said why it is unhealthy")
 	require.NoError(t, os.Remove(filepath.Join(folder, "setup")))

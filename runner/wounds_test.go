@@ -80,7 +80,7 @@ func TestANodeThatExitsLeavesNoZombieAndNoPoolThatCallsItselfHealthy(t *testing.
 	for range 3 {                   // and those that had come up end
 		m.at("1", "")
 		_, err := r.Run(t.Context(), 1)
-		require.ErrorIs(t, err, runner.PythonVm)
+		require.ErrorIs(t, err, runner.KindPythonVM)
 		assert.ErrorContains(t, err, "os._exit(0)")
 		if len(r.Health().Nodes[0].Pool.Workers) == 0 {
 			break
@@ -124,7 +124,7 @@ func TestAWorkerThatIsKilledInItsStartUpDoesNotHangTheSupervisor(t *testing.T) {
 	require.NoError(t, os.Remove(gate))
 	require.NoError(t, syscall.Kill(pid, syscall.SIGKILL))
 	err = <-started
-	require.ErrorIs(t, err, runner.PythonVm)
+	require.ErrorIs(t, err, runner.KindPythonVM)
 	assert.ErrorContains(t, err, "SIGKILL")
 	assert.True(t, ended(pid))
 	h := r.Health()

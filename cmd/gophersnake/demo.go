@@ -60,7 +60,7 @@ func (d *demoOutput) take(o outcome) (failure, err error) {
 	}
 	lines, ok := o.value.([]any)
 	if !ok {
-		return runner.NewError(runner.Other, fmt.Sprintf("the example speech returned no transcript but %.200v", o.value)), nil
+		return runner.NewError(runner.KindOther, fmt.Sprintf("the example speech returned no transcript but %.200v", o.value)), nil
 	}
 	st := d.app.outStyle
 	var b strings.Builder

@@ -215,7 +215,7 @@ func environmentError(err error) error {
 	if err == nil {
 		return nil
 	}
-	e := runner.Wrap(err, runner.Io, "")
+	e := runner.Wrap(err, runner.KindIO, "")
 	if cause, ok := errors.AsType[*runner.EnvironmentError](err); ok {
 		e = e.Suggest(cause.Hint)
 	}

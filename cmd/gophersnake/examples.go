@@ -77,7 +77,7 @@ func extractExample(cache, example string) (string, error) {
 		return nil
 	}()
 	if err != nil {
-		return "", runner.Wrap(err, runner.Io, "unpack the example "+example)
+		return "", runner.Wrap(err, runner.KindIO, "unpack the example "+example)
 	}
 	return dir, nil
 }

@@ -18,15 +18,15 @@ const (
 
 // kindCodes are the exit codes of the errors' kinds.
 var kindCodes = map[runner.Kind]int{
-	runner.Other:         1,
-	runner.Manifest:      3,
-	runner.Execution:     4,
-	runner.PythonVm:      5,
-	runner.Transport:     6,
-	runner.Io:            7,
-	runner.Marshaling:    8,
-	runner.Serialization: 9,
-	runner.Wasm:          10,
+	runner.KindOther:         1,
+	runner.KindManifest:      3,
+	runner.KindExecution:     4,
+	runner.KindPythonVM:      5,
+	runner.KindTransport:     6,
+	runner.KindIO:            7,
+	runner.KindMarshaling:    8,
+	runner.KindSerialization: 9,
+	runner.KindWasm:          10,
 }
 
 const exitCodes = `  0    all went well

@@ -119,7 +119,7 @@ func (w *walk) value(path string, v any) (any, error) {
 		decoder.UseNumber()
 		var doc any
 		if err := decoder.Decode(&doc); err != nil {
-			return nil, runner.Wrap(err, runner.Serialization, "result"+path)
+			return nil, runner.Wrap(err, runner.KindSerialization, "result"+path)
 		}
 		return doc, nil
 	}
@@ -130,7 +130,7 @@ func (w *walk) value(path string, v any) (any, error) {
 func (w *walk) file(path string, v any) (any, error) {
 	ref, encode, ending := describeFile(v)
 	if encode == nil {
-		return nil, runner.NewError(runner.Serialization, fmt.Sprintf("result%s: a document cannot hold a %T", path, v))
+		return nil, runner.NewError(runner.KindSerialization, fmt.Sprintf("result%s: a document cannot hold a %T", path, v))
 	}
 	name := w.free(w.stem+fileName(path), ending)
 	if err := writeFile(name, encode); err != nil {

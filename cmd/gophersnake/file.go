@@ -33,20 +33,20 @@ type atomicFile struct {
 
 func createFile(path string) (*atomicFile, error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o777); err != nil {
-		return nil, runner.Wrap(err, runner.Io, "write "+path)
+		return nil, runner.Wrap(err, runner.KindIO, "write "+path)
 	}
 	temporary := filepath.Join(filepath.Dir(path), "."+rand.Text()+filepath.Ext(path))
 	f, err := os.OpenFile(temporary, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o666) // less the umask
 	if err != nil {
-		return nil, runner.Wrap(withoutPath(err), runner.Io, "write "+path)
+		return nil, runner.Wrap(withoutPath(err), runner.KindIO, "write "+path)
 	}
 	return &atomicFile{f, path}, nil
 }
 
 func (f *atomicFile) failed(err error) error {
-	kind := runner.Io
+	kind := runner.KindIO
 	if _, ok := err.(*media.Error); ok {
-		kind = runner.Serialization
+		kind = runner.KindSerialization
 	}
 	return runner.Wrap(withoutPath(err), kind, "write "+f.path)
 }

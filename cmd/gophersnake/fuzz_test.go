@@ -26,7 +26,7 @@ func FuzzParseJSON(f *testing.F) {
 		value, err := parseJSON(text)
 		if err != nil {
 			require.NotEmpty(t, err.Error())
-			require.True(t, errors.Is(err, errSyntax) != errors.Is(err, runner.Serialization), "it is no JSON, or its numbers are too large")
+			require.True(t, errors.Is(err, errSyntax) != errors.Is(err, runner.KindSerialization), "it is no JSON, or its numbers are too large")
 			require.Equal(t, json.Valid(text), !errors.Is(err, errSyntax))
 			return
 		}

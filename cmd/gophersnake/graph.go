@@ -6,7 +6,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/gophersnake/gophersnake/runner"
+	"github.com/gophersnake/gophersnake/runner/manifest"
 )
 
 func newGraph(a *app) *cobra.Command {
@@ -21,7 +21,7 @@ Python is needed.`,
   gophersnake graph pipeline.yaml --format mermaid`,
 		Args: needs(1, 1, "the PIPELINE"),
 		RunE: func(_ *cobra.Command, args []string) error {
-			draw, ok := map[string]func(*runner.Pipeline) string{
+			draw, ok := map[string]func(*manifest.Pipeline) string{
 				"text": a.graphText, "dot": graphDot, "mermaid": graphMermaid,
 			}[format]
 			if !ok {
@@ -39,7 +39,7 @@ Python is needed.`,
 	return c
 }
 
-func graphDot(p *runner.Pipeline) string {
+func graphDot(p *manifest.Pipeline) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "digraph %s {\n  rankdir=LR\n  node [shape=box, style=rounded]\n", quoteDot(p.Name))
 	for _, n := range p.Nodes {
@@ -64,7 +64,7 @@ func quoteDot(text string) string {
 	return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`, "\n", `\n`).Replace(text) + `"`
 }
 
-func graphMermaid(p *runner.Pipeline) string {
+func graphMermaid(p *manifest.Pipeline) string {
 	var b strings.Builder
 	b.WriteString("flowchart LR\n")
 	number := make(map[string]int, len(p.Nodes))

@@ -5,7 +5,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/gophersnake/gophersnake/runner"
 	"github.com/gophersnake/gophersnake/runner/manifest"
 )
 
@@ -20,7 +19,7 @@ import (
 //	├─╯
 //	● mix
 type drawing struct {
-	pipeline *runner.Pipeline
+	pipeline *manifest.Pipeline
 	// columns holds the node whose value goes down each column, empty where none does.
 	columns []string
 	// takers counts the nodes that still take each node's value.
@@ -34,7 +33,7 @@ type drawnRow struct {
 	node  *manifest.Node
 }
 
-func (a *app) graphText(p *runner.Pipeline) string {
+func (a *app) graphText(p *manifest.Pipeline) string {
 	d := &drawing{pipeline: p, takers: make(map[string]int)}
 	g := p.Graph()
 	inputs := make(map[string][]string, len(p.Nodes)) // each source once

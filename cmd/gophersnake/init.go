@@ -57,15 +57,15 @@ func (a *app) scaffold(dir, example string, force bool) error {
 			}
 		}
 		if len(inTheWay) > 0 {
-			return runner.NewError(runner.Io, "there already: "+strings.Join(inTheWay, ", ")).
+			return runner.NewError(runner.KindIO, "there already: "+strings.Join(inTheWay, ", ")).
 				Suggest("choose another folder, or overwrite them with --force")
 		}
 	}
 	if err := os.MkdirAll(dir, 0o777); err != nil {
-		return runner.Wrap(err, runner.Io, "make the folder "+dir)
+		return runner.Wrap(err, runner.KindIO, "make the folder "+dir)
 	}
 	if err := writeFiles(dir, files); err != nil {
-		return runner.Wrap(err, runner.Io, "write the example")
+		return runner.Wrap(err, runner.KindIO, "write the example")
 	}
 	for _, name := range sortedKeys(files) {
 		fmt.Fprintln(a.out, filepath.Join(dir, name))

@@ -89,7 +89,7 @@ func (r *sourceReader) read(input string) error {
 	if value, err := parseJSON([]byte(input)); err == nil {
 		r.add(input, r.stem(), func() (any, error) { return value, nil })
 		return nil
-	} else if runner.KindOf(err) == runner.Serialization && !errors.Is(err, errSyntax) {
+	} else if runner.KindOf(err) == runner.KindSerialization && !errors.Is(err, errSyntax) {
 		return err // JSON, but of a number that nothing holds
 	}
 	return r.readFiles(input, false)
@@ -111,7 +111,7 @@ func (r *sourceReader) readStdin() error {
 	r.add("-", "stdin", func() (any, error) {
 		data, err := io.ReadAll(r.stdin)
 		if err != nil {
-			return nil, runner.Wrap(err, runner.Io, "read standard input")
+			return nil, runner.Wrap(err, runner.KindIO, "read standard input")
 		}
 		if media.Known(data) {
 			return decodeMedia("standard input", data)
@@ -156,13 +156,13 @@ func (r *sourceReader) readFiles(name string, meant bool) error {
 	hint := fmt.Sprintf("see whether the path is right; if this is text, write it as JSON: '%q'", name)
 	switch {
 	case strings.ContainsAny(name, "*?["):
-		return runner.NewError(runner.Io, "no file matches the input "+name).Suggest(hint)
+		return runner.NewError(runner.KindIO, "no file matches the input "+name).Suggest(hint)
 	case errors.Is(err, fs.ErrNotExist):
-		return runner.NewError(runner.Io, "there is no input file "+name).Suggest(hint)
+		return runner.NewError(runner.KindIO, "there is no input file "+name).Suggest(hint)
 	case bad != nil:
 		err = bad
 	}
-	return runner.Wrap(err, runner.Io, "the input "+name)
+	return runner.Wrap(err, runner.KindIO, "the input "+name)
 }
 
 func (r *sourceReader) readMatches(matches []string) error {
@@ -209,7 +209,7 @@ func fileStem(path string) string {
 func loadFile(path string) (any, error) {
 	data, err := os.ReadFile(path)
 	if err != nil {
-		return nil, runner.Wrap(err, runner.Io, "read the input")
+		return nil, runner.Wrap(err, runner.KindIO, "read the input")
 	}
 	switch strings.ToLower(filepath.Ext(path)) {
 	case ".wav":
@@ -221,7 +221,7 @@ func loadFile(path string) (any, error) {
 	case ".json":
 		value, err := parseJSON(data)
 		if err != nil {
-			return nil, runner.Wrap(err, runner.Serialization, path)
+			return nil, runner.Wrap(err, runner.KindSerialization, path)
 		}
 		return value, nil
 	}
@@ -240,9 +240,9 @@ func mediaError(name string, err error) error {
 	if err == nil {
 		return nil
 	}
-	e := runner.Wrap(err, runner.Serialization, "cannot read "+name)
+	e := runner.Wrap(err, runner.KindSerialization, "cannot read "+name)
 	if bad, ok := errors.AsType[*media.Error](err); ok {
-		e = runner.NewError(runner.Serialization, fmt.Sprintf("cannot read %s: %s: %s", name, bad.Format, bad.Reason)).Suggest(bad.Hint)
+		e = runner.NewError(runner.KindSerialization, fmt.Sprintf("cannot read %s: %s: %s", name, bad.Format, bad.Reason)).Suggest(bad.Hint)
 	}
 	return e
 }
@@ -251,7 +251,7 @@ func mediaError(name string, err error) error {
 func (r *sourceReader) readLines(path, stem string) error {
 	data, err := os.ReadFile(path)
 	if err != nil {
-		return runner.Wrap(err, runner.Io, "read the input")
+		return runner.Wrap(err, runner.KindIO, "read the input")
 	}
 	r.set.many = true
 	number := 0
@@ -265,7 +265,7 @@ func (r *sourceReader) readLines(path, stem string) error {
 		r.add(name, fmt.Sprintf("%s-%d", stem, number), func() (any, error) {
 			value, err := parseJSON(line)
 			if err != nil {
-				return nil, runner.Wrap(err, runner.Serialization, name)
+				return nil, runner.Wrap(err, runner.KindSerialization, name)
 			}
 			return value, nil
 		})

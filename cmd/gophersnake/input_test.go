@@ -15,6 +15,7 @@ import (
 
 	"github.com/gophersnake/gophersnake/ipc"
 	"github.com/gophersnake/gophersnake/runner"
+	"github.com/gophersnake/gophersnake/runner/manifest"
 	"github.com/gophersnake/gophersnake/runner/media"
 )
 
@@ -140,7 +141,7 @@ func TestManyInputs(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, "two", value)
 	_, err = set.sources[2].load()
-	assert.ErrorIs(t, err, runner.Serialization)
+	assert.ErrorIs(t, err, runner.KindSerialization)
 	assert.ErrorContains(t, err, "l.jsonl:4: this is not JSON")
 }
 
@@ -151,18 +152,18 @@ func TestInputsThatCannotBeRead(t *testing.T) {
 		kind  error
 		want  string
 	}{
-		{"missing.wav", runner.Io, `there is no input file missing.wav`},
-		{"@missing", runner.Io, `there is no input file missing`},
-		{"*.txt", runner.Io, `no file matches the input *.txt`},
-		{"@[.txt", runner.Io, `no file matches the input [.txt`},
+		{"missing.wav", runner.KindIO, `there is no input file missing.wav`},
+		{"@missing", runner.KindIO, `there is no input file missing`},
+		{"*.txt", runner.KindIO, `no file matches the input *.txt`},
+		{"@[.txt", runner.KindIO, `no file matches the input [.txt`},
 		{"dir", &usageError{}, `the input dir is a folder; give the files in it: 'dir/*'`},
 		{"di[r]", &usageError{}, `only folders match the input; give the files in them: 'dir/*'`},
-		{"123456789012345678901", runner.Serialization, "the number 123456789012345678901 is beyond what 64 bits hold"},
-		{"1e999", runner.Serialization, "the number 1e999 is beyond what 64 bits hold"},
-		{"bad.wav", runner.Serialization, "cannot read bad.wav: WAV: there is no fmt chunk"},
-		{"song.wav", runner.Serialization, "cannot read song.wav: WAV: this is MP3, which is not read"},
-		{"bad.json", runner.Serialization, "bad.json: this is not JSON: unexpected EOF"},
-		{"big.json", runner.Serialization, "input.n[0]: the number 99999999999999999999 is beyond"},
+		{"123456789012345678901", runner.KindSerialization, "the number 123456789012345678901 is beyond what 64 bits hold"},
+		{"1e999", runner.KindSerialization, "the number 1e999 is beyond what 64 bits hold"},
+		{"bad.wav", runner.KindSerialization, "cannot read bad.wav: WAV: there is no fmt chunk"},
+		{"song.wav", runner.KindSerialization, "cannot read song.wav: WAV: this is MP3, which is not read"},
+		{"bad.json", runner.KindSerialization, "bad.json: this is not JSON: unexpected EOF"},
+		{"big.json", runner.KindSerialization, "input.n[0]: the number 99999999999999999999 is beyond"},
 	} {
 		t.Run(c.input, func(t *testing.T) {
 			set, err := readSources(nil, noWarning(t), []string{c.input})
@@ -185,7 +186,7 @@ func TestAFileThatGoesAwayIsAnError(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, os.Remove("a.txt"))
 	_, err = set.sources[0].load()
-	assert.ErrorIs(t, err, runner.Io)
+	assert.ErrorIs(t, err, runner.KindIO)
 }
 
 func TestBrokenJSONIsTextWithAWarning(t *testing.T) {
@@ -199,7 +200,7 @@ func TestBrokenJSONIsTextWithAWarning(t *testing.T) {
 }
 
 func TestParams(t *testing.T) {
-	load := func() *runner.Pipeline {
+	load := func() *manifest.Pipeline {
 		p, err := runner.Load("examples/hello")
 		require.NoError(t, err)
 		return p

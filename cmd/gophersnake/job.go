@@ -6,13 +6,14 @@ import (
 	"fmt"
 
 	"github.com/gophersnake/gophersnake/runner"
+	"github.com/gophersnake/gophersnake/runner/manifest"
 )
 
 // job takes inputs through a pipeline, shows how it goes, and puts out what comes
 // of it.
 type job struct {
 	app      *app
-	pipeline *runner.Pipeline
+	pipeline *manifest.Pipeline
 	inputs   sourceSet
 	out      output
 	jobs     int // 0 for as many as there are workers
@@ -78,7 +79,7 @@ func (j *job) take(o outcome) error {
 	if failure == nil {
 		return err
 	}
-	if e, ok := failure.(*runner.Error); ok && j.inputs.none && e.Kind == runner.Execution && e.Hint == "" {
+	if e, ok := failure.(*runner.Error); ok && j.inputs.none && e.Kind == runner.KindExecution && e.Hint == "" {
 		failure = e.Suggest("no input was given, so the pipeline was given null: see gophersnake run --help")
 	}
 	prefix := ""
@@ -112,7 +113,7 @@ func storyKey(err error) string {
 }
 
 // workers is how many workers a pipeline may have.
-func workers(p *runner.Pipeline) int {
+func workers(p *manifest.Pipeline) int {
 	total := 0
 	for _, n := range p.Nodes {
 		total += max(n.Workers.Max, 1)

@@ -63,7 +63,7 @@ func plainNumber(path, text string) (any, error) {
 	if err == nil && strings.ContainsAny(text, ".eE") {
 		return f, nil
 	}
-	e := runner.NewError(runner.Serialization, fmt.Sprintf("the number %s is beyond what 64 bits hold", shorten(text, 40)))
+	e := runner.NewError(runner.KindSerialization, fmt.Sprintf("the number %s is beyond what 64 bits hold", shorten(text, 40)))
 	e.Path = "input" + path
 	return nil, e.Suggest("write it as text, in quotes")
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/gophersnake/gophersnake/ipc"
 	"github.com/gophersnake/gophersnake/runner"
+	"github.com/gophersnake/gophersnake/runner/manifest"
 )
 
 func newNodes(a *app) *cobra.Command {
@@ -52,7 +53,7 @@ Python file, in that of the pipeline in the same folder, where there is one.`,
 // Python file.
 type listedNode struct {
 	ID string `json:"id,omitempty"`
-	runner.Description
+	ipc.Description
 }
 
 func (a *app) listNodes(ctx context.Context, name string) ([]listedNode, error) {
@@ -77,7 +78,7 @@ func (a *app) listNodes(ctx context.Context, name string) ([]listedNode, error) 
 func (a *app) listFile(ctx context.Context, file string) ([]listedNode, error) {
 	p, err := runner.Load(filepath.Dir(file))
 	if err != nil {
-		p = &runner.Pipeline{Base: filepath.Dir(file)}
+		p = &manifest.Pipeline{Base: filepath.Dir(file)}
 	}
 	d := a.newDisplay(nil, 0)
 	defer d.close()
@@ -87,7 +88,7 @@ func (a *app) listFile(ctx context.Context, file string) ([]listedNode, error) {
 		list[i] = listedNode{Description: found[i]}
 	}
 	if err == nil && len(list) == 0 {
-		err = runner.NewError(runner.Manifest, "there are no nodes in "+file).
+		err = runner.NewError(runner.KindManifest, "there are no nodes in "+file).
 			Suggest("put @node (from gophersnake import node) on a function or a class")
 	}
 	return list, whyEnded(ctx, err)
@@ -130,7 +131,7 @@ func (a *app) nodeList(list []listedNode) string {
 }
 
 // signature is how Python would write what a node takes and returns.
-func signature(d runner.Description) string {
+func signature(d ipc.Description) string {
 	var parts []string
 	for _, p := range append(append([]ipc.Parameter{}, d.Inputs...), d.Params...) {
 		text := p.Name

@@ -134,7 +134,7 @@ func (d documents) discard() { d.drop() }
 
 func (d documents) write(text string) error {
 	if _, err := io.WriteString(d.to, text); err != nil {
-		return runner.Wrap(err, runner.Io, "write the output")
+		return runner.Wrap(err, runner.KindIO, "write the output")
 	}
 	return nil
 }
@@ -176,7 +176,7 @@ func encodeJSON(v any, indent string) ([]byte, error) {
 	encoder.SetEscapeHTML(false)
 	encoder.SetIndent("", indent)
 	if err := encoder.Encode(v); err != nil {
-		return nil, runner.Wrap(err, runner.Serialization, "write the result as JSON")
+		return nil, runner.Wrap(err, runner.KindSerialization, "write the result as JSON")
 	}
 	return []byte(strings.TrimSuffix(b.String(), "\n")), nil
 }
@@ -271,7 +271,7 @@ func prettyText(doc any) (string, error) {
 	encoder := yaml.NewEncoder(&b)
 	encoder.SetIndent(2)
 	if err := encoder.Encode(doc); err != nil {
-		return "", runner.Wrap(err, runner.Serialization, "write the result")
+		return "", runner.Wrap(err, runner.KindSerialization, "write the result")
 	}
 	return b.String(), nil
 }
@@ -286,10 +286,10 @@ func (f *valueFile) take(o outcome) (failure, err error) {
 	ref, encode, ending := describeFile(o.value)
 	switch {
 	case encode == nil:
-		return runner.NewError(runner.Serialization, fmt.Sprintf("%s cannot hold the result: it is %s", f.path, typeName(o.value))).
+		return runner.NewError(runner.KindSerialization, fmt.Sprintf("%s cannot hold the result: it is %s", f.path, typeName(o.value))).
 			Suggest("use --output json: audio, images and tensors inside the result become files"), nil
 	case ending != f.ending:
-		return runner.NewError(runner.Serialization, fmt.Sprintf("%s cannot hold the result: it is of type %s", f.path, ref.Type)).
+		return runner.NewError(runner.KindSerialization, fmt.Sprintf("%s cannot hold the result: it is of type %s", f.path, ref.Type)).
 			Suggest("let the file end in " + ending), nil
 	}
 	return writeFile(f.path, encode), nil

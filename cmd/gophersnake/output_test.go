@@ -46,7 +46,7 @@ func of(name string, value any) outcome {
 	return outcome{source: source{name: name, stem: name}, value: value}
 }
 
-var bad = outcome{source: source{name: "bad", stem: "bad"}, err: runner.NewError(runner.Execution, "no luck").InNode("n")}
+var bad = outcome{source: source{name: "bad", stem: "bad"}, err: runner.NewError(runner.KindExecution, "no luck").InNode("n")}
 
 func TestTheFormsOfOutput(t *testing.T) {
 	rich := map[string]any{"text": "a <b>", "n": int64(3), "half": 0.5, "none": nil, "list": []any{"x", true}}
@@ -204,7 +204,7 @@ func TestResultsThatAFileCannotHold(t *testing.T) {
 		failure, err := out.take(of("in", c.value))
 		require.NoError(t, err)
 		assert.ErrorContains(t, failure, c.want)
-		assert.ErrorIs(t, failure, runner.Serialization)
+		assert.ErrorIs(t, failure, runner.KindSerialization)
 		out.discard()
 	}
 	left, err := os.ReadDir(".")
@@ -215,17 +215,17 @@ func TestResultsThatAFileCannotHold(t *testing.T) {
 func TestAnOutputThatCannotBeWritten(t *testing.T) {
 	file := write(t, "file", "")
 	_, err := newOutput(outputOptions{format: filepath.Join(file, "r.json")})
-	assert.ErrorIs(t, err, runner.Io)
+	assert.ErrorIs(t, err, runner.KindIO)
 	failure, err := (&valueFile{path: filepath.Join(file, "r.wav"), ending: ".wav"}).take(of("in", beep))
 	require.NoError(t, err)
-	assert.ErrorIs(t, failure, runner.Io)
+	assert.ErrorIs(t, failure, runner.KindIO)
 
 	out, err := newOutput(outputOptions{format: "json", stdout: fullDisk{}, exporter: func(dir string) *exporter { return newExporter(dir, "", noWarning(t), nil) }})
 	require.NoError(t, err)
 	failure, err = out.take(of("in", int64(1)))
 	require.NoError(t, failure)
 	assert.ErrorIs(t, err, errDiskFull)
-	assert.ErrorIs(t, err, runner.Io)
+	assert.ErrorIs(t, err, runner.KindIO)
 }
 
 var errDiskFull = errors.New("the disk is full")

@@ -7,13 +7,13 @@ import (
 
 	"github.com/agnivade/levenshtein"
 
-	"github.com/gophersnake/gophersnake/runner"
+	"github.com/gophersnake/gophersnake/runner/manifest"
 )
 
 // setParams overrides params of nodes: each setting is NODE.KEY=VALUE, the value
 // JSON, or else text. Whether a node has such a param is known when its signature
 // is.
-func setParams(p *runner.Pipeline, settings []string) error {
+func setParams(p *manifest.Pipeline, settings []string) error {
 	for _, setting := range settings {
 		name, text, ok := strings.Cut(setting, "=")
 		dot := strings.LastIndexByte(name, '.')

@@ -7,11 +7,12 @@ import (
 	"os"
 
 	"github.com/gophersnake/gophersnake/runner"
+	"github.com/gophersnake/gophersnake/runner/manifest"
 )
 
 // load reads the pipeline that an argument names: a file, a folder or a bundled
 // example.
-func (a *app) load(name string) (*runner.Pipeline, error) {
+func (a *app) load(name string) (*manifest.Pipeline, error) {
 	if name == "" {
 		return nil, usagef("the PIPELINE is empty")
 	}
@@ -31,7 +32,7 @@ func (a *app) load(name string) (*runner.Pipeline, error) {
 	if err != nil || !info.IsDir() || !errors.Is(failure, fs.ErrNotExist) {
 		return p, failure
 	}
-	return nil, runner.NewError(runner.Io, "there is no pipeline.yaml, pipeline.yml or pipeline.json in the folder "+name).
+	return nil, runner.NewError(runner.KindIO, "there is no pipeline.yaml, pipeline.yml or pipeline.json in the folder "+name).
 		Suggest("name the pipeline's file, or have one made: gophersnake init " + shellPath(name))
 }
 
@@ -40,7 +41,7 @@ func noPipeline(name string) error {
 	if near := nearest(name, exampleNames()); near != "" {
 		hint = "did you mean the bundled example " + near + "?"
 	}
-	return runner.NewError(runner.Io, "there is no pipeline "+name).Suggest(hint)
+	return runner.NewError(runner.KindIO, "there is no pipeline "+name).Suggest(hint)
 }
 
 // unpack puts a bundled example into the cache and returns its folder.
@@ -55,7 +56,7 @@ func (a *app) unpack(example string) (string, error) {
 func (a *app) cache() (string, error) {
 	dir, err := runner.CacheDir(a.cacheDir)
 	if err != nil {
-		return "", runner.Wrap(err, runner.Io, "find the cache folder").Suggest("name one with --cache-dir")
+		return "", runner.Wrap(err, runner.KindIO, "find the cache folder").Suggest("name one with --cache-dir")
 	}
 	return dir, nil
 }

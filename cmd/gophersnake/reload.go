@@ -8,6 +8,7 @@ import (
 	"syscall"
 
 	"github.com/gophersnake/gophersnake/runner"
+	"github.com/gophersnake/gophersnake/runner/manifest"
 )
 
 // reloader has a pipeline's code read again, when SIGHUP or --watch ask for it.
@@ -26,7 +27,7 @@ type reloader struct {
 
 // newReloader begins to listen. The context that it returns ends when the terminal
 // has gone, which SIGHUP says as well.
-func (a *app) newReloader(ctx context.Context, p *runner.Pipeline, watch bool) (context.Context, *reloader, error) {
+func (a *app) newReloader(ctx context.Context, p *manifest.Pipeline, watch bool) (context.Context, *reloader, error) {
 	r := &reloader{app: a, asked: make(chan string, 1), done: make(chan struct{}, 1), watches: watch}
 	ctx, cancel := context.WithCancelCause(ctx)
 	r.stop = func() { cancel(nil) }

@@ -10,7 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/gophersnake/gophersnake/runner"
+	"github.com/gophersnake/gophersnake/runner/manifest"
 )
 
 type runFlags struct {
@@ -139,7 +139,7 @@ func (t *timeSpan) Type() string { return "time" }
 func timedOut(after time.Duration) error { return fmt.Errorf("%w (%v)", errTimeout, after) }
 
 // onlySink is the node whose value is the result, empty where there are several.
-func onlySink(p *runner.Pipeline) string {
+func onlySink(p *manifest.Pipeline) string {
 	if sinks := p.Graph().Sinks(); len(sinks) == 1 {
 		return sinks[0]
 	}

@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/gophersnake/gophersnake/runner"
+	"github.com/gophersnake/gophersnake/runner/manifest"
 )
 
 // closeTimeout bounds how long the workers may take to shut down.
@@ -34,7 +35,7 @@ func (s *service) addFlags(c *cobra.Command) {
 
 // withRunner starts a pipeline's workers, has the work done, and ends them. The work
 // is told of reloads.
-func (a *app) withRunner(ctx context.Context, p *runner.Pipeline, d *display, s service, work func(context.Context, *runner.Runner, <-chan struct{}) error) (err error) {
+func (a *app) withRunner(ctx context.Context, p *manifest.Pipeline, d *display, s service, work func(context.Context, *runner.Runner, <-chan struct{}) error) (err error) {
 	r, err := runner.New(p, a.options(runner.WithEvents(d.event), runner.WithBuildProgress(d.building))...)
 	if err != nil {
 		return err

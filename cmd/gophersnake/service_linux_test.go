@@ -205,7 +205,7 @@ func TestStatusSaysWhyAPipelineDoesNotServe(t *testing.T) {
 	assert.Equal(t, 503, code)
 	assert.Contains(t, text, "new: nothing has been started yet\n")
 	require.NoError(t, r.Start(t.Context()))
-	_ = r.Scheduler().Execute(t.Context(), "n", func(context.Context) error { return runner.NewError(runner.Marshaling, "out of order") })
+	_ = r.Scheduler().Execute(t.Context(), "n", func(context.Context) error { return runner.NewError(runner.KindMarshaling, "out of order") })
 	code, text = get(t, server.Client(), server.URL+"/health", "")
 	assert.Equal(t, 503, code)
 	assert.Contains(t, text, `unhealthy: node "n": its circuit breaker is open: marshaling error in node "n": out of order`)

@@ -46,7 +46,7 @@ func listenStatus(address string) (net.Listener, error) {
 		}
 		listener, err := net.Listen("tcp", address)
 		if err != nil {
-			return nil, runner.Wrap(err, runner.Io, "serve the status")
+			return nil, runner.Wrap(err, runner.KindIO, "serve the status")
 		}
 		return listener, nil
 	}
@@ -56,7 +56,7 @@ func listenStatus(address string) (net.Listener, error) {
 		listener, err = net.Listen("unix", address)
 	}
 	if err != nil {
-		return nil, runner.Wrap(err, runner.Io, "serve the status")
+		return nil, runner.Wrap(err, runner.KindIO, "serve the status")
 	}
 	return listener, nil
 }

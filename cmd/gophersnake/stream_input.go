@@ -59,7 +59,7 @@ func (a *app) newStreamInput(path string) (*streamInput, error) {
 	info, err := os.Stat(path)
 	switch {
 	case err != nil:
-		return nil, runner.Wrap(err, runner.Io, "read the input")
+		return nil, runner.Wrap(err, runner.KindIO, "read the input")
 	case info.IsDir():
 		return nil, usagef("the input %s is a folder; a stream reads one file", path)
 	}
@@ -129,7 +129,7 @@ func (in *streamInput) failed(err error) error {
 	if _, ok := err.(*media.Error); ok {
 		return mediaError(in.name, err)
 	}
-	return runner.Wrap(err, runner.Io, "read "+in.name)
+	return runner.Wrap(err, runner.KindIO, "read "+in.name)
 }
 
 // beginsLikeWAV looks at no more bytes than it takes: the first line of a text may be

@@ -9,12 +9,13 @@ import (
 
 	"github.com/gophersnake/gophersnake/ipc"
 	"github.com/gophersnake/gophersnake/runner"
+	"github.com/gophersnake/gophersnake/runner/manifest"
 )
 
 // streamJob takes what it reads through a pipeline, and puts out what comes.
 type streamJob struct {
 	app      *app
-	pipeline *runner.Pipeline
+	pipeline *manifest.Pipeline
 	in       *streamInput
 	format   streamFormat
 	realtime bool

@@ -54,7 +54,7 @@ func (l *lineItems) read() error {
 		case !errors.Is(err, bufio.ErrBufferFull):
 			return l.in.failed(err)
 		case len(l.line) > longestLine:
-			return runner.NewError(runner.Serialization, l.place()+fmt.Sprintf(": the line is longer than %s", byteCount(longestLine)))
+			return runner.NewError(runner.KindSerialization, l.place()+fmt.Sprintf(": the line is longer than %s", byteCount(longestLine)))
 		}
 	}
 }
@@ -63,7 +63,7 @@ func (l *lineItems) asText() (any, error) {
 	line := bytes.TrimSuffix(l.line, []byte("\n"))
 	line = bytes.TrimSuffix(line, []byte("\r"))
 	if !utf8.Valid(line) {
-		return nil, runner.NewError(runner.Serialization, l.place()+": the line is no text: it is not UTF-8")
+		return nil, runner.NewError(runner.KindSerialization, l.place()+": the line is no text: it is not UTF-8")
 	}
 	return string(line), nil
 }
@@ -73,7 +73,7 @@ func (l *lineItems) asJSON(line []byte) (any, error) {
 	if err == nil {
 		return value, nil
 	}
-	e := runner.Wrap(err, runner.Serialization, l.place())
+	e := runner.Wrap(err, runner.KindSerialization, l.place())
 	if errors.Is(err, errSyntax) {
 		e = e.Suggest("each line is one JSON value; for lines that are text: --input-format text")
 	}

@@ -49,7 +49,7 @@ func (a *app) newStreamOutput(format string, in *streamInput) (*streamOutput, er
 	}
 	f, err := createStreamFile(format)
 	if err != nil {
-		return nil, runner.Wrap(err, runner.Io, "write "+format)
+		return nil, runner.Wrap(err, runner.KindIO, "write "+format)
 	}
 	o.to, o.file, o.style, o.pretty = f, f, style{}, ending == ".txt"
 	return o, nil
@@ -97,7 +97,7 @@ func (o *streamOutput) take(item runner.Item) error {
 		return err
 	}
 	if _, err := io.WriteString(o.to, text); err != nil {
-		return runner.Wrap(err, runner.Io, "write the output")
+		return runner.Wrap(err, runner.KindIO, "write the output")
 	}
 	o.count++
 	return nil

@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/gophersnake/gophersnake/ipc"
 	"github.com/gophersnake/gophersnake/runner"
 	"github.com/gophersnake/gophersnake/runner/manifest"
 )
@@ -131,7 +132,7 @@ func (a *app) validate(ctx context.Context, name string, static bool) verdict {
 }
 
 // describe starts the nodes of a pipeline and returns their signatures.
-func (a *app) describe(ctx context.Context, p *runner.Pipeline) (all []runner.Description, err error) {
+func (a *app) describe(ctx context.Context, p *manifest.Pipeline) (all []ipc.Description, err error) {
 	d := a.newDisplay(nil, 0)
 	defer d.close()
 	r, err := runner.New(p, a.options(runner.WithEvents(d.event), runner.WithBuildProgress(d.building))...)

@@ -12,6 +12,7 @@ import (
 	"github.com/fsnotify/fsnotify"
 
 	"github.com/gophersnake/gophersnake/runner"
+	"github.com/gophersnake/gophersnake/runner/manifest"
 )
 
 // settleTime is how long nothing must change any more: editors write several times.
@@ -19,23 +20,23 @@ const settleTime = 100 * time.Millisecond
 
 // codeWatcher tells when a pipeline's Python code has changed.
 type codeWatcher struct {
-	pipeline *runner.Pipeline
+	pipeline *manifest.Pipeline
 	watcher  *fsnotify.Watcher
 	manifest string
 	warn     func(message string, args ...any)
 }
 
-func watchCode(p *runner.Pipeline, warn func(string, ...any)) (*codeWatcher, error) {
+func watchCode(p *manifest.Pipeline, warn func(string, ...any)) (*codeWatcher, error) {
 	watcher, err := fsnotify.NewWatcher()
 	if err != nil {
-		return nil, runner.Wrap(err, runner.Io, "watch the code")
+		return nil, runner.Wrap(err, runner.KindIO, "watch the code")
 	}
 	w := &codeWatcher{pipeline: p, watcher: watcher, warn: warn}
 	w.manifest = filepath.Join(p.Base, filepath.Base(p.File))
 	all, err := w.lookForFolders()
 	if err != nil {
 		_ = watcher.Close()
-		return nil, runner.Wrap(err, runner.Io, "watch the code").
+		return nil, runner.Wrap(err, runner.KindIO, "watch the code").
 			Suggest("where there are too many folders for the system, let the pipeline have a folder of its own")
 	}
 	if !all {

@@ -11,10 +11,10 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/gophersnake/gophersnake/runner"
+	"github.com/gophersnake/gophersnake/runner/manifest"
 )
 
-func watcher(t *testing.T, p *runner.Pipeline) (w *codeWatcher, warnings *[]string) {
+func watcher(t *testing.T, p *manifest.Pipeline) (w *codeWatcher, warnings *[]string) {
 	t.Helper()
 	warnings = new([]string)
 	w, err := watchCode(p, func(message string, _ ...any) { *warnings = append(*warnings, message) })
@@ -24,7 +24,7 @@ func watcher(t *testing.T, p *runner.Pipeline) (w *codeWatcher, warnings *[]stri
 
 func TestWhatMattersToAWatcher(t *testing.T) {
 	base := t.TempDir()
-	w, warnings := watcher(t, &runner.Pipeline{Base: base, File: "pipeline.yaml"})
+	w, warnings := watcher(t, &manifest.Pipeline{Base: base, File: "pipeline.yaml"})
 	defer func() { _ = w.watcher.Close() }()
 	in := func(name string) string { return filepath.Join(base, name) }
 	for _, folder := range []string{"new", "__pycache__"} {
@@ -45,7 +45,7 @@ func TestWhatMattersToAWatcher(t *testing.T) {
 }
 
 func TestAWatcherTellsOfWhatItMayHaveMissed(t *testing.T) {
-	w, warnings := watcher(t, &runner.Pipeline{Base: t.TempDir()})
+	w, warnings := watcher(t, &manifest.Pipeline{Base: t.TempDir()})
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan struct{})
 	go func() {
@@ -64,7 +64,7 @@ func TestAFolderOfTooManyFolders(t *testing.T) {
 	for i := range 1001 {
 		require.NoError(t, os.Mkdir(filepath.Join(base, "d"+string(rune('a'+i%26))+string(rune('a'+i/26%26))+string(rune('a'+i/676))), 0o755))
 	}
-	w, warnings := watcher(t, &runner.Pipeline{Base: base})
+	w, warnings := watcher(t, &manifest.Pipeline{Base: base})
 	defer func() { _ = w.watcher.Close() }()
 	require.Len(t, *warnings, 1)
 	assert.Contains(t, (*warnings)[0], "too many folders")

@@ -254,7 +254,7 @@ func (c *chaos) reload(ctx context.Context, l *lane, r *runner.Runner) {
 	if err == nil || ctx.Err() != nil || c.closing.Load() {
 		return
 	}
-	if kind := runner.KindOf(err); kind != runner.PythonVm && kind != runner.Transport {
+	if kind := runner.KindOf(err); kind != runner.KindPythonVM && kind != runner.KindTransport {
 		c.ledger.violation("reloading the pipeline %s: %+v", l.name, err)
 	}
 }
@@ -272,16 +272,16 @@ func judge(p plan, err error) (outcome, string) {
 		return refused, story
 	}
 	switch runner.KindOf(err) {
-	case runner.Execution:
+	case runner.KindExecution:
 		if !strings.Contains(story, fmt.Sprintf("call %d", p.number)) {
 			return other, "an exception that is not its own: " + story
 		}
 		return execution, story
-	case runner.PythonVm:
+	case runner.KindPythonVM:
 		return vm, story
-	case runner.Transport:
+	case runner.KindTransport:
 		return transport, story
-	case runner.Marshaling:
+	case runner.KindMarshaling:
 		return marshaling, story
 	}
 	return other, story

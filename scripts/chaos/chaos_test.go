@@ -111,7 +111,7 @@ func TestWhatIsUnderWayForTooLongIsTold(t *testing.T) {
 
 	c, err := newChaos(config{stuck: time.Minute, calls: 1}, io.Discard)
 	require.NoError(t, err)
-	r, err := runner.New(&runner.Pipeline{Version: "v1", Nodes: []manifest.Node{manifest.NewNode("sum", "sum_in_go")}},
+	r, err := runner.New(&manifest.Pipeline{Version: "v1", Nodes: []manifest.Node{manifest.NewNode("sum", "sum_in_go")}},
 		runner.WithNode("sum_in_go", sumInGo))
 	require.NoError(t, err)
 	defer r.Close(t.Context())

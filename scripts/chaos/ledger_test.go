@@ -66,14 +66,14 @@ func TestErrorsAreTakenForWhatTheyAre(t *testing.T) {
 		want outcome
 	}{
 		{nil, right},
-		{runner.NewError(runner.Execution, "call 7 is refused"), execution},
-		{runner.NewError(runner.Execution, "call 8 is refused"), other},
-		{runner.NewError(runner.PythonVm, ""), vm},
-		{runner.NewError(runner.Transport, ""), transport},
-		{runner.NewError(runner.Marshaling, ""), marshaling},
-		{runner.NewError(runner.Io, ""), other},
-		{runner.Wrap(retry.ErrOpen, runner.Other, ""), refused},
-		{runner.Wrap(os.ErrDeadlineExceeded, runner.Other, ""), other},
+		{runner.NewError(runner.KindExecution, "call 7 is refused"), execution},
+		{runner.NewError(runner.KindExecution, "call 8 is refused"), other},
+		{runner.NewError(runner.KindPythonVM, ""), vm},
+		{runner.NewError(runner.KindTransport, ""), transport},
+		{runner.NewError(runner.KindMarshaling, ""), marshaling},
+		{runner.NewError(runner.KindIO, ""), other},
+		{runner.Wrap(retry.ErrOpen, runner.KindOther, ""), refused},
+		{runner.Wrap(os.ErrDeadlineExceeded, runner.KindOther, ""), other},
 		{errors.New("what?"), other},
 	} {
 		got, _ := judge(p, c.err)

@@ -125,7 +125,7 @@ func (p plan) checkArray(got any) error {
 	if !ok {
 		return fmt.Errorf("the answer is %T", got)
 	}
-	array, ok := answer["array"].(*runner.Tensor)
+	array, ok := answer["array"].(*ipc.Tensor)
 	if !ok || answer["n"] != int64(p.number) {
 		return fmt.Errorf("the answer is that of call %v, and holds %T", answer["n"], answer["array"])
 	}

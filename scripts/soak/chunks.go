@@ -7,6 +7,7 @@ import (
 	"io"
 	"time"
 
+	"github.com/gophersnake/gophersnake/ipc"
 	"github.com/gophersnake/gophersnake/runner"
 	"github.com/gophersnake/gophersnake/scripts/internal/procs"
 )
@@ -18,13 +19,13 @@ const (
 )
 
 // chunk returns a chunk that holds its number in its first sample.
-func chunk(number int) *runner.Audio {
+func chunk(number int) *ipc.Audio {
 	samples := make([]float32, chunkFrames)
 	samples[0] = float32(number) // exact up to 2^24
 	for i := 1; i < len(samples); i++ {
 		samples[i] = float32((number+i)%100) / 100
 	}
-	return &runner.Audio{Rate: chunkRate, Channels: 1, Samples: samples}
+	return &ipc.Audio{Rate: chunkRate, Channels: 1, Samples: samples}
 }
 
 // soakChunks takes chunks through a stream of three nodes, the second one of which
