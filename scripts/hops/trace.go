@@ -1,0 +1,154 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sort"
+	"strings"
+)
+
+// event is what the recorders of the program and of its worker write: the entry or
+// the exit of a function, a mark, or a send by the worker.
+type event struct {
+	At       int64
+	Thread   uint64
+	Exit     bool
+	Function int    // Go: the index of the function
+	Mark     string // Go: "begin 7", "end 7"
+	File     string // Python: the file of the function; a send has none
+	Line     int    // Python: the first line of the function
+
+	isPython, isSend bool
+}
+
+// readEvents reads what was recorded in both processes, in the order of time. Python's
+// functions are looked up in functions; what is none of the project's is left out.
+func readEvents(work string, functions []function) ([]event, error) {
+	var events, python []event
+	if err := readJSON(filepath.Join(work, "go.json"), &events); err != nil {
+		return nil, err
+	}
+	if err := readJSON(filepath.Join(work, "python.json"), &python); err != nil {
+		return nil, err
+	}
+	type position struct {
+		file string
+		line int
+	}
+	known := map[position]int{}
+	for i, f := range functions {
+		if f.language() == "python" {
+			known[position{f.File, f.Line}] = i
+		}
+	}
+	for _, e := range python {
+		e.isPython, e.isSend = true, e.File == ""
+		if !e.isSend {
+			name := nodeFile
+			if i := strings.LastIndex(e.File, "/gophersnake/"); i >= 0 {
+				name = "pyworker" + e.File[i:]
+			}
+			var found bool
+			if e.Function, found = known[position{name, e.Line}]; !found {
+				continue
+			}
+		}
+		events = append(events, e)
+	}
+	sort.SliceStable(events, func(i, j int) bool { return events[i].At < events[j].At })
+	return events, nil
+}
+
+func readJSON(name string, into any) error {
+	data, err := os.ReadFile(name)
+	if err != nil {
+		return err
+	}
+	if err := json.Unmarshal(data, into); err != nil {
+		return fmt.Errorf("read %s: %w", filepath.Base(name), err)
+	}
+	return nil
+}
+
+// thread is a goroutine or a thread of the worker.
+type thread struct {
+	isPython bool
+	id       uint64
+}
+
+// traced returns the visits of each traced call: the worker's stand where its first one
+// was, which is when the call's frame arrived, and end with its last send.
+func traced(events []event) [][]visit {
+	var all [][]visit
+	stacks := map[thread][]int{}
+	var golang, python []visit
+	at, sent := 0, 0 // where the worker's visits stand, and how many were made by its last send
+	seen := map[int]bool{}
+	isOn := false
+	for _, e := range events {
+		switch {
+		case strings.HasPrefix(e.Mark, "begin"):
+			isOn, golang, python, seen, sent = true, nil, nil, map[int]bool{}, 0
+		case strings.HasPrefix(e.Mark, "end"):
+			isOn = false
+			visits := append([]visit{}, golang[:at]...)
+			visits = append(visits, python[:sent]...)
+			all = append(all, append(visits, golang[at:]...))
+		case e.isSend:
+			sent = len(python)
+		default:
+			t := thread{e.isPython, e.Thread}
+			visits := step(stacks, t, e, seen)
+			if !isOn {
+				continue
+			}
+			for _, v := range visits {
+				seen[v.function] = true
+			}
+			if !e.isPython {
+				golang = append(golang, visits...)
+				continue
+			}
+			if len(python) == 0 {
+				at = len(golang)
+			}
+			python = append(python, visits...)
+		}
+	}
+	return all
+}
+
+// step follows an entry or an exit in the stack of its thread. It returns the visits
+// that it means: the function entered, or those that were under way before the call
+// began and that control comes back to now.
+func step(stacks map[thread][]int, t thread, e event, seen map[int]bool) []visit {
+	stack := stacks[t]
+	top := func() int {
+		if len(stack) == 0 {
+			return outside
+		}
+		return stack[len(stack)-1]
+	}
+	if !e.Exit {
+		v := visit{function: e.Function, from: top(), depth: len(stack)}
+		stacks[t] = append(stack, e.Function)
+		return []visit{v}
+	}
+	var visits []visit
+	if !seen[e.Function] {
+		visits = append(visits, visit{function: e.Function, from: outside, depth: len(stack) - 1})
+	}
+	for i := len(stack) - 1; i >= 0; i-- {
+		if stack[i] == e.Function {
+			stack = stack[:i]
+			break
+		}
+	}
+	stacks[t] = stack
+	if caller := top(); caller != outside && !seen[caller] {
+		visits = append(visits, visit{function: caller, from: e.Function, isReturn: true, depth: len(stack) - 1})
+	}
+	return visits
+}
