@@ -61,7 +61,7 @@ func TestFollowCountsStopsAndJumps(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			p := follow(c.visits, house)
+			p := follow(c.visits, house, longestTrivial)
 			require.Equal(t, c.want, names(p))
 			require.Equal(t, c.files, p.Files)
 			require.Equal(t, strings.Count(c.want, "<-"), p.Jumps)
@@ -70,7 +70,7 @@ func TestFollowCountsStopsAndJumps(t *testing.T) {
 }
 
 func TestMostCommonIsTheWayOfMost(t *testing.T) {
-	one, other := follow(visits([2]int{0, outside}), house), follow(visits([2]int{1, outside}), house)
+	one, other := follow(visits([2]int{0, outside}), house, longestTrivial), follow(visits([2]int{1, outside}), house, longestTrivial)
 	best, alike := mostCommon([]path{one, other, other})
 	require.Equal(t, "B", names(best))
 	require.Equal(t, 2, alike)

@@ -25,9 +25,9 @@
 // A stop is a function that control enters from another file, goroutine or process;
 // one that is called from its own file is read on the way. Each counts once, at its
 // first such entry. A return to a function is no entry, but for those that waited for
-// the call when it came, such as the worker's loop. A function of at most 20 lines that
-// calls no other function of the project is no stop: one reads its name and goes on.
-// The node function is a stop whatever its length.
+// the call when it came, such as the worker's loop. A function of at most 20 lines
+// (--trivial) that calls no other function of the project is no stop: one reads its
+// name and goes on. The node function is a stop whatever its length.
 //
 // A jump back is a stop in a file that had a stop before, with stops in other files
 // between the two.
@@ -63,6 +63,7 @@ const nodeFile = "nodes.py"
 type settings struct {
 	dir, python                string
 	stream, all, json, lengths bool
+	trivial                    int
 }
 
 func main() {
@@ -85,6 +86,7 @@ func run(ctx context.Context, args []string, out, messages io.Writer) error {
 	flags.BoolVar(&s.all, "all", false, "list all functions that are entered, not the stops alone")
 	flags.BoolVar(&s.json, "json", false, "print JSON")
 	flags.BoolVar(&s.lengths, "lengths", false, "print how long the functions are, and trace nothing")
+	flags.IntVar(&s.trivial, "trivial", longestTrivial, "up to how many lines a function that calls no other is no stop")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
@@ -113,7 +115,7 @@ func run(ctx context.Context, args []string, out, messages io.Writer) error {
 	}
 	var paths []path
 	for _, visits := range traced(events) {
-		paths = append(paths, follow(visits, functions))
+		paths = append(paths, follow(visits, functions, s.trivial))
 	}
 	best, alike := mostCommon(paths)
 	if s.json {

@@ -1,7 +1,7 @@
 package main
 
-// longestTrivial is the length in lines up to which a function that calls no other
-// function of the project is trivial, and no stop.
+// longestTrivial is the length in lines up to which, by default, a function that calls
+// no other function of the project is no stop.
 const longestTrivial = 20
 
 // visit is one entry of control into a function. From is the function that control
@@ -36,8 +36,9 @@ type path struct {
 	visits []visit
 }
 
-// follow makes a path of visits, which are in the order of time.
-func follow(visits []visit, functions []function) path {
+// follow makes a path of visits, which are in the order of time. A function of at most
+// trivial lines that calls no other is no stop.
+func follow(visits []visit, functions []function, trivial int) path {
 	p := path{visits: visits}
 	entered, calls, isStop := map[int]bool{}, map[int]bool{}, map[int]bool{}
 	for _, v := range visits {
@@ -53,7 +54,7 @@ func follow(visits []visit, functions []function) path {
 	last := ""
 	for _, v := range visits {
 		f := functions[v.function]
-		isTrivial := !calls[v.function] && f.Lines <= longestTrivial && f.File != nodeFile
+		isTrivial := !calls[v.function] && f.Lines <= trivial && f.File != nodeFile
 		isSameFile := v.from != outside && functions[v.from].File == f.File
 		if isStop[v.function] || isTrivial || isSameFile {
 			continue
