@@ -141,3 +141,13 @@ func TestMeasureTakesTheNearestRankOfDeclaredFunctions(t *testing.T) {
 	require.Equal(t, lengths{Functions: 20, Longest: 20, P90: 18, Name: "a.go f19"}, measure(functions))
 	require.Equal(t, lengths{}, measure(nil))
 }
+
+func TestTracedVisitsAFunctionThatWasWoken(t *testing.T) {
+	all := traced([]event{
+		{Thread: 1, Function: 0}, // waits
+		{Function: -1, Mark: "begin 0"},
+		{Thread: 1, Function: 1},
+		{Function: -1, Mark: "end 0"},
+	})
+	require.Equal(t, [][]visit{{{function: 0, from: outside}, {function: 1, from: 0, depth: 1}}}, all)
+}

@@ -78,8 +78,8 @@ type thread struct {
 	id       uint64
 }
 
-// traced returns the visits of each traced call: the worker's stand where its first one
-// was, which is when the call's frame arrived, and end with its last send.
+// traced returns the visits of each traced call. The worker's visits are put together at
+// the time of their first one, when the call's frame arrived, and end with its last send.
 func traced(events []event) [][]visit {
 	var all [][]visit
 	stacks := map[thread][]int{}
@@ -121,8 +121,8 @@ func traced(events []event) [][]visit {
 }
 
 // step follows an entry or an exit in the stack of its thread. It returns the visits
-// that it means: the function entered, or those that were under way before the call
-// began and that control comes back to now.
+// that it means: the function entered, and those that were under way before the call
+// began, were not seen since, and have control now.
 func step(stacks map[thread][]int, t thread, e event, seen map[int]bool) []visit {
 	stack := stacks[t]
 	top := func() int {
@@ -131,12 +131,14 @@ func step(stacks map[thread][]int, t thread, e event, seen map[int]bool) []visit
 		}
 		return stack[len(stack)-1]
 	}
-	if !e.Exit {
-		v := visit{function: e.Function, from: top(), depth: len(stack)}
-		stacks[t] = append(stack, e.Function)
-		return []visit{v}
-	}
 	var visits []visit
+	if !e.Exit {
+		if caller := top(); caller != outside && !seen[caller] { // it was woken
+			visits = append(visits, visit{function: caller, from: outside, depth: len(stack) - 1})
+		}
+		stacks[t] = append(stack, e.Function)
+		return append(visits, visit{function: e.Function, from: top(), depth: len(stack)})
+	}
 	if !seen[e.Function] {
 		visits = append(visits, visit{function: e.Function, from: outside, depth: len(stack) - 1})
 	}

@@ -44,17 +44,18 @@ func run(kind, folder, python string) error {
 	if err := r.Start(ctx); err != nil {
 		return err
 	}
-	step := func(value any) (any, error) { return r.Run(ctx, value) }
+	prepare, step := func() {}, func(value any) (any, error) { return r.Run(ctx, value) }
 	if kind == "stream" {
 		s, err := r.Stream(ctx)
 		if err != nil {
 			return err
 		}
 		defer s.Close()
-		step = streamStep(s)
+		prepare, step = streamSteps(s)
 	}
 	value := any(map[string]any{"text": "hello", "count": 3})
 	for i := range warmUp + traced {
+		prepare()
 		time.Sleep(pause)
 		if i >= warmUp {
 			recorder.Mark("begin " + strconv.Itoa(i))
@@ -70,37 +71,33 @@ func run(kind, folder, python string) error {
 			return fmt.Errorf("the node returned %v, not its input", result)
 		}
 	}
+	prepare()
 	if _, err := step(map[string]any{"save": filepath.Join(folder, "python.json")}); err != nil {
 		return err
 	}
 	return recorder.Save(filepath.Join(folder, "go.json"))
 }
 
-// streamStep returns a function that sends an item and waits for what comes out. The
-// consumer waits in Recv before the item is sent, as it does in a stream that is not
-// full.
-func streamStep(s *runner.Stream) func(any) (any, error) {
-	received := make(chan any)
-	failed := make(chan error, 1)
-	go func() {
-		for {
+// streamSteps returns two functions, to be called in turn: one that starts a consumer,
+// which waits in Recv, and one that sends an item and returns what the consumer got.
+func streamSteps(s *runner.Stream) (consume func(), send func(value any) (any, error)) {
+	type received struct {
+		item runner.Item
+		err  error
+	}
+	results := make(chan received)
+	consume = func() {
+		go func() {
 			item, err := s.Recv()
-			if err != nil {
-				failed <- err
-				return
-			}
-			received <- item.Value
-		}
-	}()
-	return func(value any) (any, error) {
+			results <- received{item, err}
+		}()
+	}
+	send = func(value any) (any, error) {
 		if err := s.Send(value); err != nil {
 			return nil, err
 		}
-		select {
-		case result := <-received:
-			return result, nil
-		case err := <-failed:
-			return nil, err
-		}
+		result := <-results
+		return result.item.Value, result.err
 	}
+	return consume, send
 }
