@@ -55,13 +55,7 @@ func classify(err error) *Error {
 	case *manifest.Errors:
 		return Wrap(err, KindManifest, "")
 	case *pyenv.Error:
-		kind := KindIO
-		if isContextEnd(err) {
-			kind = KindOther
-		}
-		e := Wrap(err, kind, "")
-		e.Hint, e.StderrTail = err.Hint, err.Output
-		return e.During("prepare the environment")
+		return environmentError(err).During("prepare the environment")
 	}
 	switch {
 	case isContextEnd(err):

@@ -2,47 +2,213 @@ package runner
 
 import (
 	"context"
+	"errors"
+	"time"
 
-	"github.com/gophersnake/gophersnake/runner/internal/isolation"
 	"github.com/gophersnake/gophersnake/runner/internal/pyenv"
 )
 
-// What the command line and the benchmarks need of the internal packages.
-type (
-	Environment          = pyenv.Environment
-	EnvironmentSpec      = pyenv.Spec
-	EnvironmentError     = pyenv.Error
-	PruneOptions         = pyenv.PruneOptions
-	Pruned               = pyenv.Pruned
-	BuildProgress        = pyenv.Progress
-	Interpreter          = pyenv.Interpreter
-	InterpreterEquipment = pyenv.Equipment
-	FindOptions          = pyenv.FindOptions
-	IsolationMechanism   = isolation.Mechanism
-)
-
-func CacheDir(explicit string) (string, error) { return pyenv.CacheDir(explicit) }
-
-func EnsureEnvironment(ctx context.Context, spec EnvironmentSpec) (Environment, error) {
-	return pyenv.Ensure(ctx, spec)
+// Environment is a virtual environment that gophersnake built and keeps in the cache
+// folder. Pipelines with the same requirements and interpreter share one.
+type Environment struct {
+	// Key identifies the environment in its cache folder. It is derived from the
+	// interpreter and the requirements.
+	Key string
+	// Dir is the environment's folder.
+	Dir string
+	// Python is the path of the environment's interpreter.
+	Python string
+	// PythonVersion is the version of the interpreter, for instance "3.12.4". It is
+	// empty if the environment is not built.
+	PythonVersion string
+	// Requirements are the requirement lines that the environment was built for,
+	// without passwords. The worker's own requirements are not listed.
+	Requirements []string
+	// Created is when the environment was built. It is zero if the build is under
+	// way or was interrupted.
+	Created  time.Time
+	LastUsed time.Time
+	// Complete reports whether the environment can be used. If it is false and
+	// Created is set, the interpreter that it was built with is gone.
+	Complete bool
+	// Size is the size of its files in bytes, including files that uv shares with
+	// its own cache. Only [Environments] and [PruneEnvironments] set it.
+	Size int64
 }
 
-func Environments(cache string) ([]Environment, error) { return pyenv.List(cache) }
-
-func PruneEnvironments(ctx context.Context, cache string, o PruneOptions) (Pruned, error) {
-	return pyenv.Prune(ctx, cache, o)
+// BuildProgress is the state of the build of an environment; see
+// [WithBuildProgress].
+type BuildProgress struct {
+	// Stage is the current step, for instance "installing numpy, soxr and 2 more".
+	Stage string
+	// Line is the last line that the installer printed. It may be empty.
+	Line string
 }
 
-func FindInterpreter(ctx context.Context, o FindOptions) (Interpreter, error) {
-	return pyenv.Find(ctx, o)
+// CacheDir returns the absolute path of the cache folder: dir if it is not empty,
+// else the value of the environment variable GOPHERSNAKE_CACHE, else a folder in the
+// user's cache folder. It does not create the folder.
+func CacheDir(dir string) (string, error) {
+	dir, err := pyenv.CacheDir(dir)
+	if err != nil {
+		return "", environmentError(err)
+	}
+	return dir, nil
 }
 
-func Interpreters(ctx context.Context, cache string) ([]Interpreter, error) {
-	return pyenv.Interpreters(ctx, cache)
+// Environments lists the environments in a cache folder, most recently used first,
+// including those whose build was interrupted. An empty cacheDir means the default
+// one; see [CacheDir]. A folder that does not exist holds no environments. The sizes
+// are computed from all files, which takes a moment for large environments.
+func Environments(cacheDir string) ([]Environment, error) {
+	cache, err := CacheDir(cacheDir)
+	if err != nil {
+		return nil, err
+	}
+	envs, err := pyenv.List(cache)
+	if err != nil {
+		return nil, environmentError(err)
+	}
+	return environmentsOf(envs), nil
 }
 
-func EquipmentOf(ctx context.Context, python Interpreter) (InterpreterEquipment, error) {
-	return pyenv.EquipmentOf(ctx, python)
+// EnsureEnvironment returns a complete environment for the requirements, which are
+// lines of a pip requirements file; paths in them are relative to the current folder.
+// It builds the environment unless the cache folder has it, which may take minutes
+// and use the network. If several processes ask for the same environment, one builds
+// it and the others wait. If the build fails, or ctx ends, nothing is left behind.
+//
+// [WithPython], [WithCacheDir], [WithBuildProgress] and [WithLogger] apply; other
+// options are ignored. A pipeline needs no call of this function: a [Runner] builds
+// the environment of its pipeline.
+func EnsureEnvironment(ctx context.Context, requirements []string, opts ...Option) (Environment, error) {
+	o, base, err := findInterpreter(ctx, opts)
+	if err != nil {
+		return Environment{}, err
+	}
+	env, err := pyenv.Ensure(ctx, pyenv.Spec{
+		Interpreter:  base,
+		Requirements: requirements,
+		CacheDir:     o.cacheDir,
+		Progress:     o.progress,
+		Logger:       o.logger.Named("environment"),
+	})
+	if err != nil {
+		return Environment{}, classify(err)
+	}
+	return environmentOf(env), nil
 }
 
-func IsolationMechanisms() []IsolationMechanism { return isolation.Probe() }
+// Interpreter is a Python interpreter on this machine.
+type Interpreter struct {
+	// Path is the absolute path of the program.
+	Path string
+	// Version is the version, for instance "3.12.4".
+	Version string
+	// Source says why the interpreter was chosen, for instance "--python" or
+	// "python3 on PATH".
+	Source string
+}
+
+// FindInterpreter returns the interpreter that a runner with the same options uses
+// for a pipeline whose manifest names none: that of [WithPython], else that of the
+// environment variable GOPHERSNAKE_PYTHON, else that of the active virtual
+// environment, else the first one on PATH that is supported. It starts the
+// interpreter unless the cache folder has its version already.
+func FindInterpreter(ctx context.Context, opts ...Option) (Interpreter, error) {
+	_, found, err := findInterpreter(ctx, opts)
+	if err != nil {
+		return Interpreter{}, err
+	}
+	return Interpreter{Path: found.Path, Version: found.Version.String(), Source: found.Source}, nil
+}
+
+// findInterpreter also returns the options, with the cache folder filled in.
+func findInterpreter(ctx context.Context, opts []Option) (*options, pyenv.Interpreter, error) {
+	o, err := newOptions(opts)
+	if err != nil {
+		return nil, pyenv.Interpreter{}, err
+	}
+	if o.cacheDir, err = CacheDir(o.cacheDir); err != nil {
+		return nil, pyenv.Interpreter{}, err
+	}
+	found, err := pyenv.Find(ctx, pyenv.FindOptions{Explicit: o.python, CacheDir: o.cacheDir})
+	if err != nil {
+		return nil, pyenv.Interpreter{}, classify(err)
+	}
+	return o, found, nil
+}
+
+// PruneOptions says which environments [PruneEnvironments] removes. Remains of
+// interrupted builds are removed in any case.
+type PruneOptions struct {
+	// OlderThan is the least time since the last use of an environment. Zero
+	// selects all environments, as All does.
+	OlderThan time.Duration
+	// All selects all environments, however recently used.
+	All bool
+	// DryRun reports what would be removed, and removes nothing.
+	DryRun bool
+}
+
+// PruneResult is what [PruneEnvironments] removed.
+type PruneResult struct {
+	// Removed are the environments that were removed or, in a dry run, would be.
+	Removed []Environment
+	// Kept are environments that were selected, but that a process is building or
+	// runs workers in.
+	Kept []Environment
+	// Freed is the number of bytes that became free. It is less than the sum of the
+	// sizes if uv's own cache still holds some of the files.
+	Freed int64
+}
+
+// PruneEnvironments removes environments from a cache folder; an empty cacheDir means
+// the default one. It keeps environments that a process is building or runs workers
+// in. An environment that cannot be removed does not stop the others: the result is
+// valid even if the error is not nil.
+func PruneEnvironments(ctx context.Context, cacheDir string, o PruneOptions) (PruneResult, error) {
+	cache, err := CacheDir(cacheDir)
+	if err != nil {
+		return PruneResult{}, err
+	}
+	done, err := pyenv.Prune(ctx, cache, pyenv.PruneOptions{OlderThan: o.OlderThan, All: o.All, DryRun: o.DryRun})
+	result := PruneResult{Removed: environmentsOf(done.Removed), Kept: environmentsOf(done.Kept), Freed: done.Freed}
+	if err != nil {
+		return result, environmentError(err)
+	}
+	return result, nil
+}
+
+func environmentsOf(envs []pyenv.Environment) []Environment {
+	converted := make([]Environment, len(envs))
+	for i, env := range envs {
+		converted[i] = environmentOf(env)
+	}
+	return converted
+}
+
+func environmentOf(env pyenv.Environment) Environment {
+	e := Environment{
+		Key: env.Key, Dir: env.Dir, Python: env.Python, Requirements: env.Requirements,
+		Created: env.Created, LastUsed: env.LastUsed, Complete: env.Complete, Size: env.Size,
+	}
+	if !env.Created.IsZero() {
+		e.PythonVersion = env.Interpreter.Version.String()
+	}
+	return e
+}
+
+// environmentError classifies an error of package pyenv, which may be a join of
+// several: then the hint and the output are those of the first.
+func environmentError(err error) *Error {
+	kind := KindIO
+	if isContextEnd(err) {
+		kind = KindOther
+	}
+	e := Wrap(err, kind, "")
+	if cause, ok := errors.AsType[*pyenv.Error](err); ok {
+		e.Hint, e.StderrTail = cause.Hint, cause.Output
+	}
+	return e
+}

@@ -115,10 +115,17 @@ func WithCacheDir(dir string) Option {
 	return func(o *options) error { o.cacheDir = dir; return nil }
 }
 
-// WithBuildProgress has the function told how the making of the environment
-// goes on.
-func WithBuildProgress(fn func(pyenv.Progress)) Option {
-	return func(o *options) error { o.progress = fn; return nil }
+// WithBuildProgress sets a function that is called with the progress of the build of
+// the pipeline's environment, for each line that the installer prints. Calls do not
+// overlap. It is not called if the cache folder has the environment already.
+func WithBuildProgress(fn func(BuildProgress)) Option {
+	return func(o *options) error {
+		o.progress = nil
+		if fn != nil {
+			o.progress = func(p pyenv.Progress) { fn(BuildProgress(p)) }
+		}
+		return nil
+	}
 }
 
 // DefaultSharedMemory is how much shared memory each worker may take for its

@@ -6,6 +6,8 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+
+	"github.com/gophersnake/gophersnake/runner"
 )
 
 func newDoctor(a *app) *cobra.Command {
@@ -22,15 +24,18 @@ is missing without which pipelines do not run.`,
 			if err := outputFormat("output", format, "text", "json"); err != nil {
 				return err
 			}
-			checks := a.examine(c.Context())
+			findings, err := runner.Diagnose(c.Context(), a.options()...)
+			if err != nil {
+				return err
+			}
 			if format == "json" {
-				if err := printJSON(a.out, checks); err != nil {
+				if err := printJSON(a.out, findings); err != nil {
 					return err
 				}
 			} else {
-				a.printChecks(checks)
+				a.printFindings(findings)
 			}
-			if slices.ContainsFunc(checks, func(c check) bool { return c.Status == statusFail }) {
+			if slices.ContainsFunc(findings, func(f runner.Finding) bool { return f.Status == runner.FindingFailure }) {
 				return silentError{1}
 			}
 			return nil
@@ -40,50 +45,22 @@ is missing without which pipelines do not run.`,
 	return c
 }
 
-// The findings of a check.
-const (
-	statusOK   = "ok"
-	statusWarn = "warn"
-	statusFail = "fail"
-)
-
-// check is one thing that was looked at.
-type check struct {
-	Name   string `json:"name"`
-	Status string `json:"status"`
-	Detail string `json:"detail"`
-	Hint   string `json:"hint,omitempty"`
-}
-
-func (c check) found(status, format string, args ...any) check {
-	c.Status, c.Detail = status, fmt.Sprintf(format, args...)
-	return c
-}
-
-func (c check) ok(format string, args ...any) check   { return c.found(statusOK, format, args...) }
-func (c check) warn(format string, args ...any) check { return c.found(statusWarn, format, args...) }
-func (c check) fail(format string, args ...any) check { return c.found(statusFail, format, args...) }
-
-// mend adds what to do about it.
-func (c check) mend(hint string) check {
-	c.Hint = hint
-	return c
-}
-
-func (a *app) printChecks(checks []check) {
+func (a *app) printFindings(findings []runner.Finding) {
 	width := 0
-	for _, c := range checks {
-		width = max(width, len(c.Name))
+	for _, f := range findings {
+		width = max(width, len(f.Name))
 	}
 	st := a.outStyle
-	paint := map[string]func(string) string{statusOK: st.green, statusWarn: st.yellow, statusFail: st.red}
+	paint := map[runner.FindingStatus]func(string) string{
+		runner.FindingOK: st.green, runner.FindingWarning: st.yellow, runner.FindingFailure: st.red,
+	}
 	missing := 0
-	for _, c := range checks {
-		fmt.Fprintf(a.out, "%s  %-*s  %s\n", paint[c.Status](fmt.Sprintf("%-4s", c.Status)), width, c.Name, c.Detail)
-		if c.Hint != "" {
-			fmt.Fprintf(a.out, "%s%s %s\n", strings.Repeat(" ", width+8), st.cyan("→"), c.Hint)
+	for _, f := range findings {
+		fmt.Fprintf(a.out, "%s  %-*s  %s\n", paint[f.Status](fmt.Sprintf("%-4s", f.Status)), width, f.Name, f.Detail)
+		if f.Hint != "" {
+			fmt.Fprintf(a.out, "%s%s %s\n", strings.Repeat(" ", width+8), st.cyan("→"), f.Hint)
 		}
-		if c.Status == statusFail {
+		if f.Status == runner.FindingFailure {
 			missing++
 		}
 	}

@@ -82,7 +82,7 @@ cache count in each size.`,
 			}
 			envs, err := runner.Environments(cache)
 			if err != nil {
-				return environmentError(err)
+				return err
 			}
 			if format == "json" {
 				return printJSON(a.out, environmentDocuments(envs))
@@ -114,7 +114,7 @@ func environmentDocuments(envs []runner.Environment) []environmentDocument {
 			LastUsed: env.LastUsed, Path: env.Dir, Complete: env.Complete,
 		}
 		if !env.Created.IsZero() {
-			d.Python, d.Created = env.Interpreter.Version.String(), &env.Created
+			d.Python, d.Created = env.PythonVersion, &env.Created
 		}
 		documents = append(documents, d)
 	}
@@ -131,19 +131,12 @@ func (a *app) printEnvironments(cache string, envs []runner.Environment) error {
 	var size int64
 	for _, env := range envs {
 		size += env.Size
-		rows = append(rows, []string{env.Key, pythonVersion(env), byteCount(env.Size),
+		rows = append(rows, []string{env.Key, orDefault(env.PythonVersion, "-"), byteCount(env.Size),
 			env.LastUsed.Format("2006-01-02 15:04"), contents(env)})
 	}
 	text, _ := table(rows, a.outStyle)
 	_, err := fmt.Fprintf(a.out, "%s\n%s, %s, in %s\n", text, plural(len(envs), "environment"), byteCount(size), folder)
 	return err
-}
-
-func pythonVersion(env runner.Environment) string {
-	if env.Created.IsZero() {
-		return "-"
-	}
-	return env.Interpreter.Version.String()
 }
 
 // contents says in a few words what is in an environment.
@@ -207,19 +200,7 @@ func (a *app) prune(ctx context.Context, o runner.PruneOptions) error {
 		rest = fmt.Sprintf("; uv's own cache keeps %s, which `uv cache clean` removes", byteCount(shared))
 	}
 	fmt.Fprintf(a.out, "%s %s%s\n", freed, byteCount(done.Freed), rest)
-	return environmentError(err)
-}
-
-// environmentError gives an error of package pyenv its kind and hint.
-func environmentError(err error) error {
-	if err == nil {
-		return nil
-	}
-	e := runner.Wrap(err, runner.KindIO, "")
-	if cause, ok := errors.AsType[*runner.EnvironmentError](err); ok {
-		e = e.Suggest(cause.Hint)
-	}
-	return e
+	return err
 }
 
 const day = 24 * time.Hour

@@ -53,10 +53,5 @@ func (a *app) unpack(example string) (string, error) {
 	return extractExample(cache, example)
 }
 
-func (a *app) cache() (string, error) {
-	dir, err := runner.CacheDir(a.cacheDir)
-	if err != nil {
-		return "", runner.Wrap(err, runner.KindIO, "find the cache folder").Suggest("name one with --cache-dir")
-	}
-	return dir, nil
-}
+// cache returns the cache folder of the common flags.
+func (a *app) cache() (string, error) { return runner.CacheDir(a.cacheDir) }

@@ -18,16 +18,12 @@ var embedded embed.FS
 type host struct {
 	python   runner.Interpreter
 	programs string
-	cache    string
 }
 
 // newHost finds the interpreter, as the runner does, and unpacks the programs.
 func newHost(ctx context.Context, python string) (_ *host, err error) {
 	h := &host{}
-	if h.cache, err = runner.CacheDir(""); err != nil {
-		return nil, err
-	}
-	if h.python, err = runner.FindInterpreter(ctx, runner.FindOptions{Explicit: python, CacheDir: h.cache}); err != nil {
+	if h.python, err = runner.FindInterpreter(ctx, runner.WithPython(python)); err != nil {
 		return nil, err
 	}
 	if h.programs, err = os.MkdirTemp("", "bench-"); err != nil {
@@ -52,7 +48,7 @@ func (h *host) environment(ctx context.Context, name string) (runner.Environment
 		return runner.Environment{}, err
 	}
 	lines := strings.Split(strings.TrimSpace(string(list)), "\n")
-	return runner.EnsureEnvironment(ctx, runner.EnvironmentSpec{Interpreter: h.python, Requirements: lines, CacheDir: h.cache})
+	return runner.EnsureEnvironment(ctx, lines, runner.WithPython(h.python.Path))
 }
 
 func (h *host) close() error { return os.RemoveAll(h.programs) }

@@ -97,7 +97,7 @@ func run(ctx context.Context, args []string, out, messages io.Writer) (err error
 
 	heap := make([]byte, liveHeap)
 	defer runtime.KeepAlive(heap)
-	b := &bench{settings: s, host: h, report: newReport(h.python.Version.String(), s), messages: messages}
+	b := &bench{settings: s, host: h, report: newReport(h.python.Version, s), messages: messages}
 	if err := b.measure(ctx); err != nil {
 		return err
 	}

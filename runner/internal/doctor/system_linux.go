@@ -1,0 +1,92 @@
+package doctor
+
+import (
+	"os"
+	"os/exec"
+	"runtime"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+func checkPlatform() Finding {
+	f := Finding{Name: "platform"}
+	var name unix.Utsname
+	if err := unix.Uname(&name); err != nil {
+		return f.ok("linux/%s", runtime.GOARCH)
+	}
+	return f.ok("linux/%s, kernel %s", runtime.GOARCH, unix.ByteSliceToString(name.Release[:]))
+}
+
+// platformChecks are the checks that only Linux has.
+func platformChecks() []Finding { return []Finding{checkMemfd(), checkPeer(), checkLifeline()} }
+
+// checkMemfd creates a nameless file, as a worker does for its exit report.
+func checkMemfd() Finding {
+	f := Finding{Name: "memfd"}
+	fd, err := unix.MemfdCreate("gophersnake-doctor", unix.MFD_CLOEXEC)
+	if err != nil {
+		return f.fail("memfd_create: %v", err).hint("allow memfd_create in the container's seccomp profile")
+	}
+	file := os.NewFile(uintptr(fd), "memfd")
+	defer file.Close()
+	if _, err := file.Write(make([]byte, 4096)); err != nil {
+		return f.fail("write to a memfd: %v", err)
+	}
+	return f.ok("memfd_create works")
+}
+
+// checkPeer reads the process id of a socket's peer, as the runner does to
+// authenticate a worker.
+func checkPeer() Finding {
+	f := Finding{Name: "peer check"}
+	ends, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return f.fail("socketpair: %v", err)
+	}
+	defer unix.Close(ends[0])
+	defer unix.Close(ends[1])
+	peer, err := unix.GetsockoptUcred(ends[0], unix.SOL_SOCKET, unix.SO_PEERCRED)
+	switch {
+	case err != nil:
+		return f.fail("SO_PEERCRED: %v", err).hint("allow getsockopt in the container's seccomp profile")
+	case int(peer.Pid) != os.Getpid():
+		return f.fail("SO_PEERCRED reports process %d, but this process is %d", peer.Pid, os.Getpid()).
+			hint("run the supervisor and its workers in one PID namespace")
+	}
+	return f.ok("SO_PEERCRED works")
+}
+
+// spawnAttributes gives a command the attributes of a worker. The returned
+// descriptor stays -1 if the kernel has no pidfd.
+func spawnAttributes(cmd *exec.Cmd) *int {
+	pidfd := -1
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, PidFD: &pidfd}
+	return &pidfd
+}
+
+func (f Finding) withoutPidfd() Finding {
+	return f.warn("process groups, but no pidfd: each worker takes a thread").
+		hint("use Linux 5.4 or newer; a container's seccomp profile may forbid pidfd")
+}
+
+// checkLifeline asks the kernel for a signal when the write end of a pipe closes.
+// Workers end by that signal if the supervisor dies.
+func checkLifeline() Finding {
+	f := Finding{Name: "lifeline"}
+	var ends [2]int
+	if err := unix.Pipe2(ends[:], unix.O_CLOEXEC); err != nil {
+		return f.fail("pipe2: %v", err)
+	}
+	defer unix.Close(ends[0])
+	defer unix.Close(ends[1])
+	for _, step := range []struct{ command, value int }{
+		{unix.F_SETOWN, os.Getpid()}, {unix.F_SETSIG, int(unix.SIGURG)}, {unix.F_SETFL, unix.O_ASYNC},
+	} {
+		if _, err := unix.FcntlInt(uintptr(ends[0]), step.command, step.value); err != nil {
+			return f.warn("the kernel sends no signal when a pipe closes (%v): a worker that holds the GIL outlives a killed supervisor", err).
+				hint("allow fcntl F_SETOWN and F_SETSIG in the container's seccomp profile")
+		}
+	}
+	return f.ok("the kernel ends workers if the supervisor dies")
+}
