@@ -29,25 +29,25 @@ func classify(err error) *Error {
 		return e
 	case *ipc.FullError:
 		e := Wrap(err, KindIO, "")
-		e.Blameless = true
-		return e.Suggest("release results earlier, or raise the limit with runner.WithSharedMemory")
+		e.BreakerExempt = true
+		return e.WithHint("release results earlier, or raise the limit with runner.WithSharedMemory")
 	case *worker.Exit:
 		return exitError(err)
 	case *worker.UnbegunError:
 		e := exitError(err.Exit)
-		e.Undelivered = true
+		e.NotBegun = true
 		return e
 	case *worker.DeadlineError:
 		e := NewError(KindPythonVM, fmt.Sprintf("no answer within %s; the call was cancelled", err.Limit))
 		e.PID, e.Traceback = err.PID, err.Where.Frames
-		return e.passed(worker.Breach{Limit: worker.LimitCall, Bound: err.Limit.String()}).During("call")
+		return e.passed(worker.Breach{Limit: worker.LimitCall, Bound: err.Limit.String()}).WithOperation("call")
 	case *worker.LimitError:
-		return classify(err.Cause).passed(err.Breach).During("call")
+		return classify(err.Cause).passed(err.Breach).WithOperation("call")
 	case *worker.StartError:
 		return startError(err)
 	case *worker.BrokenError:
 		e := Wrap(err.Cause, KindTransport, "the connection to the worker broke")
-		return withExit(e, err.Exit).During("call")
+		return withExit(e, err.Exit).WithOperation("call")
 	case *worker.CanceledError:
 		return canceledError(err)
 	case *pool.LimitError:
@@ -55,23 +55,23 @@ func classify(err error) *Error {
 	case *manifest.Errors:
 		return Wrap(err, KindManifest, "")
 	case *pyenv.Error:
-		return environmentError(err).During("prepare the environment")
+		return environmentError(err).WithOperation("prepare the environment")
 	}
 	switch {
 	case isContextEnd(err):
 		return Wrap(err, KindOther, "")
 	case errors.Is(err, pool.ErrDraining):
 		e := Wrap(err, KindOther, errDraining().Message)
-		e.Blameless = true
+		e.BreakerExempt = true
 		return e
 	case errors.Is(err, pool.ErrClosed):
 		e := Wrap(err, KindOther, "the runner is closed")
-		e.Blameless = true
+		e.BreakerExempt = true
 		return e
 	case isSystemError(err):
 		return Wrap(err, KindIO, "")
 	}
-	return Extend(err)
+	return AsError(err)
 }
 
 func isContextEnd(err error) bool {
@@ -106,7 +106,7 @@ func remoteError(r *ipc.RemoteError) *Error {
 	e.Operation = r.Stage
 	e.ExitCode = r.ExitCode
 	// What an input cannot be decoded for is not this node's doing.
-	e.Blameless = r.Kind == ipc.FailureMarshaling && r.Stage == ipc.StageDecode
+	e.BreakerExempt = r.Kind == ipc.FailureMarshaling && r.Stage == ipc.StageDecode
 	switch {
 	case r.Retryable == nil:
 	case *r.Retryable:
@@ -114,7 +114,7 @@ func remoteError(r *ipc.RemoteError) *Error {
 	default:
 		// The node is well and refuses this input. A few bad inputs in a row must
 		// not close it to the good ones.
-		e.Verdict, e.Blameless = VerdictPermanent, true
+		e.Verdict, e.BreakerExempt = VerdictPermanent, true
 	}
 	if after, ok := r.RetryAfter(); ok {
 		e.After = &after
@@ -137,7 +137,7 @@ func exitError(x *worker.Exit) *Error {
 	case x.Signal == syscall.SIGKILL:
 		e.Hint = "see whether the machine, or the memory cgroup, ran out of memory"
 	}
-	return e.During("call")
+	return e.WithOperation("call")
 }
 
 // withExit adds what an autopsy found.
@@ -161,8 +161,8 @@ func withExit(e *Error, x *worker.Exit) *Error {
 		e.Notes, e.Chained = x.Remote.Notes, x.Remote.Cause
 	}
 	return e.
-		With("uptime", x.Uptime.Round(1e6).String()).
-		With("max_rss", fmt.Sprintf("%d MiB", x.MaxRSS>>20))
+		WithMetadata("uptime", x.Uptime.Round(1e6).String()).
+		WithMetadata("max_rss", fmt.Sprintf("%d MiB", x.MaxRSS>>20))
 }
 
 // startError is a worker that did not get ready. No call had reached it.
@@ -201,8 +201,8 @@ func startError(s *worker.StartError) *Error {
 			e.Hint = "name another interpreter with --python, or run `gophersnake doctor` to see which there are"
 		}
 	}
-	e = e.During("start")
-	e.Undelivered = true
+	e = e.WithOperation("start")
+	e.NotBegun = true
 	return e
 }
 
@@ -215,5 +215,5 @@ func canceledError(c *worker.CanceledError) *Error {
 	if c.Exit != nil {
 		e = withExit(Wrap(c.Cause, KindOther, c.Exit.Summary()), c.Exit)
 	}
-	return e.During("call")
+	return e.WithOperation("call")
 }

@@ -12,12 +12,12 @@ import (
 func limitError(l *pool.LimitError) *Error {
 	e := Wrap(l, KindOther, "")
 	e.Limit = string(l.Breach.Limit)
-	e.Undelivered, e.Blameless = true, true
+	e.NotBegun, e.BreakerExempt = true, true
 	if l.Breach.Limit == worker.LimitQueue {
 		e.Verdict = VerdictTransient
 	}
 	e.Hint = limitHints[l.Breach.Limit]
-	return e.During("wait for a worker")
+	return e.WithOperation("wait for a worker")
 }
 
 // limitHints say what to do about limits that were passed.

@@ -136,7 +136,7 @@ func see(t *testing.T, r *runner.Runner, err error) sight {
 	}
 	var e *runner.Error
 	require.ErrorAs(t, err, &e)
-	s.kind, s.undelivered, s.retried = e.Kind, e.Undelivered, e.Attempt > 1
+	s.kind, s.undelivered, s.retried = e.Kind, e.NotBegun, e.Attempt > 1
 	switch {
 	case e.Signal != "":
 		s.end = e.Signal

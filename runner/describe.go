@@ -55,7 +55,7 @@ func (r *Runner) Describe(ctx context.Context) ([]ipc.Description, error) {
 			}
 		}
 		for _, problem := range d.Problems {
-			faults = append(faults, remoteError(&problem).InNode(d.ID))
+			faults = append(faults, remoteError(&problem).WithNode(d.ID))
 		}
 	}
 	return all, errors.Join(faults...)
@@ -148,7 +148,7 @@ func (r *Runner) ask(ctx context.Context, py python, asked []describeNode) ([]de
 			continue
 		}
 		if err := about(n, i); err != nil {
-			return nil, classify(err).InNode(each.ID)
+			return nil, classify(err).WithNode(each.ID)
 		}
 	}
 	if len(together) > 0 {

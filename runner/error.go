@@ -18,7 +18,7 @@ import (
 // with [errors.Is] and a [Kind].
 //
 // An Error may be shared, so it is not changed once it is made: the methods that
-// add context (InNode, During, …) return a copy. They add what is not known yet,
+// add context (WithNode, WithOperation, …) return a copy. They add what is not known yet,
 // because the place nearest to the fault knows best, and they never change the
 // kind, the retryability or the cause.
 type Error struct {
@@ -75,13 +75,13 @@ type Error struct {
 	// After is the delay that the node asks for before the next attempt, nil
 	// where it does not.
 	After *time.Duration
-	// Undelivered says that the call never reached a worker, so that even a node
+	// NotBegun says that the call never reached a worker, so that even a node
 	// that is not idempotent can be tried again.
-	Undelivered bool
-	// Blameless says that the node is not to blame: its input could not be
+	NotBegun bool
+	// BreakerExempt says that the node is not to blame: its input could not be
 	// carried, or there was no room for the call. Such an error does not count
 	// against the node's breaker.
-	Blameless bool
+	BreakerExempt bool
 
 	// breach is the limit of a call that was passed without its worker's end.
 	breach *worker.Breach
@@ -122,12 +122,12 @@ func Wrap(err error, kind Kind, message string) *Error {
 	return &Error{Kind: kind, Message: message, Cause: err}
 }
 
-// Extend makes any error an [*Error], so that context can be added to it. An
+// AsError makes any error an [*Error], so that context can be added to it. An
 // *Error comes back as it is. Of an error that wraps one, everything known is
 // taken over. An ordinary error keeps what it says of itself: whether it is
 // [retry.Retryable] and the kind that it wraps; without one it is [KindOther]. The
-// original stays in the chain. Extend(nil) is nil.
-func Extend(err error) *Error {
+// original stays in the chain. AsError(nil) is nil.
+func AsError(err error) *Error {
 	if err == nil {
 		return nil
 	}

@@ -2,19 +2,19 @@ package runner
 
 import "maps"
 
-// InNode adds the id of the node.
-func (e *Error) InNode(id string) *Error {
+// WithNode adds the id of the node.
+func (e *Error) WithNode(id string) *Error {
 	return e.add(func(e *Error) { known(&e.Node, id) })
 }
 
-// During adds what was being done, for instance "call".
-func (e *Error) During(operation string) *Error {
+// WithOperation adds what was being done, for instance "call".
+func (e *Error) WithOperation(operation string) *Error {
 	return e.add(func(e *Error) { known(&e.Operation, operation) })
 }
 
-// OnAttempt adds the number of the attempt, counted from 1, and how many the
+// WithAttempt adds the number of the attempt, counted from 1, and how many the
 // policy allows. The two go together: an error that has an attempt keeps both.
-func (e *Error) OnAttempt(attempt, attempts int) *Error {
+func (e *Error) WithAttempt(attempt, attempts int) *Error {
 	return e.add(func(e *Error) {
 		if e.Attempt == 0 && e.Attempts == 0 {
 			e.Attempt, e.Attempts = attempt, attempts
@@ -22,18 +22,18 @@ func (e *Error) OnAttempt(attempt, attempts int) *Error {
 	})
 }
 
-// OnWorker adds the worker's process id.
-func (e *Error) OnWorker(pid int) *Error {
+// WithPID adds the worker's process id.
+func (e *Error) WithPID(pid int) *Error {
 	return e.add(func(e *Error) { known(&e.PID, pid) })
 }
 
-// Suggest adds what to do next.
-func (e *Error) Suggest(hint string) *Error {
+// WithHint adds what to do next.
+func (e *Error) WithHint(hint string) *Error {
 	return e.add(func(e *Error) { known(&e.Hint, hint) })
 }
 
-// With adds metadata under a key.
-func (e *Error) With(key, value string) *Error {
+// WithMetadata adds metadata under a key.
+func (e *Error) WithMetadata(key, value string) *Error {
 	return e.add(func(e *Error) {
 		if _, ok := e.Metadata[key]; ok {
 			return

@@ -23,7 +23,7 @@ func TestErrorDisplay(t *testing.T) {
 		`execution error: negative rate`:                                    NewError(KindExecution, "negative rate"),
 		`execution error: ValueError: negative rate (nodes.py:12 in check)`: raised(),
 		`execution error in node "vad" during call: ValueError: negative rate (nodes.py:12 in check); attempt 4 of 4`: raised().
-			InNode("vad").During("call").OnAttempt(4, 4),
+			WithNode("vad").WithOperation("call").WithAttempt(4, 4),
 		`execution error: KeyboardInterrupt`:                                     &Error{Kind: KindExecution, PythonClass: "KeyboardInterrupt"},
 		`python_vm error: hung past its deadline of 30s (nodes.py:4 in process)`: hung,
 		`marshaling error: result.items[3]: a socket has no encoding`:            withPath,
@@ -34,7 +34,7 @@ func TestErrorDisplay(t *testing.T) {
 		`io error: no details`:                                                   &Error{Kind: KindIO},
 		`io error: first line …`:                                                 NewError(KindIO, "\nfirst line \nsecond\n"),
 		`io error: only line`:                                                    NewError(KindIO, "only line\n\n"),
-		`error in node "vad": x`:                                                 NewError(KindOther, "x").InNode("vad").OnAttempt(1, 4),
+		`error in node "vad": x`:                                                 NewError(KindOther, "x").WithNode("vad").WithAttempt(1, 4),
 		`transport error: call: execution error: ValueError: negative rate (nodes.py:12 in check)`: Wrap(raised(), KindTransport, "call"),
 	} {
 		assert.EqualError(t, err, want)
@@ -53,8 +53,8 @@ func TestCompleteDisplay(t *testing.T) {
 	e.StderrTail = "loading\nout of memory\n"
 	e.Verdict = VerdictTransient
 	e.After = new(2 * time.Second)
-	e = e.InNode("vad").During("call").OnAttempt(2, 4).OnWorker(812).
-		Suggest("give the node more memory").With("model", "silero").With("batch", "8")
+	e = e.WithNode("vad").WithOperation("call").WithAttempt(2, 4).WithPID(812).
+		WithHint("give the node more memory").WithMetadata("model", "silero").WithMetadata("batch", "8")
 
 	assert.Equal(t, `execution error in node "vad" during call: ValueError: negative rate (nodes.py:12 in check): the worker said so; attempt 2 of 4
 Traceback (most recent call last):
@@ -118,10 +118,10 @@ ValueError: negative rate`, fmt.Sprintf("%+v", e))
 
 func TestDisplayOfTheCauseChain(t *testing.T) {
 	root := errors.New("disk full\nwrite 17 bytes")
-	inner := raised().InNode("vad").Suggest("check the rate")
+	inner := raised().WithNode("vad").WithHint("check the rate")
 	e := Wrap(errors.Join(fmt.Errorf("cache: %w", root), inner), KindIO, "start")
 
-	assert.Equal(t, `io error in node "vad": start`, Wrap(inner, KindIO, "start").InNode("vad").Error()[:29])
+	assert.Equal(t, `io error in node "vad": start`, Wrap(inner, KindIO, "start").WithNode("vad").Error()[:29])
 	story := fmt.Sprintf("%+v", e)
 	assert.Contains(t, story, "io error: start: cache: disk full …\n", "one line first")
 	assert.Contains(t, story, "caused by: cache: disk full\nwrite 17 bytes\n", "then the whole")
@@ -130,7 +130,7 @@ func TestDisplayOfTheCauseChain(t *testing.T) {
 }
 
 func TestErrorMarshalJSON(t *testing.T) {
-	e := raised().InNode("vad").During("call").OnAttempt(2, 4).OnWorker(812).With("model", "silero")
+	e := raised().WithNode("vad").WithOperation("call").WithAttempt(2, 4).WithPID(812).WithMetadata("model", "silero")
 	e.After = new(1500 * time.Millisecond)
 	e.ExitCode = new(0)
 	e.Cause = errors.New("the cause")

@@ -84,8 +84,8 @@ func TestKindIsAnErrorToWrapAndToTest(t *testing.T) {
 
 func TestErrorContextBuilder(t *testing.T) {
 	e := NewError(KindTransport, "the connection broke").
-		InNode("vad").During("call").OnAttempt(2, 4).OnWorker(812).
-		Suggest("look at the worker's log").With("socket", "/run/gs.sock").With("frames", "17")
+		WithNode("vad").WithOperation("call").WithAttempt(2, 4).WithPID(812).
+		WithHint("look at the worker's log").WithMetadata("socket", "/run/gs.sock").WithMetadata("frames", "17")
 
 	assert.Equal(t, KindTransport, e.Kind)
 	assert.Equal(t, "the connection broke", e.Message)
@@ -98,9 +98,9 @@ func TestErrorContextBuilder(t *testing.T) {
 }
 
 func TestAddingContextLeavesASharedErrorAlone(t *testing.T) {
-	shared := NewError(KindIO, "disk full").With("disk", "sda")
-	a := shared.InNode("a").With("key", "a")
-	b := shared.InNode("b").With("key", "b")
+	shared := NewError(KindIO, "disk full").WithMetadata("disk", "sda")
+	a := shared.WithNode("a").WithMetadata("key", "a")
+	b := shared.WithNode("b").WithMetadata("key", "b")
 
 	assert.Empty(t, shared.Node)
 	assert.Equal(t, map[string]string{"disk": "sda"}, shared.Metadata)
@@ -108,14 +108,14 @@ func TestAddingContextLeavesASharedErrorAlone(t *testing.T) {
 	assert.Equal(t, map[string]string{"disk": "sda", "key": "b"}, b.Metadata)
 
 	assert.ErrorIs(t, a, shared, "a copy is still the error that it was made of")
-	assert.ErrorIs(t, a.During("call"), shared)
+	assert.ErrorIs(t, a.WithOperation("call"), shared)
 	assert.NotErrorIs(t, a, b)
 	assert.NotErrorIs(t, shared, NewError(KindIO, "disk full"))
 }
 
 func TestContextChaining(t *testing.T) {
-	inner := NewError(KindExecution, "bad sample").InNode("resample").During("setup").OnAttempt(3, 4).OnWorker(5).Suggest("a").With("k", "inner")
-	outer := inner.InNode("pipeline").During("run").OnAttempt(1, 2).OnWorker(9).Suggest("b").With("k", "outer").With("run", "7")
+	inner := NewError(KindExecution, "bad sample").WithNode("resample").WithOperation("setup").WithAttempt(3, 4).WithPID(5).WithHint("a").WithMetadata("k", "inner")
+	outer := inner.WithNode("pipeline").WithOperation("run").WithAttempt(1, 2).WithPID(9).WithHint("b").WithMetadata("k", "outer").WithMetadata("run", "7")
 
 	assert.Equal(t, "resample", outer.Node, "the place nearest to the fault knows best")
 	assert.Equal(t, "setup", outer.Operation)
@@ -126,7 +126,7 @@ func TestContextChaining(t *testing.T) {
 }
 
 func TestContextRetrieval(t *testing.T) {
-	err := fmt.Errorf("request 12: %w", fmt.Errorf("pipeline: %w", raised().InNode("resample").OnWorker(77)))
+	err := fmt.Errorf("request 12: %w", fmt.Errorf("pipeline: %w", raised().WithNode("resample").WithPID(77)))
 	e, ok := errors.AsType[*Error](err)
 	require.True(t, ok)
 	assert.Equal(t, "resample", e.Node)
@@ -136,21 +136,21 @@ func TestContextRetrieval(t *testing.T) {
 
 func TestContextPropagatesThroughCalls(t *testing.T) {
 	read := func() error { return Wrap(fs.ErrNotExist, KindIO, "read the model") }
-	setup := func() error { return Extend(read()).During("setup").With("model", "silero") }
-	start := func() error { return Extend(setup()).InNode("vad").OnWorker(3) }
+	setup := func() error { return AsError(read()).WithOperation("setup").WithMetadata("model", "silero") }
+	start := func() error { return AsError(setup()).WithNode("vad").WithPID(3) }
 
 	err := start()
 	assert.ErrorIs(t, err, fs.ErrNotExist)
 	assert.ErrorIs(t, err, KindIO)
 	assert.EqualError(t, err, `io error in node "vad" during setup: read the model: file does not exist`)
-	assert.Equal(t, map[string]string{"model": "silero"}, Extend(err).Metadata)
+	assert.Equal(t, map[string]string{"model": "silero"}, AsError(err).Metadata)
 }
 
 func TestEachKindWithContext(t *testing.T) {
 	for _, kind := range allKinds {
 		t.Run(kind.String(), func(t *testing.T) {
 			cause := errors.New("the cause")
-			e := Wrap(cause, kind, "it broke").InNode("n").During("call").OnAttempt(1, 4).With("k", "v")
+			e := Wrap(cause, kind, "it broke").WithNode("n").WithOperation("call").WithAttempt(1, 4).WithMetadata("k", "v")
 			assert.Equal(t, kind, e.Kind)
 			assert.ErrorIs(t, e, kind)
 			assert.ErrorIs(t, e, cause)
@@ -164,18 +164,18 @@ func TestEachKindWithContext(t *testing.T) {
 }
 
 func TestMetadataIsPreserved(t *testing.T) {
-	err := error(NewError(KindExecution, "x").With("model", "silero").With("language", "en"))
-	err = Extend(fmt.Errorf("outer: %w", err)).InNode("vad").With("request", "12")
-	assert.Equal(t, map[string]string{"model": "silero", "language": "en", "request": "12"}, Extend(err).Metadata)
+	err := error(NewError(KindExecution, "x").WithMetadata("model", "silero").WithMetadata("language", "en"))
+	err = AsError(fmt.Errorf("outer: %w", err)).WithNode("vad").WithMetadata("request", "12")
+	assert.Equal(t, map[string]string{"model": "silero", "language": "en", "request": "12"}, AsError(err).Metadata)
 }
 
 func TestTracebackPropagates(t *testing.T) {
 	want := raised()
 	for name, err := range map[string]error{
 		"itself":       raised(),
-		"with context": raised().InNode("vad").During("call"),
-		"wrapped":      Extend(fmt.Errorf("request: %w", raised())).InNode("vad"),
-		"joined":       Extend(errors.Join(errors.New("close"), raised())),
+		"with context": raised().WithNode("vad").WithOperation("call"),
+		"wrapped":      AsError(fmt.Errorf("request: %w", raised())).WithNode("vad"),
+		"joined":       AsError(errors.Join(errors.New("close"), raised())),
 	} {
 		t.Run(name, func(t *testing.T) {
 			e, ok := errors.AsType[*Error](err)
@@ -190,7 +190,7 @@ func TestTracebackPropagates(t *testing.T) {
 
 func TestContextNeverChangesRetryability(t *testing.T) {
 	addAll := func(e *Error) *Error {
-		return e.InNode("n").During("call").OnAttempt(1, 2).OnWorker(1).Suggest("h").With("k", "v")
+		return e.WithNode("n").WithOperation("call").WithAttempt(1, 2).WithPID(1).WithHint("h").WithMetadata("k", "v")
 	}
 	for _, kind := range allKinds {
 		for _, verdict := range []Verdict{VerdictByKind, VerdictPermanent, VerdictTransient} {
@@ -199,9 +199,9 @@ func TestContextNeverChangesRetryability(t *testing.T) {
 			want := verdict == VerdictTransient || verdict == VerdictByKind && kind.Retryable()
 			assert.Equal(t, want, e.Retryable(), "%v, %v", kind, verdict)
 			assert.Equal(t, want, addAll(e).Retryable(), "%v, %v", kind, verdict)
-			assert.Equal(t, want, Extend(fmt.Errorf("w: %w", e)).Retryable(), "%v, %v", kind, verdict)
+			assert.Equal(t, want, AsError(fmt.Errorf("w: %w", e)).Retryable(), "%v, %v", kind, verdict)
 			assert.Equal(t, kind, addAll(e).Kind)
-			assert.Equal(t, kind, Extend(fmt.Errorf("w: %w", e)).Kind)
+			assert.Equal(t, kind, AsError(fmt.Errorf("w: %w", e)).Kind)
 		}
 	}
 }
@@ -215,45 +215,45 @@ func (unsure) RetryAfter() (time.Duration, bool) { return time.Minute, true }
 
 func TestExtendOrdinaryErrors(t *testing.T) {
 	t.Run("an ordinary error is of kind other", func(t *testing.T) {
-		e := Extend(context.Canceled).InNode("vad").During("call").With("k", "v")
+		e := AsError(context.Canceled).WithNode("vad").WithOperation("call").WithMetadata("k", "v")
 		assert.Equal(t, KindOther, e.Kind)
 		assert.False(t, e.Retryable())
 		assert.ErrorIs(t, e, context.Canceled)
 		assert.EqualError(t, e, `error in node "vad" during call: context canceled`)
 	})
 	t.Run("it keeps its own word on retrying", func(t *testing.T) {
-		e := Extend(fmt.Errorf("w: %w", unsure{retryable: true}))
+		e := AsError(fmt.Errorf("w: %w", unsure{retryable: true}))
 		assert.Equal(t, KindOther, e.Kind)
 		assert.True(t, e.Retryable())
 		after, asked := e.RetryAfter()
 		assert.True(t, asked)
 		assert.Equal(t, time.Minute, after)
-		assert.False(t, Extend(unsure{retryable: false}).Retryable())
+		assert.False(t, AsError(unsure{retryable: false}).Retryable())
 	})
 	t.Run("it keeps the kind that it wraps", func(t *testing.T) {
-		e := Extend(fmt.Errorf("fetch: %w", KindIO))
+		e := AsError(fmt.Errorf("fetch: %w", KindIO))
 		assert.Equal(t, KindIO, e.Kind)
 		assert.Equal(t, VerdictByKind, e.Verdict)
-		e = Extend(errors.Join(unsure{retryable: false}, KindIO))
+		e = AsError(errors.Join(unsure{retryable: false}, KindIO))
 		assert.Equal(t, KindIO, e.Kind)
 		assert.False(t, e.Retryable(), "the first word counts")
 	})
 	t.Run("an Error comes back as it is", func(t *testing.T) {
 		e := NewError(KindIO, "x")
-		assert.Same(t, e, Extend(e))
+		assert.Same(t, e, AsError(e))
 	})
 	t.Run("what wraps an Error keeps its own words", func(t *testing.T) {
-		inner := NewError(KindIO, "disk full").InNode("vad")
+		inner := NewError(KindIO, "disk full").WithNode("vad")
 		wrapped := fmt.Errorf("request 12: %w", inner)
-		e := Extend(wrapped)
+		e := AsError(wrapped)
 		assert.ErrorIs(t, e, wrapped)
 		assert.ErrorIs(t, e, inner)
 		assert.Equal(t, "vad", e.Node)
 		assert.EqualError(t, e, `request 12: io error in node "vad": disk full`)
 	})
 	t.Run("nil stays nil", func(t *testing.T) {
-		assert.Nil(t, Extend(nil))
-		assert.Nil(t, Extend(nil).InNode("x").With("k", "v"))
+		assert.Nil(t, AsError(nil))
+		assert.Nil(t, AsError(nil).WithNode("x").WithMetadata("k", "v"))
 	})
 }
 
@@ -269,7 +269,7 @@ func TestRetryAfterIsTheErrorsOwnOrItsCauses(t *testing.T) {
 	assert.Equal(t, time.Minute, after)
 
 	e.After = new(time.Duration(0))
-	after, asked = e.InNode("n").RetryAfter()
+	after, asked = e.WithNode("n").RetryAfter()
 	assert.True(t, asked, "at once is a delay too")
 	assert.Zero(t, after)
 }

@@ -8,7 +8,7 @@ import (
 )
 
 // Event tells of something that happened while a pipeline runs. It is one of
-// [WorkerStarted], [WorkerFailed], [WorkerDied], [WorkerRetired], [SparePromoted],
+// [WorkerStarted], [WorkerStartFailed], [WorkerDied], [WorkerRetired], [SparePromoted],
 // [CallRetried], [CallRefused], [BreakerChanged], [HealthChanged], [Reloaded],
 // [SetupProgress], [NodeStarted] and [NodeFinished]; a type switch tells which.
 // String describes it in a line.

@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// WorkerFailed says that a worker could not be started.
-type WorkerFailed struct {
+// WorkerStartFailed says that a worker could not be started.
+type WorkerStartFailed struct {
 	Node string
 	Time time.Time
 	// Took is the time since its spawn.
@@ -71,15 +71,15 @@ type Reloaded struct {
 	Took time.Duration
 }
 
-func (WorkerFailed) event()  {}
-func (WorkerRetired) event() {}
-func (SparePromoted) event() {}
-func (CallRefused) event()   {}
-func (HealthChanged) event() {}
-func (Reloaded) event()      {}
+func (WorkerStartFailed) event() {}
+func (WorkerRetired) event()     {}
+func (SparePromoted) event()     {}
+func (CallRefused) event()       {}
+func (HealthChanged) event()     {}
+func (Reloaded) event()          {}
 
 // String describes the event.
-func (e WorkerFailed) String() string {
+func (e WorkerStartFailed) String() string {
 	return fmt.Sprintf("node %q: a worker could not be started: %v", e.Node, e.Err)
 }
 

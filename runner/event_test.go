@@ -20,7 +20,7 @@ func TestEventsDescribeThemselves(t *testing.T) {
 		`node "vad": loading the model`:                                                  SetupProgress{Node: "vad", Message: "loading the model"},
 		`node "vad": loading the model (50%)`:                                            SetupProgress{Node: "vad", Message: "loading the model", Fraction: new(0.5)},
 		`node "vad": spare worker 812 is ready after 1ms`:                                WorkerStarted{Node: "vad", PID: 812, Took: time.Millisecond, Spare: true},
-		`node "vad": a worker could not be started: it broke`:                            WorkerFailed{Node: "vad", Err: broken},
+		`node "vad": a worker could not be started: it broke`:                            WorkerStartFailed{Node: "vad", Err: broken},
 		`node "vad": worker 812 retires: resident_soft of 812 MiB, the limit is 750 MiB`: WorkerRetired{Node: "vad", PID: 812, Limit: "resident_soft", Value: "812 MiB", Bound: "750 MiB"},
 		`node "vad": worker 812 was a spare and serves now`:                              SparePromoted{Node: "vad", PID: 812},
 		`node "vad": a call was refused: queue of 11, the limit is 10`:                   CallRefused{Node: "vad", Limit: "queue", Value: "11", Bound: "10"},

@@ -98,10 +98,10 @@ type PoolHealth struct {
 	SpareNote string `json:"spare_note,omitempty"`
 	// ForkNote says why workers are not forked although they should be.
 	ForkNote string `json:"fork_note,omitempty"`
-	// Setbacks is how many workers in a row died or failed to start, and NextStart
+	// ConsecutiveFailures is how many workers in a row died or failed to start, and NextStart
 	// is when the next one is tried: a crash loop.
-	Setbacks  int       `json:"setbacks,omitempty"`
-	NextStart time.Time `json:"next_start,omitzero"`
+	ConsecutiveFailures int       `json:"setbacks,omitempty"`
+	NextStart           time.Time `json:"next_start,omitzero"`
 	// Generation counts the reloads.
 	Generation int `json:"generation"`
 
@@ -114,13 +114,13 @@ type PoolHealth struct {
 	Breaches      map[string]uint64 `json:"breaches,omitempty"`
 
 	// LastDeath says how the last worker died, nil where none has.
-	LastDeath *DeathHealth `json:"last_death,omitempty"`
+	LastDeath *WorkerDeath `json:"last_death,omitempty"`
 	// Workers are those that are alive.
 	Workers []WorkerHealth `json:"workers"`
 }
 
-// DeathHealth is the death of a worker.
-type DeathHealth struct {
+// WorkerDeath is the death of a worker.
+type WorkerDeath struct {
 	Time time.Time `json:"time"`
 	Err  *Error    `json:"error"`
 }

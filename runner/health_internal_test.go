@@ -16,14 +16,14 @@ import (
 
 func TestHealthTellsPeopleWhatThereIsToKnow(t *testing.T) {
 	at := time.Date(2026, 5, 1, 12, 30, 15, 0, time.UTC)
-	broken := NewError(KindPythonVM, "it broke").InNode("vad")
+	broken := NewError(KindPythonVM, "it broke").WithNode("vad")
 	h := Health{State: StateDegraded, Reason: `node "vad": spare workers die`, Err: broken, Nodes: []NodeHealth{
 		{Node: "vad", State: StateDegraded, Reason: "spare workers die", Err: broken, Breaker: retry.HalfOpen, Failures: 5,
 			LastError: NewError(KindExecution, "the last one"),
 			Pool: &PoolHealth{
-				Min: 1, Max: 4, Busy: 1, Idle: 1, Starting: 1, Waiting: 3, Setbacks: 2, NextStart: at,
+				Min: 1, Max: 4, Busy: 1, Idle: 1, Starting: 1, Waiting: 3, ConsecutiveFailures: 2, NextStart: at,
 				SpareNote: "no spare: too little memory", ForkNote: "importing it started 2 threads",
-				LastDeath: &DeathHealth{Time: at, Err: broken},
+				LastDeath: &WorkerDeath{Time: at, Err: broken},
 				Workers: []WorkerHealth{
 					{PID: 812, Role: "serving", Load: 1, Sessions: 2, Calls: 30, Age: Seconds(90 * time.Second), Resident: 45 << 20, CPU: Seconds(1500 * time.Millisecond), OpenFiles: 12},
 					{PID: 813, Role: "serving"},
@@ -70,12 +70,12 @@ func TestEveryStateHasItsRank(t *testing.T) {
 func TestAPoolThatDrainsIsNobodysFault(t *testing.T) {
 	e := classify(pool.ErrDraining)
 	assert.Equal(t, KindOther, e.Kind)
-	assert.True(t, e.Blameless)
+	assert.True(t, e.BreakerExempt)
 	assert.Equal(t, "the runner drains and takes nothing more", e.Message)
 }
 
 func TestThePlaceFollowsACauseThatSpeaksForItself(t *testing.T) {
-	e := Wrap(context.Canceled, KindOther, "").During("call")
+	e := Wrap(context.Canceled, KindOther, "").WithOperation("call")
 	e.Traceback = []ipc.TracebackFrame{{File: "nodes.py", Line: 54, Function: "f"}}
 	assert.Equal(t, "error during call: context canceled (nodes.py:54 in f)", e.Error())
 	assert.Equal(t, "error during call: context canceled (nodes.py:54 in f)", Wrap(e, KindOther, "").Error())

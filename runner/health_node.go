@@ -72,7 +72,7 @@ func (n *node) health(p *pool.Pool) NodeHealth {
 	case h.Breaker == retry.Open:
 		h.State, h.Reason, h.Err = StateUnhealthy, "its circuit breaker is open", h.LastError
 		if h.Err == nil { // somebody has counted failures by hand
-			h.Err = NewError(KindOther, fmt.Sprintf("%d operations in a row have failed", h.Failures)).InNode(n.id)
+			h.Err = NewError(KindOther, fmt.Sprintf("%d operations in a row have failed", h.Failures)).WithNode(n.id)
 		}
 	case h.Breaker == retry.HalfOpen && !h.State.worse(StateDegraded):
 		h.State, h.Reason, h.Err = StateDegraded, "its circuit breaker is half-open: the next call is a probe", h.LastError
@@ -85,7 +85,7 @@ func (n *node) takePool(h *NodeHealth, p pool.Health) {
 	c := &n.entry.counts
 	h.State, h.Reason, h.Since = HealthState(p.State), p.Reason, p.Since
 	if p.Cause != nil {
-		h.Err = classify(p.Cause).InNode(n.id)
+		h.Err = classify(p.Cause).WithNode(n.id)
 	}
 	h.Pool = &PoolHealth{
 		Min: p.Min, Max: p.Max, Idle: p.Idle, Busy: p.Busy, Spares: p.Spares, Starting: p.Starting, Waiting: p.Waiting,
@@ -96,10 +96,10 @@ func (n *node) takePool(h *NodeHealth, p pool.Health) {
 		Workers: make([]WorkerHealth, 0, len(p.Workers)),
 	}
 	if p.CrashLoop != nil {
-		h.Pool.Setbacks, h.Pool.NextStart = p.CrashLoop.Setbacks, p.CrashLoop.NextStart
+		h.Pool.ConsecutiveFailures, h.Pool.NextStart = p.CrashLoop.Setbacks, p.CrashLoop.NextStart
 	}
 	if p.LastDeath != nil {
-		h.Pool.LastDeath = &DeathHealth{Time: p.LastDeath.Time, Err: classify(p.LastDeath.Exit).InNode(n.id)}
+		h.Pool.LastDeath = &WorkerDeath{Time: p.LastDeath.Time, Err: classify(p.LastDeath.Exit).WithNode(n.id)}
 	}
 	for _, w := range p.Workers {
 		h.Pool.Workers = append(h.Pool.Workers, WorkerHealth{

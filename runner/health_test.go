@@ -113,7 +113,9 @@ func TestACrashLoopIsUnhealthyWithItsCause(t *testing.T) {
 	require.NoError(t, os.WriteFile(broken, nil, 0o600))
 	_, err := r.Run(t.Context(), "die")
 	require.ErrorIs(t, err, runner.KindPythonVM)
-	h := eventually(t, r, func(h runner.Health) bool { return h.Nodes[0].Pool.Setbacks > 2 && h.State == runner.StateUnhealthy })
+	h := eventually(t, r, func(h runner.Health) bool {
+		return h.Nodes[0].Pool.ConsecutiveFailures > 2 && h.State == runner.StateUnhealthy
+	})
 	require.NotNil(t, h.Err, "never without its cause")
 	assert.ErrorIs(t, h.Err, runner.KindPythonVM)
 	assert.Contains(t, h.Err.Error(), "os._exit(9)")
@@ -133,7 +135,7 @@ func TestACrashLoopIsUnhealthyWithItsCause(t *testing.T) {
 	for _, c := range changes {
 		assert.True(t, c.To != runner.StateUnhealthy || c.Err != nil, "%v", c)
 	}
-	assert.NotEmpty(t, of[runner.WorkerFailed](events))
+	assert.NotEmpty(t, of[runner.WorkerStartFailed](events))
 }
 
 func TestAnOpenBreakerIsUnhealthyWithTheLastError(t *testing.T) {

@@ -82,8 +82,8 @@ func (n *NodeHealth) tell(b *strings.Builder) {
 		lines = append(lines, fmt.Sprintf("circuit breaker %s, %d failed in a row", n.Breaker, n.Failures))
 	}
 	if p := n.Pool; p != nil {
-		if p.Setbacks > 0 {
-			text := fmt.Sprintf("%d setbacks in a row", p.Setbacks)
+		if p.ConsecutiveFailures > 0 {
+			text := fmt.Sprintf("%d setbacks in a row", p.ConsecutiveFailures)
 			if !p.NextStart.IsZero() {
 				text += ", the next start is at " + p.NextStart.Format(time.TimeOnly)
 			}

@@ -79,7 +79,7 @@ func TestLimitOfTheStart(t *testing.T) {
 	assert.Equal(t, "start_timeout", e.Limit)
 	assert.Equal(t, "blocked in Python", e.Hang)
 	assert.Contains(t, e.Hint, "setup_timeout")
-	failed := of[runner.WorkerFailed](events)
+	failed := of[runner.WorkerStartFailed](events)
 	require.Len(t, failed, 1)
 	assert.Equal(t, "start_timeout", failed[0].Limit)
 }
@@ -142,7 +142,7 @@ func TestLimitOfTheAddressSpaceInTheStart(t *testing.T) {
 	e := err.(*runner.Error)
 	assert.Equal(t, "memory", e.Limit)
 	assert.Contains(t, e.Hint, "limits.memory")
-	failed := of[runner.WorkerFailed](events)
+	failed := of[runner.WorkerStartFailed](events)
 	require.NotEmpty(t, failed)
 	assert.Equal(t, "memory", failed[0].Limit)
 }
@@ -242,7 +242,7 @@ func TestLimitOfTheQueue(t *testing.T) {
 	require.ErrorIs(t, err, runner.KindOther)
 	e := err.(*runner.Error)
 	assert.Equal(t, "queue", e.Limit)
-	assert.True(t, e.Undelivered)
+	assert.True(t, e.NotBegun)
 	assert.True(t, e.Retryable())
 	assert.Equal(t, 3, e.Attempt, "a later attempt may find room")
 	assert.Contains(t, err.Error(), "1 calls wait for a worker already: 1 worker is busy")

@@ -58,8 +58,8 @@ func newNode(p *manifest.Pipeline, config *manifest.Node, o *options, scheduler 
 		n.python = p.Python
 	}
 	if n.fn == nil && n.python == "" {
-		return nil, NewError(KindManifest, fmt.Sprintf("there is no node type %q", config.Type)).InNode(n.id).
-			Suggest("say where its Python code is (python: nodes.py), or give it a Go function with runner.WithNode")
+		return nil, NewError(KindManifest, fmt.Sprintf("there is no node type %q", config.Type)).WithNode(n.id).
+			WithHint("say where its Python code is (python: nodes.py), or give it a Go function with runner.WithNode")
 	}
 	policy, err := nodePolicy(config, o.nodePolicy())
 	if err != nil {
@@ -89,7 +89,7 @@ func nodePolicy(config *manifest.Node, policy NodePolicy) (NodePolicy, error) {
 		for _, name := range r.On {
 			kind, err := ParseKind(name)
 			if err != nil {
-				return policy, Wrap(err, KindManifest, "").InNode(config.ID)
+				return policy, Wrap(err, KindManifest, "").WithNode(config.ID)
 			}
 			policy.On = append(policy.On, kind)
 		}
@@ -162,7 +162,7 @@ func (n *node) callPython(ctx context.Context, args ipc.Args) (value, error) {
 	err := n.entry.execute(ctx, func(ctx context.Context) error {
 		payload, err := n.pool.Call(ctx, args)
 		if err != nil {
-			return classify(err).InNode(n.id)
+			return classify(err).WithNode(n.id)
 		}
 		out = value{payload: payload, encoded: true}
 		return nil
@@ -198,13 +198,13 @@ func (n *node) callGo(ctx context.Context, in Input, s *step) (value, error) {
 	err := n.entry.execute(ctx, func(ctx context.Context) error {
 		v, err := n.callFunc(ctx, in)
 		if err != nil {
-			return goError(ctx, err).InNode(n.id)
+			return goError(ctx, err).WithNode(n.id)
 		}
 		out = value{native: v}
 		if s.encode != nil {
 			payload, err := s.encode(ctx, "result", v)
 			if err != nil {
-				return err.InNode(n.id).During("encode the result")
+				return err.WithNode(n.id).WithOperation("encode the result")
 			}
 			out.payload, out.encoded = payload, true
 		}
@@ -217,10 +217,10 @@ func (n *node) callGo(ctx context.Context, in Input, s *step) (value, error) {
 // failure of the node's code, as an exception is.
 func goError(ctx context.Context, err error) *Error {
 	if KindOf(err) != KindOther || ctx.Err() != nil {
-		return Extend(err)
+		return AsError(err)
 	}
 	if _, ok := errors.AsType[*Error](err); ok {
-		return Extend(err)
+		return AsError(err)
 	}
 	return Wrap(err, KindExecution, "")
 }
@@ -230,7 +230,7 @@ func goError(ctx context.Context, err error) *Error {
 func (n *node) callFunc(ctx context.Context, in Input) (v any, err error) {
 	defer func() {
 		if p := recover(); p != nil {
-			err = NewError(KindExecution, fmt.Sprintf("the Go node panicked: %v", p)).With("stack", string(debug.Stack()))
+			err = NewError(KindExecution, fmt.Sprintf("the Go node panicked: %v", p)).WithMetadata("stack", string(debug.Stack()))
 		}
 	}()
 	return n.fn(ctx, in)

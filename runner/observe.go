@@ -24,9 +24,9 @@ func (r *Runner) observe(n *node, logger hclog.Logger) func(pool.Event) {
 			logger.Debug("worker started", "pid", e.Worker.PID(), "took", e.Took, "spare", e.Spare)
 			r.emit(WorkerStarted{Node: n.id, Time: now, PID: e.Worker.PID(), Took: e.Took, Spare: e.Spare})
 		case pool.WorkerFailed:
-			failure := classify(e.Err).InNode(n.id)
+			failure := classify(e.Err).WithNode(n.id)
 			c.breach(failure.Limit)
-			tell(WorkerFailed{Node: n.id, Time: now, Took: e.Took, Limit: failure.Limit, Err: failure})
+			tell(WorkerStartFailed{Node: n.id, Time: now, Took: e.Took, Limit: failure.Limit, Err: failure})
 		case pool.WorkerEnded:
 			if e.Exit.Reason == worker.ReasonShutdown || e.Exit.Reason == worker.ReasonKilled {
 				logger.Debug("worker ended", "pid", e.Exit.PID)
@@ -37,7 +37,7 @@ func (r *Runner) observe(n *node, logger hclog.Logger) func(pool.Event) {
 			c.breach(limit)
 			logger.Debug("worker died", "pid", e.Exit.PID, "error", e.Exit)
 			r.emit(WorkerDied{
-				Node: n.id, Time: now, PID: e.Exit.PID, Idle: e.Idle, Limit: limit, Err: classify(e.Exit).InNode(n.id),
+				Node: n.id, Time: now, PID: e.Exit.PID, Idle: e.Idle, Limit: limit, Err: classify(e.Exit).WithNode(n.id),
 			})
 		case pool.WorkerRetired:
 			c.breach(string(e.Breach.Limit))
@@ -58,7 +58,7 @@ func (r *Runner) observe(n *node, logger hclog.Logger) func(pool.Event) {
 				Node: n.id, Time: now, From: HealthState(e.From), To: HealthState(e.To), Reason: e.Reason,
 			}
 			if e.Cause != nil {
-				change.Err = classify(e.Cause).InNode(n.id)
+				change.Err = classify(e.Cause).WithNode(n.id)
 			}
 			tell(change)
 		case pool.Reloaded:

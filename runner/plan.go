@@ -107,7 +107,7 @@ func (pl *plan) run(ctx context.Context, v any) (outcome, error) {
 	if pl.toPython {
 		payload, err := pl.encode(ctx, "input", v)
 		if err != nil {
-			return outcome{}, err.During("encode the input")
+			return outcome{}, err.WithOperation("encode the input")
 		}
 		in.payload, in.encoded = payload, true
 	}
@@ -345,7 +345,7 @@ func (pl *plan) checkInputs(n *node, d ipc.Description) error {
 		if s := &pl.steps[i]; s.node == n && len(s.inputs) > 0 {
 			from := pl.steps[s.inputs[0].from].node.id
 			return NewError(KindManifest, fmt.Sprintf("%s takes no input, but the result of %q is connected to it", d.Name, from)).
-				InNode(n.id).Suggest("give its Python code a first parameter, or remove the connection")
+				WithNode(n.id).WithHint("give its Python code a first parameter, or remove the connection")
 		}
 	}
 	return nil

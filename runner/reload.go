@@ -63,7 +63,7 @@ func (r *Runner) reloadable(names []string) ([]*node, error) {
 		case n == nil:
 			return nil, NewError(KindManifest, fmt.Sprintf("there is no node %q to reload", name))
 		case !n.isPython():
-			return nil, NewError(KindManifest, "it is written in Go, so there is no code to read again").InNode(name).During("reload")
+			return nil, NewError(KindManifest, "it is written in Go, so there is no code to read again").WithNode(name).WithOperation("reload")
 		}
 		if !slices.Contains(chosen, n) {
 			chosen = append(chosen, n)
@@ -96,7 +96,7 @@ func (r *Runner) reloadAll(ctx context.Context, nodes []*node) error {
 			consent.refuse()
 			cancel(errRefused) // what the others have started is of no use
 			if !errors.Is(err, errRefused) {
-				faults[i] = classify(err).InNode(n.id).During("reload")
+				faults[i] = classify(err).WithNode(n.id).WithOperation("reload")
 			}
 		})
 	}
@@ -122,7 +122,7 @@ func (r *Runner) checkReload(n *node, d ipc.Description) error {
 		return nil
 	}
 	return NewError(KindManifest, "the new code changes "+change+", which runs and streams rely on").
-		Suggest("start the pipeline anew")
+		WithHint("start the pipeline anew")
 }
 
 // errRefused is why a node is not reloaded: another one cannot be.

@@ -260,7 +260,7 @@ func (r *Runner) Drain(ctx context.Context) error {
 			continue
 		}
 		if err := p.Drain(ctx); err != nil { // so that nothing is started any more
-			return classify(err).InNode(n.id)
+			return classify(err).WithNode(n.id)
 		}
 	}
 	return nil

@@ -21,7 +21,7 @@ type NodePolicy struct {
 	// Breaker sets the node's circuit breaker up; nil is no breaker.
 	Breaker *retry.BreakerConfig
 	// Idempotent says that an operation may run twice. Where it may not, it is
-	// tried again only if it never reached a worker: [Error].Undelivered.
+	// tried again only if it never reached a worker: [Error].NotBegun.
 	Idempotent bool
 	// On narrows what is retried to these kinds; empty is all that is retryable.
 	On []Kind
@@ -85,7 +85,7 @@ func NewScheduler(defaults NodePolicy, events func(Event)) (*Scheduler, error) {
 // begins with a new breaker, closed.
 func (s *Scheduler) Configure(node string, policy NodePolicy) error {
 	if err := policy.Validate(); err != nil {
-		return Wrap(err, KindManifest, "its policy cannot be used").InNode(node)
+		return Wrap(err, KindManifest, "its policy cannot be used").WithNode(node)
 	}
 	s.lock.Lock()
 	defer s.lock.Unlock()
@@ -100,7 +100,7 @@ func (s *Scheduler) Configure(node string, policy NodePolicy) error {
 // that wraps [retry.ErrOpen]. Else op runs, and runs again after a retryable
 // error while the policy allows it. The breaker counts the outcome once, however
 // many attempts there were. The caller's own faults do not count against the
-// node: the end of ctx, errors of kind [KindManifest], [Error].Blameless.
+// node: the end of ctx, errors of kind [KindManifest], [Error].BreakerExempt.
 //
 // The error is an [*Error] with the node and the number of attempts; its kind is
 // that of the last attempt's error, or Other where ctx ended.
@@ -186,7 +186,7 @@ func (e *entry) execute(ctx context.Context, op func(ctx context.Context) error)
 	defer permit.Release()
 	err = retry.Do(ctx, e.policy, func(ctx context.Context, attempt int) error {
 		if err := op(ctx); err != nil {
-			failure := Extend(err).InNode(e.node).OnAttempt(attempt, e.policy.Attempts())
+			failure := AsError(err).WithNode(e.node).WithAttempt(attempt, e.policy.Attempts())
 			e.tellBreach(failure)
 			return failure
 		}
@@ -206,10 +206,10 @@ func (e *entry) execute(ctx context.Context, op func(ctx context.Context) error)
 
 // worthRetrying decides on an attempt's error.
 func (e *entry) worthRetrying(err error) bool {
-	failure := Extend(err)
+	failure := AsError(err)
 	return failure.Retryable() &&
 		(e.on == 0 || e.on.has(failure.Kind)) &&
-		(e.idempotent || failure.Undelivered)
+		(e.idempotent || failure.NotBegun)
 }
 
 // failure is the operation's error: what is known of the last attempt's. Its
@@ -217,21 +217,21 @@ func (e *entry) worthRetrying(err error) bool {
 func (e *entry) failure(err error) *Error {
 	switch end := err.(type) {
 	case *retry.Exhausted:
-		failure := Extend(end.Err)
+		failure := AsError(end.Err)
 		if end.Budget > 0 {
-			failure = failure.With("retry budget", fmt.Sprintf("%v, spent after %d attempts", end.Budget, end.Attempts))
+			failure = failure.WithMetadata("retry budget", fmt.Sprintf("%v, spent after %d attempts", end.Budget, end.Attempts))
 		}
 		return failure
 	case *retry.Interrupted:
 		var failure Error
-		if last := Extend(end.Err); last != nil {
+		if last := AsError(end.Err); last != nil {
 			failure = *last
 		}
 		failure.Kind, failure.Verdict, failure.After = KindOther, VerdictByKind, nil
 		failure.Cause, failure.origin = end, nil
-		return failure.InNode(e.node)
+		return failure.WithNode(e.node)
 	}
-	return Extend(err)
+	return AsError(err)
 }
 
 // nodeToBlame reports whether a failure counts against the node.
@@ -239,15 +239,15 @@ func nodeToBlame(failure *Error) bool {
 	if _, interrupted := failure.Cause.(*retry.Interrupted); interrupted {
 		return false
 	}
-	return failure.Kind != KindManifest && !failure.Blameless
+	return failure.Kind != KindManifest && !failure.BreakerExempt
 }
 
 // refusal is the error of an operation that the breaker does not let through.
 func (e *entry) refusal(err error) *Error {
-	failure := Wrap(err, KindOther, "").InNode(e.node)
+	failure := Wrap(err, KindOther, "").WithNode(e.node)
 	failure.Hint = "fix what the node failed of, and wait for the probe or reset the breaker"
 	if last := e.last.Load(); last != nil {
-		failure = failure.With("last failure", last.Error())
+		failure = failure.WithMetadata("last failure", last.Error())
 	}
 	return failure
 }

@@ -36,10 +36,10 @@ func ExampleScheduler_Execute() {
 
 func ExampleError_context() {
 	err := error(runner.Wrap(fs.ErrNotExist, runner.KindIO, "read the model").
-		InNode("vad").
-		During("setup").
-		With("model", "silero").
-		Suggest("download the model first"))
+		WithNode("vad").
+		WithOperation("setup").
+		WithMetadata("model", "silero").
+		WithHint("download the model first"))
 
 	fmt.Println(err)
 	fmt.Println(errors.Is(err, runner.KindIO), errors.Is(err, fs.ErrNotExist), runner.IsRetryable(err))
@@ -60,8 +60,8 @@ func ExampleKind() {
 	// Output: transport true
 }
 
-func ExampleExtend() {
-	err := runner.Extend(errors.New("no such voice")).InNode("tts").During("call")
+func ExampleAsError() {
+	err := runner.AsError(errors.New("no such voice")).WithNode("tts").WithOperation("call")
 	fmt.Println(err)
 	fmt.Println(err.Kind, err.Retryable())
 	// Output:

@@ -138,7 +138,7 @@ func TestSchedulerBudget(t *testing.T) {
 		op, _ := outcomes(NewError(KindExecution, "raised"))
 		err := s.Execute(t.Context(), "vad", op)
 		assert.EqualError(t, err, `execution error in node "vad": raised; attempt 2 of 4`)
-		assert.Equal(t, map[string]string{"retry budget": "250ms, spent after 2 attempts"}, Extend(err).Metadata)
+		assert.Equal(t, map[string]string{"retry budget": "250ms, spent after 2 attempts"}, AsError(err).Metadata)
 	})
 }
 
@@ -158,8 +158,8 @@ func TestSchedulerWithBreaker(t *testing.T) {
 		assert.Equal(t, KindOther, KindOf(err))
 		assert.False(t, IsRetryable(err))
 		assert.EqualError(t, err, `error in node "vad": the circuit breaker is open after 5 failed operations in a row; the next probe may go in 20s`)
-		assert.Equal(t, `python_vm error in node "vad": died`, Extend(err).Metadata["last failure"])
-		assert.NotEmpty(t, Extend(err).Hint)
+		assert.Equal(t, `python_vm error in node "vad": died`, AsError(err).Metadata["last failure"])
+		assert.NotEmpty(t, AsError(err).Hint)
 
 		succeeding, _ := outcomes(nil)
 		require.NoError(t, s.Execute(t.Context(), "other", succeeding), "each node has its own breaker")
@@ -195,7 +195,7 @@ func TestSchedulerManualBreakerReset(t *testing.T) {
 
 func TestWhatCountsAgainstTheNode(t *testing.T) {
 	blameless := NewError(KindMarshaling, "the input is a socket")
-	blameless.Blameless = true
+	blameless.BreakerExempt = true
 	for name, test := range map[string]struct {
 		err    error
 		counts bool
@@ -236,7 +236,7 @@ func TestCancellationByTheCallerDoesNotCount(t *testing.T) {
 		assert.ErrorIs(t, err, context.Canceled)
 		assert.ErrorIs(t, err, why)
 		assert.ErrorIs(t, err, KindExecution, "the last error is kept")
-		assert.Equal(t, raised().Traceback, Extend(err).Traceback, "and what is known of it")
+		assert.Equal(t, raised().Traceback, AsError(err).Traceback, "and what is known of it")
 		assert.EqualError(t, err, `interrupted after 2 attempts: the host shuts down; the last error: `+
 			`execution error in node "vad": ValueError: negative rate (nodes.py:12 in check); attempt 2 of 4`)
 
@@ -260,7 +260,7 @@ func TestNotIdempotentIsRetriedOnlyWhereItNeverArrived(t *testing.T) {
 		s := newBench(t, policy)
 
 		undelivered := NewError(KindPythonVM, "no worker started")
-		undelivered.Undelivered = true
+		undelivered.NotBegun = true
 		op, attempts := outcomes(undelivered, undelivered, NewError(KindPythonVM, "died in the call"), nil)
 		err := s.Execute(t.Context(), "mail", op)
 		assert.Equal(t, 3, *attempts)
@@ -361,7 +361,7 @@ func TestSchedulerConcurrently(t *testing.T) {
 				if !errors.Is(err, retry.ErrOpen) {
 					assert.ErrorIs(t, err, KindExecution)
 				}
-				assert.Equal(t, node, Extend(err).Node)
+				assert.Equal(t, node, AsError(err).Node)
 			}
 		})
 	}

@@ -112,7 +112,7 @@ func (r *Runner) startNodes(ctx context.Context) error {
 		starting.Go(func() {
 			description, err := n.pool.Warm(ctx)
 			if err != nil {
-				faults[i] = classify(err).InNode(n.id)
+				faults[i] = classify(err).WithNode(n.id)
 				return
 			}
 			n.describe(description)

@@ -111,7 +111,7 @@ func (s *Stream) Send(v any) error {
 	if s.plan.toPython {
 		payload, err := ipc.Encode("input", v)
 		if err != nil {
-			return classify(err).During("encode the input")
+			return classify(err).WithOperation("encode the input")
 		}
 		in.payload, in.encoded = payload, true
 	}
@@ -134,7 +134,7 @@ func (s *Stream) Send(v any) error {
 		return err
 	}
 	if full != nil {
-		return full.During("encode the input")
+		return full.WithOperation("encode the input")
 	}
 	push(s.in, in)
 	return nil
@@ -204,7 +204,7 @@ func (s *Stream) Recv() (Item, error) {
 	native, err := v.decode("result")
 	v.release()
 	if err != nil {
-		e := Extend(err).InNode(sink.node.id)
+		e := AsError(err).WithNode(sink.node.id)
 		s.abort(e)
 		return Item{}, e
 	}
@@ -283,7 +283,7 @@ func (s *Stream) report(err error) error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return Extend(err).With("delivered", fmt.Sprint(s.received))
+	return AsError(err).WithMetadata("delivered", fmt.Sprint(s.received))
 }
 
 // All receives to the end. An error is the last that it yields. Breaking off the
@@ -342,7 +342,7 @@ func (s *Stream) feed(in iter.Seq2[any, error]) {
 			err = s.Send(v)
 		}
 		if err != nil {
-			fault = Extend(err)
+			fault = AsError(err)
 			break
 		}
 	}

@@ -178,8 +178,8 @@ func (s *Stream) isStuck() bool {
 			s.stop(NewError(KindExecution, fmt.Sprintf(
 				"it takes its inputs in step, but %q gave %d items, of which no more may wait, when %q had given %d",
 				full.producer.step.node.id, full.given, starved.producer.step.node.id, starved.given)).
-				InNode(st.step.node.id).
-				Suggest("let its inputs give as many items as each other, or give the stream a larger window with runner.WithWindow"))
+				WithNode(st.step.node.id).
+				WithHint("let its inputs give as many items as each other, or give the stream a larger window with runner.WithWindow"))
 		}
 	}
 	return s.err != nil

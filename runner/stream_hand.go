@@ -30,7 +30,7 @@ func (h *hand) work() {
 		st.stream.unlocked(func() { err = st.serial.item(h.inputs) })
 		h.done()
 		if err != nil {
-			st.fail(Extend(err))
+			st.fail(AsError(err))
 		}
 		return
 	}
@@ -78,7 +78,7 @@ func (h *hand) call() {
 			q.fill(h.places[i], out, st.expect)
 		}
 	case !st.halts():
-		fault := Extend(err)
+		fault := AsError(err)
 		for i, q := range st.out {
 			q.fillFault(h.places[i], fault)
 		}
@@ -94,7 +94,7 @@ func (h *hand) finish() {
 		var err error
 		st.stream.unlocked(func() { err = st.serial.finish() })
 		if err != nil {
-			st.fail(Extend(err))
+			st.fail(AsError(err))
 			return
 		}
 	}

@@ -49,7 +49,7 @@ func (r *Runner) gatherBy(ctx context.Context, input any, take func(value) (any,
 		}
 		native, err := take(v)
 		if err != nil {
-			return nil, Extend(err).InNode(sink.node.id)
+			return nil, AsError(err).WithNode(sink.node.id)
 		}
 		all[sink.node.id] = append(all[sink.node.id].([]any), native)
 	}

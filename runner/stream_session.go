@@ -170,9 +170,9 @@ func (x *session) lost(err error) error {
 	if err == nil || x.restores() || x.taken+x.given == 0 || KindOf(err) != KindPythonVM && KindOf(err) != KindTransport {
 		return err
 	}
-	return Extend(err).add(func(e *Error) {
+	return AsError(err).add(func(e *Error) {
 		e.Message += fmt.Sprintf("; the state of the stream is lost with it: %d items had gone in, %d come out", x.taken, x.given)
-	}).Suggest("a node that has snapshot() and restore() goes on elsewhere")
+	}).WithHint("a node that has snapshot() and restore() goes on elsewhere")
 }
 
 func (x *session) leave() {
@@ -199,7 +199,7 @@ func (e *entry) executeOnce(ctx context.Context, op func(ctx context.Context) er
 		permit.Success()
 		return nil
 	}
-	failure := Extend(err).InNode(e.node)
+	failure := AsError(err).WithNode(e.node)
 	e.tellBreach(failure)
 	if ctx.Err() == nil && nodeToBlame(failure) {
 		e.last.Store(failure)

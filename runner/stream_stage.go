@@ -264,6 +264,6 @@ func (st *stage) inequality() *Error {
 	}
 	return NewError(KindExecution, fmt.Sprintf("it takes its inputs in step, but %q ended after %d items and %q has given %d",
 		ended.producer.step.node.id, ended.given, goesOn.producer.step.node.id, goesOn.given)).
-		InNode(st.step.node.id).
-		Suggest("connect nodes that give as many items as each other")
+		WithNode(st.step.node.id).
+		WithHint("connect nodes that give as many items as each other")
 }

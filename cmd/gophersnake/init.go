@@ -58,7 +58,7 @@ func (a *app) scaffold(dir, example string, force bool) error {
 		}
 		if len(inTheWay) > 0 {
 			return runner.NewError(runner.KindIO, "there already: "+strings.Join(inTheWay, ", ")).
-				Suggest("choose another folder, or overwrite them with --force")
+				WithHint("choose another folder, or overwrite them with --force")
 		}
 	}
 	if err := os.MkdirAll(dir, 0o777); err != nil {

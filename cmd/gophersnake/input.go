@@ -156,9 +156,9 @@ func (r *sourceReader) readFiles(name string, meant bool) error {
 	hint := fmt.Sprintf("see whether the path is right; if this is text, write it as JSON: '%q'", name)
 	switch {
 	case strings.ContainsAny(name, "*?["):
-		return runner.NewError(runner.KindIO, "no file matches the input "+name).Suggest(hint)
+		return runner.NewError(runner.KindIO, "no file matches the input "+name).WithHint(hint)
 	case errors.Is(err, fs.ErrNotExist):
-		return runner.NewError(runner.KindIO, "there is no input file "+name).Suggest(hint)
+		return runner.NewError(runner.KindIO, "there is no input file "+name).WithHint(hint)
 	case bad != nil:
 		err = bad
 	}
@@ -242,7 +242,7 @@ func mediaError(name string, err error) error {
 	}
 	e := runner.Wrap(err, runner.KindSerialization, "cannot read "+name)
 	if bad, ok := errors.AsType[*media.Error](err); ok {
-		e = runner.NewError(runner.KindSerialization, fmt.Sprintf("cannot read %s: %s: %s", name, bad.Format, bad.Reason)).Suggest(bad.Hint)
+		e = runner.NewError(runner.KindSerialization, fmt.Sprintf("cannot read %s: %s: %s", name, bad.Format, bad.Reason)).WithHint(bad.Hint)
 	}
 	return e
 }

@@ -80,7 +80,7 @@ func (j *job) take(o outcome) error {
 		return err
 	}
 	if e, ok := failure.(*runner.Error); ok && j.inputs.none && e.Kind == runner.KindExecution && e.Hint == "" {
-		failure = e.Suggest("no input was given, so the pipeline was given null: see gophersnake run --help")
+		failure = e.WithHint("no input was given, so the pipeline was given null: see gophersnake run --help")
 	}
 	prefix := ""
 	if j.inputs.many {

@@ -65,5 +65,5 @@ func plainNumber(path, text string) (any, error) {
 	}
 	e := runner.NewError(runner.KindSerialization, fmt.Sprintf("the number %s is beyond what 64 bits hold", shorten(text, 40)))
 	e.Path = "input" + path
-	return nil, e.Suggest("write it as text, in quotes")
+	return nil, e.WithHint("write it as text, in quotes")
 }

@@ -89,7 +89,7 @@ func (a *app) listFile(ctx context.Context, file string) ([]listedNode, error) {
 	}
 	if err == nil && len(list) == 0 {
 		err = runner.NewError(runner.KindManifest, "there are no nodes in "+file).
-			Suggest("put @node (from gophersnake import node) on a function or a class")
+			WithHint("put @node (from gophersnake import node) on a function or a class")
 	}
 	return list, whyEnded(ctx, err)
 }

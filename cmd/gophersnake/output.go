@@ -287,10 +287,10 @@ func (f *valueFile) take(o outcome) (failure, err error) {
 	switch {
 	case encode == nil:
 		return runner.NewError(runner.KindSerialization, fmt.Sprintf("%s cannot hold the result: it is %s", f.path, typeName(o.value))).
-			Suggest("use --output json: audio, images and tensors inside the result become files"), nil
+			WithHint("use --output json: audio, images and tensors inside the result become files"), nil
 	case ending != f.ending:
 		return runner.NewError(runner.KindSerialization, fmt.Sprintf("%s cannot hold the result: it is of type %s", f.path, ref.Type)).
-			Suggest("let the file end in " + ending), nil
+			WithHint("let the file end in " + ending), nil
 	}
 	return writeFile(f.path, encode), nil
 }

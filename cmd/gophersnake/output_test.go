@@ -46,7 +46,7 @@ func of(name string, value any) outcome {
 	return outcome{source: source{name: name, stem: name}, value: value}
 }
 
-var bad = outcome{source: source{name: "bad", stem: "bad"}, err: runner.NewError(runner.KindExecution, "no luck").InNode("n")}
+var bad = outcome{source: source{name: "bad", stem: "bad"}, err: runner.NewError(runner.KindExecution, "no luck").WithNode("n")}
 
 func TestTheFormsOfOutput(t *testing.T) {
 	rich := map[string]any{"text": "a <b>", "n": int64(3), "half": 0.5, "none": nil, "list": []any{"x", true}}

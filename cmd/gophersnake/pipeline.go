@@ -33,7 +33,7 @@ func (a *app) load(name string) (*manifest.Pipeline, error) {
 		return p, failure
 	}
 	return nil, runner.NewError(runner.KindIO, "there is no pipeline.yaml, pipeline.yml or pipeline.json in the folder "+name).
-		Suggest("name the pipeline's file, or have one made: gophersnake init " + shellPath(name))
+		WithHint("name the pipeline's file, or have one made: gophersnake init " + shellPath(name))
 }
 
 func noPipeline(name string) error {
@@ -41,7 +41,7 @@ func noPipeline(name string) error {
 	if near := nearest(name, exampleNames()); near != "" {
 		hint = "did you mean the bundled example " + near + "?"
 	}
-	return runner.NewError(runner.KindIO, "there is no pipeline "+name).Suggest(hint)
+	return runner.NewError(runner.KindIO, "there is no pipeline "+name).WithHint(hint)
 }
 
 // unpack puts a bundled example into the cache and returns its folder.

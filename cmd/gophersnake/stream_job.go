@@ -98,7 +98,7 @@ func (j *streamJob) ended(ctx context.Context, err error) error {
 		return err
 	}
 	if e, ok := err.(*runner.Error); ok {
-		return e.With("delivered", fmt.Sprint(j.out.count))
+		return e.WithMetadata("delivered", fmt.Sprint(j.out.count))
 	}
 	return fmt.Errorf("%w: %s had gone in, %s had come out", err, plural(j.line.sent, "item"), plural(j.out.count, "result"))
 }

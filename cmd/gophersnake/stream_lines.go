@@ -75,7 +75,7 @@ func (l *lineItems) asJSON(line []byte) (any, error) {
 	}
 	e := runner.Wrap(err, runner.KindSerialization, l.place())
 	if errors.Is(err, errSyntax) {
-		e = e.Suggest("each line is one JSON value; for lines that are text: --input-format text")
+		e = e.WithHint("each line is one JSON value; for lines that are text: --input-format text")
 	}
 	return nil, e
 }

@@ -37,7 +37,7 @@ func watchCode(p *manifest.Pipeline, warn func(string, ...any)) (*codeWatcher, e
 	if err != nil {
 		_ = watcher.Close()
 		return nil, runner.Wrap(err, runner.KindIO, "watch the code").
-			Suggest("where there are too many folders for the system, let the pipeline have a folder of its own")
+			WithHint("where there are too many folders for the system, let the pipeline have a folder of its own")
 	}
 	if !all {
 		warn("there are too many folders around the pipeline: changes in some of them will not be seen")
