@@ -9,19 +9,19 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Many goroutines use one breaker with outcomes of all sorts. Whatever they do,
-// changes are told one at a time and each begins where the last one ended, and
-// no more probes are out than may be.
+// Many goroutines use one breaker, with every kind of outcome. The observer sees one
+// change at a time, each from the state that the last one led to, and no more probes
+// run than are allowed.
 func TestBreakerUnderContention(t *testing.T) {
 	const probes = 2
-	clock := new(hands)
-	last, telling := Closed, atomic.Int32{}
+	clock := new(manualClock)
+	last, observers := Closed, atomic.Int32{}
 	b, err := NewBreaker(BreakerConfig{Failures: 3, CoolDown: 10, Probes: probes, Clock: clock.Now,
 		OnChange: func(from, to State) {
-			assert.EqualValues(t, 1, telling.Add(1), "one at a time")
+			assert.EqualValues(t, 1, observers.Add(1), "one at a time")
 			assert.Equal(t, last, from, "in order")
 			last = to
-			telling.Add(-1)
+			observers.Add(-1)
 		}})
 	require.NoError(t, err)
 
@@ -46,16 +46,19 @@ func TestBreakerUnderContention(t *testing.T) {
 				default:
 					permit.Failure()
 				}
-				if n%500 == 0 {
+				switch n % 500 {
+				case 0:
 					b.Reset()
+				case 250:
+					b.RecordSuccess()
 				}
 			}
 		})
 	}
 	all.Wait()
-	assert.Equal(t, b.State(), last, "the last change told is the state that is")
+	assert.Equal(t, b.State(), last, "the last change leads to the current state")
 
-	// No slot was lost on the way: from half-open all probes can still go.
+	// No slot was lost: a half-open breaker still admits all its probes.
 	for b.State() != Closed {
 		clock.advance(10)
 		b.RecordSuccess()

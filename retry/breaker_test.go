@@ -12,49 +12,49 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// hands is a clock that is set by hand.
-type hands struct{ now atomic.Int64 }
+// manualClock is a clock that only advance moves.
+type manualClock struct{ now atomic.Int64 }
 
-func (h *hands) Now() time.Time          { return time.Unix(0, h.now.Load()) }
-func (h *hands) advance(d time.Duration) { h.now.Add(int64(d)) }
+func (c *manualClock) Now() time.Time          { return time.Unix(0, c.now.Load()) }
+func (c *manualClock) advance(d time.Duration) { c.now.Add(int64(d)) }
 
-// watched is a breaker with a clock set by hand and a record of its changes.
-type watched struct {
+// testBreaker is a breaker with a manual clock and a record of its changes of state.
+type testBreaker struct {
 	*Breaker
-	clock   *hands
+	clock   *manualClock
 	changes *[]string
 }
 
-func newWatched(t *testing.T, config BreakerConfig) watched {
+func newTestBreaker(t *testing.T, config BreakerConfig) testBreaker {
 	t.Helper()
-	w := watched{clock: new(hands), changes: new([]string)}
-	w.clock.advance(time.Hour)
-	config.Clock = w.clock.Now
+	b := testBreaker{clock: new(manualClock), changes: new([]string)}
+	b.clock.advance(time.Hour)
+	config.Clock = b.clock.Now
 	config.OnChange = func(from, to State) {
-		*w.changes = append(*w.changes, fmt.Sprintf("%v → %v", from, to))
+		*b.changes = append(*b.changes, fmt.Sprintf("%v → %v", from, to))
 	}
 	var err error
-	w.Breaker, err = NewBreaker(config)
+	b.Breaker, err = NewBreaker(config)
 	require.NoError(t, err)
-	return w
+	return b
 }
 
-func (w watched) failTimes(n int) {
+func (b testBreaker) failTimes(n int) {
 	for range n {
-		w.RecordFailure()
+		b.RecordFailure()
 	}
 }
 
-// begin takes a permit that must be granted.
-func (w watched) begin(t *testing.T) *Permit {
+// begin returns a permit that the breaker must grant.
+func (b testBreaker) begin(t *testing.T) *Permit {
 	t.Helper()
-	permit, err := w.Allow()
+	permit, err := b.Allow()
 	require.NoError(t, err)
 	return &permit
 }
 
 func TestBreakerTripsAfterFiveFailures(t *testing.T) {
-	b := newWatched(t, BreakerConfig{})
+	b := newTestBreaker(t, BreakerConfig{})
 	for n := 1; n <= 4; n++ {
 		b.begin(t).Failure()
 		assert.Equal(t, n, b.Failures())
@@ -73,13 +73,13 @@ func TestBreakerTripsAfterFiveFailures(t *testing.T) {
 	assert.Equal(t, 5, refusal.Failures)
 	assert.Equal(t, 20*time.Second, refusal.Wait)
 	assert.Equal(t, b.clock.Now().Add(-10*time.Second), refusal.Since)
-	assert.EqualError(t, err, "the circuit breaker is open after 5 failed operations in a row; the next probe may go in 20s")
+	assert.EqualError(t, err, "the circuit breaker is open after 5 failed operations in a row; the next probe is allowed in 20s")
 	assert.False(t, Retryable(err))
 	assert.Equal(t, []string{"closed → open"}, *b.changes)
 }
 
 func TestSuccessResetsTheCount(t *testing.T) {
-	b := newWatched(t, BreakerConfig{})
+	b := newTestBreaker(t, BreakerConfig{})
 	b.failTimes(4)
 	b.begin(t).Success()
 	assert.Zero(t, b.Failures())
@@ -90,7 +90,7 @@ func TestSuccessResetsTheCount(t *testing.T) {
 }
 
 func TestHalfOpenProbeCloses(t *testing.T) {
-	b := newWatched(t, BreakerConfig{Failures: 1})
+	b := newTestBreaker(t, BreakerConfig{Failures: 1})
 	b.failTimes(1)
 	b.clock.advance(30*time.Second - 1)
 	assert.Equal(t, Open, b.State())
@@ -105,7 +105,7 @@ func TestHalfOpenProbeCloses(t *testing.T) {
 }
 
 func TestHalfOpenProbeOpensAgain(t *testing.T) {
-	b := newWatched(t, BreakerConfig{Failures: 2})
+	b := newTestBreaker(t, BreakerConfig{Failures: 2})
 	b.failTimes(2)
 	b.clock.advance(30 * time.Second)
 	b.begin(t).Failure()
@@ -113,14 +113,14 @@ func TestHalfOpenProbeOpensAgain(t *testing.T) {
 	assert.Equal(t, 3, b.Failures())
 
 	b.clock.advance(29 * time.Second)
-	assert.True(t, b.IsOpen(), "the cool-down begins anew")
+	assert.True(t, b.IsOpen(), "the cool-down starts again")
 	b.clock.advance(time.Second)
 	assert.Equal(t, HalfOpen, b.State())
 	assert.Equal(t, []string{"closed → open", "open → half-open", "half-open → open", "open → half-open"}, *b.changes)
 }
 
 func TestHalfOpenLimitsProbes(t *testing.T) {
-	b := newWatched(t, BreakerConfig{Failures: 1, Probes: 2})
+	b := newTestBreaker(t, BreakerConfig{Failures: 1, Probes: 2})
 	b.failTimes(1)
 	b.clock.advance(30 * time.Second)
 	first := b.begin(t)
@@ -128,22 +128,22 @@ func TestHalfOpenLimitsProbes(t *testing.T) {
 
 	_, err := b.Allow()
 	require.ErrorIs(t, err, ErrOpen)
-	assert.EqualError(t, err, "the circuit breaker is open after 1 failed operation in a row; a probe is under way")
+	assert.EqualError(t, err, "the circuit breaker is open after 1 failed operation in a row; a probe is in progress")
 
 	first.Release()
 	third := b.begin(t)
 	_, err = b.Allow()
-	require.Error(t, err, "one slot was given back, and one only")
+	require.Error(t, err, "only one slot was released")
 
 	third.Success()
 	assert.Equal(t, Closed, b.State())
 	second.Failure()
-	assert.Zero(t, b.Failures(), "the slower probe is of the time before the breaker closed")
+	assert.Zero(t, b.Failures(), "the slower probe began before the breaker closed")
 }
 
 func TestLateOutcomesAreIgnored(t *testing.T) {
-	open := func(t *testing.T) (b watched, late *Permit) {
-		b = newWatched(t, BreakerConfig{Failures: 1})
+	open := func(t *testing.T) (b testBreaker, late *Permit) {
+		b = newTestBreaker(t, BreakerConfig{Failures: 1})
 		late = b.begin(t)
 		b.failTimes(1)
 		return b, late
@@ -181,7 +181,7 @@ func TestLateOutcomesAreIgnored(t *testing.T) {
 		b.clock.advance(time.Second)
 		assert.Equal(t, HalfOpen, b.State())
 	})
-	t.Run("a release frees no slot of another's probe", func(t *testing.T) {
+	t.Run("a release does not free the slot of another probe", func(t *testing.T) {
 		b, late := open(t)
 		b.clock.advance(time.Minute)
 		b.begin(t)
@@ -190,7 +190,7 @@ func TestLateOutcomesAreIgnored(t *testing.T) {
 		assert.ErrorIs(t, err, ErrOpen)
 	})
 	t.Run("a failure from before a reset does not count", func(t *testing.T) {
-		b := newWatched(t, BreakerConfig{Failures: 1})
+		b := newTestBreaker(t, BreakerConfig{Failures: 1})
 		late := b.begin(t)
 		b.Reset()
 		late.Failure()
@@ -199,7 +199,7 @@ func TestLateOutcomesAreIgnored(t *testing.T) {
 }
 
 func TestPermitSettlesOnce(t *testing.T) {
-	b := newWatched(t, BreakerConfig{Failures: 3, Probes: 2})
+	b := newTestBreaker(t, BreakerConfig{Failures: 3, Probes: 2})
 	permit := b.begin(t)
 	permit.Failure()
 	permit.Failure()
@@ -215,16 +215,15 @@ func TestPermitSettlesOnce(t *testing.T) {
 	probe.Release()
 	b.begin(t)
 	_, err := b.Allow()
-	assert.ErrorIs(t, err, ErrOpen, "the slot came back once")
+	assert.ErrorIs(t, err, ErrOpen, "the slot was released once")
 }
 
 func TestRecordWithoutPermit(t *testing.T) {
-	b := newWatched(t, BreakerConfig{Failures: 1})
+	b := newTestBreaker(t, BreakerConfig{Failures: 1})
 	b.RecordFailure()
 	require.True(t, b.IsOpen())
-	b.RecordSuccess()
 	b.RecordFailure()
-	assert.True(t, b.IsOpen(), "no effect while open")
+	assert.True(t, b.IsOpen(), "open: a failure has no effect")
 	assert.Equal(t, 1, b.Failures())
 
 	b.clock.advance(time.Minute)
@@ -235,8 +234,69 @@ func TestRecordWithoutPermit(t *testing.T) {
 	assert.Equal(t, Closed, b.State(), "half-open: a success closes")
 }
 
+func TestRecordSuccessClosesAnOpenBreaker(t *testing.T) {
+	b := newTestBreaker(t, BreakerConfig{Failures: 2})
+	b.failTimes(2)
+	b.clock.advance(time.Second)
+	require.True(t, b.IsOpen())
+	b.RecordSuccess()
+	assert.Equal(t, Closed, b.State())
+	assert.Zero(t, b.Failures())
+	b.begin(t).Success()
+
+	b.failTimes(1)
+	assert.Equal(t, Closed, b.State(), "the count starts again at 0")
+	b.failTimes(1)
+	assert.True(t, b.IsOpen())
+	b.clock.advance(30*time.Second - 1)
+	assert.True(t, b.IsOpen(), "the new cool-down lasts as long as the first")
+	assert.Equal(t, []string{"closed → open", "open → closed", "closed → open"}, *b.changes)
+}
+
+// A late success must not undo what later failures proved, whatever happened to the
+// breaker since. The permit decides, not the state of the breaker.
+func TestOnlyThePermitDecidesWhetherASuccessIsLate(t *testing.T) {
+	b := newTestBreaker(t, BreakerConfig{Failures: 2})
+	late := [4]*Permit{b.begin(t), b.begin(t), b.begin(t), b.begin(t)}
+	b.failTimes(2)
+	late[0].Success()
+	assert.True(t, b.IsOpen(), "the operation began before the breaker opened")
+
+	b.clock.advance(30 * time.Second)
+	probe := b.begin(t)
+	late[1].Success()
+	assert.Equal(t, HalfOpen, b.State(), "only the probe's success closes the breaker")
+	probe.Failure()
+	late[2].Success()
+	assert.True(t, b.IsOpen())
+
+	b.RecordSuccess()
+	require.Equal(t, Closed, b.State())
+	b.failTimes(1)
+	late[3].Success()
+	assert.Equal(t, 1, b.Failures(), "a success from before the breaker opened does not reset the count")
+	b.begin(t).Success()
+	assert.Zero(t, b.Failures(), "a permit given since does")
+	assert.Equal(t, []string{
+		"closed → open", "open → half-open", "half-open → open", "open → closed",
+	}, *b.changes)
+}
+
+// A probe that was admitted before RecordSuccess closed the breaker has no say in
+// what follows.
+func TestRecordSuccessOutdatesProbes(t *testing.T) {
+	b := newTestBreaker(t, BreakerConfig{Failures: 1})
+	b.failTimes(1)
+	b.clock.advance(30 * time.Second)
+	probe := b.begin(t)
+	b.RecordSuccess()
+	probe.Failure()
+	assert.Equal(t, Closed, b.State())
+	assert.Zero(t, b.Failures())
+}
+
 func TestManualReset(t *testing.T) {
-	b := newWatched(t, BreakerConfig{})
+	b := newTestBreaker(t, BreakerConfig{})
 	b.failTimes(5)
 	require.True(t, b.IsOpen())
 	b.Reset()
@@ -267,9 +327,9 @@ func TestNilBreakerNeverOpens(t *testing.T) {
 
 func TestBreakerConfigValidate(t *testing.T) {
 	_, err := NewBreaker(BreakerConfig{Failures: -1, CoolDown: -time.Second, Probes: 1 << 30})
-	assert.EqualError(t, err, "Failures is -1; it must be between 1 and 1073741823 (0 stands for 5)\n"+
-		"CoolDown is -1s; it must not be negative (0 stands for 30s)\n"+
-		"Probes is 1073741824; it must be between 1 and 1073741823 (0 stands for 1)")
+	assert.EqualError(t, err, "Failures is -1; it must be between 1 and 1073741823 (0 means 5)\n"+
+		"CoolDown is -1s; it must not be negative (0 means 30s)\n"+
+		"Probes is 1073741824; it must be between 1 and 1073741823 (0 means 1)")
 	_, ok := errors.AsType[*FieldError](err)
 	assert.True(t, ok)
 }
@@ -296,31 +356,31 @@ func TestStateText(t *testing.T) {
 
 func TestOnChangeMayUseTheBreaker(t *testing.T) {
 	var b *Breaker
-	var told []State
+	var seen []State
 	b, err := NewBreaker(BreakerConfig{Failures: 1, OnChange: func(_, to State) {
-		told = append(told, to)
+		seen = append(seen, to)
 		if to == Open {
 			b.Reset()
-			assert.Equal(t, Closed, b.State(), "the breaker has changed while its observer runs")
+			assert.Equal(t, Closed, b.State(), "the observer may change the breaker")
 		}
 	}})
 	require.NoError(t, err)
 	b.RecordFailure()
-	assert.Equal(t, []State{Open, Closed}, told, "told in order, the second after the first")
+	assert.Equal(t, []State{Open, Closed}, seen, "in order, the second after the first")
 }
 
-func TestOnChangePanicDoesNotSilenceTheRest(t *testing.T) {
-	var told []State
+func TestOnChangeContinuesAfterAPanic(t *testing.T) {
+	var seen []State
 	b, err := NewBreaker(BreakerConfig{Failures: 1, OnChange: func(_, to State) {
-		told = append(told, to)
+		seen = append(seen, to)
 		if to == Open {
-			panic("an observer's fault")
+			panic("a bug in the observer")
 		}
 	}})
 	require.NoError(t, err)
 	assert.Panics(t, b.RecordFailure)
 	b.Reset()
-	assert.Equal(t, []State{Open, Closed}, told)
+	assert.Equal(t, []State{Open, Closed}, seen)
 }
 
 func TestClosedBreakerAllocatesNothing(t *testing.T) {

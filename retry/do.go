@@ -6,27 +6,27 @@ import (
 	"time"
 )
 
-// Option changes how [Do] decides, or watches it.
-type Option func(*settings)
-
-type settings struct {
+// Option changes how [Do] decides on retries, or observes them. The options are
+// [If] and [OnRetry]; of several of one kind, the last counts.
+type Option struct {
 	retryable func(error) bool
 	onRetry   func(attempt int, delay time.Duration, err error)
 }
 
-// If makes decide say which errors are worth another attempt, in place of [Retryable].
-func If(decide func(error) bool) Option {
-	return func(s *settings) { s.retryable = decide }
-}
+// If makes [Do] retry an error if retryable returns true for it. The default is
+// [Retryable].
+func If(retryable func(error) bool) Option { return Option{retryable: retryable} }
 
-// OnRetry makes Do call observe before it waits for a retry: the number of the
-// attempt that failed, counted from 1, the delay to come, and the attempt's error.
+// OnRetry makes [Do] call observe before the delay of each retry, with the number
+// of the attempt that failed, counted from 1, the delay to come, and the attempt's
+// error. Do waits for observe to return.
 func OnRetry(observe func(attempt int, delay time.Duration, err error)) Option {
-	return func(s *settings) { s.onRetry = observe }
+	return Option{onRetry: observe}
 }
 
-// Retryable reports whether err says that another attempt may succeed: whether
-// the first error of its chain that has a method Retryable() bool answers true.
+// Retryable reports whether another attempt may succeed after err: it calls the
+// method Retryable() bool of the first error in err's chain that has one. Without
+// such an error the answer is false.
 func Retryable(err error) bool {
 	e, ok := errors.AsType[interface {
 		error
@@ -35,12 +35,14 @@ func Retryable(err error) bool {
 	return ok && e.Retryable()
 }
 
-// Do runs op until it succeeds, fails for good, or may not be tried again; the
-// package documentation lists what it returns. op is given the context and the
-// number of the attempt, counted from 1.
+// Do runs op until it succeeds, fails with an error that is not retryable, or has
+// no retries left. The package documentation lists the errors that Do returns. op
+// receives ctx and the number of the attempt, counted from 1.
 //
-// A context that has ended stops everything: op is not called again, and a wait
-// ends at once. A bad policy is an error, and op is not called at all.
+// Do runs op on the caller's goroutine and blocks between attempts. When ctx ends,
+// a delay ends at once and op is not called again; an attempt that is running must
+// watch ctx itself. Do returns the error of [Policy.Validate] for an invalid
+// policy, without calling op. It may be called concurrently.
 func Do(ctx context.Context, policy Policy, op func(ctx context.Context, attempt int) error, opts ...Option) error {
 	if err := policy.Validate(); err != nil {
 		return err
@@ -52,25 +54,30 @@ func Do(ctx context.Context, policy Policy, op func(ctx context.Context, attempt
 	if policy.Budget > 0 {
 		start = time.Now()
 	}
-	// The first attempt stands apart from the loop because nearly always it is
-	// the only one, and then nothing else need exist.
+	// The first attempt is nearly always the only one. Outside the retry loop it
+	// allocates nothing.
 	if err := op(ctx, 1); err != nil {
-		return again(ctx, policy, op, opts, start, err)
+		return retryAfter(ctx, policy, op, opts, start, err)
 	}
 	return nil
 }
 
-// again goes on after a first attempt that failed with err.
-func again(ctx context.Context, policy Policy, op func(context.Context, int) error, opts []Option, start time.Time, err error) error {
-	s := settings{retryable: Retryable}
-	for _, apply := range opts {
-		apply(&s)
+// retryAfter runs the retries that follow a first attempt that failed with err.
+func retryAfter(ctx context.Context, policy Policy, op func(context.Context, int) error, opts []Option, start time.Time, err error) error {
+	set := Option{retryable: Retryable}
+	for _, o := range opts {
+		if o.retryable != nil {
+			set.retryable = o.retryable
+		}
+		if o.onRetry != nil {
+			set.onRetry = o.onRetry
+		}
 	}
 	for attempt := 1; ; attempt++ {
 		if ctx.Err() != nil {
 			return interrupted(ctx, attempt, err)
 		}
-		if policy.Retries == 0 || !s.retryable(err) {
+		if policy.Retries == 0 || !set.retryable(err) {
 			return err
 		}
 		if attempt > policy.Retries {
@@ -80,8 +87,8 @@ func again(ctx context.Context, policy Policy, op func(context.Context, int) err
 		if policy.Budget > 0 && time.Since(start)+delay > policy.Budget {
 			return &Exhausted{Attempts: attempt, Budget: policy.Budget, Err: err}
 		}
-		if s.onRetry != nil {
-			s.onRetry(attempt, delay, err)
+		if set.onRetry != nil {
+			set.onRetry(attempt, delay, err)
 		}
 		if !wait(ctx, delay) {
 			return interrupted(ctx, attempt, err)
@@ -92,7 +99,7 @@ func again(ctx context.Context, policy Policy, op func(context.Context, int) err
 	}
 }
 
-// delayAfter returns the delay that the error asks for, or else the policy's.
+// delayAfter returns the delay that err asks for, or else the policy's.
 func delayAfter(err error, policy Policy, retry int) time.Duration {
 	e, ok := errors.AsType[interface {
 		error
@@ -103,10 +110,10 @@ func delayAfter(err error, policy Policy, retry int) time.Duration {
 			return max(delay, 0)
 		}
 	}
-	return policy.spread(retry)
+	return policy.jittered(retry)
 }
 
-// wait waits, and reports whether the context lasted.
+// wait sleeps for the delay, and reports whether ctx outlived it.
 func wait(ctx context.Context, delay time.Duration) bool {
 	timer := time.NewTimer(delay)
 	defer timer.Stop()

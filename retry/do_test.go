@@ -12,7 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// fault is an error that says of itself whether to retry it, and when.
+// fault is an error that declares whether to retry it, and when.
 type fault struct {
 	text      string
 	retryable bool
@@ -29,8 +29,8 @@ var (
 	permanent = &fault{text: "no such model", retryable: false}
 )
 
-// failing returns an operation that fails with the given errors, one an attempt,
-// and then succeeds; and the number of attempts so far.
+// failing returns an operation that fails with the given errors, one per attempt,
+// and then succeeds, and a count of its attempts.
 func failing(errs ...error) (op func(context.Context, int) error, attempts *int) {
 	attempts = new(int)
 	return func(_ context.Context, attempt int) error {
@@ -45,7 +45,7 @@ func failing(errs ...error) (op func(context.Context, int) error, attempts *int)
 	}, attempts
 }
 
-// always returns an operation that never succeeds.
+// always returns an operation that never succeeds, and a count of its attempts.
 func always(err error) (op func(context.Context, int) error, attempts *int) {
 	attempts = new(int)
 	return func(context.Context, int) error { *attempts++; return err }, attempts
@@ -69,12 +69,12 @@ func TestSuccessAfterTwoFailures(t *testing.T) {
 	})
 }
 
-func TestNonRetryableErrorFailsAtOnce(t *testing.T) {
+func TestErrorThatIsNotRetryableFailsAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		start := time.Now()
-		for _, err := range []error{permanent, errors.New("says nothing of retrying")} {
+		for _, err := range []error{permanent, errors.New("declares nothing")} {
 			op, attempts := always(err)
-			assert.Same(t, err, Do(t.Context(), Default(), op), "the error comes back as it was")
+			assert.Same(t, err, Do(t.Context(), Default(), op), "the error is returned unchanged")
 			assert.Equal(t, 1, *attempts)
 		}
 		assert.Zero(t, time.Since(start))
@@ -104,15 +104,15 @@ func TestRetryExhaustion(t *testing.T) {
 		assert.Equal(t, 3, exhausted.Attempts)
 		assert.Equal(t, 3, *attempts)
 		assert.ErrorIs(t, err, transient, "the last error is the cause")
-		assert.EqualError(t, err, "gave up after 3 attempts: the connection broke")
-		assert.False(t, Retryable(err), "an outer Do must not begin anew")
+		assert.EqualError(t, err, "failed after 3 attempts: the connection broke")
+		assert.False(t, Retryable(err), "an outer Do must not start again")
 	})
 }
 
 func TestMixedErrors(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		op, attempts := failing(transient, permanent)
-		assert.Same(t, permanent, Do(t.Context(), Default(), op), "retried up to the first that is not retryable")
+		assert.Same(t, permanent, Do(t.Context(), Default(), op), "retried up to the first error that is not retryable")
 		assert.Equal(t, 2, *attempts)
 	})
 }
@@ -144,19 +144,19 @@ func TestIfDecidesInPlaceOfTheError(t *testing.T) {
 	})
 }
 
-func TestOnRetryIsToldBeforeEachWait(t *testing.T) {
+func TestOnRetryIsCalledBeforeEachDelay(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		start := time.Now()
-		var told []string
+		var calls []string
 		op, _ := always(transient)
 		_ = Do(t.Context(), Default(), op, OnRetry(func(attempt int, delay time.Duration, err error) {
-			told = append(told, fmt.Sprintf("at %v: attempt %d: %v, next in %v", time.Since(start), attempt, err, delay))
+			calls = append(calls, fmt.Sprintf("at %v: attempt %d: %v, next in %v", time.Since(start), attempt, err, delay))
 		}))
 		assert.Equal(t, []string{
 			"at 0s: attempt 1: the connection broke, next in 100ms",
 			"at 100ms: attempt 2: the connection broke, next in 200ms",
 			"at 300ms: attempt 3: the connection broke, next in 400ms",
-		}, told)
+		}, calls)
 	})
 }
 
@@ -168,7 +168,7 @@ func TestRetryAfterSetsTheDelay(t *testing.T) {
 		"longer":   {&fault{retryable: true, asks: true, after: 7 * time.Second}, 7 * time.Second},
 		"at once":  {&fault{retryable: true, asks: true, after: 0}, 0},
 		"negative": {&fault{retryable: true, asks: true, after: -time.Second}, 0},
-		"not said": {&fault{retryable: true, after: 7 * time.Second}, 100 * ms},
+		"unset":    {&fault{retryable: true, after: 7 * time.Second}, 100 * ms},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -189,10 +189,10 @@ func TestBudget(t *testing.T) {
 			start := time.Now()
 			op, attempts := always(transient)
 			err := Do(t.Context(), budget, op)
-			assert.EqualError(t, err, "gave up after 3 attempts because the budget of 2.5s does not allow another: the connection broke")
+			assert.EqualError(t, err, "failed after 3 attempts (another would exceed the budget of 2.5s): the connection broke")
 			assert.ErrorIs(t, err, transient)
 			assert.Equal(t, 3, *attempts)
-			assert.Equal(t, 2*time.Second, time.Since(start), "it is not waited for what cannot be")
+			assert.Equal(t, 2*time.Second, time.Since(start), "no delay before a retry that cannot start")
 		})
 	})
 	t.Run("counts the attempts' own time", func(t *testing.T) {
@@ -207,11 +207,11 @@ func TestBudget(t *testing.T) {
 			assert.Equal(t, 1, attempts)
 		})
 	})
-	t.Run("bounds what an error asks for", func(t *testing.T) {
+	t.Run("limits the delay that an error asks for", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			start := time.Now()
 			op, attempts := always(&fault{text: "overloaded", retryable: true, asks: true, after: time.Hour})
-			assert.ErrorContains(t, Do(t.Context(), budget, op), "gave up after 1 attempt because the budget")
+			assert.ErrorContains(t, Do(t.Context(), budget, op), "failed after 1 attempt (another would exceed the budget of 2.5s)")
 			assert.Equal(t, 1, *attempts)
 			assert.Zero(t, time.Since(start))
 		})
@@ -244,7 +244,7 @@ func TestContextEndsTheWaitAtOnce(t *testing.T) {
 		assert.ErrorIs(t, err, transient, "the last error is kept")
 		assert.ErrorIs(t, err, why, "and the cause")
 		assert.ErrorIs(t, err, context.Canceled, "and the context's error")
-		assert.EqualError(t, err, "interrupted after 2 attempts: the host shuts down; the last error: the connection broke")
+		assert.EqualError(t, err, "interrupted after 2 attempts: the host shuts down; last error: the connection broke")
 		assert.False(t, Retryable(err))
 	})
 }
@@ -270,7 +270,7 @@ func TestContextEndsDuringAnAttempt(t *testing.T) {
 	})
 }
 
-func TestInterruptedDoesNotSayTheSameTwice(t *testing.T) {
+func TestInterruptedDoesNotRepeatTheCause(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	err := Do(ctx, Default(), func(ctx context.Context, _ int) error {
 		cancel()

@@ -1,55 +1,54 @@
-// Package retry runs an operation again when it fails for a passing reason, and
-// stops running it for a while when it keeps failing. It knows nothing of what
-// the operation is: no processes, no network, no kinds of error.
+// Package retry runs an operation again after a temporary failure, and refuses an
+// operation that keeps failing. It is independent of the operation: it has no
+// notion of processes, networks or kinds of error.
 //
 // # Policies
 //
-// A [Policy] says how often an operation is tried again and how long to wait
-// before each retry. It is a plain value; the zero value retries nothing.
+// A [Policy] says how often an operation is retried and how long to wait before
+// each retry. It is a plain value; the zero value does not retry.
 //
-//	retry.None()                                           // one attempt
-//	retry.Fixed(2, time.Second)                            // two retries, a second apart
-//	retry.Exponential(3, 100*time.Millisecond, 2, 10*time.Second)
-//	retry.Default()                                        // the same: 100, 200 and 400 ms
+//	retry.None()                   // one attempt
+//	retry.Fixed(2, time.Second)    // two retries, one second apart
+//	retry.Default()                // three retries, after 100, 200 and 400 ms
+//	retry.Exponential(3, 100*time.Millisecond, 2, 400*time.Millisecond) // the same
 //
-// Delays are exact unless [Policy].Jitter spreads them. [Policy].Budget bounds
-// the whole: no retry begins once it is spent.
+// Delays are exact unless [Policy].Jitter spreads them. [Policy].Budget limits the
+// total time: no retry starts after the budget is spent.
 //
 // # Do
 //
-// [Do] runs an operation under a policy. Only an error that says of itself that
-// it is worth another attempt is retried, by a method found with [errors.As]
-// anywhere in its chain:
+// [Do] runs an operation under a policy. It retries only an error that declares
+// itself retryable with the method
 //
 //	Retryable() bool
 //
-// The option [If] decides by a function of yours instead. An error with the
-// method
+// which [errors.As] may find anywhere in the error's chain. The option [If]
+// replaces that rule by a function. An error with the method
 //
 //	RetryAfter() (time.Duration, bool)
 //
-// sets the delay before the retry that follows it, in place of the policy's.
+// sets the delay before the next retry, in place of the policy's delay.
 //
-// What Do returns tells how it ended. Each keeps the last error as its cause.
+// Do returns one of these. Each error has the last attempt's error as its cause.
 //
 //   - nil: an attempt succeeded.
-//   - the error itself: it is not retryable, or the policy has no retries.
-//   - [*Exhausted]: retryable to the end, but the retries or the budget ran out.
-//   - [*Interrupted]: the context ended, before, between or during attempts.
+//   - the attempt's error itself: it is not retryable, or the policy has no retries.
+//   - [*Exhausted]: the error was retryable, but the retries or the budget ran out.
+//   - [*Interrupted]: the context ended before, between or during attempts.
 //
 // # Breakers
 //
-// A [Breaker] guards something that can be down for longer than retries last.
-// After five failed operations in a row it opens: operations are refused with
-// an [*OpenError], which wraps [ErrOpen], without being run. After a cool-down
-// it is half-open and lets a probe through. If the probe succeeds, the breaker
-// closes; if it fails, it opens again.
+// A [Breaker] protects a resource that can fail for longer than retries last. Five
+// failed operations in a row open it. While it is open, it refuses operations with
+// an [*OpenError], which wraps [ErrOpen], without running them. After a cool-down
+// it is half-open and admits a probe: if the probe succeeds, the breaker closes; if
+// it fails, the breaker opens again.
 //
 //	permit, err := breaker.Allow()
 //	if err != nil {
 //		return err
 //	}
-//	defer permit.Release() // no outcome: the caller gave up, or a panic
+//	defer permit.Release() // no outcome: the caller canceled, or a panic
 //	if err := operation(); err != nil {
 //		permit.Failure()
 //		return err
@@ -57,16 +56,17 @@
 //	permit.Success()
 //	return nil
 //
-// A permit remembers the state in which it was given. The outcome of an
-// operation that began before the breaker opened is too old to say anything of
-// the present, and is ignored.
+// A permit remembers the state in which it was given. If the state has changed
+// since, the operation's outcome is too old and is ignored: a late success does
+// not close a breaker that opened in the meantime. [Breaker.RecordSuccess] has no
+// such memory; it closes the breaker from any state.
 //
-// Put the retries inside and the breaker outside, as above: an operation counts
-// once, however many attempts it took.
+// Put the retries inside the breaker, as above with a call of Do as the operation:
+// then an operation counts once, however many attempts it took.
 //
 // # Time in tests
 //
 // Do waits with package time, so a test that runs it in a bubble of
-// testing/synctest asserts exact delays and never sleeps. A breaker takes its
+// testing/synctest can assert exact delays without sleeping. A breaker takes its
 // clock from [BreakerConfig].
 package retry

@@ -7,40 +7,42 @@ import (
 	"time"
 )
 
-// Exhausted is the error of an operation that failed, could have been tried
-// again, and may not be any more.
+// Exhausted is the error of an operation whose last error was retryable, but which
+// had no retries or no time budget left.
 type Exhausted struct {
 	// Attempts is the number of attempts made.
 	Attempts int
-	// Budget is the policy's time budget where that is what ran out, else 0.
+	// Budget is the policy's time budget if another retry would have exceeded it.
+	// It is 0 if the retries ran out.
 	Budget time.Duration
-	// Err is the last attempt's error.
+	// Err is the error of the last attempt.
 	Err error
 }
 
+// Error returns the number of attempts, the budget if it was spent, and the error
+// of the last attempt.
 func (e *Exhausted) Error() string {
 	spent := ""
 	if e.Budget > 0 {
-		spent = fmt.Sprintf(" because the budget of %v does not allow another", e.Budget)
+		spent = fmt.Sprintf(" (another would exceed the budget of %v)", e.Budget)
 	}
-	return fmt.Sprintf("gave up after %s%s: %v", count(e.Attempts, "attempt", "attempts"), spent, e.Err)
+	return fmt.Sprintf("failed after %s%s: %v", plural(e.Attempts, "attempt", "attempts"), spent, e.Err)
 }
 
-// Unwrap returns the last attempt's error.
+// Unwrap returns the error of the last attempt.
 func (e *Exhausted) Unwrap() error { return e.Err }
 
-// Retryable is false: the retrying is what failed. An outer [Do] does not begin
-// it anew.
+// Retryable returns false, so that an outer [Do] does not start the retries again.
 func (e *Exhausted) Retryable() bool { return false }
 
-// Interrupted is the error of an operation that was ended by its context.
-// [errors.Is] finds the last attempt's error, the context's error and its cause.
+// Interrupted is the error of an operation that its context ended. [errors.Is]
+// finds the last attempt's error, the context's error and the context's cause.
 type Interrupted struct {
 	// Attempts is the number of attempts made.
 	Attempts int
-	// Err is the last attempt's error, nil where there was no attempt.
+	// Err is the error of the last attempt, or nil if there was none.
 	Err error
-	// Cause is why the context ended: [context.Cause].
+	// Cause is why the context ended, as [context.Cause] returns it.
 	Cause error
 
 	ctxErr error
@@ -50,20 +52,22 @@ func interrupted(ctx context.Context, attempts int, err error) *Interrupted {
 	return &Interrupted{Attempts: attempts, Err: err, Cause: context.Cause(ctx), ctxErr: ctx.Err()}
 }
 
+// Error returns the number of attempts, the cause, and the last attempt's error.
 func (e *Interrupted) Error() string {
 	switch {
 	case e.Err == nil:
 		return fmt.Sprintf("not attempted: %v", e.Cause)
 	case errors.Is(e.Err, e.Cause), errors.Is(e.Err, e.ctxErr):
-		// The operation noticed the end of its context; its words say it already.
+		// The attempt's error names the cause already.
 		return fmt.Sprintf("interrupted in attempt %d: %v", e.Attempts, e.Err)
 	default:
-		return fmt.Sprintf("interrupted after %s: %v; the last error: %v",
-			count(e.Attempts, "attempt", "attempts"), e.Cause, e.Err)
+		return fmt.Sprintf("interrupted after %s: %v; last error: %v",
+			plural(e.Attempts, "attempt", "attempts"), e.Cause, e.Err)
 	}
 }
 
-// Unwrap returns the last attempt's error, the context's cause and its error.
+// Unwrap returns the last attempt's error, the context's cause and the context's
+// error, without those that are nil.
 func (e *Interrupted) Unwrap() []error {
 	errs := make([]error, 0, 3)
 	for _, err := range []error{e.Err, e.Cause, e.ctxErr} {
@@ -74,35 +78,52 @@ func (e *Interrupted) Unwrap() []error {
 	return errs
 }
 
-// Retryable is false: whoever ended the context does not want another attempt.
+// Retryable returns false: the context that ended ends further attempts too.
 func (e *Interrupted) Retryable() bool { return false }
 
-// ErrOpen is wrapped by every refusal of a [Breaker].
+// ErrOpen is the error that each refusal of a [Breaker] wraps. Match it with
+// [errors.Is].
 var ErrOpen = errors.New("the circuit breaker is open")
 
 // OpenError is a [Breaker]'s refusal of an operation. It wraps [ErrOpen].
 type OpenError struct {
-	// State is Open, or HalfOpen where all probes are under way.
+	// State is Open, or HalfOpen if as many probes run as are allowed.
 	State State
 	// Since is when the breaker opened.
 	Since time.Time
 	// Failures is the number of failed operations in a row that opened it.
 	Failures int
-	// Wait is the time from the refusal until the next probe may go. It is 0
-	// while half-open: then the outcome of the probes under way decides.
+	// Wait is the time from the refusal until the breaker admits a probe. It is 0
+	// while the breaker is half-open: its next state depends on the probes.
 	Wait time.Duration
 }
 
+// Error returns how many failures opened the breaker, and when it admits a probe.
 func (e *OpenError) Error() string {
-	next := fmt.Sprintf("the next probe may go in %v", e.Wait.Round(time.Millisecond))
+	next := fmt.Sprintf("the next probe is allowed in %v", e.Wait.Round(time.Millisecond))
 	if e.State == HalfOpen {
-		next = "a probe is under way"
+		next = "a probe is in progress"
 	}
-	return fmt.Sprintf("%v after %s in a row; %s", ErrOpen, count(e.Failures, "failed operation", "failed operations"), next)
+	return fmt.Sprintf("%v after %s in a row; %s", ErrOpen, plural(e.Failures, "failed operation", "failed operations"), next)
 }
 
 // Unwrap returns [ErrOpen].
 func (e *OpenError) Unwrap() error { return ErrOpen }
 
-// Retryable is false: a retry would be refused as well.
+// Retryable returns false: the breaker would refuse a retry as well.
 func (e *OpenError) Retryable() bool { return false }
+
+// FieldError is an invalid field of a [Policy] or a [BreakerConfig].
+type FieldError struct {
+	// Field is the name of the struct's field.
+	Field string
+	// Value is the field's value, as text.
+	Value string
+	// Reason is the rule that the value breaks, such as "must be 0 or more".
+	Reason string
+}
+
+// Error returns the field, its value and the rule in one line.
+func (e *FieldError) Error() string {
+	return fmt.Sprintf("%s is %s; it %s", e.Field, e.Value, e.Reason)
+}

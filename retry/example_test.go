@@ -9,7 +9,7 @@ import (
 	"github.com/gophersnake/gophersnake/retry"
 )
 
-// An unavailable service says of itself that another attempt may succeed.
+// unavailable is an error that declares that another attempt may succeed.
 type unavailable struct{ service string }
 
 func (e unavailable) Error() string { return e.service + " is unavailable" }
@@ -44,7 +44,7 @@ func ExampleDo_exhausted() {
 	// Output:
 	// attempt 1: the model server is unavailable; again in 1ms
 	// 2 attempts
-	// gave up after 2 attempts: the model server is unavailable
+	// failed after 2 attempts: the model server is unavailable
 }
 
 func ExampleIf() {
@@ -107,7 +107,7 @@ func ExampleBreaker() {
 	// the model server is unavailable
 	// the breaker: closed → open
 	// the model server is unavailable
-	// the circuit breaker is open after 2 failed operations in a row; the next probe may go in 30s
+	// the circuit breaker is open after 2 failed operations in a row; the next probe is allowed in 30s
 	// the breaker: open → half-open
 	// the breaker: half-open → closed
 	// <nil>

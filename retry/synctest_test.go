@@ -14,9 +14,9 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// In a bubble time stands still while anything runs, so that times are exact.
+// In a synctest bubble, time stands still while any goroutine runs, so times are exact.
 
-// attempted runs an operation that always fails, and returns when it was attempted.
+// attempted runs an operation that always fails, and returns the time of each attempt.
 func attempted(ctx context.Context, policy Policy, takes time.Duration, opts ...Option) (at []time.Duration, err error) {
 	start := time.Now()
 	err = Do(ctx, policy, func(context.Context, int) error {
@@ -35,7 +35,7 @@ func TestAnyPolicyWaitsExactlyItsDelays(t *testing.T) {
 			Base:       time.Duration(chance.Int64N(int64(time.Minute))),
 			Multiplier: []float64{0, 1, 1.5, 2, 10}[chance.IntN(5)],
 		}
-		if policy.Multiplier > 2 || chance.IntN(2) == 0 { // else the bubble's clock would run out of years
+		if policy.Multiplier > 2 || chance.IntN(2) == 0 { // otherwise the bubble's clock would overflow
 			policy.Max = policy.Base + time.Duration(chance.Int64N(int64(time.Hour)))
 		}
 		takes := time.Duration(chance.Int64N(int64(time.Second)))
@@ -58,15 +58,15 @@ func TestJitterSpreadsDelaysEvenlyWithinItsBounds(t *testing.T) {
 	for _, jitter := range []float64{0.01, 0.5, 1} {
 		synctest.Test(t, func(t *testing.T) {
 			const delay = 100 * ms
-			var told []time.Duration
+			var announced []time.Duration
 			policy := Fixed(2000, delay)
 			policy.Jitter = jitter
-			at, err := attempted(t.Context(), policy, 0, OnRetry(func(_ int, next time.Duration, _ error) { told = append(told, next) }))
+			at, err := attempted(t.Context(), policy, 0, OnRetry(func(_ int, next time.Duration, _ error) { announced = append(announced, next) }))
 			require.Error(t, err)
 			spread := time.Duration(jitter * float64(delay))
 			var early, late int
-			for i, next := range told {
-				require.Equal(t, next, at[i+1]-at[i], "what is told is what is waited")
+			for i, next := range announced {
+				require.Equal(t, next, at[i+1]-at[i], "the announced delay is the real one")
 				require.GreaterOrEqual(t, next, delay-spread)
 				require.LessOrEqual(t, next, delay+spread)
 				if next < delay {
@@ -75,14 +75,14 @@ func TestJitterSpreadsDelaysEvenlyWithinItsBounds(t *testing.T) {
 					late++
 				}
 			}
-			// Of 2000 even tosses, fewer than 800 of a side are a matter of 10^-18.
+			// The probability of fewer than 800 on one side of 2000 is about 10^-18.
 			assert.Greater(t, early, 800)
 			assert.Greater(t, late, 800)
 		})
 	}
 }
 
-func TestJitterDoesNotLeaveTheLongestDelay(t *testing.T) {
+func TestJitterDoesNotExceedMax(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		policy := Policy{Retries: 500, Base: 100 * ms, Max: 100 * ms, Jitter: 1}
 		at, err := attempted(t.Context(), policy, 0)
@@ -93,7 +93,7 @@ func TestJitterDoesNotLeaveTheLongestDelay(t *testing.T) {
 	})
 }
 
-func TestNoRetryBeginsBeyondTheBudget(t *testing.T) {
+func TestNoRetryStartsBeyondTheBudget(t *testing.T) {
 	chance := rand.New(rand.NewPCG(8, 8))
 	for range 200 {
 		policy := Policy{Retries: 50, Base: 1 + time.Duration(chance.Int64N(int64(time.Second))), Multiplier: 1.3,
@@ -107,7 +107,7 @@ func TestNoRetryBeginsBeyondTheBudget(t *testing.T) {
 			require.True(t, ok)
 			require.Equal(t, len(at), exhausted.Attempts)
 			if exhausted.Budget > 0 {
-				require.Greater(t, last+takes+policy.Delay(len(at)), policy.Budget, "the next one would have begun beyond it")
+				require.Greater(t, last+takes+policy.Delay(len(at)), policy.Budget, "the next attempt would have started beyond it")
 			}
 		})
 	}
@@ -121,7 +121,7 @@ func TestTheEndOfTheContextEndsAnyDelayAtOnce(t *testing.T) {
 			time.AfterFunc(when, func() { cancel(why) })
 			start := time.Now()
 			at, err := attempted(ctx, Default(), 0)
-			assert.Equal(t, when, time.Since(start), "not a moment later")
+			assert.Equal(t, when, time.Since(start), "at once")
 			require.ErrorIs(t, err, why)
 			require.ErrorIs(t, err, transient)
 			for _, attempt := range at {
@@ -139,7 +139,7 @@ func TestTheEndOfTheContextEndsAnyDelayAtOnce(t *testing.T) {
 	}
 }
 
-// race has many goroutines ask for a permit at the same moment.
+// race lets many goroutines ask for a permit at the same moment.
 func race(b *Breaker, callers int) (permits []Permit, refusals []*OpenError) {
 	var mu sync.Mutex
 	var all sync.WaitGroup
@@ -162,15 +162,15 @@ func race(b *Breaker, callers int) (permits []Permit, refusals []*OpenError) {
 	return permits, refusals
 }
 
-// An open breaker lets nobody through until its cool-down is over, and then no more
-// than its probes, however many ask at that moment.
+// An open breaker refuses every operation until its cool-down is over, and then admits
+// its probes only, however many callers ask at that moment.
 func TestExactlyTheProbesPassAHalfOpenBreaker(t *testing.T) {
 	const callers = 64
 	for probes := 1; probes <= 5; probes++ {
 		synctest.Test(t, func(t *testing.T) {
 			b, err := NewBreaker(BreakerConfig{Failures: 1, CoolDown: time.Minute, Probes: probes})
 			require.NoError(t, err)
-			for range 3 { // each time that it opens
+			for range 3 { // each time the breaker opens
 				b.RecordFailure()
 				time.Sleep(time.Minute - 1)
 				permits, refusals := race(b, callers)
@@ -190,7 +190,7 @@ func TestExactlyTheProbesPassAHalfOpenBreaker(t *testing.T) {
 
 				permits[0].Release()
 				again, _ := race(b, callers)
-				require.Len(t, again, 1, "one slot was given back")
+				require.Len(t, again, 1, "one slot was released")
 				again[0].Failure()
 				require.True(t, b.IsOpen())
 				for i := range permits {
@@ -208,8 +208,8 @@ func TestExactlyTheProbesPassAHalfOpenBreaker(t *testing.T) {
 	}
 }
 
-// Probes that end in all ways at once leave no slot behind, and no more than are due.
-func TestProbesThatRaceToTheirEndLeaveTheBreakerWhole(t *testing.T) {
+// Probes that end in different ways at the same time neither lose a slot nor add one.
+func TestProbesThatEndTogetherKeepTheSlots(t *testing.T) {
 	const probes = 4
 	for round := range 20 {
 		synctest.Test(t, func(t *testing.T) {
@@ -247,9 +247,8 @@ func TestProbesThatRaceToTheirEndLeaveTheBreakerWhole(t *testing.T) {
 	}
 }
 
-// While retries wait for their time, nothing else runs, and many of them at once
-// keep their own times.
-func TestManyRetriesKeepTheirOwnTime(t *testing.T) {
+// Concurrent operations wait for their own delays.
+func TestConcurrentOperationsKeepTheirOwnDelays(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var all sync.WaitGroup
 		var done atomic.Int32
@@ -263,7 +262,7 @@ func TestManyRetriesKeepTheirOwnTime(t *testing.T) {
 			})
 		}
 		synctest.Wait()
-		assert.Zero(t, done.Load(), "all of them wait")
+		assert.Zero(t, done.Load(), "all of them are waiting")
 		all.Wait()
 		assert.Equal(t, (3*199+4)*time.Second, time.Since(start))
 	})

@@ -157,7 +157,7 @@ func TestSchedulerWithBreaker(t *testing.T) {
 		require.ErrorIs(t, err, retry.ErrOpen)
 		assert.Equal(t, KindOther, KindOf(err))
 		assert.False(t, IsRetryable(err))
-		assert.EqualError(t, err, `error in node "vad": the circuit breaker is open after 5 failed operations in a row; the next probe may go in 20s`)
+		assert.EqualError(t, err, `error in node "vad": the circuit breaker is open after 5 failed operations in a row; the next probe is allowed in 20s`)
 		assert.Equal(t, `python_vm error in node "vad": died`, AsError(err).Metadata["last failure"])
 		assert.NotEmpty(t, AsError(err).Hint)
 
@@ -237,7 +237,7 @@ func TestCancellationByTheCallerDoesNotCount(t *testing.T) {
 		assert.ErrorIs(t, err, why)
 		assert.ErrorIs(t, err, KindExecution, "the last error is kept")
 		assert.Equal(t, raised().Traceback, AsError(err).Traceback, "and what is known of it")
-		assert.EqualError(t, err, `interrupted after 2 attempts: the host shuts down; the last error: `+
+		assert.EqualError(t, err, `interrupted after 2 attempts: the host shuts down; last error: `+
 			`execution error in node "vad": ValueError: negative rate (nodes.py:12 in check); attempt 2 of 4`)
 
 		err = s.Execute(ctx, "vad", op)
