@@ -1,16 +1,56 @@
 package manifest
 
 import (
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
 )
 
-// checkConnections looks at the graph. The nodes are given by id.
+// checkConnections checks the connections and the cycles they form. nodes are the
+// indexes of the nodes by id.
 func (p *Pipeline) checkConnections(r *report, nodes map[string]int) {
 	ids := slices.SortedFunc(maps.Keys(nodes), func(a, b string) int { return nodes[a] - nodes[b] })
-	first := make(map[Connection]int, len(p.Connections))
-	inputs := make(map[string]int, len(nodes)) // how many a node has
+	first, inputs := p.distinct(nodes)
+	ports := make(map[[2]string]int)
+	for i, c := range p.Connections {
+		path := connectionPath(i)
+		checkEnd(r, path+".from", c.From, nodes, ids)
+		checkEnd(r, path+".to", c.To, nodes, ids)
+		if j := first[c.edge()]; j != i {
+			r.problem(path, "duplicates %s", r.describePath(connectionPath(j)))
+			continue
+		}
+		if c.From == c.To && c.From != "" {
+			r.problem(path, "connects %q to itself", c.From)
+		}
+		to, known := nodes[c.To]
+		switch {
+		case !known:
+		case c.Port == "" && inputs[c.To] > 1:
+			r.problem(path+".to", "%q has %d inputs, so each needs a port; write %s.NAME, with NAME the keyword argument that receives the value",
+				c.To, inputs[c.To], c.To)
+		case c.Port == "":
+		case !portText.MatchString(c.Port):
+			r.problem(path+".to", "the port %q is not a valid Python argument name", shorten(c.Port))
+		case p.Nodes[to].hasParam(c.Port):
+			r.problem(path+".to", "the port %q of %q is also one of its params", c.Port, c.To)
+		default:
+			port := [2]string{c.To, c.Port}
+			if j, ok := ports[port]; ok {
+				r.problem(path+".to", "the port %q of %q is already used by %s", c.Port, c.To, r.describePath(connectionPath(j)))
+			}
+			ports[port] = i
+		}
+	}
+	p.checkCycles(r)
+}
+
+// distinct returns the index of the first of each set of equal connections, and the
+// number of inputs of each node without the duplicates.
+func (p *Pipeline) distinct(nodes map[string]int) (first map[Connection]int, inputs map[string]int) {
+	first = make(map[Connection]int, len(p.Connections))
+	inputs = make(map[string]int, len(nodes))
 	for i, c := range p.Connections {
 		if _, ok := first[c.edge()]; ok {
 			continue
@@ -20,38 +60,7 @@ func (p *Pipeline) checkConnections(r *report, nodes map[string]int) {
 			inputs[c.To]++
 		}
 	}
-	ports := make(map[[2]string]int)
-	for i, c := range p.Connections {
-		path := connectionPath(i)
-		checkEnd(r, path+".from", c.From, nodes, ids)
-		checkEnd(r, path+".to", c.To, nodes, ids)
-		if j := first[c.edge()]; j != i {
-			r.at(path, "is the same as %s", r.describe(connectionPath(j)))
-			continue
-		}
-		if c.From == c.To && c.From != "" {
-			r.at(path, "leads from %q to itself", c.From)
-		}
-		to, known := nodes[c.To]
-		switch {
-		case !known:
-		case c.Port == "" && inputs[c.To] > 1:
-			r.at(path+".to", "%q has %d inputs, so each needs a port; write %s.NAME, NAME being the keyword argument that takes the value",
-				c.To, inputs[c.To], c.To)
-		case c.Port == "":
-		case !portText.MatchString(c.Port):
-			r.at(path+".to", "the port %q is not a Python argument's name", shorten(c.Port))
-		case p.Nodes[to].hasParam(c.Port):
-			r.at(path+".to", "the port %q of %q is also one of its params", c.Port, c.To)
-		default:
-			port := [2]string{c.To, c.Port}
-			if j, ok := ports[port]; ok {
-				r.at(path+".to", "the port %q of %q is taken by %s already", c.Port, c.To, r.describe(connectionPath(j)))
-			}
-			ports[port] = i
-		}
-	}
-	p.checkCycles(r)
+	return first, inputs
 }
 
 // edge returns the connection without its position.
@@ -68,7 +77,7 @@ func (n *Node) hasParam(name string) bool {
 // checkEnd checks that an end of a connection is a node.
 func checkEnd(r *report, path, id string, nodes map[string]int, ids []string) {
 	if id == "" {
-		r.at(path, "is required")
+		r.problem(path, "is required")
 		return
 	}
 	if _, ok := nodes[id]; ok {
@@ -76,12 +85,103 @@ func checkEnd(r *report, path, id string, nodes map[string]int, ids []string) {
 	}
 	node, _, dotted := strings.Cut(id, ".")
 	if _, ok := nodes[node]; ok && dotted && strings.HasSuffix(path, ".from") {
-		r.at(path, "%q names a port, which only the end of a connection has; write %s", shorten(id), node)
+		r.problem(path, "%q names a port, but only the \"to\" of a connection can; write %s", shorten(id), node)
 		return
 	}
-	all := "; the nodes are " + enumerate(ids)
+	all := "; the nodes are " + strings.Join(ids, ", ")
 	if len(ids) > 12 {
 		all = ""
 	}
 	r.unknownName(path, id, ids, "there is no node %q", all)
+}
+
+// checkCycles reports the cycles, but not a node that is connected to itself, which
+// checkConnections reports.
+func (p *Pipeline) checkCycles(r *report) {
+	for _, cycle := range p.Graph().cycles() {
+		ids, paths := make([]string, len(cycle)), make([]string, len(cycle))
+		for i, c := range cycle {
+			ids[i] = p.Connections[c].From
+			paths[i] = r.describePath(connectionPath(c))
+		}
+		ids = append(ids, ids[0])
+		r.problem(connectionPath(cycle[len(cycle)-1]), "closes a cycle: %s (%s)",
+			strings.Join(abridge(ids), " → "), strings.Join(abridge(paths), ", "))
+	}
+}
+
+// abridge leaves out the middle of a long list.
+func abridge(words []string) []string {
+	const ends = 6
+	if len(words) <= 2*ends {
+		return words
+	}
+	middle := fmt.Sprintf("… %d more …", len(words)-2*ends)
+	return slices.Concat(words[:ends], []string{middle}, words[len(words)-ends:])
+}
+
+// cycles returns cycles as lists of connections, each of which begins at the cycle's
+// first node in the manifest. It finds at least one if there are any. No two of them
+// share a node: a user who breaks one sees the next one then.
+//
+// The search is depth first, with its own stack, because a chain of nodes may be long.
+func (g *Graph) cycles() [][]int {
+	const (
+		unseen = -1
+		done   = -2
+	)
+	depth := make([]int, len(g.nodes)) // index on the path, or one of the above
+	for i := range depth {
+		depth[i] = unseen
+	}
+	// A step is a node on the path, with its next output to follow, the connection
+	// that led to it, and the index on the path of the last node that belongs to a
+	// cycle already found.
+	type step struct{ node, next, via, found int }
+	var found [][]int
+	for start := range g.nodes {
+		if depth[start] != unseen {
+			continue
+		}
+		depth[start] = 0
+		path := []step{{node: start, via: -1, found: -1}}
+		for len(path) > 0 {
+			top := &path[len(path)-1]
+			if top.next == len(g.outputs[top.node]) {
+				depth[top.node] = done
+				path = path[:len(path)-1]
+				continue
+			}
+			via := g.outputs[top.node][top.next]
+			top.next++
+			to := g.index[g.pipeline.Connections[via].To]
+			switch {
+			case to == top.node || depth[to] == done:
+			case depth[to] == unseen:
+				depth[to] = len(path)
+				path = append(path, step{node: to, via: via, found: top.found})
+			case depth[to] > top.found:
+				cycle := []int{via}
+				for i := depth[to]; i < len(path); i++ {
+					path[i].found = i
+					if i > depth[to] {
+						cycle = append(cycle, path[i].via)
+					}
+				}
+				found = append(found, g.rotate(cycle))
+			}
+		}
+	}
+	return found
+}
+
+// rotate returns the cycle from the first of its nodes on.
+func (g *Graph) rotate(cycle []int) []int {
+	first := 0
+	for i, c := range cycle {
+		if g.index[g.pipeline.Connections[c].From] < g.index[g.pipeline.Connections[cycle[first]].From] {
+			first = i
+		}
+	}
+	return slices.Concat(cycle[first:], cycle[:first])
 }

@@ -15,13 +15,13 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// The corpus is in testdata: valid manifests, those that schema and parser refuse,
-// and those whose meaning only the parser sees to be wrong. What the parser says
-// is at the end of each file, in comments.
+// The corpus is in testdata: valid manifests (valid), invalid ones that both the schema
+// and the parser reject (refused), and invalid ones that only the parser detects
+// (meaning). Comments at the end of each invalid one are the parser's messages.
 
-var update = flag.Bool("update", false, "write what the parser says into the corpus")
+var update = flag.Bool("update", false, "write the parser's messages into the corpus")
 
-// wanted begins a line of a manifest that holds a message.
+// wanted begins a comment with an expected message.
 const wanted = "# want: "
 
 func corpus(t *testing.T, folder string) map[string][]byte {
@@ -51,13 +51,13 @@ func compileSchema(t *testing.T) *jsonschema.Schema {
 	return schema
 }
 
-// plain returns a document as the schema's validator takes it.
+// plain returns a document in the form that the schema's validator accepts.
 func plain(t *testing.T, file string, data []byte) any {
 	t.Helper()
-	root, fault := parseDocument(file, data)
-	require.Nil(t, fault)
+	root, invalid := parseDocument(file, data)
+	require.Nil(t, invalid)
 	d := &decoder{report: newReport(file)}
-	return d.value(place{node: root})
+	return d.value(element{node: root})
 }
 
 func TestValidManifestsSatisfySchemaAndParser(t *testing.T) {
@@ -73,7 +73,7 @@ func TestValidManifestsSatisfySchemaAndParser(t *testing.T) {
 	}
 }
 
-func TestSchemaAndParserRefuseTheSame(t *testing.T) {
+func TestSchemaAndParserRejectTheSame(t *testing.T) {
 	schema := compileSchema(t)
 	for file, data := range corpus(t, "refused") {
 		t.Run(file, func(t *testing.T) {
@@ -83,7 +83,7 @@ func TestSchemaAndParserRefuseTheSame(t *testing.T) {
 	}
 }
 
-func TestMeaningIsCheckedByTheParserAlone(t *testing.T) {
+func TestOnlyTheParserChecksTheMeaning(t *testing.T) {
 	schema := compileSchema(t)
 	for file, data := range corpus(t, "meaning") {
 		t.Run(file, func(t *testing.T) {
@@ -93,7 +93,7 @@ func TestMeaningIsCheckedByTheParserAlone(t *testing.T) {
 	}
 }
 
-// checkMessages compares what the parser says with the file's own comments.
+// checkMessages compares the parser's messages with the comments of the file.
 func checkMessages(t *testing.T, file string, data []byte) {
 	t.Helper()
 	text, want, _ := strings.Cut(string(data), wanted)
@@ -101,7 +101,7 @@ func checkMessages(t *testing.T, file string, data []byte) {
 	require.NoError(t, err)
 	_, err = Parse(filepath.Base(file), []byte(text), base)
 	var problems *Errors
-	require.True(t, errors.As(err, &problems), "it was taken")
+	require.True(t, errors.As(err, &problems), "the parser accepted it")
 	got := strings.ReplaceAll(err.Error(), base, "/base")
 	if *update {
 		lines := wanted + strings.ReplaceAll(got, "\n", "\n"+wanted) + "\n"
@@ -111,8 +111,8 @@ func checkMessages(t *testing.T, file string, data []byte) {
 	assert.Equal(t, strings.TrimSpace(strings.ReplaceAll(want, wanted, "")), got)
 }
 
-// A manifest that is refused for one node says nothing of the others, so each part
-// is tried by itself.
+// A manifest that is rejected for one node shows nothing about the others, so each
+// part is tried alone.
 func TestSchemaAndParserAgreeOnEachPart(t *testing.T) {
 	schema := compileSchema(t)
 	tried := 0

@@ -5,201 +5,204 @@ import (
 	"maps"
 	"regexp"
 	"slices"
+	"strings"
 
 	"go.yaml.in/yaml/v3"
 )
 
 const (
-	// maxDepth is how deep a document may be nested. Params go to Python as they
-	// are, and the wire carries no deeper values.
+	// maxDepth is how deep a document may be nested. Params are sent to Python
+	// unchanged, and the wire carries no deeper values.
 	maxDepth = 64
-	// maxExpanded is how many parts of a document aliases may stand for, so that
-	// a small text cannot become an endless pipeline.
+	// maxExpanded is how many values the aliases of a document may expand to, so
+	// that a small text cannot become a huge pipeline.
 	maxExpanded = 100_000
 )
 
-// decoder turns a document into a Pipeline. It reports what is wrong with single
-// values; what they mean together is looked at by Pipeline.check.
+// decoder turns a document into a Pipeline. It checks values one by one;
+// Pipeline.check checks what they mean together.
 type decoder struct {
 	*report
 	base     string
-	expanded int
+	expanded int // values that aliases expanded to
 }
 
-// place is a value in the document, and where it is.
-type place struct {
+// element is a value in the document with its path.
+type element struct {
 	node  *yaml.Node
 	path  string
 	depth int
-	// aliased says that an alias leads here.
+	// aliased says that the path leads through an alias.
 	aliased bool
 }
 
-func (at place) position() Position { return Position{at.node.Line, at.node.Column} }
+func (e element) position() Position { return Position{e.node.Line, e.node.Column} }
 
-// key returns the value of one of the mapping's keys.
-func (at place) key(name string, node *yaml.Node) place {
+// key returns the element of a key in e, a mapping.
+func (e element) key(name string, node *yaml.Node) element {
 	switch {
 	case !plainKey.MatchString(name):
-		at.path = fmt.Sprintf("%s[%q]", at.path, name)
-	case at.path == "":
-		at.path = name
+		e.path = fmt.Sprintf("%s[%q]", e.path, name)
+	case e.path == "":
+		e.path = name
 	default:
-		at.path += "." + name
+		e.path += "." + name
 	}
-	at.node = node
-	at.depth++
-	return at
+	e.node = node
+	e.depth++
+	return e
 }
 
-// plainKey is a key that needs no quotes in a path.
+// plainKey matches a key that needs no quotes in a path.
 var plainKey = regexp.MustCompile(`^[\pL_$][\pL\d_$-]*$`)
 
-// item returns one of the list's items.
-func (at place) item(i int, node *yaml.Node) place {
-	at.path = fmt.Sprintf("%s[%d]", at.path, i)
-	at.node = node
-	at.depth++
-	return at
+// item returns the element of an item of e, a list.
+func (e element) item(i int, node *yaml.Node) element {
+	e.path = fmt.Sprintf("%s[%d]", e.path, i)
+	e.node = node
+	e.depth++
+	return e
 }
 
-// reader reads one value into the place in a Pipeline that it was made for.
-type reader func(at place)
+// decodeFunc decodes an element into the variable for which it was made.
+type decodeFunc func(e element)
 
 // fields are the fields that a mapping may have.
-type fields map[string]reader
+type fields map[string]decodeFunc
 
-// fail tells of a problem with a value.
-func (d *decoder) fail(at place, format string, args ...any) {
-	d.problem(at.position(), at.path, "", format, args...)
+// reject reports a problem with an element, even if there is one at its path already.
+func (d *decoder) reject(e element, format string, args ...any) {
+	d.rejectAt(e.position(), e.path, "", format, args...)
 }
 
-func (d *decoder) problem(pos Position, path, suggestion, format string, args ...any) {
+func (d *decoder) rejectAt(pos Position, path, suggestion, format string, args ...any) {
 	d.add(Problem{
 		File: d.file, Line: pos.Line, Column: pos.Column,
 		Path: path, Message: fmt.Sprintf(format, args...), Suggestion: suggestion,
 	})
 }
 
-// follow returns the value that an alias stands for, and any other as it is,
-// unless there is too much of it.
-func (d *decoder) follow(at place) (place, bool) {
-	if at.node.Kind == yaml.AliasNode {
-		at.node, at.aliased = at.node.Alias, true
+// resolve returns the element that an alias stands for, and any other unchanged. It
+// returns false, after reporting it, if the document is nested or expanded too much.
+func (d *decoder) resolve(e element) (element, bool) {
+	if e.node.Kind == yaml.AliasNode {
+		e.node, e.aliased = e.node.Alias, true
 	}
-	if at.aliased {
+	if e.aliased {
 		if d.expanded++; d.expanded == maxExpanded {
-			d.fail(at, "the aliases of this document stand for more than %d values", maxExpanded)
+			d.reject(e, "the aliases of this document expand to more than %d values", maxExpanded)
 		}
 		if d.expanded >= maxExpanded {
-			return at, false
+			return e, false
 		}
 	}
-	if at.depth > maxDepth {
-		d.fail(at, "nested more than %d deep", maxDepth)
-		return at, false
+	if e.depth > maxDepth {
+		d.reject(e, "nested more than %d levels deep", maxDepth)
+		return e, false
 	}
-	return at, true
+	return e, true
 }
 
-// object reads the fields of a mapping, and returns those that it has. What says
-// what may stand here, for where something else does.
-func (d *decoder) object(at place, what string, known fields) map[string]place {
-	entries, ok := d.entries(at, what)
+// object decodes the fields of a mapping, and returns the elements of those that are
+// present. expected describes a correct value, for the message about a wrong one.
+func (d *decoder) object(e element, expected string, known fields) map[string]element {
+	entries, ok := d.entries(e, expected)
 	if !ok {
 		return nil
 	}
-	present := make(map[string]place, len(entries))
-	for _, e := range entries {
-		d.positions[e.value.path] = e.value.position()
-		read, ok := known[e.name]
+	present := make(map[string]element, len(entries))
+	for _, entry := range entries {
+		d.positions[entry.value.path] = entry.value.position()
+		decode, ok := known[entry.name]
 		if !ok {
-			d.unknown(at, e, known)
+			d.unknownField(e, entry, known)
 			continue
 		}
-		present[e.name] = e.value
-		read(e.value)
+		present[entry.name] = entry.value
+		decode(entry.value)
 	}
 	return present
 }
 
-// unknown tells of an unknown field. The field that it is likely to mean is not
-// missed besides.
-func (d *decoder) unknown(at place, e entry, known fields) {
+// unknownField reports an unknown field. If it suggests a known one, that one is not
+// reported as missing.
+func (d *decoder) unknownField(e element, unknown entry, known fields) {
 	names := slices.DeleteFunc(slices.Sorted(maps.Keys(known)), func(name string) bool {
 		return slices.Contains(v1Only, name)
 	})
-	meant := nearest(e.name, names)
+	meant := nearest(unknown.name, names)
 	if meant != "" {
-		d.settled[at.key(meant, nil).path] = true
-		d.problem(e.position, e.value.path, meant, "unknown field %q", e.name)
+		d.reported[e.key(meant, nil).path] = true
+		d.rejectAt(unknown.position, unknown.value.path, meant, "unknown field %q", unknown.name)
 		return
 	}
-	d.problem(e.position, e.value.path, "", "unknown field %q; the fields here are %s", e.name, enumerate(names))
+	d.rejectAt(unknown.position, unknown.value.path, "", "unknown field %q; the fields here are %s",
+		unknown.name, strings.Join(names, ", "))
 }
 
 // entry is a key of a mapping with its value.
 type entry struct {
 	name     string
 	position Position // of the key
-	value    place
+	value    element
 }
 
-// entries returns what a mapping holds, in the order of the text, with what it
-// merges (<<) at the end. It is false where the value is no mapping.
-func (d *decoder) entries(at place, what string) ([]entry, bool) {
-	at, ok := d.follow(at)
+// entries returns the entries of a mapping in the order of the text, followed by those
+// that it merges (<<). It returns false, after reporting it, if the element is not a
+// mapping.
+func (d *decoder) entries(e element, expected string) ([]entry, bool) {
+	e, ok := d.resolve(e)
 	if !ok {
 		return nil, false
 	}
-	d.positions[at.path] = at.position()
-	if at.node.Kind != yaml.MappingNode {
-		d.fail(at, "must be %s, not %s", what, describe(at.node))
+	d.positions[e.path] = e.position()
+	if e.node.Kind != yaml.MappingNode {
+		d.reject(e, "must be %s, not %s", expected, describe(e.node))
 		return nil, false
 	}
 	var entries []entry
-	var merged []place
-	seen := make(map[string]Position, len(at.node.Content)/2)
-	for i := 0; i+1 < len(at.node.Content); i += 2 {
-		key, value := at.node.Content[i], at.node.Content[i+1]
+	var merged []element
+	seen := make(map[string]Position, len(e.node.Content)/2)
+	for i := 0; i+1 < len(e.node.Content); i += 2 {
+		key, value := e.node.Content[i], e.node.Content[i+1]
 		if key.Kind == yaml.AliasNode {
 			key = key.Alias
 		}
-		pos := Position{at.node.Content[i].Line, at.node.Content[i].Column}
+		pos := Position{e.node.Content[i].Line, e.node.Content[i].Column}
 		switch tag := key.ShortTag(); {
 		case tag == "!!merge":
-			merged = append(merged, place{value, at.path, at.depth + 1, at.aliased})
+			merged = append(merged, element{value, e.path, e.depth + 1, e.aliased})
 			continue
 		case key.Kind != yaml.ScalarNode:
-			d.problem(pos, at.path, "", "a key must be a string, not %s", describe(key))
+			d.rejectAt(pos, e.path, "", "a key must be a string, not %s", describe(key))
 			continue
 		case tag != "!!str":
-			d.problem(pos, at.path, "", "a key must be a string; write %q", key.Value)
+			d.rejectAt(pos, e.path, "", "a key must be a string; write %q", key.Value)
 			continue
 		}
-		e := entry{key.Value, pos, at.key(key.Value, value)}
-		if first, ok := seen[e.name]; ok {
-			d.problem(pos, e.value.path, "", "duplicate key %q; the first is in line %d", e.name, first.Line)
+		found := entry{key.Value, pos, e.key(key.Value, value)}
+		if first, ok := seen[found.name]; ok {
+			d.rejectAt(pos, found.value.path, "", "duplicate key %q; the first is on line %d", found.name, first.Line)
 			continue
 		}
-		seen[e.name] = pos
-		entries = append(entries, e)
+		seen[found.name] = pos
+		entries = append(entries, found)
 	}
 	for _, source := range merged {
-		for _, e := range d.merge(source) {
-			if _, ok := seen[e.name]; !ok {
-				seen[e.name] = e.position
-				entries = append(entries, e)
+		for _, found := range d.merge(source) {
+			if _, ok := seen[found.name]; !ok {
+				seen[found.name] = found.position
+				entries = append(entries, found)
 			}
 		}
 	}
 	return entries, true
 }
 
-// merge returns the entries of a mapping, or of a list of them, that another one
-// takes in. Earlier ones count more.
-func (d *decoder) merge(source place) []entry {
-	source, ok := d.follow(source)
+// merge returns the entries that a merge key takes from a mapping or from a list of
+// mappings. Of entries with the same name, the first counts.
+func (d *decoder) merge(source element) []entry {
+	source, ok := d.resolve(source)
 	if !ok {
 		return nil
 	}
@@ -209,31 +212,32 @@ func (d *decoder) merge(source place) []entry {
 	}
 	var all []entry
 	for _, node := range source.node.Content {
-		entries, _ := d.entries(place{node, source.path, source.depth + 1, source.aliased}, "a map")
+		entries, _ := d.entries(element{node, source.path, source.depth + 1, source.aliased}, "a map")
 		all = append(all, entries...)
 	}
 	return all
 }
 
-// list returns a reader of a list's items. A list that is left blank is empty.
-func (d *decoder) list(read func(i int, at place)) reader {
-	return func(at place) {
-		at, ok := d.follow(at)
+// list returns a decodeFunc for a list, which calls decode for each item. A list that
+// is left blank is empty.
+func (d *decoder) list(decode func(i int, e element)) decodeFunc {
+	return func(e element) {
+		e, ok := d.resolve(e)
 		switch {
-		case !ok || at.node.ShortTag() == "!!null":
-		case at.node.Kind != yaml.SequenceNode:
-			d.fail(at, "must be a list, not %s", describe(at.node))
+		case !ok || e.node.ShortTag() == "!!null":
+		case e.node.Kind != yaml.SequenceNode:
+			d.reject(e, "must be a list, not %s", describe(e.node))
 		default:
-			for i, node := range at.node.Content {
-				item := at.item(i, node)
+			for i, node := range e.node.Content {
+				item := e.item(i, node)
 				d.positions[item.path] = item.position()
-				read(i, item)
+				decode(i, item)
 			}
 		}
 	}
 }
 
-// describe names what stands in the place of something else.
+// describe returns a short description of a value, for a message about a wrong one.
 func describe(n *yaml.Node) string {
 	switch n.Kind {
 	case yaml.AliasNode:
@@ -252,7 +256,7 @@ func describe(n *yaml.Node) string {
 	return shorten(n.Value)
 }
 
-// shorten keeps a long text from filling the screen.
+// shorten returns at most 60 characters of a text.
 func shorten(text string) string {
 	const most = 60
 	if r := []rune(text); len(r) > most {

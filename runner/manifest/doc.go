@@ -1,6 +1,9 @@
 // Package manifest reads and checks the documents that describe pipelines. It
-// knows nothing of processes: it turns text into a [Pipeline], or into a list of
-// all that is wrong with it, with lines and columns.
+// turns text into a [Pipeline], or into a list of all that is wrong with the text,
+// with lines and columns. It starts no processes and imports no Python code.
+//
+// [Load] reads a file, [Parse] a text, and [Pipeline.Validate] checks a pipeline
+// made in Go. [Pipeline.Graph] answers questions about the connections of nodes.
 //
 // # Document
 //
@@ -17,34 +20,35 @@
 // The fields of the document are
 //
 //	version       v1; required
-//	metadata      a free map; name, a string, is used in messages
+//	metadata      a free map; name, a string, appears in messages
 //	requirements  a list of pip requirement lines, or the name of a file of them
 //	interpreter   name or path of the Python interpreter
-//	python        where node types are looked up whose nodes do not say
-//	nodes         a list of one node or more; required
+//	python        the Python code of nodes that do not name their own
+//	nodes         a list of at least one node; required
 //	connections   a list
 //	$schema       ignored; for editors
 //
-// Fields that are not known are errors. Names of files are relative to the
-// manifest, and the files must exist. A requirements file has comments and
-// continued lines as pip has them, but must not name further files (-r, -c).
+// Unknown fields are errors. File names are relative to the manifest, and the files
+// must exist. A requirements file may have comments and continued lines as in pip,
+// but must not refer to other files (-r, -c).
 //
 // # Nodes
 //
-//	id             letters, digits, _ and -; not beginning with -; unique; required
+//	id             letters, digits, _ and -, not beginning with -; unique; required
 //	node_type      the name of the @node, or of a Go function; required
 //	python         path.py[:Object] or package.module[:Object]
 //	params         a free map: the keyword arguments of the node
 //	workers        a number, or a map, see below; default 1
 //	timeout        deadline of each call, or none; default 5m
-//	setup_timeout  deadline of a worker's start; default 2m
+//	setup_timeout  deadline for a worker to start; default 2m
 //	retry          see below
 //	breaker        see below
-//	idempotent     false where a call must not be made twice; default true
+//	idempotent     false if a call must not run twice; default true
 //	limits         see below
 //	env            environment variables of the workers; strings
-//	pass_env       a list of names, such as HF_TOKEN or "AWS_*", of variables of the
-//	               host's environment that reach the workers besides harmless ones
+//	pass_env       a list of names, such as HF_TOKEN or "AWS_*", of variables that
+//	               the workers get from the host's environment, in addition to
+//	               harmless ones
 //	isolation      see below
 //
 // A duration is text such as 500ms, 30s or 1m30s, or a plain number of seconds. A
@@ -53,75 +57,77 @@
 //
 // # Workers and limits
 //
-// A node's workers are processes. What a manifest leaves out has the values shown
-// here.
+// The workers of a node are processes. The map below shows the defaults.
 //
 //	workers: {min: 1, max: 1, spare: 1, scale_after: 100ms, idle_timeout: 5m}
 //
-//	min           how many are kept ready
-//	max           how many there may be under load; at most 1024; default min
-//	spare         how many more stand by, to take the place of one that dies
-//	scale_after   how long a call waits in line before one more is started
-//	idle_timeout  one beyond min that has been idle for so long ends, or none
-//	max_age       each is replaced after so long, or none; default none
-//	max_calls     each is replaced after so many calls; default never
-//	fork_server   whether they are forked from a process that has imported the
-//	              node's code already; default false
+//	min           workers that are always kept ready
+//	max           most workers under load; at most 1024; default min
+//	spare         additional workers, ready to replace one that dies
+//	scale_after   how long a call is queued before another worker is started
+//	idle_timeout  stop a worker beyond min that was idle for this long, or none
+//	max_age       replace a worker after this time, or none; default none
+//	max_calls     replace a worker after this many calls; default never
+//	fork_server   fork workers from a process that has imported the node's code;
+//	              default false
 //
-// Limits bound each worker, and the line of calls that wait for one. None of them is
-// set by default.
+// Limits apply to each worker, and to the queue of calls that wait for one. No limit
+// is set by default. These are examples:
 //
 //	limits: {memory: 2GiB, resident: 1GiB, resident_soft: 800MiB, cpu_time: 30s}
 //	limits: {open_files: 256, result: 64MiB, queue: 1000, queue_wait: 10s}
 //
-//	memory         of the address space: allocating more fails; from 16MiB
-//	resident       of the memory in use: a worker that has more is ended; from 16MiB
-//	resident_soft  a worker that has more in use is replaced after its call
-//	cpu_time       of the processor time of a call; beyond, its worker is ended
-//	open_files     of open descriptors; from 64
-//	result         of the size of a result; a larger one is an error of its call
-//	queue          of the calls in line; a further one is refused
-//	queue_wait     of the time that a call waits in line
+//	memory         address space: further allocations fail; at least 16MiB
+//	resident       memory in use: a worker that exceeds it is killed; at least 16MiB
+//	resident_soft  memory in use: a worker that exceeds it is replaced after its call
+//	cpu_time       processor time of one call: the worker is killed beyond it
+//	open_files     open file descriptors; at least 64
+//	result         size of one result: the call fails with a larger one
+//	queue          queued calls: further ones are refused
+//	queue_wait     time that a call is queued before it is refused
 //
 // # Isolation
 //
-// A node's workers may do what their user may, unless it is isolated:
+// The workers of a node have the rights of the host's user unless the node is
+// isolated:
 //
 //	isolation: strict
 //	isolation: {read: [data], write: [/var/cache/models], network: true, cpus: 1}
 //
-// strict is the empty map: no network, no further processes, no privileges, no
-// signals to others; Python, the system's libraries and the pipeline's folder can be
-// read, and a temporary folder of each worker's own can be written. A map allows more:
+// strict is the empty map: no network, no additional processes, no privileges, and
+// no signals to other processes. A worker can read Python, the system's libraries
+// and the pipeline's folder, and can write to a temporary folder of its own. A map
+// allows more:
 //
-//	read       folders and files that can be read; relative ones are in the
-//	           pipeline's folder
-//	write      those that can be changed as well
-//	network    whether there are sockets; default false
-//	signals    whether other processes can be signalled; default false
-//	processes  how many further processes and threads each worker may have, or any;
-//	           default 0, which is no process, and any number of threads
-//	cpus       how many each may use at a time; default all
+//	read       additional files and folders that can be read; relative ones are in
+//	           the pipeline's folder
+//	write      files and folders that can be read and changed
+//	network    allow sockets; default false
+//	signals    allow signals to other processes; default false
+//	processes  additional processes and threads that each worker may have, or any;
+//	           default 0, which allows no process and any number of threads
+//	cpus       CPUs that each worker may use at a time; default all
 //
-// Where the system cannot hold it, the node is not run. It does not go with
-// fork_server. limits.memory is 4GiB where an isolated node does not set it.
+// A node does not run if the system cannot enforce its isolation. Isolation cannot be
+// combined with fork_server. For an isolated node, limits.memory defaults to 4GiB.
 //
 // # Retry and breaker
 //
-// A node that says nothing has the runner's own policy and breaker. What it leaves
-// out where it says something has the values shown here.
+// A node without these fields has the runner's policy and breaker. Omitted keys of
+// a map have the values shown here.
 //
 //	retry: none
-//	retry: {max_attempts: 3, base: 100ms, multiplier: 2, max: 10s}
+//	retry: {max_attempts: 3, base: 100ms, multiplier: 2, max: 400ms}
 //	retry: {max_attempts: 3, fixed: 100ms}
 //
-// max_attempts is the number of retries, so there may be one execution more. base
-// is the first delay, and each further one is multiplied, up to max (or none);
-// fixed is the delay before each. Both forms also take
+// max_attempts is the number of retries, so a call runs at most once more than that.
+// base is the first delay. Each further delay is multiplier times the one before, up
+// to max, or without limit if max is none. If base is longer than 100ms, max defaults
+// to four times base. fixed is the delay before each retry. Both forms also take
 //
-//	jitter   0 to 1, the part of each delay that it may vary by; default 0
-//	budget   the time in which retries may begin, or none; default none
-//	on       the kinds of errors that are retried; default all that are retryable
+//	jitter   0 to 1, the fraction by which each delay varies randomly; default 0
+//	budget   the time within which retries may start, or none; default none
+//	on       the kinds of errors to retry; default all that are retryable
 //
 // The kinds are execution, io, manifest, marshaling, other, python_vm,
 // serialization, transport and wasm.
@@ -129,39 +135,38 @@
 //	breaker: none
 //	breaker: {failures: 5, cool_down: 30s, probes: 1}
 //
-// The breaker opens after so many failed operations in a row, refuses all of them
-// while it cools down, and then lets so many through at once to see.
+// The breaker opens after failures failed operations in a row. It refuses operations
+// for the time of cool_down, and then admits as many probes at once as probes says.
 //
 // # Connections
 //
-// A connection hands the result of one node to another. A node with several inputs
-// names a port for each, which is the keyword argument that takes it:
+// A connection passes the result of one node to another. If a node has several
+// inputs, each connection names a port: the keyword argument that receives the value.
 //
 //	connections:
 //	  - {from: left, to: mix.left}
 //	  - {from: right, to: mix.right}
 //
-// A node with one input may do without. Nodes without inputs take the input of the
-// run, and those without outputs give its result. Cycles are errors, and so are a
-// port that is used twice and one that is also among the params.
+// A node with one input needs no port. Nodes without inputs receive the input of the
+// run, and the values of nodes without outputs are its result. Cycles are errors, and
+// so is a port that is used twice or that is also one of the params.
 //
 // # Values
 //
 // A manifest means the same in YAML and in JSON, so params and metadata hold what
-// JSON has: null, true and false, strings, numbers, lists, and maps whose keys are
-// strings. Whole numbers have 64 bits, signed or unsigned; larger ones, NaN and
-// infinities are errors. A date in YAML is a string, as it is written. Anchors,
-// aliases and merge keys (<<) work; duplicate keys are errors. A document has at
-// most 8 MiB and 64 levels. params, env, metadata, requirements and connections
-// may be left blank.
+// JSON has: null, true and false, strings, numbers, lists, and maps with string keys.
+// Whole numbers have 64 bits, signed or unsigned; larger ones, NaN and infinities are
+// errors. A YAML date is the string that was written. Anchors, aliases and merge keys
+// (<<) work; duplicate keys are errors. A document has at most 8 MiB and 64 levels of
+// nesting. params, env, metadata, requirements and connections may be left blank.
 //
 // # Manifests of other systems
 //
-// The v1 form is that of the system that gophersnake implements. Of its further
-// fields, those that make no difference here are taken and ignored: is_streaming
-// (the Python code says so itself), capabilities, is_output_node where it is
-// false, runtime_hint where it is auto or cpython, and execution where its
-// placement allows this machine. Where they ask for something that gophersnake
-// does not do they are errors, as are host and docker. Several inputs without
-// ports, which v1 allows, are errors too.
+// The v1 form is that of the system that gophersnake implements. Its other fields
+// are accepted and ignored if they make no difference here: is_streaming (the Python
+// code itself determines it), capabilities, is_output_node if it is false,
+// runtime_hint if it is auto or cpython, and execution if its placement allows this
+// machine. Otherwise they ask for a feature that gophersnake does not have, and are
+// errors, as are host and docker. Several inputs without ports, which v1 allows, are
+// errors too.
 package manifest

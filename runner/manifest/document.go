@@ -16,34 +16,34 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// fault is what keeps a text from being a document.
-type fault struct {
+// syntaxError is the reason why a text is not a document.
+type syntaxError struct {
 	Position
 	message string
 }
 
-// parseDocument reads a text into the tree of its one document. JSON becomes the
-// same tree as YAML.
-func parseDocument(name string, data []byte) (*yaml.Node, *fault) {
+// parseDocument parses a text into the tree of its one document. JSON and YAML give
+// the same tree.
+func parseDocument(name string, data []byte) (*yaml.Node, *syntaxError) {
 	if len(data) > MaxSize {
-		return nil, &fault{Position{1, 1}, fmt.Sprintf("the file is larger than %d MiB; a pipeline is text that people write", MaxSize>>20)}
+		return nil, &syntaxError{Position{1, 1}, fmt.Sprintf("the file is larger than %d MiB, the limit for a manifest", MaxSize>>20)}
 	}
 	if i := invalidUTF8(data); i >= 0 {
-		return nil, &fault{positionAt(data, i), "the file is not UTF-8 text; save it as UTF-8"}
+		return nil, &syntaxError{positionAt(data, i), "the file is not UTF-8 text; save it as UTF-8"}
 	}
 	data = bytes.TrimPrefix(data, []byte("\ufeff"))
 	text := bytes.TrimSpace(data)
 	switch {
 	case len(text) == 0:
-		return nil, errEmpty()
+		return nil, emptyDocument()
 	case filepath.Ext(name) == ".json", text[0] == '{' && json.Valid(data):
 		return parseJSON(data)
 	}
 	return parseYAML(data)
 }
 
-func errEmpty() *fault {
-	return &fault{Position{1, 1}, "the file is empty; a pipeline begins with version: v1"}
+func emptyDocument() *syntaxError {
+	return &syntaxError{Position{1, 1}, "the file is empty; a pipeline begins with version: v1"}
 }
 
 // invalidUTF8 returns the offset of the first byte that is not UTF-8, or -1.
@@ -65,49 +65,49 @@ func positionAt(data []byte, offset int) Position {
 	return Position{bytes.Count(before, []byte("\n")) + 1, utf8.RuneCount(before[start:]) + 1}
 }
 
-// parseYAML reads the one document of a YAML text.
-func parseYAML(data []byte) (*yaml.Node, *fault) {
+// parseYAML parses the one document of a YAML text.
+func parseYAML(data []byte) (*yaml.Node, *syntaxError) {
 	decoder := yaml.NewDecoder(bytes.NewReader(data))
-	var doc, further yaml.Node
+	var doc, second yaml.Node
 	err := decoder.Decode(&doc)
 	switch {
 	case errors.Is(err, io.EOF):
-		return nil, errEmpty()
+		return nil, emptyDocument()
 	case err != nil:
-		return nil, yamlFault(data, err)
+		return nil, invalidYAML(data, err)
 	}
-	switch err := decoder.Decode(&further); {
+	switch err := decoder.Decode(&second); {
 	case errors.Is(err, io.EOF):
 	case err != nil:
-		return nil, yamlFault(data, err)
+		return nil, invalidYAML(data, err)
 	default:
-		return nil, &fault{
-			Position{further.Line, further.Column},
+		return nil, &syntaxError{
+			Position{second.Line, second.Column},
 			"a second YAML document begins here; a file holds one pipeline",
 		}
 	}
 	return doc.Content[0], nil
 }
 
-// yamlHints say in a user's words what the usual messages of the parser mean.
+// yamlHints explain the parser's most common messages.
 var yamlHints = map[string]string{
 	"did not find expected key":                      "the indentation or a colon is wrong",
-	"did not find expected '-' indicator":            "the items of a list are indented alike, each begins with -",
-	"mapping values are not allowed in this context": "the indentation is wrong, or the value before has to be quoted",
+	"did not find expected '-' indicator":            "indent all items of a list alike, and begin each with -",
+	"mapping values are not allowed in this context": "the indentation is wrong, or the value before needs quotes",
 	"found character that cannot start any token":    "quote values that begin with a special character",
 	"found unexpected end of stream":                 "a quote is not closed",
 }
 
 var yamlMessage = regexp.MustCompile(`(?s)^(?:yaml: )?(?:line (\d+): )?(.*)$`)
 
-// yamlFault finds out where a text fails. The parser often names the beginning of
-// the block in which it gave up; the line at fault is the last one of the shortest
-// beginning of the text that fails alike.
-func yamlFault(data []byte, err error) *fault {
+// invalidYAML returns the parser's error with a better position. The parser often
+// reports the beginning of the block that it could not finish. The wrong line is the
+// last one of the shortest prefix of the text that fails with the same message.
+func invalidYAML(data []byte, err error) *syntaxError {
 	match := yamlMessage.FindStringSubmatch(err.Error())
 	message := match[2]
 	line, _ := strconv.Atoi(match[1])
-	if len(data) <= 256<<10 { // it takes several attempts
+	if len(data) <= 256<<10 { // the search parses the text several times
 		line = shortestFailure(data, message)
 	}
 	lines := strings.Split(string(data), "\n")
@@ -122,11 +122,11 @@ func yamlFault(data []byte, err error) *fault {
 	if hint != "" {
 		message += "; " + hint
 	}
-	return &fault{Position{line, len(indent) + 1}, "this is not YAML: " + message}
+	return &syntaxError{Position{line, len(indent) + 1}, "invalid YAML: " + message}
 }
 
-// shortestFailure returns how many lines it takes for the text to fail with the
-// given message.
+// shortestFailure returns the number of lines in the shortest prefix of the text that
+// fails with the given message.
 func shortestFailure(data []byte, message string) int {
 	var ends []int
 	for i, c := range data {
@@ -145,4 +145,79 @@ func shortestFailure(data []byte, message string) int {
 			}
 		}
 	})
+}
+
+// parseJSON parses a JSON text into the tree that the same YAML would give. A YAML
+// parser does not accept all JSON: YAML has no surrogate pairs, and no keys of more
+// than 1024 characters.
+func parseJSON(data []byte) (*yaml.Node, *syntaxError) {
+	// This checks the depth of nesting too, so that treeBuilder may recurse.
+	var syntax *json.SyntaxError
+	if err := json.Unmarshal(data, new(json.RawMessage)); errors.As(err, &syntax) {
+		at := max(int(syntax.Offset)-1, 0)
+		if strings.HasPrefix(syntax.Error(), "unexpected end") {
+			at = len(bytes.TrimRight(data, " \t\r\n"))
+		}
+		return nil, &syntaxError{positionAt(data, at), "invalid JSON: " + syntax.Error()}
+	}
+	b := &treeBuilder{data: data, tokens: json.NewDecoder(bytes.NewReader(data)), position: Position{1, 1}}
+	b.tokens.UseNumber()
+	return b.value(), nil
+}
+
+// treeBuilder builds the tree of a text that is valid JSON.
+type treeBuilder struct {
+	data   []byte
+	tokens *json.Decoder
+	// position is that of offset, which is the start of the last token.
+	position Position
+	offset   int
+}
+
+// next returns the next token and its position.
+func (b *treeBuilder) next() (json.Token, Position) {
+	begin := int(b.tokens.InputOffset())
+	for strings.IndexByte(" \t\r\n,:", b.data[begin]) >= 0 {
+		begin++
+	}
+	for _, c := range string(b.data[b.offset:begin]) {
+		b.position.Column++
+		if c == '\n' {
+			b.position = Position{b.position.Line + 1, 1}
+		}
+	}
+	b.offset = begin
+	token, _ := b.tokens.Token()
+	return token, b.position
+}
+
+func (b *treeBuilder) value() *yaml.Node {
+	token, at := b.next()
+	n := &yaml.Node{Kind: yaml.ScalarNode, Line: at.Line, Column: at.Column}
+	switch t := token.(type) {
+	case json.Delim:
+		n.Kind, n.Tag = yaml.SequenceNode, "!!seq"
+		if t == '{' {
+			n.Kind, n.Tag = yaml.MappingNode, "!!map"
+		}
+		for b.tokens.More() { // keys and values alternate, as in a YAML node
+			n.Content = append(n.Content, b.value())
+		}
+		b.next()
+	case string:
+		n.Tag, n.Value, n.Style = "!!str", t, yaml.DoubleQuotedStyle
+	case json.Number:
+		n.Tag, n.Value = "!!int", t.String()
+		if strings.ContainsAny(n.Value, ".eE") {
+			n.Tag = "!!float"
+		}
+	case bool:
+		n.Tag, n.Value = "!!bool", "false"
+		if t {
+			n.Value = "true"
+		}
+	default:
+		n.Tag, n.Value = "!!null", "null"
+	}
+	return n
 }

@@ -29,7 +29,7 @@ connections:
 	// fixed 1s
 }
 
-// All problems are found at once.
+// Parse reports all problems at once.
 func ExampleErrors() {
 	_, err := manifest.Parse("speech.yaml", []byte(`version: v1
 nodes:
@@ -56,7 +56,7 @@ connections:
 	// 5 nodes[0].timout timeout
 }
 
-// A pipeline can be made without a document.
+// A pipeline can be made in Go code.
 func ExamplePipeline_Validate() {
 	p := &manifest.Pipeline{
 		Version: manifest.Version,

@@ -11,7 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// The words of manifests, out of which documents are made that are nearly right.
+// Words of manifests. The fuzzer combines them into documents that are nearly valid.
 var (
 	rootKeys = []string{"version", "nodes", "connections", "python", "metadata", "requirements", "interpreter", "nodse"}
 	nodeKeys = []string{"id", "node_type", "params", "workers", "timeout", "setup_timeout", "retry", "breaker", "idempotent",
@@ -23,86 +23,86 @@ var (
 		"strict", "python_vm", "numpy==2.2.6", "AWS_*", "3.12", "", " ", "ä\u2028🐍", "null", "0x10", "~", "yes", "*a", "<<", "- x", "a: b"}
 )
 
-// scribe writes a document of the bytes that a fuzzer thinks of.
-type scribe struct{ b []byte }
+// generator turns the bytes of a fuzzer into a document.
+type generator struct{ b []byte }
 
-func (s *scribe) pick(n int) int {
-	if len(s.b) == 0 {
+func (g *generator) pick(n int) int {
+	if len(g.b) == 0 {
 		return 0
 	}
-	k := int(s.b[0]) % n
-	s.b = s.b[1:]
+	k := int(g.b[0]) % n
+	g.b = g.b[1:]
 	return k
 }
 
-func (s *scribe) document() map[string]any {
+func (g *generator) document() map[string]any {
 	doc := map[string]any{"version": "v1", "nodes": []any{map[string]any{"id": "a", "node_type": "Words", "python": "nodes.py"}}}
-	for range s.pick(6) {
-		switch key := rootKeys[s.pick(len(rootKeys))]; {
-		case key == "nodes" && s.pick(8) > 0:
-			doc[key] = s.list(s.node)
-		case key == "connections" && s.pick(8) > 0:
-			doc[key] = s.list(func() any { return s.fields([]string{"from", "to"}) })
+	for range g.pick(6) {
+		switch key := rootKeys[g.pick(len(rootKeys))]; {
+		case key == "nodes" && g.pick(8) > 0:
+			doc[key] = g.list(g.node)
+		case key == "connections" && g.pick(8) > 0:
+			doc[key] = g.list(func() any { return g.fields([]string{"from", "to"}) })
 		default:
-			doc[key] = s.value(3)
+			doc[key] = g.value(3)
 		}
 	}
 	return doc
 }
 
-func (s *scribe) node() any {
-	node := map[string]any{"id": words[1+s.pick(2)], "node_type": "Words", "python": "nodes.py"}
-	for range s.pick(6) {
-		key := nodeKeys[s.pick(len(nodeKeys))]
-		if s.pick(2) == 0 {
-			node[key] = s.fields(innerKeys)
+func (g *generator) node() any {
+	node := map[string]any{"id": words[1+g.pick(2)], "node_type": "Words", "python": "nodes.py"}
+	for range g.pick(6) {
+		key := nodeKeys[g.pick(len(nodeKeys))]
+		if g.pick(2) == 0 {
+			node[key] = g.fields(innerKeys)
 		} else {
-			node[key] = s.value(2)
+			node[key] = g.value(2)
 		}
 	}
 	return node
 }
 
-func (s *scribe) fields(keys []string) any {
+func (g *generator) fields(keys []string) any {
 	fields := map[string]any{}
-	for range s.pick(5) {
-		fields[keys[s.pick(len(keys))]] = s.value(1)
+	for range g.pick(5) {
+		fields[keys[g.pick(len(keys))]] = g.value(1)
 	}
 	return fields
 }
 
-func (s *scribe) list(item func() any) []any {
+func (g *generator) list(item func() any) []any {
 	items := []any{}
-	for range s.pick(4) {
+	for range g.pick(4) {
 		items = append(items, item())
 	}
 	return items
 }
 
-func (s *scribe) value(depth int) any {
+func (g *generator) value(depth int) any {
 	kinds := 5
 	if depth > 0 {
 		kinds = 7
 	}
-	switch s.pick(kinds) {
+	switch g.pick(kinds) {
 	case 0:
-		return words[s.pick(len(words))]
+		return words[g.pick(len(words))]
 	case 1:
-		return s.pick(256) - 100
+		return g.pick(256) - 100
 	case 2:
-		return []any{int64(1) << 40, uint64(1) << 63, 1.5, -0.25, 1e300, 0}[s.pick(6)]
+		return []any{int64(1) << 40, uint64(1) << 63, 1.5, -0.25, 1e300, 0}[g.pick(6)]
 	case 3:
-		return s.pick(2) == 1
+		return g.pick(2) == 1
 	case 4:
 		return nil
 	case 5:
-		return s.list(func() any { return s.value(depth - 1) })
+		return g.list(func() any { return g.value(depth - 1) })
 	}
-	return s.fields(innerKeys)
+	return g.fields(innerKeys)
 }
 
-// FuzzDocuments holds that a document means the same in JSON and in YAML, to the
-// place of each problem, and that the schema takes what the parser takes.
+// FuzzDocuments checks that a document means the same in JSON and in YAML, including
+// the position of each problem, and that the schema accepts what the parser accepts.
 func FuzzDocuments(f *testing.F) {
 	f.Add([]byte{})
 	for i := range 64 {
@@ -119,7 +119,7 @@ func FuzzDocuments(f *testing.F) {
 		lines := json.NewEncoder(&text)
 		lines.SetIndent("", " ")
 		lines.SetEscapeHTML(false)
-		require.NoError(t, lines.Encode((&scribe{seed}).document()))
+		require.NoError(t, lines.Encode((&generator{seed}).document()))
 
 		asJSON, failure := Parse("p.json", text.Bytes(), "testdata/valid")
 		asYAML, failureYAML := Parse("p.yaml", text.Bytes(), "testdata/valid")

@@ -9,8 +9,8 @@ import (
 	"unicode/utf8"
 )
 
-// FuzzParse holds that no text makes the parser panic, that every problem is
-// somewhere in the text, and that what is taken is valid and can be ordered.
+// FuzzParse checks that no text makes the parser panic, that every problem has a
+// position in the text, and that an accepted pipeline is valid and can be ordered.
 func FuzzParse(f *testing.F) {
 	for _, folder := range []string{"valid", "refused", "meaning"} {
 		files, err := filepath.Glob(filepath.Join("testdata", folder, "*.*"))
@@ -33,7 +33,7 @@ func FuzzParse(f *testing.F) {
 		p, err := Parse(name, data, "testdata/valid")
 		if err == nil {
 			if err := p.Validate(); err != nil {
-				t.Fatalf("it was taken, but is not valid: %v", err)
+				t.Fatalf("it was accepted, but is not valid: %v", err)
 			}
 			if got := len(p.Order()); got != len(p.Nodes) {
 				t.Fatalf("%d of %d nodes in order", got, len(p.Nodes))
@@ -45,7 +45,7 @@ func FuzzParse(f *testing.F) {
 			t.Fatalf("not a list of problems: %v", err)
 		}
 		if p != nil {
-			t.Fatal("a pipeline besides an error")
+			t.Fatal("a pipeline in addition to an error")
 		}
 		for _, problem := range problems.Problems {
 			if problem.Line < 1 || problem.Column < 1 || problem.Line > strings.Count(string(data), "\n")+strings.Count(string(data), "\r")+

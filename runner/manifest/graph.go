@@ -2,35 +2,36 @@ package manifest
 
 import "container/heap"
 
-// Graph answers questions about how a pipeline's nodes are connected. It is a
-// view of the pipeline as it was when [Pipeline.Graph] made it.
+// Graph shows how a pipeline's nodes are connected. [Pipeline.Graph] makes it. It is
+// safe for concurrent use while the pipeline does not change.
 type Graph struct {
 	pipeline *Pipeline
 	nodes    []Node
-	place    map[string]int // of a node in nodes, by id
-	// inputs and outputs hold, for each node, the numbers of the connections
-	// that lead to it and away from it.
+	index    map[string]int // of a node in nodes, by id
+	// inputs and outputs are, for each node, the indexes of the connections that
+	// lead to it and away from it.
 	inputs, outputs [][]int
 }
 
-// Graph returns the graph of the pipeline's nodes. Connections whose ends are not
-// nodes are left out, as [Pipeline.Validate] tells of them.
+// Graph returns the graph of the pipeline's nodes. It leaves out connections whose
+// ends are not nodes, which [Pipeline.Validate] reports. Make a new graph after a
+// change of the pipeline.
 func (p *Pipeline) Graph() *Graph {
 	g := &Graph{
 		pipeline: p,
 		nodes:    p.Nodes,
-		place:    make(map[string]int, len(p.Nodes)),
+		index:    make(map[string]int, len(p.Nodes)),
 		inputs:   make([][]int, len(p.Nodes)),
 		outputs:  make([][]int, len(p.Nodes)),
 	}
 	for i, n := range p.Nodes {
-		if _, ok := g.place[n.ID]; !ok {
-			g.place[n.ID] = i
+		if _, ok := g.index[n.ID]; !ok {
+			g.index[n.ID] = i
 		}
 	}
 	for i, c := range p.Connections {
-		from, okFrom := g.place[c.From]
-		to, okTo := g.place[c.To]
+		from, okFrom := g.index[c.From]
+		to, okTo := g.index[c.To]
 		if okFrom && okTo {
 			g.outputs[from] = append(g.outputs[from], i)
 			g.inputs[to] = append(g.inputs[to], i)
@@ -39,18 +40,18 @@ func (p *Pipeline) Graph() *Graph {
 	return g
 }
 
-// Order returns the ids of the nodes so that each comes after those it takes its
-// inputs from, and otherwise in the manifest's order. Nodes on a cycle, and those
-// behind one, are missing; a valid pipeline has none.
+// Order returns the ids of the nodes as [Graph.Order] does.
 func (p *Pipeline) Order() []string { return p.Graph().Order() }
 
-// Order returns the ids of the nodes as [Pipeline.Order] does.
+// Order returns the ids of the nodes, so that each node follows those that it takes
+// its inputs from. Otherwise the nodes keep the manifest's order. Nodes on a cycle, and
+// those that depend on one, are missing; a valid pipeline has none.
 func (g *Graph) Order() []string {
-	missing := make([]int, len(g.nodes))
-	var ready places
+	missing := make([]int, len(g.nodes)) // inputs that are not in the order yet
+	var ready indexHeap
 	for i := range g.nodes {
 		if missing[i] = len(g.inputs[i]); missing[i] == 0 {
-			ready = append(ready, i) // in order, hence a heap
+			ready = append(ready, i) // sorted, hence a heap
 		}
 	}
 	order := make([]string, 0, len(g.nodes))
@@ -58,7 +59,7 @@ func (g *Graph) Order() []string {
 		i := heap.Pop(&ready).(int)
 		order = append(order, g.nodes[i].ID)
 		for _, c := range g.outputs[i] {
-			to := g.place[g.pipeline.Connections[c].To]
+			to := g.index[g.pipeline.Connections[c].To]
 			if missing[to]--; missing[to] == 0 {
 				heap.Push(&ready, to)
 			}
@@ -67,12 +68,12 @@ func (g *Graph) Order() []string {
 	return order
 }
 
-// Sources returns the ids of the nodes without inputs, in the manifest's order.
-// They take the input of a run.
+// Sources returns the ids of the nodes without inputs, in the manifest's order. They
+// receive the input of a run.
 func (g *Graph) Sources() []string { return g.without(g.inputs) }
 
-// Sinks returns the ids of the nodes without outputs, in the manifest's order.
-// Their values are the result of a run.
+// Sinks returns the ids of the nodes without outputs, in the manifest's order. Their
+// values are the result of a run.
 func (g *Graph) Sinks() []string { return g.without(g.outputs) }
 
 func (g *Graph) without(connections [][]int) []string {
@@ -85,15 +86,16 @@ func (g *Graph) without(connections [][]int) []string {
 	return ids
 }
 
-// Inputs returns the connections that lead to a node, in the manifest's order.
-func (g *Graph) Inputs(id string) []Connection { return g.at(id, g.inputs) }
+// Inputs returns the connections that lead to a node, in the manifest's order. It
+// returns nil for an unknown id.
+func (g *Graph) Inputs(id string) []Connection { return g.of(id, g.inputs) }
 
 // Outputs returns the connections that lead away from a node, in the manifest's
-// order.
-func (g *Graph) Outputs(id string) []Connection { return g.at(id, g.outputs) }
+// order. It returns nil for an unknown id.
+func (g *Graph) Outputs(id string) []Connection { return g.of(id, g.outputs) }
 
-func (g *Graph) at(id string, connections [][]int) []Connection {
-	i, ok := g.place[id]
+func (g *Graph) of(id string, connections [][]int) []Connection {
+	i, ok := g.index[id]
 	if !ok {
 		return nil
 	}
@@ -104,15 +106,15 @@ func (g *Graph) at(id string, connections [][]int) []Connection {
 	return found
 }
 
-// places is a heap of places in the manifest: the first node comes first.
-type places []int
+// indexHeap is a heap of indexes of nodes, with the smallest first.
+type indexHeap []int
 
-func (p places) Len() int           { return len(p) }
-func (p places) Less(i, j int) bool { return p[i] < p[j] }
-func (p places) Swap(i, j int)      { p[i], p[j] = p[j], p[i] }
-func (p *places) Push(i any)        { *p = append(*p, i.(int)) }
-func (p *places) Pop() any {
-	last := (*p)[len(*p)-1]
-	*p = (*p)[:len(*p)-1]
+func (h indexHeap) Len() int           { return len(h) }
+func (h indexHeap) Less(i, j int) bool { return h[i] < h[j] }
+func (h indexHeap) Swap(i, j int)      { h[i], h[j] = h[j], h[i] }
+func (h *indexHeap) Push(i any)        { *h = append(*h, i.(int)) }
+func (h *indexHeap) Pop() any {
+	last := (*h)[len(*h)-1]
+	*h = (*h)[:len(*h)-1]
 	return last
 }

@@ -12,7 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// pipeline makes one in Go, with edges such as "a>b" and "a>mix.left".
+// pipeline returns a pipeline with edges such as "a>b" and "a>mix.left".
 func pipeline(ids string, edges ...string) *Pipeline {
 	p := &Pipeline{Version: Version}
 	for _, id := range strings.Fields(ids) {
@@ -39,13 +39,13 @@ func TestGraph(t *testing.T) {
 	assert.Nil(t, g.Inputs("absent"))
 }
 
-func TestOrderKeepsToTheManifestAmongEquals(t *testing.T) {
+func TestOrderOfIndependentNodesIsTheManifests(t *testing.T) {
 	assert.Equal(t, []string{"c", "b", "a"}, pipeline("c b a").Order())
 	assert.Equal(t, []string{"b", "c", "a", "d"}, pipeline("c b a d", "b>c", "b>a").Order())
 	assert.Equal(t, []string{"free"}, pipeline("a b behind free", "a>b", "b>a", "b>behind").Order(), "cycles are left out")
 }
 
-// The order of many nodes holds what it promises, whatever the graph.
+// In a large random graph each node follows its inputs.
 func TestOrderOfLargeGraphs(t *testing.T) {
 	const n = 10_000
 	random := rand.New(rand.NewPCG(1, 2))
@@ -68,12 +68,12 @@ func TestOrderOfLargeGraphs(t *testing.T) {
 	require.NoError(t, p.Validate())
 	order := p.Order()
 	require.Len(t, order, n)
-	place := make(map[string]int, n)
+	index := make(map[string]int, n)
 	for i, id := range order {
-		place[id] = i
+		index[id] = i
 	}
 	for _, c := range p.Connections {
-		require.Less(t, place[c.From], place[c.To])
+		require.Less(t, index[c.From], index[c.To])
 	}
 }
 
@@ -91,7 +91,7 @@ func TestCycles(t *testing.T) {
 				"connections[3]: closes a cycle: c → d → c (connections[2], connections[3])"},
 		{"sharing a node", pipeline("a b c", "a>b", "b>a.x", "b>c", "c>a.y"),
 			"connections[1]: closes a cycle: a → b → a (connections[0], connections[1])"},
-		{"to itself", pipeline("a", "a>a"), `connections[0]: leads from "a" to itself`},
+		{"to itself", pipeline("a", "a>a"), `connections[0]: connects "a" to itself`},
 		{"inside a path", pipeline("a b c d", "a>b", "b>c.x", "c>d", "d>c.y"),
 			"connections[3]: closes a cycle: c → d → c (connections[2], connections[3])"},
 	} {
@@ -111,7 +111,7 @@ func TestLongCycleIsAbridged(t *testing.T) {
 	assert.Less(t, len(text), 600)
 }
 
-// Cycles that the search finds are there, and where there are any it finds one.
+// Every cycle that the search finds is one, and the search finds one if there is any.
 func TestCyclesOfRandomGraphs(t *testing.T) {
 	random := rand.New(rand.NewPCG(3, 4))
 	cyclic := 0
@@ -153,7 +153,7 @@ func TestValidateWithoutDocument(t *testing.T) {
 		"requirements[0]: must not be empty":                                         func(p *Pipeline) { p.Requirements = []string{" "} },
 		"requirements[0]: must be a single line":                                     func(p *Pipeline) { p.Requirements = []string{"a\nb"} },
 		"interpreter: must be a single line of text":                                 func(p *Pipeline) { p.Interpreter = "a\nb" },
-		"nodes: a pipeline has at least one node":                                    func(p *Pipeline) { p.Nodes = nil },
+		"nodes: must list at least one node":                                         func(p *Pipeline) { p.Nodes = nil },
 		"nodes[0].workers: must be at least 1":                                       func(p *Pipeline) { p.Nodes[0].Workers = Workers{} },
 		"nodes[0].workers.spare: must be between 0 and 1024":                         func(p *Pipeline) { p.Nodes[0].Workers.Spare = -1 },
 		"nodes[0].workers.scale_after: must not be negative":                         func(p *Pipeline) { p.Nodes[0].Workers.ScaleAfter = -1 },
@@ -166,7 +166,7 @@ func TestValidateWithoutDocument(t *testing.T) {
 		"nodes[0].limits.queue_wait: must not be negative":                           func(p *Pipeline) { p.Nodes[0].Limits.QueueWait = -1 },
 		"nodes[0].timeout: must not be negative":                                     func(p *Pipeline) { p.Nodes[0].Timeout = -1 },
 		"nodes[0].setup_timeout: must be more than 0":                                func(p *Pipeline) { p.Nodes[0].SetupTimeout = 0 },
-		`nodes[0].retry: the mode "" is not known; it is none, fixed or exponential`: func(p *Pipeline) { p.Nodes[0].Retry = &Retry{Multiplier: 1} },
+		`nodes[0].retry: unknown mode ""; the modes are none, fixed and exponential`: func(p *Pipeline) { p.Nodes[0].Retry = &Retry{Multiplier: 1} },
 		"nodes[0].retry.max_attempts: must be between 0 and 1000000":                 func(p *Pipeline) { p.Nodes[0].Retry.MaxAttempts = -1 },
 		"nodes[0].retry.base: must not be negative":                                  func(p *Pipeline) { p.Nodes[0].Retry.Base = -1 },
 		"nodes[0].retry.max: must not be negative":                                   func(p *Pipeline) { p.Nodes[0].Retry.Max = -1 },
@@ -177,7 +177,7 @@ func TestValidateWithoutDocument(t *testing.T) {
 		"nodes[0].limits.memory: must be at least 16MiB":                             func(p *Pipeline) { p.Nodes[0].Limits.Memory = -1 },
 		`nodes[0].env: "" cannot be the name of an environment variable`:             func(p *Pipeline) { p.Nodes[0].Env = map[string]string{"": ""} },
 		"connections[0].from: is required":                                           func(p *Pipeline) { p.Connections[0].From = "" },
-		`connections[0].to: the port "a-b" is not a Python argument's name`:          func(p *Pipeline) { p.Connections[0].Port = "a-b" },
+		`connections[0].to: the port "a-b" is not a valid Python argument name`:      func(p *Pipeline) { p.Connections[0].Port = "a-b" },
 	} {
 		t.Run(want, func(t *testing.T) {
 			p := pipeline("a b", "a>b")
@@ -193,7 +193,7 @@ func TestValidateWithoutDocument(t *testing.T) {
 	}
 }
 
-// What a pipeline keeps of its document is enough to point at a problem later.
+// A pipeline keeps the positions of its document for later problems.
 func TestValidateKeepsPositions(t *testing.T) {
 	p, err := Parse("p.yaml", []byte(minimal), "")
 	require.NoError(t, err)

@@ -5,90 +5,56 @@ import (
 	"strings"
 )
 
-// AnyProcesses is the number of processes that stands for any number.
-const AnyProcesses = -1
-
-// Isolation is what a node's workers may do, where they may do less than their
-// user. The zero Isolation is strict: nothing that is not named here.
-type Isolation struct {
-	// Read and Write are folders and files that they may read, and change, besides
-	// those of Python, of the system's libraries and of the pipeline; relative ones
-	// are in the pipeline's folder.
-	Read, Write []string
-	// Network lets them have sockets.
-	Network bool
-	// Signals lets them signal other processes.
-	Signals bool
-	// Processes is how many further processes and threads each may have at a time; 0
-	// is no process and any number of threads, [AnyProcesses] any number of both.
-	Processes int
-	// CPUs is how many each may use at a time; 0 is all.
-	CPUs float64
-}
-
-// maxProcesses and maxCPUs are more than any machine has.
+// The limits of isolation; maxProcesses and maxCPUs are more than any machine has.
 const (
 	maxProcesses = 1 << 22
 	maxCPUs      = 8192
 	minCPUs      = 0.01
 )
 
-// isolation reads none, strict, or what is allowed beyond that.
-func (d *decoder) isolation(dst **Isolation) reader {
-	return func(at place) {
-		if d.isNone(at) {
+// isolation returns a decodeFunc for isolation: none, strict, or a map of what is
+// allowed beyond strict.
+func (d *decoder) isolation(dst **Isolation) decodeFunc {
+	return func(e element) {
+		if d.isWord(e, "none") {
 			return
 		}
 		*dst = new(Isolation)
-		if d.isWord(at, "strict") {
+		if d.isWord(e, "strict") {
 			return
 		}
 		i := *dst
-		d.object(at, "none, strict, or a map such as {read: [data], network: true}", fields{
+		d.object(e, "none, strict, or a map such as {read: [data], network: true}", fields{
 			"read":      d.texts(&i.Read),
 			"write":     d.texts(&i.Write),
-			"network":   d.flag(&i.Network),
-			"signals":   d.flag(&i.Signals),
+			"network":   d.boolean(&i.Network),
+			"signals":   d.boolean(&i.Signals),
 			"processes": d.processes(&i.Processes),
 			"cpus":      d.cpus(&i.CPUs),
 		})
 	}
 }
 
-// isWord reports whether a value is the given word.
-func (d *decoder) isWord(at place, word string) bool {
-	at, ok := d.follow(at)
-	return ok && at.node.ShortTag() == "!!str" && at.node.Value == word
-}
-
-// texts reads a list of texts.
-func (d *decoder) texts(dst *[]string) reader {
-	return d.list(func(_ int, at place) {
-		var text string
-		d.text(&text)(at)
-		*dst = append(*dst, text)
-	})
-}
-
-// processes reads a number, or any.
-func (d *decoder) processes(dst *int) reader {
-	return func(at place) {
-		if d.isWord(at, "any") {
+// processes returns a decodeFunc for a number of processes, or the word any.
+func (d *decoder) processes(dst *int) decodeFunc {
+	return func(e element) {
+		if d.isWord(e, "any") {
 			*dst = AnyProcesses
 			return
 		}
-		if d.integer(dst)(at); *dst < 0 {
+		if d.integer(dst)(e); *dst < 0 {
 			*dst = 0
-			d.at(at.path, "must be 0 or more, or any")
+			d.problem(e.path, "must be 0 or more, or any")
 		}
 	}
 }
 
-// cpus reads a number of CPUs, for which 0 is none rather than all.
-func (d *decoder) cpus(dst *float64) reader {
-	return func(at place) {
-		if d.float(dst)(at); *dst == 0 {
-			d.at(at.path, "%s", cpusText)
+// cpus returns a decodeFunc for a number of CPUs. It rejects 0, which in an Isolation
+// means all.
+func (d *decoder) cpus(dst *float64) decodeFunc {
+	return func(e element) {
+		if d.float(dst)(e); *dst == 0 {
+			d.problem(e.path, "%s", cpusText)
 		}
 	}
 }
@@ -96,12 +62,10 @@ func (d *decoder) cpus(dst *float64) reader {
 var cpusText = fmt.Sprintf("must be a number from %v to %d", minCPUs, maxCPUs)
 
 func checkIsolation(r *report, path string, n *Node) {
-	checkPassEnv(r, path+".pass_env", n.PassEnv)
 	i := n.Isolation
 	if i == nil {
 		return
 	}
-	path += ".isolation"
 	for _, list := range []struct {
 		name  string
 		paths []string
@@ -109,27 +73,27 @@ func checkIsolation(r *report, path string, n *Node) {
 		for j, each := range list.paths {
 			at := fmt.Sprintf("%s.%s[%d]", path, list.name, j)
 			if each == "" {
-				r.at(at, "must be a folder or a file")
+				r.problem(at, "must name a file or a folder")
 			}
-			checkText(r, at, each)
+			checkSingleLine(r, at, each)
 		}
 	}
 	if i.Processes < AnyProcesses || i.Processes > maxProcesses {
-		r.at(path+".processes", "must be between 0 and %d, or any", maxProcesses)
+		r.problem(path+".processes", "must be between 0 and %d, or any", maxProcesses)
 	}
 	if i.CPUs != 0 && !(i.CPUs >= minCPUs && i.CPUs <= maxCPUs) {
-		r.at(path+".cpus", "%s", cpusText)
+		r.problem(path+".cpus", "%s", cpusText)
 	}
 	if n.Workers.ForkServer {
-		r.at(path, "does not go with workers.fork_server: what forks workers cannot be isolated as they are")
+		r.problem(path, "cannot be combined with workers.fork_server: the fork server cannot be isolated as its workers are")
 	}
 }
 
-// checkPassEnv looks at names of environment variables, which may hold * and ?.
+// checkPassEnv checks names of environment variables, which may contain * and ?.
 func checkPassEnv(r *report, path string, names []string) {
 	for i, name := range names {
 		if name == "" || strings.ContainsAny(name, "=/[]\\\x00") {
-			r.at(fmt.Sprintf("%s[%d]", path, i), "%q is neither the name of an environment variable nor a pattern such as AWS_*", shorten(name))
+			r.problem(fmt.Sprintf("%s[%d]", path, i), "%q is neither the name of an environment variable nor a pattern such as AWS_*", shorten(name))
 		}
 	}
 }

@@ -7,7 +7,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestIsolationIsStrictUnlessMoreIsNamed(t *testing.T) {
+func TestIsolationIsStrictByDefault(t *testing.T) {
 	p, err := Load("testdata/valid/isolation.yaml")
 	require.NoError(t, err)
 	assert.Equal(t, &Isolation{}, p.Node("strict").Isolation)
@@ -22,7 +22,7 @@ func TestIsolationIsStrictUnlessMoreIsNamed(t *testing.T) {
 	assert.Empty(t, p.Node("empty").PassEnv)
 }
 
-func TestIsolationThatIsMadeInGoIsChecked(t *testing.T) {
+func TestValidateChecksIsolation(t *testing.T) {
 	node := NewNode("a", "A")
 	node.Isolation = &Isolation{Processes: -2, CPUs: -1, Read: []string{""}}
 	node.PassEnv = []string{"A=B"}
@@ -30,7 +30,7 @@ func TestIsolationThatIsMadeInGoIsChecked(t *testing.T) {
 	for _, part := range []string{
 		"nodes[0].isolation.processes: must be between 0 and 4194304, or any",
 		"nodes[0].isolation.cpus: must be a number from 0.01 to 8192",
-		"nodes[0].isolation.read[0]: must be a folder or a file",
+		"nodes[0].isolation.read[0]: must name a file or a folder",
 		`nodes[0].pass_env[0]: "A=B" is neither`,
 	} {
 		assert.ErrorContains(t, err, part)

@@ -1,6 +1,7 @@
 package manifest
 
 import (
+	_ "embed"
 	"errors"
 	"fmt"
 	"io"
@@ -10,17 +11,26 @@ import (
 	"strings"
 )
 
-// MaxSize is the largest manifest that is read, in bytes.
+// Schema is the JSON Schema (draft 2020-12) of manifests, for editors and other
+// programs. It describes the shape of a manifest. [Parse] checks more than that, and
+// its messages are clearer. Do not modify it.
+//
+//go:embed schema.json
+var Schema []byte
+
+// MaxSize is the size of the largest manifest that [Load] and [Parse] accept, in
+// bytes.
 const MaxSize = 8 << 20
 
-// folderFiles are the manifests looked for in a folder; the first one counts.
+// folderFiles are the names of a manifest that is found by its folder, in the order
+// of the search.
 var folderFiles = []string{"pipeline.yaml", "pipeline.yml", "pipeline.json"}
 
-// Load reads the manifest at path: a YAML or JSON file, or a folder that holds a
-// pipeline.yaml, pipeline.yml or pipeline.json. A manifest that is wrong is an
-// [*Errors]; one that cannot be read is an error of the file system.
+// Load reads the manifest at path: a YAML or JSON file, or a folder with a
+// pipeline.yaml, pipeline.yml or pipeline.json. The error is an [*Errors] if the
+// manifest is invalid, or wraps the file system's error if it cannot be read.
 func Load(path string) (*Pipeline, error) {
-	path, err := find(path)
+	path, err := findManifest(path)
 	if err != nil {
 		return nil, fmt.Errorf("read the pipeline: %w", err)
 	}
@@ -31,8 +41,8 @@ func Load(path string) (*Pipeline, error) {
 	return Parse(path, data, filepath.Dir(path))
 }
 
-// find returns the manifest's file, where path is a folder that holds it.
-func find(path string) (string, error) {
+// findManifest returns path, or the manifest's file if path is a folder.
+func findManifest(path string) (string, error) {
 	info, err := os.Stat(path)
 	if err != nil {
 		return "", err
@@ -53,8 +63,8 @@ func find(path string) (string, error) {
 	}
 }
 
-// readFile reads a file up to one byte more than its largest size, so that the
-// size is seen to be exceeded and even an endless file ends.
+// readFile reads a file, but at most one byte more than maxSize, so that the caller
+// can detect a file that is too large and even an endless file ends.
 func readFile(path string, maxSize int64) ([]byte, error) {
 	f, err := os.Open(path)
 	if err != nil {
@@ -64,20 +74,20 @@ func readFile(path string, maxSize int64) ([]byte, error) {
 	return io.ReadAll(io.LimitReader(f, maxSize+1))
 }
 
-// Parse reads a manifest from data. The name stands for the file in messages, and
-// its extension .json asks for JSON; base is the folder that relative paths start
-// from, the working directory where it is empty. The Python and requirements
-// files that the manifest names must exist. The error is an [*Errors].
+// Parse reads a manifest from data. name is the file's name in messages; if its
+// extension is .json, data must be JSON. base is the folder that relative paths start
+// from; empty means the working directory. The Python and requirements files that the
+// manifest names must exist. The error is an [*Errors].
 func Parse(name string, data []byte, base string) (*Pipeline, error) {
 	r := newReport(name)
 	base, err := filepath.Abs(base)
-	if err != nil { // the working directory is gone
+	if err != nil { // the working directory was removed
 		r.add(Problem{File: name, Message: err.Error()})
 		return nil, r.err()
 	}
-	root, fault := parseDocument(name, data)
-	if fault != nil {
-		r.add(Problem{File: name, Line: fault.Line, Column: fault.Column, Message: fault.message})
+	root, invalid := parseDocument(name, data)
+	if invalid != nil {
+		r.add(Problem{File: name, Line: invalid.Line, Column: invalid.Column, Message: invalid.message})
 		return nil, &Errors{Problems: r.problems, Syntax: true}
 	}
 	d := &decoder{report: r, base: base}

@@ -3,6 +3,7 @@ package manifest
 import (
 	"errors"
 	"io/fs"
+	"math"
 	"net"
 	"os"
 	"path/filepath"
@@ -54,7 +55,7 @@ func TestLoadFolder(t *testing.T) {
 	}
 }
 
-func TestLoadWhatIsNotThere(t *testing.T) {
+func TestLoadMissingFile(t *testing.T) {
 	folder := t.TempDir()
 	_, err := Load(filepath.Join(folder, "absent.yaml"))
 	assert.ErrorIs(t, err, fs.ErrNotExist)
@@ -63,7 +64,7 @@ func TestLoadWhatIsNotThere(t *testing.T) {
 	assert.EqualError(t, err, "read the pipeline: find pipeline.yaml, pipeline.yml, pipeline.json in "+folder+": file does not exist")
 }
 
-func TestLoadWhatCannotBeRead(t *testing.T) {
+func TestLoadUnreadableFile(t *testing.T) {
 	folder := t.TempDir()
 	require.NoError(t, os.Symlink("pipeline.yaml", filepath.Join(folder, "pipeline.yaml")))
 	_, err := Load(folder)
@@ -103,7 +104,7 @@ func TestRequirementsFilesThatCannotBeRead(t *testing.T) {
 		"large.txt":  "p.yaml:2:15: requirements: /base/large.txt is larger than 1 MiB",
 		"pipe.txt":   "p.yaml:2:15: requirements: /base/pipe.txt is not a file",
 		"loop.txt":   "p.yaml:2:15: requirements: stat /base/loop.txt: too many levels of symbolic links",
-		"nested.txt": `p.yaml:2:15: requirements[1]: "-r other.txt" names a further file, which is not read; put its lines here`,
+		"nested.txt": `p.yaml:2:15: requirements[1]: "-r other.txt" refers to another file, which is not read; put its lines here`,
 	} {
 		_, err := Parse("p.yaml", []byte("version: v1\nrequirements: "+name+"\nnodes: [{id: a, node_type: A}]\n"), folder)
 		require.Error(t, err)
@@ -111,7 +112,7 @@ func TestRequirementsFilesThatCannotBeRead(t *testing.T) {
 	}
 }
 
-func TestWorkingDirectoryThatIsGone(t *testing.T) {
+func TestRemovedWorkingDirectory(t *testing.T) {
 	folder, err := os.MkdirTemp(t.TempDir(), "gone")
 	require.NoError(t, err)
 	t.Chdir(folder)
@@ -133,8 +134,8 @@ func TestDefaults(t *testing.T) {
 	}, n)
 }
 
-// servedBy is so many workers, and all else as usual.
-func servedBy(least, most int) Workers {
+// workersOf returns the default workers with another number.
+func workersOf(least, most int) Workers {
 	w := DefaultWorkers()
 	w.Min, w.Max = least, most
 	return w
@@ -156,7 +157,7 @@ func TestAllFields(t *testing.T) {
 			"rate": int64(16000), "big": uint64(18446744073709551615),
 			"nested": map[string]any{"list": []any{int64(1), []any{int64(2)}}},
 		},
-		Workers: servedBy(2, 2), Timeout: 30 * time.Second, SetupTimeout: 5 * time.Minute,
+		Workers: workersOf(2, 2), Timeout: 30 * time.Second, SetupTimeout: 5 * time.Minute,
 		Retry: &Retry{
 			Mode: RetryExponential, MaxAttempts: 3, Base: 100 * time.Millisecond, Max: 10 * time.Second, Multiplier: 2,
 			Jitter: 0.1, Budget: 30 * time.Second, On: []string{"execution", "python_vm"},
@@ -181,20 +182,43 @@ func TestAllFields(t *testing.T) {
 	assert.Equal(t, 2500*time.Millisecond, right.Timeout)
 	assert.Equal(t, &Retry{Mode: RetryFixed, MaxAttempts: 2, Base: 100 * time.Millisecond, Multiplier: 1}, right.Retry)
 	assert.Equal(t, Limits{Memory: 1_500_000_000, Result: 1}, right.Limits)
-	assert.Equal(t, servedBy(2, 2), mix.Workers)
-	assert.Equal(t, 20*time.Second, mix.Retry.Max, "a longer first delay raises the bound that nobody set")
+	assert.Equal(t, workersOf(2, 2), mix.Workers)
+	assert.Equal(t, 80*time.Second, mix.Retry.Max, "a longer base raises the default of max")
 	assert.Equal(t, Connection{From: "left", To: "mix", Port: "left", Position: Position{47, 5}}, p.Connections[2])
 	assert.Nil(t, p.Node("absent"))
+}
+
+func TestLongestDelayDefaultsTo400Milliseconds(t *testing.T) {
+	const ms = time.Millisecond
+	assert.Equal(t, 400*ms, DefaultRetry().Max)
+	for retry, want := range map[string]time.Duration{
+		"{max_attempts: 8}":                  400 * ms,
+		"{base: 10ms}":                       400 * ms,
+		"{multiplier: 10}":                   400 * ms,
+		"{base: 100ms, max: 10s}":            10 * time.Second,
+		"{base: 1s}":                         4 * time.Second,
+		"{base: 1s, max: 1s}":                time.Second,
+		"{base: 1s, max: none}":              0,
+		"{base: 2562047h}":                   math.MaxInt64 / 4 * 4,
+		"{fixed: 1s}":                        0,
+		"{base: 400ms, multiplier: 1}":       1600 * ms,
+		"{max_attempts: 8, budget: 10s}":     400 * ms,
+		"{max_attempts: 8, on: [transport]}": 400 * ms,
+	} {
+		p, err := Parse("p.yaml", []byte("version: v1\nnodes: [{id: a, node_type: A, retry: "+retry+"}]\n"), "")
+		require.NoError(t, err, retry)
+		assert.Equal(t, want, p.Nodes[0].Retry.Max, retry)
+	}
 }
 
 func TestMergedNodes(t *testing.T) {
 	p, err := Load("testdata/valid/anchors.yaml")
 	require.NoError(t, err)
 	first, second := p.Nodes[0], p.Nodes[1]
-	assert.Equal(t, servedBy(2, 2), second.Workers)
+	assert.Equal(t, workersOf(2, 2), second.Workers)
 	assert.Equal(t, 10*time.Second, second.Timeout)
 	assert.Equal(t, "double", second.Type)
-	assert.Equal(t, "second", second.ID, "what a node says itself comes before what it merges")
+	assert.Equal(t, "second", second.ID, "a node's own fields override merged ones")
 	assert.Equal(t, first.Params, second.Params)
 	assert.True(t, first.Idempotent)
 	assert.False(t, second.Idempotent)

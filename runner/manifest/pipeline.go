@@ -5,177 +5,97 @@ import "time"
 // Version is the version of the manifest format that this package reads.
 const Version = "v1"
 
-// Pipeline is a pipeline as its manifest describes it: all fields of one that
-// [Load] or [Parse] returned are filled in and valid. One that is made in Go code
-// is checked by [Pipeline.Validate].
+// Pipeline is a pipeline as its manifest describes it. [Load] and [Parse] return a
+// valid one with all defaults filled in. Check one that is made in Go code with
+// [Pipeline.Validate].
 type Pipeline struct {
-	Version  string
+	// Version is always [Version].
+	Version string
+	// Metadata is the manifest's free map, with values as in [Node].Params.
 	Metadata map[string]any
-	// Name is metadata.name, else the file's name without its extension.
+	// Name is metadata.name, or else the file's name without its extension.
 	Name string
-	// File is the manifest's file as it was named, empty where there is none.
+	// File is the manifest's file as the caller named it; empty if there is none.
 	File string
 	// Base is the absolute folder that the manifest's relative paths start from;
-	// empty stands for the working directory.
+	// empty means the working directory.
 	Base string
 	// Requirements are pip requirement lines.
 	Requirements []string
-	// Interpreter is the name or path of the Python interpreter, empty for any.
+	// Interpreter is the name or path of the Python interpreter; empty means any.
 	Interpreter string
-	// Python is where the node types are looked up whose nodes do not say:
+	// Python is the code of the nodes that do not name their own:
 	// path.py[:Object] or package.module[:Object].
-	Python      string
-	Nodes       []Node
+	Python string
+	// Nodes are the nodes in the manifest's order; there is at least one.
+	Nodes []Node
+	// Connections are the connections in the manifest's order.
 	Connections []Connection
+}
+
+// Node returns the node with the given id, or nil. The node is part of the
+// pipeline, not a copy.
+func (p *Pipeline) Node(id string) *Node {
+	for i := range p.Nodes {
+		if p.Nodes[i].ID == id {
+			return &p.Nodes[i]
+		}
+	}
+	return nil
 }
 
 // Node is one node of a pipeline. Make one with [NewNode], which fills in the
 // defaults; the zero Node is not valid.
 type Node struct {
-	ID     string
-	Type   string
+	// ID is the name of the node, unique in its pipeline: letters, digits, _ and
+	// -, not beginning with -.
+	ID string
+	// Type is the name of the Python @node, or of a Go function.
+	Type string
+	// Python is the code of the node, as in [Pipeline].Python; empty means the
+	// pipeline's.
 	Python string
-	// Params holds nil, bool, int64, uint64 (beyond int64 only), float64,
-	// string, []any and map[string]any. In a Pipeline made in Go it may hold any
-	// value that a worker can be sent.
-	Params  map[string]any
+	// Params are the node's keyword arguments: nil, bool, int64, uint64 (only
+	// beyond int64), float64, string, []any and map[string]any. In a Pipeline made
+	// in Go they may be any value that can be sent to a worker.
+	Params map[string]any
+	// Workers says how many workers the node has and how long each serves.
 	Workers Workers
-	// Timeout is the deadline of each call; 0 is none.
+	// Timeout is the deadline of each call; 0 means none.
 	Timeout time.Duration
-	// SetupTimeout bounds the start of a worker: import and setup().
+	// SetupTimeout is the deadline for a worker to start: to import the code and
+	// to run setup().
 	SetupTimeout time.Duration
-	// Retry is nil where the manifest says nothing of it.
+	// Retry is nil if the manifest does not set it: then the runner's policy holds.
 	Retry *Retry
-	// Breaker is nil where the manifest says nothing of it.
+	// Breaker is nil if the manifest does not set it: then the runner's breaker holds.
 	Breaker *Breaker
-	// Idempotent says that a call can be made again although it may have been
-	// carried out already.
+	// Idempotent says that a call may run again even if it may have run already.
 	Idempotent bool
-	// Limits bound what the node takes.
+	// Limits are the limits of each worker and of the queue.
 	Limits Limits
 	// Env is added to the workers' environment.
 	Env map[string]string
-	// PassEnv names variables of the host's environment that the workers get besides
-	// the harmless ones; * and ? stand for any text and any character.
+	// PassEnv names variables that the workers get from the host's environment, in
+	// addition to the harmless ones; * stands for any text and ? for any character.
 	PassEnv []string
-	// Isolation is what the workers may do; nil is all that their user may.
+	// Isolation restricts the workers; nil means the rights of the host's user.
 	Isolation *Isolation
-	Position  Position
-}
-
-// Workers is how many workers a node has, and how long each of them serves.
-// [DefaultWorkers] returns the usual figures.
-type Workers struct {
-	// Min are kept ready, and up to Max are started under load.
-	Min, Max int
-	// Spare is how many more are ready to take the place of one that dies.
-	Spare int
-	// ScaleAfter is how long a call waits in line before a worker beyond Min is
-	// started for it.
-	ScaleAfter time.Duration
-	// IdleTimeout ends a worker beyond Min that has had nothing to do for so long;
-	// 0 is never.
-	IdleTimeout time.Duration
-	// MaxAge and MaxCalls replace a worker that has served for so long or so often;
-	// 0 is never.
-	MaxAge   time.Duration
-	MaxCalls int
-	// ForkServer has workers forked from a process that has imported the node's
-	// code, instead of starting an interpreter for each.
-	ForkServer bool
-}
-
-// Limits bound what a node's workers may take, each of them, and how many calls
-// may wait for one. 0 is no bound.
-type Limits struct {
-	// Memory bounds the address space in bytes: what is beyond cannot be allocated.
-	Memory int64
-	// Resident bounds the memory that is in use, in bytes: a worker that has more
-	// is ended. One that has more than ResidentSoft is replaced after its call.
-	Resident, ResidentSoft int64
-	// CPUTime bounds the processor time of a call.
-	CPUTime time.Duration
-	// OpenFiles bounds the open descriptors.
-	OpenFiles int
-	// Result bounds a single result in bytes.
-	Result int64
-	// Queue is how many calls may wait in line, and QueueWait how long each may.
-	Queue     int
-	QueueWait time.Duration
-}
-
-// RetryMode is how the delays between retries go on.
-type RetryMode string
-
-// The modes of retry.
-const (
-	RetryNone        RetryMode = "none"
-	RetryFixed       RetryMode = "fixed"
-	RetryExponential RetryMode = "exponential"
-)
-
-// Retry is a node's retry policy. [DefaultRetry] returns the usual figures.
-type Retry struct {
-	Mode RetryMode
-	// MaxAttempts is the number of retries after the first attempt. It bears the
-	// name that it has in manifests.
-	MaxAttempts int
-	// Base is the delay before the first retry; where Mode is fixed, before each.
-	Base time.Duration
-	// Max bounds each delay; 0 is no bound.
-	Max time.Duration
-	// Multiplier is what each further delay grows by.
-	Multiplier float64
-	// Jitter spreads each delay by ± this fraction of it.
-	Jitter float64
-	// Budget bounds the time in which retries may begin; 0 is no bound.
-	Budget time.Duration
-	// On narrows the retries to errors of these kinds; nil is all that are
-	// retryable.
-	On []string
-}
-
-// Breaker is a node's circuit breaker. [DefaultBreaker] returns the usual figures.
-type Breaker struct {
-	// Disabled says that the node has no breaker; the other fields mean nothing then.
-	Disabled bool
-	// Failures is how many failed operations in a row open the breaker.
-	Failures int
-	// CoolDown is how long it stays open.
-	CoolDown time.Duration
-	// Probes is how many operations may be under way at once while it is half-open.
-	Probes int
-}
-
-// Connection hands the result of node From to node To.
-type Connection struct {
-	From, To string
-	// Port is the keyword argument that takes the value; empty for the only
-	// input of a node.
-	Port     string
+	// Position is the node's position in the manifest.
 	Position Position
 }
 
-// Position is a place in the manifest's text, counted from 1; columns count
-// characters. The zero Position is unknown.
-type Position struct{ Line, Column int }
-
-// The defaults of a node.
+// The default deadlines of a node.
 const (
-	DefaultTimeout      = 5 * time.Minute
+	// DefaultTimeout is the deadline of a call.
+	DefaultTimeout = 5 * time.Minute
+	// DefaultSetupTimeout is the deadline for a worker to start.
 	DefaultSetupTimeout = 2 * time.Minute
 )
 
-// DefaultWorkers returns what a manifest's workers start from: one, with a spare.
-// Those beyond the minimum are started when a call has waited for 100 ms, and end
-// when they have been idle for 5 minutes.
-func DefaultWorkers() Workers {
-	return Workers{Min: 1, Max: 1, Spare: 1, ScaleAfter: 100 * time.Millisecond, IdleTimeout: 5 * time.Minute}
-}
-
 // NewNode returns a node with the defaults: [DefaultWorkers], [DefaultTimeout],
-// [DefaultSetupTimeout], idempotent, no further limits, and the runner's own retry
-// policy and breaker.
+// [DefaultSetupTimeout], idempotent, no limits, no isolation, and the runner's
+// retry policy and breaker.
 func NewNode(id, nodeType string) Node {
 	return Node{
 		ID:           id,
@@ -187,30 +107,155 @@ func NewNode(id, nodeType string) Node {
 	}
 }
 
-// DefaultRetry returns the policy that a manifest's retry starts from: three
-// retries, after 100, 200 and 400 ms.
+// Workers says how many workers a node has, and how long each of them serves.
+// [DefaultWorkers] returns the defaults.
+type Workers struct {
+	// Min workers are always kept ready; up to Max run under load.
+	Min, Max int
+	// Spare is the number of additional workers that are ready to replace one that
+	// dies.
+	Spare int
+	// ScaleAfter is how long a call is queued before a worker beyond Min is started
+	// for it.
+	ScaleAfter time.Duration
+	// IdleTimeout is how long a worker beyond Min may be idle before it is stopped;
+	// 0 means forever.
+	IdleTimeout time.Duration
+	// MaxAge is how long a worker serves before it is replaced; 0 means forever.
+	MaxAge time.Duration
+	// MaxCalls is how many calls a worker serves before it is replaced; 0 means any
+	// number.
+	MaxCalls int
+	// ForkServer makes the host fork workers from a process that has imported the
+	// node's code, instead of starting an interpreter for each.
+	ForkServer bool
+}
+
+// DefaultWorkers returns the defaults of a manifest's workers: one worker and one
+// spare. Workers beyond the minimum are started after a call was queued for 100 ms,
+// and stopped after they were idle for 5 minutes.
+func DefaultWorkers() Workers {
+	return Workers{Min: 1, Max: 1, Spare: 1, ScaleAfter: 100 * time.Millisecond, IdleTimeout: 5 * time.Minute}
+}
+
+// Limits are the limits of each worker of a node, and of the queue of calls that
+// wait for one. 0 means no limit.
+type Limits struct {
+	// Memory limits the address space, in bytes: further allocations fail.
+	Memory int64
+	// Resident limits the memory in use, in bytes: a worker that exceeds it is
+	// killed. One that exceeds ResidentSoft is replaced after its call.
+	Resident, ResidentSoft int64
+	// CPUTime limits the processor time of a call: the worker is killed beyond it.
+	CPUTime time.Duration
+	// OpenFiles limits the number of open file descriptors.
+	OpenFiles int
+	// Result limits the size of one result, in bytes.
+	Result int64
+	// Queue limits the number of queued calls.
+	Queue int
+	// QueueWait limits the time that a call is queued.
+	QueueWait time.Duration
+}
+
+// AnyProcesses is the value of [Isolation].Processes that allows any number.
+const AnyProcesses = -1
+
+// Isolation restricts the workers of a node to less than the rights of the host's
+// user. The zero Isolation is the strictest: it allows only what every worker needs.
+type Isolation struct {
+	// Read and Write are files and folders that the workers may read, or read and
+	// change, in addition to Python, the system's libraries and the pipeline's
+	// folder, which they may read. Relative ones are in the pipeline's folder.
+	Read, Write []string
+	// Network allows sockets.
+	Network bool
+	// Signals allows signals to other processes.
+	Signals bool
+	// Processes is how many additional processes and threads each worker may have at
+	// a time. 0 allows no process and any number of threads; [AnyProcesses] allows
+	// any number of both.
+	Processes int
+	// CPUs is how many CPUs each worker may use at a time; 0 means all.
+	CPUs float64
+}
+
+// RetryMode says how the delay changes from retry to retry.
+type RetryMode string
+
+// The modes of [Retry].
+const (
+	RetryNone        RetryMode = "none"        // no retries
+	RetryFixed       RetryMode = "fixed"       // the same delay before each retry
+	RetryExponential RetryMode = "exponential" // each delay is a multiple of the one before
+)
+
+// Retry is a node's retry policy. [DefaultRetry] returns the defaults.
+type Retry struct {
+	// Mode says how the delay changes. If it is [RetryNone], the other fields have
+	// no meaning.
+	Mode RetryMode
+	// MaxAttempts is the number of retries after the first attempt. It has the name
+	// of the key in manifests.
+	MaxAttempts int
+	// Base is the delay before the first retry, or before each if Mode is
+	// [RetryFixed].
+	Base time.Duration
+	// Max is the upper limit of each delay; 0 means no limit.
+	Max time.Duration
+	// Multiplier is the factor from each delay to the next.
+	Multiplier float64
+	// Jitter spreads each delay by ± this fraction of it, between 0 and 1.
+	Jitter float64
+	// Budget is the time within which retries may start; 0 means no limit.
+	Budget time.Duration
+	// On restricts the retries to these kinds of errors; nil means all that are
+	// retryable.
+	On []string
+}
+
+// DefaultRetry returns the defaults of a manifest's retry: three retries, after 100,
+// 200 and 400 ms. 400 ms is the longest delay of further retries too.
 func DefaultRetry() Retry {
 	return Retry{
 		Mode:        RetryExponential,
 		MaxAttempts: 3,
 		Base:        100 * time.Millisecond,
-		Max:         10 * time.Second,
+		Max:         400 * time.Millisecond,
 		Multiplier:  2,
 	}
 }
 
-// DefaultBreaker returns the breaker that a manifest's breaker starts from: it
-// opens after five failures, for 30 s, and then lets one operation probe.
+// Breaker is a node's circuit breaker. [DefaultBreaker] returns the defaults.
+type Breaker struct {
+	// Disabled says that the node has no breaker. If it is true, the other fields
+	// have no meaning.
+	Disabled bool
+	// Failures is the number of failed operations in a row that opens the breaker.
+	Failures int
+	// CoolDown is how long the breaker stays open before it admits probes.
+	CoolDown time.Duration
+	// Probes is how many operations may run at once while the breaker is half-open.
+	Probes int
+}
+
+// DefaultBreaker returns the defaults of a manifest's breaker: it opens after five
+// failures, for 30 s, and then admits one probe.
 func DefaultBreaker() Breaker {
 	return Breaker{Failures: 5, CoolDown: 30 * time.Second, Probes: 1}
 }
 
-// Node returns the node of the given id, or nil.
-func (p *Pipeline) Node(id string) *Node {
-	for i := range p.Nodes {
-		if p.Nodes[i].ID == id {
-			return &p.Nodes[i]
-		}
-	}
-	return nil
+// Connection passes the result of one node to another.
+type Connection struct {
+	// From and To are the ids of the nodes.
+	From, To string
+	// Port is the keyword argument that receives the value. It may be empty if To
+	// has no other input.
+	Port string
+	// Position is the connection's position in the manifest.
+	Position Position
 }
+
+// Position is a position in the manifest's text. Line and Column are counted from
+// 1, columns in characters. The zero Position means unknown.
+type Position struct{ Line, Column int }

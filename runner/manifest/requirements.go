@@ -7,20 +7,42 @@ import (
 	"unicode/utf8"
 )
 
-// maxRequirements is the largest requirements file that is read, in bytes.
+// maxRequirements is the size of the largest requirements file that is accepted, in
+// bytes.
 const maxRequirements = 1 << 20
 
-// comment is a comment in a requirements file; a # inside a word, as in a URL,
-// begins none.
+// comment matches a comment in a requirements file. A # inside a word, as in a URL,
+// does not begin one.
 var comment = regexp.MustCompile(`(^|\s+)#.*$`)
 
-// nestedFile is an option of pip's that names a further file of requirements.
+// nestedFile matches an option of pip that refers to another file of requirements.
 var nestedFile = regexp.MustCompile(`^(-r|-c|--requirement|--constraint)\b`)
 
-// readRequirements returns the lines of a pip requirements file, without comments
-// and blank lines, and continued lines made one.
+// requirements returns a decodeFunc for a list of requirement lines, or the name of a
+// file of them.
+func (d *decoder) requirements(dst *[]string) decodeFunc {
+	lines := d.texts(dst)
+	return func(e element) {
+		if value, ok := d.resolve(e); !ok || value.node.ShortTag() != "!!str" {
+			lines(e)
+			return
+		}
+		var file string
+		if d.text(&file)(e); file == "" {
+			return
+		}
+		found, err := readRequirements(resolvePath(d.base, file))
+		if err != nil {
+			d.reject(e, "%v", err)
+		}
+		*dst = found
+	}
+}
+
+// readRequirements returns the lines of a pip requirements file, without comments and
+// blank lines, and with continued lines joined.
 func readRequirements(file string) ([]string, error) {
-	if err := regularFile(file); err != nil {
+	if err := checkRegular(file); err != nil {
 		return nil, err
 	}
 	data, err := readFile(file, maxRequirements)
@@ -48,10 +70,10 @@ func readRequirements(file string) ([]string, error) {
 func checkRequirement(r *report, path, line string) {
 	switch {
 	case strings.TrimSpace(line) == "":
-		r.at(path, "must not be empty")
+		r.problem(path, "must not be empty")
 	case strings.ContainsAny(line, "\x00\r\n"):
-		r.at(path, "must be a single line")
+		r.problem(path, "must be a single line")
 	case nestedFile.MatchString(line):
-		r.at(path, "%q names a further file, which is not read; put its lines here", shorten(line))
+		r.problem(path, "%q refers to another file, which is not read; put its lines here", shorten(line))
 	}
 }

@@ -7,15 +7,16 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 )
 
 const identifier = `[\pL_][\pL\d_]*`
 
-// dottedName is the name of a module, or of an object in one.
+// dottedName matches the name of a module, or of an object in one.
 var dottedName = regexp.MustCompile(`^` + identifier + `(\.` + identifier + `)*$`)
 
-// splitSource takes path.py[:Object] or package.module[:Object] apart.
+// splitSource splits path.py[:Object] or package.module[:Object].
 func splitSource(source string) (code, object string, hasObject, isFile bool) {
 	code = source
 	if i := strings.LastIndexByte(source, ':'); i >= 0 {
@@ -25,8 +26,8 @@ func splitSource(source string) (code, object string, hasObject, isFile bool) {
 	return code, object, hasObject, isFile
 }
 
-// checkSource checks where Python code is said to be; whether a module exists is
-// known to the interpreter alone.
+// checkSource checks the name of Python code: that a file exists, and that a module
+// could. Only the interpreter can find out whether a module exists.
 func checkSource(r *report, base, path, source string) {
 	if source == "" {
 		return
@@ -34,19 +35,19 @@ func checkSource(r *report, base, path, source string) {
 	code, object, hasObject, isFile := splitSource(source)
 	switch {
 	case hasObject && !dottedName.MatchString(object):
-		r.at(path, "%q names no Python object after the colon; write nodes.py:Object", shorten(source))
+		r.problem(path, "%q does not name a Python object after the colon; write nodes.py:Object", shorten(source))
 	case strings.ContainsAny(code, "\x00\r\n"), !isFile && !dottedName.MatchString(code):
-		r.at(path, "%q is neither a Python file (nodes.py) nor a module (package.module)", shorten(source))
+		r.problem(path, "%q is neither a Python file (nodes.py) nor a module (package.module)", shorten(source))
 	case isFile && !strings.HasSuffix(code, ".py"):
-		r.at(path, "%q is no Python file: its name does not end in .py", shorten(code))
+		r.problem(path, "%q is not a Python file: its name does not end in .py", shorten(code))
 	case isFile:
 		file := resolvePath(base, code)
-		if err := regularFile(file); err != nil {
+		if err := checkRegular(file); err != nil {
 			var meant string
 			if !r.full() && errors.Is(err, fs.ErrNotExist) {
 				meant = nearestFile(file, code)
 			}
-			r.suggest(path, meant, "%v", err)
+			r.problemSuggesting(path, meant, "%v", err)
 		}
 	}
 }
@@ -58,8 +59,9 @@ func resolvePath(base, file string) string {
 	return filepath.Join(base, file)
 }
 
-// regularFile says why a file that the manifest names cannot be read.
-func regularFile(file string) error {
+// checkRegular returns an error if a file that the manifest names is not a regular
+// file.
+func checkRegular(file string) error {
 	info, err := os.Stat(file)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
@@ -72,14 +74,14 @@ func regularFile(file string) error {
 	return nil
 }
 
-// missingFile says that a file is not there.
+// missingFile is the error for a file that does not exist. It wraps [fs.ErrNotExist].
 type missingFile struct{ name string }
 
 func (e *missingFile) Error() string { return "there is no file " + e.name }
 func (e *missingFile) Unwrap() error { return fs.ErrNotExist }
 
-// nearestFile returns the name, written as the given one, of a file of the same
-// kind beside a missing one.
+// nearestFile returns the file whose name is most similar to that of a missing one, of
+// those with the same extension in the same folder. The name is relative as written is.
 func nearestFile(file, written string) string {
 	siblings, _ := filepath.Glob(filepath.Join(filepath.Dir(file), "*"+filepath.Ext(file)))
 	for i, sibling := range siblings {
@@ -90,4 +92,67 @@ func nearestFile(file, written string) string {
 		return ""
 	}
 	return strings.TrimSuffix(written, filepath.Base(written)) + name
+}
+
+// maxFolders is the most folders that CodeFolders returns: the pipeline may be in a
+// folder with many others.
+const maxFolders = 1000
+
+// CodeFolders returns the folders that may contain the pipeline's own Python code: the
+// manifest's folder, those of the Python files that the nodes name, and their
+// subfolders. Hidden folders, virtual environments, __pycache__ and node_modules are
+// left out, and so are installed packages. If there are more than 1000 folders, it
+// returns the first 1000 and complete is false. It walks the file system on each call
+// and ignores folders that it cannot read.
+func (p *Pipeline) CodeFolders() (folders []string, complete bool) {
+	complete = true
+	for _, root := range p.codeRoots() {
+		if slices.Contains(folders, root) {
+			continue
+		}
+		_ = filepath.WalkDir(root, func(path string, entry fs.DirEntry, err error) error {
+			switch {
+			case err != nil:
+				return fs.SkipDir // Python cannot read it either
+			case !entry.IsDir():
+				return nil
+			case path != root && !mayHoldCode(path):
+				return fs.SkipDir
+			case len(folders) == maxFolders:
+				complete = false
+				return fs.SkipAll
+			}
+			if !slices.Contains(folders, path) {
+				folders = append(folders, path)
+			}
+			return nil
+		})
+	}
+	return folders, complete
+}
+
+// codeRoots returns the manifest's folder and those of the Python files that the nodes
+// and the pipeline name.
+func (p *Pipeline) codeRoots() []string {
+	roots := []string{resolvePath(p.Base, ".")}
+	add := func(source string) {
+		if code, _, _, isFile := splitSource(source); isFile {
+			roots = append(roots, filepath.Dir(resolvePath(p.Base, code)))
+		}
+	}
+	for _, n := range p.Nodes {
+		add(n.Python)
+	}
+	add(p.Python)
+	return roots
+}
+
+// mayHoldCode reports whether a subfolder may contain code of the pipeline's author.
+func mayHoldCode(path string) bool {
+	name := filepath.Base(path)
+	if strings.HasPrefix(name, ".") || name == "__pycache__" || name == "node_modules" {
+		return false
+	}
+	_, err := os.Stat(filepath.Join(path, "pyvenv.cfg"))
+	return err != nil
 }

@@ -10,7 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// problems parses a manifest that is wrong.
+// problems returns the problems of an invalid manifest.
 func problems(t *testing.T, name, text string) *Errors {
 	t.Helper()
 	p, err := Parse(name, []byte(text), t.TempDir())
@@ -20,7 +20,7 @@ func problems(t *testing.T, name, text string) *Errors {
 	return found
 }
 
-func TestTextsThatAreNoDocuments(t *testing.T) {
+func TestInvalidTexts(t *testing.T) {
 	const node = "nodes:\n  - {id: a, node_type: A}\n"
 	for _, c := range []struct{ name, file, text, want string }{
 		{"empty", "p.yaml", "", "p.yaml:1:1: the file is empty; a pipeline begins with version: v1"},
@@ -29,22 +29,22 @@ func TestTextsThatAreNoDocuments(t *testing.T) {
 		{"empty JSON", "p.json", "\ufeff", "p.json:1:1: the file is empty; a pipeline begins with version: v1"},
 		{"not UTF-8", "p.yaml", "version: v1\nmetadata: {name: Gr\xfc\xdfe}\n", "p.yaml:2:20: the file is not UTF-8 text; save it as UTF-8"},
 		{"UTF-16", "p.yaml", "\xff\xfev\x001\x00", "p.yaml:1:1: the file is not UTF-8 text; save it as UTF-8"},
-		{"control character", "p.yaml", "version: v1\nmetadata: {name: \"\x01\"}\n", "p.yaml:2:1: this is not YAML: control characters are not allowed"},
+		{"control character", "p.yaml", "version: v1\nmetadata: {name: \"\x01\"}\n", "p.yaml:2:1: invalid YAML: control characters are not allowed"},
 		{"two documents", "p.yaml", "version: v1\n" + node + "---\nversion: v1\n", "p.yaml:4:1: a second YAML document begins here; a file holds one pipeline"},
-		{"broken second document", "p.yaml", "version: v1\n" + node + "---\n{", "p.yaml:5:1: this is not YAML: did not find expected node content"},
-		{"tab", "p.yaml", "version: v1\nnodes:\n\t- id: a\n", "p.yaml:3:1: this is not YAML: found character that cannot start any token; indent with spaces, not with tabs"},
-		{"tab after spaces", "p.yaml", "version: v1\nnodes:\n  - id: a\n  \tnode_type: A\n", "p.yaml:4:3: this is not YAML: found a tab character that violates indentation; indent with spaces, not with tabs"},
-		{"indentation", "p.yaml", "version: v1\nnodes:\n  - id: a\n    node_type: A\n   timeout: 5\n", "p.yaml:5:4: this is not YAML: did not find expected '-' indicator; the items of a list are indented alike, each begins with -"},
-		{"indentation inside", "p.yaml", "version: v1\nmetadata:\n  name: a\n # comment\n   b: c\n", "p.yaml:5:4: this is not YAML: did not find expected key; the indentation or a colon is wrong"},
-		{"colon", "p.yaml", "version: v1\nmetadata:\n  name: a: b\n", "p.yaml:3:3: this is not YAML: mapping values are not allowed in this context; the indentation is wrong, or the value before has to be quoted"},
-		{"open quote", "p.yaml", "version: v1\nmetadata: {name: \"a}\n" + node, "p.yaml:2:1: this is not YAML: found unexpected end of stream; a quote is not closed"},
-		{"unknown anchor", "p.yaml", "version: v1\nnodes: *all\n", "p.yaml:2:1: this is not YAML: unknown anchor 'all' referenced"},
-		{"JSON", "p.json", "{\n  \"version\": \"v1\",\n  \"nodes\": [,]\n}", "p.json:3:13: this is not JSON: invalid character ',' looking for beginning of value"},
-		{"JSON cut off", "p.json", "{\"version\": \"v1\",\n \"nodes\": [\n", "p.json:2:12: this is not JSON: unexpected end of JSON input"},
-		{"JSON that goes on", "p.json", "{\"version\": \"v1\"}\n{}", "p.json:2:1: this is not JSON: invalid character '{' after top-level value"},
-		{"YAML as JSON", "p.json", "version: v1\n", "p.json:1:1: this is not JSON: invalid character 'v' looking for beginning of value"},
-		{"deep JSON", "p.json", strings.Repeat("[", 20_000), "p.json:1:10001: this is not JSON: invalid character '[' exceeded max depth"},
-		{"deep YAML", "p.yaml", strings.Repeat("[", 20_000), "p.yaml:1:1: this is not YAML: exceeded max depth of 10000"},
+		{"broken second document", "p.yaml", "version: v1\n" + node + "---\n{", "p.yaml:5:1: invalid YAML: did not find expected node content"},
+		{"tab", "p.yaml", "version: v1\nnodes:\n\t- id: a\n", "p.yaml:3:1: invalid YAML: found character that cannot start any token; indent with spaces, not with tabs"},
+		{"tab after spaces", "p.yaml", "version: v1\nnodes:\n  - id: a\n  \tnode_type: A\n", "p.yaml:4:3: invalid YAML: found a tab character that violates indentation; indent with spaces, not with tabs"},
+		{"indentation", "p.yaml", "version: v1\nnodes:\n  - id: a\n    node_type: A\n   timeout: 5\n", "p.yaml:5:4: invalid YAML: did not find expected '-' indicator; indent all items of a list alike, and begin each with -"},
+		{"indentation inside", "p.yaml", "version: v1\nmetadata:\n  name: a\n # comment\n   b: c\n", "p.yaml:5:4: invalid YAML: did not find expected key; the indentation or a colon is wrong"},
+		{"colon", "p.yaml", "version: v1\nmetadata:\n  name: a: b\n", "p.yaml:3:3: invalid YAML: mapping values are not allowed in this context; the indentation is wrong, or the value before needs quotes"},
+		{"open quote", "p.yaml", "version: v1\nmetadata: {name: \"a}\n" + node, "p.yaml:2:1: invalid YAML: found unexpected end of stream; a quote is not closed"},
+		{"unknown anchor", "p.yaml", "version: v1\nnodes: *all\n", "p.yaml:2:1: invalid YAML: unknown anchor 'all' referenced"},
+		{"JSON", "p.json", "{\n  \"version\": \"v1\",\n  \"nodes\": [,]\n}", "p.json:3:13: invalid JSON: invalid character ',' looking for beginning of value"},
+		{"JSON cut off", "p.json", "{\"version\": \"v1\",\n \"nodes\": [\n", "p.json:2:12: invalid JSON: unexpected end of JSON input"},
+		{"text after JSON", "p.json", "{\"version\": \"v1\"}\n{}", "p.json:2:1: invalid JSON: invalid character '{' after top-level value"},
+		{"YAML as JSON", "p.json", "version: v1\n", "p.json:1:1: invalid JSON: invalid character 'v' looking for beginning of value"},
+		{"deep JSON", "p.json", strings.Repeat("[", 20_000), "p.json:1:10001: invalid JSON: invalid character '[' exceeded max depth"},
+		{"deep YAML", "p.yaml", strings.Repeat("[", 20_000), "p.yaml:1:1: invalid YAML: exceeded max depth of 10000"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			found := problems(t, c.file, c.text)
@@ -54,13 +54,13 @@ func TestTextsThatAreNoDocuments(t *testing.T) {
 	}
 }
 
-func TestFileThatIsTooLarge(t *testing.T) {
+func TestTooLargeFile(t *testing.T) {
 	text := "version: v1\n#" + strings.Repeat("x", MaxSize)
-	assert.Equal(t, "p.yaml:1:1: the file is larger than 8 MiB; a pipeline is text that people write",
+	assert.Equal(t, "p.yaml:1:1: the file is larger than 8 MiB, the limit for a manifest",
 		problems(t, "p.yaml", text).Error())
 }
 
-// Beyond a size the place is no longer searched for: the parser's own line serves.
+// A large text is not searched for the wrong line; the parser's own line is reported.
 func TestSyntaxErrorInLargeText(t *testing.T) {
 	text := "version: v1\n" + strings.Repeat("# a comment\n", 30_000) + "nodes: 'a\n"
 	found := problems(t, "p.yaml", text)
@@ -68,7 +68,7 @@ func TestSyntaxErrorInLargeText(t *testing.T) {
 	assert.Greater(t, found.Problems[0].Line, 30_000)
 }
 
-func TestAliasesAreBounded(t *testing.T) {
+func TestAliasesAreLimited(t *testing.T) {
 	var bomb strings.Builder
 	bomb.WriteString("version: v1\nmetadata:\n  a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n")
 	for i := 1; i < 12; i++ {
@@ -77,11 +77,11 @@ func TestAliasesAreBounded(t *testing.T) {
 	bomb.WriteString("nodes: [{id: a, node_type: A}]\n")
 	found := problems(t, "p.yaml", bomb.String())
 	require.Len(t, found.Problems, 1)
-	assert.Contains(t, found.Error(), "the aliases of this document stand for more than 100000 values")
+	assert.Contains(t, found.Error(), "the aliases of this document expand to more than 100000 values")
 	assert.Positive(t, found.Problems[0].Line)
 }
 
-func TestAliasesThatHoldThemselves(t *testing.T) {
+func TestAliasesThatContainThemselves(t *testing.T) {
 	for name, text := range map[string]string{
 		"list":  "version: v1\nmetadata: {a: &a [*a, *a]}\nnodes: [{id: a, node_type: A}]\n",
 		"map":   "version: v1\nmetadata: {a: &a {b: *a}}\nnodes: [{id: a, node_type: A}]\n",
@@ -99,15 +99,15 @@ func TestAliasesThatHoldThemselves(t *testing.T) {
 	}
 }
 
-func TestNestingIsBounded(t *testing.T) {
+func TestNestingIsLimited(t *testing.T) {
 	const text = "version: v1\nnodes: [{id: a, node_type: A, params: {x: %s%s}}]\n"
 	deep := fmt.Sprintf(text, strings.Repeat("[", 100), strings.Repeat("]", 100))
-	assert.Contains(t, problems(t, "p.yaml", deep).Error(), "nested more than 64 deep")
+	assert.Contains(t, problems(t, "p.yaml", deep).Error(), "nested more than 64 levels deep")
 	_, err := Parse("p.yaml", fmt.Appendf(nil, text, strings.Repeat("[", 50), strings.Repeat("]", 50)), "")
 	assert.NoError(t, err)
 }
 
-func TestMergeTakesMapsOnly(t *testing.T) {
+func TestMergeAcceptsOnlyMaps(t *testing.T) {
 	found := problems(t, "p.yaml", "version: v1\nnodes:\n  - {<<: [5, text], id: a, node_type: A}\n")
 	assert.Equal(t, "p.yaml:3:11: nodes[0]: must be a map, not 5\np.yaml:3:14: nodes[0]: must be a map, not \"text\"", found.Error())
 }
@@ -140,8 +140,8 @@ func TestJSONPositions(t *testing.T) {
 	assert.Equal(t, strings.Join([]string{
 		`p.json:3:10: nodes[0].id: "é" must consist of letters, digits, _ and -, and not begin with -`,
 		`p.json:3:33: nodes[0].x: unknown field "x"; the fields here are breaker, env, id, idempotent, isolation, limits, node_type, params, pass_env, python, retry, setup_timeout, timeout, workers`,
-		`p.json:3:41: nodes[0].x: duplicate key "x"; the first is in line 3`,
-		`p.json:3:65: nodes[0].params.n: 1e999 is not a number that can be read`,
-		`p.json:3:77: nodes[0].params.m: 18446744073709551616 is beyond 64 bits; write it as a string`,
+		`p.json:3:41: nodes[0].x: duplicate key "x"; the first is on line 3`,
+		`p.json:3:65: nodes[0].params.n: 1e999 cannot be read as a number`,
+		`p.json:3:77: nodes[0].params.m: 18446744073709551616 does not fit in 64 bits; write it as a string`,
 	}, "\n"), found.Error())
 }

@@ -1,62 +1,321 @@
 package manifest
 
 import (
+	"fmt"
+	"math"
+	"regexp"
+	"strconv"
+	"time"
+
 	"go.yaml.in/yaml/v3"
 )
 
-// values returns a reader of a map of free values. One that is left blank is nil.
-func (d *decoder) values(dst *map[string]any) reader {
-	return func(at place) {
-		v := d.value(at)
+// values returns a decodeFunc for a map of free values. A map that is left blank is
+// nil.
+func (d *decoder) values(dst *map[string]any) decodeFunc {
+	return func(e element) {
+		v := d.value(e)
 		m, ok := v.(map[string]any)
 		if v != nil && !ok {
-			d.at(at.path, "must be a map, not %s", describe(at.node))
+			d.problem(e.path, "must be a map, not %s", describe(e.node))
 		}
 		*dst = m
 	}
 }
 
-// value returns a free value as JSON has it, so that a manifest means the same in
-// both forms. Dates, which JSON does not have, are strings as they are written.
-func (d *decoder) value(at place) any {
-	at, ok := d.follow(at)
+// value returns a free value in its JSON form, so that a manifest means the same in
+// YAML and JSON. JSON has no dates, so a date is the string that was written.
+func (d *decoder) value(e element) any {
+	e, ok := d.resolve(e)
 	if !ok {
 		return nil
 	}
-	switch at.node.Kind {
+	switch e.node.Kind {
 	case yaml.MappingNode:
-		entries, _ := d.entries(at, "a map")
+		entries, _ := d.entries(e, "a map")
 		m := make(map[string]any, len(entries))
-		for _, e := range entries {
-			m[e.name] = d.value(e.value)
+		for _, entry := range entries {
+			m[entry.name] = d.value(entry.value)
 		}
 		return m
 	case yaml.SequenceNode:
-		list := make([]any, len(at.node.Content))
-		for i, node := range at.node.Content {
-			list[i] = d.value(at.item(i, node))
+		list := make([]any, len(e.node.Content))
+		for i, node := range e.node.Content {
+			list[i] = d.value(e.item(i, node))
 		}
 		return list
 	}
-	switch tag := at.node.ShortTag(); tag {
+	switch tag := e.node.ShortTag(); tag {
 	case "!!null":
 		return nil
 	case "!!str", "!!timestamp":
-		return at.node.Value
+		return e.node.Value
 	case "!!bool":
 		var b bool
-		if err := at.node.Decode(&b); err != nil {
-			d.fail(at, "%s is neither true nor false", describe(at.node))
+		if err := e.node.Decode(&b); err != nil {
+			d.reject(e, "%s is neither true nor false", describe(e.node))
 		}
 		return b
 	case "!!int", "!!float":
-		v, err := number(at.node)
+		v, err := number(e.node)
 		if err != nil {
-			d.fail(at, "%v", err)
+			d.reject(e, "%v", err)
 		}
 		return v
 	default:
-		d.fail(at, "the YAML type %s has no JSON form; write a string, a number, true, false, a list or a map", tag)
+		d.reject(e, "the YAML type %s has no JSON form; write a string, a number, true, false, a list or a map", tag)
 		return nil
 	}
+}
+
+// scalar resolves an element that must be a single value. expected describes a correct
+// one.
+func (d *decoder) scalar(e element, expected string) (element, bool) {
+	e, ok := d.resolve(e)
+	if ok && e.node.Kind != yaml.ScalarNode {
+		d.reject(e, "must be %s, not %s", expected, describe(e.node))
+		return e, false
+	}
+	return e, ok
+}
+
+// isWord reports whether an element is the given string.
+func (d *decoder) isWord(e element, word string) bool {
+	e, ok := d.resolve(e)
+	return ok && e.node.ShortTag() == "!!str" && e.node.Value == word
+}
+
+// text returns a decodeFunc for a non-empty string.
+func (d *decoder) text(dst *string) decodeFunc {
+	return func(e element) {
+		if d.anyText(dst)(e); *dst == "" {
+			d.problem(e.path, "must not be empty")
+		}
+	}
+}
+
+// anyText returns a decodeFunc for a string.
+func (d *decoder) anyText(dst *string) decodeFunc {
+	return func(e element) {
+		e, ok := d.scalar(e, "a string")
+		switch {
+		case !ok:
+		case e.node.ShortTag() == "!!str":
+			*dst = e.node.Value
+		case e.node.ShortTag() == "!!null":
+			d.reject(e, "is empty; give it a value or leave it out")
+		default:
+			d.reject(e, "must be a string; write %q", e.node.Value)
+		}
+	}
+}
+
+// texts returns a decodeFunc for a list of non-empty strings.
+func (d *decoder) texts(dst *[]string) decodeFunc {
+	return d.list(func(_ int, e element) {
+		var text string
+		d.text(&text)(e)
+		*dst = append(*dst, text)
+	})
+}
+
+// boolean returns a decodeFunc for true or false.
+func (d *decoder) boolean(dst *bool) decodeFunc {
+	return func(e element) {
+		e, ok := d.scalar(e, "true or false")
+		if ok && (e.node.ShortTag() != "!!bool" || e.node.Decode(dst) != nil) {
+			d.reject(e, "must be true or false, not %s", describe(e.node))
+		}
+	}
+}
+
+// integer returns a decodeFunc for a whole number of 32 bits.
+func (d *decoder) integer(dst *int) decodeFunc {
+	return func(e element) {
+		e, ok := d.scalar(e, "a whole number")
+		if !ok {
+			return
+		}
+		n, ok := asWhole(e.node)
+		if !ok || n < math.MinInt32 || n > math.MaxInt32 {
+			d.reject(e, "must be a whole number, not %s", describe(e.node))
+			return
+		}
+		*dst = int(n)
+	}
+}
+
+// float returns a decodeFunc for a number.
+func (d *decoder) float(dst *float64) decodeFunc {
+	return func(e element) {
+		e, ok := d.scalar(e, "a number")
+		if !ok {
+			return
+		}
+		if *dst, ok = asFloat(e.node); !ok {
+			d.reject(e, "must be a number, not %s", describe(e.node))
+		}
+	}
+}
+
+// atLeastOne returns a decodeFunc for a whole number that is not 0. Pipeline.check
+// rejects negative ones.
+func (d *decoder) atLeastOne(dst *int) decodeFunc {
+	return notZero(d, dst, d.integer(dst), "must be at least 1")
+}
+
+// notZero rejects 0, which would mean no limit: a manifest leaves the field out for
+// that.
+func notZero[T int | int64](d *decoder, dst *T, decode decodeFunc, message string) decodeFunc {
+	return func(e element) {
+		if decode(e); *dst == 0 {
+			d.problem(e.path, "%s", message)
+		}
+	}
+}
+
+// durationRule says which durations a field accepts in addition to positive ones.
+type durationRule uint8
+
+const (
+	positive durationRule = iota
+	orZero
+	orNone // the word none, which is stored as 0
+)
+
+// duration returns a decodeFunc for a duration: text such as 30s or 1m30s, or a number
+// of seconds.
+func (d *decoder) duration(dst *time.Duration, rule durationRule) decodeFunc {
+	expected := "a duration such as 500ms, 30s or 5m (a plain number is seconds)"
+	if rule == orNone {
+		expected += ", or none"
+	}
+	return func(e element) {
+		e, ok := d.scalar(e, expected)
+		if !ok {
+			return
+		}
+		if rule == orNone && e.node.Value == "none" {
+			*dst = 0
+			return
+		}
+		v, ok := parseDuration(e.node)
+		switch {
+		case !ok:
+			d.reject(e, "must be %s, not %s", expected, describe(e.node))
+		case v < 0 && rule == orZero:
+			d.reject(e, "must not be negative")
+		case v < 0, v == 0 && rule == positive:
+			d.reject(e, "must be more than 0, not %s", e.node.Value)
+		case v == 0 && rule == orNone:
+			d.reject(e, "must be more than 0; write none for no limit")
+		default:
+			*dst = v
+		}
+	}
+}
+
+func parseDuration(n *yaml.Node) (time.Duration, bool) {
+	if n.ShortTag() == "!!str" {
+		v, err := time.ParseDuration(n.Value)
+		return v, err == nil
+	}
+	seconds, ok := asFloat(n)
+	if !ok || math.Abs(seconds) >= math.MaxInt64/1e9 {
+		return 0, false
+	}
+	return time.Duration(math.Round(seconds * 1e9)), true
+}
+
+// size returns a decodeFunc for a number of bytes: 512MiB, 1.5GB, or a plain number.
+func (d *decoder) size(dst *int64) decodeFunc {
+	const expected = "a size such as 512MiB or 1.5GB (a plain number is bytes)"
+	return func(e element) {
+		e, ok := d.scalar(e, expected)
+		if !ok {
+			return
+		}
+		n, ok := parseSize(e.node)
+		if !ok {
+			d.reject(e, "must be %s, not %s", expected, describe(e.node))
+			return
+		}
+		*dst = n
+	}
+}
+
+var sizeText = regexp.MustCompile(`^(\d+(?:\.\d+)?) ?([A-Za-z]+)$`)
+
+var sizeUnits = map[string]float64{
+	"B":  1,
+	"KB": 1e3, "kB": 1e3, "MB": 1e6, "GB": 1e9, "TB": 1e12,
+	"KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "TiB": 1 << 40,
+}
+
+func parseSize(n *yaml.Node) (int64, bool) {
+	if n.ShortTag() != "!!str" {
+		return asWhole(n)
+	}
+	match := sizeText.FindStringSubmatch(n.Value)
+	if match == nil {
+		return 0, false
+	}
+	figure, err := strconv.ParseFloat(match[1], 64)
+	bytes := figure * sizeUnits[match[2]]
+	if err != nil || sizeUnits[match[2]] == 0 || bytes >= math.MaxInt64 {
+		return 0, false
+	}
+	return int64(bytes), true
+}
+
+// asWhole returns a whole number. 2.0 is one, as in JSON.
+func asWhole(n *yaml.Node) (int64, bool) {
+	switch v, _ := number(n); v := v.(type) {
+	case int64:
+		return v, true
+	case float64:
+		return int64(v), v == math.Trunc(v) && math.Abs(v) < 1<<53
+	}
+	return 0, false
+}
+
+func asFloat(n *yaml.Node) (float64, bool) {
+	switch v, _ := number(n); v := v.(type) {
+	case int64:
+		return float64(v), true
+	case uint64:
+		return float64(v), true
+	case float64:
+		return v, true
+	}
+	return 0, false
+}
+
+// wholeNumber matches a number without a fraction or exponent.
+var wholeNumber = regexp.MustCompile(`^[-+]?[0-9_]+$`)
+
+// number returns a number as int64, uint64 or float64. It returns nil if the value is
+// not a number, and an error if it is one that cannot be represented.
+func number(n *yaml.Node) (any, error) {
+	tag := n.ShortTag()
+	if tag != "!!int" && tag != "!!float" {
+		return nil, nil
+	}
+	var v any
+	err := n.Decode(&v)
+	f, isFloat := v.(float64)
+	switch {
+	case (err != nil || isFloat) && wholeNumber.MatchString(n.Value):
+		return nil, fmt.Errorf("%s does not fit in 64 bits; write it as a string", shorten(n.Value))
+	case err != nil:
+		return nil, fmt.Errorf("%s cannot be read as a number", shorten(n.Value))
+	case isFloat && (math.IsNaN(f) || math.IsInf(f, 0)):
+		return nil, fmt.Errorf("%s has no JSON form; write a finite number or a string", shorten(n.Value))
+	case isFloat:
+		return f, nil
+	}
+	if i, ok := v.(int); ok {
+		return int64(i), nil
+	}
+	return v, nil // int64 or uint64
 }

@@ -23,6 +23,6 @@ func TestNearest(t *testing.T) {
 	} {
 		assert.Equal(t, want, nearest(name, known), name)
 	}
-	assert.Equal(t, "max", nearest("mux", []string{"max", "mix"}), "the first of equals")
+	assert.Equal(t, "max", nearest("mux", []string{"max", "mix"}), "the first of equally similar names")
 	assert.Empty(t, nearest("x", nil))
 }
