@@ -13,7 +13,7 @@ import (
 	"path/filepath"
 )
 
-//go:embed __main__.py gophersnake/*.py gophersnake/py.typed gophersnake/_worker/*.py
+//go:embed __main__.py gophersnake/*.py gophersnake/py.typed gophersnake/_worker/*.py gophersnake/_worker/*/*.py
 var files embed.FS
 
 // Extract unpacks the package into a folder of root that is named after its

@@ -40,8 +40,8 @@ Large arrays come in memory that is shared with the supervisor, and are read-onl
 a copy is the node's own. ``empty`` makes a large result without a copy.
 """
 
+from gophersnake.allocation import empty
 from gophersnake.errors import Cancelled, Permanent, Transient
-from gophersnake.memory import empty
 from gophersnake.nodes import node
 from gophersnake.progress import progress
 from gophersnake.values import Audio, Image, Json, Tensor

@@ -11,15 +11,15 @@ from gophersnake._worker import COOKIE, TEMPLATE
 def main() -> None:
     """Serve a node where a supervisor started this process, or do as the arguments say."""
     if os.environ.pop(TEMPLATE[0], None) == TEMPLATE[1]:
-        from gophersnake._worker.template import run as fork_workers
+        from gophersnake._worker.process.template import run as fork_workers
 
         fork_workers()  # this returns in them
     if os.environ.pop(COOKIE[0], None) == COOKIE[1]:
-        from gophersnake._worker.start import run  # fast --help
+        from gophersnake._worker.process.start import run  # fast --help
 
         run()
     elif sys.argv[1:] == ["describe"]:
-        from gophersnake._worker.describe import run as describe
+        from gophersnake._worker.definition.describe import run as describe
 
         describe()
     else:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 from collections.abc import Callable
 from typing import Any, NamedTuple, TypeVar, overload
 
-__all__ = ["Options", "name_of", "node", "options_of"]
+__all__ = ["Options", "kind_of", "name_of", "node", "options_of"]
 
 T = TypeVar("T", bound=Callable[..., Any])
 
@@ -114,10 +116,8 @@ def node(
 
 def _check(target: Callable[..., Any], options: Options) -> None:
     """Raise ``TypeError`` for options that are wrong, or do not fit together or the target."""
-    from gophersnake._worker.flavours import flavour  # most nodes have no options
-
     name, stateful, concurrency, batch, max_wait_ms = options
-    how = flavour(getattr(target, "process", target) if isinstance(target, type) else target)
+    how = kind_of(getattr(target, "process", target) if isinstance(target, type) else target)
     if stateful:
         _check_stateful(target, options)
     if batch is not None:
@@ -190,3 +190,19 @@ def name_of(target: object) -> str | None:
     """Return the node type of what ``node`` was put on, ``None`` for anything else."""
     options = options_of(target)
     return None if options is None else options.name
+
+
+def kind_of(process: Callable[..., Any]) -> str:
+    """Return how a function, or an object that is called like one, gives its result.
+
+    It is ``value``, ``generator``, ``async`` or ``async generator``.
+    """
+    while isinstance(process, functools.partial):
+        process = process.func
+    if not inspect.isroutine(process) and not isinstance(process, type):
+        process = type(process).__call__
+    if inspect.isasyncgenfunction(process):
+        return "async generator"
+    if inspect.iscoroutinefunction(process):
+        return "async"
+    return "generator" if inspect.isgeneratorfunction(process) else "value"

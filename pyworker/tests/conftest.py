@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from gophersnake._worker import arrays, media, plain
+from gophersnake._worker.values import arrays, media, plain
 from hypothesis import HealthCheck, settings
 
 from tests.supervisor import Supervisor

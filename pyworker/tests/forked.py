@@ -19,8 +19,13 @@ PATIENCE = 60.0
 
 PROGRAM = """
 import os, socket, struct, sys
-from gophersnake._worker import batches, eventloop, faults, hints, scan, sessions
-from gophersnake._worker.serve import Worker
+from gophersnake._worker.serving import batches
+from gophersnake._worker.serving import eventloop
+from gophersnake._worker.values import faults
+from gophersnake._worker.definition import param_types
+from gophersnake._worker.values import scan
+from gophersnake._worker.serving import sessions
+from gophersnake._worker.process.worker import Worker
 
 try:
     import numpy

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgpack
-from gophersnake._worker.codec import Decoder, Encoder
+from gophersnake._worker.values.codec import Decoder, Encoder
 
 from tests.sharing import FROM, Host
 

@@ -8,7 +8,7 @@ from typing import Any
 import msgpack
 import pytest
 from gophersnake import Audio, Image, Tensor
-from gophersnake._worker.codec import KEPT, TENSOR, Decoder, Encoder, ValueFault
+from gophersnake._worker.values.codec import KEPT, TENSOR, Decoder, Encoder, ValueFault
 from gophersnake.values import ITEM_SIZES
 
 from tests.test_encode import carried, refused

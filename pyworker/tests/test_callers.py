@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from gophersnake._worker import callers
-from gophersnake._worker.callers import Callers
+from gophersnake._worker.process import callers
+from gophersnake._worker.process.callers import Callers
 
 SECRET = os.urandom(32)
 WRONG = bytes(byte ^ 1 for byte in SECRET)

@@ -7,9 +7,9 @@ import socket
 import threading
 
 import pytest
-from gophersnake._worker import frames
-from gophersnake._worker.connection import READ_AHEAD, Closed, Connection, NoRoom
-from gophersnake._worker.frames import CALL, CANCEL, CREDIT, LOG, PING, Limits, ProtocolError
+from gophersnake._worker.wire import frames
+from gophersnake._worker.wire.connection import READ_AHEAD, Closed, Connection, NoRoom
+from gophersnake._worker.wire.frames import CALL, CANCEL, CREDIT, LOG, PING, Limits, ProtocolError
 
 from tests.supervisor import frame
 

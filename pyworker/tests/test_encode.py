@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 import pytest
 from gophersnake import Audio, Image, Json, Tensor
-from gophersnake._worker.codec import LARGE, Decoder, Encoder, ValueFault
+from gophersnake._worker.values.codec import LARGE, Decoder, Encoder, ValueFault
 
 UTC = datetime.timezone.utc
 

@@ -10,9 +10,9 @@ from typing import Any
 import msgpack
 import pytest
 from gophersnake import Cancelled, Permanent, Transient
-from gophersnake._worker import failure
-from gophersnake._worker.codec import ValueFault
-from gophersnake._worker.load import NodeFault
+from gophersnake._worker.definition.lookup import NodeFault
+from gophersnake._worker.serving import failure
+from gophersnake._worker.values.codec import ValueFault
 
 
 def told(raising: Callable[[], Any], stage: str = "call") -> dict[str, Any]:
@@ -150,7 +150,7 @@ def test_a_long_source_line_is_cut(tmp_path: Any) -> None:
 
 
 def test_the_workers_own_frames_are_left_out() -> None:
-    from gophersnake._worker.load import load_module
+    from gophersnake._worker.definition.lookup import load_module
 
     body = told(lambda: load_module("/nowhere", "json.nothing_like_it_x"), "import")
     assert body["kind"] == "manifest"

@@ -9,7 +9,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from gophersnake._worker import fitness
+from gophersnake._worker.process import fork_safety
 
 from tests.templates import Begin, templates
 
@@ -76,21 +76,21 @@ def test_a_thread_that_a_hook_ends_does_not_count(begin: Begin) -> None:
 
 
 def test_a_gpu_that_is_open_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fitness, "GPUS", (os.devnull,))
+    monkeypatch.setattr(fork_safety, "GPUS", (os.devnull,))
     with open(os.devnull, "rb"):
-        assert fitness.why_not(set()) == f"the import opened a GPU ({os.devnull})"
+        assert fork_safety.why_not(set()) == f"the import opened a GPU ({os.devnull})"
 
 
 def test_cuda_that_is_initialized_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     torch = SimpleNamespace(cuda=SimpleNamespace(is_initialized=lambda: True))
     monkeypatch.setitem(sys.modules, "torch", torch)
     sockets = set(map(int, os.listdir("/proc/self/fd")))
-    assert fitness.why_not(sockets) == "the import initialized CUDA"
+    assert fork_safety.why_not(sockets) == "the import initialized CUDA"
 
 
 def test_what_cannot_be_looked_at_speaks_against_it(monkeypatch: pytest.MonkeyPatch) -> None:
     def refused(path: str) -> list[str]:
         raise PermissionError(13, "refused", path)
 
-    monkeypatch.setattr(fitness, "os", SimpleNamespace(listdir=refused))
-    assert "cannot be looked at: [Errno 13] refused: '/proc/self/fd'" in fitness.why_not(set())
+    monkeypatch.setattr(fork_safety, "os", SimpleNamespace(listdir=refused))
+    assert "cannot be looked at: [Errno 13] refused: '/proc/self/fd'" in fork_safety.why_not(set())

@@ -10,9 +10,9 @@ from typing import Annotated, Any, Literal, NewType, Optional, TypeVar, Union
 
 import gophersnake
 import msgpack
-from gophersnake._worker import hints
-from gophersnake._worker.load import NodeFault
-from gophersnake._worker.signature import Signature
+from gophersnake._worker.definition import param_types
+from gophersnake._worker.definition.lookup import NodeFault
+from gophersnake._worker.definition.signature import Signature
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -134,7 +134,7 @@ def test_any_signature_is_described_and_checked(
 @given(plain, hinted)
 @example([1], _of(list, _of(Annotated, (str, []))))
 def test_any_value_fits_an_annotation_or_not(value: Any, hint: Any) -> None:
-    reason = hints.misfit(value, hint)
+    reason = param_types.misfit(value, hint)
     assert reason == "" or reason.startswith("is to be ")
 
 
@@ -167,4 +167,4 @@ def fitting(draw: st.DrawFn, depth: int = 3) -> tuple[Any, Any]:
 @given(fitting())
 def test_what_fits_is_taken(drawn: tuple[Any, Any]) -> None:
     hint, value = drawn
-    assert hints.misfit(value, hint) == ""
+    assert param_types.misfit(value, hint) == ""

@@ -8,8 +8,8 @@ from typing import Any
 
 import msgpack
 from gophersnake import Tensor
-from gophersnake._worker import scan
-from gophersnake._worker.codec import Decoder, Encoder, ValueFault
+from gophersnake._worker.values import scan
+from gophersnake._worker.values.codec import Decoder, Encoder, ValueFault
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 

@@ -11,8 +11,8 @@ from typing import Any
 
 import msgpack
 import pytest
-from gophersnake._worker import frames
-from gophersnake._worker.answers import BROKEN
+from gophersnake._worker.serving.answers import BROKEN
+from gophersnake._worker.wire import frames
 from hypothesis import given, note, settings
 from hypothesis import strategies as st
 
@@ -191,7 +191,7 @@ def test_whatever_a_worker_is_told_it_answers_or_ends(
 def test_calls_whose_values_are_sound_are_all_answered_once(
     nursery: Nursery, base: str, kind: str, values: list[Any]
 ) -> None:
-    from gophersnake._worker.codec import Encoder
+    from gophersnake._worker.values.codec import Encoder
 
     setup = setup_of(base, kind) | {"window": {"items": 1 << 16, "bytes": 1 << 20}}
     stream = frame(SETUP, 0, msgpack.packb(setup))

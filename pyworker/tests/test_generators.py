@@ -8,13 +8,13 @@ import socket
 
 import msgpack
 import pytest
-from gophersnake._worker import frames
-from gophersnake._worker.answers import Answers
-from gophersnake._worker.connection import Connection
-from gophersnake._worker.frames import Frame
-from gophersnake._worker.interrupt import Interrupts
-from gophersnake._worker.items import Items
-from gophersnake._worker.window import Window, limits
+from gophersnake._worker.serving.answers import Answers
+from gophersnake._worker.serving.interrupts import Interrupts
+from gophersnake._worker.serving.items import Items
+from gophersnake._worker.serving.window import Window, limits
+from gophersnake._worker.wire import frames
+from gophersnake._worker.wire.connection import Connection
+from gophersnake._worker.wire.frames import Frame
 
 from tests.conftest import Serve
 from tests.supervisor import (

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, NewType, Optional, TypedDict, TypeVa
 
 import pytest
 from gophersnake import Audio
-from gophersnake._worker import hints
+from gophersnake._worker.definition import param_types
 
 T = TypeVar("T")
 Rate = NewType("Rate", int)
@@ -69,7 +69,7 @@ class Settings:
     ],
 )
 def test_it_fits(value: Any, hint: Any) -> None:
-    assert hints.misfit(value, hint) == ""
+    assert param_types.misfit(value, hint) == ""
 
 
 @pytest.mark.parametrize(
@@ -99,15 +99,17 @@ def test_it_fits(value: Any, hint: Any) -> None:
     ],
 )
 def test_it_does_not_fit(value: Any, hint: Any, says: str) -> None:
-    assert says in hints.misfit(value, hint)
+    assert says in param_types.misfit(value, hint)
 
 
 def test_annotations_that_cannot_be_evaluated_are_left_to_the_node() -> None:
     def mixed(a: int, b: OnlyForTypeCheckers) -> None: ...  # type: ignore[name-defined] # noqa: F821
 
-    assert hints.of(mixed) == {}
+    assert param_types.of(mixed) == {}
     mixed.__annotations__["a"] = int
-    assert hints.of(mixed) == {"a": int, "return": None} or hints.of(mixed) == {"a": int}
+    assert param_types.of(mixed) == {"a": int, "return": None} or param_types.of(mixed) == {
+        "a": int
+    }
 
 
 def test_annotations_are_found_behind_partials_and_wrappers() -> None:
@@ -116,7 +118,7 @@ def test_annotations_are_found_behind_partials_and_wrappers() -> None:
     @functools.wraps(function)
     def wrapper(*args: Any) -> None: ...
 
-    assert hints.of(functools.partial(function))["a"] is int
-    assert hints.of(wrapper)["a"] is int
-    assert hints.of(len) == {}
-    assert hints.of(object.__init__) == {}
+    assert param_types.of(functools.partial(function))["a"] is int
+    assert param_types.of(wrapper)["a"] is int
+    assert param_types.of(len) == {}
+    assert param_types.of(object.__init__) == {}

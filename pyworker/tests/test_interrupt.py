@@ -10,9 +10,9 @@ from collections.abc import Iterator
 import msgpack
 import pytest
 from gophersnake import Cancelled
-from gophersnake._worker.connection import Connection
-from gophersnake._worker.frames import CANCEL, PING
-from gophersnake._worker.interrupt import Interrupts
+from gophersnake._worker.serving.interrupts import Interrupts
+from gophersnake._worker.wire.connection import Connection
+from gophersnake._worker.wire.frames import CANCEL, PING
 
 from tests.conftest import Serve
 from tests.supervisor import CALL, Failed, Supervisor, frame

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from gophersnake._worker.load import NodeFault, load, load_module, nodes_of
+from gophersnake._worker.definition.lookup import NodeFault, load, load_module, nodes_of
 
 from tests.conftest import Serve
 from tests.supervisor import Failed

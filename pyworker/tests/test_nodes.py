@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from gophersnake import node
-from gophersnake._worker.signature import Signature
+from gophersnake._worker.definition.signature import Signature
 from gophersnake.nodes import Options, name_of, options_of
 
 

@@ -68,11 +68,11 @@ def test_the_example_of_the_readme_runs(tmp_path: Path) -> None:
 
 def test_importing_the_package_is_light() -> None:
     """What only some nodes need is imported by them, and not at the start."""
-    code = "import sys, gophersnake._worker.serve; print(*sys.modules)"
+    code = "import sys, gophersnake._worker.process.worker; print(*sys.modules)"
     loaded = set(python("-c", code, PYTHONPATH=str(PACKAGE)).stdout.split())
-    assert "gophersnake._worker.serve" in loaded
+    assert "gophersnake._worker.process.worker" in loaded
     assert not loaded & {"asyncio", "numpy", "difflib", "json", "platform", "heapq"}
-    assert not loaded & {"gophersnake._worker.scan", "gophersnake._worker.faults"}
+    assert not loaded & {"gophersnake._worker.values.scan", "gophersnake._worker.values.faults"}
 
 
 def test_the_worker_needs_msgpack_and_says_so(tmp_path: Path) -> None:
@@ -80,7 +80,7 @@ def test_the_worker_needs_msgpack_and_says_so(tmp_path: Path) -> None:
     code = (
         f"import sys; sys.path[:0] = [{str(tmp_path)!r}, {str(PACKAGE)!r}]\n"
         "import os; os.dup2(os.open(os.devnull, os.O_RDWR), 4)\n"
-        "from gophersnake._worker.start import run; run()"
+        "from gophersnake._worker.process.start import run; run()"
     )
     done = python("-c", code)
     assert done.returncode == 1

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import msgpack
 import pytest
-from gophersnake._worker.connection import Closed, Connection
-from gophersnake._worker.frames import PING, RESULT
+from gophersnake._worker.wire.connection import Closed, Connection
+from gophersnake._worker.wire.frames import PING, RESULT
 
 from tests.conftest import Serve
 from tests.supervisor import CALL, CANCEL, ERROR, LOG, Failed, Supervisor, frame

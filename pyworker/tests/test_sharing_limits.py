@@ -12,8 +12,8 @@ from typing import Any
 
 import msgpack
 import pytest
-from gophersnake._worker import arena
-from gophersnake._worker.atlas import Atlas
+from gophersnake._worker.memory import arena
+from gophersnake._worker.memory.mappings import Atlas
 
 from tests.conftest import Serve
 from tests.sharing import OWN, Host
@@ -50,7 +50,7 @@ def test_a_result_waits_for_room(serve: Serve) -> None:
 
 def test_a_free_segment_that_nobody_needs_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 0.0
-    monkeypatch.setattr("gophersnake._worker.arena.time.monotonic", lambda: now)
+    monkeypatch.setattr("gophersnake._worker.memory.arena.time.monotonic", lambda: now)
     found = arena.Arena(64 * MIB, Atlas())
     for size in (MIB, 2 * MIB, 4 * MIB):
         segment = found.take(size)

@@ -9,10 +9,10 @@ from typing import Any
 
 import msgpack
 import pytest
-from gophersnake._worker import frames
-from gophersnake._worker.connection import Connection
-from gophersnake._worker.frames import CALL, HEADER, RELEASE, Frame, Place
-from gophersnake._worker.segments import SharedMemory
+from gophersnake._worker.memory.shared import SharedMemory
+from gophersnake._worker.wire import frames
+from gophersnake._worker.wire.connection import Connection
+from gophersnake._worker.wire.frames import CALL, HEADER, RELEASE, Frame, Place
 
 from tests.sharing import FROM, OWN, Host
 from tests.supervisor import frame

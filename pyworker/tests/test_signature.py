@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 from gophersnake import Audio, node
-from gophersnake._worker.flavours import flavour
-from gophersnake._worker.signature import Signature
+from gophersnake._worker.definition.signature import Signature
+from gophersnake.nodes import kind_of
 
 
 def names(parameters: list[Any]) -> list[str]:
@@ -260,7 +260,7 @@ def test_names_and_docstrings(target: Any, name: str, doc: str) -> None:
     assert shown["file"] in (__file__, "")
 
 
-def test_flavours() -> None:
+def test_the_kinds_of_functions() -> None:
     def generator() -> Iterator[int]:
         yield 1
 
@@ -272,11 +272,11 @@ def test_flavours() -> None:
     class Called:
         async def __call__(self, value: Any) -> None: ...
 
-    assert flavour(plain) == "value"
-    assert flavour(generator) == "generator"
-    assert flavour(later) == "async"
-    assert flavour(generator_later) == "async generator"
-    assert flavour(functools.partial(generator_later)) == "async generator"
-    assert flavour(Called()) == "async"
-    assert flavour(len) == "value"
-    assert flavour(Callable_().__call__) == "value"
+    assert kind_of(plain) == "value"
+    assert kind_of(generator) == "generator"
+    assert kind_of(later) == "async"
+    assert kind_of(generator_later) == "async generator"
+    assert kind_of(functools.partial(generator_later)) == "async generator"
+    assert kind_of(Called()) == "async"
+    assert kind_of(len) == "value"
+    assert kind_of(Callable_().__call__) == "value"

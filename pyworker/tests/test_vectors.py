@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 from gophersnake import Audio, Image, Json, Tensor
-from gophersnake._worker import frames
-from gophersnake._worker.codec import Decoder, Encoder, ValueFault
-from gophersnake._worker.connection import Closed, Connection
-from gophersnake._worker.frames import ProtocolError
+from gophersnake._worker.values.codec import Decoder, Encoder, ValueFault
+from gophersnake._worker.wire import frames
+from gophersnake._worker.wire.connection import Closed, Connection
+from gophersnake._worker.wire.frames import ProtocolError
 
 VECTORS = json.loads(
     (Path(__file__).parents[2] / "ipc" / "testdata" / "vectors.json").read_text(encoding="utf-8")

@@ -18,7 +18,7 @@ import (
 // The serving thread of the dumps below.
 const serving = `  File "/node.py", line 5 in inner
   File "/node.py", line 9 in process
-  File "/pkg/gophersnake/_worker/serve.py", line 3 in _answer
+  File "/pkg/gophersnake/_worker/process/worker.py", line 3 in _answer
   File "/pkg/__main__.py", line 6 in <module>
 `
 
@@ -42,7 +42,7 @@ func TestTheStackThatTellsWhatHappenedIsFound(t *testing.T) {
 		{"a crash in a thread that Python does not know", "Fatal Python error: Segmentation fault\n\nThread 0x01 (most recent call first):\n" + thread +
 			"\nThread 0x02 (most recent call first):\n" + serving, false, "process inner"},
 		{"a thread of the worker's own beside it", "Fatal Python error: Aborted\n\nCurrent thread 0x02 (most recent call first):\n" + serving +
-			"\nThread 0x01 (most recent call first):\n  File \"/pkg/gophersnake/_worker/handshake.py\", line 76 in wait\n" + thread, true, "process inner"},
+			"\nThread 0x01 (most recent call first):\n  File \"/pkg/gophersnake/_worker/process/handshake.py\", line 76 in wait\n" + thread, true, "process inner"},
 		{"3.14, with names and C's stack", "Fatal Python error: Segmentation fault\n\nCurrent thread 0x00007f5c [python] (most recent call first):\n" + serving +
 			"\nCurrent thread's C stack trace (most recent call first):\n  Binary file \"/usr/bin/python3.14\", at _Py_DumpStack+0x30 [0x4b53b0]\n", false, "process inner"},
 		{"3.14, a crash in another thread", "Fatal Python error: Segmentation fault\n\nCurrent thread 0x01 [pool] (most recent call first):\n" + thread +
@@ -54,7 +54,7 @@ func TestTheStackThatTellsWhatHappenedIsFound(t *testing.T) {
 		{"collecting garbage", "Fatal Python error: Segmentation fault\n\nCurrent thread 0x01 (most recent call first):\n  Garbage-collecting\n" + serving, false, "process inner"},
 		{"extension modules", "Fatal Python error: Aborted\n\nCurrent thread 0x01 (most recent call first):\n" + serving + "\nExtension modules: numpy, msgpack._cmsgpack (total: 2)\n", true, "process inner"},
 		{"cut where it was too deep", "Current thread 0x01 (most recent call first):\n" + strings.Repeat("  File \"/node.py\", line 5 in deep\n", 100) + "  ...\n", true, strings.Repeat("deep ", 99) + "deep"},
-		{"the worker's own failure", "Current thread 0x01 (most recent call first):\n  File \"/pkg/gophersnake/_worker/serve.py\", line 3 in _answer\n  File \"/pkg/__main__.py\", line 6 in <module>\n", false, "<module> _answer"},
+		{"the worker's own failure", "Current thread 0x01 (most recent call first):\n  File \"/pkg/gophersnake/_worker/process/worker.py\", line 3 in _answer\n  File \"/pkg/__main__.py\", line 6 in <module>\n", false, "<module> _answer"},
 		{"no frames", "Fatal Python error: Segmentation fault\n\nCurrent thread 0x01 (most recent call first):\n  <no Python frame>\n", false, ""},
 		{"frames without a head", serving, true, ""},
 		{"garbage", "\x00\xff" + strings.Repeat("x", 1<<17), true, ""},

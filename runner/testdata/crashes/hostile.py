@@ -11,7 +11,7 @@ from typing import Any
 import msgpack
 import wire
 from gophersnake import node
-from gophersnake._worker import frames
+from gophersnake._worker.wire import frames
 
 
 def body(chance: random.Random) -> bytes:

@@ -8,7 +8,7 @@ import struct
 import time
 from pathlib import Path
 
-from gophersnake._worker import frames
+from gophersnake._worker.wire import frames
 
 
 def connection() -> socket.socket:

@@ -12,12 +12,13 @@ from pathlib import Path
 
 sys.path.insert(0, os.environ["PACKAGE"])
 
-from gophersnake._worker import handshake, lastwords
-from gophersnake._worker.serve import Worker
+from gophersnake._worker.process import handshake
+from gophersnake._worker.process import exit_report
+from gophersnake._worker.process.worker import Worker
 
 FILE, GATE = Path(os.environ["SOCKET"]), os.environ["GATE"]
 
-lastwords.record(handshake.AUTOPSY)
+exit_report.record(handshake.AUTOPSY)
 secret = b""
 read_secret = handshake._read_secret
 
@@ -44,4 +45,4 @@ def announce(line: str, flush: bool) -> None:
 
 handshake._read_secret = keep_secret
 handshake.print = announce
-lastwords.leave_at_once(Worker(handshake.connect()).live())
+exit_report.leave_at_once(Worker(handshake.connect()).live())

@@ -15,14 +15,16 @@ from pathlib import Path
 
 sys.path.insert(0, os.environ["PACKAGE"])
 
-from gophersnake._worker import frames, handshake, lastwords
-from gophersnake._worker.connection import Connection
+from gophersnake._worker.wire import frames
+from gophersnake._worker.process import handshake
+from gophersnake._worker.process import exit_report
+from gophersnake._worker.wire.connection import Connection
 
 WAY = os.environ["EVIL"]
 FILE = os.environ.get("EVIL_FILE", os.devnull)
 FOLDER = os.environ.get("PLUGIN_UNIX_SOCKET_DIR", "")
 
-lastwords.record(handshake.AUTOPSY)
+exit_report.record(handshake.AUTOPSY)
 
 
 def stay() -> None:
@@ -103,9 +105,9 @@ open(sys.argv[2], "w").write(f"refused {refused} {mode}")
     handshake.print = announced
     handshake._accept = accept
     del sys.argv[1:]
-    from gophersnake._worker.serve import Worker
+    from gophersnake._worker.process.worker import Worker
 
-    lastwords.leave_at_once(Worker(handshake.connect()).live())
+    exit_report.leave_at_once(Worker(handshake.connect()).live())
 
 sock = handshake.connect()
 connection = Connection(sock)

@@ -1,0 +1,1 @@
+"""The node as its author wrote it: its code, its signature, its description."""

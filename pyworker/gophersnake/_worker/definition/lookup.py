@@ -1,0 +1,173 @@
+"""Finds the Python code of a node: a module, and a function or class in it."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import os
+import sys
+import zlib
+from types import ModuleType
+from typing import Any
+
+from gophersnake._worker.definition.suggest import nearest
+from gophersnake.nodes import name_of
+
+
+class NodeFault(Exception):
+    """The manifest and the Python code do not fit together.
+
+    Attributes:
+        hint: what to do next; empty where the message says it.
+    """
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        """Take the message and the hint."""
+        super().__init__(message)
+        self.hint = hint
+
+
+def load(base: str, python: str, node_type: str) -> Any:
+    """Return the function or class of a node.
+
+    Args:
+        base: the folder that Python paths are relative to.
+        python: ``path.py[:Object]`` or ``package.module[:Object]``.
+        node_type: looked up in the module where ``python`` names no object.
+
+    Raises:
+        NodeFault: there is no such file, module or node.
+        BaseException: whatever the module raises while it is imported.
+    """
+    source, attribute = _split(python)
+    module = load_module(base, source)
+    if attribute:
+        return _object(module, source, attribute)
+    return _node(module, source, node_type)
+
+
+def _split(python: str) -> tuple[str, str]:
+    """Return the file or module, and the object, which may be empty."""
+    source, colon, attribute = python.rpartition(":")
+    if not colon or python.endswith(".py"):  # a folder may have a colon in its name
+        return python, ""
+    return source, attribute
+
+
+def load_module(base: str, source: str) -> ModuleType:
+    """Return the module of a file or a dotted name, imported at most once.
+
+    Raises:
+        NodeFault: there is no such file or module.
+        BaseException: whatever the module raises while it is imported.
+    """
+    if source.endswith(".py") or "/" in source:
+        return _load_file(os.path.abspath(os.path.join(base, source)))
+    if not all(part.isidentifier() for part in source.split(".")):
+        raise NodeFault(
+            f"{source!r} is no Python module", "write path.py:Object or package.module:Object"
+        )
+    _search(os.path.abspath(base))
+    try:
+        return importlib.import_module(source)
+    except ModuleNotFoundError as error:
+        missing = error.name or ""
+        if source != missing and not source.startswith(missing + "."):
+            raise  # the module is there, and misses another one
+        raise NodeFault(
+            f"there is no Python module {source!r}: {error}",
+            f"it is looked for in {base} and in the environment; is it in the requirements?",
+        ) from None
+
+
+def _load_file(path: str) -> ModuleType:
+    if not os.path.isfile(path):
+        raise NodeFault(f"there is no Python file {path}{_nearest_file(path)}")
+    _search(os.path.dirname(path))
+    name = os.path.splitext(os.path.basename(path))[0]
+    known = sys.modules.get(name)
+    if known is not None and getattr(known, "__file__", None) == path:
+        return known
+    if known is not None or name in sys.stdlib_module_names or not name.isidentifier():
+        # The same name in each process: an exception's class is known by it.
+        name = f"gophersnake_node_{zlib.crc32(os.fsencode(path)):08x}"
+        if name in sys.modules:
+            return sys.modules[name]
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise NodeFault(f"{path} is no Python file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # before it runs: dataclasses and pickle look for it there
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        sys.modules.pop(name, None)
+        raise
+    return module
+
+
+def _nearest_file(path: str) -> str:
+    folder, name = os.path.split(path)
+    try:
+        files = [each for each in sorted(os.listdir(folder)) if each.endswith(".py")]
+    except OSError:
+        return f"; there is no folder {folder}"
+    return nearest(name, files, "there are none in that folder")
+
+
+def _search(folder: str) -> None:
+    """Let a module import what lies beside it.
+
+    ``python path.py`` would look there before all else. Here the standard library
+    comes first: a node in a file ``queue.py`` is not to be what ``asyncio`` gets.
+    """
+    if folder in sys.path:
+        return
+    standard = os.path.dirname(os.__file__)
+    own = (standard, os.path.join(standard, "lib-dynload"))
+    places = [place for place, entry in enumerate(sys.path) if entry in own]
+    sys.path.insert(places[-1] + 1 if places else 0, folder)
+
+
+def _object(module: ModuleType, source: str, attribute: str) -> Any:
+    found: Any = module
+    for name in attribute.split("."):
+        if not hasattr(found, name):
+            known = [each for each in dir(found) if not each.startswith("_")]
+            raise NodeFault(f"{source} has no {attribute}{nearest(name, known, 'it is empty')}")
+        found = getattr(found, name)
+    if not callable(found):
+        raise NodeFault(f"{source}:{attribute} is no function or class, but a {_kind(found)}")
+    if isinstance(found, type) and not callable(getattr(found, "process", None)):
+        raise NodeFault(
+            f"the class {source}:{attribute} has no method process",
+            "give it process(self, input)",
+        )
+    return found
+
+
+def _kind(value: object) -> str:
+    return type(value).__qualname__
+
+
+def _node(module: ModuleType, source: str, node_type: str) -> Any:
+    nodes = nodes_of(module)
+    if node_type in nodes:
+        return nodes[node_type]
+    if callable(getattr(module, node_type, None)):
+        raise NodeFault(
+            f"{node_type} in {source} is no node",
+            f"put @node on it, or name it in the manifest: python: {source}:{node_type}",
+        )
+    suggestion = nearest(node_type, nodes, "there are none: put @node on one")
+    raise NodeFault(f"{source} has no node {node_type!r}{suggestion}")
+
+
+def nodes_of(module: ModuleType) -> dict[str, Any]:
+    """Return the nodes of a module by type, in the order in which they stand there."""
+    found: dict[str, Any] = {}
+    for value in list(vars(module).values()):
+        name = name_of(value)
+        if name is not None:
+            found.setdefault(name, value)
+    return found

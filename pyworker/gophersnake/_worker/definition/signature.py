@@ -1,0 +1,291 @@
+"""What a node takes and returns, and whether the manifest gives it that."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import sys
+from collections.abc import Callable, Collection, Mapping
+from typing import Any
+
+import gophersnake
+from gophersnake._worker.definition.lookup import NodeFault
+from gophersnake._worker.definition.suggest import nearest
+from gophersnake.nodes import Options, kind_of, options_of
+
+POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+NAMED = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+CONCURRENCY = 64
+"""How many calls of an async node may run at once, where it does not say."""
+
+SINGLE = (*POSITIONAL, inspect.Parameter.KEYWORD_ONLY)
+"""The kinds that stand for one value; the others are ``*args`` and ``**kwargs``."""
+
+
+class Signature:
+    """The parameters of a node, told apart: its inputs, and those that params set.
+
+    Without ports, the input is the first positional parameter; one that params
+    set is none, and then the first of those that have no default.
+
+    Attributes:
+        target: the function or class.
+        process: what is called: the function, or the class's ``process``.
+        inputs: the parameters that take inputs; empty where the node takes none.
+        params: all others that the manifest's params can set.
+        options: what ``node`` was told of it.
+        flavour: how the node gives its result: value, generator, async or async generator.
+        stateful: whether it keeps state along a stream.
+        restores: whether that state can be carried over to another worker.
+        many: whether a call may give any number of values.
+        batch: how many inputs go together; 0 where each is a call of its own.
+        max_wait: how many seconds the first of them waits for others.
+        at_once: whether several calls may run at the same time in one worker.
+        concurrency: how many they may be.
+    """
+
+    def __init__(
+        self, target: Any, params: Collection[str] = (), ports: Collection[str] = ()
+    ) -> None:
+        """Look at a function or class, given what the manifest sets and connects."""
+        self.target = target
+        self._is_class = isinstance(target, type)
+        self.process: Callable[..., Any] = target.process if self._is_class else target
+        self._called = _parameters(self.process)
+        self.flavour = kind_of(self.process)
+        self.options = options = options_of(target) or Options()
+        self.stateful = options.stateful and self._is_class
+        self.restores = self.stateful and callable(getattr(target, "restore", None))
+        self.batch = options.batch or 0
+        self.many = self.stateful or (self.flavour.endswith("generator") and not self.batch)
+        self.max_wait = (options.max_wait_ms or 0) / 1000
+        self.at_once = self.flavour.startswith("async") and not (self.stateful or self.batch)
+        self.concurrency = (options.concurrency or CONCURRENCY) if self.at_once else 1
+        if self._is_class:
+            # Of an instance method, self is given already.
+            if not isinstance(
+                inspect.getattr_static(target, "process"), (staticmethod, classmethod)
+            ):
+                self._called = self._called[1:]
+            self.inputs = _inputs(self._called, (), ports)
+            self.params = _parameters(target)
+        else:
+            self.inputs = _inputs(self._called, params, ports)
+            taken = {p.name for p in self.inputs}
+            self.params = [p for p in self._called if p.name not in taken]
+
+    def problems(self, params: Mapping[str, Any], ports: Collection[str]) -> list[NodeFault]:
+        """Return what the manifest gives that the node does not take, and what it lacks."""
+        return [
+            *self._port_problems(ports),
+            *self._batch_problems(ports),
+            *self._unknown(params),
+            *self._missing(params, ports),
+            *self._misfits(params),
+        ]
+
+    def _port_problems(self, ports: Collection[str]) -> list[NodeFault]:
+        if _takes_any(self._called):
+            return []
+        known = [p.name for p in self._called if p.kind in NAMED]
+        return [
+            NodeFault(f"{self.name} has no input {port!r}{nearest(port, known, 'it has none')}")
+            for port in ports
+            if port not in known
+        ]
+
+    def _batch_problems(self, ports: Collection[str]) -> list[NodeFault]:
+        if not self.batch or not ports:
+            return []
+        return [
+            NodeFault(
+                f"{self.name} takes batches, and those have one input, without a name",
+                "connect it to the node alone (to: ID), or leave the batch out",
+            )
+        ]
+
+    def _unknown(self, params: Mapping[str, Any]) -> list[NodeFault]:
+        if _takes_any(self.params):
+            return []
+        known = [p.name for p in self.params if p.kind in NAMED]
+        inputs = [p.name for p in self.inputs]
+        return [
+            NodeFault(
+                f"{self.name} takes its parameter {name!r} from a connection, not from params"
+                if name in inputs
+                else f"{self.name} has no parameter {name!r}{nearest(name, known, 'it has none')}"
+            )
+            for name in params
+            if name not in known
+        ]
+
+    def _missing(self, params: Mapping[str, Any], ports: Collection[str]) -> list[NodeFault]:
+        also = "" if self._is_class else ", or connect an input to it (to: ID.{name})"
+        missing = [
+            NodeFault(
+                f"{self.name} needs the parameter {p.name!r}",
+                f"set it in the node's params ({p.name}: …)" + also.format(name=p.name),
+            )
+            for p in self.params
+            if p.kind in SINGLE and p.default is p.empty and p.name not in params
+        ]
+        if not self._is_class:
+            return missing
+        taken = {p.name for p in self.inputs}
+        return missing + [
+            NodeFault(
+                f"{self.name} needs the input {p.name!r}", f"connect one to it (to: ID.{p.name})"
+            )
+            for p in self._called
+            if p.kind in SINGLE and p.default is p.empty and p.name not in taken
+        ]
+
+    def _misfits(self, params: Mapping[str, Any]) -> list[NodeFault]:
+        if not params:
+            return []
+        from gophersnake._worker.definition import param_types  # many nodes have no params
+
+        wanted = param_types.of(self.target.__init__ if self._is_class else self.target)
+        defaults = {p.name: p.default for p in self.params}
+        return [
+            NodeFault(f"{self.name}: the parameter {name!r} {reason}")
+            for name, value in params.items()
+            if name in wanted
+            # x: int = None is meant to take null, too.
+            and not (value is None and defaults.get(name, 0) is None)
+            and (reason := param_types.misfit(value, wanted[name]))
+        ]
+
+    @property
+    def name(self) -> str:
+        """The node type, by which messages name the node."""
+        return self.options.name or _name(self.target)
+
+    def call_with(
+        self, process: Callable[..., Any], params: Mapping[str, Any]
+    ) -> Callable[..., Any]:
+        """Return what is called with the inputs.
+
+        Args:
+            process: the function with ``params`` still to be given, or the bound method.
+            params: of a function; those of a class went into its ``__init__``.
+        """
+        if not params:
+            return process
+        if self.inputs and self.inputs[0].name != self._called[0].name:
+            name = self.inputs[0].name
+
+            def call(*value: Any, **ports: Any) -> Any:
+                return process(**dict(zip((name,), value, strict=False)), **ports, **params)
+
+            return call
+        return functools.partial(process, **params)
+
+    def describe(self) -> dict[str, Any]:
+        """Return the signature and docstring as the protocol has them."""
+        file, line = _place(self.target)
+        doc = self.target.__doc__ if not isinstance(self.target, functools.partial) else None
+        return {
+            "name": self.name,
+            "kind": "class" if self._is_class else "function",
+            "flavour": self.flavour,
+            "doc": inspect.cleandoc(doc) if isinstance(doc, str) else "",
+            "file": file,
+            "line": line,
+            "params": [_describe(p) for p in self.params if p.kind in SINGLE],
+            "inputs": [_describe(p) for p in self.inputs],
+            "returns": _returns(self.process),
+            "many": self.many,
+            "stateful": self.stateful,
+            "restores": self.restores,
+            "concurrency": self.concurrency,
+            "batch": self.batch,
+            "max_wait": self.max_wait,
+            "python": sys.version.partition(" ")[0],
+            "package": gophersnake.__version__,
+        }
+
+
+def _name(target: Any) -> str:
+    while isinstance(target, functools.partial):
+        target = target.func
+    return str(getattr(target, "__name__", type(target).__name__))
+
+
+def _parameters(target: Any) -> list[inspect.Parameter]:
+    try:
+        return list(inspect.signature(target).parameters.values())
+    except (TypeError, ValueError):  # written in C, and says nothing of itself
+        if isinstance(target, type):
+            return [inspect.Parameter("params", inspect.Parameter.VAR_KEYWORD)]
+        return [inspect.Parameter("value", inspect.Parameter.POSITIONAL_ONLY)]
+
+
+def _inputs(
+    parameters: list[inspect.Parameter], params: Collection[str], ports: Collection[str]
+) -> list[inspect.Parameter]:
+    if ports:
+        return [p for p in parameters if p.name in ports and p.kind in NAMED]
+    positional = [p for p in parameters if p.kind in POSITIONAL]
+    if not positional:
+        return [p for p in parameters if p.kind is inspect.Parameter.VAR_POSITIONAL]
+    if positional[0].name not in params:
+        return positional[:1]
+    return [p for p in positional if p.default is p.empty and p.name not in params][:1]
+
+
+def _takes_any(parameters: list[inspect.Parameter]) -> bool:
+    return any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters)
+
+
+def _describe(parameter: inspect.Parameter) -> dict[str, Any]:
+    required = parameter.default is parameter.empty
+    return {
+        "name": parameter.name,
+        "annotation": _annotation(parameter.annotation),
+        "default": None if required else _shown(parameter.default),
+        "required": required,
+    }
+
+
+def _shown(value: object) -> str:
+    try:
+        return f"{value!r:.80}"
+    except Exception:  # a __repr__ of the node's own
+        return f"<{type(value).__name__}>"
+
+
+def _returns(process: Callable[..., Any]) -> str:
+    try:
+        return _annotation(inspect.signature(process).return_annotation)
+    except (TypeError, ValueError):
+        return ""
+
+
+def _annotation(annotation: Any) -> str:
+    if annotation is inspect.Signature.empty:
+        return ""
+    try:
+        if isinstance(annotation, str):
+            return annotation
+        # As it is imported: gophersnake.Audio.
+        return inspect.formatannotation(annotation).replace("gophersnake.values.", "gophersnake.")
+    except Exception:  # a __repr__ of the node's own
+        return f"<{type(annotation).__name__}>"
+
+
+def _place(target: Any) -> tuple[str, int]:
+    """Return where a function or class begins, empty where nobody knows."""
+    while isinstance(target, functools.partial):
+        target = target.func
+    if not inspect.isroutine(target) and not isinstance(target, type):
+        target = type(target)
+    target = inspect.unwrap(target)
+    code = getattr(target, "__code__", None)
+    if code is not None:  # the same answer as below, and no source to be read
+        return str(code.co_filename), int(code.co_firstlineno)
+    try:
+        file = inspect.getsourcefile(target) or ""
+        return file, inspect.findsource(target)[1] + 1
+    except (OSError, TypeError):
+        return "", 0

@@ -1,0 +1,1 @@
+"""Shared memory, in which large buffers travel between worker and supervisor."""

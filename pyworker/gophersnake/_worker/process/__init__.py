@@ -1,0 +1,1 @@
+"""The worker process: its start, its limits, its logs, and what it leaves when it ends."""

@@ -1,0 +1,1 @@
+"""Serves calls: runs node code, interrupts it, and sends its results or failures."""

@@ -1,0 +1,197 @@
+"""Puts exceptions into the words of the protocol: Go's ipc.RemoteError."""
+
+from __future__ import annotations
+
+import linecache
+import os
+import traceback
+from types import TracebackType
+from typing import Any
+
+from gophersnake._worker.definition.lookup import NodeFault
+from gophersnake._worker.memory.shared import Full
+from gophersnake._worker.process import sandbox
+from gophersnake._worker.values.codec import TooLarge, ValueFault
+from gophersnake.errors import Cancelled, Permanent, Transient
+
+PACKAGE = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", "..")) + os.sep
+"""Frames of this package's own code are left out of tracebacks."""
+
+FROZEN = "<frozen importlib"
+"""So are those of the import system."""
+
+ASYNCIO = os.path.join(os.path.dirname(os.__file__), "asyncio") + os.sep
+"""So are those of the event loop that runs an async node."""
+
+MAX_TEXT = 64 << 10
+MAX_LINE = 500
+MAX_FRAMES = 100
+MAX_CHAIN = 20
+MAX_NOTES = 50
+
+
+def remote_error(error: BaseException, stage: str) -> dict[str, Any]:
+    """Return the body of an error frame.
+
+    Args:
+        error: what was raised.
+        stage: where in the worker's life: import, params, setup, decode, call, encode.
+    """
+    if isinstance(error, ValueFault):
+        size = {"oversize": error.size} if isinstance(error, TooLarge) else {}
+        fault = {"kind": "marshaling", "message": error.reason, "path": error.path, "stage": stage}
+        return fault | size
+    if isinstance(error, NodeFault):
+        return {"kind": "manifest", "message": str(error), "hint": error.hint, "stage": stage}
+    if isinstance(error, Full):
+        return {"kind": "io", "message": str(error), "hint": error.hint, "stage": stage}
+    body = exception(error)
+    body |= {"kind": "execution", "stage": stage, "text": text(error)}
+    if isinstance(error, MemoryError):
+        # The interpreter may have lost its balance anywhere: it is not trusted again.
+        body |= {"kind": "python_vm", "class": "MemoryError", "fatal": True}
+    elif isinstance(error, SystemExit):
+        body |= {"kind": "python_vm", "fatal": True, "exit_code": exit_code(error)}
+    elif isinstance(error, Cancelled):
+        body |= {"kind": "cancelled"}
+    elif isinstance(error, Permanent):
+        body |= {"retryable": False}
+    elif isinstance(error, Transient):
+        body |= {"retryable": True, "retry_after": _seconds(error.retry_after)}
+    if stage == "import":
+        body |= _import_hint(error)
+    body |= sandbox.hint(error)
+    return body
+
+
+def _import_hint(error: BaseException) -> dict[str, str]:
+    if isinstance(error, ModuleNotFoundError) and error.name:
+        package = error.name.partition(".")[0]
+        return {"hint": f"add the package that has {package!r} to the pipeline's requirements"}
+    if isinstance(error, ImportError) and "no known parent package" in _message(error):
+        return {
+            "hint": "a file has no package: import what lies beside it without the dot, "
+            "or name the node as package.module:Object"
+        }
+    return {}
+
+
+def _seconds(retry_after: object) -> float | None:
+    """Return a delay that the host can read; a node may have put anything there."""
+    if isinstance(retry_after, (int, float)) and 0 <= retry_after < float("inf"):
+        return float(retry_after)
+    return None
+
+
+def exit_code(error: SystemExit) -> int:
+    """Return the code with which the interpreter would exit."""
+    if error.code is None:
+        return 0
+    if not isinstance(error.code, int):
+        return 1
+    return error.code & 0xFF if -(1 << 63) <= error.code < 1 << 63 else 0xFF
+
+
+def exception(error: BaseException) -> dict[str, Any]:
+    """Return an exception with those that it came from."""
+    body = _alone(error)
+    inner = body
+    seen = {id(error)}
+    for _ in range(MAX_CHAIN):
+        if error.__cause__ is not None:
+            relation, error = "cause", error.__cause__
+        elif error.__context__ is not None and not error.__suppress_context__:
+            relation, error = "context", error.__context__
+        else:
+            break
+        if id(error) in seen:
+            break
+        seen.add(id(error))
+        inner["cause"] = _alone(error) | {"relation": relation}
+        inner = inner["cause"]
+    return body
+
+
+def _alone(error: BaseException) -> dict[str, Any]:
+    kind = type(error)
+    name = kind.__qualname__
+    if kind.__module__ not in ("builtins", "__main__"):
+        name = f"{kind.__module__}.{name}"
+    return {
+        "class": name,
+        "message": _message(error),
+        "notes": _notes(error),
+        "frames": _frames(error),
+    }
+
+
+def _notes(error: BaseException) -> list[str]:
+    try:
+        notes = error.__notes__ if hasattr(error, "__notes__") else []
+        return [_shortened(str(note)) for note in list(notes)[:MAX_NOTES]]
+    except Exception:  # anything can be put there
+        return []
+
+
+def _message(error: BaseException) -> str:
+    try:
+        if isinstance(error, SyntaxError) and error.msg:
+            return str(error.msg)
+        message = str(error)
+    except Exception as broken:
+        message = f"<its text cannot be had: {type(broken).__name__} in __str__>"
+    return _shortened(message)
+
+
+def _shortened(message: str) -> str:
+    if len(message) <= MAX_TEXT:
+        return message
+    return f"{message[:MAX_TEXT]}… ({len(message)} characters)"
+
+
+def _frames(error: BaseException) -> list[dict[str, Any]]:
+    frames = []
+    for frame, line in traceback.walk_tb(own(error.__traceback__)):
+        code = frame.f_code
+        frames.append((code.co_filename, line or 0, code.co_name))  # some code has no lines
+    if len(frames) > MAX_FRAMES:  # the beginning and the end tell the most
+        frames = frames[: MAX_FRAMES // 4] + frames[-MAX_FRAMES * 3 // 4 :]
+    if isinstance(error, SyntaxError) and isinstance(error.filename, str):
+        line = error.lineno if isinstance(error.lineno, int) else 0
+        frames.append((error.filename, line, "<module>"))
+    return [
+        {"file": file, "line": line, "function": function, "source": _source(file, line)}
+        for file, line, function in frames
+    ]
+
+
+def _source(file: str, line: int) -> str:
+    try:
+        return linecache.getline(file, line).strip()[:MAX_LINE]
+    except Exception:  # a loader of the node's own that raises
+        return ""
+
+
+def own(trace: TracebackType | None) -> TracebackType | None:
+    """Return a traceback from the first frame on that is the node's."""
+    begin = trace
+    while begin is not None and begin.tb_frame.f_code.co_filename.startswith(
+        (PACKAGE, FROZEN, ASYNCIO)
+    ):
+        begin = begin.tb_next
+    return begin
+
+
+def text(error: BaseException) -> str:
+    """Return what Python would print, without the worker's own frames."""
+    try:
+        trace = own(error.__traceback__)
+        lines = traceback.format_exception(type(error), error, trace)
+    except Exception:  # a node's own __str__ or __repr__
+        return ""
+    whole = "".join(lines)
+    return (
+        whole
+        if len(whole) <= MAX_TEXT
+        else whole[: MAX_TEXT // 4] + "\n…\n" + whole[-MAX_TEXT // 2 :]
+    )

@@ -1,0 +1,1 @@
+"""The values of nodes as bytes: msgpack, arrays, recordings and images."""

@@ -1,0 +1,193 @@
+"""Arrays of all sorts to bytes and back, with NumPy where it is installed."""
+
+from __future__ import annotations
+
+import functools
+import sys
+from types import ModuleType
+from typing import Any
+
+from gophersnake._worker.wire.frames import Bytes
+from gophersnake.values import ITEM_SIZES, Tensor
+
+BUFFER_KINDS = {"?": "bool", "e": "float", "f": "float", "d": "float"}
+BUFFER_KINDS |= dict.fromkeys("bhilqn", "int") | dict.fromkeys("BHILQN", "uint")
+"""The dtypes of the struct module's letters, less the size."""
+
+
+@functools.cache
+def dtypes() -> dict[str, Any]:
+    """Return the dtypes of NumPy's own that can be carried, by their names on the wire.
+
+    Raises:
+        ImportError: NumPy is not installed.
+    """
+    import numpy  # optional
+
+    return {name: numpy.dtype(name).newbyteorder("<") for name in ITEM_SIZES if name != "bfloat16"}
+
+
+@functools.cache
+def _names() -> dict[Any, str]:
+    """Return the names of those dtypes."""
+    import numpy  # it is there
+
+    names = {dtype: name for name, dtype in dtypes().items()}
+    # Those of most arrays are these very objects, which are found without a comparison.
+    native = map(numpy.dtype, dtypes())
+    return {dtype: names[dtype] for dtype in native if dtype in names} | names
+
+
+def viewed(value: Any) -> tuple[str, memoryview] | None:
+    """Return dtype and bytes of an ordinary NumPy array, ``None`` for all others.
+
+    It is a short way to what ``ndarray`` returns: a worker comes here with cold
+    caches, where each step costs several times what it does in a loop.
+    """
+    np = sys.modules.get("numpy")
+    if np is None or type(value) is not np.ndarray:
+        return None
+    name = _names().get(value.dtype)
+    if name is None:
+        return None
+    view = memoryview(value)
+    return (name, view.cast("B")) if view.c_contiguous and view.nbytes else None
+
+
+@functools.cache
+def numpy() -> ModuleType | None:
+    """Return NumPy, imported by the first value that wants it; ``None`` if there is none."""
+    try:
+        import numpy  # optional, and slow to import
+    except ImportError:
+        return None
+    return numpy
+
+
+def foreign(value: Any) -> Any:
+    """Return the array of another library, ``None`` where the value is no array.
+
+    Raises:
+        TypeError: it is one, and its memory cannot be had.
+    """
+    if hasattr(value, "__dlpack__"):
+        np = numpy()
+        if np is None:
+            raise TypeError("an array with __dlpack__ needs NumPy; add it to the requirements")
+        try:
+            # PyTorch gives no memory of what it keeps a gradient for.
+            return ndarray(np.from_dlpack(value.detach() if hasattr(value, "detach") else value))
+        except (AttributeError, BufferError, RuntimeError, TypeError, ValueError) as error:
+            raise TypeError(
+                f"the {type(value).__qualname__} does not give its memory: {error}; "
+                "bring it to the CPU and to a dtype that NumPy has"
+            ) from error
+    try:
+        view = memoryview(value)
+    except TypeError:
+        return None
+    return from_buffer(view)
+
+
+def from_buffer(view: memoryview) -> Any:
+    """Return bytes for a flat buffer of bytes, a ``Tensor`` for any other.
+
+    Raises:
+        TypeError: its elements have no dtype on the wire.
+    """
+    if view.format in ("B", "c") and view.ndim == 1:
+        return view.tobytes()
+    kind = BUFFER_KINDS.get(view.format[-1:]) if view.format[:-1] in ("", "@", "=", "<") else None
+    dtype = kind if kind == "bool" else f"{kind}{8 * view.itemsize}"
+    if kind is None or dtype not in ITEM_SIZES:
+        raise TypeError(f"a buffer of format {view.format!r} is no tensor")
+    return Tensor(dtype, tuple(view.shape or ()), view.tobytes())
+
+
+def ndarray(value: Any) -> Tensor:
+    """Return a NumPy array as a tensor that views its memory where it can.
+
+    Raises:
+        TypeError: its dtype has no form on the wire.
+        ValueError: some of its elements are masked.
+    """
+    np = sys.modules["numpy"]
+    dtype = value.dtype
+    if dtype.name not in ITEM_SIZES:
+        raise TypeError(f"a NumPy array of dtype {dtype} has no form on the wire")
+    if type(value) is not np.ndarray:
+        if np.any(getattr(value, "mask", False)):
+            raise ValueError("an array with masked elements: return .filled(…) of it")
+        value = np.asarray(value)
+    if dtype.byteorder == ">" or (dtype.byteorder == "=" and sys.byteorder == "big"):
+        value = value.astype(dtype.newbyteorder("<"))
+    if not value.flags.c_contiguous:
+        value = value.copy(order="C")
+    # As bytes, because not every dtype has a form as a buffer.
+    return Tensor(dtype.name, value.shape, value.reshape(-1).view("u1") if value.size else b"")
+
+
+def flat(data: Any) -> Bytes:
+    """Return memory as flat bytes: a view of it, a copy where its parts lie apart.
+
+    Raises:
+        TypeError: it has no buffer protocol.
+    """
+    if isinstance(data, (bytes, bytearray)):
+        return data
+    view = memoryview(data)
+    try:  # a view of no elements cannot be cast
+        return view.cast("B") if view.nbytes else b""
+    except TypeError:  # nor one that is not contiguous, or of a foreign byte order
+        return view.tobytes()
+
+
+def address(data: Any) -> int:
+    """Return where memory lies, 0 where NumPy is not there to say so."""
+    np = numpy()
+    return 0 if np is None else int(np.frombuffer(data, np.uint8).__array_interface__["data"][0])
+
+
+def tensor(dtype: Any, shape: Any, data: Bytes) -> Any:
+    """Return a received tensor as a read-only array, or a ``Tensor`` where there is none for it.
+
+    Raises:
+        ValueError: the parts do not fit together.
+    """
+    array = _array(dtype, shape, data)
+    if array is not None:
+        return array
+    if not isinstance(shape, list):
+        raise ValueError(f"inside an extension: the shape {shape!r:.80}")
+    if any(type(dim) is not int or dim < 0 for dim in shape):
+        raise ValueError(f"inside an extension: the shape {shape!r:.80}")
+    value = Tensor(dtype, tuple(shape), data)
+    value.check()
+    if numpy() is not None:
+        try:
+            array = value.numpy()
+        except (ImportError, ValueError):  # bfloat16 without ml_dtypes; too many dimensions
+            pass
+        else:
+            array.flags.writeable = False
+            return array
+    return Tensor(dtype, value.shape, memoryview(data).toreadonly())
+
+
+def _array(dtype: Any, shape: Any, data: Any) -> Any:
+    """Return most tensors as arrays, ``None`` for the others and where something is wrong."""
+    np = numpy()
+    if np is None or type(dtype) is not str or type(shape) is not list:
+        return None
+    for dim in shape:
+        if type(dim) is not int or dim < 0:
+            return None
+    try:
+        known = dtypes()[dtype]
+        array = data.view(known) if type(data) is np.ndarray else np.frombuffer(data, known)
+        if len(shape) != 1 or shape[0] != array.size:
+            array = array.reshape(shape)
+    except (KeyError, ValueError):
+        return None
+    array.setflags(write=False)
+    return array

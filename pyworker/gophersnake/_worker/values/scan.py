@@ -1,0 +1,173 @@
+"""Finds the place inside a body that cannot be decoded.
+
+``msgpack`` is fast and says what is wrong, not where. This walks over the body in
+Python, once it is known that there is something to find.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+from typing import Any
+
+from gophersnake._worker.values.faults import step
+from gophersnake._worker.wire.frames import Bytes, Limits
+
+DEPTH = Limits().depth
+
+FIXED = {0xCA: 4, 0xCB: 8, 0xCC: 1, 0xCD: 2, 0xCE: 4, 0xCF: 8, 0xD0: 1, 0xD1: 2, 0xD2: 4, 0xD3: 8}
+"""The numbers, and how many bytes follow their code."""
+
+STRINGS = {0xD9: 1, 0xDA: 2, 0xDB: 4}
+BYTES = {0xC4: 1, 0xC5: 2, 0xC6: 4}
+ARRAYS = {0xDC: 2, 0xDD: 4}
+MAPS = {0xDE: 2, 0xDF: 4}
+EXTENSIONS = {0xC7: 1, 0xC8: 2, 0xC9: 4}
+FIXED_EXTENSIONS = {0xD4: 1, 0xD5: 2, 0xD6: 4, 0xD7: 8, 0xD8: 16}
+TIMESTAMP = -1
+
+FIRST_SECOND, LAST_SECOND = -62135596800, 253402300799
+"""The years 1 to 9999, in seconds since 1970."""
+
+
+class _Fault(Exception):
+    """What was looked for. ``steps`` are gathered on the way out."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.steps: list[str] = []
+
+
+def find(body: Bytes, extension: Callable[[int, bytes], Any]) -> tuple[str, str] | None:
+    """Return the path and the reason of the first fault, ``None`` if there is none.
+
+    Args:
+        body: what is no value.
+        extension: raises what is wrong with the payload of an extension.
+    """
+    scanner = _Scanner(bytes(body), extension)
+    try:
+        scanner.value(DEPTH)
+    except _Fault as fault:
+        return "".join(reversed(fault.steps)), str(fault)
+    rest = len(body) - scanner.at
+    return ("", f"{rest} bytes follow the value") if rest else None
+
+
+class _Scanner:
+    def __init__(self, body: bytes, extension: Callable[[int, bytes], Any]) -> None:
+        self.body = body
+        self.at = 0
+        self._extension = extension
+
+    def value(self, depth: int) -> None:
+        """Walk over one value, which may hold that many levels."""
+        code = self._take(1)[0]
+        if code < 0x80 or code >= 0xE0 or code in (0xC0, 0xC2, 0xC3):
+            return
+        if code < 0x90:
+            self._map(code & 0x0F, depth)
+        elif code < 0xA0:
+            self._array(code & 0x0F, depth)
+        elif code < 0xC0:
+            self._text(code & 0x1F)
+        elif code in FIXED:
+            self._take(FIXED[code])
+        elif code in BYTES:
+            self._take(self._number(BYTES[code]))
+        elif code in STRINGS:
+            self._text(self._number(STRINGS[code]))
+        elif code in ARRAYS:
+            self._array(self._number(ARRAYS[code]), depth)
+        elif code in MAPS:
+            self._map(self._number(MAPS[code]), depth)
+        elif code in EXTENSIONS:
+            self._ext(self._number(EXTENSIONS[code]))
+        elif code in FIXED_EXTENSIONS:
+            self._ext(FIXED_EXTENSIONS[code])
+        else:
+            raise _Fault(f"byte {code:#04x} begins no value")
+
+    def _take(self, size: int) -> bytes:
+        if size > len(self.body) - self.at:
+            raise _Fault(f"the encoding ends in the middle of a value, at byte {len(self.body)}")
+        self.at += size
+        return self.body[self.at - size : self.at]
+
+    def _number(self, size: int) -> int:
+        return int.from_bytes(self._take(size), "big")
+
+    def _enter(self, count: int, depth: int) -> None:
+        if depth == 0:
+            raise _Fault(f"nested deeper than {DEPTH} levels")
+        if count > len(self.body) - self.at:  # each takes a byte at least
+            self._take(count)
+
+    def _array(self, count: int, depth: int) -> None:
+        self._enter(count, depth)
+        for index in range(count):
+            try:
+                self.value(depth - 1)
+            except _Fault as fault:
+                fault.steps.append(f"[{index}]")
+                raise
+
+    def _map(self, count: int, depth: int) -> None:
+        self._enter(2 * count, depth)
+        for _ in range(count):
+            key = self._key()
+            try:
+                self.value(depth - 1)
+            except _Fault as fault:
+                fault.steps.append(step(key))
+                raise
+
+    def _key(self) -> str:
+        code = self._take(1)[0]
+        if 0xA0 <= code < 0xC0:
+            size = code & 0x1F
+        elif code in STRINGS:
+            size = self._number(STRINGS[code])
+        else:
+            raise _Fault("a map key is not a string; keys must be strings")
+        try:
+            return self._take(size).decode()
+        except UnicodeDecodeError as error:
+            raise _Fault(f"a map key is not UTF-8: {error.reason}") from None
+
+    def _text(self, size: int) -> None:
+        try:
+            self._take(size).decode()
+        except UnicodeDecodeError as error:
+            raise _Fault(f"a string is not UTF-8: {error.reason} at byte {error.start}") from None
+
+    def _ext(self, size: int) -> None:
+        code = int.from_bytes(self._take(1), "big", signed=True)
+        payload = self._take(size)
+        if code == TIMESTAMP:
+            _check_timestamp(payload)
+            return
+        try:
+            self._extension(code, payload)
+        except MemoryError:
+            raise
+        except Exception as error:
+            raise _Fault(str(error) or type(error).__name__) from None
+
+
+def _check_timestamp(payload: bytes) -> None:
+    if len(payload) == 4:
+        return
+    if len(payload) == 8:
+        both = int.from_bytes(payload, "big")
+        seconds, nanoseconds = both & ((1 << 34) - 1), both >> 34
+    elif len(payload) == 12:
+        nanoseconds, seconds = struct.unpack(">Iq", payload)
+    else:
+        raise _Fault(f"a timestamp of {len(payload)} bytes")
+    if nanoseconds > 999_999_999:
+        raise _Fault(f"a timestamp with {nanoseconds} nanoseconds")
+    if not FIRST_SECOND <= seconds <= LAST_SECOND:
+        raise _Fault(
+            f"a timestamp of {seconds} seconds since 1970; its year is not between 1 and 9999"
+        )

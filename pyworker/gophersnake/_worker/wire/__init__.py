@@ -1,0 +1,1 @@
+"""The protocol's frames, and the connection that carries them to the supervisor and back."""
