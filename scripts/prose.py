@@ -29,7 +29,7 @@ ALLOWED = ROOT / "scripts" / "prose-allowed.txt"
 
 HABITS = {
     "where": (r"\bwhere(?:ver)?\b", "a condition is if or when; where is for places"),
-    "who": (r"\b(?:who|whom|whose|whoever)\b", "name the thing that acts: the caller, the worker"),
+    "who": (r"\b(?:who|whom|whoever)\b", "name the thing that acts: the caller, the worker"),
     "he": (r"\b(?:he|him|his)\b", "name the thing that acts: the caller, the reader"),
     "somebody": (r"\b(?:somebody|nobody|anybody)\b", "name the thing that acts"),
     "it is that": (
