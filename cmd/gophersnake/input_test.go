@@ -161,7 +161,7 @@ func TestInputsThatCannotBeRead(t *testing.T) {
 		{"123456789012345678901", runner.KindSerialization, "the number 123456789012345678901 is beyond what 64 bits hold"},
 		{"1e999", runner.KindSerialization, "the number 1e999 is beyond what 64 bits hold"},
 		{"bad.wav", runner.KindSerialization, "cannot read bad.wav: WAV: there is no fmt chunk"},
-		{"song.wav", runner.KindSerialization, "cannot read song.wav: WAV: this is MP3, which is not read"},
+		{"song.wav", runner.KindSerialization, "cannot read song.wav: WAV: this is MP3, which is not supported"},
 		{"bad.json", runner.KindSerialization, "bad.json: this is not JSON: unexpected EOF"},
 		{"big.json", runner.KindSerialization, "input.n[0]: the number 99999999999999999999 is beyond"},
 	} {

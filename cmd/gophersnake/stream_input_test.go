@@ -114,7 +114,7 @@ func TestARecordingIsHeardBeforeItsLengthIsKnown(t *testing.T) {
 
 func TestWhatIsNoRecordingIsNamed(t *testing.T) {
 	for data, want := range map[string]string{
-		"ID3\x04":                  "cannot read standard input: WAV: this is MP3, which is not read\ndelivered: 0\nhint: convert it",
+		"ID3\x04":                  "cannot read standard input: WAV: this is MP3, which is not supported\ndelivered: 0\nhint: convert it",
 		"":                         "cannot read standard input: WAV: the file is empty",
 		"RIFF\x00\x00\x00\x00WAVE": "cannot read standard input: WAV: there is no fmt chunk",
 	} {

@@ -16,11 +16,11 @@ import (
 	"github.com/gophersnake/gophersnake/runner/media"
 )
 
-// fuzzedPixels keeps the fuzzer from pictures that only take long.
+// fuzzedPixels keeps the fuzzer from images that only take time.
 const fuzzedPixels = 1 << 20
 
-// FuzzDecode holds that any file is a value that can be carried, or an error that
-// says what is wrong with it; and that a picture is written as it was read.
+// FuzzDecode checks that any file gives a value that can be encoded, or an *Error, and
+// that an image survives a round trip.
 func FuzzDecode(f *testing.F) {
 	for _, picture := range []image.Image{
 		image.NewGray(image.Rect(0, 0, 3, 2)),
@@ -60,13 +60,13 @@ func FuzzDecode(f *testing.F) {
 		again, err := media.DecodeImage(file.Bytes())
 		require.NoError(t, err)
 		require.Equal(t, []int{picture.Width, picture.Height}, []int{again.Width, again.Height})
-		if again.Format == picture.Format { // one without transparency comes back as rgb8
+		if again.Format == picture.Format { // an image without transparency is decoded as rgb8
 			require.Equal(t, picture.Pixels, again.Pixels)
 		}
 	})
 }
 
-// FuzzPCM holds that samples without a header come out in pieces as they went in.
+// FuzzPCM checks that samples without a header are read in blocks without loss.
 func FuzzPCM(f *testing.F) {
 	f.Add([]byte{1, 2, 3, 4, 5, 6, 7, 8, 9}, byte(1), byte(2), true)
 	f.Add([]byte{0, 0, 0xc0, 0x7f, 0, 0, 0x80, 0xff}, byte(0), byte(0), false)
@@ -96,11 +96,11 @@ func FuzzPCM(f *testing.F) {
 		}
 		var file bytes.Buffer
 		require.NoError(t, media.EncodeWAV(&file, &ipc.Audio{Samples: samples, Rate: 8000, Channels: n}, format))
-		require.True(t, bytes.Contains(file.Bytes(), data[:len(samples)*width]), "what was read is written back bit by bit")
+		require.True(t, bytes.Contains(file.Bytes(), data[:len(samples)*width]), "the samples survive bit by bit")
 	})
 }
 
-// FuzzNPY holds that any tensor is a file with all of its data, or refused.
+// FuzzNPY checks that any tensor gives a file with all of its data, or an *Error.
 func FuzzNPY(f *testing.F) {
 	f.Add("float32", 1, 2, []byte{1, 2, 3, 4, 5, 6, 7, 8})
 	f.Add("bool", 0, -1, []byte{})

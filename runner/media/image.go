@@ -5,7 +5,7 @@ import (
 	"image"
 	"image/color"
 	"image/draw"
-	_ "image/jpeg" // registers its decoder
+	_ "image/jpeg" // registers the decoder
 	"image/png"
 	"io"
 	"strings"
@@ -13,50 +13,50 @@ import (
 	"github.com/gophersnake/gophersnake/ipc"
 )
 
-// MaxPixels is the largest picture that is decoded: a few bytes of a compressed
-// file can claim any size.
+// MaxPixels is the number of pixels of the largest image that is decoded or encoded.
+// Without a limit, a small compressed file could exhaust the memory.
 const MaxPixels = 1 << 28
 
 func isImage(data []byte) bool {
 	return bytes.HasPrefix(data, []byte("\x89PNG\r\n\x1a\n")) || bytes.HasPrefix(data, []byte("\xff\xd8\xff"))
 }
 
-// DecodeImage returns the picture that a PNG or JPEG file holds: gray8 where the
-// file knows no colours, rgba8 where it has an alpha channel or a transparent
-// colour, else rgb8. Samples of 16 bits are cut to 8. A JPEG is not turned as
-// its camera's orientation says.
+// DecodeImage decodes a PNG or JPEG file. The pixel format is gray8 if the file is
+// grayscale, rgba8 if it has an alpha channel or a transparent color, and rgb8
+// otherwise. Samples of 16 bits are reduced to 8. The orientation that a camera wrote
+// into a JPEG is ignored. The error is an [*Error].
 func DecodeImage(data []byte) (*ipc.Image, error) {
 	if !isImage(data) {
-		return nil, unknown("image", data)
+		return nil, unsupported("image", data)
 	}
 	config, format, err := image.DecodeConfig(bytes.NewReader(data))
 	if err != nil {
-		return nil, broken(err)
+		return nil, decoderError(err)
 	}
 	if config.Width <= 0 || config.Height <= 0 || config.Width > MaxPixels/config.Height {
-		return nil, fail(strings.ToUpper(format), "a picture of %d × %d is larger than %d pixels", config.Width, config.Height, MaxPixels)
+		return nil, errorf(strings.ToUpper(format), "an image of %d × %d exceeds the limit of %d pixels", config.Width, config.Height, MaxPixels)
 	}
-	picture, _, err := image.Decode(bytes.NewReader(data))
+	decoded, _, err := image.Decode(bytes.NewReader(data))
 	if err != nil {
-		return nil, broken(err)
+		return nil, decoderError(err)
 	}
-	return fromImage(picture), nil
+	return fromImage(decoded), nil
 }
 
-// broken tells a decoder's error, which begins with the format's name.
-func broken(err error) *Error {
+// decoderError returns the error of an image decoder, which begins with the format's
+// name, as an *Error.
+func decoderError(err error) *Error {
 	if format, reason, ok := strings.Cut(err.Error(), ": "); ok {
-		return fail(strings.ToUpper(format), "%s", reason)
+		return errorf(strings.ToUpper(format), "%s", reason)
 	}
-	return fail("image", "%v", err)
+	return errorf("image", "%v", err)
 }
 
-// fromImage copies the pixels of a decoded picture, whose rows follow one
-// another without a gap.
-func fromImage(picture image.Image) *ipc.Image {
-	width, height := picture.Bounds().Dx(), picture.Bounds().Dy()
+// fromImage returns the pixels of a decoded image, without gaps between the rows.
+func fromImage(decoded image.Image) *ipc.Image {
+	width, height := decoded.Bounds().Dx(), decoded.Bounds().Dy()
 	out := &ipc.Image{Width: width, Height: height}
-	switch p := picture.(type) {
+	switch p := decoded.(type) {
 	case *image.Gray:
 		out.Format, out.Pixels = "gray8", rows(p.Pix, p.Stride, width, height)
 	case *image.Gray16:
@@ -66,12 +66,12 @@ func fromImage(picture image.Image) *ipc.Image {
 	case *image.NRGBA64:
 		out.Format, out.Pixels = "rgba8", highBytes(rows(p.Pix, p.Stride, 8*width, height))
 	default:
-		if p, ok := picture.(*image.Paletted); ok && !p.Opaque() {
-			out.Format, out.Pixels = "rgba8", lookUp(p)
+		if p, ok := decoded.(*image.Paletted); ok && !p.Opaque() {
+			out.Format, out.Pixels = "rgba8", paletteColors(p)
 			break
 		}
 		canvas := image.NewRGBA(image.Rect(0, 0, width, height))
-		draw.Draw(canvas, canvas.Rect, picture, picture.Bounds().Min, draw.Src)
+		draw.Draw(canvas, canvas.Rect, decoded, decoded.Bounds().Min, draw.Src)
 		out.Format, out.Pixels = "rgb8", make([]byte, 0, width*height*3)
 		for i := 0; i < len(canvas.Pix); i += 4 {
 			out.Pixels = append(out.Pixels, canvas.Pix[i:i+3]...)
@@ -80,8 +80,8 @@ func fromImage(picture image.Image) *ipc.Image {
 	return out
 }
 
-// rows takes the gaps between rows away: those of a grey JPEG are as long as its
-// blocks of 8 pixels make them.
+// rows returns the rows without the gaps between them. A gray JPEG has gaps because its
+// rows consist of blocks of 8 pixels.
 func rows(pix []byte, stride, row, height int) []byte {
 	if stride == row {
 		return pix[:row*height]
@@ -93,7 +93,7 @@ func rows(pix []byte, stride, row, height int) []byte {
 	return out
 }
 
-// highBytes cuts big-endian samples of 16 bits to 8.
+// highBytes reduces big-endian samples of 16 bits to 8.
 func highBytes(samples []byte) []byte {
 	out := make([]byte, len(samples)/2)
 	for i := range out {
@@ -102,8 +102,8 @@ func highBytes(samples []byte) []byte {
 	return out
 }
 
-// lookUp replaces the palette's numbers by its colours.
-func lookUp(p *image.Paletted) []byte {
+// paletteColors replaces the indexes of a palette by its colors.
+func paletteColors(p *image.Paletted) []byte {
 	out := make([]byte, 0, 4*len(p.Pix))
 	for _, i := range p.Pix {
 		c := color.NRGBA{}
@@ -115,7 +115,8 @@ func lookUp(p *image.Paletted) []byte {
 	return out
 }
 
-// layout says where in a pixel its colours are.
+// layout is the size of a pixel in bytes, and the offset of each color in it. alpha is
+// -1 if there is none.
 type layout struct{ size, red, green, blue, alpha int }
 
 var layouts = map[string]layout{
@@ -126,27 +127,29 @@ var layouts = map[string]layout{
 	"bgra8": {size: 4, red: 2, green: 1, blue: 0, alpha: 3},
 }
 
-// EncodePNG writes a picture as a PNG file.
-func EncodePNG(w io.Writer, picture *ipc.Image) error {
-	l, ok := layouts[picture.Format]
+// EncodePNG writes an image of one of the formats gray8, rgb8, bgr8, rgba8 and bgra8 as
+// a PNG file. The error is an [*Error] if the pixels do not match the format and the
+// size, or that of w.
+func EncodePNG(w io.Writer, img *ipc.Image) error {
+	l, ok := layouts[img.Format]
 	if !ok {
-		return fail("PNG", "unknown pixel format %q", picture.Format)
+		return errorf("PNG", "unknown pixel format %q", img.Format)
 	}
-	width, height := picture.Width, picture.Height
-	if width <= 0 || height <= 0 || width > MaxPixels/height || len(picture.Pixels) != width*height*l.size {
-		return fail("PNG", "%d bytes of pixels are no picture of %d × %d in %s", len(picture.Pixels), width, height, picture.Format)
+	width, height := img.Width, img.Height
+	if width <= 0 || height <= 0 || width > MaxPixels/height || len(img.Pixels) != width*height*l.size {
+		return errorf("PNG", "%d bytes of pixels do not make an image of %d × %d in %s", len(img.Pixels), width, height, img.Format)
 	}
 	area := image.Rect(0, 0, width, height)
 	if l.size == 1 {
-		return png.Encode(w, &image.Gray{Pix: picture.Pixels, Stride: width, Rect: area})
+		return png.Encode(w, &image.Gray{Pix: img.Pixels, Stride: width, Rect: area})
 	}
 	out := image.NewNRGBA(area)
 	for i := range width * height {
-		from, to := picture.Pixels[i*l.size:], out.Pix[i*4:]
+		from, to := img.Pixels[i*l.size:], out.Pix[i*4:]
 		to[0], to[1], to[2], to[3] = from[l.red], from[l.green], from[l.blue], 255
 		if l.alpha >= 0 {
 			to[3] = from[l.alpha]
 		}
 	}
-	return png.Encode(w, out) // as RGB where no pixel is transparent
+	return png.Encode(w, out) // as RGB if no pixel is transparent
 }

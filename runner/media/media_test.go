@@ -31,7 +31,7 @@ type canvas interface {
 	Set(x, y int, c color.Color)
 }
 
-// pictureOf is a PNG file of two pixels.
+// pictureOf returns a PNG file of two pixels.
 func pictureOf(t *testing.T, m canvas, left, right color.Color) []byte {
 	t.Helper()
 	m.Set(0, 0, left)
@@ -41,7 +41,7 @@ func pictureOf(t *testing.T, m canvas, left, right color.Color) []byte {
 	return file.Bytes()
 }
 
-func TestThePixelFormatFollowsFromTheFile(t *testing.T) {
+func TestPixelFormatDependsOnTheFile(t *testing.T) {
 	for _, c := range []struct {
 		name   string
 		file   []byte
@@ -65,7 +65,7 @@ func TestThePixelFormatFollowsFromTheFile(t *testing.T) {
 	}
 }
 
-func TestAJPEG(t *testing.T) {
+func TestJPEG(t *testing.T) {
 	m := image.NewRGBA(image.Rect(0, 0, 16, 8))
 	for i := range m.Pix {
 		m.Pix[i] = 200
@@ -78,7 +78,7 @@ func TestAJPEG(t *testing.T) {
 	assert.InDelta(t, 200, picture.Pixels[0], 3)
 }
 
-func TestAPNGComesBackAsItWas(t *testing.T) {
+func TestPNGRoundTrip(t *testing.T) {
 	for _, c := range []struct {
 		picture ipc.Image
 		format  string
@@ -99,40 +99,40 @@ func TestAPNGComesBackAsItWas(t *testing.T) {
 	}
 }
 
-func TestBadPictures(t *testing.T) {
+func TestInvalidImages(t *testing.T) {
 	good := pictureOf(t, image.NewGray(area), color.Black, color.Black)
 	huge := bytes.Clone(good)
 	copy(huge[16:], []byte{0x7f, 0, 0, 0, 0x7f, 0, 0, 0}) // width and height
 	for want, data := range map[string][]byte{
-		"image: the file is empty":                           nil,
-		"this is WebP, which is not read; convert it to PNG": []byte("RIFF\x00\x00\x00\x00WEBP"),
-		"PNG: unsupported feature: dimension overflow":       huge,
-		"PNG: invalid format: unexpected EOF":                good[:50],
-		"image: unexpected EOF":                              good[:20],
+		"image: the file is empty":                                nil,
+		"this is WebP, which is not supported; convert it to PNG": []byte("RIFF\x00\x00\x00\x00WEBP"),
+		"PNG: unsupported feature: dimension overflow":            huge,
+		"PNG: invalid format: unexpected EOF":                     good[:50],
+		"image: unexpected EOF":                                   good[:20],
 	} {
 		_, err := media.DecodeImage(data)
 		assert.ErrorContains(t, err, want)
 		assert.IsType(t, &media.Error{}, err)
 	}
 	for want, picture := range map[string]*ipc.Image{
-		`unknown pixel format "yuv"`:                         {Format: "yuv"},
-		"2 bytes of pixels are no picture of 2 × 2 in gray8": {Format: "gray8", Width: 2, Height: 2, Pixels: make([]byte, 2)},
-		"0 bytes of pixels are no picture of 0 × 0 in rgb8":  {Format: "rgb8"},
+		`unknown pixel format "yuv"`:                               {Format: "yuv"},
+		"2 bytes of pixels do not make an image of 2 × 2 in gray8": {Format: "gray8", Width: 2, Height: 2, Pixels: make([]byte, 2)},
+		"0 bytes of pixels do not make an image of 0 × 0 in rgb8":  {Format: "rgb8"},
 	} {
 		assert.ErrorContains(t, media.EncodePNG(&bytes.Buffer{}, picture), want)
 	}
 }
 
-// The header alone is enough to refuse a picture: nothing follows here.
-func TestAPictureThatClaimsToBeHugeTakesNoMemory(t *testing.T) {
+// The header alone is enough to reject an image: the test has nothing after it.
+func TestHugeImageIsRejectedByItsHeader(t *testing.T) {
 	header := []byte("IHDR\x00\x01\x00\x00\x00\x01\x00\x00\x08\x00\x00\x00\x00") // 65536 × 65536 in gray
 	file := append([]byte("\x89PNG\r\n\x1a\n\x00\x00\x00\x0d"), header...)
 	file = binary.BigEndian.AppendUint32(file, crc32.ChecksumIEEE(header))
 	_, err := media.DecodeImage(file)
-	assert.EqualError(t, err, "PNG: a picture of 65536 × 65536 is larger than 268435456 pixels")
+	assert.EqualError(t, err, "PNG: an image of 65536 × 65536 exceeds the limit of 268435456 pixels")
 }
 
-func TestFilesAreToldByTheirContent(t *testing.T) {
+func TestFilesAreRecognizedByTheirContent(t *testing.T) {
 	dir := t.TempDir()
 	sound := wav{tag: 1, channels: 1, rate: 8000, bits: 8, data: []byte{192}}.bytes()
 	picture := pictureOf(t, image.NewGray(area), color.Black, color.Black)
@@ -153,7 +153,7 @@ func TestFilesAreToldByTheirContent(t *testing.T) {
 	assert.False(t, media.Known([]byte("text")))
 }
 
-// What is written is held against the file format's own reader.
+// numpy.load, the reference implementation, reads the files.
 func TestNumPyReadsTheFiles(t *testing.T) {
 	if exec.Command("python3", "-c", "import numpy").Run() != nil {
 		t.Skip("python3 has no numpy here; TestNPYBytes checks the bytes")
@@ -195,19 +195,19 @@ func TestNPYBytes(t *testing.T) {
 	assert.Equal(t, "\n\x01\x02", file.String()[127:])
 }
 
-func TestTensorsThatAreNone(t *testing.T) {
+func TestInvalidTensors(t *testing.T) {
 	for want, tensor := range map[string]*ipc.Tensor{
-		`unknown dtype "datetime64"`:                       {DType: "datetime64"},
-		"3 bytes are no tensor of int16 and shape [2]":     {DType: ipc.Int16, Shape: []int{2}, Data: make([]byte, 3)},
-		"0 bytes are no tensor of int8 and shape [-1]":     {DType: ipc.Int8, Shape: []int{-1}},
-		"no tensor of int8 and shape [4611686018427387904": {DType: ipc.Int8, Shape: []int{1 << 62, 1 << 62}},
+		`unknown dtype "datetime64"`:                                   {DType: "datetime64"},
+		"3 bytes do not make a tensor of int16 with shape [2]":         {DType: ipc.Int16, Shape: []int{2}, Data: make([]byte, 3)},
+		"0 bytes do not make a tensor of int8 with shape [-1]":         {DType: ipc.Int8, Shape: []int{-1}},
+		"do not make a tensor of int8 with shape [4611686018427387904": {DType: ipc.Int8, Shape: []int{1 << 62, 1 << 62}},
 	} {
 		assert.ErrorContains(t, media.EncodeNPY(&bytes.Buffer{}, tensor), want)
 	}
 }
 
-// The rows of a decoded grey JPEG lie as far apart as its blocks of 8 pixels do.
-func TestAGreyJPEGOfAnySizeHasItsOwnPixels(t *testing.T) {
+// The decoder leaves gaps between the rows of a gray JPEG, for its blocks of 8 pixels.
+func TestGrayJPEGHasNoGapsBetweenRows(t *testing.T) {
 	m := image.NewGray(image.Rect(0, 0, 13, 5))
 	for i := range m.Pix {
 		m.Pix[i] = 200

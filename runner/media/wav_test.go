@@ -16,20 +16,20 @@ import (
 	"github.com/gophersnake/gophersnake/runner/media"
 )
 
-// wav is a WAV file put together by hand, so that it can be wrong.
+// wav is a WAV file built field by field, so that it can be invalid.
 type wav struct {
-	id       string // RIFF where empty
+	id       string // RIFF if empty
 	tag      uint16
 	channels uint16
 	rate     uint32
 	bits     uint16
-	block    uint16 // what follows from bits, where 0
+	block    uint16 // computed from bits if 0
 	extra    []byte // the end of the fmt chunk
 	before   []byte // chunks before the data
 	data     []byte
 	after    []byte
-	length   *uint32 // of the data chunk, where it lies
-	riff     *uint32 // of the file, where it lies
+	length   *uint32 // of the data chunk, if it is wrong
+	riff     *uint32 // of the file, if it is wrong
 }
 
 func (w wav) bytes() []byte {
@@ -112,7 +112,7 @@ func TestChannelsStayInterleaved(t *testing.T) {
 	assert.Equal(t, 2, audio.Frames())
 }
 
-func TestWhatIsNoWAVIsNamed(t *testing.T) {
+func TestInvalidWAV(t *testing.T) {
 	riff := func(chunks ...any) []byte { return append([]byte("RIFF\x00\x00\x00\x00WAVE"), le(chunks...)...) }
 	pcm := wav{tag: 1, channels: 1, rate: 8000, bits: 16}
 	with := func(change func(*wav)) []byte { w := pcm; change(&w); return w.bytes() }
@@ -122,16 +122,16 @@ func TestWhatIsNoWAVIsNamed(t *testing.T) {
 	}{
 		"empty":           {nil, "WAV: the file is empty"},
 		"text":            {[]byte("hello"), "WAV: the data begins with 68 65 6c 6c 6f, which is neither WAV, PNG nor JPEG"},
-		"mp3":             {[]byte("ID3\x04"), "WAV: this is MP3, which is not read; convert it: ffmpeg -i INPUT -c:a pcm_s16le OUTPUT.wav"},
+		"mp3":             {[]byte("ID3\x04"), "WAV: this is MP3, which is not supported; convert it: ffmpeg -i INPUT -c:a pcm_s16le OUTPUT.wav"},
 		"m4a":             {[]byte("\x00\x00\x00\x20ftypM4A "), "this is MP4 or M4A"},
 		"big-endian":      {[]byte("RIFX\x00\x00\x00\x00WAVE"), "this is big-endian WAV (RIFX)"},
 		"header only":     {riff(), "there is no fmt chunk"},
-		"short fmt":       {riff([]byte("fmt "), uint32(4), uint32(1)), "the fmt chunk has 4 bytes, where it takes 16"},
+		"short fmt":       {riff([]byte("fmt "), uint32(4), uint32(1)), "the fmt chunk has 4 bytes, but needs 16"},
 		"data first":      {riff([]byte("data"), uint32(4), uint32(1)), "the samples come before their format"},
 		"no data":         {pcm.bytes()[:36], "there are no samples (no data chunk)"},
-		"µ-law":           {with(func(w *wav) { w.tag, w.bits = 7, 8 }), "the samples are compressed (µ-law), which is not read; convert it"},
+		"µ-law":           {with(func(w *wav) { w.tag, w.bits = 7, 8 }), "the samples are compressed (µ-law), which is not supported; convert it"},
 		"unknown format":  {with(func(w *wav) { w.tag = 0x1234 }), "the samples are compressed (format 0x1234)"},
-		"odd extensible":  {with(func(w *wav) { w.tag = 0xfffe }), "an extensible format of an unknown sub-format"},
+		"odd extensible":  {with(func(w *wav) { w.tag = 0xfffe }), "the extensible format has an unknown sub-format"},
 		"no channels":     {with(func(w *wav) { w.channels = 0 }), "the header says 0 channels at 8000 Hz"},
 		"no rate":         {with(func(w *wav) { w.rate = 0 }), "the header says 1 channels at 0 Hz"},
 		"64 bit integers": {with(func(w *wav) { w.bits = 64 }), "PCM samples of 64 bits"},
@@ -146,7 +146,7 @@ func TestWhatIsNoWAVIsNamed(t *testing.T) {
 	}
 }
 
-func TestAWAVComesBackAsItWas(t *testing.T) {
+func TestWAVRoundTrip(t *testing.T) {
 	audio := &ipc.Audio{Samples: []float32{0.1, -0.2, 1.5, -1}, Rate: 44100, Channels: 2}
 	var file bytes.Buffer
 	require.NoError(t, media.EncodeWAV(&file, audio, media.Float32))
@@ -165,11 +165,11 @@ func TestSamplesAreRoundedAndClipped(t *testing.T) {
 	assert.Equal(t, []float32{0.5, 32767. / 32768, -1, 0, 1. / 32768}, got.Samples)
 }
 
-func TestAudioThatNoWAVHolds(t *testing.T) {
+func TestAudioThatWAVCannotHold(t *testing.T) {
 	for want, audio := range map[string]*ipc.Audio{
 		"0 channels at 8000 Hz": {Rate: 8000},
 		"1 channels at 0 Hz":    {Channels: 1},
-		"3 samples are no whole number of frames of 2 channels": {Samples: make([]float32, 3), Rate: 1, Channels: 2},
+		"3 samples are not a whole number of frames of 2 channels": {Samples: make([]float32, 3), Rate: 1, Channels: 2},
 	} {
 		assert.ErrorContains(t, media.EncodeWAV(io.Discard, audio, media.Float32), want)
 	}
@@ -187,7 +187,7 @@ func (w *brokenWriter) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-func TestWriteErrorsAreTold(t *testing.T) {
+func TestWriteErrorsAreReturned(t *testing.T) {
 	audio := &ipc.Audio{Samples: make([]float32, 4096), Rate: 1, Channels: 1}
 	picture := &ipc.Image{Pixels: make([]byte, 64*64), Format: "gray8", Width: 64, Height: 64}
 	tensor, err := ipc.NewTensor(make([]float64, 100), 100)
@@ -199,7 +199,7 @@ func TestWriteErrorsAreTold(t *testing.T) {
 	assert.ErrorIs(t, media.EncodePNG(&brokenWriter{}, picture), errFull)
 }
 
-// No bytes make the decoder panic, or return half a frame.
+// FuzzDecodeWAV checks that no bytes make the decoder panic or return half a frame.
 func FuzzDecodeWAV(f *testing.F) {
 	for _, bits := range []uint16{8, 16, 24, 32} {
 		f.Add(wav{tag: 1, channels: 2, rate: 8000, bits: bits, data: make([]byte, 48)}.bytes())
@@ -210,7 +210,7 @@ func FuzzDecodeWAV(f *testing.F) {
 	f.Fuzz(func(t *testing.T, data []byte) {
 		audio, err := media.DecodeWAV(data)
 		stream, failure := media.NewWAVReader(bytes.NewReader(data))
-		require.Equal(t, err, failure, "the headers are read alike")
+		require.Equal(t, err, failure, "both read the header alike")
 		if err != nil {
 			require.IsType(t, &media.Error{}, err)
 			return

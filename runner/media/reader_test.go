@@ -15,8 +15,8 @@ import (
 	"github.com/gophersnake/gophersnake/runner/media"
 )
 
-// pieces reads a recording to its end, that many frames at a time.
-func pieces(t *testing.T, r *media.AudioReader, frames int) (all []*ipc.Audio) {
+// blocks reads audio to its end, in blocks of the given number of frames.
+func blocks(t *testing.T, r *media.AudioReader, frames int) (all []*ipc.Audio) {
 	t.Helper()
 	for {
 		audio, err := r.Next(frames)
@@ -29,15 +29,15 @@ func pieces(t *testing.T, r *media.AudioReader, frames int) (all []*ipc.Audio) {
 	}
 }
 
-// joined is a recording whose pieces are no longer than that many frames.
+// joined reads audio to its end, and checks that no block has more frames than asked for.
 func joined(t *testing.T, r *media.AudioReader, frames int) *ipc.Audio {
 	t.Helper()
 	whole := &ipc.Audio{Samples: []float32{}, Rate: r.Rate(), Channels: 1}
-	for _, piece := range pieces(t, r, frames) {
-		assert.Equal(t, whole.Rate, piece.Rate)
-		assert.LessOrEqual(t, piece.Frames(), frames)
-		whole.Channels = piece.Channels
-		whole.Samples = append(whole.Samples, piece.Samples...)
+	for _, block := range blocks(t, r, frames) {
+		assert.Equal(t, whole.Rate, block.Rate)
+		assert.LessOrEqual(t, block.Frames(), frames)
+		whole.Channels = block.Channels
+		whole.Samples = append(whole.Samples, block.Samples...)
 	}
 	return whole
 }
@@ -50,7 +50,7 @@ func pcm16(change func(*wav)) []byte {
 
 var list = le([]byte("LIST"), uint32(2), []byte("ab"))
 
-func TestAWAVStreamIsReadWithoutItsLength(t *testing.T) {
+func TestWAVReaderNeedsNoLength(t *testing.T) {
 	all := []float32{0, 0.25, 0.5}
 	for name, c := range map[string]struct {
 		file []byte
@@ -92,13 +92,13 @@ func TestAWAVStreamIsReadWithoutItsLength(t *testing.T) {
 	}
 }
 
-func TestAPieceComesBeforeTheNextIsThere(t *testing.T) {
+func TestBlockIsReturnedAsSoonAsItIsComplete(t *testing.T) {
 	read, write := io.Pipe()
 	defer func() { _ = read.Close() }()
 	sent := make(chan struct{})
 	go func() {
 		_, _ = write.Write(pcm16(func(w *wav) { w.length, w.riff = new(uint32(0)), new(uint32(0)) }))
-		close(sent) // all that was written has been read
+		close(sent) // everything written was read
 	}()
 	r, err := media.NewWAVReader(read)
 	require.NoError(t, err)
@@ -108,20 +108,20 @@ func TestAPieceComesBeforeTheNextIsThere(t *testing.T) {
 	<-sent
 }
 
-func TestPiecesAreAsLongAsWasAskedFor(t *testing.T) {
+func TestBlocksHaveTheLengthAskedFor(t *testing.T) {
 	samples := make([]float32, 2*45)
 	data := le(samples)
 	r := media.NewPCMReader(bytes.NewReader(append(data, 1, 2, 3, 4, 5)), 16000, 2, media.Float32)
 	assert.Equal(t, 16000, r.Rate())
 	var lengths []int
-	for _, piece := range pieces(t, r, 20) {
-		assert.Equal(t, 2, piece.Channels)
-		lengths = append(lengths, piece.Frames())
+	for _, block := range blocks(t, r, 20) {
+		assert.Equal(t, 2, block.Channels)
+		lengths = append(lengths, block.Frames())
 	}
 	assert.Equal(t, []int{20, 20, 5}, lengths)
 }
 
-func TestSamplesWithoutAHeader(t *testing.T) {
+func TestPCMReader(t *testing.T) {
 	want := []float32{-1, 0, 0.5}
 	for format, data := range map[media.SampleFormat][]byte{
 		media.Int16:   le(int16(-32768), int16(0), int16(16384)),
@@ -132,21 +132,21 @@ func TestSamplesWithoutAHeader(t *testing.T) {
 	}
 }
 
-func TestAHeaderThatAsksForMuchMemoryGetsNone(t *testing.T) {
+func TestHugeFrameSizeAllocatesNothing(t *testing.T) {
 	file := wav{tag: 1, channels: math.MaxUint16 / 4, rate: math.MaxUint32, bits: 32, data: make([]byte, 100)}
 	r, err := media.NewWAVReader(bytes.NewReader(file.bytes()))
 	require.NoError(t, err)
 	_, err = r.Next(r.Rate())
-	assert.Equal(t, io.EOF, err, "there is not even one frame")
+	assert.Equal(t, io.EOF, err, "there is no complete frame")
 }
 
-func TestAWAVStreamWhoseHeaderIsWrong(t *testing.T) {
+func TestInvalidWAVStream(t *testing.T) {
 	for want, data := range map[string][]byte{
-		"the file is empty":                           nil,
-		"this is FLAC, which is not read; convert it": []byte("fLaC\x00\x00\x00\x22\x10\x00\x10\x00"),
-		"there is no fmt chunk":                       []byte("RIFF\x00\x00\x00\x00WAVEfm"),
-		"there are no samples":                        pcm16(func(w *wav) {})[:36],
-		"the fmt chunk has 4 bytes":                   append([]byte("RIFF\x00\x00\x00\x00WAVE"), le([]byte("fmt "), uint32(4), uint32(1))...),
+		"the file is empty": nil,
+		"this is FLAC, which is not supported; convert it": []byte("fLaC\x00\x00\x00\x22\x10\x00\x10\x00"),
+		"there is no fmt chunk":                            []byte("RIFF\x00\x00\x00\x00WAVEfm"),
+		"there are no samples":                             pcm16(func(w *wav) {})[:36],
+		"the fmt chunk has 4 bytes":                        append([]byte("RIFF\x00\x00\x00\x00WAVE"), le([]byte("fmt "), uint32(4), uint32(1))...),
 	} {
 		_, err := media.NewWAVReader(bytes.NewReader(data))
 		assert.ErrorContains(t, err, want)
@@ -154,7 +154,7 @@ func TestAWAVStreamWhoseHeaderIsWrong(t *testing.T) {
 	}
 }
 
-func TestTheReadersOwnErrorIsReturned(t *testing.T) {
+func TestErrorOfTheUnderlyingReaderIsReturned(t *testing.T) {
 	broken := errors.New("the disk is on fire")
 	file := pcm16(func(w *wav) { w.before = le([]byte("LIST"), uint32(50), make([]byte, 50)) })
 	for n := range file {
