@@ -7,7 +7,8 @@ import (
 )
 
 // Option changes how [Do] decides on retries, or observes them. The options are
-// [If] and [OnRetry]; of several of one kind, the last counts.
+// [If] and [OnRetry]. If one of them is given more than once, the last one counts. The
+// zero Option changes nothing.
 type Option struct {
 	retryable func(error) bool
 	onRetry   func(attempt int, delay time.Duration, err error)
@@ -54,30 +55,16 @@ func Do(ctx context.Context, policy Policy, op func(ctx context.Context, attempt
 	if policy.Budget > 0 {
 		start = time.Now()
 	}
-	// The first attempt is nearly always the only one. Outside the retry loop it
-	// allocates nothing.
-	if err := op(ctx, 1); err != nil {
-		return retryAfter(ctx, policy, op, opts, start, err)
-	}
-	return nil
-}
-
-// retryAfter runs the retries that follow a first attempt that failed with err.
-func retryAfter(ctx context.Context, policy Policy, op func(context.Context, int) error, opts []Option, start time.Time, err error) error {
-	set := Option{retryable: Retryable}
-	for _, o := range opts {
-		if o.retryable != nil {
-			set.retryable = o.retryable
-		}
-		if o.onRetry != nil {
-			set.onRetry = o.onRetry
-		}
-	}
 	for attempt := 1; ; attempt++ {
+		err := op(ctx, attempt)
+		if err == nil {
+			return nil
+		}
 		if ctx.Err() != nil {
 			return interrupted(ctx, attempt, err)
 		}
-		if policy.Retries == 0 || !set.retryable(err) {
+		chosen := combine(opts)
+		if policy.Retries == 0 || !chosen.retryable(err) {
 			return err
 		}
 		if attempt > policy.Retries {
@@ -87,16 +74,27 @@ func retryAfter(ctx context.Context, policy Policy, op func(context.Context, int
 		if policy.Budget > 0 && time.Since(start)+delay > policy.Budget {
 			return &Exhausted{Attempts: attempt, Budget: policy.Budget, Err: err}
 		}
-		if set.onRetry != nil {
-			set.onRetry(attempt, delay, err)
+		if chosen.onRetry != nil {
+			chosen.onRetry(attempt, delay, err)
 		}
 		if !wait(ctx, delay) {
 			return interrupted(ctx, attempt, err)
 		}
-		if err = op(ctx, attempt+1); err == nil {
-			return nil
+	}
+}
+
+// combine returns the options as one, with the defaults.
+func combine(opts []Option) Option {
+	all := Option{retryable: Retryable}
+	for _, o := range opts {
+		if o.retryable != nil {
+			all.retryable = o.retryable
+		}
+		if o.onRetry != nil {
+			all.onRetry = o.onRetry
 		}
 	}
+	return all
 }
 
 // delayAfter returns the delay that err asks for, or else the policy's.

@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// Exhausted is the error of an operation whose last error was retryable, but which
-// had no retries or no time budget left.
+// Exhausted is the error of an operation that failed with a retryable error and had
+// no retries or no time budget left.
 type Exhausted struct {
 	// Attempts is the number of attempts made.
 	Attempts int

@@ -42,7 +42,7 @@ func Fixed(retries int, delay time.Duration) Policy {
 	return Policy{Retries: retries, Base: delay, Multiplier: 1}
 }
 
-// Exponential returns a policy whose first delay is base. Each further delay is
+// Exponential returns a policy with base as the first delay. Each further delay is
 // the one before times multiplier, up to max; a max of 0 means no limit.
 func Exponential(retries int, base time.Duration, multiplier float64, max time.Duration) Policy {
 	return Policy{Retries: retries, Base: base, Multiplier: multiplier, Max: max}
@@ -60,7 +60,7 @@ func Default() Policy {
 func (p Policy) Attempts() int { return max(p.Retries, 0) + 1 }
 
 // Delay returns the delay before the given retry, counted from 1, without jitter.
-// It is 0 for a retry that the policy does not allow.
+// For a retry beyond the policy's number the delay is 0.
 func (p Policy) Delay(retry int) time.Duration {
 	if retry < 1 || retry > p.Retries || p.Base <= 0 {
 		return 0
@@ -83,8 +83,8 @@ func (p Policy) jittered(retry int) time.Duration {
 
 func (p Policy) grows() bool { return p.Multiplier != 0 && p.Multiplier != 1 }
 
-// limited returns delay as a duration of at most Max. A power soon exceeds what a
-// duration can hold, so it is limited to that as well.
+// limited returns delay as a duration of at most Max. A power soon exceeds the longest
+// duration, so that is a limit as well.
 func (p Policy) limited(delay float64) time.Duration {
 	if p.Max > 0 && delay >= float64(p.Max) {
 		return p.Max

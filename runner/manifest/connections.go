@@ -122,7 +122,7 @@ func abridge(words []string) []string {
 
 // cycles returns cycles as lists of connections, each of which begins at the cycle's
 // first node in the manifest. It finds at least one if there are any. No two of them
-// share a node: a user who breaks one sees the next one then.
+// share a node: overlapping cycles are found after this one is broken.
 //
 // The search is depth first, with its own stack, because a chain of nodes may be long.
 func (g *Graph) cycles() [][]int {

@@ -165,19 +165,15 @@ func (d *decoder) entries(e element, expected string) ([]entry, bool) {
 	seen := make(map[string]Position, len(e.node.Content)/2)
 	for i := 0; i+1 < len(e.node.Content); i += 2 {
 		key, value := e.node.Content[i], e.node.Content[i+1]
+		pos := Position{key.Line, key.Column}
 		if key.Kind == yaml.AliasNode {
 			key = key.Alias
 		}
-		pos := Position{e.node.Content[i].Line, e.node.Content[i].Column}
-		switch tag := key.ShortTag(); {
-		case tag == "!!merge":
+		if key.ShortTag() == "!!merge" {
 			merged = append(merged, element{value, e.path, e.depth + 1, e.aliased})
 			continue
-		case key.Kind != yaml.ScalarNode:
-			d.rejectAt(pos, e.path, "", "a key must be a string, not %s", describe(key))
-			continue
-		case tag != "!!str":
-			d.rejectAt(pos, e.path, "", "a key must be a string; write %q", key.Value)
+		}
+		if !d.checkKey(e, key, pos) {
 			continue
 		}
 		found := entry{key.Value, pos, e.key(key.Value, value)}
@@ -197,6 +193,19 @@ func (d *decoder) entries(e element, expected string) ([]entry, bool) {
 		}
 	}
 	return entries, true
+}
+
+// checkKey reports a key that is not a string, and returns false for it.
+func (d *decoder) checkKey(e element, key *yaml.Node, pos Position) bool {
+	switch {
+	case key.Kind != yaml.ScalarNode:
+		d.rejectAt(pos, e.path, "", "a key must be a string, not %s", describe(key))
+		return false
+	case key.ShortTag() != "!!str":
+		d.rejectAt(pos, e.path, "", "a key must be a string; write %q", key.Value)
+		return false
+	}
+	return true
 }
 
 // merge returns the entries that a merge key takes from a mapping or from a list of

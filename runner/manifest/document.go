@@ -115,9 +115,9 @@ func invalidYAML(data []byte, err error) *syntaxError {
 	text := lines[line-1]
 	indent := text[:len(text)-len(strings.TrimLeft(text, " \t"))]
 	hint := yamlHints[message]
-	if strings.Contains(indent, "\t") {
+	if spaces, _, tab := strings.Cut(indent, "\t"); tab {
 		hint = "indent with spaces, not with tabs"
-		indent = indent[:strings.Index(indent, "\t")]
+		indent = spaces
 	}
 	if hint != "" {
 		message += "; " + hint

@@ -13,9 +13,9 @@ type Graph struct {
 	inputs, outputs [][]int
 }
 
-// Graph returns the graph of the pipeline's nodes. It leaves out connections whose
-// ends are not nodes, which [Pipeline.Validate] reports. Make a new graph after a
-// change of the pipeline.
+// Graph returns the graph of the pipeline's nodes. It leaves out connections from or
+// to unknown nodes, which [Pipeline.Validate] reports. Make a new graph after a change
+// of the pipeline.
 func (p *Pipeline) Graph() *Graph {
 	g := &Graph{
 		pipeline: p,
@@ -112,7 +112,11 @@ type indexHeap []int
 func (h indexHeap) Len() int           { return len(h) }
 func (h indexHeap) Less(i, j int) bool { return h[i] < h[j] }
 func (h indexHeap) Swap(i, j int)      { h[i], h[j] = h[j], h[i] }
-func (h *indexHeap) Push(i any)        { *h = append(*h, i.(int)) }
+
+// Push appends an index, for [heap.Push].
+func (h *indexHeap) Push(i any) { *h = append(*h, i.(int)) }
+
+// Pop removes and returns the last index, for [heap.Pop].
 func (h *indexHeap) Pop() any {
 	last := (*h)[len(*h)-1]
 	*h = (*h)[:len(*h)-1]

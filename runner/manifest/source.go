@@ -80,8 +80,8 @@ type missingFile struct{ name string }
 func (e *missingFile) Error() string { return "there is no file " + e.name }
 func (e *missingFile) Unwrap() error { return fs.ErrNotExist }
 
-// nearestFile returns the file whose name is most similar to that of a missing one, of
-// those with the same extension in the same folder. The name is relative as written is.
+// nearestFile returns the name most similar to that of a missing file, of the files
+// with the same extension in the same folder. The name is relative if written is.
 func nearestFile(file, written string) string {
 	siblings, _ := filepath.Glob(filepath.Join(filepath.Dir(file), "*"+filepath.Ext(file)))
 	for i, sibling := range siblings {

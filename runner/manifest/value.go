@@ -294,8 +294,8 @@ func asFloat(n *yaml.Node) (float64, bool) {
 // wholeNumber matches a number without a fraction or exponent.
 var wholeNumber = regexp.MustCompile(`^[-+]?[0-9_]+$`)
 
-// number returns a number as int64, uint64 or float64. It returns nil if the value is
-// not a number, and an error if it is one that cannot be represented.
+// number returns a number as int64, uint64 or float64, or nil for any other value. The
+// error is for a number without a representation in these types.
 func number(n *yaml.Node) (any, error) {
 	tag := n.ShortTag()
 	if tag != "!!int" && tag != "!!float" {

@@ -73,7 +73,9 @@ type wavHeader struct {
 	riff uint64
 	// length is the size of the samples in bytes, according to the file.
 	length uint64
-	// wide says that length is one of 64 bits, which is never a placeholder.
+	// long is the length of the samples in the ds64 chunk of an RF64 file, or 0.
+	long uint64
+	// wide says that length is that of a ds64 chunk, which is never a placeholder.
 	wide bool
 	// size is how many bytes were read, up to the first sample.
 	size uint64
@@ -105,7 +107,6 @@ func readHeader(r io.Reader) (*wavHeader, error) {
 		return nil, unsupported("WAV", start[:n])
 	}
 	h := &wavHeader{riff: uint64(binary.LittleEndian.Uint32(start[4:])), size: 12}
-	var long uint64 // the length of the samples in an RF64 file
 	for {
 		var chunk [8]byte
 		if _, err := io.ReadFull(r, chunk[:]); isFailure(err) {
@@ -113,37 +114,50 @@ func readHeader(r io.Reader) (*wavHeader, error) {
 		} else if err != nil {
 			return nil, h.truncated()
 		}
-		id, length := string(chunk[:4]), uint64(binary.LittleEndian.Uint32(chunk[4:]))
 		h.size += 8
+		id, length := string(chunk[:4]), binary.LittleEndian.Uint32(chunk[4:])
 		if id == "data" {
-			if h.format == nil {
-				return nil, errorf("WAV", "the samples come before their format (no fmt chunk)")
-			}
-			h.length = length
-			if length == math.MaxUint32 && long > 0 {
-				h.length, h.wide = long, true
-			}
-			return h, nil
+			return h, h.setLength(length)
 		}
-		var body [40]byte // as much as the longest chunk that is used
-		n, err := io.ReadFull(r, body[:min(length, uint64(len(body)))])
-		if isFailure(err) {
-			return nil, err
-		}
-		switch {
-		case id == "fmt ":
-			if h.format, err = parseFormat(body[:n]); err != nil {
-				return nil, err
-			}
-		case id == "ds64" && n >= 16:
-			long = binary.LittleEndian.Uint64(body[8:])
-		}
-		length += length % 2 // chunks are padded to even lengths
-		h.size += length
-		if _, err := io.CopyN(io.Discard, r, int64(length)-int64(n)); isFailure(err) {
+		if err := h.readChunk(r, id, uint64(length)); err != nil {
 			return nil, err
 		}
 	}
+}
+
+// readChunk reads the body of a chunk other than the samples.
+func (h *wavHeader) readChunk(r io.Reader, id string, length uint64) error {
+	var body [40]byte // as much as the longest chunk that is used
+	n, err := io.ReadFull(r, body[:min(length, uint64(len(body)))])
+	if isFailure(err) {
+		return err
+	}
+	switch {
+	case id == "fmt ":
+		if h.format, err = parseFormat(body[:n]); err != nil {
+			return err
+		}
+	case id == "ds64" && n >= 16:
+		h.long = binary.LittleEndian.Uint64(body[8:])
+	}
+	length += length % 2 // chunks are padded to even lengths
+	h.size += length
+	if _, err := io.CopyN(io.Discard, r, int64(length)-int64(n)); isFailure(err) {
+		return err
+	}
+	return nil
+}
+
+// setLength sets the length of the samples from that of their chunk.
+func (h *wavHeader) setLength(chunk uint32) error {
+	if h.format == nil {
+		return errorf("WAV", "the samples come before their format (no fmt chunk)")
+	}
+	h.length = uint64(chunk)
+	if chunk == math.MaxUint32 && h.long > 0 {
+		h.length, h.wide = h.long, true
+	}
+	return nil
 }
 
 // isFailure reports whether err is an error other than the end of the data.
@@ -297,18 +311,27 @@ func EncodeWAV(w io.Writer, audio *ipc.Audio, format SampleFormat) error {
 			return err
 		}
 	}
+	if err := writeSamples(b, audio.Samples, format); err != nil {
+		return err
+	}
+	return b.Flush()
+}
+
+func writeSamples(b *bufio.Writer, samples []float32, format SampleFormat) error {
 	var sample [4]byte
-	for _, s := range audio.Samples {
+	for _, s := range samples {
+		field := sample[:4]
 		if format == Int16 {
-			binary.LittleEndian.PutUint16(sample[:], uint16(toInt16(s)))
+			field = sample[:2]
+			binary.LittleEndian.PutUint16(field, uint16(toInt16(s)))
 		} else {
-			binary.LittleEndian.PutUint32(sample[:], math.Float32bits(s))
+			binary.LittleEndian.PutUint32(field, math.Float32bits(s))
 		}
-		if _, err := b.Write(sample[:width]); err != nil {
+		if _, err := b.Write(field); err != nil {
 			return err
 		}
 	}
-	return b.Flush()
+	return nil
 }
 
 // toInt16 rounds and clips a sample. NaN becomes 0, which is silence.
