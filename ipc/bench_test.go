@@ -31,22 +31,22 @@ func echo(f *os.File) {
 	if err != nil {
 		panic(err)
 	}
-	write := func(t Type, call uint64, body []byte, buffers [][]byte) {
-		frame := append(net.Buffers{appendHeader(nil, t, call, len(body), buffers), body}, buffers...)
+	write := func(t FrameType, call uint64, body []byte, buffers [][]byte) {
+		frame := append(net.Buffers{headerOf(t, call, len(body), buffers), body}, buffers...)
 		_, _ = frame.WriteTo(nc) // the end is seen when reading
 	}
 	hello, _ := msgpack.Marshal(Hello{Protocol: Version})
 	ready, _ := msgpack.Marshal(Description{Name: "echo"})
-	write(TypeHello, 0, hello, nil)
-	write(TypeReady, 0, ready, nil)
+	write(frameHello, 0, hello, nil)
+	write(frameReady, 0, ready, nil)
 	reader := newFrameReader(nc, DefaultLimits())
 	for {
 		frame, err := reader.next()
 		if err != nil {
 			return
 		}
-		if frame.Type == TypeCall { // [[value], {}]
-			write(TypeResult, frame.Call, frame.Body[2:len(frame.Body)-1], frame.Buffers)
+		if frame.kind == FrameCall { // [[value], {}]
+			write(frameResult, frame.call, frame.Body[2:len(frame.Body)-1], frame.Buffers)
 		}
 	}
 }
@@ -68,7 +68,7 @@ func startEcho(b *testing.B) *Conn {
 	require.NoError(b, ours.Close())
 	c, _, _, err := Start(nc, nil, Setup{Limits: SetupLimits{Limits: DefaultLimits()}}, Events{})
 	require.NoError(b, err)
-	b.Cleanup(func() { _ = c.Close(); _ = cmd.Wait() })
+	b.Cleanup(func() { c.Close(); _ = cmd.Wait() })
 	return c
 }
 
@@ -126,7 +126,7 @@ func BenchmarkCallSmall(b *testing.B) {
 	require.NoError(b, err)
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, err := c.NewCall().Do(One(p)); err != nil {
+		if _, err := c.NewCall(FrameCall, 0).Do(OneArg(p)); err != nil {
 			b.Fatal(err)
 		}
 	}
@@ -141,7 +141,7 @@ func BenchmarkCallAfterIdle(b *testing.B) {
 		b.StopTimer()
 		time.Sleep(2 * idleAfter)
 		b.StartTimer()
-		if _, err := c.NewCall().Do(One(p)); err != nil {
+		if _, err := c.NewCall(FrameCall, 0).Do(OneArg(p)); err != nil {
 			b.Fatal(err)
 		}
 	}
@@ -158,7 +158,7 @@ func BenchmarkCall64InFlight(b *testing.B) {
 	for i := range callers {
 		group.Go(func() {
 			for range (b.N + i) / callers {
-				if _, err := c.NewCall().Do(One(p)); err != nil {
+				if _, err := c.NewCall(FrameCall, 0).Do(OneArg(p)); err != nil {
 					b.Error(err)
 					return
 				}
@@ -178,7 +178,7 @@ func BenchmarkCallTensor(b *testing.B) {
 	b.SetBytes(2 << 22)
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, err := c.NewCall().Do(One(p)); err != nil {
+		if _, err := c.NewCall(FrameCall, 0).Do(OneArg(p)); err != nil {
 			b.Fatal(err)
 		}
 	}

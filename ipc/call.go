@@ -2,40 +2,46 @@ package ipc
 
 import (
 	"errors"
+	"math"
 	"sync"
 	"sync/atomic"
+
+	"github.com/vmihailenco/msgpack/v5/msgpcode"
 )
 
-// Call is one call under way: of the node, or of what goes with a session.
+// Call is one call of the node, or one operation on a session. A Call is created by
+// [Conn.NewCall] and made once, by [Call.Do] or [Call.Items]. Its other methods may be called
+// concurrently with that.
 type Call struct {
-	// Told is called once the worker has been told that the call is cancelled, by
-	// who cancels or who calls. It is set before the call is done, and may be nil.
-	Told func()
+	// OnCancelSent is called once the worker has been sent the cancellation, on the goroutine
+	// of [Call.Cancel] or of the caller. It may be nil. It must not be changed once the call
+	// is being made.
+	OnCancelSent func()
 
-	conn   *Conn
-	head   head
-	notes  chan note // for who waits: yourTurn at most, and over
-	answer Payload
-	err    error
-	inbox  *inbox      // nil where the call gives one value
-	inLine atomic.Bool // its caller waits for his turn to read
+	conn    *Conn
+	header  header
+	notices chan notice // for the caller; see readRole. There is room for readNow and settled.
+	answer  Payload     // valid once settled has been received, as is err
+	err     error
+	inbox   *inbox      // nil if the call returns one value
+	waiting atomic.Bool // the caller waits for the read role
 
-	// order counts the calls of the connection in the order in which they are on
-	// the wire, from 1; 0 until the call is.
-	order                 atomic.Uint64
-	sent, cancelled, told atomic.Bool
+	order                        atomic.Uint64 // see Order
+	sent, canceled, cancelIsSent atomic.Bool
 }
 
-// Args are the inputs of a call: at most one positional value, or one value for
-// each of the node's ports. Those of an open call are the state to restore, if any.
+// Args are the inputs of a call: none, one positional value, or one value for each of the
+// node's ports. The argument of a [FrameOpen] call is the state to restore, if any.
 type Args struct {
+	// Ports are the keyword arguments.
 	Ports []Port
-	value Payload
-	given bool
+
+	value Payload // the positional argument
+	given bool    // there is one
 }
 
-// One is the arguments of a call with one input.
-func One(value Payload) Args { return Args{value: value, given: true} }
+// OneArg returns the arguments of a call with one positional value.
+func OneArg(value Payload) Args { return Args{value: value, given: true} }
 
 // Port is the input for one keyword argument.
 type Port struct {
@@ -43,27 +49,31 @@ type Port struct {
 	Value Payload
 }
 
-// ErrAbandoned is the error of a call that was given up before its answer.
-var ErrAbandoned = errors.New("the call was given up before its answer")
+// callTable holds the calls of a connection that the worker has not answered. Its lock is
+// also held while the read role is handed over and while a call is taken out, so that a
+// caller receives no notice after settled.
+type callTable struct {
+	sync.Mutex
+	open      map[uint64]*Call // nil once the connection has ended
+	abandoned map[uint64]*Call // their answers are discarded
+	lastID    uint64
+	err       error // why the connection ended
+}
 
-// freed are calls that can be used again.
-var freed = sync.Pool{New: func() any { return &Call{notes: make(chan note, 2)} }}
+var freeCalls = sync.Pool{New: func() any { return &Call{notices: make(chan notice, 2)} }}
 
-// NewCall registers a call of the node. Every call that is made must be
-// [Call.Do]ne, or have its [Call.Items] taken, once.
-func (c *Conn) NewCall() *Call { return c.NewSessionCall(TypeCall, 0) }
-
-// NewSessionCall registers what goes with a session, by its number: [TypeOpen],
-// [TypeCall], [TypeSnapshot] or [TypeFinish].
-func (c *Conn) NewSessionCall(kind Type, session uint32) *Call {
-	call := freed.Get().(*Call)
+// NewCall returns a new call: of the node by [FrameCall], or an operation on a session by
+// [FrameOpen], [FrameFinish] or [FrameSnapshot]. The session is its number, or 0 for a call
+// outside of sessions. The call must be made, even if it has been canceled.
+func (c *Conn) NewCall(kind FrameType, session uint32) *Call {
+	call := freeCalls.Get().(*Call)
 	call.conn = c
 	c.calls.Lock()
 	c.calls.lastID++
-	call.head = head{kind: kind, call: c.calls.lastID, session: session}
+	call.header = header{kind: kind, call: c.calls.lastID, session: session}
 	err := c.calls.err
 	if err == nil {
-		c.calls.open[call.head.call] = call
+		c.calls.open[call.header.call] = call
 	}
 	c.calls.Unlock()
 	if err != nil {
@@ -72,128 +82,215 @@ func (c *Conn) NewSessionCall(kind Type, session uint32) *Call {
 	return call
 }
 
-// Drop tells the worker that a session is over, whatever its node would still do.
-func (c *Conn) Drop(session uint32) error {
-	return c.send(head{kind: TypeDrop, session: session}, nil)
-}
-
-// Do sends the call and waits for its answer: the encoded result, a
-// *[RemoteError], a *[ValueError] where the arguments are beyond the limits,
-// [ErrAbandoned], or an error that wraps [ErrClosed] where the connection ended
-// first. It returns no sooner, so that the worker's state is known when it does;
-// [Call.Cancel], [Call.Abandon] and the end of the process are what make it return
-// early.
+// Do makes the call and blocks until it is answered. It returns the encoded result, which
+// the caller must release. Its error is
+//
+//   - a *[RemoteError] if the worker reported a failure,
+//   - a *[ValueError] if the arguments exceed the limits,
+//   - [ErrAbandoned] if the call was abandoned, or canceled before it was sent, or
+//   - an error that wraps [ErrClosed] if the connection ended before the answer.
+//
+// Do returns no sooner, so that the state of the worker is known when it returns. Cancel or
+// abandon the call, or kill the process, to make it return early.
 func (call *Call) Do(args Args) (Payload, error) {
 	if err := call.send(args); err != nil {
 		return Payload{}, err
 	}
 	c := call.conn
-	for reads := c.claim(call); ; reads = true {
+	for reads := c.role.claim(call); ; reads = true {
 		if reads {
 			c.readFor(call)
-			c.endTurn()
+			c.role.release()
 		}
-		if <-call.notes == over {
+		if <-call.notices == settled {
 			return call.answer, call.err
 		}
 	}
 }
 
-// send sends the call. Where it fails, and nothing else settles the call, it has
-// settled it.
+// send sends the call. An error means that it has not been sent and is no longer open. A
+// failure of the connection is not returned, because it settles the call.
 func (call *Call) send(args Args) error {
 	c := call.conn
-	if call.cancelled.Load() && c.forget(call.head.call) {
+	if call.canceled.Load() && c.calls.remove(call.header.call) {
 		return ErrAbandoned
 	}
-	if err := c.sendCall(call, args); err != nil && c.forget(call.head.call) {
+	var room [3][]byte // so that the parts of a call with one value are not on the heap
+	parts, input := args.encode(call.header.kind, room[:0])
+	err := c.sendFrame("input", call.header, call, parts, input)
+	if _, refused := errors.AsType[*ValueError](err); refused && c.calls.remove(call.header.call) {
 		return err
 	}
 	call.sent.Store(true)
-	if call.cancelled.Load() {
-		call.tell()
+	if call.canceled.Load() {
+		call.sendCancel()
 	}
 	return nil
 }
 
-// Cancel asks the worker to give the call up. The call is still answered. A
-// call that has not been sent yet is not sent any more, and its error is
-// [ErrAbandoned]; one that has been answered is left alone. Cancel returns false
-// where it is still being sent: then the worker is told behind it.
+// The beginnings of bodies. That of a call is an array of its positional and its named
+// values; that of an open frame is an array of the state to restore, if any.
+var (
+	noValue  = []byte{msgpcode.FixedArrayLow | 2, msgpcode.FixedArrayLow}
+	oneValue = []byte{msgpcode.FixedArrayLow | 2, msgpcode.FixedArrayLow | 1}
+	noPorts  = []byte{msgpcode.FixedMapLow}
+	noState  = []byte{msgpcode.FixedArrayLow}
+	oneState = []byte{msgpcode.FixedArrayLow | 1}
+)
+
+// encode appends the parts of the body of a frame with these arguments. It returns them with
+// the buffers of all inputs.
+func (args Args) encode(kind FrameType, parts [][]byte) ([][]byte, Payload) {
+	input := args.value
+	switch {
+	case kind == FrameOpen && args.given:
+		return append(parts, oneState, input.Body), input
+	case kind == FrameOpen:
+		return append(parts, noState), input
+	case kind != FrameCall:
+		return parts, Payload{}
+	case args.given:
+		parts = append(parts, oneValue, input.Body)
+	default:
+		parts = append(parts, noValue)
+	}
+	if len(args.Ports) == 0 {
+		return append(parts, noPorts), input
+	}
+	parts = append(parts, appendMapLen(nil, len(args.Ports)))
+	for _, port := range args.Ports {
+		parts = append(parts, appendStr(nil, port.Name), port.Value.Body)
+		input = input.withBuffersOf(port.Value)
+	}
+	return parts, input
+}
+
+func appendMapLen(dst []byte, n int) []byte {
+	switch {
+	case n < 16:
+		return append(dst, msgpcode.FixedMapLow|byte(n))
+	case n <= math.MaxUint16:
+		return append(dst, msgpcode.Map16, byte(n>>8), byte(n))
+	default:
+		return append(dst, msgpcode.Map32, byte(n>>24), byte(n>>16), byte(n>>8), byte(n))
+	}
+}
+
+func appendStr(dst []byte, s string) []byte {
+	switch n := len(s); {
+	case n < 32:
+		dst = append(dst, msgpcode.FixedStrLow|byte(n))
+	case n <= math.MaxUint8:
+		dst = append(dst, msgpcode.Str8, byte(n))
+	case n <= math.MaxUint16:
+		dst = append(dst, msgpcode.Str16, byte(n>>8), byte(n))
+	default:
+		dst = append(dst, msgpcode.Str32, byte(n>>24), byte(n>>16), byte(n>>8), byte(n))
+	}
+	return append(dst, s...)
+}
+
+// settle gives the call its answer, once. The call has been taken out of the table, or was
+// never in it.
+func (call *Call) settle(answer Payload, err error) {
+	call.answer, call.err = answer, err
+	call.notices <- settled
+}
+
+// Cancel asks the worker to cancel the call, which is still answered. A call that has not
+// been sent is not sent any more, and its error is [ErrAbandoned]. A call that has been
+// answered is not affected. Cancel blocks while the worker does not read. It returns false if
+// the call is still being sent; the cancellation is then sent right after it.
 func (call *Call) Cancel() bool {
-	call.cancelled.Store(true)
+	call.canceled.Store(true)
 	sent := call.sent.Load()
 	if sent {
-		call.tell()
+		call.sendCancel()
 	}
 	return sent
 }
 
-// tell sends the cancellation. Do and Cancel may both come to it.
-func (call *Call) tell() {
+// sendCancel sends the cancellation of a call that has been sent. Both send and Cancel may call
+// it.
+func (call *Call) sendCancel() {
 	c := call.conn
-	if !c.isOpen(call.head.call) || !call.told.CompareAndSwap(false, true) {
+	if !c.calls.isOpen(call.header.call) || !call.cancelIsSent.CompareAndSwap(false, true) {
 		return
 	}
-	// A failure to send ends the connection, and so the call.
-	_ = c.sendAtOnce(head{kind: TypeCancel, call: call.head.call})
-	if call.Told != nil {
-		call.Told()
+	// It is not queued, because it must have been written when OnCancelSent is called. A
+	// failure to send ends the connection, and thereby the call.
+	_ = c.writeThrough(header{kind: frameCancel, call: call.header.call}, nil, 0, nil, nil, Payload{})
+	if call.OnCancelSent != nil {
+		call.OnCancelSent()
 	}
 }
 
-// Abandon settles a cancelled call with [ErrAbandoned]. The worker's answer, which
-// is to come, is nobody's.
+// Abandon settles the call with [ErrAbandoned] without waiting for the worker's answer, which
+// is discarded when it arrives. The call must have been canceled. Abandon has no effect on a
+// call that has been answered.
 func (call *Call) Abandon() {
 	c := call.conn
 	c.calls.Lock()
-	_, open := c.calls.open[call.head.call]
+	_, open := c.calls.open[call.header.call]
 	if open {
-		delete(c.calls.open, call.head.call)
-		c.calls.abandoned[call.head.call] = call
+		delete(c.calls.open, call.header.call)
+		c.calls.abandoned[call.header.call] = call
 	}
 	c.calls.Unlock()
 	if open {
 		call.settle(Payload{}, ErrAbandoned)
-		c.wake() // its caller may be the one who reads
+		c.role.interrupt() // its caller may be the one that reads
 	}
 }
 
-// IsBehindOthers reports whether the worker has calls to answer that came before
-// this one.
-func (call *Call) IsBehindOthers() bool {
+// Free makes the memory of a finished call available to new calls. No reference to the call
+// may be used afterwards: a late [Call.Cancel] would cancel another call. Calling Free is
+// optional.
+func (call *Call) Free() {
+	*call = Call{notices: call.notices}
+	freeCalls.Put(call)
+}
+
+// Order returns the position of the call among all calls that the worker was sent, from 1, or
+// 0 if it was not sent. The worker begins the calls in this order, so Order compares with the
+// begun count.
+func (call *Call) Order() uint64 { return call.order.Load() }
+
+// HasEarlierCalls reports whether the worker has yet to answer calls that were sent before
+// this one, including abandoned ones.
+func (call *Call) HasEarlierCalls() bool {
 	calls := &call.conn.calls
 	calls.Lock()
 	defer calls.Unlock()
 	order := call.order.Load()
-	return anyBefore(order, calls.open) || anyBefore(order, calls.abandoned)
+	return hasEarlier(calls.open, order) || hasEarlier(calls.abandoned, order)
 }
 
-// IsBehindWaiting is IsBehindOthers that leaves out the calls that were given up.
-func (call *Call) IsBehindWaiting() bool {
+// HasEarlierPending is [Call.HasEarlierCalls] without the abandoned calls.
+func (call *Call) HasEarlierPending() bool {
 	calls := &call.conn.calls
 	calls.Lock()
 	defer calls.Unlock()
-	return anyBefore(call.order.Load(), calls.open)
+	return hasEarlier(calls.open, call.order.Load())
 }
 
-// Abandoned returns how many calls the worker has yet to answer that were given up.
+// Abandoned returns how many abandoned calls the worker has yet to answer.
 func (c *Conn) Abandoned() int {
 	c.calls.Lock()
 	defer c.calls.Unlock()
 	return len(c.calls.abandoned)
 }
 
-// IsForsaken reports whether the worker, which has begun so many calls, works on some,
-// and nobody waits for any of them.
-func (c *Conn) IsForsaken(begun uint64) bool {
+// WorksOnlyOnAbandoned reports whether the worker works on abandoned calls and on no others.
+// begun is the number of calls that it has begun.
+func (c *Conn) WorksOnlyOnAbandoned(begun uint64) bool {
 	c.calls.Lock()
 	defer c.calls.Unlock()
-	return anyBefore(begun+1, c.calls.abandoned) && !anyBefore(begun+1, c.calls.open)
+	return hasEarlier(c.calls.abandoned, begun+1) && !hasEarlier(c.calls.open, begun+1)
 }
 
-// anyBefore reports whether there is a call that went out before the place given.
-func anyBefore(order uint64, calls map[uint64]*Call) bool {
+// hasEarlier reports whether one of the calls was sent before the one with the given order.
+func hasEarlier(calls map[uint64]*Call, order uint64) bool {
 	for _, call := range calls {
 		if at := call.order.Load(); at != 0 && at < order {
 			return true
@@ -202,36 +299,27 @@ func anyBefore(order uint64, calls map[uint64]*Call) bool {
 	return false
 }
 
-// Free gives the memory of a call back that has been done. Nobody may hold it any
-// more: a late Cancel would meet another call. It need not be called.
-func (call *Call) Free() {
-	*call = Call{notes: call.notes}
-	freed.Put(call)
+// isLone reports whether exactly one call is open.
+func (t *callTable) isLone() bool {
+	t.Lock()
+	defer t.Unlock()
+	return len(t.open) == 1
 }
 
-// Order is the place of the call among those that the worker begins, from 1, and
-// 0 where it was never sent. A worker that counts what it begins tells by it how
-// far it came.
-func (call *Call) Order() uint64 { return call.order.Load() }
-
-func (call *Call) settle(answer Payload, err error) {
-	call.answer, call.err = answer, err
-	call.notes <- over
-}
-
-func (c *Conn) isOpen(id uint64) bool {
-	c.calls.Lock()
-	defer c.calls.Unlock()
-	_, open := c.calls.open[id]
+// isOpen reports whether a call has been neither settled nor removed.
+func (t *callTable) isOpen(id uint64) bool {
+	t.Lock()
+	defer t.Unlock()
+	_, open := t.open[id]
 	return open
 }
 
-// forget takes a call back that was not sent; false means that it has been
-// settled already.
-func (c *Conn) forget(id uint64) bool {
-	c.calls.Lock()
-	defer c.calls.Unlock()
-	_, open := c.calls.open[id]
-	delete(c.calls.open, id)
+// remove removes a call that was not sent. It returns false if the call has already been
+// settled.
+func (t *callTable) remove(id uint64) bool {
+	t.Lock()
+	defer t.Unlock()
+	_, open := t.open[id]
+	delete(t.open, id)
 	return open
 }

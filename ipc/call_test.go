@@ -12,42 +12,42 @@ import (
 
 func TestCancelIsToldOnce(t *testing.T) {
 	c, p := connect(t, Events{})
-	call := c.NewCall()
+	call := c.NewCall(FrameCall, 0)
 	told := 0
-	call.Told = func() { told++ }
-	types := make(chan Type, 3)
+	call.OnCancelSent = func() { told++ }
+	types := make(chan FrameType, 3)
 	go func() {
 		f := p.take()
-		types <- f.Type
+		types <- f.kind
 		call.Cancel()
-		types <- p.take().Type
+		types <- p.take().kind
 		call.Cancel()
-		p.send(TypeResult, f.Call, []byte{0xc0})
+		p.send(frameResult, f.call, []byte{0xc0})
 		f = p.take()
-		types <- f.Type
-		p.send(TypeResult, f.Call, []byte{0xc0})
+		types <- f.kind
+		p.send(frameResult, f.call, []byte{0xc0})
 	}()
 	_, err := call.Do(Args{})
 	require.NoError(t, err)
-	_, err = c.NewCall().Do(Args{})
+	_, err = c.NewCall(FrameCall, 0).Do(Args{})
 	require.NoError(t, err)
-	assert.Equal(t, []Type{TypeCall, TypeCancel, TypeCall}, []Type{<-types, <-types, <-types})
+	assert.Equal(t, []FrameType{FrameCall, frameCancel, FrameCall}, []FrameType{<-types, <-types, <-types})
 	assert.Equal(t, 1, told)
 }
 
 func TestACallThatIsCancelledBeforeItIsSentIsNotSent(t *testing.T) {
 	c, p := connect(t, Events{})
-	call := c.NewCall()
+	call := c.NewCall(FrameCall, 0)
 	call.Cancel()
 	_, err := call.Do(Args{})
 	require.ErrorIs(t, err, ErrAbandoned)
 	go func() {
 		f := p.take()
-		assert.Equal(t, TypeCall, f.Type)
-		assert.Equal(t, call.head.call+1, f.Call)
-		p.send(TypeResult, f.Call, []byte{0xc0})
+		assert.Equal(t, FrameCall, f.kind)
+		assert.Equal(t, call.header.call+1, f.call)
+		p.send(frameResult, f.call, []byte{0xc0})
 	}()
-	_, err = c.NewCall().Do(Args{})
+	_, err = c.NewCall(FrameCall, 0).Do(Args{})
 	require.NoError(t, err)
 }
 
@@ -56,15 +56,15 @@ func TestCancelAfterTheAnswerSaysNothing(t *testing.T) {
 	go func() {
 		for range 2 {
 			f := p.take()
-			assert.Equal(t, TypeCall, f.Type)
-			p.send(TypeResult, f.Call, []byte{0xc0})
+			assert.Equal(t, FrameCall, f.kind)
+			p.send(frameResult, f.call, []byte{0xc0})
 		}
 	}()
-	call := c.NewCall()
+	call := c.NewCall(FrameCall, 0)
 	_, err := call.Do(Args{})
 	require.NoError(t, err)
 	call.Cancel()
-	_, err = c.NewCall().Do(Args{})
+	_, err = c.NewCall(FrameCall, 0).Do(Args{})
 	require.NoError(t, err)
 }
 
@@ -72,8 +72,8 @@ func TestCancelAfterTheAnswerSaysNothing(t *testing.T) {
 // out first that it is gone.
 func TestLastWordsAreReadAfterAFailedWrite(t *testing.T) {
 	c, p := connect(t, Events{})
-	takeTurn(t, c) // nobody reads for now
-	first := c.NewCall()
+	holdRole(t, c) // nobody reads for now
+	first := c.NewCall(FrameCall, 0)
 	var callers sync.WaitGroup
 	callers.Go(func() {
 		_, err := first.Do(Args{})
@@ -82,9 +82,9 @@ func TestLastWordsAreReadAfterAFailedWrite(t *testing.T) {
 			assert.Equal(t, "SystemExit", remote.Class)
 		}
 	})
-	p.send(TypeError, p.take().Call, pack(t, RemoteError{Exception: Exception{Class: "SystemExit"}, Fatal: true}))
+	p.send(frameError, p.take().call, pack(t, RemoteError{Exception: Exception{Class: "SystemExit"}, Fatal: true}))
 	require.NoError(t, p.nc.Close())
-	second := c.NewCall()
+	second := c.NewCall(FrameCall, 0)
 	callers.Go(func() {
 		_, err := second.Do(Args{})
 		assert.ErrorIs(t, err, ErrClosed)
@@ -92,7 +92,7 @@ func TestLastWordsAreReadAfterAFailedWrite(t *testing.T) {
 	for !second.sent.Load() { // its write has failed
 		assert.NoError(t, c.Err())
 	}
-	c.endTurn()
+	c.role.release()
 	callers.Wait()
 }
 
@@ -101,14 +101,14 @@ func TestBothSidesMayWriteLargeFramesAtOnce(t *testing.T) {
 	large := Payload{Body: append([]byte{0xc6, 0, 0x80, 0, 0}, make([]byte, 8<<20)...)}
 	go func() {
 		first := p.take()
-		p.send(TypeResult, first.Call, large.Body) // reads nothing until this is out
+		p.send(frameResult, first.call, large.Body) // reads nothing until this is out
 		second := p.take()
-		p.send(TypeResult, second.Call, large.Body)
+		p.send(frameResult, second.call, large.Body)
 	}()
 	var callers sync.WaitGroup
 	for range 2 {
 		callers.Go(func() {
-			answer, err := c.NewCall().Do(One(large))
+			answer, err := c.NewCall(FrameCall, 0).Do(OneArg(large))
 			assert.NoError(t, err)
 			assert.True(t, bytes.Equal(large.Body, answer.Body))
 		})
@@ -133,9 +133,9 @@ func TestManyPortsAndLongNames(t *testing.T) {
 		got, err := f.Decode("args", DefaultLimits())
 		assert.NoError(t, err)
 		assert.Equal(t, []any{[]any{}, want}, got)
-		p.send(TypeResult, f.Call, []byte{0xc0})
+		p.send(frameResult, f.call, []byte{0xc0})
 	}()
-	_, err := c.NewCall().Do(Args{Ports: ports})
+	_, err := c.NewCall(FrameCall, 0).Do(Args{Ports: ports})
 	require.NoError(t, err)
 }
 
@@ -146,8 +146,8 @@ func TestAMessageMayBeDeeperThanValues(t *testing.T) {
 	for range 99 {
 		chain = &Exception{Class: "ValueError", Cause: chain}
 	}
-	go func() { f := p.take(); p.send(TypeError, f.Call, pack(t, RemoteError{Exception: *chain})) }()
-	_, err := c.NewCall().Do(Args{})
+	go func() { f := p.take(); p.send(frameError, f.call, pack(t, RemoteError{Exception: *chain})) }()
+	_, err := c.NewCall(FrameCall, 0).Do(Args{})
 	var remote *RemoteError
 	require.ErrorAs(t, err, &remote)
 	assert.NoError(t, c.Err())
@@ -157,15 +157,15 @@ func TestAnAbandonedCallIsNobodysAnswer(t *testing.T) {
 	c, p := connect(t, Events{})
 	go func() {
 		first, second, third := p.take(), p.take(), p.take()
-		assert.Equal(t, TypeCancel, third.Type)
-		assert.Equal(t, second.Call, third.Call)
-		assert.Equal(t, TypeCall, p.take().Type)
+		assert.Equal(t, frameCancel, third.kind)
+		assert.Equal(t, second.call, third.call)
+		assert.Equal(t, FrameCall, p.take().kind)
 		for i := range uint64(3) { // of which nobody waits for the second
-			p.send(TypeResult, first.Call+i, []byte{0xc0})
+			p.send(frameResult, first.call+i, []byte{0xc0})
 		}
 	}()
 	var callers sync.WaitGroup
-	first, second := c.NewCall(), c.NewCall()
+	first, second := c.NewCall(FrameCall, 0), c.NewCall(FrameCall, 0)
 	callers.Go(func() {
 		_, err := first.Do(Args{})
 		assert.NoError(t, err)
@@ -176,19 +176,19 @@ func TestAnAbandonedCallIsNobodysAnswer(t *testing.T) {
 		assert.Equal(t, ErrAbandoned, err)
 	})
 	require.Eventually(t, func() bool { return second.sent.Load() }, 10*time.Second, time.Millisecond)
-	assert.False(t, first.IsBehindOthers())
-	assert.True(t, second.IsBehindOthers())
-	assert.True(t, second.IsBehindWaiting())
+	assert.False(t, first.HasEarlierCalls())
+	assert.True(t, second.HasEarlierCalls())
+	assert.True(t, second.HasEarlierPending())
 	second.Cancel()
 	second.Abandon()
 	second.Abandon()
 	assert.Equal(t, 1, c.Abandoned())
-	assert.False(t, c.IsForsaken(2), "somebody waits for the first")
-	_, err := c.NewCall().Do(Args{})
+	assert.False(t, c.WorksOnlyOnAbandoned(2), "somebody waits for the first")
+	_, err := c.NewCall(FrameCall, 0).Do(Args{})
 	require.NoError(t, err)
 	callers.Wait()
 	assert.Zero(t, c.Abandoned())
-	assert.False(t, second.IsBehindOthers())
+	assert.False(t, second.HasEarlierCalls())
 }
 
 func TestACallerWhoReadsLeavesAtOnceWhenHisCallIsAbandoned(t *testing.T) {
@@ -196,35 +196,35 @@ func TestACallerWhoReadsLeavesAtOnceWhenHisCallIsAbandoned(t *testing.T) {
 	answer := make([]byte, 1<<20)
 	copy(answer, []byte{0xc6, 0, 0x0f, 0xff, 0xfb})
 	for range 30 {
-		call := c.NewCall()
+		call := c.NewCall(FrameCall, 0)
 		done := make(chan error, 1)
 		go func() {
 			_, err := call.Do(Args{})
 			done <- err
 		}()
 		first := p.take()
-		require.Eventually(t, func() bool { return c.reading.Load() && call.sent.Load() }, 10*time.Second, 10*time.Microsecond)
+		require.Eventually(t, func() bool { return c.role.taken.Load() && call.sent.Load() }, 10*time.Second, 10*time.Microsecond)
 		call.Cancel()
-		assert.Equal(t, TypeCancel, p.take().Type)
+		assert.Equal(t, frameCancel, p.take().kind)
 		call.Abandon()
 		require.Equal(t, ErrAbandoned, <-done) // before there is anything to read
-		assert.True(t, c.IsForsaken(call.Order()))
-		assert.False(t, c.IsForsaken(0), "it has begun nothing")
+		assert.True(t, c.WorksOnlyOnAbandoned(call.Order()))
+		assert.False(t, c.WorksOnlyOnAbandoned(0), "it has begun nothing")
 
-		second := c.NewCall()
+		second := c.NewCall(FrameCall, 0)
 		go func() {
 			_, err := second.Do(Args{})
 			done <- err
 		}()
-		third := c.NewCall()
+		third := c.NewCall(FrameCall, 0)
 		var leaving sync.WaitGroup
 		leaving.Go(func() { _, _ = third.Do(Args{}) })
 		p.take()
 		p.take()
 		leaving.Go(third.Abandon) // one of them reads, perhaps in the midst of a frame
-		p.send(TypeResult, first.Call, answer)
-		p.send(TypeResult, second.head.call, answer)
-		p.send(TypeResult, third.head.call, answer)
+		p.send(frameResult, first.call, answer)
+		p.send(frameResult, second.header.call, answer)
+		p.send(frameResult, third.header.call, answer)
 		require.NoError(t, <-done)
 		leaving.Wait()
 	}
@@ -238,8 +238,8 @@ func TestCallsCountInTheOrderOfTheWire(t *testing.T) {
 	go func() {
 		for i := range uint64(calls) {
 			f := p.take()
-			orders[f.Call] = i + 1
-			p.send(TypeResult, f.Call, []byte{0xc0})
+			orders[f.call] = i + 1
+			p.send(frameResult, f.call, []byte{0xc0})
 		}
 	}()
 	var callers sync.WaitGroup
@@ -248,17 +248,17 @@ func TestCallsCountInTheOrderOfTheWire(t *testing.T) {
 		callers.Go(func() {
 			body := make([]byte, 1)
 			if i%5 == 0 {
-				body = make([]byte, 2*coalesce) // not queued, but written from where it lies
+				body = make([]byte, 2*maxQueued) // not queued, but written from where it lies
 			}
 			value, err := Encode("input", body)
 			assert.NoError(t, err)
-			all[i] = c.NewCall()
-			_, err = all[i].Do(One(value))
+			all[i] = c.NewCall(FrameCall, 0)
+			_, err = all[i].Do(OneArg(value))
 			assert.NoError(t, err)
 		})
 	}
 	callers.Wait()
 	for _, call := range all {
-		assert.Equal(t, orders[call.head.call], call.Order())
+		assert.Equal(t, orders[call.header.call], call.Order())
 	}
 }

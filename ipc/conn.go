@@ -1,352 +1,243 @@
 package ipc
 
 import (
+	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
 	"net"
-	"os"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/vmihailenco/msgpack/v5"
 )
 
-// Events receives what a worker says outside of the answers to calls. Its
-// functions are called by whoever reads the connection at that moment, so they
-// must be quick and must not call into the connection. Each may be nil.
+// NewSecret returns a new random secret of [SecretSize] bytes for one spawn.
+func NewSecret() []byte {
+	secret := make([]byte, SecretSize)
+	_, _ = rand.Read(secret) // never fails
+	return secret
+}
+
+// Dial connects to the socket of a worker, checks that the peer is the process with the given
+// pid and runs as this user, and sends the secret. It blocks until the context ends if the
+// worker does not accept. Its error is a *[PeerError] if another process answers.
+func Dial(ctx context.Context, path string, pid int, secret []byte) (net.Conn, error) {
+	conn, err := dial(ctx, path)
+	if err != nil {
+		return nil, err
+	}
+	if err := checkPeer(conn.(*net.UnixConn), pid); err != nil {
+		_ = conn.Close()
+		return nil, err
+	}
+	if deadline, ok := ctx.Deadline(); ok {
+		_ = conn.SetWriteDeadline(deadline)
+	}
+	if _, err := conn.Write(secret); err != nil {
+		_ = conn.Close()
+		return nil, fmt.Errorf("present the secret: %w", err)
+	}
+	_ = conn.SetWriteDeadline(time.Time{}) // the context does not bound later writes
+	return conn, nil
+}
+
+// dialInterval is the time between two attempts to connect.
+const dialInterval = 5 * time.Millisecond
+
+// dial connects to a socket. If other processes fill the socket's queue, the kernel refuses
+// the connection instead of waiting. The worker is about to turn them away, so dial tries again.
+func dial(ctx context.Context, path string) (net.Conn, error) {
+	for {
+		conn, err := (&net.Dialer{}).DialContext(ctx, "unix", path)
+		if !errors.Is(err, syscall.EAGAIN) {
+			return conn, err
+		}
+		select {
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		case <-time.After(dialInterval):
+		}
+	}
+}
+
+// PeerError reports that a process other than the worker answered on the worker's socket.
+type PeerError struct{ WantPID, PID, WantUID, UID int }
+
+func (e *PeerError) Error() string {
+	return fmt.Sprintf("the socket is answered by process %d of user %d, not by the worker %d of user %d",
+		e.PID, e.UID, e.WantPID, e.WantUID)
+}
+
+// Events are the callbacks for frames that belong to no call. The goroutine that reads the
+// connection calls them, so they must return quickly and must not use the connection. Each
+// may be nil.
 type Events struct {
 	Log      func(LogRecord)
 	Progress func(Progress)
 }
 
-// Conn is the supervisor's end of the connection to one worker. Calls are
-// pipelined: any number of goroutines may have calls under way.
-//
-// There is no reader goroutine on the way of a call. One of the callers that wait for
-// their answers has the turn to read the socket, handing on the answers of the others,
-// so that a lone call is woken once, by the kernel. Only while no call is under way
-// does a goroutine of the connection's own read, for the log records of an idle worker
-// and for its death.
+// Conn is the supervisor's end of the connection to one worker. It is safe for concurrent use:
+// any number of goroutines may make calls at the same time.
 type Conn struct {
-	nc     net.Conn
+	conn   net.Conn
 	limits Limits
 	window Window
 	events Events
+	shared *sharing // nil if no memory is shared
 
-	reader  *frameReader
-	shared  *sharing    // nil where no memory is shared
-	reading atomic.Bool // somebody has the turn to read; see turn.go
+	calls  callTable
+	role   readRole
+	frames *frameReader // used by the goroutine that holds role
 
-	writing sync.Mutex // held while writing to nc
-	queue   struct {
-		sync.Mutex
-		frames  []byte      // small frames that wait for the next write
-		small   int         // how many of them their senders have put there
-		waiting atomic.Bool // there are some; set with the lock held
-		order   uint64      // of the last call that was put on its way
-	}
-	spare []byte // the queue's other buffer; guarded by writing
-
-	calls struct {
-		sync.Mutex
-		open      map[uint64]*Call
-		abandoned map[uint64]*Call // answers are to come that nobody waits for
-		lastID    uint64
-		writeErr  error // why nothing more can be written
-		err       error // why the connection ended
-		woken     bool  // the reader is to look up; see wake
-	}
-	lastWord atomic.Pointer[RemoteError]
-	done     chan struct{}
+	queue   sendQueue
+	writing sync.Mutex // held while writing to conn
+	spare   []byte     // the memory of the queue's frames before the last write; guarded by writing
 
 	started  time.Time
-	answered atomic.Int64  // when the last answer came, counted from started
-	answers  atomic.Uint64 // how many have come
+	answered atomic.Int64  // when the last answer arrived, counted from started
+	answers  atomic.Uint64 // how many answers have arrived
+
+	fatal atomic.Pointer[RemoteError]
+	done  chan struct{}
 }
 
-// Start exchanges hello, set-up and ready over a fresh connection on which the
-// secret has been presented. A worker that cannot set up its node is a
-// *[RemoteError]. The caller bounds the time through nc's deadline, which Start
-// takes off, and closes nc when Start fails.
+// Start sets up a worker over a connection that [Dial] returned, and returns the connection
+// to it once its node is ready. It blocks for as long as the setup of the node takes; the
+// caller can bound that by the deadline of conn, which Start removes at the end. If the worker
+// cannot set up its node, the error is a *[RemoteError]. The caller closes conn if Start fails.
 //
-// The channel is the supervisor's end of the socket for descriptors of shared
-// memory, nil where none is shared; Start takes it over.
-func Start(nc net.Conn, channel *net.UnixConn, setup Setup, events Events) (*Conn, Hello, Description, error) {
+// The channel is the supervisor's end of the socket for the descriptors of shared memory, nil
+// if none is shared. Start takes ownership of it, also if it fails.
+func Start(conn net.Conn, channel *net.UnixConn, setup Setup, events Events) (*Conn, Hello, Description, error) {
 	if setup.Window == (Window{}) {
 		setup.Window = DefaultWindow()
 	}
 	c := &Conn{
-		nc:      nc,
+		conn:    conn,
 		limits:  setup.Limits.Limits,
 		window:  setup.Window,
 		events:  events,
-		reader:  newFrameReader(nc, setup.Limits.Limits),
+		calls:   callTable{open: make(map[uint64]*Call), abandoned: make(map[uint64]*Call)},
+		frames:  newFrameReader(conn, setup.Limits.Limits),
 		started: time.Now(),
 		done:    make(chan struct{}),
 	}
-	c.calls.open = make(map[uint64]*Call)
-	c.calls.abandoned = make(map[uint64]*Call)
+	c.role.conn, c.role.calls = conn, &c.calls
 	if channel != nil && setup.Shared != nil {
 		c.shared = newSharing(c, channel)
-		c.reader.shared = c.shared
+		c.frames.shared = c.shared
 	} else {
 		setup.Shared = nil
 	}
-	var hello Hello
-	var ready Description
-	err := c.expect(TypeHello, &hello)
-	if err == nil && hello.Protocol != Version {
-		err = &ProtocolError{Reason: fmt.Sprintf("the worker speaks version %d of the protocol, this side version %d", hello.Protocol, Version)}
-	}
-	if err == nil {
-		err = c.sendMessage(TypeSetup, setup)
-	}
-	if err == nil {
-		err = c.expect(TypeReady, &ready)
-	}
+	hello, description, err := c.setUp(setup)
 	if err != nil {
 		c.endSharing(channel)
-		return nil, hello, ready, err
+		return nil, hello, description, err
 	}
-	c.reader.src, c.reader.first = steady{c}, newAwaiting(nc, c.isLone)
-	_ = nc.SetDeadline(time.Time{}) // fails on a closed connection only, which reading finds too
+	c.frames.src, c.frames.first = &c.role, newSpinReader(conn, c.calls.isLone)
+	_ = conn.SetDeadline(time.Time{}) // fails only if the connection is closed, which reading detects
 	go c.readWhileIdle()
-	return c, hello, ready, nil
+	return c, hello, description, nil
 }
 
-func (c *Conn) endSharing(channel *net.UnixConn) {
-	if c.shared != nil {
-		c.shared.end()
-	} else if channel != nil {
-		_ = channel.Close()
+// setUp exchanges the messages hello, setup and ready.
+func (c *Conn) setUp(setup Setup) (hello Hello, description Description, err error) {
+	if err = c.expect(frameHello, &hello); err != nil {
+		return hello, description, err
 	}
+	if hello.Protocol != Version {
+		return hello, description, &ProtocolError{Reason: fmt.Sprintf("the worker speaks version %d of the protocol, this side version %d", hello.Protocol, Version)}
+	}
+	body, err := msgpack.Marshal(setup)
+	if err != nil {
+		return hello, description, &ValueError{Path: frameSetup.String(), Reason: err.Error()}
+	}
+	if err = c.send(header{kind: frameSetup}, body); err != nil {
+		return hello, description, err
+	}
+	return hello, description, c.expect(frameReady, &description)
 }
 
-// expect reads frames until one of the wanted type, passing on logs and progress.
-func (c *Conn) expect(want Type, into any) error {
+// expect reads frames up to one of the wanted type and decodes its message. It handles log
+// records and other events before it.
+func (c *Conn) expect(want FrameType, into any) error {
 	for {
-		f, err := c.reader.next()
+		f, err := c.frames.next()
 		if err != nil {
 			return err
 		}
-		f.Release() // a message is all in its body
-		switch f.Type {
+		f.Release() // messages have no buffers
+		switch f.kind {
 		case want:
 			return unmarshal(f, into)
-		case TypeError:
+		case frameError:
 			return c.remoteError(f)
-		case TypeLog, TypeProgress, TypeRelease, TypeForget:
+		case frameLog, frameProgress, frameRelease, frameForget:
 			if err := c.event(f); err != nil {
 				return err
 			}
 		default:
-			return &ProtocolError{Reason: fmt.Sprintf("a %s frame where %s belongs", f.Type, want)}
+			return &ProtocolError{Reason: fmt.Sprintf("a %s frame instead of %s", f.kind, want)}
 		}
 	}
 }
 
-// Shutdown asks the worker to finish what it does, close its node and exit.
-func (c *Conn) Shutdown() error { return c.send(head{kind: TypeShutdown}, nil) }
-
-// Close ends the connection; calls under way fail with [ErrClosed].
-func (c *Conn) Close() error {
-	c.fail(ErrClosed)
-	return nil
+// remoteError returns the message of an error frame, or a *[ProtocolError] if it is invalid.
+func (c *Conn) remoteError(f frame) error {
+	remote := &RemoteError{}
+	if err := unmarshal(f, remote); err != nil {
+		return err
+	}
+	if remote.Fatal {
+		c.fatal.Store(remote)
+	}
+	return remote
 }
 
-// Done is closed when the connection has ended.
+// SinceAnswer returns the time since the worker last answered a call, abandoned ones included,
+// or since the connection began if it has not answered any.
+func (c *Conn) SinceAnswer() time.Duration {
+	return time.Since(c.started) - time.Duration(c.answered.Load())
+}
+
+// Drop ends a session at once, without running node code.
+func (c *Conn) Drop(session uint32) error {
+	return c.send(header{kind: frameDrop, session: session}, nil)
+}
+
+// Shutdown asks the worker to finish its calls, close its node and exit. It does not wait for
+// that.
+func (c *Conn) Shutdown() error { return c.send(header{kind: frameShutdown}, nil) }
+
+// Close ends the connection. Pending calls fail with [ErrClosed]. Close may be called more
+// than once.
+func (c *Conn) Close() { c.fail(ErrClosed) }
+
+// Done returns a channel that is closed when the connection has ended.
 func (c *Conn) Done() <-chan struct{} { return c.done }
 
-// LastWord returns the fatal error that the worker has reported, nil for none.
-func (c *Conn) LastWord() *RemoteError { return c.lastWord.Load() }
-
-// Err says why the connection ended; it is nil before.
+// Err returns the reason for which the connection ended, nil if it has not ended.
 func (c *Conn) Err() error {
 	c.calls.Lock()
 	defer c.calls.Unlock()
 	return c.calls.err
 }
 
-// readFor reads frames, the caller having the turn, until call is answered or has an
-// item. What has been read ahead is handed on too, so that nobody waits for a frame
-// that is here already.
-func (c *Conn) readFor(call *Call) {
-	for len(call.notes) == 0 && (call.inbox == nil || call.inbox.isEmpty()) || c.reader.ready() {
-		if _, err := c.readOne(); err != nil {
-			return
-		}
-	}
-}
+// FatalError returns the fatal error that the worker has reported, nil if there is none.
+func (c *Conn) FatalError() *RemoteError { return c.fatal.Load() }
 
-// idleAfter is how long the socket may go unread while nobody calls.
-const idleAfter = 10 * time.Millisecond
-
-// readWhileIdle takes the turn when nobody has it, and ends it as soon as a caller
-// wants to read. The call that finds it reading is answered through
-// it, one hand-over late; those that follow read for themselves. It also reads
-// while callers are held up in writing, because a worker that is held up in
-// writing too would otherwise never get to read what they write.
-func (c *Conn) readWhileIdle() {
-	tick := time.NewTimer(idleAfter)
-	defer tick.Stop()
-	for {
-		select {
-		case <-c.done:
-			return
-		case <-tick.C:
-		}
-		if c.reading.CompareAndSwap(false, true) {
-			for {
-				answer, err := c.readOne()
-				if err != nil || answer || c.isAwaited() {
-					break
-				}
-			}
-			c.endTurn()
-		} // else a caller reads
-		tick.Reset(idleAfter)
-	}
-}
-
-// readOne reads and dispatches one frame, and reports whether it was an answer. It
-// returns without one when it is woken. An error has ended the connection.
-func (c *Conn) readOne() (answer bool, err error) {
-	f, err := c.reader.next()
-	if err == nil {
-		err = c.dispatch(f)
-	}
-	if err != nil {
-		if c.wasWoken(err) { // between two frames
-			return false, nil
-		}
-		if werr := c.writeErr(); werr != nil && errors.Is(err, os.ErrDeadlineExceeded) {
-			err = werr
-		}
-		c.fail(err)
-	}
-	return f.Type == TypeResult || f.Type == TypeError || f.Type == TypeItem, err
-}
-
-// isLone reports whether there is one call under way.
-func (c *Conn) isLone() bool {
-	c.calls.Lock()
-	defer c.calls.Unlock()
-	return len(c.calls.open) == 1
-}
-
-func (c *Conn) dispatch(f Frame) error {
-	switch f.Type {
-	case TypeResult, TypeError:
-		return c.answer(f)
-	case TypeItem:
-		return c.item(f)
-	}
-	defer f.Release() // buffers mean nothing in the others, but are held all the same
-	switch f.Type {
-	case TypeLog, TypeProgress, TypeRelease, TypeForget:
-		return c.event(f)
-	case TypePong:
-		return nil
-	}
-	return &ProtocolError{Reason: fmt.Sprintf("a worker sent a %s frame", f.Type)}
-}
-
-func (c *Conn) answer(f Frame) error {
-	var failure error
-	if f.Type == TypeError {
-		failure = c.remoteError(f)
-		f.Release()
-		f.Payload = Payload{}
-		var perr *ProtocolError
-		if errors.As(failure, &perr) {
-			return failure
-		}
-	}
-	c.calls.Lock()
-	call, abandoned := c.calls.open[f.Call], c.calls.abandoned[f.Call]
-	if call != nil && call.inbox != nil && failure == nil && !isNil(f.Payload) {
-		c.calls.Unlock()
-		f.Release()
-		return &ProtocolError{Reason: fmt.Sprintf("call %d gives its values one by one, and ends with a result that is not nil", f.Call)}
-	}
-	if call != nil {
-		delete(c.calls.open, f.Call)
-	} else {
-		delete(c.calls.abandoned, f.Call)
-	}
-	c.calls.Unlock()
-	c.answers.Add(1)
-	if c.reader.fresh { // what came together was answered together
-		c.reader.fresh = false
-		c.answered.Store(int64(time.Since(c.started)))
-	}
-	if call == nil {
-		f.Release()
-		if abandoned != nil {
-			return nil
-		}
-		return &ProtocolError{Reason: fmt.Sprintf("a %s frame for call %d, which is not under way", f.Type, f.Call)}
-	}
-	call.settle(f.Payload, failure)
-	return nil
-}
-
-// SinceAnswer is the time since the worker answered last, whether anybody waited for
-// that or not, or, where it never did, since the connection began.
-func (c *Conn) SinceAnswer() time.Duration {
-	return time.Since(c.started) - time.Duration(c.answered.Load())
-}
-
-func (c *Conn) remoteError(f Frame) error {
-	remote := &RemoteError{}
-	if err := unmarshal(f, remote); err != nil {
-		return err
-	}
-	if remote.Fatal {
-		c.lastWord.Store(remote)
-	}
-	return remote
-}
-
-func (c *Conn) event(f Frame) error {
-	switch {
-	case (f.Type == TypeRelease || f.Type == TypeForget) && c.shared == nil:
-		return &ProtocolError{Reason: fmt.Sprintf("a %s frame, but no memory is shared", f.Type)}
-	case f.Type == TypeRelease:
-		return c.shared.release(f)
-	case f.Type == TypeForget:
-		return c.shared.forgotten(f)
-	}
-	if f.Type == TypeLog {
-		var record LogRecord
-		if err := unmarshal(f, &record); err != nil {
-			return err
-		}
-		if c.events.Log != nil {
-			c.events.Log(record)
-		}
-		return nil
-	}
-	var progress Progress
-	if err := unmarshal(f, &progress); err != nil {
-		return err
-	}
-	if c.events.Progress != nil {
-		c.events.Progress(progress)
-	}
-	return nil
-}
-
-// fail ends the connection once, for the first reason given.
+// fail ends the connection and settles all calls. Only the first reason counts.
 func (c *Conn) fail(reason error) {
-	if !errors.Is(reason, ErrClosed) {
-		if reason == io.EOF {
-			reason = fmt.Errorf("%w by the worker", ErrClosed)
-		} else {
-			reason = fmt.Errorf("%w: %w", ErrClosed, reason)
-		}
+	switch {
+	case errors.Is(reason, ErrClosed):
+	case errors.Is(reason, io.EOF):
+		reason = fmt.Errorf("%w by the worker", ErrClosed)
+	default:
+		reason = fmt.Errorf("%w: %w", ErrClosed, reason)
 	}
 	c.calls.Lock()
 	if c.calls.err != nil {
@@ -357,7 +248,7 @@ func (c *Conn) fail(reason error) {
 	open := c.calls.open
 	c.calls.open, c.calls.abandoned = nil, nil
 	c.calls.Unlock()
-	_ = c.nc.Close()
+	_ = c.conn.Close()
 	c.endSharing(nil)
 	for _, call := range open {
 		call.settle(Payload{}, reason)
@@ -365,10 +256,11 @@ func (c *Conn) fail(reason error) {
 	close(c.done)
 }
 
-func (c *Conn) sendMessage(t Type, message any) error {
-	body, err := msgpack.Marshal(message)
-	if err != nil {
-		return &ValueError{Path: t.String(), Reason: err.Error()}
+// endSharing ends the shared memory of the connection, or closes a channel that is not used.
+func (c *Conn) endSharing(channel *net.UnixConn) {
+	if c.shared != nil {
+		c.shared.end()
+	} else if channel != nil {
+		_ = channel.Close()
 	}
-	return c.send(head{kind: t}, body)
 }

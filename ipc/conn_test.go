@@ -22,12 +22,12 @@ type peer struct {
 	*frameReader
 }
 
-func (p *peer) send(t Type, call uint64, body []byte) {
-	_, err := p.nc.Write(encodeFrame(Frame{Type: t, Call: call, Payload: Payload{Body: body}}))
+func (p *peer) send(t FrameType, call uint64, body []byte) {
+	_, err := p.nc.Write(encodeFrame(frame{kind: t, call: call, Payload: Payload{Body: body}}))
 	assert.NoError(p.t, err)
 }
 
-func (p *peer) take() Frame {
+func (p *peer) take() frame {
 	f, err := p.next()
 	assert.NoError(p.t, err)
 	return f
@@ -58,15 +58,15 @@ func connect(t *testing.T, events Events) (*Conn, *peer) {
 	host, worker := socketPair(t)
 	p := &peer{t: t, nc: worker, frameReader: newFrameReader(worker, DefaultLimits())}
 	go func() {
-		p.send(TypeHello, 0, pack(t, Hello{Protocol: Version, PID: 42}))
-		p.send(TypeProgress, 0, pack(t, Progress{Message: "half way"}))
-		assert.Equal(t, TypeSetup, p.take().Type)
-		p.send(TypeReady, 0, pack(t, Description{Name: "echo"}))
+		p.send(frameHello, 0, pack(t, Hello{Protocol: Version, PID: 42}))
+		p.send(frameProgress, 0, pack(t, Progress{Message: "half way"}))
+		assert.Equal(t, frameSetup, p.take().kind)
+		p.send(frameReady, 0, pack(t, Description{Name: "echo"}))
 	}()
 	setup := Setup{Node: "echo", Limits: SetupLimits{Limits: DefaultLimits()}}
 	c, hello, ready, err := Start(host, nil, setup, events)
 	require.NoError(t, err)
-	t.Cleanup(func() { _ = c.Close() })
+	t.Cleanup(c.Close)
 	assert.Equal(t, 42, hello.PID)
 	assert.Equal(t, "echo", ready.Name)
 	return c, p
@@ -76,14 +76,14 @@ func TestCallsArePipelined(t *testing.T) {
 	const calls = 100
 	c, p := connect(t, Events{})
 	go func() { // answers in the reverse order, so that every caller reads for others
-		frames := make([]Frame, calls)
+		frames := make([]frame, calls)
 		for i := range frames {
 			frames[i] = p.take()
 		}
 		for i := range frames {
 			f := frames[calls-1-i]
 			// The body is [[value], {}]; the value goes back as it came.
-			p.send(TypeResult, f.Call, f.Body[2:len(f.Body)-1])
+			p.send(frameResult, f.call, f.Body[2:len(f.Body)-1])
 		}
 	}()
 	var callers sync.WaitGroup
@@ -91,7 +91,7 @@ func TestCallsArePipelined(t *testing.T) {
 		callers.Go(func() {
 			value, err := Encode("input", i)
 			require.NoError(t, err)
-			answer, err := c.NewCall().Do(One(value))
+			answer, err := c.NewCall(FrameCall, 0).Do(OneArg(value))
 			assert.NoError(t, err)
 			got, err := answer.Decode("result", DefaultLimits())
 			assert.NoError(t, err)
@@ -104,12 +104,12 @@ func TestCallsArePipelined(t *testing.T) {
 func TestEventsArriveBetweenCalls(t *testing.T) {
 	logs := make(chan LogRecord, 1)
 	c, p := connect(t, Events{Log: func(r LogRecord) { logs <- r }})
-	p.send(TypeLog, 0, pack(t, LogRecord{Level: "warn", Message: "while idle"}))
+	p.send(frameLog, 0, pack(t, LogRecord{Level: "warn", Message: "while idle"}))
 	assert.Equal(t, "while idle", (<-logs).Message)
 
 	// And a call finds the connection although the idle reader holds it.
-	go func() { f := p.take(); p.send(TypeResult, f.Call, []byte{0xc3}) }()
-	answer, err := c.NewCall().Do(Args{})
+	go func() { f := p.take(); p.send(frameResult, f.call, []byte{0xc3}) }()
+	answer, err := c.NewCall(FrameCall, 0).Do(Args{})
 	require.NoError(t, err)
 	assert.Equal(t, []byte{0xc3}, answer.Body)
 }
@@ -118,12 +118,12 @@ func TestAnErrorFrameIsTheCallsError(t *testing.T) {
 	c, p := connect(t, Events{})
 	go func() {
 		f := p.take()
-		p.send(TypeError, f.Call, pack(t, RemoteError{Kind: FailureExecution, Exception: Exception{
+		p.send(frameError, f.call, pack(t, RemoteError{Kind: FailureExecution, Exception: Exception{
 			Class: "ValueError", Message: "no", Frames: []TracebackFrame{{File: "n.py", Line: 3, Function: "process"}},
 			Cause: &Exception{Class: "KeyError", Message: "'k'", Relation: "cause"},
 		}}))
 	}()
-	_, err := c.NewCall().Do(Args{})
+	_, err := c.NewCall(FrameCall, 0).Do(Args{})
 	var remote *RemoteError
 	require.ErrorAs(t, err, &remote)
 	assert.EqualError(t, err, "ValueError: no (n.py:3 in process)")
@@ -143,13 +143,13 @@ func TestTheEndOfThePeerEndsEveryCall(t *testing.T) {
 	var callers sync.WaitGroup
 	for range calls {
 		callers.Go(func() {
-			_, err := c.NewCall().Do(Args{})
+			_, err := c.NewCall(FrameCall, 0).Do(Args{})
 			assert.ErrorIs(t, err, ErrClosed)
 		})
 	}
 	callers.Wait()
 	<-c.Done()
-	_, err := c.NewCall().Do(Args{})
+	_, err := c.NewCall(FrameCall, 0).Do(Args{})
 	assert.ErrorIs(t, err, ErrClosed, "a call on a dead connection fails too")
 }
 
@@ -159,16 +159,16 @@ func TestOutOfProtocolEndsTheConnection(t *testing.T) {
 		says  string
 	}{
 		"garbage":          {func(p *peer, _ uint64) { _, _ = p.nc.Write(make([]byte, 64)) }, "begins with byte 0x00"},
-		"unknown call":     {func(p *peer, _ uint64) { p.send(TypeResult, 999, []byte{0xc0}) }, "call 999, which is not under way"},
-		"duplicate answer": {func(p *peer, id uint64) { p.send(TypeResult, id, []byte{0xc0}); p.send(TypeResult, id, []byte{0xc0}) }, "not under way"},
-		"a host's frame":   {func(p *peer, _ uint64) { p.send(TypeSetup, 0, nil) }, "a worker sent a setup frame"},
-		"bad error body":   {func(p *peer, id uint64) { p.send(TypeError, id, []byte{0xc1}) }, "the body of a error frame"},
-		"huge log claim":   {func(p *peer, _ uint64) { p.send(TypeLog, 0, []byte("\x81\xa7message\xdb\xff\xff\xff\xff")) }, "ends in the middle"},
+		"unknown call":     {func(p *peer, _ uint64) { p.send(frameResult, 999, []byte{0xc0}) }, "call 999, which is not under way"},
+		"duplicate answer": {func(p *peer, id uint64) { p.send(frameResult, id, []byte{0xc0}); p.send(frameResult, id, []byte{0xc0}) }, "not under way"},
+		"a host's frame":   {func(p *peer, _ uint64) { p.send(frameSetup, 0, nil) }, "a worker sent a setup frame"},
+		"bad error body":   {func(p *peer, id uint64) { p.send(frameError, id, []byte{0xc1}) }, "the body of a error frame"},
+		"huge log claim":   {func(p *peer, _ uint64) { p.send(frameLog, 0, []byte("\x81\xa7message\xdb\xff\xff\xff\xff")) }, "ends in the middle"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			conn, p := connect(t, Events{})
-			go func() { c.speak(p, p.take().Call) }()
-			_, err := conn.NewCall().Do(Args{})
+			go func() { c.speak(p, p.take().call) }()
+			_, err := conn.NewCall(FrameCall, 0).Do(Args{})
 			<-conn.Done()
 			if err == nil {
 				err = conn.Err() // the answer came before the offence
@@ -186,12 +186,12 @@ func TestStartRefuses(t *testing.T) {
 		speak func(p *peer)
 		says  string
 	}{
-		"other protocol": {func(p *peer) { p.send(TypeHello, 0, pack(t, Hello{Protocol: 9})) }, "speaks version 9"},
-		"a call's frame": {func(p *peer) { p.send(TypeResult, 1, []byte{0xc0}) }, "a result frame where hello belongs"},
+		"other protocol": {func(p *peer) { p.send(frameHello, 0, pack(t, Hello{Protocol: 9})) }, "speaks version 9"},
+		"a call's frame": {func(p *peer) { p.send(frameResult, 1, []byte{0xc0}) }, "a result frame instead of hello"},
 		"silence":        {func(p *peer) { _ = p.nc.Close() }, "EOF"},
 		"failed set-up": {func(p *peer) {
-			p.send(TypeHello, 0, pack(t, Hello{Protocol: Version}))
-			p.send(TypeError, 0, pack(t, RemoteError{Kind: FailureExecution, Stage: StageImport, Exception: Exception{Class: "ImportError", Message: "no"}}))
+			p.send(frameHello, 0, pack(t, Hello{Protocol: Version}))
+			p.send(frameError, 0, pack(t, RemoteError{Kind: FailureExecution, Stage: StageImport, Exception: Exception{Class: "ImportError", Message: "no"}}))
 		}, "ImportError: no"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -206,18 +206,18 @@ func TestStartRefuses(t *testing.T) {
 
 func TestCancelReachesTheWorkerOnce(t *testing.T) {
 	c, p := connect(t, Events{})
-	call := c.NewCall()
+	call := c.NewCall(FrameCall, 0)
 	go func() {
-		assert.Equal(t, TypeCall, p.take().Type)
+		assert.Equal(t, FrameCall, p.take().kind)
 		assert.Eventually(t, call.Cancel, 10*time.Second, time.Millisecond) // it is sent, but perhaps not known to be
 		f := p.take()
-		assert.Equal(t, TypeCancel, f.Type)
-		p.send(TypeError, f.Call, pack(t, RemoteError{Kind: FailureCancelled}))
+		assert.Equal(t, frameCancel, f.kind)
+		p.send(frameError, f.call, pack(t, RemoteError{Kind: FailureCanceled}))
 	}()
 	_, err := call.Do(Args{})
 	var remote *RemoteError
 	require.ErrorAs(t, err, &remote)
-	assert.Equal(t, FailureCancelled, remote.Kind)
+	assert.Equal(t, FailureCanceled, remote.Kind)
 }
 
 func TestArgumentsBeyondTheLimitsAreRefusedBeforeTheyAreSent(t *testing.T) {
@@ -225,11 +225,11 @@ func TestArgumentsBeyondTheLimitsAreRefusedBeforeTheyAreSent(t *testing.T) {
 	c.limits.Body = 10
 	large, err := Encode("input", "0123456789")
 	require.NoError(t, err)
-	_, err = c.NewCall().Do(One(large))
+	_, err = c.NewCall(FrameCall, 0).Do(OneArg(large))
 	var verr *ValueError
 	require.ErrorAs(t, err, &verr)
-	go func() { f := p.take(); p.send(TypeResult, f.Call, []byte{0xc0}) }()
-	_, err = c.NewCall().Do(Args{})
+	go func() { f := p.take(); p.send(frameResult, f.call, []byte{0xc0}) }()
+	_, err = c.NewCall(FrameCall, 0).Do(Args{})
 	assert.NoError(t, err, "the connection lives on")
 }
 
@@ -248,8 +248,8 @@ func TestLargeArgumentsAreGathered(t *testing.T) {
 		args, err := f.Payload.Decode("args", DefaultLimits())
 		assert.NoError(t, err)
 		assert.Equal(t, []any{[]any{}, map[string]any{"left": tensor, "right": map[string]any{"inner": tensor, "n": int64(1)}}}, args)
-		p.send(TypeResult, f.Call, []byte{0xc0})
+		p.send(frameResult, f.call, []byte{0xc0})
 	}()
-	_, err = c.NewCall().Do(Args{Ports: []Port{{Name: "left", Value: left}, {Name: "right", Value: right}}})
+	_, err = c.NewCall(FrameCall, 0).Do(Args{Ports: []Port{{Name: "left", Value: left}, {Name: "right", Value: right}}})
 	require.NoError(t, err)
 }

@@ -3,7 +3,6 @@ package ipc
 import (
 	"bytes"
 	"fmt"
-	"math"
 	"reflect"
 	"strings"
 	"sync"
@@ -13,35 +12,30 @@ import (
 	"github.com/vmihailenco/msgpack/v5"
 )
 
-// Encode encodes a Go value under the default limits. Besides the types that
-// [Payload.Decode] returns it takes, under any name,
+// Encode encodes a Go value under the default limits. It accepts the types that
+// [Payload.Decode] returns and also, including named types of these kinds,
 //
-//   - every integer and float type; a [time.Duration] is its nanoseconds, as in
+//   - every integer and float type; a [time.Duration] becomes its nanoseconds, as in
 //     encoding/json;
-//   - strings, where they are UTF-8;
-//   - slices and arrays; those of bytes become bytes, a nil slice is empty;
+//   - strings that are valid UTF-8;
+//   - slices and arrays; those of bytes become bytes, and a nil slice is empty;
 //   - maps whose keys are strings; a nil map is empty;
-//   - pointers and interfaces, nil or by what they point to;
-//   - structs, as maps of their exported fields, which are named, left out and,
-//     where embedded, promoted as encoding/json does;
-//   - a [json.RawMessage] as [JSON], a [json.Number] as the number, a [big.Int]
-//     of 64 bits as an integer;
-//   - else, what implements [encoding.TextMarshaler], as its text.
+//   - pointers and interfaces: nil, or the value that they point to;
+//   - structs, as maps of their exported fields. Field names, omission and the
+//     promotion of embedded fields follow encoding/json;
+//   - a [json.RawMessage] as [JSON], a [json.Number] as the number, and a [big.Int]
+//     of at most 64 bits as an integer;
+//   - any other [encoding.TextMarshaler], as its text.
 //
-// An error has no form on the wire, nor has what is not listed. The payload
-// refers to the memory of large tensors, recordings and images; it must not
-// change until the call has returned.
+// Errors and all other types are refused. The payload shares the memory of large
+// tensors, recordings and images, which must not change until the call has returned.
 //
-// A value that cannot be carried is a *[ValueError], whose path begins with root.
+// If the value cannot be carried, the error is a *[ValueError] whose path begins with
+// root.
 func Encode(root string, v any) (Payload, error) {
-	return DefaultLimits().Encode(root, v)
-}
-
-// Encode is [Encode] under these limits.
-func (l Limits) Encode(root string, v any) (Payload, error) {
 	e := encoders.Get().(*encoder)
 	defer e.release()
-	e.limits = l
+	e.maxDepth = DefaultLimits().Depth
 	e.out.Reset(&e.buf)
 	if err := e.value(v, 0); err != nil {
 		return Payload{}, err.in(root)
@@ -49,31 +43,28 @@ func (l Limits) Encode(root string, v any) (Payload, error) {
 	return Payload{Body: bytes.Clone(e.buf.Bytes()), Buffers: e.buffers}, nil
 }
 
-// release makes the encoder ready for another value, without what it holds of
-// this one.
+// release resets the encoder and returns it to the pool.
 func (e *encoder) release() {
 	e.buffers = nil
 	e.buf.Reset()
 	if e.buf.Cap() > 1<<20 {
-		e.buf = bytes.Buffer{} // do not keep one large value's memory for ever
+		e.buf = bytes.Buffer{} // do not keep the memory of one large value forever
 	}
 	encoders.Put(e)
 }
 
-var encoders = sync.Pool{New: func() any {
-	e := &encoder{out: msgpack.NewEncoder(nil)}
-	return e
-}}
-
-// encoder writes one value. Writing to memory does not fail, so the errors of
-// the msgpack encoder itself are left aside here.
+// encoder encodes one value. Writing to memory does not fail, so the errors of the
+// msgpack encoder itself are ignored.
 type encoder struct {
-	buf     bytes.Buffer
-	out     *msgpack.Encoder
-	buffers [][]byte
-	limits  Limits
+	buf      bytes.Buffer
+	out      *msgpack.Encoder // writes to buf
+	buffers  [][]byte         // out-of-band data, in the order in which it was met
+	maxDepth int
 }
 
+var encoders = sync.Pool{New: func() any { return &encoder{out: msgpack.NewEncoder(nil)} }}
+
+// value encodes v, which is nested depth levels deep.
 func (e *encoder) value(v any, depth int) *ValueError {
 	switch v := v.(type) {
 	case nil:
@@ -142,10 +133,10 @@ func (e *encoder) value(v any, depth int) *ValueError {
 	return nil
 }
 
-// enter refuses containers deeper than the limit, and with them cycles.
+// enter refuses a container that is nested deeper than the limit, and thereby cycles.
 func (e *encoder) enter(depth int) *ValueError {
-	if depth >= e.limits.Depth {
-		return &ValueError{Reason: fmt.Sprintf("nested deeper than %d levels, or a cycle", e.limits.Depth)}
+	if depth >= e.maxDepth {
+		return &ValueError{Reason: fmt.Sprintf("nested deeper than %d levels, or a cycle", e.maxDepth)}
 	}
 	return nil
 }
@@ -166,20 +157,109 @@ func (e *encoder) key(s string) *ValueError {
 	return nil
 }
 
-// bytes writes a nil slice as no bytes: nil would mean something else, inside
-// an extension the frame's next buffer.
+// bytes encodes a byte slice. A nil slice becomes an empty one, because nil inside an
+// extension means the frame's next buffer.
 func (e *encoder) bytes(b []byte) {
 	_ = e.out.EncodeBytesLen(len(b))
 	e.buf.Write(b)
 }
 
-// step renders a map key as a step of a path.
+// tensor encodes a tensor, or nil.
+func (e *encoder) tensor(t *Tensor) *ValueError {
+	if t == nil {
+		_ = e.out.EncodeNil()
+		return nil
+	}
+	if err := t.check(); err != nil {
+		return err
+	}
+	start := e.buf.Len()
+	_ = e.out.EncodeArrayLen(3)
+	_ = e.out.EncodeString(string(t.DType))
+	_ = e.out.EncodeArrayLen(len(t.Shape))
+	for _, dim := range t.Shape {
+		_ = e.out.EncodeUint(uint64(dim))
+	}
+	e.data(t.Data)
+	e.wrapExtension(extTensor, start)
+	return nil
+}
+
+func (e *encoder) audio(a *Audio) *ValueError {
+	if a == nil {
+		_ = e.out.EncodeNil()
+		return nil
+	}
+	if err := a.check(); err != nil {
+		return err
+	}
+	start := e.buf.Len()
+	_ = e.out.EncodeArrayLen(3)
+	_ = e.out.EncodeUint(uint64(a.Rate))
+	_ = e.out.EncodeUint(uint64(a.Channels))
+	e.data(bytesOf(a.Samples))
+	e.wrapExtension(extAudio, start)
+	return nil
+}
+
+func (e *encoder) image(m *Image) *ValueError {
+	if m == nil {
+		_ = e.out.EncodeNil()
+		return nil
+	}
+	if err := m.check(); err != nil {
+		return err
+	}
+	start := e.buf.Len()
+	_ = e.out.EncodeArrayLen(5)
+	_ = e.out.EncodeString(m.Format)
+	_ = e.out.EncodeUint(uint64(m.Width))
+	_ = e.out.EncodeUint(uint64(m.Height))
+	if m.PTS == nil {
+		_ = e.out.EncodeNil()
+	} else {
+		_ = e.out.EncodeFloat64(*m.PTS)
+	}
+	e.data(m.Pixels)
+	e.wrapExtension(extImage, start)
+	return nil
+}
+
+func (e *encoder) json(j JSON) *ValueError {
+	if err := j.check(); err != nil {
+		return err
+	}
+	start := e.buf.Len()
+	e.buf.Write(j)
+	e.wrapExtension(extJSON, start)
+	return nil
+}
+
+// data encodes the data of an extension: in the body if it is small, and otherwise as
+// the frame's next buffer.
+func (e *encoder) data(b []byte) {
+	if len(b) < outOfBandSize {
+		e.bytes(b)
+		return
+	}
+	_ = e.out.EncodeNil()
+	e.buffers = append(e.buffers, b)
+}
+
+// wrapExtension makes what has been written from start the payload of an extension.
+// The payload is small, because large data is out of band, so moving it behind its
+// header is cheap.
+func (e *encoder) wrapExtension(code int8, start int) {
+	payload := bytes.Clone(e.buf.Bytes()[start:])
+	e.buf.Truncate(start)
+	_ = e.out.EncodeExtHeader(code, len(payload))
+	e.buf.Write(payload)
+}
+
+// step renders a map key as one step of a path, quoted if it would be ambiguous.
 func step(key string) string {
 	if key == "" || strings.ContainsAny(key, ".[] \n\"") || len(key) > 64 {
 		return fmt.Sprintf("[%.80q]", key)
 	}
 	return key
 }
-
-// maxSafeLen is the largest length that an int can hold on every platform.
-const maxSafeLen = math.MaxInt32

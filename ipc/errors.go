@@ -8,21 +8,25 @@ import (
 	"time"
 )
 
-// ErrClosed is the error of a call whose connection ended before its answer.
+// ErrClosed is wrapped by the error of a call whose connection ended before the answer
+// arrived.
 var ErrClosed = errors.New("the connection is closed")
 
-// ProtocolError says that the peer spoke out of protocol. The connection is of
-// no use after it.
+// ErrAbandoned is the error of a call that was abandoned before its answer arrived, or
+// canceled before it was sent.
+var ErrAbandoned = errors.New("the call was abandoned before its answer")
+
+// ProtocolError reports that the peer violated the protocol. It ends the connection.
 type ProtocolError struct{ Reason string }
 
 func (e *ProtocolError) Error() string { return "out of protocol: " + e.Reason }
 
-// ValueError says that a value cannot be carried, and where inside the value
-// the reason lies.
+// ValueError reports that a value cannot be carried.
 type ValueError struct {
-	// Path leads to the place, for instance "result.items[3].handle".
+	// Path is the path to the part of the value that cannot be carried, for instance
+	// "result.items[3].handle".
 	Path string
-	// Reason says what is wrong there.
+	// Reason describes what is wrong with that part.
 	Reason string
 }
 
@@ -33,8 +37,8 @@ func (e *ValueError) Error() string {
 	return fmt.Sprintf("cannot carry %s: %s", e.Path, e.Reason)
 }
 
-// in puts a step of the path before what is there. Paths are built on the way
-// out of the recursion, so that a value without fault pays nothing for them.
+// in puts a step before the path. Paths are built when an error returns through the
+// recursion, so that a valid value costs nothing for them.
 func (e *ValueError) in(step string) *ValueError {
 	if e.Path != "" && e.Path[0] != '[' && e.Path[0] != '.' {
 		step += "."
@@ -43,22 +47,25 @@ func (e *ValueError) in(step string) *ValueError {
 	return e
 }
 
-// TracebackFrame is one line of a Python traceback, the outermost first.
+// TracebackFrame is one frame of a Python traceback.
 type TracebackFrame struct {
 	File     string `msgpack:"file" json:"file"`
 	Line     int    `msgpack:"line" json:"line"`
 	Function string `msgpack:"function" json:"function"`
-	Source   string `msgpack:"source" json:"source,omitempty"`
+	// Source is the text of the line, empty if it is not available.
+	Source string `msgpack:"source" json:"source,omitempty"`
 }
 
-// Exception is a Python exception: its class, its words and where it was raised.
+// Exception is a Python exception.
 type Exception struct {
-	Class   string           `msgpack:"class" json:"class"`
-	Message string           `msgpack:"message" json:"message"`
-	Notes   []string         `msgpack:"notes" json:"notes"`
-	Frames  []TracebackFrame `msgpack:"frames" json:"frames"`
-	// Relation is "cause" (raise … from …) or "context" (raised while handling),
-	// said of a chained exception.
+	Class   string `msgpack:"class" json:"class"`
+	Message string `msgpack:"message" json:"message"`
+	// Notes are the notes that were added to the exception by add_note.
+	Notes []string `msgpack:"notes" json:"notes"`
+	// Frames are the frames of the traceback, the outermost first.
+	Frames []TracebackFrame `msgpack:"frames" json:"frames"`
+	// Relation says how a chained exception relates to the exception that it is the
+	// Cause of: "cause" (raise … from …) or "context" (raised while handling it).
 	Relation string     `msgpack:"relation" json:"relation"`
 	Cause    *Exception `msgpack:"cause" json:"cause"`
 }
@@ -66,16 +73,16 @@ type Exception struct {
 func (e *Exception) Error() string {
 	switch {
 	case e.Message == "" && e.Class == "":
-		return "an error of which nothing is told"
+		return "an unknown error"
 	case e.Message == "":
 		return e.Class
-	case e.Class == "": // what the worker says itself
+	case e.Class == "": // the worker itself reports it
 		return e.Message
 	}
 	return e.Class + ": " + e.Message
 }
 
-// Unwrap returns the chained exception.
+// Unwrap returns the chained exception, nil if there is none.
 func (e *Exception) Unwrap() error {
 	if e.Cause == nil {
 		return nil
@@ -83,7 +90,7 @@ func (e *Exception) Unwrap() error {
 	return e.Cause
 }
 
-// Where a failure happened in the life of a worker.
+// The stages of a worker in which a failure can occur, see [RemoteError].Stage.
 const (
 	StageImport = "import"
 	StageParams = "params"
@@ -93,39 +100,42 @@ const (
 	StageEncode = "encode"
 )
 
-// The kinds of failure that a worker reports.
+// The kinds of failure that a worker reports, see [RemoteError].Kind.
 const (
 	FailureExecution  = "execution"
 	FailurePythonVM   = "python_vm"
 	FailureMarshaling = "marshaling"
 	FailureManifest   = "manifest"
-	FailureCancelled  = "cancelled"
+	FailureCanceled   = "cancelled"
 	FailureIO         = "io"
 	FailureTransport  = "transport"
 )
 
-// RemoteError is a failure as the worker reports it in an error frame.
+// RemoteError is a failure that the worker reports in an error frame.
 type RemoteError struct {
+	// Kind is one of the Failure constants.
 	Kind string `msgpack:"kind" json:"kind"`
 	Exception
 	// Text is the traceback as Python prints it.
 	Text string `msgpack:"text" json:"text"`
-	// Stage says where in the worker's life it happened.
+	// Stage is one of the Stage constants.
 	Stage string `msgpack:"stage" json:"stage"`
-	// Path leads to the place inside the value, for FailureMarshaling.
+	// Path is the path to the part of a value that cannot be carried, for
+	// FailureMarshaling.
 	Path string `msgpack:"path" json:"path"`
-	// Oversize is the bytes of a result that is larger than SetupLimits.Result, 0 for
-	// any other failure.
+	// Oversize is the size in bytes of a result that is larger than SetupLimits.Result,
+	// and 0 for any other failure.
 	Oversize int64 `msgpack:"oversize" json:"oversize,omitempty"`
-	// Hint says what to do next.
+	// Hint says what the user can do next.
 	Hint string `msgpack:"hint" json:"hint"`
-	// Retryable is the node's own word (Permanent, Transient); nil where it said nothing.
+	// Retryable is true if the node raised Transient, false if it raised Permanent, and
+	// nil if it raised another exception.
 	Retryable *bool `msgpack:"retryable" json:"retryable"`
-	// RetryAfterSeconds is the delay that a Transient error asks for.
+	// RetryAfterSeconds is the delay that a Transient exception asks for, nil if none.
 	RetryAfterSeconds *float64 `msgpack:"retry_after" json:"retry_after"`
-	// Fatal says that the worker ends right after this frame.
+	// Fatal means that the worker exits right after this frame.
 	Fatal bool `msgpack:"fatal" json:"fatal"`
-	// ExitCode is the code given to sys.exit.
+	// ExitCode is the code that was passed to sys.exit, nil if it was not called.
 	ExitCode *int `msgpack:"exit_code" json:"exit_code"`
 }
 
@@ -138,9 +148,9 @@ func (e *RemoteError) Error() string {
 	return b.String()
 }
 
-// RetryAfter returns the delay that the node asked for, and whether it did. A
-// negative or undefined delay is none; one beyond what a Duration holds is the
-// longest.
+// RetryAfter returns the delay that the node asked for, and whether it asked for one. A
+// negative or undefined delay becomes 0, and one beyond the range of a Duration becomes
+// the longest Duration.
 func (e *RemoteError) RetryAfter() (time.Duration, bool) {
 	if e.RetryAfterSeconds == nil {
 		return 0, false

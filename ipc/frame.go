@@ -6,121 +6,76 @@ import (
 	"math"
 )
 
-// Version is the version of the protocol that this package speaks.
+// Version is the version of the protocol that this package implements.
 const Version = 1
 
-// Type says what a frame means.
-type Type uint8
+// FrameType is the type of a frame. The package comment describes the frames.
+type FrameType uint8
 
-// The frame types. Their bodies are described in the package comment.
+// The frame types with which [Conn.NewCall] makes calls.
 const (
-	TypeHello Type = iota + 1
-	TypeSetup
-	TypeReady
-	TypeCall
-	TypeResult
-	TypeError
-	TypeCancel
-	TypeLog
-	TypeProgress
-	TypePing
-	TypePong
-	TypeShutdown
-	TypeRelease
-	TypeForget
-	TypeItem
-	TypeCredit
-	TypeOpen
-	TypeFinish
-	TypeDrop
-	TypeSnapshot
+	FrameCall     FrameType = 4  // calls the node
+	FrameOpen     FrameType = 17 // opens a session
+	FrameFinish   FrameType = 18 // finishes a session
+	FrameSnapshot FrameType = 20 // returns the state of a session
 )
 
-var typeNames = [...]string{
-	TypeHello: "hello", TypeSetup: "setup", TypeReady: "ready", TypeCall: "call",
-	TypeResult: "result", TypeError: "error", TypeCancel: "cancel", TypeLog: "log",
-	TypeProgress: "progress", TypePing: "ping", TypePong: "pong", TypeShutdown: "shutdown",
-	TypeRelease: "release", TypeForget: "forget", TypeItem: "item", TypeCredit: "credit",
-	TypeOpen: "open", TypeFinish: "finish", TypeDrop: "drop", TypeSnapshot: "snapshot",
+const (
+	frameHello    FrameType = 1
+	frameSetup    FrameType = 2
+	frameReady    FrameType = 3
+	frameResult   FrameType = 5
+	frameError    FrameType = 6
+	frameCancel   FrameType = 7
+	frameLog      FrameType = 8
+	frameProgress FrameType = 9
+	framePing     FrameType = 10
+	framePong     FrameType = 11
+	frameShutdown FrameType = 12
+	frameRelease  FrameType = 13
+	frameForget   FrameType = 14
+	frameItem     FrameType = 15
+	frameCredit   FrameType = 16
+	frameDrop     FrameType = 19
+)
+
+var frameTypeNames = [...]string{
+	frameHello: "hello", frameSetup: "setup", frameReady: "ready", FrameCall: "call",
+	frameResult: "result", frameError: "error", frameCancel: "cancel", frameLog: "log",
+	frameProgress: "progress", framePing: "ping", framePong: "pong", frameShutdown: "shutdown",
+	frameRelease: "release", frameForget: "forget", frameItem: "item", frameCredit: "credit",
+	FrameOpen: "open", FrameFinish: "finish", frameDrop: "drop", FrameSnapshot: "snapshot",
 }
 
-func (t Type) String() string {
-	if int(t) < len(typeNames) && typeNames[t] != "" {
-		return typeNames[t]
+// String returns the name of the type in the package comment.
+func (t FrameType) String() string {
+	if int(t) < len(frameTypeNames) && frameTypeNames[t] != "" {
+		return frameTypeNames[t]
 	}
 	return fmt.Sprintf("type %d", uint8(t))
 }
 
-const (
-	magic          = 0x47
-	headerSize     = 24
-	descriptorSize = 24
-)
-
-// Frame is one message as it stands on the wire.
-type Frame struct {
-	Type Type
-	Call uint64
-	Payload
+// Limits bound the lengths that a frame may claim. They are checked before memory is
+// allocated, and before a frame is sent.
+type Limits struct {
+	// Body is the largest msgpack body in bytes.
+	Body int `msgpack:"body"`
+	// Buffers is the largest number of buffers in one frame.
+	Buffers int `msgpack:"buffers"`
+	// BufferBytes is the largest total size of the buffers of one frame in bytes.
+	BufferBytes int64 `msgpack:"buffer_bytes"`
+	// Depth is the deepest nesting of arrays and maps in a value.
+	Depth int `msgpack:"depth"`
 }
 
-// Payload is an encoded value: its msgpack body and the buffers that the body
-// takes, in order. It is not read on its way from one node to the next.
-//
-// Buffers may lie in shared memory. Whoever gets such a payload owes it a
-// [Payload.Release].
-type Payload struct {
-	Body    []byte
-	Buffers [][]byte
-
-	places []place // of the buffers; nil where none is shared
-	sound  bool    // it has been checked
+// DefaultLimits returns the limits that both sides use by default.
+func DefaultLimits() Limits {
+	return Limits{Body: 256 << 20, Buffers: 4096, BufferBytes: 8 << 30, Depth: 64}
 }
 
-// Size is the length of the payload, its buffers included.
-func (p Payload) Size() int {
-	size := len(p.Body)
-	for _, buffer := range p.Buffers {
-		size += len(buffer)
-	}
-	return size
-}
-
-// appendHeader appends the fixed header and the buffer descriptors of a frame
-// whose body has bodyLen bytes.
-func appendHeader(dst []byte, t Type, call uint64, bodyLen int, buffers [][]byte) []byte {
-	return appendSharedHeader(dst, head{kind: t, call: call}, bodyLen, Payload{Buffers: buffers})
-}
-
-// head is what the header of a frame that is sent says beside its lengths.
-type head struct {
-	kind    Type
-	call    uint64
-	session uint32 // 0 for none
-}
-
-// appendSharedHeader is appendHeader where buffers may lie in shared memory.
-func appendSharedHeader(dst []byte, h head, bodyLen int, p Payload) []byte {
-	dst = append(dst, magic, Version, byte(h.kind), 0)
-	dst = binary.LittleEndian.AppendUint32(dst, uint32(bodyLen))
-	dst = binary.LittleEndian.AppendUint64(dst, h.call)
-	dst = binary.LittleEndian.AppendUint32(dst, uint32(len(p.Buffers)))
-	dst = binary.LittleEndian.AppendUint32(dst, h.session)
-	for i, b := range p.Buffers {
-		number, offset := uint32(0), uint64(0) // inline
-		if at := p.at(i); at.segment != nil {
-			number, offset = at.segment.id, uint64(at.offset)
-		}
-		dst = binary.LittleEndian.AppendUint32(dst, number)
-		dst = binary.LittleEndian.AppendUint32(dst, 0)
-		dst = binary.LittleEndian.AppendUint64(dst, offset)
-		dst = binary.LittleEndian.AppendUint64(dst, uint64(len(b)))
-	}
-	return dst
-}
-
-// checkSend refuses a frame that the other side would refuse.
-func (l Limits) checkSend(what string, bodyLen int, buffers [][]byte) error {
+// checkSend refuses a frame that the peer would refuse. Its error is a *[ValueError]
+// with the given path.
+func (l Limits) checkSend(path string, bodyLen int, buffers [][]byte) error {
 	total := int64(0)
 	for _, b := range buffers {
 		total += int64(len(b))
@@ -136,5 +91,116 @@ func (l Limits) checkSend(what string, bodyLen int, buffers [][]byte) error {
 	default:
 		return nil
 	}
-	return &ValueError{Path: what, Reason: reason}
+	return &ValueError{Path: path, Reason: reason}
+}
+
+// outOfBandSize is the size in bytes from which the data of a tensor, a recording or an
+// image travels in a buffer instead of the body.
+const outOfBandSize = 16 << 10
+
+// Payload is an encoded value. It can be sent to a node as it is, without decoding it.
+//
+// Its buffers may be in shared memory. Each payload that a call returns, or that
+// [Arena.Share] returns, must be released by [Payload.Release].
+type Payload struct {
+	// Body is the msgpack encoding.
+	Body []byte
+	// Buffers hold the large data to which the body refers, in order.
+	Buffers [][]byte
+
+	locations []location // of Buffers; nil if none is in shared memory
+	checked   bool       // Check has found no fault
+}
+
+// location says where a buffer lies in shared memory. The zero location stands for a
+// buffer in this process's own memory.
+type location struct {
+	segment *segment
+	offset  int64
+}
+
+// Size returns the size of the payload in bytes, including its buffers.
+func (p Payload) Size() int {
+	size := len(p.Body)
+	for _, buffer := range p.Buffers {
+		size += len(buffer)
+	}
+	return size
+}
+
+// Release releases the shared memory of the payload's buffers. Afterwards, neither the
+// payload nor a value that [Payload.View] returned may be used. It has no effect on a
+// payload without shared memory.
+func (p Payload) Release() {
+	for _, at := range p.locations {
+		if at.segment != nil {
+			at.segment.drop(1)
+		}
+	}
+}
+
+// withBuffersOf returns the buffers of p followed by those of other, without a body.
+func (p Payload) withBuffersOf(other Payload) Payload {
+	both := Payload{Buffers: append(p.Buffers[:len(p.Buffers):len(p.Buffers)], other.Buffers...)}
+	if p.locations != nil || other.locations != nil {
+		both.locations = make([]location, len(both.Buffers))
+		copy(both.locations, p.locations)
+		copy(both.locations[len(p.Buffers):], other.locations)
+	}
+	return both
+}
+
+// inline returns the buffers that are not in shared memory.
+func (p Payload) inline() [][]byte {
+	if p.locations == nil {
+		return p.Buffers
+	}
+	var inline [][]byte
+	for i, buffer := range p.Buffers {
+		if p.locations[i].segment == nil {
+			inline = append(inline, buffer)
+		}
+	}
+	return inline
+}
+
+// frame is a frame that was received. Its body and buffers are the payload.
+type frame struct {
+	kind FrameType
+	call uint64
+	Payload
+}
+
+// header holds the fields of a frame's header other than the lengths.
+type header struct {
+	kind    FrameType
+	call    uint64 // 0 for none
+	session uint32 // 0 for none
+}
+
+const (
+	magic          = 0x47
+	headerSize     = 24
+	descriptorSize = 24
+)
+
+// appendHeader appends the header and the buffer descriptors of a frame whose body has
+// bodyLen bytes and whose buffers are those of p.
+func appendHeader(dst []byte, h header, bodyLen int, p Payload) []byte {
+	dst = append(dst, magic, Version, byte(h.kind), 0)
+	dst = binary.LittleEndian.AppendUint32(dst, uint32(bodyLen))
+	dst = binary.LittleEndian.AppendUint64(dst, h.call)
+	dst = binary.LittleEndian.AppendUint32(dst, uint32(len(p.Buffers)))
+	dst = binary.LittleEndian.AppendUint32(dst, h.session)
+	for i, b := range p.Buffers {
+		number, offset := uint32(0), uint64(0) // inline
+		if p.locations != nil && p.locations[i].segment != nil {
+			number, offset = p.locations[i].segment.id, uint64(p.locations[i].offset)
+		}
+		dst = binary.LittleEndian.AppendUint32(dst, number)
+		dst = binary.LittleEndian.AppendUint32(dst, 0)
+		dst = binary.LittleEndian.AppendUint64(dst, offset)
+		dst = binary.LittleEndian.AppendUint64(dst, uint64(len(b)))
+	}
+	return dst
 }

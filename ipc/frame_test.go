@@ -11,8 +11,13 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func encodeFrame(f Frame) []byte {
-	b := appendHeader(nil, f.Type, f.Call, len(f.Body), f.Buffers)
+// headerOf returns the header and the inline descriptors of a frame.
+func headerOf(kind FrameType, call uint64, bodyLen int, buffers [][]byte) []byte {
+	return appendHeader(nil, header{kind: kind, call: call}, bodyLen, Payload{Buffers: buffers})
+}
+
+func encodeFrame(f frame) []byte {
+	b := headerOf(f.kind, f.call, len(f.Body), f.Buffers)
 	b = append(b, f.Body...)
 	for _, buffer := range f.Buffers {
 		b = append(b, buffer...)
@@ -21,12 +26,12 @@ func encodeFrame(f Frame) []byte {
 }
 
 func TestFramesRoundTrip(t *testing.T) {
-	frames := []Frame{
-		{Type: TypePing, Call: 7},
-		{Type: TypeCall, Call: 1<<64 - 1, Payload: Payload{Body: []byte{0xc0}}},
-		{Type: TypeResult, Call: 2, Payload: Payload{Body: bytes.Repeat([]byte{1}, 200<<10), Buffers: [][]byte{{1, 2}, {}, bytes.Repeat([]byte{9}, 100<<10)}}},
-		{Type: TypeLog, Payload: Payload{Body: bytes.Repeat([]byte{2}, 40<<10)}},
-		{Type: TypeLog, Payload: Payload{Body: bytes.Repeat([]byte{3}, 40<<10)}},
+	frames := []frame{
+		{kind: framePing, call: 7},
+		{kind: FrameCall, call: 1<<64 - 1, Payload: Payload{Body: []byte{0xc0}}},
+		{kind: frameResult, call: 2, Payload: Payload{Body: bytes.Repeat([]byte{1}, 200<<10), Buffers: [][]byte{{1, 2}, {}, bytes.Repeat([]byte{9}, 100<<10)}}},
+		{kind: frameLog, Payload: Payload{Body: bytes.Repeat([]byte{2}, 40<<10)}},
+		{kind: frameLog, Payload: Payload{Body: bytes.Repeat([]byte{3}, 40<<10)}},
 	}
 	var stream []byte
 	for _, f := range frames {
@@ -53,9 +58,11 @@ func TestFramesRoundTrip(t *testing.T) {
 
 func TestFrameReaderRefuses(t *testing.T) {
 	limits := Limits{Body: 100, Buffers: 2, BufferBytes: 1000, Depth: 4}
-	good := func() []byte { return encodeFrame(Frame{Type: TypeResult, Call: 1, Payload: Payload{Body: []byte{1}}}) }
+	good := func() []byte {
+		return encodeFrame(frame{kind: frameResult, call: 1, Payload: Payload{Body: []byte{1}}})
+	}
 	withBuffers := func(sizes ...uint64) []byte {
-		b := appendHeader(nil, TypeResult, 1, 1, make([][]byte, len(sizes)))
+		b := headerOf(frameResult, 1, 1, make([][]byte, len(sizes)))
 		for i, size := range sizes {
 			binary.LittleEndian.PutUint64(b[headerSize+i*descriptorSize+16:], size)
 		}

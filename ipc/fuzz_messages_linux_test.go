@@ -12,18 +12,18 @@ import (
 
 // heard are the frames that a host can get from a worker, each with a body that a
 // real one would have.
-func heard(f *testing.F) map[Type][]byte {
-	return map[Type][]byte{
-		TypeHello:    packed(f, Hello{Protocol: Version, Package: "0.1.0", Python: "3.11.7", Implementation: "cpython", PID: 7}),
-		TypeReady:    packed(f, Description{Name: "n", Params: []Parameter{{Name: "p", Default: new("1")}}, Inputs: []Parameter{{Name: "x", Required: true}}}),
-		TypeResult:   packed(f, map[string]any{"a": []any{1, "b", nil, 2.5}}),
-		TypeItem:     packed(f, []any{int64(1)}),
-		TypeLog:      packed(f, LogRecord{Level: "info", Logger: "l", Message: "m", Time: 1.5, Fields: map[string]any{"k": []any{1}}}),
-		TypeProgress: packed(f, Progress{Message: "half way", Fraction: new(0.5)}),
-		TypeRelease:  packed(f, [][2]uint64{{1, 2}}),
-		TypeForget:   packed(f, []uint64{1 << 31, 5}),
-		TypePong:     {},
-		TypeError: packed(f, RemoteError{Kind: FailureExecution, Stage: StageCall, Text: "Traceback", RetryAfterSeconds: new(0.1), Fatal: true,
+func heard(f *testing.F) map[FrameType][]byte {
+	return map[FrameType][]byte{
+		frameHello:    packed(f, Hello{Protocol: Version, Package: "0.1.0", Python: "3.11.7", Implementation: "cpython", PID: 7}),
+		frameReady:    packed(f, Description{Name: "n", Params: []Parameter{{Name: "p", Default: new("1")}}, Inputs: []Parameter{{Name: "x", Required: true}}}),
+		frameResult:   packed(f, map[string]any{"a": []any{1, "b", nil, 2.5}}),
+		frameItem:     packed(f, []any{int64(1)}),
+		frameLog:      packed(f, LogRecord{Level: "info", Logger: "l", Message: "m", Time: 1.5, Fields: map[string]any{"k": []any{1}}}),
+		frameProgress: packed(f, Progress{Message: "half way", Fraction: new(0.5)}),
+		frameRelease:  packed(f, [][2]uint64{{1, 2}}),
+		frameForget:   packed(f, []uint64{1 << 31, 5}),
+		framePong:     {},
+		frameError: packed(f, RemoteError{Kind: FailureExecution, Stage: StageCall, Text: "Traceback", RetryAfterSeconds: new(0.1), Fatal: true,
 			ExitCode: new(3), Exception: Exception{Class: "E", Message: "m", Notes: []string{"n"}, Frames: []TracebackFrame{{File: "f", Line: 2}},
 				Cause: &Exception{Class: "C", Relation: "cause"}}}),
 	}
@@ -46,23 +46,23 @@ func FuzzMessages(f *testing.F) {
 			f.Add(when, byte(kind), []byte{0xc0})
 		}
 	}
-	f.Add(byte(2), byte(TypeForget), []byte{0xdd, 0xff, 0xff, 0xff, 0xff})
-	f.Add(byte(2), byte(TypeError), []byte("\x81\xa5cause\x81\xa5cause\x81\xa5cause\xc0"))
+	f.Add(byte(2), byte(frameForget), []byte{0xdd, 0xff, 0xff, 0xff, 0xff})
+	f.Add(byte(2), byte(frameError), []byte("\x81\xa5cause\x81\xa5cause\x81\xa5cause\xc0"))
 	limits := Limits{Body: 1 << 16, Buffers: 16, BufferBytes: 1 << 16, Depth: 8}
 	f.Fuzz(func(t *testing.T, when, kind byte, body []byte) {
 		frames := [][]byte{
-			encodeFrame(Frame{Type: TypeHello, Payload: Payload{Body: []byte("\x81\xa8protocol\x01")}}),
-			encodeFrame(Frame{Type: TypeReady, Payload: Payload{Body: []byte{0x80}}}),
-			encodeFrame(Frame{Type: TypeResult, Call: 1, Payload: Payload{Body: []byte{0xc0}}}),
+			encodeFrame(frame{kind: frameHello, Payload: Payload{Body: []byte("\x81\xa8protocol\x01")}}),
+			encodeFrame(frame{kind: frameReady, Payload: Payload{Body: []byte{0x80}}}),
+			encodeFrame(frame{kind: frameResult, call: 1, Payload: Payload{Body: []byte{0xc0}}}),
 		}
 		call := uint64(0)
 		if when %= 3; when == 2 {
 			call = 1
 		}
 		// It comes in the place of one of them, or before it where others may come there.
-		said := encodeFrame(Frame{Type: Type(kind), Call: call, Payload: Payload{Body: body}})
-		switch Type(kind) {
-		case TypeLog, TypeProgress, TypeRelease, TypeForget, TypePong, TypeItem:
+		said := encodeFrame(frame{kind: FrameType(kind), call: call, Payload: Payload{Body: body}})
+		switch FrameType(kind) {
+		case frameLog, frameProgress, frameRelease, frameForget, framePong, frameItem:
 			said = append(said, frames[when]...)
 		}
 		frames[when] = said
@@ -86,7 +86,7 @@ func FuzzMessages(f *testing.F) {
 			requireKnown(t, err)
 			return
 		}
-		_, err = c.NewCall().Do(Args{})
+		_, err = c.NewCall(FrameCall, 0).Do(Args{})
 		if err != nil {
 			requireKnown(t, err)
 		}

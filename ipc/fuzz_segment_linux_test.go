@@ -24,20 +24,20 @@ func channelPair(t *testing.T) (host, worker *net.UnixConn) {
 // beside any number of descriptors, of memory or not, settled or not. What is
 // mapped is as large as it was said to be, and no descriptor stays behind.
 func FuzzSegmentMessage(f *testing.F) {
-	f.Add([]byte{1, 0, 0, 0x80, 0, 0x10, 0, 0, 0, 0, 0, 0}, uint16(0x1000), byte(1), byte(settled))
-	f.Add([]byte{1, 0, 0, 0x80, 0, 0x10, 0, 0, 0, 0, 0, 0}, uint16(0x1000), byte(2), byte(settled))
-	f.Add([]byte{1, 0, 0, 0x80, 0, 0x20, 0, 0, 0, 0, 0, 0}, uint16(0x1000), byte(1), byte(settled))
-	f.Add([]byte{1, 0, 0, 0x80, 0, 0, 0, 0, 0, 0, 0, 0x80}, uint16(0), byte(1), byte(settled))
+	f.Add([]byte{1, 0, 0, 0x80, 0, 0x10, 0, 0, 0, 0, 0, 0}, uint16(0x1000), byte(1), byte(sizeSeals))
+	f.Add([]byte{1, 0, 0, 0x80, 0, 0x10, 0, 0, 0, 0, 0, 0}, uint16(0x1000), byte(2), byte(sizeSeals))
+	f.Add([]byte{1, 0, 0, 0x80, 0, 0x20, 0, 0, 0, 0, 0, 0}, uint16(0x1000), byte(1), byte(sizeSeals))
+	f.Add([]byte{1, 0, 0, 0x80, 0, 0, 0, 0, 0, 0, 0, 0x80}, uint16(0), byte(1), byte(sizeSeals))
 	f.Add([]byte{1}, uint16(1), byte(1), byte(0))
 	f.Add([]byte{}, uint16(1), byte(0), byte(0))
-	f.Add([]byte{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14}, uint16(1), byte(9), byte(settled))
+	f.Add([]byte{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14}, uint16(1), byte(9), byte(sizeSeals))
 	f.Fuzz(func(t *testing.T, message []byte, size uint16, count, seals byte) {
 		host, worker := channelPair(t)
 		fd, err := unix.MemfdCreate("gophersnake", unix.MFD_CLOEXEC|unix.MFD_ALLOW_SEALING)
 		require.NoError(t, err)
 		defer unix.Close(fd)
 		require.NoError(t, unix.Ftruncate(fd, int64(size)))
-		_, err = unix.FcntlInt(uintptr(fd), unix.F_ADD_SEALS, int(seals)&(settled|unix.F_SEAL_SEAL))
+		_, err = unix.FcntlInt(uintptr(fd), unix.F_ADD_SEALS, int(seals)&(sizeSeals|unix.F_SEAL_SEAL))
 		require.NoError(t, err)
 		before := len(openDescriptors(t))
 
@@ -52,9 +52,9 @@ func FuzzSegmentMessage(f *testing.F) {
 		_, _, err = worker.WriteMsgUnix(message[:min(len(message), 64)], rights, nil)
 		require.NoError(t, err)
 		require.NoError(t, worker.Close()) // nothing more comes: no wait
-		number, s, err := takeOver(host)
+		number, s, err := receiveSegment(host)
 		if err == nil {
-			require.EqualValues(t, size, s.Size())
+			require.EqualValues(t, size, s.size())
 			require.EqualValues(t, number, le.Uint32(message))
 			s.hold(1)
 			s.drop(1) // nobody holds it any more, and it has no home

@@ -17,6 +17,9 @@ func FuzzSharedFrames(f *testing.F) {
 		d = le.AppendUint32(d, 0)
 		return le.AppendUint64(le.AppendUint64(d, offset), size)
 	}
+	message := func(kind FrameType, v any) []byte {
+		return encodeFrame(frame{kind: kind, Payload: Payload{Body: packed(f, v)}})
+	}
 	// result is a result whose value takes the buffers of a table.
 	result := func(places ...[]byte) []byte {
 		body := []byte{0xdc, 0, byte(len(places))}
@@ -25,7 +28,7 @@ func FuzzSharedFrames(f *testing.F) {
 			inner := []byte{0x93, 0xa5, 'u', 'i', 'n', 't', '8', 0x91, 0xcd, byte(size >> 8), byte(size), 0xc0}
 			body = append(append(body, 0xc7, byte(len(inner)), extTensor), inner...)
 		}
-		frame := appendHeader(nil, TypeResult, 1, len(body), nil)
+		frame := headerOf(frameResult, 1, len(body), nil)
 		le.PutUint32(frame[16:], uint32(len(places)))
 		for _, place := range places {
 			frame = append(frame, place...)
@@ -37,9 +40,9 @@ func FuzzSharedFrames(f *testing.F) {
 	f.Add(result(own(1, 4000, 97)))
 	f.Add(result(own(3, 0, 1)))
 	f.Add(result(own(1, 1<<63, 1<<63)))
-	f.Add(append(appendMessage(nil, TypeForget, []uint32{1 | ownedByWorker, 1 | ownedByWorker}), result(own(1, 0, 8))...))
-	f.Add(append(result(own(1, 0, 8)), appendMessage(nil, TypeForget, []uint32{1 | ownedByWorker})...))
-	f.Add(append(appendMessage(nil, TypeRelease, [][2]uint64{{5, 1}}), result()...))
+	f.Add(append(message(frameForget, []uint32{1 | ownedByWorker, 1 | ownedByWorker}), result(own(1, 0, 8))...))
+	f.Add(append(result(own(1, 0, 8)), message(frameForget, []uint32{1 | ownedByWorker})...))
+	f.Add(append(message(frameRelease, [][2]uint64{{5, 1}}), result()...))
 	limits := Limits{Body: 1 << 16, Buffers: 16, BufferBytes: 1 << 20, Depth: 8}
 	f.Fuzz(func(t *testing.T, stream []byte) {
 		before := openDescriptors(t)
@@ -49,15 +52,15 @@ func FuzzSharedFrames(f *testing.F) {
 			s, err := createSegment(4096, nil)
 			require.NoError(t, err)
 			s.id = (number + 1) | ownedByWorker
-			require.NoError(t, handOver(other, s))
+			require.NoError(t, sendSegment(other, s))
 			s.destroy()
 		}
 		require.NoError(t, other.Close()) // no further one comes: no wait
 		gone := make(chan struct{})
 		go func() {
 			defer close(gone)
-			_, _ = worker.Write(encodeFrame(Frame{Type: TypeHello, Payload: Payload{Body: []byte("\x81\xa8protocol\x01")}}))
-			_, _ = worker.Write(encodeFrame(Frame{Type: TypeReady, Payload: Payload{Body: []byte{0x80}}}))
+			_, _ = worker.Write(encodeFrame(frame{kind: frameHello, Payload: Payload{Body: []byte("\x81\xa8protocol\x01")}}))
+			_, _ = worker.Write(encodeFrame(frame{kind: frameReady, Payload: Payload{Body: []byte{0x80}}}))
 			reader := newFrameReader(worker, DefaultLimits())
 			_, _ = reader.next() // setup
 			_, _ = reader.next() // the call
@@ -69,7 +72,7 @@ func FuzzSharedFrames(f *testing.F) {
 		setup := Setup{Limits: SetupLimits{Limits: limits}, Shared: &SetupShared{From: SharedFrom, Limit: 1 << 20}}
 		c, _, _, err := Start(host, channel, setup, Events{})
 		require.NoError(t, err)
-		p, err := c.NewCall().Do(Args{})
+		p, err := c.NewCall(FrameCall, 0).Do(Args{})
 		if err != nil {
 			requireKnown(t, err)
 		} else if _, err := p.Decode("result", limits); err == nil {

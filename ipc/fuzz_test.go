@@ -81,19 +81,19 @@ func FuzzDecode(f *testing.F) {
 // FuzzConn lets a worker say anything while a call is under way. The call must
 // end, with an answer or an error, and so must the connection.
 func FuzzConn(f *testing.F) {
-	answer := encodeFrame(Frame{Type: TypeResult, Call: 1, Payload: Payload{Body: []byte{0xc0}}})
+	answer := encodeFrame(frame{kind: frameResult, call: 1, Payload: Payload{Body: []byte{0xc0}}})
 	f.Add([]byte{})
 	f.Add(answer)
 	f.Add(append(answer, answer...))
-	f.Add(encodeFrame(Frame{Type: TypeError, Call: 1, Payload: Payload{Body: []byte("\x81\xa4kind\xa9execution")}}))
-	f.Add(append(encodeFrame(Frame{Type: TypeLog, Payload: Payload{Body: []byte("\x81\xa7message\xa1x")}}), answer...))
-	f.Add(append(encodeFrame(Frame{Type: TypePong, Call: 1}), answer...))
-	f.Add(encodeFrame(Frame{Type: TypeResult, Call: 1, Payload: Payload{Body: []byte{0xc0}, Buffers: [][]byte{{1, 2}, {}}}}))
+	f.Add(encodeFrame(frame{kind: frameError, call: 1, Payload: Payload{Body: []byte("\x81\xa4kind\xa9execution")}}))
+	f.Add(append(encodeFrame(frame{kind: frameLog, Payload: Payload{Body: []byte("\x81\xa7message\xa1x")}}), answer...))
+	f.Add(append(encodeFrame(frame{kind: framePong, call: 1}), answer...))
+	f.Add(encodeFrame(frame{kind: frameResult, call: 1, Payload: Payload{Body: []byte{0xc0}, Buffers: [][]byte{{1, 2}, {}}}}))
 	for _, v := range readVectors(f).RefusedFrames {
 		f.Add(octets(f, v.Frame))
 	}
-	hello := encodeFrame(Frame{Type: TypeHello, Payload: Payload{Body: []byte("\x81\xa8protocol\x01")}})
-	ready := encodeFrame(Frame{Type: TypeReady, Payload: Payload{Body: []byte{0x80}}})
+	hello := encodeFrame(frame{kind: frameHello, Payload: Payload{Body: []byte("\x81\xa8protocol\x01")}})
+	ready := encodeFrame(frame{kind: frameReady, Payload: Payload{Body: []byte{0x80}}})
 	limits := Limits{Body: 1 << 16, Buffers: 16, BufferBytes: 1 << 16, Depth: 8}
 	f.Fuzz(func(t *testing.T, stream []byte) {
 		host, worker := socketPair(t)
@@ -108,7 +108,7 @@ func FuzzConn(f *testing.F) {
 		}()
 		c, _, _, err := Start(host, nil, Setup{Limits: SetupLimits{Limits: limits}}, Events{})
 		require.NoError(t, err)
-		_, err = c.NewCall().Do(Args{})
+		_, err = c.NewCall(FrameCall, 0).Do(Args{})
 		var remote *RemoteError
 		if err != nil && !errors.As(err, &remote) && !errors.Is(err, ErrClosed) {
 			t.Fatalf("the call ends with %v", err)

@@ -48,7 +48,7 @@ func (g *grower) text() string {
 func (g *grower) size() int {
 	n := int(g.byte())
 	if n >= 0xf0 {
-		return OutOfBand/16 + n - 0xf8 // with items of 16 bytes, on both sides of the threshold
+		return outOfBandSize/16 + n - 0xf8 // with items of 16 bytes, on both sides of the threshold
 	}
 	return n % 9
 }
@@ -113,7 +113,7 @@ func (g *grower) tensor() any {
 	n := t.DType.Size()
 	for i := range t.Shape {
 		t.Shape[i] = g.size()
-		if n *= t.Shape[i]; n > 4*OutOfBand {
+		if n *= t.Shape[i]; n > 4*outOfBandSize {
 			n = n / t.Shape[i]
 			t.Shape[i] = 1
 		}

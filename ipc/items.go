@@ -7,19 +7,19 @@ import (
 	"github.com/vmihailenco/msgpack/v5/msgpcode"
 )
 
-// inbox holds the items of a call that its caller has not taken yet.
+// inbox holds the items of a call that have arrived and that its caller has not yet taken.
 type inbox struct {
 	window  Window
-	arrived chan struct{} // receives when there are items; one token is enough
+	arrived chan struct{} // receives when there are items; it holds at most one token
+
+	// The items that the caller has taken and not yet credited. Only the caller uses them.
+	count, bytes int
 
 	mu    sync.Mutex
 	items []Payload
-
-	// What the caller has taken and not credited.
-	count, bytes int
 }
 
-// put adds an item; false means that there are more of them than were credited.
+// put adds an item. It returns false if the worker had no credit for it.
 func (in *inbox) put(item Payload) bool {
 	in.mu.Lock()
 	fits := len(in.items) < in.window.Items
@@ -34,8 +34,7 @@ func (in *inbox) put(item Payload) bool {
 	return fits
 }
 
-// take returns the items that are there, in place of whose memory the given one
-// is used.
+// take returns the items that have arrived. It reuses the memory of spare for later ones.
 func (in *inbox) take(spare []Payload) []Payload {
 	in.mu.Lock()
 	defer in.mu.Unlock()
@@ -50,10 +49,9 @@ func (in *inbox) isEmpty() bool {
 	return len(in.items) == 0
 }
 
-// Items sends a call that gives any number of values, and hands each to emit, in
-// order and on this goroutine, which then owes it a release. As long as emit takes
-// its time the worker sends no more than the window. Items returns as [Call.Do]
-// does, without a result.
+// Items makes the call of a node that returns many values, and passes each value to emit, in
+// order and on the calling goroutine. Emit must release the values. While emit blocks, the
+// worker sends no more than the window. Items blocks and fails as [Call.Do] does.
 func (call *Call) Items(args Args, emit func(Payload)) error {
 	c := call.conn
 	in := &inbox{window: c.window, arrived: make(chan struct{}, 1)}
@@ -64,44 +62,44 @@ func (call *Call) Items(args Args, emit func(Payload)) error {
 		return err
 	}
 	var items []Payload
-	deliver := func() {
-		items = in.take(items)
-		for _, item := range items {
-			size := item.Size() // before emit lets go of it
-			emit(item)
-			call.credit(size)
-		}
-		clear(items)
-	}
-	reads := c.claim(call)
+	reads := c.role.claim(call)
 	for {
 		if reads {
 			c.readFor(call)
-			c.endTurn()
+			c.role.release()
 		}
 		select {
-		case told := <-call.notes:
-			if told == over {
-				deliver() // an answer comes behind the items
+		case n := <-call.notices:
+			if n == settled {
+				call.emitItems(items, emit) // the items arrived before the answer
 				call.answer.Release()
 				return call.err
 			}
 			reads = true
 		case <-in.arrived:
-			c.leaveLine(call)
-			deliver()
-			reads = c.claim(call)
+			c.role.leave(call)
+			items = call.emitItems(items, emit)
+			reads = c.role.claim(call)
 		}
 	}
 }
 
-// isNil reports whether a payload is the result of a call that gives many values.
-func isNil(p Payload) bool {
-	return len(p.Body) == 1 && p.Body[0] == msgpcode.Nil && len(p.Buffers) == 0
+// emitItems passes the items that have arrived to emit, and credits them. It returns memory
+// that can be reused.
+func (call *Call) emitItems(spare []Payload, emit func(Payload)) []Payload {
+	items := call.inbox.take(spare)
+	for _, item := range items {
+		size := item.Size() // before emit releases it
+		emit(item)
+		call.credit(size)
+	}
+	clear(items)
+	return items
 }
 
-// credit counts an item that the caller is done with. The worker is told when half
-// of the window is, so that it need not wait, and is not told of each.
+// credit counts an item that the caller has finished with. The worker is sent credit each
+// time that half of the window has been used, so that it neither waits nor receives a frame
+// for each item.
 func (call *Call) credit(size int) {
 	in := call.inbox
 	in.count++
@@ -111,32 +109,36 @@ func (call *Call) credit(size int) {
 	}
 	body := []byte{msgpcode.Uint32, byte(in.count >> 24), byte(in.count >> 16), byte(in.count >> 8), byte(in.count)}
 	in.count, in.bytes = 0, 0
-	if call.conn.isOpen(call.head.call) {
-		// A failure to send ends the connection, and so the call.
-		_ = call.conn.send(head{kind: TypeCredit, call: call.head.call}, body)
+	if call.conn.calls.isOpen(call.header.call) {
+		// A failure to send ends the connection, and thereby the call.
+		_ = call.conn.send(header{kind: frameCredit, call: call.header.call}, body)
 	}
 }
 
-// item takes an item in.
-func (c *Conn) item(f Frame) error {
+// item adds the value of an item frame to the inbox of its call.
+func (c *Conn) item(f frame) error {
 	c.calls.Lock()
-	call, abandoned := c.calls.open[f.Call], c.calls.abandoned[f.Call]
+	call, abandoned := c.calls.open[f.call], c.calls.abandoned[f.call]
 	var in *inbox
 	if call != nil {
 		in = call.inbox
 	}
 	c.calls.Unlock()
-	switch {
-	case in != nil:
-		if in.put(f.Payload) {
-			return nil
-		}
-		f.Release()
-		return &ProtocolError{Reason: fmt.Sprintf("call %d gives more than the %d items that it had credit for", f.Call, c.window.Items)}
-	case abandoned != nil:
-		f.Release()
+	if in != nil && in.put(f.Payload) {
 		return nil
 	}
 	f.Release()
-	return &ProtocolError{Reason: fmt.Sprintf("an item frame for call %d, which is not under way or gives one value", f.Call)}
+	switch {
+	case in != nil:
+		return &ProtocolError{Reason: fmt.Sprintf("call %d returns more than the %d items for which it had credit", f.call, c.window.Items)}
+	case abandoned != nil:
+		return nil
+	}
+	return &ProtocolError{Reason: fmt.Sprintf("an item frame for call %d, which is not under way or returns one value", f.call)}
+}
+
+// isNil reports whether a payload is nil, which is the result of a call that returns many
+// values.
+func (p Payload) isNil() bool {
+	return len(p.Body) == 1 && p.Body[0] == msgpcode.Nil && len(p.Buffers) == 0
 }

@@ -17,17 +17,17 @@ func (p *peer) give(call uint64, n int) (owed int) {
 		for owed == DefaultWindow().Items {
 			owed -= p.takeCredit(call)
 		}
-		p.send(TypeItem, call, pack(p.t, i))
+		p.send(frameItem, call, pack(p.t, i))
 		owed++
 	}
-	p.send(TypeResult, call, []byte{0xc0})
+	p.send(frameResult, call, []byte{0xc0})
 	return owed
 }
 
 func (p *peer) takeCredit(call uint64) int {
 	f := p.take()
-	assert.Equal(p.t, TypeCredit, f.Type)
-	assert.Equal(p.t, call, f.Call)
+	assert.Equal(p.t, frameCredit, f.kind)
+	assert.Equal(p.t, call, f.call)
 	var n int
 	assert.NoError(p.t, msgpack.Unmarshal(f.Body, &n))
 	return n
@@ -42,9 +42,9 @@ func decoded(t *testing.T, p Payload) any {
 func TestItemsComeInOrderAndThenTheAnswer(t *testing.T) {
 	for _, n := range []int{0, 1, 15, 16, 17, 1000} {
 		c, p := connect(t, Events{})
-		go func() { p.give(p.take().Call, n) }()
+		go func() { p.give(p.take().call, n) }()
 		var got []any
-		require.NoError(t, c.NewCall().Items(Args{}, func(item Payload) { got = append(got, decoded(t, item)) }))
+		require.NoError(t, c.NewCall(FrameCall, 0).Items(Args{}, func(item Payload) { got = append(got, decoded(t, item)) }))
 		require.Len(t, got, n)
 		for i, v := range got {
 			assert.EqualValues(t, i, v)
@@ -58,19 +58,19 @@ func TestNoMoreItemsAreCreditedThanWereTaken(t *testing.T) {
 	taken := make(chan struct{})
 	credited := make(chan int)
 	go func() {
-		call := p.take().Call
+		call := p.take().call
 		for i := range window {
-			p.send(TypeItem, call, pack(t, i))
+			p.send(frameItem, call, pack(t, i))
 		}
 		credit := 0
 		for credit < window {
 			credit += p.takeCredit(call)
 			credited <- credit
 		}
-		p.send(TypeResult, call, []byte{0xc0})
+		p.send(frameResult, call, []byte{0xc0})
 	}()
 	done := make(chan error, 1)
-	go func() { done <- c.NewCall().Items(Args{}, func(Payload) { <-taken }) }()
+	go func() { done <- c.NewCall(FrameCall, 0).Items(Args{}, func(Payload) { <-taken }) }()
 	for range window/2 - 1 {
 		taken <- struct{}{}
 	}
@@ -88,26 +88,26 @@ func TestNoMoreItemsAreCreditedThanWereTaken(t *testing.T) {
 func TestALargeItemIsCreditedByItself(t *testing.T) {
 	c, p := connect(t, Events{})
 	go func() {
-		call := p.take().Call
-		p.send(TypeItem, call, pack(t, make([]byte, DefaultWindow().Bytes/2)))
+		call := p.take().call
+		p.send(frameItem, call, pack(t, make([]byte, DefaultWindow().Bytes/2)))
 		assert.Equal(t, 1, p.takeCredit(call))
-		p.send(TypeResult, call, []byte{0xc0})
+		p.send(frameResult, call, []byte{0xc0})
 	}()
 	items := 0
-	require.NoError(t, c.NewCall().Items(Args{}, func(Payload) { items++ }))
+	require.NoError(t, c.NewCall(FrameCall, 0).Items(Args{}, func(Payload) { items++ }))
 	assert.Equal(t, 1, items)
 }
 
 func TestItemsAreDeliveredBeforeTheErrorBehindThem(t *testing.T) {
 	c, p := connect(t, Events{})
 	go func() {
-		call := p.take().Call
-		p.send(TypeItem, call, pack(t, 1))
-		p.send(TypeItem, call, pack(t, 2))
+		call := p.take().call
+		p.send(frameItem, call, pack(t, 1))
+		p.send(frameItem, call, pack(t, 2))
 		assert.NoError(t, p.nc.Close())
 	}()
 	var got []any
-	err := c.NewCall().Items(Args{}, func(item Payload) { got = append(got, decoded(t, item)) })
+	err := c.NewCall(FrameCall, 0).Items(Args{}, func(item Payload) { got = append(got, decoded(t, item)) })
 	require.ErrorIs(t, err, ErrClosed)
 	assert.Equal(t, []any{int64(1), int64(2)}, got)
 }
@@ -116,15 +116,15 @@ func TestOthersAreAnsweredWhileOneDoesNotTakeItsItems(t *testing.T) {
 	c, p := connect(t, Events{})
 	go func() {
 		stuck, quick := p.take(), p.take()
-		p.send(TypeItem, stuck.Call, pack(t, 1))
-		p.send(TypeResult, quick.Call, []byte{0xc0})
-		p.send(TypeResult, stuck.Call, []byte{0xc0})
+		p.send(frameItem, stuck.call, pack(t, 1))
+		p.send(frameResult, quick.call, []byte{0xc0})
+		p.send(frameResult, stuck.call, []byte{0xc0})
 	}()
 	release, done := make(chan struct{}), make(chan error, 1)
-	call := c.NewCall()
+	call := c.NewCall(FrameCall, 0)
 	go func() { done <- call.Items(Args{}, func(Payload) { <-release }) }()
 	require.Eventually(t, func() bool { return call.Order() == 1 }, 10*time.Second, time.Millisecond)
-	_, err := c.NewCall().Do(Args{})
+	_, err := c.NewCall(FrameCall, 0).Do(Args{})
 	require.NoError(t, err)
 	close(release)
 	require.NoError(t, <-done)
@@ -136,24 +136,24 @@ func TestItemsOutOfProtocolEndTheConnection(t *testing.T) {
 		many   bool
 		says   string
 	}{
-		"for a call that gives one value": {func(p *peer, call uint64) { p.send(TypeItem, call, []byte{0xc0}) }, false, "gives one value"},
-		"for no call":                     {func(p *peer, call uint64) { p.send(TypeItem, call+7, []byte{0xc0}) }, true, "not under way"},
+		"for a call that gives one value": {func(p *peer, call uint64) { p.send(frameItem, call, []byte{0xc0}) }, false, "returns one value"},
+		"for no call":                     {func(p *peer, call uint64) { p.send(frameItem, call+7, []byte{0xc0}) }, true, "not under way"},
 		"beyond the credit": {func(p *peer, call uint64) {
 			var frames []byte // in one write, so that the caller cannot credit in between
 			for range 10 * DefaultWindow().Items {
-				frames = append(frames, encodeFrame(Frame{Type: TypeItem, Call: call, Payload: Payload{Body: []byte{0xc0}}})...)
+				frames = append(frames, encodeFrame(frame{kind: frameItem, call: call, Payload: Payload{Body: []byte{0xc0}}})...)
 			}
 			_, _ = p.nc.Write(frames)
 		}, true, "more than the 16 items"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			conn, p := connect(t, Events{})
-			go func() { c.worker(p, p.take().Call) }()
+			go func() { c.worker(p, p.take().call) }()
 			var err error
 			if c.many {
-				err = conn.NewCall().Items(Args{}, func(Payload) {})
+				err = conn.NewCall(FrameCall, 0).Items(Args{}, func(Payload) {})
 			} else {
-				_, err = conn.NewCall().Do(Args{})
+				_, err = conn.NewCall(FrameCall, 0).Do(Args{})
 			}
 			require.ErrorIs(t, err, ErrClosed)
 			assert.ErrorContains(t, err, c.says)
@@ -168,15 +168,15 @@ func TestWhatBelongsToASessionNamesIt(t *testing.T) {
 	input, err := Encode("input", 5)
 	require.NoError(t, err)
 	for _, step := range []struct {
-		kind Type
+		kind FrameType
 		args Args
 		body []byte
 	}{
-		{TypeOpen, Args{}, []byte{0x90}},
-		{TypeOpen, One(state), append([]byte{0x91}, state.Body...)},
-		{TypeCall, One(input), []byte{0x92, 0x91, 5, 0x80}},
-		{TypeSnapshot, Args{}, nil},
-		{TypeFinish, Args{}, nil},
+		{FrameOpen, Args{}, []byte{0x90}},
+		{FrameOpen, OneArg(state), append([]byte{0x91}, state.Body...)},
+		{FrameCall, OneArg(input), []byte{0x92, 0x91, 5, 0x80}},
+		{FrameSnapshot, Args{}, nil},
+		{FrameFinish, Args{}, nil},
 	} {
 		go func() {
 			h, err := p.peek(headerSize)
@@ -184,17 +184,17 @@ func TestWhatBelongsToASessionNamesIt(t *testing.T) {
 			assert.EqualValues(t, 9, binary.LittleEndian.Uint32(h[20:]), step.kind)
 			binary.LittleEndian.PutUint32(h[20:], 0) // what follows is read as a worker's frame
 			f := p.take()
-			assert.Equal(t, step.kind, f.Type)
+			assert.Equal(t, step.kind, f.kind)
 			assert.Equal(t, step.body, f.Body, step.kind)
-			p.send(TypeResult, f.Call, []byte{0xc0})
+			p.send(frameResult, f.call, []byte{0xc0})
 		}()
-		_, err := c.NewSessionCall(step.kind, 9).Do(step.args)
+		_, err := c.NewCall(step.kind, 9).Do(step.args)
 		require.NoError(t, err)
 	}
 	require.NoError(t, c.Drop(9))
 	h, err := p.peek(headerSize)
 	require.NoError(t, err)
-	assert.Equal(t, byte(TypeDrop), h[2])
+	assert.Equal(t, byte(frameDrop), h[2])
 	assert.EqualValues(t, 9, binary.LittleEndian.Uint32(h[20:]))
 }
 
@@ -203,11 +203,11 @@ func TestAResultThatIsNotNilDoesNotEndTheItems(t *testing.T) {
 	for _, body := range [][]byte{{0xc1}, {0x01}, {0xc0, 0xc0}, {}} {
 		c, p := connect(t, Events{})
 		go func() {
-			call := p.take().Call
-			p.send(TypeItem, call, pack(t, 1))
-			p.send(TypeResult, call, body)
+			call := p.take().call
+			p.send(frameItem, call, pack(t, 1))
+			p.send(frameResult, call, body)
 		}()
-		err := c.NewCall().Items(Args{}, func(Payload) {})
+		err := c.NewCall(FrameCall, 0).Items(Args{}, func(Payload) {})
 		var wrong *ProtocolError
 		require.ErrorAs(t, err, &wrong)
 		assert.Contains(t, wrong.Reason, "ends with a result that is not nil")

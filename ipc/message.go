@@ -6,154 +6,177 @@ import (
 	"github.com/vmihailenco/msgpack/v5"
 )
 
-// SecretSize is the length of the per-spawn secret in bytes.
+// SecretSize is the length in bytes of the secret of one spawn.
 const SecretSize = 32
 
-// Hello is a worker's first word.
+// Hello is the first message of a worker.
 type Hello struct {
-	Protocol       int    `msgpack:"protocol"`
-	Package        string `msgpack:"package"`
+	// Protocol is the version of the protocol, which must be [Version].
+	Protocol int `msgpack:"protocol"`
+	// Package is the version of the Python package gophersnake.
+	Package string `msgpack:"package"`
+	// Python is the version of the interpreter, and Implementation its name, such as
+	// cpython.
 	Python         string `msgpack:"python"`
 	Implementation string `msgpack:"implementation"`
 	PID            int    `msgpack:"pid"`
 }
 
-// Setup tells a worker which node to serve.
+// Setup configures a worker: the node that it serves, and its limits.
 type Setup struct {
+	// Node is the id of the node in the manifest.
 	Node string `msgpack:"node"`
 	// Base is the absolute folder that Python paths are relative to.
 	Base string `msgpack:"base"`
 	// Python is path.py[:Object] or package.module[:Object].
 	Python string `msgpack:"python"`
-	// NodeType is looked up in the module where Python names no object.
-	NodeType string         `msgpack:"node_type"`
-	Params   map[string]any `msgpack:"params"`
-	// Ports names the keyword arguments that inputs are handed to; it is empty
-	// where the node has one input or none.
+	// NodeType is looked up in the module if Python names no object.
+	NodeType string `msgpack:"node_type"`
+	// Params are the node's parameters by name.
+	Params map[string]any `msgpack:"params"`
+	// Ports are the names of the keyword arguments that receive the inputs. It is empty
+	// if the node has one input or none.
 	Ports  []string    `msgpack:"ports"`
 	Limits SetupLimits `msgpack:"limits"`
-	// Shared is nil where no memory is shared.
+	// Shared is nil if no memory is shared.
 	Shared *SetupShared `msgpack:"shared"`
-	// Window is what a call may send that the supervisor has not credited yet.
+	// Window bounds the items of a call that are not yet credited. The zero value stands
+	// for [DefaultWindow].
 	Window Window `msgpack:"window"`
-	// Idempotent says that a call may be made again.
+	// Idempotent means that a call may be repeated after a failure.
 	Idempotent bool `msgpack:"idempotent"`
-	// Begun says that the worker counts what it has begun; see the package comment.
-	Begun    bool   `msgpack:"begun"`
+	// Begun makes the worker count the calls that it has begun; see the package comment.
+	Begun bool `msgpack:"begun"`
+	// LogLevel is the level from which log records are sent, such as info.
 	LogLevel string `msgpack:"log_level"`
-	// Isolation is what the worker may do, nil where that is all that its user may.
+	// Isolation describes the sandbox of the worker, nil if it has none.
 	Isolation *SetupIsolation `msgpack:"isolation"`
 }
 
-// SetupIsolation tells a worker how it is isolated, so that it can say what refused
-// it something. It does not isolate it.
+// SetupIsolation describes to a worker the sandbox that it already runs in, so that its
+// errors can name what refused an operation.
 type SetupIsolation struct {
-	// Read and Write are the files and folders that it may read, and change, besides
-	// those of the system and its temporary folder.
+	// Read and Write are the files and folders that the worker may read and change,
+	// besides those of the system and its temporary folder.
 	Read  []string `msgpack:"read" json:"read"`
 	Write []string `msgpack:"write" json:"write"`
-	// Network, Signals and Processes are as in package isolation.
+	// Network and Signals report whether the worker may use the network, and send
+	// signals to processes outside its sandbox. Processes is how many more processes and
+	// threads it may have: 0 for no process and any number of threads, -1 for any number
+	// of both.
 	Network   bool `msgpack:"network" json:"network"`
 	Signals   bool `msgpack:"signals" json:"signals"`
 	Processes int  `msgpack:"processes" json:"processes"`
 }
 
-// Window bounds the items that are on their way: those of one call that have been
-// sent and not been credited. One item may always be.
+// Window bounds the items of one call that the worker has sent and the supervisor has
+// not yet credited, by their number and their size in bytes. One item of any size is
+// always allowed.
 type Window struct {
 	Items int `msgpack:"items"`
 	Bytes int `msgpack:"bytes"`
 }
 
-// DefaultWindow is the window where nothing else is said.
+// DefaultWindow returns the window that is used if [Setup].Window is not set.
 func DefaultWindow() Window { return Window{Items: 16, Bytes: 32 << 20} }
 
-// SetupLimits are the limits of one worker: those of the wire, and those that the
-// worker keeps by itself.
+// SetupLimits are the limits of one worker: those of the wire, which both sides enforce,
+// and those that the worker enforces.
 type SetupLimits struct {
 	Limits `msgpack:",inline"`
-	// Memory bounds the private writable memory of the process in bytes; 0 is no bound.
+	// Memory bounds the private writable memory of the process in bytes; 0 means no bound.
 	Memory int64 `msgpack:"memory"`
-	// Result bounds the bytes of one result; 0 is no bound.
+	// Result bounds the size of one result in bytes; 0 means no bound.
 	Result int64 `msgpack:"result"`
-	// OpenFiles bounds the descriptors of the process; 0 is no bound.
+	// OpenFiles bounds the open descriptors of the process; 0 means no bound.
 	OpenFiles int `msgpack:"open_files"`
 }
 
-// SetupShared says which of a worker's buffers travel in shared memory.
+// SetupShared configures the shared memory that a worker owns.
 type SetupShared struct {
-	// From is the size in bytes from which they do.
+	// From is the size in bytes from which a buffer travels in shared memory.
 	From int `msgpack:"from"`
-	// Limit bounds the worker's own segments, in bytes.
+	// Limit bounds the total size of the worker's own segments in bytes.
 	Limit int64 `msgpack:"limit"`
-	// Wait is how many seconds a node waits for room.
+	// Wait is how many seconds a node waits for room when the limit is reached.
 	Wait float64 `msgpack:"wait"`
 }
 
-// Description is what a worker says of its node once it is ready.
+// Description describes the node of a worker that is ready.
 type Description struct {
-	Name    string      `msgpack:"name" json:"name"`
-	Kind    string      `msgpack:"kind" json:"kind"`
-	Flavour string      `msgpack:"flavour" json:"flavour"`
-	Doc     string      `msgpack:"doc" json:"doc"`
-	File    string      `msgpack:"file" json:"file"`
-	Line    int         `msgpack:"line" json:"line"`
-	Params  []Parameter `msgpack:"params" json:"params"`
-	Inputs  []Parameter `msgpack:"inputs" json:"inputs"`
-	Returns string      `msgpack:"returns" json:"returns"`
-	// Many says that a call is answered by any number of items.
+	// Name is the node type.
+	Name string `msgpack:"name" json:"name"`
+	// Kind is class or function.
+	Kind string `msgpack:"kind" json:"kind"`
+	// NodeKind is how the node returns its result: value, generator, async or async
+	// generator.
+	NodeKind string `msgpack:"flavour" json:"flavour"`
+	Doc      string `msgpack:"doc" json:"doc"`
+	// File and Line locate the definition of the node.
+	File string `msgpack:"file" json:"file"`
+	Line int    `msgpack:"line" json:"line"`
+	// Params are set once, by the manifest; Inputs are the arguments of each call.
+	Params []Parameter `msgpack:"params" json:"params"`
+	Inputs []Parameter `msgpack:"inputs" json:"inputs"`
+	// Returns is the annotation of the return value.
+	Returns string `msgpack:"returns" json:"returns"`
+	// Many reports whether a call is answered by any number of items.
 	Many bool `msgpack:"many" json:"many"`
-	// Stateful says that the node has a state of its own in each stream, and
-	// Restores that it can be had and given back.
+	// Stateful reports whether the node has a separate state in each stream, and
+	// Restores whether that state can be saved and restored.
 	Stateful bool `msgpack:"stateful" json:"stateful"`
 	Restores bool `msgpack:"restores" json:"restores"`
 	// Concurrency is how many calls a worker works on at once.
 	Concurrency int `msgpack:"concurrency" json:"concurrency"`
-	// Batch is how many calls a worker takes together, 0 where it takes them one
-	// by one; MaxWait is how many seconds the first one waits for the others.
+	// Batch is how many calls a worker takes together, 0 if it takes them one by one.
+	// MaxWait is how many seconds the first call waits for the others.
 	Batch   int     `msgpack:"batch" json:"batch,omitempty"`
 	MaxWait float64 `msgpack:"max_wait" json:"max_wait,omitempty"`
-	Python  string  `msgpack:"python" json:"python"`
-	Package string  `msgpack:"package" json:"package"`
+	// Python is the version of the interpreter, and Package that of the Python package
+	// gophersnake.
+	Python  string `msgpack:"python" json:"python"`
+	Package string `msgpack:"package" json:"package"`
 }
 
 // Parameter is one parameter of a node's signature.
 type Parameter struct {
 	Name       string `msgpack:"name" json:"name"`
 	Annotation string `msgpack:"annotation" json:"annotation,omitempty"`
-	// Default is Python's repr of the default value, nil where there is none.
+	// Default is Python's repr of the default value, nil if there is none.
 	Default  *string `msgpack:"default" json:"default,omitempty"`
 	Required bool    `msgpack:"required" json:"required"`
 }
 
 // LogRecord is one record of Python's logging.
 type LogRecord struct {
-	Level   string         `msgpack:"level"`
-	Logger  string         `msgpack:"logger"`
-	Message string         `msgpack:"message"`
-	Time    float64        `msgpack:"time"`
-	Fields  map[string]any `msgpack:"fields"`
+	// Level is the name of the level, such as warn.
+	Level   string `msgpack:"level"`
+	Logger  string `msgpack:"logger"`
+	Message string `msgpack:"message"`
+	// Time is in seconds since 1970.
+	Time   float64        `msgpack:"time"`
+	Fields map[string]any `msgpack:"fields"`
 }
 
-// Progress is a node's word on long work.
+// Progress reports the progress of a node during setup or a call.
 type Progress struct {
 	Message string `msgpack:"message"`
-	// Fraction is between 0 and 1, nil where it is not known.
+	// Fraction is between 0 and 1, nil if it is unknown.
 	Fraction *float64 `msgpack:"fraction"`
 }
 
-// messageDepth bounds the nesting of a message. It is not for the limits on
-// values to say: a chain of exceptions may be longer than a value is deep.
+// messageDepth bounds the nesting of a message. The limits on values do not apply,
+// because a chain of exceptions may be longer than a value is deep.
 const messageDepth = 256
 
-// unmarshal reads a message body. The body is checked as a value first, so a
-// length in it cannot ask for more memory than the frame has.
-func unmarshal(f Frame, into any) error {
-	if err := f.Check(f.Type.String(), Limits{Depth: messageDepth}); err != nil {
-		return &ProtocolError{Reason: fmt.Sprintf("the body of a %s frame: %v", f.Type, err)}
+// unmarshal decodes the body of a message. The body is checked as a value first, so that
+// no length in it makes the decoder allocate more memory than the frame has.
+func unmarshal(f frame, into any) error {
+	if err := f.Check(f.kind.String(), Limits{Depth: messageDepth}); err != nil {
+		return &ProtocolError{Reason: fmt.Sprintf("the body of a %s frame: %v", f.kind, err)}
 	}
 	if err := msgpack.Unmarshal(f.Body, into); err != nil {
-		return &ProtocolError{Reason: fmt.Sprintf("the body of a %s frame: %v", f.Type, err)}
+		return &ProtocolError{Reason: fmt.Sprintf("the body of a %s frame: %v", f.kind, err)}
 	}
 	return nil
 }

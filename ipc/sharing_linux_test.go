@@ -22,8 +22,8 @@ var le = binary.LittleEndian
 type sharingPeer struct {
 	*peer
 	channel *net.UnixConn
-	host    map[uint32]*Segment
-	own     map[uint32]*Segment
+	host    map[uint32]*segment
+	own     map[uint32]*segment
 }
 
 // share brings a connection up against a peer that shares memory.
@@ -37,36 +37,36 @@ func share(t *testing.T) (*Conn, *sharingPeer) {
 	t.Cleanup(func() { _ = channel.Close() })
 	p := &sharingPeer{
 		peer:    &peer{t: t, nc: worker, frameReader: newFrameReader(worker, DefaultLimits())},
-		channel: channel.(*net.UnixConn), host: map[uint32]*Segment{}, own: map[uint32]*Segment{},
+		channel: channel.(*net.UnixConn), host: map[uint32]*segment{}, own: map[uint32]*segment{},
 	}
 	p.shared = &sharing{} // the reader of the peer takes descriptors; take resolves them
 	go func() {
-		p.send(TypeHello, 0, pack(t, Hello{Protocol: Version, PID: 42}))
-		assert.Equal(t, TypeSetup, p.peer.take().Type)
-		p.send(TypeReady, 0, pack(t, Description{Name: "echo"}))
+		p.send(frameHello, 0, pack(t, Hello{Protocol: Version, PID: 42}))
+		assert.Equal(t, frameSetup, p.peer.take().kind)
+		p.send(frameReady, 0, pack(t, Description{Name: "echo"}))
 	}()
 	setup := Setup{Limits: SetupLimits{Limits: DefaultLimits()}, Shared: &SetupShared{From: SharedFrom, Limit: 1 << 30}}
 	c, _, _, err := Start(host, hostChannel, setup, Events{})
 	require.NoError(t, err)
-	t.Cleanup(func() { _ = c.Close() })
+	t.Cleanup(c.Close)
 	return c, p
 }
 
 // takeShared reads a frame whose buffers lie in segments of the host's, and
 // returns the frame with the table of its descriptors.
-func (p *sharingPeer) takeShared() (Frame, []descriptor) {
+func (p *sharingPeer) takeShared() (frame, []descriptor) {
 	h, err := p.peek(headerSize)
 	require.NoError(p.t, err)
-	f := Frame{Type: Type(h[2]), Call: le.Uint64(h[8:])}
+	f := frame{kind: FrameType(h[2]), call: le.Uint64(h[8:])}
 	body, n := le.Uint32(h[4:]), int(le.Uint32(h[16:]))
 	p.r += headerSize
-	table, err := p.descriptors(nil, f.Type, n)
+	table, err := p.descriptors(nil, f.kind, n)
 	require.NoError(p.t, err)
 	f.Body, err = p.frameReader.take(uint64(body))
 	require.NoError(p.t, err)
 	for _, d := range table {
 		for d.segment != 0 && p.host[d.segment] == nil {
-			number, s, err := takeOver(p.channel)
+			number, s, err := receiveSegment(p.channel)
 			require.NoError(p.t, err)
 			p.host[number] = s
 		}
@@ -75,27 +75,27 @@ func (p *sharingPeer) takeShared() (Frame, []descriptor) {
 }
 
 // segment makes a segment of the peer's own, and hands it over.
-func (p *sharingPeer) segment(number uint32, size int64) *Segment {
+func (p *sharingPeer) segment(number uint32, size int64) *segment {
 	s, err := createSegment(size, nil)
 	require.NoError(p.t, err)
 	s.id = number | ownedByWorker
 	p.own[s.id] = s
-	require.NoError(p.t, handOver(p.channel, s))
+	require.NoError(p.t, sendSegment(p.channel, s))
 	return s
 }
 
 // answer sends a result whose only value is bytes of a tensor at that place.
-func (p *sharingPeer) answer(call uint64, s *Segment, offset, length int64) {
-	tensor, err := Encode("result", &Tensor{DType: Uint8, Shape: []int{int(length)}, Data: make([]byte, max(length, OutOfBand))[:length]})
+func (p *sharingPeer) answer(call uint64, s *segment, offset, length int64) {
+	tensor, err := Encode("result", &Tensor{DType: Uint8, Shape: []int{int(length)}, Data: make([]byte, max(length, outOfBandSize))[:length]})
 	require.NoError(p.t, err)
-	payload := Payload{Buffers: [][]byte{s.view[:min(length, s.Size())]}, places: []place{{s, offset}}}
-	frame := appendSharedHeader(nil, head{kind: TypeResult, call: call}, len(tensor.Body), payload)
+	payload := Payload{Buffers: [][]byte{s.view[:min(length, s.size())]}, locations: []location{{s, offset}}}
+	frame := appendHeader(nil, header{kind: frameResult, call: call}, len(tensor.Body), payload)
 	le.PutUint64(frame[headerSize+16:], uint64(length))
 	_, err = p.nc.Write(append(frame, tensor.Body...))
 	assert.NoError(p.t, err)
 }
 
-func (p *sharingPeer) tell(t Type, message any) { p.send(t, 0, pack(p.t, message)) }
+func (p *sharingPeer) tell(t FrameType, message any) { p.send(t, 0, pack(p.t, message)) }
 
 func newTensor(t *testing.T, n int) *Tensor {
 	data := make([]byte, n)
@@ -125,25 +125,25 @@ func TestAnInputIsLentAndComesBack(t *testing.T) {
 	c, p := share(t)
 	arena := NewArena(64<<20, time.Minute)
 	input := shareTensor(t, arena, 1<<20)
-	s := input.places[0].segment
+	s := input.locations[0].segment
 	for round := range int64(3) {
 		go func() {
 			f, table := p.takeShared()
 			got := p.host[table[0].segment].view[table[0].offset:][:table[0].size]
 			assert.Equal(t, input.Buffers[0], got)
-			p.send(TypeResult, f.Call, []byte{0xc0})
+			p.send(frameResult, f.call, []byte{0xc0})
 		}()
-		_, err := c.NewCall().Do(One(input))
+		_, err := c.NewCall(FrameCall, 0).Do(OneArg(input))
 		require.NoError(t, err)
 		assert.Equal(t, 2+round, s.refs.Load(), "the input's own, and a loan for each mention")
 	}
 	input.Release()
-	p.tell(TypeRelease, [][2]uint64{{uint64(s.id), 2}})
-	p.tell(TypeRelease, [][2]uint64{{uint64(s.id), 1}})
+	p.tell(frameRelease, [][2]uint64{{uint64(s.id), 2}})
+	p.tell(frameRelease, [][2]uint64{{uint64(s.id), 1}})
 	require.Eventually(t, func() bool { return s.refs.Load() == 0 }, 10*time.Second, time.Millisecond)
 
 	again := shareTensor(t, arena, 1<<20)
-	assert.Same(t, s, again.places[0].segment, "segments are used again")
+	assert.Same(t, s, again.locations[0].segment, "segments are used again")
 	again.Release()
 	arena.Close()
 }
@@ -153,8 +153,8 @@ func TestAWorkersSegmentIsForwardedAndGivenBack(t *testing.T) {
 	consumer, q := share(t)
 	s := p.segment(1, 1<<20)
 	copy(s.view[4096:], "hello")
-	go func() { p.answer(p.peer.take().Call, s, 4096, 500<<10) }()
-	result, err := producer.NewCall().Do(Args{})
+	go func() { p.answer(p.peer.take().call, s, 4096, 500<<10) }()
+	result, err := producer.NewCall(FrameCall, 0).Do(Args{})
 	require.NoError(t, err)
 	assert.Equal(t, "hello", string(result.Buffers[0][:5]))
 
@@ -163,15 +163,15 @@ func TestAWorkersSegmentIsForwardedAndGivenBack(t *testing.T) {
 		assert.Equal(t, uint64(4096), table[0].offset)
 		assert.Equal(t, "hello", string(q.host[table[0].segment].view[4096:4101]), "the same memory")
 		assert.Less(t, len(f.Body), 100, "none of it is in the frame")
-		q.tell(TypeRelease, [][2]uint64{{uint64(table[0].segment), 1}})
-		q.send(TypeResult, f.Call, []byte{0xc0})
+		q.tell(frameRelease, [][2]uint64{{uint64(table[0].segment), 1}})
+		q.send(frameResult, f.call, []byte{0xc0})
 	}()
-	_, err = consumer.NewCall().Do(One(result))
+	_, err = consumer.NewCall(FrameCall, 0).Do(OneArg(result))
 	require.NoError(t, err)
 	result.Release()
 
 	f := p.peer.take() // without a call to go along with
-	assert.Equal(t, TypeRelease, f.Type)
+	assert.Equal(t, frameRelease, f.kind)
 	var pairs [][2]uint64
 	require.NoError(t, msgpack.Unmarshal(f.Body, &pairs))
 	assert.Equal(t, [][2]uint64{{ownedByWorker | 1, 1}}, pairs)
@@ -182,11 +182,11 @@ func TestAResultOutlivesItsWorker(t *testing.T) {
 	c, p := share(t)
 	s := p.segment(1, 1<<20)
 	copy(s.view, "last words")
-	go func() { p.answer(p.peer.take().Call, s, 0, 1<<20) }()
-	result, err := c.NewCall().Do(Args{})
+	go func() { p.answer(p.peer.take().call, s, 0, 1<<20) }()
+	result, err := c.NewCall(FrameCall, 0).Do(Args{})
 	require.NoError(t, err)
 	s.destroy()
-	require.NoError(t, c.Close())
+	c.Close()
 	assert.Equal(t, "last words", string(result.Buffers[0][:10]))
 	v, err := result.Decode("result", DefaultLimits())
 	require.NoError(t, err)
@@ -205,9 +205,9 @@ func TestADeadConsumersLoansComeBack(t *testing.T) {
 		_, _ = p.takeShared()
 		_ = p.nc.Close()
 	}()
-	_, err := c.NewCall().Do(One(input))
+	_, err := c.NewCall(FrameCall, 0).Do(OneArg(input))
 	require.ErrorIs(t, err, ErrClosed)
-	assert.Equal(t, int64(1), input.places[0].segment.refs.Load())
+	assert.Equal(t, int64(1), input.locations[0].segment.refs.Load())
 	input.Release()
 	arena.Close()
 }
@@ -217,28 +217,28 @@ func TestSharingRefuses(t *testing.T) {
 		speak func(p *sharingPeer, call uint64)
 		says  string
 	}{
-		"a segment that was not lent": {func(p *sharingPeer, id uint64) { p.answer(id, &Segment{id: 77, view: make([]byte, 8)}, 0, 8) }, "segment 77, which it was not lent"},
+		"a segment that was not lent": {func(p *sharingPeer, id uint64) { p.answer(id, &segment{id: 77, view: make([]byte, 8)}, 0, 8) }, "segment 77, which it was not lent"},
 		"a place beyond its end":      {func(p *sharingPeer, id uint64) { p.answer(id, p.segment(1, 1<<16), 1<<16-4, 8) }, "a buffer of 8 bytes at 65532"},
 		"an offset that wraps":        {func(p *sharingPeer, id uint64) { p.answer(id, p.segment(1, 1<<16), -4, 8) }, "a buffer of 8 bytes at 18446744073709551612"},
-		"too many releases":           {func(p *sharingPeer, _ uint64) { p.tell(TypeRelease, [][2]uint64{{5, 1}}) }, "more than it was lent"},
+		"too many releases":           {func(p *sharingPeer, _ uint64) { p.tell(frameRelease, [][2]uint64{{5, 1}}) }, "more than it was lent"},
 		"a number of the host's": {func(p *sharingPeer, id uint64) {
 			s := p.segment(1, 1<<16)
 			s.id = 9
-			_ = handOver(p.channel, s)
-			p.answer(id, &Segment{id: ownedByWorker | 5, view: make([]byte, 8)}, 0, 8)
+			_ = sendSegment(p.channel, s)
+			p.answer(id, &segment{id: ownedByWorker | 5, view: make([]byte, 8)}, 0, 8)
 		}, "a segment numbered 0x9"},
 		"a size that is not settled": {func(p *sharingPeer, id uint64) {
 			f, _ := os.CreateTemp(p.t.TempDir(), "segment")
 			defer f.Close()
 			_ = f.Truncate(1 << 16)
-			_ = handOver(p.channel, &Segment{id: ownedByWorker | 5, file: f, view: make([]byte, 1<<16)})
-			p.answer(id, &Segment{id: ownedByWorker | 5, view: make([]byte, 8)}, 0, 8)
-		}, "does not hand it over"},
+			_ = sendSegment(p.channel, &segment{id: ownedByWorker | 5, file: f, view: make([]byte, 1<<16)})
+			p.answer(id, &segment{id: ownedByWorker | 5, view: make([]byte, 8)}, 0, 8)
+		}, "does not send its descriptor"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			conn, p := share(t)
-			go func() { c.speak(p, p.peer.take().Call) }()
-			_, err := conn.NewCall().Do(Args{})
+			go func() { c.speak(p, p.peer.take().call) }()
+			_, err := conn.NewCall(FrameCall, 0).Do(Args{})
 			var perr *ProtocolError
 			require.ErrorAs(t, err, &perr)
 			assert.Contains(t, perr.Reason, c.says)
@@ -289,7 +289,7 @@ func TestAnArenaShrinksToItsSpareShare(t *testing.T) {
 	for _, p := range held {
 		p.Release()
 	}
-	assert.LessOrEqual(t, arena.idle, int64(64<<20/spareShare))
+	assert.LessOrEqual(t, arena.idle, int64(64<<20/maxIdleFraction))
 	assert.Equal(t, arena.idle, arena.total)
 	arena.Close()
 	assert.LessOrEqual(t, descriptors(t), before)
@@ -312,14 +312,14 @@ func TestAnArenaKeepsNoSegmentThatNobodyNeeds(t *testing.T) {
 			shareTensor(t, arena, size).Release()
 		}
 		has(5, 31<<20)
-		time.Sleep(restTime / 2)
+		time.Sleep(keepFree / 2)
 		shareTensor(t, arena, 16<<20).Release()
-		time.Sleep(restTime/2 + time.Millisecond)
+		time.Sleep(keepFree/2 + time.Millisecond)
 		has(1, 16<<20) // what was used goes on, the rest goes
-		time.Sleep(restTime)
+		time.Sleep(keepFree)
 		has(0, 0)
 		shareTensor(t, arena, 1<<20).Release()
-		time.Sleep(restTime)
+		time.Sleep(keepFree)
 		has(0, 0)
 	})
 }
@@ -342,6 +342,6 @@ func TestAnEndedConnectionTakesNoSegment(t *testing.T) {
 	c.shared.mu.Lock()
 	c.shared.ended, c.shared.owned = true, nil // as end begins; the channel is still open
 	c.shared.mu.Unlock()
-	_, _, err := c.shared.resolve(s.id, 0, 8)
+	_, _, err := c.shared.resolve(descriptor{segment: s.id, size: 8})
 	assert.ErrorIs(t, err, ErrClosed)
 }

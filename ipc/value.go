@@ -11,7 +11,7 @@ import (
 	"unsafe"
 )
 
-// The extensions of msgpack: its own timestamp, and ours.
+// The msgpack extension types: the standard timestamp, and those of this protocol.
 const (
 	extTimestamp = -1
 	extTensor    = 1
@@ -20,10 +20,10 @@ const (
 	extJSON      = 4
 )
 
-// DType is the element type of a tensor, by its NumPy name.
+// DType is the element type of a [Tensor], by its NumPy name.
 type DType string
 
-// The element types that a tensor can have.
+// The element types of a [Tensor].
 const (
 	Bool       DType = "bool"
 	Int8       DType = "int8"
@@ -42,7 +42,7 @@ const (
 	Complex128 DType = "complex128"
 )
 
-// Size returns the size of one element in bytes, 0 for an unknown type.
+// Size returns the size of one element in bytes, or 0 for an unknown type.
 func (d DType) Size() int {
 	switch d {
 	case Bool, Int8, Uint8:
@@ -59,22 +59,27 @@ func (d DType) Size() int {
 	return 0
 }
 
-// Element is a Go type that a tensor's element can be.
+// Element is the set of Go types that correspond to a [DType]. Float16 and BFloat16
+// have no Go type; use [Tensor].Data for them.
 type Element interface {
 	bool | int8 | int16 | int32 | int64 | uint8 | uint16 | uint32 | uint64 |
 		float32 | float64 | complex64 | complex128
 }
 
-// Tensor is an n-dimensional array in C order, its elements little-endian. In
-// Python it is a numpy array where numpy is installed, else gophersnake.Tensor.
+// Tensor is an n-dimensional array. In Python it is a numpy array if NumPy is
+// installed, and a gophersnake.Tensor otherwise.
 type Tensor struct {
 	DType DType
+	// Shape is the length of each dimension, at most 64 of them. A scalar has none.
 	Shape []int
-	Data  []byte
+	// Data holds the elements in C order (row-major), each little-endian. Its length is
+	// the product of Shape and the size of DType.
+	Data []byte
 }
 
-// NewTensor makes a tensor of the given shape over the elements of data,
-// without copying them.
+// NewTensor returns a tensor of the given shape whose memory is that of data, on a
+// little-endian machine without copying it. Its error is a *[ValueError] if the shape
+// does not match the number of elements.
 func NewTensor[T Element](data []T, shape ...int) (*Tensor, error) {
 	t := &Tensor{DType: dtypeOf[T](), Shape: shape, Data: bytesOf(data)}
 	if err := t.check(); err != nil {
@@ -83,8 +88,9 @@ func NewTensor[T Element](data []T, shape ...int) (*Tensor, error) {
 	return t, nil
 }
 
-// Elements returns the tensor's elements as a slice of T. The slice views the
-// tensor's memory where its alignment permits, else it is a copy.
+// Elements returns the elements of a tensor as a slice of T. The slice shares the
+// tensor's memory if its alignment permits, and is a copy otherwise; booleans are
+// always copied. Elements fails if the tensor holds another type or is not valid.
 func Elements[T Element](t *Tensor) ([]T, error) {
 	if want := dtypeOf[T](); t.DType != want {
 		return nil, fmt.Errorf("the tensor holds %s, not %s", t.DType, want)
@@ -93,7 +99,7 @@ func Elements[T Element](t *Tensor) ([]T, error) {
 		return nil, err
 	}
 	if t.DType == Bool {
-		// A Go bool must be 0 or 1 in memory; NumPy takes any other byte for true.
+		// A Go bool must be 0 or 1 in memory; for NumPy, any other byte is true as well.
 		flags := make([]bool, len(t.Data))
 		for i, b := range t.Data {
 			flags[i] = b != 0
@@ -103,6 +109,7 @@ func Elements[T Element](t *Tensor) ([]T, error) {
 	return elementsOf[T](t.Data), nil
 }
 
+// check reports whether the dtype is known and the shape agrees with the data.
 func (t *Tensor) check() *ValueError {
 	size := t.DType.Size()
 	if size == 0 {
@@ -127,21 +134,23 @@ func (t *Tensor) check() *ValueError {
 	return nil
 }
 
-// maxDims is NumPy's limit.
+// maxDims is the largest number of dimensions, which is NumPy's limit.
 const maxDims = 64
 
 func tooManyDims(n int64) *ValueError {
 	return &ValueError{Reason: fmt.Sprintf("a tensor of %d dimensions, more than the limit of %d", n, maxDims)}
 }
 
-// Audio is a recording: samples between -1 and 1, the channels interleaved.
+// Audio is a recording.
 type Audio struct {
-	Samples  []float32
-	Rate     int // samples a second, of each channel
+	// Samples are between -1 and 1, with the channels interleaved.
+	Samples []float32
+	// Rate is the number of samples per second of each channel.
+	Rate     int
 	Channels int
 }
 
-// Frames returns the number of samples of each channel.
+// Frames returns the number of samples per channel.
 func (a *Audio) Frames() int {
 	if a.Channels == 0 {
 		return 0
@@ -161,13 +170,14 @@ func (a *Audio) check() *ValueError {
 	return nil
 }
 
-// Image is a picture or a frame of video, row by row without padding.
+// Image is a picture or a video frame.
 type Image struct {
+	// Pixels are stored row by row from the top, without padding.
 	Pixels []byte
-	// Format is one of gray8, rgb8, bgr8, rgba8, bgra8.
+	// Format is one of gray8, rgb8, bgr8, rgba8 and bgra8.
 	Format        string
 	Width, Height int
-	// PTS is the presentation time of a video frame in seconds, nil for a picture.
+	// PTS is the presentation timestamp of a video frame in seconds, nil for a picture.
 	PTS *float64
 }
 
@@ -188,10 +198,11 @@ func (m *Image) check() *ValueError {
 	return nil
 }
 
-// JSON is a JSON document, carried as its text.
+// JSON is the text of a JSON document. It is carried as it is, so that numbers keep
+// their digits and objects the order of their members.
 type JSON json.RawMessage
 
-// MarshalJSON returns the document itself.
+// MarshalJSON implements [json.Marshaler]. It returns the document itself.
 func (j JSON) MarshalJSON() ([]byte, error) { return json.RawMessage(j).MarshalJSON() }
 
 func (j JSON) check() *ValueError {
@@ -204,7 +215,7 @@ func (j JSON) check() *ValueError {
 	return nil
 }
 
-// checkSeconds refuses what Python's datetime cannot hold.
+// checkSeconds refuses a time that Python's datetime cannot represent.
 func checkSeconds(seconds int64) *ValueError {
 	if seconds >= firstSecond && seconds <= lastSecond {
 		return nil
@@ -251,21 +262,21 @@ func dtypeOf[T Element]() DType {
 
 var littleEndian = binary.NativeEndian.Uint16([]byte{1, 0}) == 1
 
-// bytesOf views elements as little-endian bytes, copying them only on a
+// bytesOf returns elements as little-endian bytes. They share memory, except on a
 // big-endian machine.
 func bytesOf[T Element](s []T) []byte {
 	if len(s) == 0 {
 		return []byte{}
 	}
 	if !littleEndian {
-		b, _ := binary.Append(nil, binary.LittleEndian, s) // fixed-size elements cannot fail
+		b, _ := binary.Append(nil, binary.LittleEndian, s) // cannot fail for elements of a fixed size
 		return b
 	}
 	return unsafe.Slice((*byte)(unsafe.Pointer(&s[0])), len(s)*int(unsafe.Sizeof(s[0])))
 }
 
-// elementsOf views little-endian bytes as elements, or copies them where their
-// alignment or the machine's byte order forbids a view.
+// elementsOf returns little-endian bytes as elements. They share memory if the alignment
+// and the machine's byte order permit it.
 func elementsOf[T Element](b []byte) []T {
 	var zero T
 	size := int(unsafe.Sizeof(zero))
@@ -275,7 +286,7 @@ func elementsOf[T Element](b []byte) []T {
 	}
 	if !littleEndian {
 		s := make([]T, n)
-		_, _ = binary.Decode(b, binary.LittleEndian, s) // sizes agree
+		_, _ = binary.Decode(b, binary.LittleEndian, s) // cannot fail, because the sizes agree
 		return s
 	}
 	if uintptr(unsafe.Pointer(&b[0]))%unsafe.Alignof(zero) != 0 {

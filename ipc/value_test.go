@@ -22,7 +22,7 @@ func roundTrip(t *testing.T, v any) any {
 
 func TestValuesRoundTrip(t *testing.T) {
 	half := 0.5
-	large := make([]float32, OutOfBand)
+	large := make([]float32, outOfBandSize)
 	for i := range large {
 		large[i] = float32(i)
 	}
@@ -46,7 +46,7 @@ func TestValuesRoundTrip(t *testing.T) {
 		"image":       &Image{Pixels: make([]byte, 12), Format: "rgb8", Width: 2, Height: 2, PTS: &half},
 		"large image": &Image{Pixels: make([]byte, 200*200), Format: "gray8", Width: 200, Height: 200},
 		"json":        JSON(`{"a": [1, 2.50]}`),
-		"several large ones": []any{&Tensor{DType: Uint8, Shape: []int{OutOfBand}, Data: make([]byte, OutOfBand)},
+		"several large ones": []any{&Tensor{DType: Uint8, Shape: []int{outOfBandSize}, Data: make([]byte, outOfBandSize)},
 			&Audio{Samples: large, Rate: 1, Channels: 1}},
 	} {
 		t.Run(name, func(t *testing.T) { assert.Equal(t, v, roundTrip(t, v)) })

@@ -266,16 +266,16 @@ func TestVectorsFrames(t *testing.T) {
 		t.Run(v.Name, func(t *testing.T) {
 			call, err := strconv.ParseUint(v.Call, 10, 64)
 			require.NoError(t, err)
-			want := Frame{Type: Type(v.Type), Call: call, Payload: payloadOf(t, v.Body, v.Buffers)}
+			want := frame{kind: FrameType(v.Type), call: call, Payload: payloadOf(t, v.Body, v.Buffers)}
 			whole := octets(t, v.Frame)
-			assert.Equal(t, v.TypeName, want.Type.String())
+			assert.Equal(t, v.TypeName, want.kind.String())
 			assert.True(t, bytes.Equal(whole, encodeFrame(want)), "encoded frame")
 
 			reader := newFrameReader(bytes.NewReader(whole), DefaultLimits())
 			got, err := reader.next()
 			require.NoError(t, err)
-			assert.Equal(t, want.Type, got.Type)
-			assert.Equal(t, want.Call, got.Call)
+			assert.Equal(t, want.kind, got.kind)
+			assert.Equal(t, want.call, got.call)
 			assert.True(t, bytes.Equal(want.Body, got.Body), "body")
 			assert.Equal(t, want.Buffers, got.Buffers)
 			_, err = reader.next()
@@ -289,10 +289,10 @@ func TestVectorsSessionFrames(t *testing.T) {
 		t.Run(v.Name, func(t *testing.T) {
 			call, err := strconv.ParseUint(v.Call, 10, 64)
 			require.NoError(t, err)
-			h := head{kind: Type(v.Type), call: call, session: 9}
+			h := header{kind: FrameType(v.Type), call: call, session: 9}
 			body := octets(t, v.Body)
 			assert.Equal(t, v.TypeName, h.kind.String())
-			assert.Equal(t, octets(t, v.Frame), append(appendSharedHeader(nil, h, len(body), Payload{}), body...))
+			assert.Equal(t, octets(t, v.Frame), append(appendHeader(nil, h, len(body), Payload{}), body...))
 		})
 	}
 }

@@ -145,10 +145,10 @@ func (n *node) args(s *step, from func(input) value, runInput value) ipc.Args {
 	case n.noInput:
 		return ipc.Args{}
 	case len(s.inputs) == 0:
-		return ipc.One(runInput.payload)
+		return ipc.OneArg(runInput.payload)
 	case s.inputs[0].port == "":
 		v := from(s.inputs[0])
-		return ipc.One(v.payload)
+		return ipc.OneArg(v.payload)
 	}
 	ports := make([]ipc.Port, len(s.inputs))
 	for i, in := range s.inputs {

@@ -125,7 +125,7 @@ func (f *fixture) call(ctx context.Context, value any) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	result, err := f.Call(ctx, ipc.One(payload))
+	result, err := f.Call(ctx, ipc.OneArg(payload))
 	if err != nil {
 		return nil, err
 	}

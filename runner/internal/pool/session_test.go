@@ -28,7 +28,7 @@ func into(t *testing.T, values *[]any) func(ipc.Payload) error {
 func arg(t *testing.T, v any) ipc.Args {
 	p, err := ipc.Encode("input", v)
 	require.NoError(t, err)
-	return ipc.One(p)
+	return ipc.OneArg(p)
 }
 
 // add gives a session of Sum a number, and returns the sum and the process.

@@ -22,14 +22,14 @@ import (
 // *[UnbegunError] where it ended before it came to this call, a *[BrokenError]
 // where the connection broke, and a *[CanceledError] where the context ended first.
 func (w *Worker) Call(ctx context.Context, args ipc.Args) (ipc.Payload, error) {
-	return w.one(ctx, ipc.TypeCall, 0, args)
+	return w.one(ctx, ipc.FrameCall, 0, args)
 }
 
 // Items is Call for a node that gives many values: it hands each to emit, which
 // owes it a release and may block, which holds the worker up. Where emit fails, the
 // call is cancelled, and its error is Items'.
 func (w *Worker) Items(ctx context.Context, args ipc.Args, emit func(ipc.Payload) error) error {
-	return w.many(ctx, ipc.TypeCall, 0, args, emit)
+	return w.many(ctx, ipc.FrameCall, 0, args, emit)
 }
 
 // Open begins a session of a stateful node, from the state that another one gave
@@ -37,37 +37,37 @@ func (w *Worker) Items(ctx context.Context, args ipc.Args, emit func(ipc.Payload
 func (w *Worker) Open(ctx context.Context, session uint32, state *ipc.Payload) error {
 	var args ipc.Args
 	if state != nil {
-		args = ipc.One(*state)
+		args = ipc.OneArg(*state)
 	}
-	result, err := w.one(ctx, ipc.TypeOpen, session, args)
+	result, err := w.one(ctx, ipc.FrameOpen, session, args)
 	result.Release()
 	return err
 }
 
 // CallIn is Items in a session.
 func (w *Worker) CallIn(ctx context.Context, session uint32, args ipc.Args, emit func(ipc.Payload) error) error {
-	return w.many(ctx, ipc.TypeCall, session, args, emit)
+	return w.many(ctx, ipc.FrameCall, session, args, emit)
 }
 
 // Snapshot returns the state of a session.
 func (w *Worker) Snapshot(ctx context.Context, session uint32) (ipc.Payload, error) {
-	return w.one(ctx, ipc.TypeSnapshot, session, ipc.Args{})
+	return w.one(ctx, ipc.FrameSnapshot, session, ipc.Args{})
 }
 
 // Finish says that a session has no more input, and hands on what the node still
 // gives. The session is over then, whether that fails or not.
 func (w *Worker) Finish(ctx context.Context, session uint32, emit func(ipc.Payload) error) error {
-	return w.many(ctx, ipc.TypeFinish, session, ipc.Args{}, emit)
+	return w.many(ctx, ipc.FrameFinish, session, ipc.Args{}, emit)
 }
 
 // Drop ends a session without a word of its node.
 func (w *Worker) Drop(session uint32) { _ = w.conn.Drop(session) } // with the connection, it has ended too
 
-func (w *Worker) one(ctx context.Context, kind ipc.Type, session uint32, args ipc.Args) (ipc.Payload, error) {
+func (w *Worker) one(ctx context.Context, kind ipc.FrameType, session uint32, args ipc.Args) (ipc.Payload, error) {
 	if ctx.Err() != nil {
 		return ipc.Payload{}, &CanceledError{Cause: context.Cause(ctx)}
 	}
-	call := w.conn.NewSessionCall(kind, session)
+	call := w.conn.NewCall(kind, session)
 	g := w.guard(ctx, call)
 	result, err := call.Do(args)
 	overdue, alone := g.release()
@@ -84,13 +84,13 @@ func (w *Worker) one(ctx context.Context, kind ipc.Type, session uint32, args ip
 	return result.Checked(), nil
 }
 
-func (w *Worker) many(ctx context.Context, kind ipc.Type, session uint32, args ipc.Args, emit func(ipc.Payload) error) error {
+func (w *Worker) many(ctx context.Context, kind ipc.FrameType, session uint32, args ipc.Args, emit func(ipc.Payload) error) error {
 	if ctx.Err() != nil {
 		return &CanceledError{Cause: context.Cause(ctx)}
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	call := w.conn.NewSessionCall(kind, session)
+	call := w.conn.NewCall(kind, session)
 	g := w.guard(ctx, call)
 	var failed error // of a value, or of emit
 	arrived := false
@@ -125,8 +125,8 @@ func (w *Worker) many(ctx context.Context, kind ipc.Type, session uint32, args i
 
 // check looks at a value that the worker sent. A state of a session is nobody's
 // result.
-func (w *Worker) check(kind ipc.Type, value ipc.Payload) error {
-	if most := w.config.Limits.Result; most > 0 && kind != ipc.TypeSnapshot && int64(value.Size()) > most {
+func (w *Worker) check(kind ipc.FrameType, value ipc.Payload) error {
+	if most := w.config.Limits.Result; most > 0 && kind != ipc.FrameSnapshot && int64(value.Size()) > most {
 		return w.oversize(int64(value.Size()), &ipc.ValueError{
 			Path:   "result",
 			Reason: fmt.Sprintf("it takes %d bytes, more than the %d that limits.result allows", value.Size(), most),
@@ -172,7 +172,7 @@ func (w *Worker) remoteError(ctx context.Context, overdue bool, remote *ipc.Remo
 	if remote.Oversize > 0 {
 		return w.oversize(remote.Oversize, remote)
 	}
-	if remote.Kind != ipc.FailureCancelled {
+	if remote.Kind != ipc.FailureCanceled {
 		return remote
 	}
 	own := *remote
@@ -205,7 +205,7 @@ func (w *Worker) owed(call *ipc.Call) time.Duration {
 	if !w.inOrder() {
 		return 0
 	}
-	if call.IsBehindWaiting() {
+	if call.HasEarlierPending() {
 		return w.config.Timeout
 	}
 	return w.config.Timeout - w.conn.SinceAnswer()

@@ -95,7 +95,7 @@ func call(ctx context.Context, w *Worker, value any) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	result, err := w.Call(ctx, ipc.One(payload))
+	result, err := w.Call(ctx, ipc.OneArg(payload))
 	if err != nil {
 		return nil, err
 	}

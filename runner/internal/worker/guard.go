@@ -48,7 +48,7 @@ func (w *Worker) guard(ctx context.Context, call *ipc.Call) *guard {
 	g := guards.Get().(*guard)
 	g.worker, g.call, g.ctx, g.begun = w, call, ctx, w.age()
 	g.started = g.begun
-	call.Told = g.told
+	call.OnCancelSent = g.told
 	w.lookout.add(g)
 	return g
 }
@@ -180,7 +180,7 @@ func (g *guard) knock() {
 // it comes to it, or will not stop a batch for it.
 func (g *guard) abandon() bool {
 	w := g.worker
-	if w.description.Batch == 0 && !(w.inOrder() && g.call.IsBehindOthers()) {
+	if w.description.Batch == 0 && !(w.inOrder() && g.call.HasEarlierCalls()) {
 		return false
 	}
 	g.call.Abandon()
@@ -200,7 +200,7 @@ func (w *Worker) watchForsaken(after time.Duration) {
 // that were given up. Where somebody waits for one that has begun, it is he who watches.
 func (w *Worker) endForsaken() {
 	rest := w.config.Timeout
-	if begun, counted := readBegun(w.process.autopsy); counted && w.conn.IsForsaken(begun) {
+	if begun, counted := readBegun(w.process.autopsy); counted && w.conn.WorksOnlyOnAbandoned(begun) {
 		if rest -= w.conn.SinceAnswer(); rest <= 0 {
 			w.process.end(ReasonDeadline)
 			return

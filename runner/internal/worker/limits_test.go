@@ -53,7 +53,7 @@ func TestAResultThatIsTooLargeFailsItsCallAlone(t *testing.T) {
 		payload, err := ipc.Encode("input", []any{100, 100, 5000, 100})
 		require.NoError(t, err)
 		values := 0
-		err = w.Items(t.Context(), ipc.One(payload), func(item ipc.Payload) error {
+		err = w.Items(t.Context(), ipc.OneArg(payload), func(item ipc.Payload) error {
 			values++
 			item.Release()
 			return nil

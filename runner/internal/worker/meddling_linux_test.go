@@ -34,7 +34,7 @@ func TestANodeThatMeddlesWithTheConnectionBreaksIt(t *testing.T) {
 
 func TestAWorkerWhoseConnectionIsMeddledWithFromOutsideIsBroken(t *testing.T) {
 	w := start(t, testConfig(t, "echo"))
-	require.NoError(t, w.conn.Close(), "as after garbage that came while nobody called")
+	w.conn.Close() // as after invalid data that arrived while no call was pending
 	<-w.Done()
 	assert.Equal(t, ReasonBroken, w.Exit().Reason)
 	assert.Contains(t, w.Exit().Error(), "because its connection broke")

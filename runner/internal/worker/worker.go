@@ -112,7 +112,7 @@ func Start(ctx context.Context, config Config) (*Worker, error) {
 	if err == nil && !(inTime && wanted) {
 		// The process is being ended: it is no worker to hand out.
 		stage, err = StageSetup, errors.New("it came too late")
-		_ = w.conn.Close()
+		w.conn.Close()
 	}
 	if err != nil {
 		err = w.startError(ctx, stage, err)
@@ -173,9 +173,9 @@ func (w *Worker) watch() {
 	case <-w.conn.Done():
 		w.process.endUnlessDying(ReasonBroken)
 	}
-	_ = w.conn.Close()
+	w.conn.Close()
 	limitsKept.remove(w)
-	w.exit = w.autopsy(w.conn.LastWord())
+	w.exit = w.autopsy(w.conn.FatalError())
 	close(w.done)
 }
 

@@ -8,7 +8,7 @@ import (
 )
 
 func TestASegmentIsFilledWithAllOfABuffer(t *testing.T) {
-	for _, size := range []int{0, 1, SharedFrom, piece - 1, piece, piece + 1, 3*piece + 5, warm, warm + 9} {
+	for _, size := range []int{0, 1, SharedFrom, cachedPiece - 1, cachedPiece, cachedPiece + 1, 3*cachedPiece + 5, maxCached, maxCached + 9} {
 		buffer := make([]byte, size)
 		for i := 0; i+4 <= size; i += 4 {
 			binary.LittleEndian.PutUint32(buffer[i:], uint32(i))

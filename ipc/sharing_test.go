@@ -27,10 +27,10 @@ func TestAReleaseFrameIsReadAsItWasWritten(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			f, err := newFrameReader(bytes.NewReader(appendRelease(nil, over)), DefaultLimits()).next()
 			require.NoError(t, err)
-			assert.Equal(t, TypeRelease, f.Type)
+			assert.Equal(t, frameRelease, f.kind)
 			require.NoError(t, f.Check("release", DefaultLimits()), "it is msgpack")
 			read := make(map[uint32]int64)
-			require.NoError(t, mentions(f, func(number, n uint64) error {
+			require.NoError(t, eachRelease(f, func(number, n uint64) error {
 				read[uint32(number)] = int64(n)
 				return nil
 			}))
@@ -43,7 +43,7 @@ func TestAReleaseFrameInAnyFormOfMsgpackIsRead(t *testing.T) {
 	body, err := msgpack.Marshal([]any{[]int{1, 200}, []uint16{7, 1 << 15}, []uint32{1 << 20, 1 << 30}, []uint64{1 << 31, 1}})
 	require.NoError(t, err)
 	var read [][2]uint64
-	require.NoError(t, mentions(Frame{Payload: Payload{Body: body}}, func(number, n uint64) error {
+	require.NoError(t, eachRelease(frame{Payload: Payload{Body: body}}, func(number, n uint64) error {
 		read = append(read, [2]uint64{number, n})
 		return nil
 	}))
@@ -75,6 +75,6 @@ func TestAReleaseFrameThatIsNoneIsRefused(t *testing.T) {
 
 func assertNoRelease(t *testing.T, body []byte) {
 	t.Helper()
-	err := mentions(Frame{Payload: Payload{Body: body}}, func(uint64, uint64) error { return nil })
-	assert.ErrorIs(t, err, errNoRelease, "%x", body)
+	err := eachRelease(frame{Payload: Payload{Body: body}}, func(uint64, uint64) error { return nil })
+	assert.ErrorIs(t, err, errInvalidRelease, "%x", body)
 }

@@ -6,10 +6,13 @@ import (
 	"fmt"
 	"math/big"
 	"reflect"
+	"slices"
 	"strconv"
+	"strings"
+	"sync"
 )
 
-// reflected writes a value of a type that has no case of its own.
+// reflected encodes a value whose type has no case in [encoder.value], by its kind.
 func (e *encoder) reflected(v reflect.Value, depth int) *ValueError {
 	if done, err := e.known(v.Interface()); done {
 		return err
@@ -39,8 +42,8 @@ func (e *encoder) reflected(v reflect.Value, depth int) *ValueError {
 	return nil
 }
 
-// known writes the types of the standard library whose kind says less than
-// their type, and what can write itself as text. It reports whether v is one.
+// known encodes a type that has a better encoding than its kind: some of the standard
+// library's, and text marshalers. It reports whether v is of such a type.
 func (e *encoder) known(v any) (bool, *ValueError) {
 	if rv := reflect.ValueOf(v); rv.Kind() == reflect.Pointer && rv.IsNil() {
 		return false, nil
@@ -66,7 +69,7 @@ func (e *encoder) known(v any) (bool, *ValueError) {
 	return false, nil
 }
 
-// number writes a number that is given by its digits, an integer where it is one.
+// number encodes a number that is given by its digits, as an integer if it is one.
 func (e *encoder) number(n json.Number) *ValueError {
 	if i, err := strconv.ParseInt(string(n), 10, 64); err == nil {
 		_ = e.out.EncodeInt(i)
@@ -87,8 +90,8 @@ func (e *encoder) number(n json.Number) *ValueError {
 	return nil
 }
 
-// pointer writes what a pointer leads to. Pointers add no depth to the encoded
-// value, so their own number is bounded: a pointer can lead back to itself.
+// pointer encodes the value that a pointer leads to. Pointers add no depth to the
+// encoded value, so their number is bounded here: a pointer can lead back to itself.
 func (e *encoder) pointer(v reflect.Value, depth int) *ValueError {
 	for hops := 0; v.Kind() == reflect.Pointer || v.Kind() == reflect.Interface; hops++ {
 		if v.IsNil() {
@@ -108,6 +111,7 @@ func (e *encoder) pointer(v reflect.Value, depth int) *ValueError {
 	return e.value(v.Interface(), depth)
 }
 
+// sequence encodes a slice or an array, as bytes if its elements are bytes.
 func (e *encoder) sequence(v reflect.Value, depth int) *ValueError {
 	if v.Type().Elem().Kind() == reflect.Uint8 {
 		if v.Kind() == reflect.Array && !v.CanAddr() {
@@ -130,6 +134,7 @@ func (e *encoder) sequence(v reflect.Value, depth int) *ValueError {
 	return nil
 }
 
+// stringMap encodes a map, whose keys must be strings.
 func (e *encoder) stringMap(v reflect.Value, depth int) *ValueError {
 	if v.Type().Key().Kind() != reflect.String {
 		return &ValueError{Reason: fmt.Sprintf("a map whose keys are %s; keys must be strings", v.Type().Key())}
@@ -147,4 +152,114 @@ func (e *encoder) stringMap(v reflect.Value, depth int) *ValueError {
 		}
 	}
 	return nil
+}
+
+// structure encodes a struct as a map of its exported fields, sorted by name. Names and
+// omission follow encoding/json.
+func (e *encoder) structure(v reflect.Value, depth int) *ValueError {
+	if err := e.enter(depth); err != nil {
+		return err
+	}
+	var present [16]fieldValue
+	fields := present[:0]
+	for _, f := range fieldsOf(v.Type()) {
+		value, err := v.FieldByIndexErr(f.index)
+		if err != nil || f.isOmitted(value) { // err: an embedded pointer to the field is nil
+			continue
+		}
+		fields = append(fields, fieldValue{f.name, value})
+	}
+	_ = e.out.EncodeMapLen(len(fields))
+	for _, f := range fields {
+		if err := e.key(f.name); err != nil {
+			return err
+		}
+		if err := e.value(f.value.Interface(), depth+1); err != nil {
+			return err.in(step(f.name))
+		}
+	}
+	return nil
+}
+
+type fieldValue struct {
+	name  string
+	value reflect.Value
+}
+
+// field describes a struct field by its json tag.
+type field struct {
+	name                string
+	index               []int
+	omitEmpty, omitZero bool
+}
+
+// isOmitted reports whether the tag omits a field with this value.
+func (f field) isOmitted(v reflect.Value) bool {
+	if f.omitZero && v.IsZero() {
+		return true
+	}
+	if !f.omitEmpty {
+		return false
+	}
+	switch v.Kind() {
+	case reflect.Array, reflect.Map, reflect.Slice, reflect.String:
+		return v.Len() == 0
+	case reflect.Struct:
+		return false
+	default:
+		return v.IsZero()
+	}
+}
+
+var structs sync.Map // of []field by reflect.Type
+
+// fieldsOf returns the fields of a struct type, which are computed once.
+func fieldsOf(t reflect.Type) []field {
+	if known, ok := structs.Load(t); ok {
+		return known.([]field)
+	}
+	fields := readFields(t)
+	structs.Store(t, fields)
+	return fields
+}
+
+// readFields lists the fields of a struct and those promoted from embedded structs. Of
+// two with the same name, the shallower one counts.
+func readFields(t reflect.Type) []field {
+	byName := map[string]field{}
+	var closed [][]int // embedded fields whose own fields are not promoted
+	for _, f := range reflect.VisibleFields(t) {
+		tag := f.Tag.Get("json")
+		name, options, _ := strings.Cut(tag, ",")
+		inside := func(index []int) bool { return len(f.Index) > len(index) && slices.Equal(index, f.Index[:len(index)]) }
+		switch {
+		case slices.ContainsFunc(closed, inside):
+			continue
+		case f.Anonymous && (name != "" || !isStruct(f.Type)):
+			closed = append(closed, f.Index)
+		case f.Anonymous:
+			continue // its fields follow
+		}
+		if !f.IsExported() || tag == "-" {
+			continue
+		}
+		if name == "" {
+			name = f.Name
+		}
+		if other, taken := byName[name]; taken && len(other.index) <= len(f.Index) {
+			continue
+		}
+		has := func(option string) bool { return slices.Contains(strings.Split(options, ","), option) }
+		byName[name] = field{name, f.Index, has("omitempty"), has("omitzero")}
+	}
+	fields := make([]field, 0, len(byName))
+	for _, f := range byName {
+		fields = append(fields, f)
+	}
+	slices.SortFunc(fields, func(a, b field) int { return strings.Compare(a.name, b.name) })
+	return fields
+}
+
+func isStruct(t reflect.Type) bool {
+	return t.Kind() == reflect.Struct || t.Kind() == reflect.Pointer && t.Elem().Kind() == reflect.Struct
 }

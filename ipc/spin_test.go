@@ -12,12 +12,12 @@ import (
 func TestOnlyACallerWhoHasBeenAloneForLongLooksForHisAnswer(t *testing.T) {
 	host, worker := socketPair(t)
 	callers := 0
-	a, ok := newAwaiting(host, func() bool { return callers == 1 }).(*awaiting)
+	a, ok := newSpinReader(host, func() bool { return callers == 1 }).(*spinReader)
 	if !ok {
 		t.Skip("there is one processor only")
 	}
 	looks := 0
-	a.look = func(uintptr) { looks++ }
+	a.poll = func(uintptr) { looks++ }
 	read := func(n int) (looked bool) {
 		callers = n
 		before := looks
@@ -29,7 +29,7 @@ func TestOnlyACallerWhoHasBeenAloneForLongLooksForHisAnswer(t *testing.T) {
 		return looks > before
 	}
 	for range 2 {
-		for range loneReads {
+		for range spinAfter {
 			assert.False(t, read(1))
 		}
 		assert.True(t, read(1))

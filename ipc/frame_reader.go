@@ -1,0 +1,199 @@
+package ipc
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+)
+
+// frameReader reads frames from a stream. Several small frames may share one read. Large
+// bodies and buffers are read directly into the memory in which they stay. It is not safe
+// for concurrent use.
+type frameReader struct {
+	src    io.Reader
+	first  io.Reader // reads src when the next byte begins a frame
+	limits Limits
+	shared *sharing // resolves the segments that descriptors name; nil if no memory is shared
+	buf    []byte
+	r, w   int  // buf[r:w] has been read ahead
+	fresh  bool // src has been read since an answer was last timed
+}
+
+// newFrameReader returns a reader of the frames that src holds.
+func newFrameReader(src io.Reader, limits Limits) *frameReader {
+	return &frameReader{src: src, first: src, limits: limits, buf: make([]byte, 64<<10)}
+}
+
+// ready reports whether another whole frame, one without buffers, has been read ahead.
+func (fr *frameReader) ready() bool {
+	h := fr.buf[fr.r:fr.w]
+	return len(h) >= headerSize && binary.LittleEndian.Uint32(h[16:]) == 0 &&
+		int64(len(h)) >= headerSize+int64(binary.LittleEndian.Uint32(h[4:]))
+}
+
+// peek returns the next n bytes without consuming them. n is at most len(buf).
+func (fr *frameReader) peek(n int) ([]byte, error) {
+	for fr.w-fr.r < n {
+		src := fr.src
+		if fr.r == fr.w {
+			fr.r, fr.w = 0, 0
+			src = fr.first
+		} else if len(fr.buf)-fr.r < n {
+			copy(fr.buf, fr.buf[fr.r:fr.w])
+			fr.r, fr.w = 0, fr.w-fr.r
+		}
+		m, err := src.Read(fr.buf[fr.w:])
+		fr.fresh = true
+		fr.w += m
+		if err != nil && fr.w-fr.r < n {
+			if errors.Is(err, io.EOF) && fr.w > fr.r {
+				err = io.ErrUnexpectedEOF
+			}
+			return nil, err
+		}
+	}
+	return fr.buf[fr.r : fr.r+n], nil
+}
+
+// full fills dst, first with bytes that have been read ahead.
+func (fr *frameReader) full(dst []byte) error {
+	n := copy(dst, fr.buf[fr.r:fr.w])
+	fr.r += n
+	if n == len(dst) {
+		return nil
+	}
+	fr.fresh = true
+	_, err := io.ReadFull(fr.src, dst[n:])
+	if errors.Is(err, io.EOF) {
+		err = io.ErrUnexpectedEOF
+	}
+	return err
+}
+
+// maxUpfront is how much memory is allocated for a claimed length before its bytes have
+// arrived. It is generous, because growing beyond it copies.
+const maxUpfront = 64 << 20
+
+// take reads n bytes into memory of their own. Beyond maxUpfront, the memory at most
+// doubles each time that it has been filled.
+func (fr *frameReader) take(n uint64) ([]byte, error) {
+	b := make([]byte, min(n, maxUpfront))
+	for filled := 0; ; {
+		if err := fr.full(b[filled:]); err != nil {
+			return nil, err
+		}
+		if filled = len(b); uint64(filled) == n {
+			return b, nil
+		}
+		larger := make([]byte, min(n, 2*uint64(filled)))
+		copy(larger, b)
+		b = larger
+	}
+}
+
+// next reads one frame. It blocks until the frame has arrived. Its error is io.EOF if the
+// stream ends between two frames, and a *ProtocolError for an invalid frame.
+func (fr *frameReader) next() (frame, error) {
+	h, err := fr.peek(headerSize)
+	if err != nil {
+		return frame{}, err
+	}
+	if h[0] != magic {
+		return frame{}, &ProtocolError{Reason: fmt.Sprintf("a frame begins with byte %#02x instead of %#02x", h[0], magic)}
+	}
+	if h[1] != Version {
+		return frame{}, &ProtocolError{Reason: fmt.Sprintf("the peer speaks version %d of the protocol, this side version %d", h[1], Version)}
+	}
+	if h[3] != 0 {
+		return frame{}, &ProtocolError{Reason: fmt.Sprintf("a frame has the flags %#02x, of which this version defines none", h[3])}
+	}
+	if session := binary.LittleEndian.Uint32(h[20:]); session != 0 {
+		return frame{}, &ProtocolError{Reason: fmt.Sprintf("a %s frame names session %d; only the supervisor's frames belong to one", FrameType(h[2]), session)}
+	}
+	f := frame{kind: FrameType(h[2]), call: binary.LittleEndian.Uint64(h[8:])}
+	bodyLen := int64(binary.LittleEndian.Uint32(h[4:]))
+	buffers := int64(binary.LittleEndian.Uint32(h[16:]))
+	if bodyLen > int64(fr.limits.Body) {
+		return frame{}, &ProtocolError{Reason: fmt.Sprintf("a %s frame claims a body of %d bytes, more than the limit of %d", f.kind, bodyLen, fr.limits.Body)}
+	}
+	if buffers > int64(fr.limits.Buffers) {
+		return frame{}, &ProtocolError{Reason: fmt.Sprintf("a %s frame claims %d buffers, more than the limit of %d", f.kind, buffers, fr.limits.Buffers)}
+	}
+	fr.r += headerSize
+	var room [2]descriptor // so that a table of one or two is not on the heap
+	table := room[:0]
+	if buffers > 0 {
+		if table, err = fr.descriptors(table, f.kind, int(buffers)); err != nil {
+			return frame{}, err
+		}
+	}
+	if bodyLen > 0 {
+		if f.Body, err = fr.take(uint64(bodyLen)); err != nil {
+			return frame{}, err
+		}
+	}
+	if len(table) > 0 {
+		if err := fr.buffers(&f.Payload, table); err != nil {
+			f.Release()
+			return frame{}, err
+		}
+	}
+	return f, nil
+}
+
+// buffers reads the inline buffers of a frame and resolves the shared ones.
+func (fr *frameReader) buffers(p *Payload, table []descriptor) (err error) {
+	p.Buffers = make([][]byte, len(table))
+	for i, d := range table {
+		if d.segment == 0 {
+			p.Buffers[i], err = fr.take(d.size)
+		} else {
+			if p.locations == nil {
+				p.locations = make([]location, len(table))
+			}
+			p.locations[i], p.Buffers[i], err = fr.shared.resolve(d)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// descriptor is a buffer descriptor as it was received.
+type descriptor struct {
+	segment      uint32 // 0 for an inline buffer
+	offset, size uint64
+}
+
+// descriptors reads n descriptors of a frame, appends them to table and checks them.
+func (fr *frameReader) descriptors(table []descriptor, t FrameType, n int) ([]descriptor, error) {
+	total := uint64(0)
+	for range n {
+		d, err := fr.peek(descriptorSize)
+		if errors.Is(err, io.EOF) {
+			err = io.ErrUnexpectedEOF
+		}
+		if err != nil {
+			return nil, err
+		}
+		fr.r += descriptorSize
+		segment := binary.LittleEndian.Uint32(d)
+		if segment != 0 && fr.shared == nil {
+			return nil, &ProtocolError{Reason: fmt.Sprintf("a %s frame names the shared segment %d; this side takes inline buffers only", t, segment)}
+		}
+		found := descriptor{segment, binary.LittleEndian.Uint64(d[8:]), binary.LittleEndian.Uint64(d[16:])}
+		if reserved := binary.LittleEndian.Uint32(d[4:]); reserved != 0 || segment == 0 && found.offset != 0 {
+			return nil, &ProtocolError{Reason: fmt.Sprintf("in a %s frame's buffer descriptor the reserved part is %d and the offset %d; both are 0 for inline bytes", t, reserved, found.offset)}
+		}
+		// The first check prevents an overflow of the sum.
+		size := found.size
+		if size > uint64(fr.limits.BufferBytes) || total+size > uint64(fr.limits.BufferBytes) {
+			return nil, &ProtocolError{Reason: fmt.Sprintf("a %s frame claims buffers of more than %d bytes in all", t, fr.limits.BufferBytes)}
+		}
+		total += size
+		table = append(table, found)
+	}
+	return table, nil
+}

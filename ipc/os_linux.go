@@ -1,0 +1,178 @@
+package ipc
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// checkPeer verifies that the other end of a connection belongs to the process with the
+// given pid and to the user of this process. Otherwise its error is a *[PeerError].
+func checkPeer(nc *net.UnixConn, pid int) error {
+	raw, err := nc.SyscallConn()
+	if err != nil {
+		return err
+	}
+	var peer *unix.Ucred
+	var perr error
+	if err := raw.Control(func(fd uintptr) {
+		peer, perr = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED)
+	}); err != nil {
+		return err
+	}
+	if perr != nil {
+		return fmt.Errorf("get the credentials of the socket's peer: %w", perr)
+	}
+	if int(peer.Pid) != pid || int(peer.Uid) != os.Geteuid() {
+		return &PeerError{WantPID: pid, PID: int(peer.Pid), WantUID: os.Geteuid(), UID: int(peer.Uid)}
+	}
+	return nil
+}
+
+// sizeSeals are the seals without which a segment is not mapped. If a file shrank under a
+// mapping, a process that reads there would be killed.
+const sizeSeals = unix.F_SEAL_SHRINK | unix.F_SEAL_GROW
+
+// createSegment creates a segment of the given size.
+func createSegment(size int64, owner segmentOwner) (*segment, error) {
+	fd, err := unix.MemfdCreate("gophersnake", unix.MFD_CLOEXEC|unix.MFD_ALLOW_SEALING)
+	if err != nil {
+		return nil, os.NewSyscallError("memfd_create", err)
+	}
+	file := os.NewFile(uintptr(fd), "gophersnake-segment")
+	if err := unix.Ftruncate(fd, size); err != nil {
+		_ = file.Close()
+		return nil, os.NewSyscallError("ftruncate", err)
+	}
+	if _, err := unix.FcntlInt(uintptr(fd), unix.F_ADD_SEALS, sizeSeals|unix.F_SEAL_SEAL); err != nil {
+		_ = file.Close()
+		return nil, os.NewSyscallError("fcntl F_ADD_SEALS", err)
+	}
+	return newSegment(file, size, owner)
+}
+
+func mapSegment(file *os.File, size int64) ([]byte, error) {
+	view, err := unix.Mmap(int(file.Fd()), 0, int(size), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
+	return view, os.NewSyscallError("mmap", err)
+}
+
+func unmapSegment(view []byte) error { return unix.Munmap(view) }
+
+// NewChannel returns the two ends of the socket that carries the descriptors of segments:
+// the supervisor's for [Start], and the one that the worker process inherits. Its error is
+// [errors.ErrUnsupported] on a system without shared memory.
+func NewChannel() (*net.UnixConn, *os.File, error) {
+	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return nil, nil, os.NewSyscallError("socketpair", err)
+	}
+	own := os.NewFile(uintptr(fds[0]), "segments")
+	worker := os.NewFile(uintptr(fds[1]), "segments")
+	conn, err := net.FileConn(own) // duplicates the descriptor
+	_ = own.Close()
+	if err != nil {
+		_ = worker.Close()
+		return nil, nil, err
+	}
+	return conn.(*net.UnixConn), worker, nil
+}
+
+// channelMessage is the size of a message on the channel: a segment's number and size,
+// little-endian. The segment's descriptor accompanies it.
+const channelMessage = 12
+
+// sendSegment sends a segment's descriptor without blocking. Its error is errChannelFull
+// if the receiver has not yet received the ones before it.
+func sendSegment(channel *net.UnixConn, s *segment) error {
+	message := binary.LittleEndian.AppendUint32(make([]byte, 0, channelMessage), s.id)
+	message = binary.LittleEndian.AppendUint64(message, uint64(s.size()))
+	raw, err := channel.SyscallConn()
+	if err != nil {
+		return err
+	}
+	var sent error
+	err = raw.Control(func(fd uintptr) {
+		sent = unix.Sendmsg(int(fd), message, unix.UnixRights(int(s.file.Fd())), nil, unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL)
+	})
+	if errors.Is(sent, unix.EAGAIN) {
+		return errChannelFull
+	}
+	return errors.Join(err, sent)
+}
+
+// receiveTimeout bounds the wait for a descriptor. It was sent before the frame that names
+// it, so it has already arrived or never will.
+const receiveTimeout = 5 * time.Second
+
+// receiveSegment receives the descriptor of a segment, and returns the segment with the
+// number that its owner gave to it.
+func receiveSegment(channel *net.UnixConn) (uint32, *segment, error) {
+	_ = channel.SetReadDeadline(time.Now().Add(receiveTimeout))
+	message, rights := make([]byte, channelMessage+1), make([]byte, unix.CmsgSpace(4))
+	n, oobn, _, _, err := channel.ReadMsgUnix(message, rights)
+	if err != nil {
+		return 0, nil, err
+	}
+	file, err := fileOf(rights[:oobn])
+	if err != nil {
+		return 0, nil, err
+	}
+	if n != channelMessage {
+		_ = file.Close()
+		return 0, nil, fmt.Errorf("a descriptor arrived with a message of %d bytes instead of %d", n, channelMessage)
+	}
+	size := binary.LittleEndian.Uint64(message[4:])
+	if err := checkSegment(file, size); err != nil {
+		_ = file.Close()
+		return 0, nil, err
+	}
+	s, err := newSegment(file, int64(size), nil)
+	return binary.LittleEndian.Uint32(message), s, err
+}
+
+// fileOf returns the single descriptor in a control message, and closes any others.
+func fileOf(rights []byte) (*os.File, error) {
+	messages, err := unix.ParseSocketControlMessage(rights)
+	if err != nil {
+		return nil, err
+	}
+	if len(messages) != 1 {
+		return nil, errors.New("a message without a descriptor")
+	}
+	fds, err := unix.ParseUnixRights(&messages[0])
+	if err != nil {
+		return nil, err
+	}
+	if len(fds) != 1 { // because of its alignment, the buffer has room for two
+		for _, fd := range fds {
+			_ = unix.Close(fd)
+		}
+		return nil, fmt.Errorf("a message with %d descriptors", len(fds))
+	}
+	unix.CloseOnExec(fds[0])
+	return os.NewFile(uintptr(fds[0]), "gophersnake-segment"), nil
+}
+
+// checkSegment verifies that a descriptor is memory of the claimed size that its owner can
+// neither shrink nor grow.
+func checkSegment(file *os.File, size uint64) error {
+	var stat unix.Stat_t
+	if err := unix.Fstat(int(file.Fd()), &stat); err != nil {
+		return os.NewSyscallError("fstat", err)
+	}
+	seals, err := unix.FcntlInt(file.Fd(), unix.F_GET_SEALS, 0)
+	switch {
+	case err != nil:
+		return fmt.Errorf("the descriptor is not shared memory: %w", err)
+	case seals&sizeSeals != sizeSeals:
+		return errors.New("the size of a segment is not sealed")
+	case size == 0 || uint64(stat.Size) != size:
+		return fmt.Errorf("a segment of %d bytes claims to have %d", stat.Size, size)
+	}
+	return nil
+}
