@@ -13,8 +13,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// echoVariable makes the test binary serve as the peer of a benchmark, so that
-// the peer's time and memory are not counted as ours.
+// echoVariable makes the test binary serve as the peer of a benchmark, so that the peer's
+// time and memory are not counted.
 const echoVariable = "GOPHERSNAKE_TEST_ECHO"
 
 func TestMain(m *testing.M) {
@@ -118,8 +118,8 @@ func BenchmarkCheckAudio(b *testing.B) {
 	benchmarkDecoding(b, audio, func(p Payload) error { return p.Check("result", DefaultLimits()) })
 }
 
-// BenchmarkCallSmall is the way of one call through the connection, its value
-// encoded already and its answer not yet decoded.
+// BenchmarkCallSmall measures one call on the connection, without encoding its value and
+// decoding its answer.
 func BenchmarkCallSmall(b *testing.B) {
 	c := startEcho(b)
 	p, err := Encode("input", smallValue)
@@ -132,7 +132,7 @@ func BenchmarkCallSmall(b *testing.B) {
 	}
 }
 
-// BenchmarkCallAfterIdle calls a connection that its own goroutine reads.
+// BenchmarkCallAfterIdle measures a call while readWhileIdle reads.
 func BenchmarkCallAfterIdle(b *testing.B) {
 	c := startEcho(b)
 	p, err := Encode("input", smallValue)
@@ -168,7 +168,7 @@ func BenchmarkCall64InFlight(b *testing.B) {
 	group.Wait()
 }
 
-// BenchmarkCallTensor sends 4 MiB and takes them back.
+// BenchmarkCallTensor sends and receives 4 MiB.
 func BenchmarkCallTensor(b *testing.B) {
 	c := startEcho(b)
 	tensor, err := NewTensor(make([]float32, 1<<20), 1<<20)

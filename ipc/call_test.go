@@ -10,11 +10,11 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestCancelIsToldOnce(t *testing.T) {
+func TestOnCancelSentIsCalledOnce(t *testing.T) {
 	c, p := connect(t, Events{})
 	call := c.NewCall(FrameCall, 0)
-	told := 0
-	call.OnCancelSent = func() { told++ }
+	notified := 0
+	call.OnCancelSent = func() { notified++ }
 	types := make(chan FrameType, 3)
 	go func() {
 		f := p.take()
@@ -32,10 +32,10 @@ func TestCancelIsToldOnce(t *testing.T) {
 	_, err = c.NewCall(FrameCall, 0).Do(Args{})
 	require.NoError(t, err)
 	assert.Equal(t, []FrameType{FrameCall, frameCancel, FrameCall}, []FrameType{<-types, <-types, <-types})
-	assert.Equal(t, 1, told)
+	assert.Equal(t, 1, notified)
 }
 
-func TestACallThatIsCancelledBeforeItIsSentIsNotSent(t *testing.T) {
+func TestACallThatIsCanceledBeforeItIsSentIsNotSent(t *testing.T) {
 	c, p := connect(t, Events{})
 	call := c.NewCall(FrameCall, 0)
 	call.Cancel()
@@ -51,7 +51,7 @@ func TestACallThatIsCancelledBeforeItIsSentIsNotSent(t *testing.T) {
 	require.NoError(t, err)
 }
 
-func TestCancelAfterTheAnswerSaysNothing(t *testing.T) {
+func TestCancelAfterTheAnswerSendsNothing(t *testing.T) {
 	c, p := connect(t, Events{})
 	go func() {
 		for range 2 {
@@ -68,11 +68,11 @@ func TestCancelAfterTheAnswerSaysNothing(t *testing.T) {
 	require.NoError(t, err)
 }
 
-// A worker that answers and goes must be heard, although the next call finds
-// out first that it is gone.
-func TestLastWordsAreReadAfterAFailedWrite(t *testing.T) {
+// The last frame of a worker that exits is read, even if the next call's write finds out first
+// that the worker has exited.
+func TestTheFatalErrorIsReadAfterAFailedWrite(t *testing.T) {
 	c, p := connect(t, Events{})
-	holdRole(t, c) // nobody reads for now
+	holdRole(t, c) // so that no goroutine reads for now
 	first := c.NewCall(FrameCall, 0)
 	var callers sync.WaitGroup
 	callers.Go(func() {
@@ -153,14 +153,14 @@ func TestAMessageMayBeDeeperThanValues(t *testing.T) {
 	assert.NoError(t, c.Err())
 }
 
-func TestAnAbandonedCallIsNobodysAnswer(t *testing.T) {
+func TestTheAnswerOfAnAbandonedCallIsDiscarded(t *testing.T) {
 	c, p := connect(t, Events{})
 	go func() {
 		first, second, third := p.take(), p.take(), p.take()
 		assert.Equal(t, frameCancel, third.kind)
 		assert.Equal(t, second.call, third.call)
 		assert.Equal(t, FrameCall, p.take().kind)
-		for i := range uint64(3) { // of which nobody waits for the second
+		for i := range uint64(3) { // the second one is abandoned
 			p.send(frameResult, first.call+i, []byte{0xc0})
 		}
 	}()
@@ -183,7 +183,7 @@ func TestAnAbandonedCallIsNobodysAnswer(t *testing.T) {
 	second.Abandon()
 	second.Abandon()
 	assert.Equal(t, 1, c.Abandoned())
-	assert.False(t, c.WorksOnlyOnAbandoned(2), "somebody waits for the first")
+	assert.False(t, c.WorksOnlyOnAbandoned(2), "the first is pending")
 	_, err := c.NewCall(FrameCall, 0).Do(Args{})
 	require.NoError(t, err)
 	callers.Wait()
@@ -191,7 +191,7 @@ func TestAnAbandonedCallIsNobodysAnswer(t *testing.T) {
 	assert.False(t, second.HasEarlierCalls())
 }
 
-func TestACallerWhoReadsLeavesAtOnceWhenHisCallIsAbandoned(t *testing.T) {
+func TestAReaderReturnsAtOnceWhenItsCallIsAbandoned(t *testing.T) {
 	c, p := connect(t, Events{})
 	answer := make([]byte, 1<<20)
 	copy(answer, []byte{0xc6, 0, 0x0f, 0xff, 0xfb})
@@ -248,7 +248,7 @@ func TestCallsCountInTheOrderOfTheWire(t *testing.T) {
 		callers.Go(func() {
 			body := make([]byte, 1)
 			if i%5 == 0 {
-				body = make([]byte, 2*maxQueued) // not queued, but written from where it lies
+				body = make([]byte, 2*maxQueued) // written without being queued
 			}
 			value, err := Encode("input", body)
 			assert.NoError(t, err)

@@ -14,8 +14,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// peer plays the worker's end of a real socket pair, frame by frame, so that
-// tests can break the protocol in ways in which the real worker does not.
+// peer is the worker's end of a real socket pair. It sends and receives frame by frame, so
+// that tests can violate the protocol in ways in which the real worker does not.
 type peer struct {
 	t  *testing.T
 	nc net.Conn
@@ -53,7 +53,7 @@ func socketPair(t *testing.T) (net.Conn, net.Conn) {
 	return conns[0], conns[1]
 }
 
-// connect brings a connection up against a peer.
+// connect starts a connection to a peer.
 func connect(t *testing.T, events Events) (*Conn, *peer) {
 	host, worker := socketPair(t)
 	p := &peer{t: t, nc: worker, frameReader: newFrameReader(worker, DefaultLimits())}
@@ -75,14 +75,14 @@ func connect(t *testing.T, events Events) (*Conn, *peer) {
 func TestCallsArePipelined(t *testing.T) {
 	const calls = 100
 	c, p := connect(t, Events{})
-	go func() { // answers in the reverse order, so that every caller reads for others
+	go func() { // answers in reverse order, so that every caller reads for others
 		frames := make([]frame, calls)
 		for i := range frames {
 			frames[i] = p.take()
 		}
 		for i := range frames {
 			f := frames[calls-1-i]
-			// The body is [[value], {}]; the value goes back as it came.
+			// The body is [[value], {}]; the value is returned.
 			p.send(frameResult, f.call, f.Body[2:len(f.Body)-1])
 		}
 	}()
@@ -107,7 +107,7 @@ func TestEventsArriveBetweenCalls(t *testing.T) {
 	p.send(frameLog, 0, pack(t, LogRecord{Level: "warn", Message: "while idle"}))
 	assert.Equal(t, "while idle", (<-logs).Message)
 
-	// And a call finds the connection although the idle reader holds it.
+	// A call is answered although the idle reader holds the read role.
 	go func() { f := p.take(); p.send(frameResult, f.call, []byte{0xc3}) }()
 	answer, err := c.NewCall(FrameCall, 0).Do(Args{})
 	require.NoError(t, err)
@@ -128,7 +128,7 @@ func TestAnErrorFrameIsTheCallsError(t *testing.T) {
 	require.ErrorAs(t, err, &remote)
 	assert.EqualError(t, err, "ValueError: no (n.py:3 in process)")
 	assert.EqualError(t, errors.Unwrap(err), "KeyError: 'k'")
-	assert.NoError(t, c.Err(), "the connection lives on")
+	assert.NoError(t, c.Err(), "the connection stays open")
 }
 
 func TestTheEndOfThePeerEndsEveryCall(t *testing.T) {
@@ -171,7 +171,7 @@ func TestOutOfProtocolEndsTheConnection(t *testing.T) {
 			_, err := conn.NewCall(FrameCall, 0).Do(Args{})
 			<-conn.Done()
 			if err == nil {
-				err = conn.Err() // the answer came before the offence
+				err = conn.Err() // the answer arrived before the violation
 			}
 			var perr *ProtocolError
 			require.ErrorAs(t, err, &perr)
@@ -209,7 +209,7 @@ func TestCancelReachesTheWorkerOnce(t *testing.T) {
 	call := c.NewCall(FrameCall, 0)
 	go func() {
 		assert.Equal(t, FrameCall, p.take().kind)
-		assert.Eventually(t, call.Cancel, 10*time.Second, time.Millisecond) // it is sent, but perhaps not known to be
+		assert.Eventually(t, call.Cancel, 10*time.Second, time.Millisecond) // false until the caller has recorded that the call is sent
 		f := p.take()
 		assert.Equal(t, frameCancel, f.kind)
 		p.send(frameError, f.call, pack(t, RemoteError{Kind: FailureCanceled}))

@@ -13,7 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-func TestWhereTheQueueOfASocketIsFullDialWaitsForItsTurn(t *testing.T) {
+func TestDialWaitsWhileTheQueueOfTheSocketIsFull(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "s")
 	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	require.NoError(t, err)
@@ -44,14 +44,14 @@ func TestWhereTheQueueOfASocketIsFullDialWaitsForItsTurn(t *testing.T) {
 	_, err = Dial(ctx, path, os.Getpid(), NewSecret())
 	require.ErrorIs(t, err, context.DeadlineExceeded)
 
-	dialled := make(chan error, 1)
+	dialed := make(chan error, 1)
 	secret := NewSecret()
 	go func() {
 		nc, err := Dial(t.Context(), path, os.Getpid(), secret)
 		if err == nil {
 			err = nc.Close()
 		}
-		dialled <- err
+		dialed <- err
 	}()
 	for {
 		c, err := listener.Accept()
@@ -69,5 +69,5 @@ func TestWhereTheQueueOfASocketIsFullDialWaitsForItsTurn(t *testing.T) {
 		c.Close()
 		break
 	}
-	require.NoError(t, <-dialled)
+	require.NoError(t, <-dialed)
 }

@@ -106,7 +106,7 @@ type broken struct{}
 
 func (broken) MarshalText() ([]byte, error) { return nil, errors.New("no text") }
 
-func TestEncodeRefusesWhatWouldNotArrive(t *testing.T) {
+func TestEncodeRefusesValuesThatWouldNotArrive(t *testing.T) {
 	type loop *loop
 	var self loop
 	self = &self

@@ -3,7 +3,6 @@ package ipc
 import (
 	"encoding/binary"
 	"fmt"
-	"math"
 )
 
 // Version is the version of the protocol that this package implements.
@@ -71,27 +70,6 @@ type Limits struct {
 // DefaultLimits returns the limits that both sides use by default.
 func DefaultLimits() Limits {
 	return Limits{Body: 256 << 20, Buffers: 4096, BufferBytes: 8 << 30, Depth: 64}
-}
-
-// checkSend refuses a frame that the peer would refuse. Its error is a *[ValueError]
-// with the given path.
-func (l Limits) checkSend(path string, bodyLen int, buffers [][]byte) error {
-	total := int64(0)
-	for _, b := range buffers {
-		total += int64(len(b))
-	}
-	var reason string
-	switch {
-	case int64(bodyLen) > min(int64(l.Body), math.MaxUint32):
-		reason = fmt.Sprintf("it takes %d bytes, more than the limit of %d", bodyLen, min(int64(l.Body), math.MaxUint32))
-	case len(buffers) > l.Buffers:
-		reason = fmt.Sprintf("it holds %d large buffers, more than the limit of %d", len(buffers), l.Buffers)
-	case total > l.BufferBytes:
-		reason = fmt.Sprintf("its buffers take %d bytes, more than the limit of %d", total, l.BufferBytes)
-	default:
-		return nil
-	}
-	return &ValueError{Path: path, Reason: reason}
 }
 
 // outOfBandSize is the size in bytes from which the data of a tensor, a recording or an

@@ -11,7 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A claim costs the peer a few bytes; it must not cost us gigabytes.
+// To claim a length costs the peer a few bytes. It must not cost the reader gigabytes.
 func TestClaimsTakeNoMemoryBeforeTheirBytesCome(t *testing.T) {
 	buffers := headerOf(frameResult, 1, 0, make([][]byte, 1))
 	binary.LittleEndian.PutUint64(buffers[headerSize+16:], 8<<30)
@@ -49,7 +49,7 @@ func (e *endless) Read(b []byte) (int, error) {
 	return n, nil
 }
 
-func TestFramesLargerThanBelievedArriveWhole(t *testing.T) {
+func TestFramesLargerThanTheFirstAllocationArriveWhole(t *testing.T) {
 	const size = 2*maxUpfront + 12345
 	head := headerOf(frameResult, 1, size, nil)
 	frame, err := newFrameReader(io.MultiReader(bytes.NewReader(head), &endless{}), DefaultLimits()).next()

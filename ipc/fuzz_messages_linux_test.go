@@ -10,9 +10,9 @@ import (
 	"github.com/vmihailenco/msgpack/v5"
 )
 
-// heard are the frames that a host can get from a worker, each with a body that a
-// real one would have.
-func heard(f *testing.F) map[FrameType][]byte {
+// workerFrames returns the frames that a worker can send, each with a body that a real one
+// would have.
+func workerFrames(f *testing.F) map[FrameType][]byte {
 	return map[FrameType][]byte{
 		frameHello:    packed(f, Hello{Protocol: Version, Package: "0.1.0", Python: "3.11.7", Implementation: "cpython", PID: 7}),
 		frameReady:    packed(f, Description{Name: "n", Params: []Parameter{{Name: "p", Default: new("1")}}, Inputs: []Parameter{{Name: "x", Required: true}}}),
@@ -35,11 +35,10 @@ func packed(f *testing.F, v any) []byte {
 	return body
 }
 
-// FuzzMessages lets a worker set itself up and answer with frames that are sound,
-// but whose bodies are not. Each body is a message, or an error of the right kind,
-// and what came is told as it was said.
+// FuzzMessages lets a worker send valid frames with any bodies during setup and a call. Each
+// body is a message or causes an error of the right kind.
 func FuzzMessages(f *testing.F) {
-	for kind, body := range heard(f) {
+	for kind, body := range workerFrames(f) {
 		for when := range byte(3) {
 			f.Add(when, byte(kind), body)
 			f.Add(when, byte(kind), append(body[:len(body):len(body)], 0xc0))
@@ -59,7 +58,7 @@ func FuzzMessages(f *testing.F) {
 		if when %= 3; when == 2 {
 			call = 1
 		}
-		// It comes in the place of one of them, or before it where others may come there.
+		// It replaces one of the frames, or precedes it if its type may occur there.
 		said := encodeFrame(frame{kind: FrameType(kind), call: call, Payload: Payload{Body: body}})
 		switch FrameType(kind) {
 		case frameLog, frameProgress, frameRelease, frameForget, framePong, frameItem:
@@ -95,7 +94,7 @@ func FuzzMessages(f *testing.F) {
 	})
 }
 
-// requireKnown holds that an error is one that says who is to blame, and can be read.
+// requireKnown checks that an error is of one of the documented kinds and has a text.
 func requireKnown(t *testing.T, err error) {
 	var remote *RemoteError
 	var protocol *ProtocolError

@@ -20,9 +20,9 @@ func channelPair(t *testing.T) (host, worker *net.UnixConn) {
 	return host, other.(*net.UnixConn)
 }
 
-// FuzzSegmentMessage lets a worker hand over anything as a segment: any message,
-// beside any number of descriptors, of memory or not, settled or not. What is
-// mapped is as large as it was said to be, and no descriptor stays behind.
+// FuzzSegmentMessage lets a worker send anything as a segment: any message with any number
+// of descriptors, sealed or not. A segment that is accepted has the size in the message, and
+// no descriptor stays open.
 func FuzzSegmentMessage(f *testing.F) {
 	f.Add([]byte{1, 0, 0, 0x80, 0, 0x10, 0, 0, 0, 0, 0, 0}, uint16(0x1000), byte(1), byte(sizeSeals))
 	f.Add([]byte{1, 0, 0, 0x80, 0, 0x10, 0, 0, 0, 0, 0, 0}, uint16(0x1000), byte(2), byte(sizeSeals))
@@ -51,25 +51,25 @@ func FuzzSegmentMessage(f *testing.F) {
 		}
 		_, _, err = worker.WriteMsgUnix(message[:min(len(message), 64)], rights, nil)
 		require.NoError(t, err)
-		require.NoError(t, worker.Close()) // nothing more comes: no wait
+		require.NoError(t, worker.Close()) // so that receiving does not wait for more
 		number, s, err := receiveSegment(host)
 		if err == nil {
 			require.EqualValues(t, size, s.size())
 			require.EqualValues(t, number, le.Uint32(message))
 			s.hold(1)
-			s.drop(1) // nobody holds it any more, and it has no home
+			s.drop(1) // the last reference, and the segment has no owner
 		}
-		require.LessOrEqual(t, len(openDescriptors(t)), before-1, "all that came is closed, and the worker's end is")
+		require.LessOrEqual(t, len(openDescriptors(t)), before-1, "all received descriptors and the worker's end are closed")
 	})
 }
 
-// openDescriptors returns what the open descriptors are of.
+// openDescriptors returns the targets of the open descriptors.
 func openDescriptors(t *testing.T) []string {
 	entries, err := os.ReadDir("/proc/self/fd")
 	require.NoError(t, err)
 	var open []string
 	for _, entry := range entries {
-		if target, err := os.Readlink("/proc/self/fd/" + entry.Name()); err == nil { // the folder itself is closed again
+		if target, err := os.Readlink("/proc/self/fd/" + entry.Name()); err == nil { // the descriptor of the folder itself is closed again
 			open = append(open, target)
 		}
 	}

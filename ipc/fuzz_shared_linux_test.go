@@ -8,9 +8,9 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// FuzzSharedFrames lets a worker that has handed over two segments say anything
-// while a call is under way, releases and places in segments included. The call
-// ends, no place outside of a segment is seen, and no segment stays behind.
+// FuzzSharedFrames lets a worker that has sent two segments send anything during a call,
+// including releases and references to segments. The call ends, no memory outside of a
+// segment is read, and no segment stays mapped.
 func FuzzSharedFrames(f *testing.F) {
 	own := func(number uint32, offset, size uint64) []byte {
 		d := le.AppendUint32(nil, number|ownedByWorker)
@@ -20,18 +20,18 @@ func FuzzSharedFrames(f *testing.F) {
 	message := func(kind FrameType, v any) []byte {
 		return encodeFrame(frame{kind: kind, Payload: Payload{Body: packed(f, v)}})
 	}
-	// result is a result whose value takes the buffers of a table.
-	result := func(places ...[]byte) []byte {
-		body := []byte{0xdc, 0, byte(len(places))}
-		for _, place := range places {
-			size := le.Uint64(place[16:])
+	// result is a result whose value uses the buffers with these descriptors.
+	result := func(table ...[]byte) []byte {
+		body := []byte{0xdc, 0, byte(len(table))}
+		for _, d := range table {
+			size := le.Uint64(d[16:])
 			inner := []byte{0x93, 0xa5, 'u', 'i', 'n', 't', '8', 0x91, 0xcd, byte(size >> 8), byte(size), 0xc0}
 			body = append(append(body, 0xc7, byte(len(inner)), extTensor), inner...)
 		}
 		frame := headerOf(frameResult, 1, len(body), nil)
-		le.PutUint32(frame[16:], uint32(len(places)))
-		for _, place := range places {
-			frame = append(frame, place...)
+		le.PutUint32(frame[16:], uint32(len(table)))
+		for _, d := range table {
+			frame = append(frame, d...)
 		}
 		return append(frame, body...)
 	}
@@ -55,7 +55,7 @@ func FuzzSharedFrames(f *testing.F) {
 			require.NoError(t, sendSegment(other, s))
 			s.destroy()
 		}
-		require.NoError(t, other.Close()) // no further one comes: no wait
+		require.NoError(t, other.Close()) // so that receiving does not wait for more
 		gone := make(chan struct{})
 		go func() {
 			defer close(gone)
@@ -83,7 +83,7 @@ func FuzzSharedFrames(f *testing.F) {
 		<-c.Done()
 		<-gone
 		require.ErrorIs(t, c.Err(), ErrClosed)
-		// Arenas of other tests may have ended a segment meanwhile.
+		// Arenas of other tests may have destroyed a segment in the meantime.
 		require.Subset(t, before, openDescriptors(t), "no descriptor stays behind")
 		require.LessOrEqual(t, len(openDescriptors(t)), len(before))
 	})

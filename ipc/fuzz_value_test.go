@@ -16,8 +16,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// grower makes a value of the bytes that a fuzzer thinks of. When they are used up,
-// it makes zeros, so that every value ends.
+// grower makes a value from the bytes of a fuzzer. When they are used up, it continues with
+// zeros, so that every value ends.
 type grower struct {
 	b      []byte
 	micros bool // times have no nanoseconds
@@ -44,7 +44,8 @@ func (g *grower) text() string {
 	return strings.ToValidUTF8(string(g.bytes(int(g.byte())%40)), "ü")
 }
 
-// size is small for the most part; where it is not, data goes out of band.
+// size returns a size that is mostly small, and sometimes near the one from which data is out
+// of band.
 func (g *grower) size() int {
 	n := int(g.byte())
 	if n >= 0xf0 {
@@ -132,7 +133,7 @@ func (g *grower) image() any {
 	return m
 }
 
-// same compares values by what they are on the wire: one NaN is as good as another.
+// same reports whether two values are the same on the wire, where all NaN are equal.
 func same(a, b any) bool {
 	switch a := a.(type) {
 	case float64:
@@ -155,7 +156,7 @@ func same(a, b any) bool {
 	return reflect.DeepEqual(a, b)
 }
 
-// FuzzRoundTrip holds that each value that can be encoded comes back as it was.
+// FuzzRoundTrip checks that each value that can be encoded is decoded to the same value.
 func FuzzRoundTrip(f *testing.F) {
 	for kind := range byte(14) {
 		f.Add([]byte{kind, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 0, 1, 2, 3, 4, 5})

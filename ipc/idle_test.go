@@ -15,16 +15,16 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A worker that floods its log does not read; a caller that writes a large
-// frame does not read either. The connection's own goroutine must, at full speed.
-func TestAFloodOfLogsDoesNotHoldUpAWriter(t *testing.T) {
+// A worker that floods its log does not read, and a caller that writes a large frame does not
+// read either. So readWhileIdle reads, at full speed.
+func TestAFloodOfLogsDoesNotBlockAWriter(t *testing.T) {
 	const records = 10_000
 	var seen atomic.Int32
 	c, p := connect(t, Events{Log: func(LogRecord) { seen.Add(1) }})
 	value := Payload{Body: append([]byte{0xc6, 0, 0x40, 0, 0}, make([]byte, 4<<20)...)}
 	require.NoError(t, p.nc.SetDeadline(time.Now().Add(30*time.Second)))
 	go func() {
-		defer p.nc.Close()  // past the deadline the caller must not wait for ever
+		defer p.nc.Close()  // so that the caller does not wait forever after the deadline
 		_, err := p.peek(1) // the call is on its way
 		assert.NoError(t, err)
 		record := encodeFrame(frame{kind: frameLog, Payload: Payload{Body: pack(t, LogRecord{Message: "flood"})}})
@@ -42,7 +42,7 @@ func TestCallsAfterIdleTimes(t *testing.T) {
 	c, p := connect(t, Events{Log: func(LogRecord) { read <- struct{}{} }})
 	for range 20 {
 		p.send(frameLog, 0, pack(t, LogRecord{}))
-		<-read // by the connection's own goroutine, which now has the turn
+		<-read // by readWhileIdle, which now holds the read role
 		go func() {
 			f := p.take()
 			p.send(frameResult, f.call, []byte{0xc0})
@@ -61,7 +61,7 @@ func TestCloseEndsTheIdleReader(t *testing.T) {
 		stacks := make([]byte, 1<<20)
 		return bytes.Count(stacks[:runtime.Stack(stacks, true)], []byte(".readWhileIdle("))
 	}
-	others := reading() // of tests before, on their way out
+	others := reading() // of earlier tests, which are about to end
 	var conns []*Conn
 	for range 10 {
 		c, _ := connect(t, Events{})
@@ -77,16 +77,16 @@ func TestCloseEndsTheIdleReader(t *testing.T) {
 	assert.Eventually(t, func() bool { return reading() <= others }, 10*time.Second, time.Millisecond)
 }
 
-// The time for dialling and for starting must not cut off a later call.
+// The deadlines of Dial and Start do not apply to later calls.
 func TestDeadlinesEndWithDialAndStart(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "s")
 	listener, err := net.Listen("unix", path)
 	require.NoError(t, err)
 	defer listener.Close()
-	dialling, cancel := context.WithTimeout(t.Context(), time.Second)
+	dialing, cancel := context.WithTimeout(t.Context(), time.Second)
 	defer cancel()
 	secret := NewSecret()
-	nc, err := Dial(dialling, path, os.Getpid(), secret)
+	nc, err := Dial(dialing, path, os.Getpid(), secret)
 	require.NoError(t, err)
 	defer nc.Close()
 	worker, err := listener.Accept()
@@ -96,7 +96,7 @@ func TestDeadlinesEndWithDialAndStart(t *testing.T) {
 	got := make([]byte, SecretSize)
 	require.NoError(t, p.full(got))
 	assert.Equal(t, secret, got)
-	<-dialling.Done()
+	<-dialing.Done()
 
 	starting, cancel := context.WithTimeout(t.Context(), time.Second)
 	defer cancel()

@@ -10,9 +10,9 @@ import (
 	"github.com/vmihailenco/msgpack/v5"
 )
 
-// give answers a call with n items, each waiting for credit where the window is
-// full, and returns how many it was owed credit for when it ended.
-func (p *peer) give(call uint64, n int) (owed int) {
+// sendItems answers a call with n items and waits for credit when the window is full. It
+// returns how many of the items have not been credited.
+func (p *peer) sendItems(call uint64, n int) (owed int) {
 	for i := range n {
 		for owed == DefaultWindow().Items {
 			owed -= p.takeCredit(call)
@@ -39,10 +39,10 @@ func decoded(t *testing.T, p Payload) any {
 	return v
 }
 
-func TestItemsComeInOrderAndThenTheAnswer(t *testing.T) {
+func TestItemsArriveInOrderBeforeTheAnswer(t *testing.T) {
 	for _, n := range []int{0, 1, 15, 16, 17, 1000} {
 		c, p := connect(t, Events{})
-		go func() { p.give(p.take().call, n) }()
+		go func() { p.sendItems(p.take().call, n) }()
 		var got []any
 		require.NoError(t, c.NewCall(FrameCall, 0).Items(Args{}, func(item Payload) { got = append(got, decoded(t, item)) }))
 		require.Len(t, got, n)
@@ -98,7 +98,7 @@ func TestALargeItemIsCreditedByItself(t *testing.T) {
 	assert.Equal(t, 1, items)
 }
 
-func TestItemsAreDeliveredBeforeTheErrorBehindThem(t *testing.T) {
+func TestItemsAreEmittedBeforeTheErrorThatFollowsThem(t *testing.T) {
 	c, p := connect(t, Events{})
 	go func() {
 		call := p.take().call
@@ -112,7 +112,7 @@ func TestItemsAreDeliveredBeforeTheErrorBehindThem(t *testing.T) {
 	assert.Equal(t, []any{int64(1), int64(2)}, got)
 }
 
-func TestOthersAreAnsweredWhileOneDoesNotTakeItsItems(t *testing.T) {
+func TestOtherCallsAreAnsweredWhileOneDoesNotTakeItsItems(t *testing.T) {
 	c, p := connect(t, Events{})
 	go func() {
 		stuck, quick := p.take(), p.take()
@@ -161,7 +161,7 @@ func TestItemsOutOfProtocolEndTheConnection(t *testing.T) {
 	}
 }
 
-func TestWhatBelongsToASessionNamesIt(t *testing.T) {
+func TestFramesOfASessionNameIt(t *testing.T) {
 	c, p := connect(t, Events{})
 	state, err := Encode("state", "before")
 	require.NoError(t, err)
@@ -182,7 +182,7 @@ func TestWhatBelongsToASessionNamesIt(t *testing.T) {
 			h, err := p.peek(headerSize)
 			assert.NoError(t, err)
 			assert.EqualValues(t, 9, binary.LittleEndian.Uint32(h[20:]), step.kind)
-			binary.LittleEndian.PutUint32(h[20:], 0) // what follows is read as a worker's frame
+			binary.LittleEndian.PutUint32(h[20:], 0) // so that it can be read as a worker's frame
 			f := p.take()
 			assert.Equal(t, step.kind, f.kind)
 			assert.Equal(t, step.body, f.Body, step.kind)
@@ -198,7 +198,7 @@ func TestWhatBelongsToASessionNamesIt(t *testing.T) {
 	assert.EqualValues(t, 9, binary.LittleEndian.Uint32(h[20:]))
 }
 
-// What a worker makes up must not pass for the end of its values.
+// A result that a worker made up does not count as the end of its values.
 func TestAResultThatIsNotNilDoesNotEndTheItems(t *testing.T) {
 	for _, body := range [][]byte{{0xc1}, {0x01}, {0xc0, 0xc0}, {}} {
 		c, p := connect(t, Events{})

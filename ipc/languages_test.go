@@ -14,14 +14,15 @@ import (
 	"github.com/gophersnake/gophersnake/runner/manifest"
 )
 
-// equipments are kinds of interpreters: their values are NumPy's arrays or the package's own.
-var equipments = map[string]string{"without numpy": "", "with numpy": "requirements: [numpy==2.2.6]\n"}
+// requirements are those of two kinds of interpreters. Their tensors are NumPy's arrays or the
+// package's own.
+var requirements = map[string]string{"without numpy": "", "with numpy": "requirements: [numpy==2.2.6]\n"}
 
 // startNode runs one of the nodes in testdata/languages in a real worker.
-func startNode(tb testing.TB, nodeType, equipment string) *runner.Runner {
+func startNode(tb testing.TB, nodeType, requirement string) *runner.Runner {
 	base, err := filepath.Abs(filepath.Join("testdata", "languages"))
 	require.NoError(tb, err)
-	text := fmt.Sprintf("version: v1\npython: nodes.py\n%snodes: [{id: n, node_type: %s, workers: {spare: 0}}]\n", equipment, nodeType)
+	text := fmt.Sprintf("version: v1\npython: nodes.py\n%snodes: [{id: n, node_type: %s, workers: {spare: 0}}]\n", requirement, nodeType)
 	p, err := manifest.Parse("languages.yaml", []byte(text), base)
 	require.NoError(tb, err)
 	r, err := runner.New(p)
@@ -31,7 +32,7 @@ func startNode(tb testing.TB, nodeType, equipment string) *runner.Runner {
 	return r
 }
 
-// FuzzGoToPythonAndBack holds that a value of Go's comes back from Python as it was.
+// FuzzGoToPythonAndBack checks that a Go value is the same after Python has echoed it.
 func FuzzGoToPythonAndBack(f *testing.F) {
 	for kind := range byte(14) {
 		f.Add([]byte{kind, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 0, 1, 2, 3, 4, 5})
@@ -41,8 +42,8 @@ func FuzzGoToPythonAndBack(f *testing.F) {
 		f.Add(binary.LittleEndian.AppendUint64(nil, seed*0x9e3779b97f4a7c15))
 	}
 	echoes := map[string]*runner.Runner{}
-	for name, equipment := range equipments {
-		echoes[name] = startNode(f, "echo", equipment)
+	for name, requirement := range requirements {
+		echoes[name] = startNode(f, "echo", requirement)
 	}
 	f.Fuzz(func(t *testing.T, seed []byte) {
 		value := ipc.GrowForPython(seed)
@@ -56,15 +57,15 @@ func FuzzGoToPythonAndBack(f *testing.F) {
 	})
 }
 
-// FuzzPythonToGoAndBack holds that a value of Python's is the same to the last bit
-// when it has been a value of Go's.
+// FuzzPythonToGoAndBack checks that a Python value is the same to the last bit after it has
+// been a Go value.
 func FuzzPythonToGoAndBack(f *testing.F) {
 	for seed := range int64(300) {
 		f.Add(seed)
 	}
 	makers, digests := map[string]*runner.Runner{}, map[string]*runner.Runner{}
-	for name, equipment := range equipments {
-		makers[name], digests[name] = startNode(f, "make", equipment), startNode(f, "digest", equipment)
+	for name, requirement := range requirements {
+		makers[name], digests[name] = startNode(f, "make", requirement), startNode(f, "digest", requirement)
 	}
 	f.Fuzz(func(t *testing.T, seed int64) {
 		for name, maker := range makers {

@@ -10,11 +10,11 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// holdRole keeps everybody from reading, until the connection's endTurn.
+// holdRole acquires the read role, so that no goroutine reads until the test releases it.
 func holdRole(t *testing.T, c *Conn) {
 	call := c.NewCall(FrameCall, 0)
 	defer c.calls.remove(call.header.call)
-	if !c.role.claim(call) { // the connection's own goroutine reads
+	if !c.role.claim(call) { // readWhileIdle holds it
 		require.Eventually(t, func() bool {
 			c.role.interrupt()
 			return len(call.notices) > 0
@@ -22,7 +22,7 @@ func holdRole(t *testing.T, c *Conn) {
 	}
 }
 
-// startWaiter makes a call on a goroutine of its own, whose caller is in line when it returns.
+// startWaiter makes a call on a goroutine of its own, which is a waiter when it returns.
 func startWaiter(t *testing.T, c *Conn, p *peer, callers *sync.WaitGroup, check func(error)) *Call {
 	call := c.NewCall(FrameCall, 0)
 	callers.Go(func() {
@@ -34,7 +34,7 @@ func startWaiter(t *testing.T, c *Conn, p *peer, callers *sync.WaitGroup, check 
 	return call
 }
 
-func TestTheTurnGoesToTheLatestCallAndOnlyOnce(t *testing.T) {
+func TestTheReadRoleIsHandedToTheReaderOfTheLatestCallOnly(t *testing.T) {
 	c, p := connect(t, Events{})
 	holdRole(t, c)
 	var calls [4]*Call
@@ -42,26 +42,26 @@ func TestTheTurnGoesToTheLatestCallAndOnlyOnce(t *testing.T) {
 	for i := range calls {
 		calls[i] = startWaiter(t, c, p, &callers, func(err error) { assert.NoError(t, err) })
 	}
-	inLine := func() (waiting [4]bool) {
+	waiters := func() (waiting [4]bool) {
 		for i, call := range calls {
 			waiting[i] = call.waiting.Load()
 		}
 		return waiting
 	}
 	c.role.release()
-	assert.Equal(t, [4]bool{true, true, true, false}, inLine())
+	assert.Equal(t, [4]bool{true, true, true, false}, waiters())
 	p.send(frameResult, calls[3].header.call, []byte{0xc0}) // the next one is the latest of the others
-	require.Eventually(t, func() bool { return inLine() == [4]bool{true, true, false, false} }, 10*time.Second, 10*time.Microsecond)
+	require.Eventually(t, func() bool { return waiters() == [4]bool{true, true, false, false} }, 10*time.Second, 10*time.Microsecond)
 	for _, call := range calls[:3] {
 		p.send(frameResult, call.header.call, []byte{0xc0})
 	}
 	callers.Wait()
-	holdRole(t, c) // nobody has it any more
+	holdRole(t, c) // it is free
 }
 
-// Who hands out items reads for nobody meanwhile, however long that takes. He may have
-// been told that it is his turn in the same moment in which the item came.
-func TestWhoHasItemsToHandOutHandsTheTurnOn(t *testing.T) {
+// A caller that emits items does not read in the meantime, however long that takes. It may
+// have been handed the role at the moment when the item arrived.
+func TestAReaderWithItemsToEmitReleasesTheReadRole(t *testing.T) {
 	c, p := connect(t, Events{})
 	for range 100 {
 		holdRole(t, c)
@@ -77,7 +77,7 @@ func TestWhoHasItemsToHandOutHandsTheTurnOn(t *testing.T) {
 		p.take()
 		require.Eventually(t, many.waiting.Load, 10*time.Second, 10*time.Microsecond)
 		p.send(frameItem, many.header.call, []byte{1})
-		_, err := c.readOne() // on this goroutine, whose turn it is
+		_, err := c.readOne() // on this goroutine, which holds the role
 		require.NoError(t, err)
 		c.role.release()
 		callers.Go(func() {
@@ -90,15 +90,16 @@ func TestWhoHasItemsToHandOutHandsTheTurnOn(t *testing.T) {
 		select {
 		case <-answered:
 		case <-time.After(30 * time.Second):
-			require.FailNow(t, "nobody reads")
+			require.FailNow(t, "no goroutine reads")
 		}
 		p.send(frameResult, many.header.call, []byte{0xc0})
 		callers.Wait()
 	}
 }
 
-// Callers who give up, or whose connection ends, may have been told that it is their turn.
-func TestATurnThatIsGivenToACallerWhoLeavesIsNotLost(t *testing.T) {
+// Callers whose calls are abandoned, or whose connection ends, may just have been handed the
+// role.
+func TestAReadRoleHandedToAReaderThatLeavesIsNotLost(t *testing.T) {
 	c, p := connect(t, Events{})
 	for range 200 {
 		holdRole(t, c)
@@ -131,12 +132,12 @@ func TestATurnThatIsGivenToACallerWhoLeavesIsNotLost(t *testing.T) {
 	callers.Wait()
 }
 
-// Who finds others before him in the queue leaves the writing to them.
+// A caller that finds others before it in the queue leaves the writing to them.
 func TestEveryQueuedCallIsWritten(t *testing.T) {
 	c, p := connect(t, Events{})
 	var callers sync.WaitGroup
 	for range 4 {
-		c.writing.Lock() // the writer is held up
+		c.writing.Lock() // as a writer that is blocked
 		for range 3 * busyCalls {
 			callers.Go(func() {
 				_, err := c.NewCall(FrameCall, 0).Do(Args{})
@@ -149,7 +150,7 @@ func TestEveryQueuedCallIsWritten(t *testing.T) {
 			return c.queue.count == 3*busyCalls
 		}, 10*time.Second, 10*time.Microsecond)
 		c.writing.Unlock()
-		require.NoError(t, c.writeQueue()) // as who is held up does when he goes on
+		require.NoError(t, c.writeQueue()) // as that writer does when it continues
 		assert.EqualValues(t, 3*busyCalls, c.queue.order-c.answers.Load())
 		for range 3 * busyCalls {
 			p.send(frameResult, p.take().call, []byte{0xc0})

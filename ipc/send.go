@@ -3,6 +3,7 @@ package ipc
 import (
 	"errors"
 	"fmt"
+	"math"
 	"net"
 	"runtime"
 	"slices"
@@ -76,6 +77,27 @@ func (c *Conn) sendFrame(path string, h header, call *Call, parts [][]byte, p Pa
 		runtime.Gosched()
 	}
 	return c.writeQueue()
+}
+
+// checkSend refuses a frame that the peer would refuse. Its error is a *[ValueError]
+// with the given path.
+func (l Limits) checkSend(path string, bodyLen int, buffers [][]byte) error {
+	total := int64(0)
+	for _, b := range buffers {
+		total += int64(len(b))
+	}
+	var reason string
+	switch {
+	case int64(bodyLen) > min(int64(l.Body), math.MaxUint32):
+		reason = fmt.Sprintf("it takes %d bytes, more than the limit of %d", bodyLen, min(int64(l.Body), math.MaxUint32))
+	case len(buffers) > l.Buffers:
+		reason = fmt.Sprintf("it holds %d large buffers, more than the limit of %d", len(buffers), l.Buffers)
+	case total > l.BufferBytes:
+		reason = fmt.Sprintf("its buffers take %d bytes, more than the limit of %d", total, l.BufferBytes)
+	default:
+		return nil
+	}
+	return &ValueError{Path: path, Reason: reason}
 }
 
 // lend gives the worker access to the segments of a payload that is about to be sent. If too

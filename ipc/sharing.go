@@ -25,15 +25,15 @@ import (
 type sharing struct {
 	conn    *Conn
 	channel *net.UnixConn
-	due     atomic.Bool // there are releases or gone segments to report; set with mu held
+	due     atomic.Bool // there are releases or destroyed segments to report; set with mu held
 
-	mu       sync.Mutex
-	owned    map[uint32]*ownedSegment // by the worker's own numbers
-	loans    map[uint32]*loan         // by the supervisor's numbers
-	releases map[uint32]int64         // references to the worker's segments that are to be reported as released
-	gone     []uint32                 // destroyed segments that the worker is to forget
-	timed    bool                     // a timer will report what is due
-	ended    bool
+	mu        sync.Mutex
+	owned     map[uint32]*ownedSegment // by the worker's own numbers
+	loans     map[uint32]*loan         // by the supervisor's numbers
+	releases  map[uint32]int64         // references to the worker's segments that are to be reported as released
+	destroyed []uint32                 // segments that the worker must forget
+	timed     bool                     // a timer will report what is due
+	ended     bool
 
 	freeAt  time.Time // when the last of the worker's segments became free
 	tidying bool      // a timer will make the worker tidy up
@@ -233,7 +233,7 @@ func (sh *sharing) forget(s *segment) {
 		return
 	}
 	delete(sh.loans, s.id)
-	sh.gone = append(sh.gone, s.id)
+	sh.destroyed = append(sh.destroyed, s.id)
 	sh.reportSoonLocked()
 }
 
@@ -241,7 +241,7 @@ func (sh *sharing) forget(s *segment) {
 // which they can be sent.
 const reportWithin = 2 * time.Millisecond
 
-// reportSoonLocked makes the releases and gone segments be sent within reportWithin. It
+// reportSoonLocked makes the releases and destroyed segments be sent within reportWithin. It
 // reuses a timer that is running: setting one for each call would wake the scheduler
 // each time.
 func (sh *sharing) reportSoonLocked() {
@@ -263,7 +263,7 @@ func (sh *sharing) reportSoonLocked() {
 	})
 }
 
-// appendDue appends the frames that report releases and gone segments, if there are any.
+// appendDue appends the frames that report releases and destroyed segments, if there are any.
 func (sh *sharing) appendDue(frames []byte) []byte {
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
@@ -272,10 +272,10 @@ func (sh *sharing) appendDue(frames []byte) []byte {
 		frames = appendRelease(frames, sh.releases)
 		clear(sh.releases)
 	}
-	if len(sh.gone) > 0 {
-		body, _ := msgpack.Marshal(sh.gone) // a list of numbers does not fail
+	if len(sh.destroyed) > 0 {
+		body, _ := msgpack.Marshal(sh.destroyed) // a list of numbers does not fail
 		frames = append(appendHeader(frames, header{kind: frameForget}, len(body), Payload{}), body...)
-		sh.gone = nil
+		sh.destroyed = nil
 	}
 	return frames
 }

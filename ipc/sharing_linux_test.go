@@ -17,8 +17,8 @@ import (
 
 var le = binary.LittleEndian
 
-// sharingPeer plays the worker's end where memory is shared: its segments are
-// numbered by itself, and those of the host are mapped as they come.
+// sharingPeer is a peer with shared memory. It numbers its own segments, and maps those of the
+// host as they arrive.
 type sharingPeer struct {
 	*peer
 	channel *net.UnixConn
@@ -26,7 +26,7 @@ type sharingPeer struct {
 	own     map[uint32]*segment
 }
 
-// share brings a connection up against a peer that shares memory.
+// share starts a connection to a peer that shares memory.
 func share(t *testing.T) (*Conn, *sharingPeer) {
 	host, worker := socketPair(t)
 	hostChannel, file, err := NewChannel()
@@ -74,7 +74,7 @@ func (p *sharingPeer) takeShared() (frame, []descriptor) {
 	return f, table
 }
 
-// segment makes a segment of the peer's own, and hands it over.
+// segment creates a segment that the peer owns, and sends it.
 func (p *sharingPeer) segment(number uint32, size int64) *segment {
 	s, err := createSegment(size, nil)
 	require.NoError(p.t, err)
@@ -84,7 +84,7 @@ func (p *sharingPeer) segment(number uint32, size int64) *segment {
 	return s
 }
 
-// answer sends a result whose only value is bytes of a tensor at that place.
+// answer sends a result that is a tensor at that location.
 func (p *sharingPeer) answer(call uint64, s *segment, offset, length int64) {
 	tensor, err := Encode("result", &Tensor{DType: Uint8, Shape: []int{int(length)}, Data: make([]byte, max(length, outOfBandSize))[:length]})
 	require.NoError(p.t, err)
@@ -95,7 +95,8 @@ func (p *sharingPeer) answer(call uint64, s *segment, offset, length int64) {
 	assert.NoError(p.t, err)
 }
 
-func (p *sharingPeer) tell(t FrameType, message any) { p.send(t, 0, pack(p.t, message)) }
+// sendMessage sends a frame that belongs to no call.
+func (p *sharingPeer) sendMessage(t FrameType, message any) { p.send(t, 0, pack(p.t, message)) }
 
 func newTensor(t *testing.T, n int) *Tensor {
 	data := make([]byte, n)
@@ -121,7 +122,7 @@ func descriptors(t *testing.T) int {
 	return len(entries)
 }
 
-func TestAnInputIsLentAndComesBack(t *testing.T) {
+func TestAnInputIsLentAndReturned(t *testing.T) {
 	c, p := share(t)
 	arena := NewArena(64<<20, time.Minute)
 	input := shareTensor(t, arena, 1<<20)
@@ -138,8 +139,8 @@ func TestAnInputIsLentAndComesBack(t *testing.T) {
 		assert.Equal(t, 2+round, s.refs.Load(), "the input's own, and a loan for each mention")
 	}
 	input.Release()
-	p.tell(frameRelease, [][2]uint64{{uint64(s.id), 2}})
-	p.tell(frameRelease, [][2]uint64{{uint64(s.id), 1}})
+	p.sendMessage(frameRelease, [][2]uint64{{uint64(s.id), 2}})
+	p.sendMessage(frameRelease, [][2]uint64{{uint64(s.id), 1}})
 	require.Eventually(t, func() bool { return s.refs.Load() == 0 }, 10*time.Second, time.Millisecond)
 
 	again := shareTensor(t, arena, 1<<20)
@@ -148,7 +149,7 @@ func TestAnInputIsLentAndComesBack(t *testing.T) {
 	arena.Close()
 }
 
-func TestAWorkersSegmentIsForwardedAndGivenBack(t *testing.T) {
+func TestAWorkersSegmentIsForwardedAndReleased(t *testing.T) {
 	producer, p := share(t)
 	consumer, q := share(t)
 	s := p.segment(1, 1<<20)
@@ -163,14 +164,14 @@ func TestAWorkersSegmentIsForwardedAndGivenBack(t *testing.T) {
 		assert.Equal(t, uint64(4096), table[0].offset)
 		assert.Equal(t, "hello", string(q.host[table[0].segment].view[4096:4101]), "the same memory")
 		assert.Less(t, len(f.Body), 100, "none of it is in the frame")
-		q.tell(frameRelease, [][2]uint64{{uint64(table[0].segment), 1}})
+		q.sendMessage(frameRelease, [][2]uint64{{uint64(table[0].segment), 1}})
 		q.send(frameResult, f.call, []byte{0xc0})
 	}()
 	_, err = consumer.NewCall(FrameCall, 0).Do(OneArg(result))
 	require.NoError(t, err)
 	result.Release()
 
-	f := p.peer.take() // without a call to go along with
+	f := p.peer.take() // sent without a call
 	assert.Equal(t, frameRelease, f.kind)
 	var pairs [][2]uint64
 	require.NoError(t, msgpack.Unmarshal(f.Body, &pairs))
@@ -197,7 +198,7 @@ func TestAResultOutlivesItsWorker(t *testing.T) {
 	assert.LessOrEqual(t, descriptors(t), before)
 }
 
-func TestADeadConsumersLoansComeBack(t *testing.T) {
+func TestTheLoansOfADeadConsumerAreReturned(t *testing.T) {
 	c, p := share(t)
 	arena := NewArena(64<<20, time.Minute)
 	input := shareTensor(t, arena, 1<<20)
@@ -218,16 +219,16 @@ func TestSharingRefuses(t *testing.T) {
 		says  string
 	}{
 		"a segment that was not lent": {func(p *sharingPeer, id uint64) { p.answer(id, &segment{id: 77, view: make([]byte, 8)}, 0, 8) }, "segment 77, which it was not lent"},
-		"a place beyond its end":      {func(p *sharingPeer, id uint64) { p.answer(id, p.segment(1, 1<<16), 1<<16-4, 8) }, "a buffer of 8 bytes at 65532"},
+		"a location beyond its end":   {func(p *sharingPeer, id uint64) { p.answer(id, p.segment(1, 1<<16), 1<<16-4, 8) }, "a buffer of 8 bytes at 65532"},
 		"an offset that wraps":        {func(p *sharingPeer, id uint64) { p.answer(id, p.segment(1, 1<<16), -4, 8) }, "a buffer of 8 bytes at 18446744073709551612"},
-		"too many releases":           {func(p *sharingPeer, _ uint64) { p.tell(frameRelease, [][2]uint64{{5, 1}}) }, "more than it was lent"},
+		"too many releases":           {func(p *sharingPeer, _ uint64) { p.sendMessage(frameRelease, [][2]uint64{{5, 1}}) }, "more than it was lent"},
 		"a number of the host's": {func(p *sharingPeer, id uint64) {
 			s := p.segment(1, 1<<16)
 			s.id = 9
 			_ = sendSegment(p.channel, s)
 			p.answer(id, &segment{id: ownedByWorker | 5, view: make([]byte, 8)}, 0, 8)
 		}, "a segment numbered 0x9"},
-		"a size that is not settled": {func(p *sharingPeer, id uint64) {
+		"a size that is not sealed": {func(p *sharingPeer, id uint64) {
 			f, _ := os.CreateTemp(p.t.TempDir(), "segment")
 			defer f.Close()
 			_ = f.Truncate(1 << 16)
@@ -279,7 +280,7 @@ func TestAFullArenaWaitsForRoom(t *testing.T) {
 	arena.Close()
 }
 
-func TestAnArenaShrinksToItsSpareShare(t *testing.T) {
+func TestAnArenaKeepsFewFreeSegments(t *testing.T) {
 	before := descriptors(t)
 	arena := NewArena(64<<20, time.Minute)
 	var held []Payload
@@ -295,7 +296,7 @@ func TestAnArenaShrinksToItsSpareShare(t *testing.T) {
 	assert.LessOrEqual(t, descriptors(t), before)
 }
 
-func TestAnArenaKeepsNoSegmentThatNobodyNeeds(t *testing.T) {
+func TestAnArenaDestroysSegmentsThatStayFree(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		arena := NewArena(1<<30, time.Minute)
 		defer arena.Close()
@@ -315,7 +316,7 @@ func TestAnArenaKeepsNoSegmentThatNobodyNeeds(t *testing.T) {
 		time.Sleep(keepFree / 2)
 		shareTensor(t, arena, 16<<20).Release()
 		time.Sleep(keepFree/2 + time.Millisecond)
-		has(1, 16<<20) // what was used goes on, the rest goes
+		has(1, 16<<20) // the one that was used is kept
 		time.Sleep(keepFree)
 		has(0, 0)
 		shareTensor(t, arena, 1<<20).Release()
@@ -335,7 +336,7 @@ func TestSizeClassesWasteAQuarterAtMost(t *testing.T) {
 	}
 }
 
-// The end of a connection may come while its reader is about to take a segment over.
+// A connection may end while its reader is about to receive a segment.
 func TestAnEndedConnectionTakesNoSegment(t *testing.T) {
 	c, p := share(t)
 	s := p.segment(1, 1<<16)

@@ -50,7 +50,7 @@ func TestAReleaseFrameInAnyFormOfMsgpackIsRead(t *testing.T) {
 	assert.Equal(t, [][2]uint64{{1, 200}, {7, 1 << 15}, {1 << 20, 1 << 30}, {1 << 31, 1}}, read)
 }
 
-func TestAReleaseFrameThatIsNoneIsRefused(t *testing.T) {
+func TestAnInvalidReleaseFrameIsRefused(t *testing.T) {
 	for name, message := range map[string]any{
 		"a number":         1,
 		"no pairs":         []int{1, 2},

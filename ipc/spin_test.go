@@ -7,26 +7,25 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Who looks for his answer keeps a processor from the others, who would make their next
-// calls on it.
-func TestOnlyACallerWhoHasBeenAloneForLongLooksForHisAnswer(t *testing.T) {
+// A caller that polls occupies a processor on which others would make their next calls.
+func TestOnlyACallerThatHasLongBeenAlonePolls(t *testing.T) {
 	host, worker := socketPair(t)
 	callers := 0
 	a, ok := newSpinReader(host, func() bool { return callers == 1 }).(*spinReader)
 	if !ok {
-		t.Skip("there is one processor only")
+		t.Skip("this system does not poll, or has one processor")
 	}
-	looks := 0
-	a.poll = func(uintptr) { looks++ }
-	read := func(n int) (looked bool) {
+	polls := 0
+	a.poll = func(uintptr) { polls++ }
+	read := func(n int) (polled bool) {
 		callers = n
-		before := looks
+		before := polls
 		_, err := worker.Write([]byte{1})
 		require.NoError(t, err)
 		_, err = a.Read(make([]byte, 1))
 		require.NoError(t, err)
-		a.quick = true // however long this machine took
-		return looks > before
+		a.quick = true // even if this machine was slow
+		return polls > before
 	}
 	for range 2 {
 		for range spinAfter {

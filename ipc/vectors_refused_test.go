@@ -57,7 +57,7 @@ func refusedVectors() []refusedVector {
 		{"tensor whose buffer is missing", "value", "buffer", ext(1, "93"+text("uint8")+"9101c0"), nil},
 		{"tensor whose buffer is too short", "value[1]", "bytes", "92c0" + ext(1, "93"+text("uint8")+"9102c0"), []any{"00"}},
 		{"second tensor without a buffer", "value[1]", "buffer", "92" + ext(1, "93"+text("uint8")+"9101c0") + ext(1, "93"+text("uint8")+"9101c0"), []any{"00"}},
-		{"buffer that nobody takes", "value", "buffer", "c0", []any{"00"}},
+		{"buffer that is not used", "value", "buffer", "c0", []any{"00"}},
 		{"buffer too many", "value", "buffer", ext(1, "93"+text("uint8")+"9101c0"), []any{"00", ""}},
 
 		{"audio at 0 Hz", "value", "rate", ext(2, "930001c400"), nil},
@@ -133,7 +133,7 @@ func refusedFrames() []refusedFrame {
 		{"version 2", "version 2", "4702" + ping[4:]},
 		{"version 0", "version 0", "4700" + ping[4:]},
 		{"flags", "flags", "47010a01" + ping[8:]},
-		{"session where there is none", "session", ping[:40] + "01000000"},
+		{"session in a frame of a worker", "session", ping[:40] + "01000000"},
 		{"body of 4 GiB", "body", frameHead("05", "ffffffff", one, none)},
 		{"body of one byte over the limit", "body", frameHead("05", "01000010", one, none)},
 		{"4097 buffers", "buffers", frameHead("05", none, one, "01100000")},

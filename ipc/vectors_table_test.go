@@ -6,9 +6,9 @@ import (
 	"strings"
 )
 
-// The table behind testdata/vectors.json. Its bytes are written down from the
-// msgpack specification and from doc.go, never taken from this package's own
-// output, so that the two can be held against each other.
+// The table from which testdata/vectors.json is written. Its bytes follow the msgpack
+// specification and doc.go, and are never taken from this package's own output, so that the
+// tests compare the two.
 
 var vectorsAbout = []string{
 	`Values and frames in their encoded form; the tests of both languages read this file.`,
@@ -21,16 +21,16 @@ var vectorsAbout = []string{
 	`  {"timestamp": {"seconds": int, "nanoseconds": int}}: their sum since 1970, nanoseconds never negative,`,
 	`  {"tensor": {"dtype", "shape", "data": BYTES}}, {"audio": {"rate", "channels", "data": BYTES, float32}},`,
 	`  {"image": {"format", "width", "height", "pts": null or as float, "data": BYTES}},`,
-	`  {"json": "the document's text"}: where a language keeps no text, the document counts.`,
+	`  {"json": "the document's text"}: if a language keeps no text, the documents are compared.`,
 	`"values": every body, with its buffers, decodes to the value. nan equals nan, -0.0 keeps its sign.`,
 	`"encode" lists the languages that encode the value to exactly these bytes and buffers.`,
 	`  Go's maps have no order, so a map of several keys is for Python alone. Python's datetime ends at microseconds, so`,
 	`  finer nanoseconds are for Go alone; Python drops them when it decodes. The bits of nan are free.`,
 	`"refused": payloads that must not decode, the depth limit being 64. The error's path is exactly "path", the root`,
-	`  being called "value"; its reason contains "reason", whatever the case.`,
+	`  being called "value"; its reason contains "reason", ignoring case.`,
 	`"frames": "frame" is the whole frame of the type, call id, body and inline buffers.`,
 	`"refused_frames": the stream's first frame is refused under the default limits, the reason containing "reason";`,
-	`  where that is "end of file", the stream ends inside the frame.`,
+	`  if "reason" is "end of file", the stream ends inside the frame.`,
 }
 
 type vectorFile struct {
