@@ -5,8 +5,8 @@
 // A program that runs nodes uses the values: [Tensor], [Audio], [Image] and [JSON],
 // besides the ordinary Go values that [Encode] lists. A supervisor also uses the
 // connection: [Dial] connects to a worker, [Start] sets it up and returns a [Conn],
-// and a [Call] runs the node once. The rest of this comment specifies the wire, for
-// anyone who writes either end of it. Integers outside of msgpack are little-endian.
+// and a [Call] runs the node once. The rest of this comment specifies the wire
+// for implementers of either end. Integers outside of msgpack are little-endian.
 //
 // # Values
 //

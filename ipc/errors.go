@@ -106,7 +106,7 @@ const (
 	FailurePythonVM   = "python_vm"
 	FailureMarshaling = "marshaling"
 	FailureManifest   = "manifest"
-	FailureCanceled   = "cancelled"
+	FailureCanceled   = "cancelled" //nolint:misspell // the spelling on the wire
 	FailureIO         = "io"
 	FailureTransport  = "transport"
 )

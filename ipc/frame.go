@@ -90,7 +90,7 @@ type Payload struct {
 	checked   bool       // Check has found no fault
 }
 
-// location says where a buffer lies in shared memory. The zero location stands for a
+// location is the location of a buffer in shared memory. The zero location stands for a
 // buffer in this process's own memory.
 type location struct {
 	segment *segment

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"io"
+	"slices"
 	"testing"
 	"testing/iotest"
 
@@ -80,8 +81,8 @@ func TestFrameReaderRefuses(t *testing.T) {
 		"wrapping sum":      {withBuffers(1, 1<<64-1), "more than 1000 bytes"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			frame := append(c.frame, make([]byte, headerSize)...)
-			_, err := newFrameReader(bytes.NewReader(frame), limits).next()
+			stream := slices.Concat(c.frame, make([]byte, headerSize))
+			_, err := newFrameReader(bytes.NewReader(stream), limits).next()
 			var perr *ProtocolError
 			require.ErrorAs(t, err, &perr)
 			assert.Contains(t, perr.Reason, c.says)

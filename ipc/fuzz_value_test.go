@@ -115,7 +115,7 @@ func (g *grower) tensor() any {
 	for i := range t.Shape {
 		t.Shape[i] = g.size()
 		if n *= t.Shape[i]; n > 4*outOfBandSize {
-			n = n / t.Shape[i]
+			n /= t.Shape[i]
 			t.Shape[i] = 1
 		}
 	}
@@ -133,7 +133,7 @@ func (g *grower) image() any {
 	return m
 }
 
-// same reports whether two values are the same on the wire, where all NaN are equal.
+// same reports whether two values are the same on the wire. All NaN are equal there.
 func same(a, b any) bool {
 	switch a := a.(type) {
 	case float64:

@@ -105,8 +105,8 @@ func sendSegment(channel *net.UnixConn, s *segment) error {
 	return errors.Join(err, sent)
 }
 
-// receiveTimeout bounds the wait for a descriptor. It was sent before the frame that names
-// it, so it has already arrived or never will.
+// receiveTimeout bounds the wait for a descriptor. The owner sends it before the frame
+// that names it, so it has already arrived or never will.
 const receiveTimeout = 5 * time.Second
 
 // receiveSegment receives the descriptor of a segment, and returns the segment with the

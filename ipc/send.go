@@ -25,7 +25,7 @@ type sendQueue struct {
 
 const (
 	// maxQueued is the size up to which a body is copied into the queue. Larger ones are
-	// written from where they are.
+	// written without a copy.
 	maxQueued = 64 << 10
 	// busyCalls is how many unanswered calls make a worker busy: more calls can wait a
 	// moment without leaving it idle.
