@@ -53,6 +53,8 @@ type Port struct {
 // also held while the read role is handed over and while a call is taken out, so that a
 // caller receives no notice after settled.
 type callTable struct {
+	openCount atomic.Int64 // the size of open, to be read without the lock
+
 	sync.Mutex
 	open      map[uint64]*Call // nil once the connection has ended
 	abandoned map[uint64]*Call // their answers are discarded
@@ -74,6 +76,7 @@ func (c *Conn) NewCall(kind FrameType, session uint32) *Call {
 	err := c.calls.err
 	if err == nil {
 		c.calls.open[call.header.call] = call
+		c.calls.openCount.Add(1)
 	}
 	c.calls.Unlock()
 	if err != nil {
@@ -234,6 +237,7 @@ func (call *Call) Abandon() {
 	_, open := c.calls.open[call.header.call]
 	if open {
 		delete(c.calls.open, call.header.call)
+		c.calls.openCount.Add(-1)
 		c.calls.abandoned[call.header.call] = call
 	}
 	c.calls.Unlock()
@@ -299,13 +303,6 @@ func hasEarlier(calls map[uint64]*Call, order uint64) bool {
 	return false
 }
 
-// isLone reports whether exactly one call is open.
-func (t *callTable) isLone() bool {
-	t.Lock()
-	defer t.Unlock()
-	return len(t.open) == 1
-}
-
 // isOpen reports whether a call has been neither settled nor removed.
 func (t *callTable) isOpen(id uint64) bool {
 	t.Lock()
@@ -320,6 +317,9 @@ func (t *callTable) remove(id uint64) bool {
 	t.Lock()
 	defer t.Unlock()
 	_, open := t.open[id]
-	delete(t.open, id)
+	if open {
+		delete(t.open, id)
+		t.openCount.Add(-1)
+	}
 	return open
 }

@@ -138,7 +138,7 @@ func Start(conn net.Conn, channel *net.UnixConn, setup Setup, events Events) (*C
 		c.endSharing(channel)
 		return nil, hello, description, err
 	}
-	c.frames.src, c.frames.first = &c.role, newSpinReader(conn, c.calls.isLone)
+	c.frames.src, c.frames.first = &c.role, newSpinReader(conn, &c.calls.openCount)
 	_ = conn.SetDeadline(time.Time{}) // fails only if the connection is closed, which reading detects
 	go c.readWhileIdle()
 	return c, hello, description, nil
@@ -184,6 +184,36 @@ func (c *Conn) expect(want FrameType, into any) error {
 			return &ProtocolError{Reason: fmt.Sprintf("a %s frame instead of %s", f.kind, want)}
 		}
 	}
+}
+
+// event handles a frame that belongs to no call.
+func (c *Conn) event(f frame) error {
+	switch {
+	case (f.kind == frameRelease || f.kind == frameForget) && c.shared == nil:
+		return &ProtocolError{Reason: fmt.Sprintf("a %s frame, but no memory is shared", f.kind)}
+	case f.kind == frameRelease:
+		return c.shared.release(f)
+	case f.kind == frameForget:
+		return c.shared.forgotten(f)
+	}
+	if f.kind == frameLog {
+		var record LogRecord
+		if err := unmarshal(f, &record); err != nil {
+			return err
+		}
+		if c.events.Log != nil {
+			c.events.Log(record)
+		}
+		return nil
+	}
+	var progress Progress
+	if err := unmarshal(f, &progress); err != nil {
+		return err
+	}
+	if c.events.Progress != nil {
+		c.events.Progress(progress)
+	}
+	return nil
 }
 
 // remoteError returns the message of an error frame, or a *[ProtocolError] if it is invalid.
@@ -247,6 +277,7 @@ func (c *Conn) fail(reason error) {
 	c.calls.err = reason
 	open := c.calls.open
 	c.calls.open, c.calls.abandoned = nil, nil
+	c.calls.openCount.Store(0)
 	c.calls.Unlock()
 	_ = c.conn.Close()
 	c.endSharing(nil)

@@ -1,12 +1,12 @@
 package ipc
 
 import (
-	"bytes"
 	"encoding/binary"
 	"fmt"
 	"math"
-	"time"
 	"unicode/utf8"
+
+	"github.com/vmihailenco/msgpack/v5/msgpcode"
 )
 
 // Decode returns the value as nil, bool, int64, uint64 (only beyond the range of int64),
@@ -74,6 +74,227 @@ func (p Payload) Check(root string, limits Limits) error {
 		return nil
 	}
 	return err.in(root)
+}
+
+// cursor reads encoded values that are not trusted: it compares every length with the
+// bytes that remain before it uses the length. It allocates only for extensions and
+// errors, so checking a result before it is forwarded to the next node costs little.
+type cursor struct {
+	b         []byte
+	i         int // offset of the next byte in b
+	buffers   [][]byte
+	locations []location // of the buffers, if those in shared memory are to be copied
+	maxDepth  int        // for skip
+	text      string     // b as a string of which decoded strings are parts; empty if they are copied
+}
+
+func (c *cursor) truncated() *ValueError {
+	return &ValueError{Reason: fmt.Sprintf("the encoding ends in the middle of a value, at byte %d", len(c.b))}
+}
+
+// take returns the next n bytes of the body and advances past them.
+func (c *cursor) take(n uint64) ([]byte, *ValueError) {
+	if n > uint64(len(c.b)-c.i) {
+		return nil, c.truncated()
+	}
+	b := c.b[c.i : c.i+int(n)]
+	c.i += int(n)
+	return b, nil
+}
+
+// number reads a big-endian unsigned number of 1, 2, 4 or 8 bytes.
+func (c *cursor) number(size int) (uint64, *ValueError) {
+	b, err := c.take(uint64(size))
+	if err != nil {
+		return 0, err
+	}
+	switch size {
+	case 1:
+		return uint64(b[0]), nil
+	case 2:
+		return uint64(binary.BigEndian.Uint16(b)), nil
+	case 4:
+		return uint64(binary.BigEndian.Uint32(b)), nil
+	default:
+		return binary.BigEndian.Uint64(b), nil
+	}
+}
+
+// skip advances past one value, nested depth levels deep, and checks it.
+func (c *cursor) skip(depth int) *ValueError {
+	t, err := c.token()
+	if err != nil {
+		return err
+	}
+	switch t.kind {
+	case tokStr:
+		text, err := c.take(t.n)
+		if err != nil {
+			return err
+		}
+		return invalidText(text)
+	case tokBin:
+		_, err := c.take(t.n)
+		return err
+	case tokArray:
+		if depth >= c.maxDepth {
+			return &ValueError{Reason: fmt.Sprintf("nested deeper than %d levels", c.maxDepth)}
+		}
+		return c.skipArray(t.n, depth)
+	case tokMap:
+		if depth >= c.maxDepth {
+			return &ValueError{Reason: fmt.Sprintf("nested deeper than %d levels", c.maxDepth)}
+		}
+		return c.skipMap(t.n, depth)
+	case tokExt:
+		payload, err := c.take(t.n)
+		if err != nil {
+			return err
+		}
+		inner := cursor{b: payload, buffers: c.buffers}
+		err = inner.checkExtension(t.ext)
+		c.buffers = inner.buffers
+		return err
+	}
+	return nil
+}
+
+func (c *cursor) skipArray(n uint64, depth int) *ValueError {
+	if n > uint64(len(c.b)-c.i) { // each item takes at least one byte
+		return c.truncated()
+	}
+	for i := range n {
+		if err := c.skip(depth + 1); err != nil {
+			return err.in(fmt.Sprintf("[%d]", i))
+		}
+	}
+	return nil
+}
+
+func (c *cursor) skipMap(n uint64, depth int) *ValueError {
+	if n > uint64(len(c.b)-c.i)/2 {
+		return c.truncated()
+	}
+	for range n {
+		t, err := c.token()
+		if err != nil {
+			return err
+		}
+		if t.kind != tokStr {
+			return &ValueError{Reason: fmt.Sprintf("a map key is %s; keys must be strings", t.kind)}
+		}
+		key, err := c.take(t.n)
+		if err != nil {
+			return err
+		}
+		if !utf8.Valid(key) {
+			return &ValueError{Reason: "a map key that is not UTF-8"}
+		}
+		if err := c.skip(depth + 1); err != nil {
+			return err.in(step(string(key)))
+		}
+	}
+	return nil
+}
+
+// token is the beginning of a value, before the bytes or items that it contains.
+type token struct {
+	kind tokenKind
+	n    uint64 // the value of a scalar, the length of bytes, or the number of items
+	ext  int8   // the type of an extension
+}
+
+type tokenKind uint8
+
+const (
+	tokNil tokenKind = iota
+	tokBool
+	tokUint
+	tokInt
+	tokFloat32
+	tokFloat64
+	tokStr
+	tokBin
+	tokArray
+	tokMap
+	tokExt
+)
+
+var tokenNames = [...]string{"nil", "a bool", "an integer", "an integer", "a float", "a float", "a string", "bytes", "an array", "a map", "an extension"}
+
+func (k tokenKind) String() string { return tokenNames[k] }
+
+// float returns the number of a float token.
+func (t token) float() float64 {
+	if t.kind == tokFloat32 {
+		return float64(math.Float32frombits(uint32(t.n)))
+	}
+	return math.Float64frombits(t.n)
+}
+
+// token reads the beginning of the next value.
+func (c *cursor) token() (token, *ValueError) {
+	b, err := c.take(1)
+	if err != nil {
+		return token{}, err
+	}
+	code := b[0]
+	sized := func(kind tokenKind, size int) (token, *ValueError) {
+		n, err := c.number(size)
+		return token{kind: kind, n: n}, err
+	}
+	switch {
+	case code <= msgpcode.PosFixedNumHigh:
+		return token{kind: tokUint, n: uint64(code)}, nil
+	case code >= msgpcode.NegFixedNumLow:
+		return token{kind: tokInt, n: uint64(int64(int8(code)))}, nil
+	case msgpcode.IsFixedMap(code):
+		return token{kind: tokMap, n: uint64(code & msgpcode.FixedMapMask)}, nil
+	case msgpcode.IsFixedArray(code):
+		return token{kind: tokArray, n: uint64(code & msgpcode.FixedArrayMask)}, nil
+	case msgpcode.IsFixedString(code):
+		return token{kind: tokStr, n: uint64(code & msgpcode.FixedStrMask)}, nil
+	}
+	switch code {
+	case msgpcode.Nil:
+		return token{kind: tokNil}, nil
+	case msgpcode.False, msgpcode.True:
+		return token{kind: tokBool, n: uint64(code - msgpcode.False)}, nil
+	case msgpcode.Uint8, msgpcode.Uint16, msgpcode.Uint32, msgpcode.Uint64:
+		return sized(tokUint, 1<<(code-msgpcode.Uint8))
+	case msgpcode.Int8, msgpcode.Int16, msgpcode.Int32, msgpcode.Int64:
+		size := 1 << (code - msgpcode.Int8)
+		t, err := sized(tokInt, size)
+		t.n = uint64(int64(t.n<<(64-8*size)) >> (64 - 8*size)) // sign extension
+		return t, err
+	case msgpcode.Float:
+		return sized(tokFloat32, 4)
+	case msgpcode.Double:
+		return sized(tokFloat64, 8)
+	case msgpcode.Str8, msgpcode.Str16, msgpcode.Str32:
+		return sized(tokStr, 1<<(code-msgpcode.Str8))
+	case msgpcode.Bin8, msgpcode.Bin16, msgpcode.Bin32:
+		return sized(tokBin, 1<<(code-msgpcode.Bin8))
+	case msgpcode.Array16, msgpcode.Array32:
+		return sized(tokArray, 2<<(code-msgpcode.Array16))
+	case msgpcode.Map16, msgpcode.Map32:
+		return sized(tokMap, 2<<(code-msgpcode.Map16))
+	case msgpcode.FixExt1, msgpcode.FixExt2, msgpcode.FixExt4, msgpcode.FixExt8, msgpcode.FixExt16:
+		return c.extToken(token{kind: tokExt, n: 1 << (code - msgpcode.FixExt1)}, nil)
+	case msgpcode.Ext8, msgpcode.Ext16, msgpcode.Ext32:
+		return c.extToken(sized(tokExt, 1<<(code-msgpcode.Ext8)))
+	}
+	return token{}, &ValueError{Reason: fmt.Sprintf("byte %#02x begins no value", code)}
+}
+
+// extToken reads the extension type that follows an extension's length.
+func (c *cursor) extToken(t token, err *ValueError) (token, *ValueError) {
+	if err != nil {
+		return t, err
+	}
+	id, err := c.number(1)
+	t.ext = int8(id)
+	return t, err
 }
 
 // value returns the next value, in a body that has been checked.
@@ -147,6 +368,25 @@ func (c *cursor) stringMap(n uint64) (any, *ValueError) {
 	return items, nil
 }
 
+// str reads a string.
+func (c *cursor) str() (string, *ValueError) {
+	t, err := c.expect(tokStr)
+	if err != nil {
+		return "", err
+	}
+	b, err := c.take(t.n)
+	return c.asString(b), err
+}
+
+// expect reads a token that must be of the given kind.
+func (c *cursor) expect(kind tokenKind) (token, *ValueError) {
+	t, err := c.token()
+	if err == nil && t.kind != kind {
+		err = &ValueError{Reason: fmt.Sprintf("inside an extension: %s instead of %s", t.kind, kind)}
+	}
+	return t, err
+}
+
 // asString returns b, the bytes that were taken last, as a string.
 func (c *cursor) asString(b []byte) string {
 	if c.text != "" {
@@ -160,213 +400,4 @@ func invalidText(b []byte) *ValueError {
 		return nil
 	}
 	return &ValueError{Reason: "a string that is not UTF-8"}
-}
-
-// checkExtension checks the payload of an extension, which is the whole of c.
-func (c *cursor) checkExtension(id int8) *ValueError {
-	if id == extTimestamp {
-		_, err := c.timestamp()
-		return err
-	}
-	_, err := c.extensionValue(id)
-	return err
-}
-
-// timestamp decodes the payload of a timestamp, which is the whole of c.
-func (c *cursor) timestamp() (time.Time, *ValueError) {
-	var seconds, nanos uint64
-	switch len(c.b) {
-	case 4:
-		seconds = uint64(binary.BigEndian.Uint32(c.b))
-	case 8:
-		both := binary.BigEndian.Uint64(c.b)
-		seconds, nanos = both&(1<<34-1), both>>34
-	case 12:
-		seconds, nanos = binary.BigEndian.Uint64(c.b[4:]), uint64(binary.BigEndian.Uint32(c.b))
-	default:
-		return time.Time{}, &ValueError{Reason: fmt.Sprintf("a timestamp of %d bytes", len(c.b))}
-	}
-	if nanos > 999_999_999 {
-		return time.Time{}, &ValueError{Reason: fmt.Sprintf("a timestamp with %d nanoseconds", nanos)}
-	}
-	return time.Unix(int64(seconds), int64(nanos)).UTC(), checkSeconds(int64(seconds))
-}
-
-// extensionValue decodes the payload of an application extension, which is the whole of
-// c. The value shares the memory of c.
-func (c *cursor) extensionValue(id int8) (any, *ValueError) {
-	var v interface{ check() *ValueError }
-	var err *ValueError
-	switch id {
-	case extTensor:
-		v, err = c.tensor()
-	case extAudio:
-		v, err = c.audio()
-	case extImage:
-		v, err = c.image()
-	case extJSON:
-		v, c.i = JSON(c.b), len(c.b)
-	default:
-		err = &ValueError{Reason: fmt.Sprintf("unknown extension %d", id)}
-	}
-	switch {
-	case err != nil:
-	case c.i != len(c.b):
-		err = &ValueError{Reason: fmt.Sprintf("%d bytes follow inside extension %d", len(c.b)-c.i, id)}
-	default:
-		err = v.check()
-	}
-	return v, err
-}
-
-func (c *cursor) tensor() (*Tensor, *ValueError) {
-	t := &Tensor{}
-	if err := c.array(3, "a tensor"); err != nil {
-		return nil, err
-	}
-	dtype, err := c.str()
-	if err != nil {
-		return nil, err
-	}
-	t.DType = DType(dtype)
-	dims, err := c.expect(tokArray)
-	if err != nil {
-		return nil, err
-	}
-	if dims.n > maxDims {
-		return nil, tooManyDims(int64(dims.n))
-	}
-	t.Shape = make([]int, dims.n)
-	for i := range t.Shape {
-		if t.Shape[i], err = c.uint(math.MaxInt); err != nil {
-			return nil, err
-		}
-	}
-	t.Data, err = c.data()
-	return t, err
-}
-
-func (c *cursor) audio() (*Audio, *ValueError) {
-	a := &Audio{}
-	err := c.array(3, "audio")
-	if err == nil {
-		a.Rate, err = c.uint(maxSafeLen)
-	}
-	if err == nil {
-		a.Channels, err = c.uint(maxSafeLen)
-	}
-	if err != nil {
-		return nil, err
-	}
-	data, err := c.data()
-	if err != nil {
-		return nil, err
-	}
-	if len(data)%4 != 0 {
-		return nil, &ValueError{Reason: fmt.Sprintf("%d bytes are no whole number of float32 samples", len(data))}
-	}
-	a.Samples = elementsOf[float32](data)
-	return a, nil
-}
-
-func (c *cursor) image() (*Image, *ValueError) {
-	m := &Image{}
-	err := c.array(5, "an image")
-	if err == nil {
-		m.Format, err = c.str()
-	}
-	if err == nil {
-		m.Width, err = c.uint(maxSafeLen)
-	}
-	if err == nil {
-		m.Height, err = c.uint(maxSafeLen)
-	}
-	if err != nil {
-		return nil, err
-	}
-	pts, err := c.token()
-	if err != nil {
-		return nil, err
-	}
-	switch pts.kind {
-	case tokNil:
-	case tokFloat32, tokFloat64:
-		seconds := pts.float()
-		m.PTS = &seconds
-	default:
-		return nil, &ValueError{Reason: fmt.Sprintf("an image's pts is %s; it must be a float or nil", pts.kind)}
-	}
-	m.Pixels, err = c.data()
-	return m, err
-}
-
-// expect reads a token that must be of the given kind.
-func (c *cursor) expect(kind tokenKind) (token, *ValueError) {
-	t, err := c.token()
-	if err == nil && t.kind != kind {
-		err = &ValueError{Reason: fmt.Sprintf("inside an extension: %s instead of %s", t.kind, kind)}
-	}
-	return t, err
-}
-
-// array reads the beginning of an array of n items.
-func (c *cursor) array(n uint64, what string) *ValueError {
-	t, err := c.expect(tokArray)
-	if err == nil && t.n != n {
-		err = &ValueError{Reason: fmt.Sprintf("%s of %d parts instead of %d", what, t.n, n)}
-	}
-	return err
-}
-
-func (c *cursor) str() (string, *ValueError) {
-	t, err := c.expect(tokStr)
-	if err != nil {
-		return "", err
-	}
-	b, err := c.take(t.n)
-	return c.asString(b), err
-}
-
-// maxSafeLen is the largest length that fits into an int on every platform.
-const maxSafeLen = math.MaxInt32
-
-// uint reads a size, which an encoder may have written as a signed integer.
-func (c *cursor) uint(limit uint64) (int, *ValueError) {
-	t, err := c.token()
-	switch {
-	case err != nil:
-	case t.kind == tokInt && int64(t.n) < 0:
-		err = &ValueError{Reason: fmt.Sprintf("inside an extension: the number %d", int64(t.n))}
-	case t.kind != tokUint && t.kind != tokInt:
-		err = &ValueError{Reason: fmt.Sprintf("inside an extension: %s instead of a size", t.kind)}
-	case t.n > limit:
-		err = &ValueError{Reason: fmt.Sprintf("inside an extension: the number %d", t.n)}
-	}
-	return int(t.n), err
-}
-
-// data reads the data of an extension: the bytes inside it, or the frame's next buffer.
-func (c *cursor) data() ([]byte, *ValueError) {
-	t, err := c.token()
-	if err != nil {
-		return nil, err
-	}
-	switch t.kind {
-	case tokBin:
-		return c.take(t.n)
-	case tokNil:
-		if len(c.buffers) == 0 {
-			return nil, &ValueError{Reason: "a buffer is missing"}
-		}
-		b := c.buffers[0]
-		c.buffers = c.buffers[1:]
-		if c.locations != nil {
-			if c.locations[0].segment != nil {
-				b = bytes.Clone(b)
-			}
-			c.locations = c.locations[1:]
-		}
-		return b, nil
-	}
-	return nil, &ValueError{Reason: fmt.Sprintf("inside an extension: %s instead of data", t.kind)}
 }

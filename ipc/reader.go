@@ -1,207 +1,12 @@
 package ipc
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
-	"net"
-	"os"
-	"sync"
-	"sync/atomic"
+	"io"
 	"time"
 )
-
-// readRole is the right to read the connection, which one goroutine holds at a time. No
-// goroutine is dedicated to reading while calls are pending: one of the callers reads until
-// its own answer has arrived, and dispatches the answers of the other callers, the waiters.
-// So the answer of a lone call wakes one goroutine only, by the kernel. Only while no call is
-// pending does readWhileIdle read.
-//
-//	state         taken  meaning                                next
-//	free          false  no goroutine reads                     held, by claim or tryClaim
-//	held          true   a caller or readWhileIdle reads        free, or handed over if there is
-//	                                                            a waiter, by release
-//	handed over   true   a waiter was sent readNow and has      held, when the waiter receives it;
-//	                     not yet received it                    free or handed over, by leave
-//
-// A caller whose call is already settled when it receives readNow reads what has been read
-// ahead, releases the role and returns.
-//
-// The holder may also be interrupted, in any of these states: interrupt lets its blocked
-// read fail at once, so that it checks again whether its own call is still pending.
-// The next read clears this by resume, whichever goroutine makes it.
-type readRole struct {
-	conn  net.Conn
-	calls *callTable // holds the waiters: the open calls whose waiting flag is set
-	taken atomic.Bool
-
-	mu          sync.Mutex // guards the read deadline of conn
-	interrupted bool       // the deadline is in the past because of interrupt
-	writeErr    error      // writing has failed, and reading ends shortly; written with Conn.writing held, too
-}
-
-// notice is what a caller receives while it waits for its answer.
-type notice uint8
-
-const (
-	settled notice = iota // the call has its answer or its error; this is the last notice
-	readNow               // the caller holds the read role
-)
-
-// claim acquires the role for the caller of call if it is free. Otherwise the call becomes
-// a waiter: it will receive readNow, unless its answer arrives before.
-func (r *readRole) claim(call *Call) bool {
-	call.waiting.Store(true) // before the role is checked, so that a concurrent release finds the waiter
-	if r.taken.Load() || !r.taken.CompareAndSwap(false, true) {
-		return false
-	}
-	call.waiting.Store(false)
-	return true
-}
-
-// tryClaim acquires the role if it is free.
-func (r *readRole) tryClaim() bool { return r.taken.CompareAndSwap(false, true) }
-
-// release gives up the role, and hands it over to a waiter if there is one.
-func (r *readRole) release() {
-	r.taken.Store(false)
-	r.calls.Lock()
-	defer r.calls.Unlock()
-	next := r.latestWaiterLocked()
-	if next != nil && r.taken.CompareAndSwap(false, true) {
-		next.waiting.Store(false)
-		next.notices <- readNow // with the lock held, so that it precedes settled
-	}
-}
-
-// hasWaiters reports whether a caller waits for the role.
-func (r *readRole) hasWaiters() bool {
-	r.calls.Lock()
-	defer r.calls.Unlock()
-	return r.latestWaiterLocked() != nil
-}
-
-// leave makes a call no longer a waiter, because its caller is about to do something else.
-// If the role has already been handed over to it, leave releases the role.
-func (r *readRole) leave(call *Call) {
-	r.calls.Lock()
-	call.waiting.Store(false)
-	r.calls.Unlock()
-	select {
-	case n := <-call.notices:
-		if n == readNow {
-			r.release()
-		} else {
-			call.notices <- n // the caller receives it later
-		}
-	default:
-	}
-}
-
-// maxExamined bounds how many open calls are examined to find a late one.
-const maxExamined = 64
-
-// latestWaiterLocked returns the waiter whose call is likely to be answered last, nil if there
-// is none. Its caller reads for the others for longest, so the role changes hands rarely.
-func (r *readRole) latestWaiterLocked() *Call {
-	var latest *Call
-	examined := 0
-	for _, call := range r.calls.open {
-		if call.waiting.Load() && (latest == nil || call.header.call > latest.header.call) {
-			latest = call
-		}
-		if examined++; examined >= maxExamined && latest != nil {
-			break
-		}
-	}
-	return latest
-}
-
-// interrupt makes the holder check whether its own call is still pending. If no goroutine
-// reads, it interrupts the next read, which does no harm.
-func (r *readRole) interrupt() {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.writeErr == nil { // otherwise the deadline ends the read soon enough
-		r.interrupted = true
-		_ = r.conn.SetReadDeadline(time.Unix(1, 0)) // fails only if the connection is closed
-	}
-}
-
-// resume reports whether a read failed because of interrupt, and makes reading possible
-// again.
-func (r *readRole) resume(err error) bool {
-	if !errors.Is(err, os.ErrDeadlineExceeded) {
-		return false
-	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if !r.interrupted {
-		return false
-	}
-	r.interrupted = false
-	if r.writeErr == nil {
-		_ = r.conn.SetReadDeadline(time.Time{})
-	}
-	return true
-}
-
-// Read implements io.Reader for the rest of a frame, which interrupt does not cut short.
-func (r *readRole) Read(b []byte) (int, error) {
-	for {
-		n, err := r.conn.Read(b)
-		if err == nil || n > 0 || !r.resume(err) {
-			return n, err
-		}
-	}
-}
-
-// endAfter bounds the time for reading, because writing has failed with err.
-func (r *readRole) endAfter(d time.Duration, err error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.writeErr = err
-	_ = r.conn.SetReadDeadline(time.Now().Add(d)) // fails only if the connection is closed
-}
-
-// cause returns the error with which the connection ends after a read has failed with err:
-// the error of writing if that has ended the reading.
-func (r *readRole) cause(err error) error {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.writeErr != nil && errors.Is(err, os.ErrDeadlineExceeded) {
-		return r.writeErr
-	}
-	return err
-}
-
-// idleAfter is how long the socket may stay unread while no call is pending.
-const idleAfter = 10 * time.Millisecond
-
-// readWhileIdle reads while no caller does, so that the log records of an idle worker and its
-// death are noticed. It releases the role as soon as a caller waits for it. It also reads
-// while callers are blocked in writing: a worker that is blocked in writing, too, would
-// otherwise never read what they write.
-func (c *Conn) readWhileIdle() {
-	tick := time.NewTimer(idleAfter)
-	defer tick.Stop()
-	for {
-		select {
-		case <-c.done:
-			return
-		case <-tick.C:
-		}
-		if c.role.tryClaim() {
-			for {
-				isAnswer, err := c.readOne()
-				if err != nil || isAnswer || c.role.hasWaiters() {
-					break
-				}
-			}
-			c.role.release()
-		}
-		tick.Reset(idleAfter)
-	}
-}
 
 // readFor reads frames until call is settled or has an item, and dispatches all frames that
 // have been read ahead, so that no other caller waits for a frame that has arrived. The
@@ -228,6 +33,197 @@ func (c *Conn) readOne() (isAnswer bool, err error) {
 		c.fail(c.role.cause(err))
 	}
 	return f.kind == frameResult || f.kind == frameError || f.kind == frameItem, err
+}
+
+// frameReader reads frames from a stream. Several small frames may share one read. Large
+// bodies and buffers are read directly into the memory in which they stay. It is not safe
+// for concurrent use.
+type frameReader struct {
+	src    io.Reader
+	first  io.Reader // reads src when the next byte begins a frame
+	limits Limits
+	shared *sharing // resolves the segments that descriptors name; nil if no memory is shared
+	buf    []byte
+	r, w   int  // buf[r:w] has been read ahead
+	fresh  bool // src has been read since an answer was last timed
+}
+
+// newFrameReader returns a reader of the frames that src holds.
+func newFrameReader(src io.Reader, limits Limits) *frameReader {
+	return &frameReader{src: src, first: src, limits: limits, buf: make([]byte, 64<<10)}
+}
+
+// ready reports whether another whole frame, one without buffers, has been read ahead.
+func (fr *frameReader) ready() bool {
+	h := fr.buf[fr.r:fr.w]
+	return len(h) >= headerSize && binary.LittleEndian.Uint32(h[16:]) == 0 &&
+		int64(len(h)) >= headerSize+int64(binary.LittleEndian.Uint32(h[4:]))
+}
+
+// peek returns the next n bytes without consuming them. n is at most len(buf).
+func (fr *frameReader) peek(n int) ([]byte, error) {
+	for fr.w-fr.r < n {
+		src := fr.src
+		if fr.r == fr.w {
+			fr.r, fr.w = 0, 0
+			src = fr.first
+		} else if len(fr.buf)-fr.r < n {
+			copy(fr.buf, fr.buf[fr.r:fr.w])
+			fr.r, fr.w = 0, fr.w-fr.r
+		}
+		m, err := src.Read(fr.buf[fr.w:])
+		fr.fresh = true
+		fr.w += m
+		if err != nil && fr.w-fr.r < n {
+			if errors.Is(err, io.EOF) && fr.w > fr.r {
+				err = io.ErrUnexpectedEOF
+			}
+			return nil, err
+		}
+	}
+	return fr.buf[fr.r : fr.r+n], nil
+}
+
+// full fills dst, first with bytes that have been read ahead.
+func (fr *frameReader) full(dst []byte) error {
+	n := copy(dst, fr.buf[fr.r:fr.w])
+	fr.r += n
+	if n == len(dst) {
+		return nil
+	}
+	fr.fresh = true
+	_, err := io.ReadFull(fr.src, dst[n:])
+	if errors.Is(err, io.EOF) {
+		err = io.ErrUnexpectedEOF
+	}
+	return err
+}
+
+// maxUpfront is how much memory is allocated for a claimed length before its bytes have
+// arrived. It is generous, because growing beyond it copies.
+const maxUpfront = 64 << 20
+
+// take reads n bytes into memory of their own. Beyond maxUpfront, the memory at most
+// doubles each time that it has been filled.
+func (fr *frameReader) take(n uint64) ([]byte, error) {
+	b := make([]byte, min(n, maxUpfront))
+	for filled := 0; ; {
+		if err := fr.full(b[filled:]); err != nil {
+			return nil, err
+		}
+		if filled = len(b); uint64(filled) == n {
+			return b, nil
+		}
+		larger := make([]byte, min(n, 2*uint64(filled)))
+		copy(larger, b)
+		b = larger
+	}
+}
+
+// next reads one frame. It blocks until the frame has arrived. Its error is io.EOF if the
+// stream ends between two frames, and a *ProtocolError for an invalid frame.
+func (fr *frameReader) next() (frame, error) {
+	h, err := fr.peek(headerSize)
+	if err != nil {
+		return frame{}, err
+	}
+	if h[0] != magic {
+		return frame{}, &ProtocolError{Reason: fmt.Sprintf("a frame begins with byte %#02x instead of %#02x", h[0], magic)}
+	}
+	if h[1] != Version {
+		return frame{}, &ProtocolError{Reason: fmt.Sprintf("the peer speaks version %d of the protocol, this side version %d", h[1], Version)}
+	}
+	if h[3] != 0 {
+		return frame{}, &ProtocolError{Reason: fmt.Sprintf("a frame has the flags %#02x, of which this version defines none", h[3])}
+	}
+	if session := binary.LittleEndian.Uint32(h[20:]); session != 0 {
+		return frame{}, &ProtocolError{Reason: fmt.Sprintf("a %s frame names session %d; only the supervisor's frames belong to one", FrameType(h[2]), session)}
+	}
+	f := frame{kind: FrameType(h[2]), call: binary.LittleEndian.Uint64(h[8:])}
+	bodyLen := int64(binary.LittleEndian.Uint32(h[4:]))
+	buffers := int64(binary.LittleEndian.Uint32(h[16:]))
+	if bodyLen > int64(fr.limits.Body) {
+		return frame{}, &ProtocolError{Reason: fmt.Sprintf("a %s frame claims a body of %d bytes, more than the limit of %d", f.kind, bodyLen, fr.limits.Body)}
+	}
+	if buffers > int64(fr.limits.Buffers) {
+		return frame{}, &ProtocolError{Reason: fmt.Sprintf("a %s frame claims %d buffers, more than the limit of %d", f.kind, buffers, fr.limits.Buffers)}
+	}
+	fr.r += headerSize
+	var room [2]descriptor // so that a table of one or two is not on the heap
+	table := room[:0]
+	if buffers > 0 {
+		if table, err = fr.descriptors(table, f.kind, int(buffers)); err != nil {
+			return frame{}, err
+		}
+	}
+	if bodyLen > 0 {
+		if f.Body, err = fr.take(uint64(bodyLen)); err != nil {
+			return frame{}, err
+		}
+	}
+	if len(table) > 0 {
+		if err := fr.buffers(&f.Payload, table); err != nil {
+			f.Release()
+			return frame{}, err
+		}
+	}
+	return f, nil
+}
+
+// buffers reads the inline buffers of a frame and resolves the shared ones.
+func (fr *frameReader) buffers(p *Payload, table []descriptor) (err error) {
+	p.Buffers = make([][]byte, len(table))
+	for i, d := range table {
+		if d.segment == 0 {
+			p.Buffers[i], err = fr.take(d.size)
+		} else {
+			if p.locations == nil {
+				p.locations = make([]location, len(table))
+			}
+			p.locations[i], p.Buffers[i], err = fr.shared.resolve(d)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// descriptor is a buffer descriptor as it was received.
+type descriptor struct {
+	segment      uint32 // 0 for an inline buffer
+	offset, size uint64
+}
+
+// descriptors reads n descriptors of a frame, appends them to table and checks them.
+func (fr *frameReader) descriptors(table []descriptor, t FrameType, n int) ([]descriptor, error) {
+	total := uint64(0)
+	for range n {
+		d, err := fr.peek(descriptorSize)
+		if errors.Is(err, io.EOF) {
+			err = io.ErrUnexpectedEOF
+		}
+		if err != nil {
+			return nil, err
+		}
+		fr.r += descriptorSize
+		segment := binary.LittleEndian.Uint32(d)
+		if segment != 0 && fr.shared == nil {
+			return nil, &ProtocolError{Reason: fmt.Sprintf("a %s frame names the shared segment %d; this side takes inline buffers only", t, segment)}
+		}
+		found := descriptor{segment, binary.LittleEndian.Uint64(d[8:]), binary.LittleEndian.Uint64(d[16:])}
+		if reserved := binary.LittleEndian.Uint32(d[4:]); reserved != 0 || segment == 0 && found.offset != 0 {
+			return nil, &ProtocolError{Reason: fmt.Sprintf("in a %s frame's buffer descriptor the reserved part is %d and the offset %d; both are 0 for inline bytes", t, reserved, found.offset)}
+		}
+		// The first check prevents an overflow of the sum.
+		size := found.size
+		if size > uint64(fr.limits.BufferBytes) || total+size > uint64(fr.limits.BufferBytes) {
+			return nil, &ProtocolError{Reason: fmt.Sprintf("a %s frame claims buffers of more than %d bytes in all", t, fr.limits.BufferBytes)}
+		}
+		total += size
+		table = append(table, found)
+	}
+	return table, nil
 }
 
 // dispatch passes a frame on. An error ends the connection.
@@ -268,6 +264,7 @@ func (c *Conn) answer(f frame) error {
 	}
 	if call != nil {
 		delete(c.calls.open, f.call)
+		c.calls.openCount.Add(-1)
 	} else {
 		delete(c.calls.abandoned, f.call)
 	}
@@ -288,32 +285,31 @@ func (c *Conn) answer(f frame) error {
 	return nil
 }
 
-// event handles a frame that belongs to no call.
-func (c *Conn) event(f frame) error {
-	switch {
-	case (f.kind == frameRelease || f.kind == frameForget) && c.shared == nil:
-		return &ProtocolError{Reason: fmt.Sprintf("a %s frame, but no memory is shared", f.kind)}
-	case f.kind == frameRelease:
-		return c.shared.release(f)
-	case f.kind == frameForget:
-		return c.shared.forgotten(f)
-	}
-	if f.kind == frameLog {
-		var record LogRecord
-		if err := unmarshal(f, &record); err != nil {
-			return err
+// idleAfter is how long the socket may stay unread while no call is pending.
+const idleAfter = 10 * time.Millisecond
+
+// readWhileIdle reads while no caller does, so that the log records of an idle worker and its
+// death are noticed. It releases the role as soon as a caller waits for it. It also reads
+// while callers are blocked in writing: a worker that is blocked in writing, too, would
+// otherwise never read what they write.
+func (c *Conn) readWhileIdle() {
+	tick := time.NewTimer(idleAfter)
+	defer tick.Stop()
+	for {
+		select {
+		case <-c.done:
+			return
+		case <-tick.C:
 		}
-		if c.events.Log != nil {
-			c.events.Log(record)
+		if c.role.tryClaim() {
+			for {
+				isAnswer, err := c.readOne()
+				if err != nil || isAnswer || c.role.hasWaiters() {
+					break
+				}
+			}
+			c.role.release()
 		}
-		return nil
+		tick.Reset(idleAfter)
 	}
-	var progress Progress
-	if err := unmarshal(f, &progress); err != nil {
-		return err
-	}
-	if c.events.Progress != nil {
-		c.events.Progress(progress)
-	}
-	return nil
 }

@@ -1,161 +1,63 @@
 package ipc
 
 import (
-	"errors"
-	"sync"
+	"bytes"
+	"encoding/binary"
+	"io"
+	"runtime"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
 
-// holdRole acquires the read role, so that no goroutine reads until the test releases it.
-func holdRole(t *testing.T, c *Conn) {
-	call := c.NewCall(FrameCall, 0)
-	defer c.calls.remove(call.header.call)
-	if !c.role.claim(call) { // readWhileIdle holds it
-		require.Eventually(t, func() bool {
-			c.role.interrupt()
-			return len(call.notices) > 0
-		}, 10*time.Second, 10*time.Microsecond)
-	}
-}
-
-// startWaiter makes a call on a goroutine of its own, which is a waiter when it returns.
-func startWaiter(t *testing.T, c *Conn, p *peer, callers *sync.WaitGroup, check func(error)) *Call {
-	call := c.NewCall(FrameCall, 0)
-	callers.Go(func() {
-		_, err := call.Do(Args{})
-		check(err)
-	})
-	p.take()
-	require.Eventually(t, call.waiting.Load, 10*time.Second, 10*time.Microsecond)
-	return call
-}
-
-func TestTheReadRoleIsHandedToTheReaderOfTheLatestCallOnly(t *testing.T) {
-	c, p := connect(t, Events{})
-	holdRole(t, c)
-	var calls [4]*Call
-	var callers sync.WaitGroup
-	for i := range calls {
-		calls[i] = startWaiter(t, c, p, &callers, func(err error) { assert.NoError(t, err) })
-	}
-	waiters := func() (waiting [4]bool) {
-		for i, call := range calls {
-			waiting[i] = call.waiting.Load()
-		}
-		return waiting
-	}
-	c.role.release()
-	assert.Equal(t, [4]bool{true, true, true, false}, waiters())
-	p.send(frameResult, calls[3].header.call, []byte{0xc0}) // the next one is the latest of the others
-	require.Eventually(t, func() bool { return waiters() == [4]bool{true, true, false, false} }, 10*time.Second, 10*time.Microsecond)
-	for _, call := range calls[:3] {
-		p.send(frameResult, call.header.call, []byte{0xc0})
-	}
-	callers.Wait()
-	holdRole(t, c) // it is free
-}
-
-// A caller that emits items does not read in the meantime, however long that takes. It may
-// have been handed the role at the moment when the item arrived.
-func TestAReaderWithItemsToEmitReleasesTheReadRole(t *testing.T) {
-	c, p := connect(t, Events{})
-	for range 100 {
-		holdRole(t, c)
-		many, one := c.NewCall(FrameCall, 0), c.NewCall(FrameCall, 0)
-		var callers sync.WaitGroup
-		answered := make(chan struct{})
-		callers.Go(func() {
-			assert.NoError(t, many.Items(Args{}, func(item Payload) {
-				item.Release()
-				<-answered
-			}))
+// To claim a length costs the peer a few bytes. It must not cost the reader gigabytes.
+func TestClaimsTakeNoMemoryBeforeTheirBytesCome(t *testing.T) {
+	buffers := headerOf(frameResult, 1, 0, make([][]byte, 1))
+	binary.LittleEndian.PutUint64(buffers[headerSize+16:], 8<<30)
+	for name, frame := range map[string][]byte{
+		"buffer of 8 GiB": buffers,
+		"body of 256 MiB": headerOf(frameResult, 1, 256<<20, nil),
+	} {
+		t.Run(name, func(t *testing.T) {
+			reader := newFrameReader(bytes.NewReader(append(frame, 1, 2, 3)), DefaultLimits())
+			var before, after runtime.MemStats
+			runtime.ReadMemStats(&before)
+			_, err := reader.next()
+			runtime.ReadMemStats(&after)
+			assert.Equal(t, io.ErrUnexpectedEOF, err)
+			assert.LessOrEqual(t, after.TotalAlloc-before.TotalAlloc, uint64(maxUpfront+1<<20))
 		})
-		p.take()
-		require.Eventually(t, many.waiting.Load, 10*time.Second, 10*time.Microsecond)
-		p.send(frameItem, many.header.call, []byte{1})
-		_, err := c.readOne() // on this goroutine, which holds the role
-		require.NoError(t, err)
-		c.role.release()
-		callers.Go(func() {
-			_, err := one.Do(Args{})
-			assert.NoError(t, err)
-			close(answered)
-		})
-		p.take()
-		p.send(frameResult, one.header.call, []byte{0xc0})
-		select {
-		case <-answered:
-		case <-time.After(30 * time.Second):
-			require.FailNow(t, "no goroutine reads")
-		}
-		p.send(frameResult, many.header.call, []byte{0xc0})
-		callers.Wait()
 	}
 }
 
-// Callers whose calls are abandoned, or whose connection ends, may just have been handed the
-// role.
-func TestAReadRoleHandedToAReaderThatLeavesIsNotLost(t *testing.T) {
-	c, p := connect(t, Events{})
-	for range 200 {
-		holdRole(t, c)
-		var calls [3]*Call
-		var callers sync.WaitGroup
-		for i := range calls {
-			calls[i] = startWaiter(t, c, p, &callers, func(err error) {
-				if i == 0 {
-					assert.NoError(t, err)
-				} else if err != nil {
-					assert.Equal(t, ErrAbandoned, err)
-				}
-			})
-		}
-		callers.Go(c.role.release)
-		callers.Go(calls[2].Abandon)
-		callers.Go(calls[1].Abandon)
-		for _, i := range []int{2, 1, 0} {
-			p.send(frameResult, calls[i].header.call, []byte{0xc0})
-		}
-		callers.Wait()
+// pattern is long enough that a copy to a wrong place shows.
+var pattern = func() []byte {
+	b := make([]byte, 251<<8)
+	for i := range b {
+		b[i] = byte(i % 251)
 	}
-	holdRole(t, c)
-	var callers sync.WaitGroup
-	for range 3 {
-		startWaiter(t, c, p, &callers, func(err error) { assert.ErrorIs(t, err, ErrClosed) })
-	}
-	callers.Go(c.role.release)
-	callers.Go(func() { c.fail(errors.New("the end")) })
-	callers.Wait()
+	return b
+}()
+
+// endless is a stream of the pattern, over and over.
+type endless struct{ at int }
+
+func (e *endless) Read(b []byte) (int, error) {
+	n := copy(b, pattern[e.at:])
+	e.at = (e.at + n) % len(pattern)
+	return n, nil
 }
 
-// A caller that finds others before it in the queue leaves the writing to them.
-func TestEveryQueuedCallIsWritten(t *testing.T) {
-	c, p := connect(t, Events{})
-	var callers sync.WaitGroup
-	for range 4 {
-		c.writing.Lock() // as a writer that is blocked
-		for range 3 * busyCalls {
-			callers.Go(func() {
-				_, err := c.NewCall(FrameCall, 0).Do(Args{})
-				assert.NoError(t, err)
-			})
-		}
-		require.Eventually(t, func() bool {
-			c.queue.mu.Lock()
-			defer c.queue.mu.Unlock()
-			return c.queue.count == 3*busyCalls
-		}, 10*time.Second, 10*time.Microsecond)
-		c.writing.Unlock()
-		require.NoError(t, c.writeQueue()) // as that writer does when it continues
-		assert.EqualValues(t, 3*busyCalls, c.queue.order-c.answers.Load())
-		for range 3 * busyCalls {
-			p.send(frameResult, p.take().call, []byte{0xc0})
-		}
-		callers.Wait()
-		assert.Equal(t, c.queue.order, c.answers.Load())
+func TestFramesLargerThanTheFirstAllocationArriveWhole(t *testing.T) {
+	const size = 2*maxUpfront + 12345
+	head := headerOf(frameResult, 1, size, nil)
+	frame, err := newFrameReader(io.MultiReader(bytes.NewReader(head), &endless{}), DefaultLimits()).next()
+	require.NoError(t, err)
+	require.Len(t, frame.Body, size)
+	for rest := frame.Body; len(rest) > 0; {
+		n := min(len(rest), len(pattern))
+		require.True(t, bytes.Equal(pattern[:n], rest[:n]), "at byte %d", size-len(rest))
+		rest = rest[n:]
 	}
 }

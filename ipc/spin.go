@@ -4,6 +4,7 @@ import (
 	"io"
 	"net"
 	"runtime"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -26,18 +27,18 @@ const (
 // next calls.
 type spinReader struct {
 	net.Conn
-	raw    syscall.RawConn
-	isLone func() bool      // reports whether one call is pending
-	poll   func(fd uintptr) // polls until fd is readable or spinTime is over
-	start  time.Time        // of the current read
-	quick  bool             // the last answer arrived within spinTime
-	lone   int              // consecutive reads with one pending call
+	raw   syscall.RawConn
+	open  *atomic.Int64    // how many calls are open
+	poll  func(fd uintptr) // polls until fd is readable or spinTime is over
+	start time.Time        // of the current read
+	quick bool             // the last answer arrived within spinTime
+	lone  int              // consecutive reads with one pending call
 }
 
-// newSpinReader returns a reader of nc that polls if isLone reports true. It returns nc
-// itself if polling is of no use: on a single processor it would keep the worker from
+// newSpinReader returns a reader of nc that polls while exactly one call is open. It returns
+// nc itself if polling is of no use: on a single processor it would keep the worker from
 // running. On systems other than Linux it has not been measured.
-func newSpinReader(nc net.Conn, isLone func() bool) io.Reader {
+func newSpinReader(nc net.Conn, open *atomic.Int64) io.Reader {
 	conn, ok := nc.(syscall.Conn)
 	if !ok || runtime.GOOS != "linux" || runtime.GOMAXPROCS(0) == 1 {
 		return nc
@@ -46,10 +47,10 @@ func newSpinReader(nc net.Conn, isLone func() bool) io.Reader {
 	if err != nil {
 		return nc
 	}
-	r := &spinReader{Conn: nc, raw: raw, isLone: isLone}
+	r := &spinReader{Conn: nc, raw: raw, open: open}
 	r.poll = func(fd uintptr) {
 		fds := [1]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
-		for time.Since(r.start) < spinTime && r.isLone() {
+		for time.Since(r.start) < spinTime && r.open.Load() == 1 {
 			if n, _ := unix.Poll(fds[:], 0); n != 0 { // readable, or an error that Read returns
 				return
 			}
@@ -60,7 +61,7 @@ func newSpinReader(nc net.Conn, isLone func() bool) io.Reader {
 
 // Read implements io.Reader.
 func (r *spinReader) Read(b []byte) (int, error) {
-	if !r.isLone() {
+	if r.open.Load() != 1 {
 		r.lone = 0
 		return r.Conn.Read(b)
 	}

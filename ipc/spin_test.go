@@ -1,6 +1,7 @@
 package ipc
 
 import (
+	"sync/atomic"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -10,15 +11,15 @@ import (
 // A caller that polls occupies a processor on which others would make their next calls.
 func TestOnlyACallerThatHasLongBeenAlonePolls(t *testing.T) {
 	host, worker := socketPair(t)
-	callers := 0
-	a, ok := newSpinReader(host, func() bool { return callers == 1 }).(*spinReader)
+	var open atomic.Int64
+	a, ok := newSpinReader(host, &open).(*spinReader)
 	if !ok {
 		t.Skip("this system does not poll, or has one processor")
 	}
 	polls := 0
 	a.poll = func(uintptr) { polls++ }
-	read := func(n int) (polled bool) {
-		callers = n
+	read := func(n int64) (polled bool) {
+		open.Store(n)
 		before := polls
 		_, err := worker.Write([]byte{1})
 		require.NoError(t, err)

@@ -1,0 +1,200 @@
+package ipc
+
+import (
+	"bytes"
+	"encoding/binary"
+	"fmt"
+	"math"
+	"time"
+)
+
+// checkExtension checks the payload of an extension, which is the whole of c.
+func (c *cursor) checkExtension(id int8) *ValueError {
+	if id == extTimestamp {
+		_, err := c.timestamp()
+		return err
+	}
+	_, err := c.extensionValue(id)
+	return err
+}
+
+// timestamp decodes the payload of a timestamp, which is the whole of c.
+func (c *cursor) timestamp() (time.Time, *ValueError) {
+	var seconds, nanos uint64
+	switch len(c.b) {
+	case 4:
+		seconds = uint64(binary.BigEndian.Uint32(c.b))
+	case 8:
+		both := binary.BigEndian.Uint64(c.b)
+		seconds, nanos = both&(1<<34-1), both>>34
+	case 12:
+		seconds, nanos = binary.BigEndian.Uint64(c.b[4:]), uint64(binary.BigEndian.Uint32(c.b))
+	default:
+		return time.Time{}, &ValueError{Reason: fmt.Sprintf("a timestamp of %d bytes", len(c.b))}
+	}
+	if nanos > 999_999_999 {
+		return time.Time{}, &ValueError{Reason: fmt.Sprintf("a timestamp with %d nanoseconds", nanos)}
+	}
+	return time.Unix(int64(seconds), int64(nanos)).UTC(), checkSeconds(int64(seconds))
+}
+
+// extensionValue decodes the payload of an application extension, which is the whole of
+// c. The value shares the memory of c.
+func (c *cursor) extensionValue(id int8) (any, *ValueError) {
+	var v interface{ check() *ValueError }
+	var err *ValueError
+	switch id {
+	case extTensor:
+		v, err = c.tensor()
+	case extAudio:
+		v, err = c.audio()
+	case extImage:
+		v, err = c.image()
+	case extJSON:
+		v, c.i = JSON(c.b), len(c.b)
+	default:
+		err = &ValueError{Reason: fmt.Sprintf("unknown extension %d", id)}
+	}
+	switch {
+	case err != nil:
+	case c.i != len(c.b):
+		err = &ValueError{Reason: fmt.Sprintf("%d bytes follow inside extension %d", len(c.b)-c.i, id)}
+	default:
+		err = v.check()
+	}
+	return v, err
+}
+
+func (c *cursor) tensor() (*Tensor, *ValueError) {
+	t := &Tensor{}
+	if err := c.array(3, "a tensor"); err != nil {
+		return nil, err
+	}
+	dtype, err := c.str()
+	if err != nil {
+		return nil, err
+	}
+	t.DType = DType(dtype)
+	dims, err := c.expect(tokArray)
+	if err != nil {
+		return nil, err
+	}
+	if dims.n > maxDims {
+		return nil, tooManyDims(int64(dims.n))
+	}
+	t.Shape = make([]int, dims.n)
+	for i := range t.Shape {
+		if t.Shape[i], err = c.uint(math.MaxInt); err != nil {
+			return nil, err
+		}
+	}
+	t.Data, err = c.data()
+	return t, err
+}
+
+func (c *cursor) audio() (*Audio, *ValueError) {
+	a := &Audio{}
+	err := c.array(3, "audio")
+	if err == nil {
+		a.Rate, err = c.uint(maxSafeLen)
+	}
+	if err == nil {
+		a.Channels, err = c.uint(maxSafeLen)
+	}
+	if err != nil {
+		return nil, err
+	}
+	data, err := c.data()
+	if err != nil {
+		return nil, err
+	}
+	if len(data)%4 != 0 {
+		return nil, &ValueError{Reason: fmt.Sprintf("%d bytes are no whole number of float32 samples", len(data))}
+	}
+	a.Samples = elementsOf[float32](data)
+	return a, nil
+}
+
+func (c *cursor) image() (*Image, *ValueError) {
+	m := &Image{}
+	err := c.array(5, "an image")
+	if err == nil {
+		m.Format, err = c.str()
+	}
+	if err == nil {
+		m.Width, err = c.uint(maxSafeLen)
+	}
+	if err == nil {
+		m.Height, err = c.uint(maxSafeLen)
+	}
+	if err != nil {
+		return nil, err
+	}
+	pts, err := c.token()
+	if err != nil {
+		return nil, err
+	}
+	switch pts.kind {
+	case tokNil:
+	case tokFloat32, tokFloat64:
+		seconds := pts.float()
+		m.PTS = &seconds
+	default:
+		return nil, &ValueError{Reason: fmt.Sprintf("an image's pts is %s; it must be a float or nil", pts.kind)}
+	}
+	m.Pixels, err = c.data()
+	return m, err
+}
+
+// array reads the beginning of an array of n items.
+func (c *cursor) array(n uint64, what string) *ValueError {
+	t, err := c.expect(tokArray)
+	if err == nil && t.n != n {
+		err = &ValueError{Reason: fmt.Sprintf("%s of %d parts instead of %d", what, t.n, n)}
+	}
+	return err
+}
+
+// maxSafeLen is the largest length that fits into an int on every platform.
+const maxSafeLen = math.MaxInt32
+
+// uint reads a size, which an encoder may have written as a signed integer.
+func (c *cursor) uint(limit uint64) (int, *ValueError) {
+	t, err := c.token()
+	switch {
+	case err != nil:
+	case t.kind == tokInt && int64(t.n) < 0:
+		err = &ValueError{Reason: fmt.Sprintf("inside an extension: the number %d", int64(t.n))}
+	case t.kind != tokUint && t.kind != tokInt:
+		err = &ValueError{Reason: fmt.Sprintf("inside an extension: %s instead of a size", t.kind)}
+	case t.n > limit:
+		err = &ValueError{Reason: fmt.Sprintf("inside an extension: the number %d", t.n)}
+	}
+	return int(t.n), err
+}
+
+// data reads the data of an extension: the bytes inside it, or the frame's next buffer.
+func (c *cursor) data() ([]byte, *ValueError) {
+	t, err := c.token()
+	if err != nil {
+		return nil, err
+	}
+	switch t.kind {
+	case tokBin:
+		return c.take(t.n)
+	case tokNil:
+		if len(c.buffers) == 0 {
+			return nil, &ValueError{Reason: "a buffer is missing"}
+		}
+		b := c.buffers[0]
+		c.buffers = c.buffers[1:]
+		if c.locations != nil {
+			if c.locations[0].segment != nil {
+				b = bytes.Clone(b)
+			}
+			c.locations = c.locations[1:]
+		}
+		return b, nil
+	}
+	return nil, &ValueError{Reason: fmt.Sprintf("inside an extension: %s instead of data", t.kind)}
+}
