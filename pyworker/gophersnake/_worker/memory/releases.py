@@ -1,4 +1,4 @@
-"""The bodies of release frames, as the host's ipc/mentions.go writes and reads them.
+"""The bodies of release frames, as the host's ipc/sharing.go writes and reads them.
 
 They go along with most calls that take or return large data.
 """
