@@ -1,6 +1,6 @@
-// Package scratch makes temporary folders whose owner can be told to be gone. Each is
-// locked as long as the process lives that made it, so that the next one sees which
-// of them a killed one has left, and may take those away.
+// Package scratch creates temporary folders that show whether their owner is still
+// alive. Each folder is locked as long as the process that created it lives, so that a
+// later process can recognize and remove the folders of a process that was killed.
 package scratch
 
 import (
@@ -11,13 +11,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ErrTaken is the error of a folder that is not to be had: it is gone, another's, or
-// in use.
-var ErrTaken = errors.New("the folder is another's")
+// ErrTaken is the error of a folder that cannot be locked: it is gone, belongs to
+// another user, or is in use.
+var ErrTaken = errors.New("the folder is gone, in use, or belongs to another user")
 
-// New makes a folder in another one, the temporary folder where that is empty, with a
-// name that begins with the prefix, and locks it. Who closes the file, after having
-// removed the folder, is done with it.
+// New creates a folder, whose name begins with the prefix, in another folder, and locks
+// it. If in is empty, that is the system's folder for temporary files. The caller
+// removes the folder when it is no longer needed, and then closes the lock.
 func New(in, prefix string) (dir string, lock *os.File, err error) {
 	for {
 		if dir, err = os.MkdirTemp(in, prefix); err != nil {
@@ -30,11 +30,12 @@ func New(in, prefix string) (dir string, lock *os.File, err error) {
 			_ = os.Remove(dir)
 			return "", nil, err
 		}
-		// Somebody who sweeps was quicker, and removes it.
+		// Another process locked the folder before, took it for a leftover, and removes it.
 	}
 }
 
-// Lock locks a folder that is this user's, is there, and is nobody else's.
+// Lock locks a folder of this user. It does not wait: its error is [ErrTaken] if the
+// folder is gone, in use, or belongs to another user. Closing the file unlocks it.
 func Lock(dir string) (*os.File, error) {
 	f, err := os.OpenFile(dir, os.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW, 0)
 	if errors.Is(err, os.ErrNotExist) {
@@ -48,7 +49,7 @@ func Lock(dir string) (*os.File, error) {
 		err = ErrTaken
 	}
 	if err == nil {
-		err = isOurs(f, dir)
+		err = checkOwner(f, dir)
 	}
 	if err != nil {
 		_ = f.Close()
@@ -57,8 +58,9 @@ func Lock(dir string) (*os.File, error) {
 	return f, nil
 }
 
-// isOurs looks whether a folder that is open still has its name, and is this user's.
-func isOurs(f *os.File, dir string) error {
+// checkOwner returns ErrTaken if an open folder no longer has its name, or belongs to
+// another user.
+func checkOwner(f *os.File, dir string) error {
 	open, err := f.Stat()
 	if err != nil {
 		return err
