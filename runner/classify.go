@@ -38,8 +38,8 @@ func classify(err error) *Error {
 		e.NotBegun = true
 		return e
 	case *worker.DeadlineError:
-		e := NewError(KindPythonVM, fmt.Sprintf("no answer within %s; the call was cancelled", err.Limit))
-		e.PID, e.Traceback = err.PID, err.Where.Frames
+		e := NewError(KindPythonVM, fmt.Sprintf("no answer within %s; the call was canceled", err.Limit))
+		e.PID, e.Traceback = err.PID, err.Remote.Frames
 		return e.passed(worker.Breach{Limit: worker.LimitCall, Bound: err.Limit.String()}).WithOperation("call")
 	case *worker.LimitError:
 		return classify(err.Cause).passed(err.Breach).WithOperation("call")
@@ -209,8 +209,8 @@ func startError(s *worker.StartError) *Error {
 // canceledError is a call that its caller gave up.
 func canceledError(c *worker.CanceledError) *Error {
 	e := Wrap(c.Cause, KindOther, "")
-	if c.Where != nil {
-		e.Traceback = c.Where.Frames
+	if c.Remote != nil {
+		e.Traceback = c.Remote.Frames
 	}
 	if c.Exit != nil {
 		e = withExit(Wrap(c.Cause, KindOther, c.Exit.Summary()), c.Exit)

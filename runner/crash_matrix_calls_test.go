@@ -103,12 +103,12 @@ var calls = []call{
 	{does: "ignores every signal and hangs", way: "hangs.ignore_every_signal", want: died("SIGKILL", ""), says: "blocked in Python", more: []string{hangsAfter}},
 	{does: "blocks every signal and hangs", way: "hangs.block_every_signal", want: died("SIGKILL", ""), says: "blocked in Python", more: []string{hangsAfter}},
 	{does: "catches SIGSEGV in Python and crashes", way: "tampering.catch_the_crash_in_python_and_crash", want: died("SIGABRT", "write_to_null"), says: "hung", more: []string{hangsAfter}},
-	{does: "sleeps for ever in `async def`", way: "sleep_for_ever", async: true, want: fate{kind: runner.KindPythonVM, function: "sleep_for_ever", retried: true, counted: true}, says: "the call was cancelled", more: []string{hangsAfter}},
+	{does: "sleeps for ever in `async def`", way: "sleep_for_ever", async: true, want: fate{kind: runner.KindPythonVM, function: "sleep_for_ever", retried: true, counted: true}, says: "the call was canceled", more: []string{hangsAfter}},
 	{does: "blocks the event loop", way: "block_the_loop", async: true, want: died("SIGABRT", "block_the_loop"), says: "hung", more: []string{hangsAfter}},
 	{does: "is cancelled, and gives up", way: "hangs.give_up_when_cancelled", want: declined(runner.KindOther, "give_up_when_cancelled"), during: cancelling},
-	{does: "is cancelled, and goes on", way: "hangs.go_on_when_cancelled", want: declined(runner.KindOther, "go_on_when_cancelled").and(gone).and(ended6), says: "after it was cancelled", during: cancelling},
-	{does: "is cancelled while it holds the GIL", way: "hangs.hold_the_gil_when_cancelled", want: declined(runner.KindOther, "hold_the_gil_when_cancelled").and(gone).and(ended6), says: "after it was cancelled", during: cancelling},
-	{does: "ignores the signal of a cancellation", way: "hangs.ignore_the_signal_of_a_cancellation", want: declined(runner.KindOther, "ignore_the_signal_of_a_cancellation").and(gone).and(ended6), says: "after it was cancelled", during: cancelling},
+	{does: "is cancelled, and goes on", way: "hangs.go_on_when_cancelled", want: declined(runner.KindOther, "go_on_when_cancelled").and(gone).and(ended6), says: "after its call was canceled", during: cancelling},
+	{does: "is cancelled while it holds the GIL", way: "hangs.hold_the_gil_when_cancelled", want: declined(runner.KindOther, "hold_the_gil_when_cancelled").and(gone).and(ended6), says: "after its call was canceled", during: cancelling},
+	{does: "ignores the signal of a cancellation", way: "hangs.ignore_the_signal_of_a_cancellation", want: declined(runner.KindOther, "ignore_the_signal_of_a_cancellation").and(gone).and(ended6), says: "after its call was canceled", during: cancelling},
 	{does: "dies of the signal of a cancellation", way: "hangs.die_of_a_cancellation", want: declined(runner.KindOther, "").and(gone).and(func(f *fate) { f.end = "SIGUSR1" }), during: cancelling},
 
 	// Results.

@@ -284,7 +284,7 @@ func TestANodeThatIgnoresCancellationIsEnded(t *testing.T) {
 	}()
 	_, err := r.Run(ctx, map[string]any{"started": started, "stubborn": true})
 	require.ErrorIs(t, err, context.Canceled)
-	assert.ErrorContains(t, err, "after it was cancelled")
+	assert.ErrorContains(t, err, "after its call was canceled")
 	_, err = r.Run(t.Context(), map[string]any{"started": started, "seconds": 0})
 	require.NoError(t, err)
 }

@@ -289,7 +289,7 @@ func TestIsolationThatCannotBeHadStartsNothing(t *testing.T) {
 	require.ErrorAs(t, r.Start(t.Context()), &e)
 	assert.ErrorIs(t, e, runner.KindIO)
 	assert.Equal(t, runner.VerdictPermanent, e.Verdict)
-	assert.Contains(t, e.Error(), "cannot isolate the node as it asks: processes: 3 and cpus: 0.5 cannot be held")
+	assert.Contains(t, e.Error(), "cannot isolate the node as requested: processes: 3 and cpus: 0.5 cannot be enforced")
 	assert.Contains(t, e.Error(), "Linux ")
 	assert.NotEmpty(t, e.Hint)
 

@@ -151,7 +151,7 @@ func TestTheOOMSupervisorsPart(t *testing.T) {
 	r := crashing(t, crashes, "wounds.py", "Mortal", []string{"params: {folder: " + folder + "}"})
 	err := r.Start(t.Context())
 	require.ErrorIs(t, err, runner.KindPythonVM)
-	assert.ErrorContains(t, err, "the kernel ended the interpreter because memory ran out")
+	assert.ErrorContains(t, err, "the kernel killed the interpreter because memory ran out")
 	assert.ErrorContains(t, r.Health().Err, "memory ran out", "and it is said why it is unhealthy")
 	require.NoError(t, os.Remove(filepath.Join(folder, "setup")))
 	_, err = r.Run(t.Context(), 1)

@@ -29,7 +29,7 @@ func TestTheExitCodeIsThatOfTheKind(t *testing.T) {
 			"Permanent: an input such as", "hint: no input was given, so the pipeline was given null: see gophersnake run --help\n",
 		}},
 		{"died", []string{"run", "resilient", "-i", `{"mode": "crash"}`}, 5, []string{
-			"error: python_vm error", "the interpreter was ended by SIGSEGV (segmentation fault)", "attempt: 4 of 4",
+			"error: python_vm error", "the interpreter was killed by SIGSEGV (segmentation fault)", "attempt: 4 of 4",
 			"Python was here (most recent call last):\n", "os.kill(os.getpid(), signal.SIGSEGV)", "signal: SIGSEGV",
 		}},
 		{"left", []string{"run", "resilient", "-i", `{"mode": "exit"}`}, 5, []string{"os._exit(3)", "exit code: 3"}},
@@ -91,7 +91,7 @@ func TestACrashIsSurvived(t *testing.T) {
 	require.NoError(t, json.Unmarshal([]byte(got.out), &result))
 	assert.Equal(t, "fine", result["status"])
 	assert.Equal(t, 1., result["failures"])
-	assert.Regexp(t, `^\S+ \[WARN\]  node "fragile": attempt 1 failed, the next follows in 100ms: python_vm error in node "fragile" during call: the interpreter was ended by SIGSEGV \(segmentation fault\)`, got.err)
+	assert.Regexp(t, `^\S+ \[WARN\]  node "fragile": attempt 1 failed, the next follows in 100ms: python_vm error in node "fragile" during call: the interpreter was killed by SIGSEGV \(segmentation fault\)`, got.err)
 	assert.Equal(t, 1, strings.Count(got.err, "\n"), "one failure, one line")
 }
 

@@ -1,5 +1,5 @@
-// Package cgroup finds this process's cgroup v2, which is its workers' too, and reads
-// what stands in the kernel's files of figures.
+// Package cgroup finds the cgroup v2 of this process, which is also that of its workers,
+// and reads values from the kernel's files of names and numbers.
 package cgroup
 
 import (
@@ -23,8 +23,8 @@ func Own() (string, error) {
 	return find(string(mounts), string(groups))
 }
 
-// find finds the folder of a process's cgroup v2 in what /proc says of the
-// process's mounts and cgroups.
+// find returns the folder of a process's cgroup v2, given the contents of the files
+// mountinfo and cgroup of the process in /proc.
 func find(mounts, groups string) (string, error) {
 	var path string
 	for line := range strings.Lines(groups) {
@@ -41,15 +41,16 @@ func find(mounts, groups string) (string, error) {
 		}
 		relative, err := filepath.Rel(fields[3], path)
 		if path == "" || err != nil || relative == ".." || strings.HasPrefix(relative, "../") {
-			break // of another namespace
+			break // it belongs to another namespace
 		}
 		return filepath.Join(fields[4], relative), nil
 	}
 	return "", errors.New("this process has no cgroup v2")
 }
 
-// Figure returns the number behind a name that begins a line, and whether there is one.
-func Figure(text, name string) (int64, bool) {
+// Value returns the number that follows a name at the beginning of a line, and whether
+// there is one.
+func Value(text, name string) (int64, bool) {
 	for line := range strings.Lines(text) {
 		if words := strings.Fields(line); len(words) > 1 && words[0] == name {
 			if n, err := strconv.ParseInt(words[1], 10, 64); err == nil {

@@ -29,12 +29,12 @@ func TestTheCgroupIsFound(t *testing.T) {
 	}
 }
 
-func TestAFigureIsFoundByItsName(t *testing.T) {
-	n, found := Figure("MemAvailable:   12 kB\n", "MemAvailable:")
+func TestAValueIsFoundByItsName(t *testing.T) {
+	n, found := Value("MemAvailable:   12 kB\n", "MemAvailable:")
 	assert.True(t, found)
 	assert.EqualValues(t, 12, n)
 	for _, text := range []string{"MemFree: 12 kB\n", "MemAvailable: many\n", "MemAvailable:\n", ""} {
-		_, found = Figure(text, "MemAvailable:")
+		_, found = Value(text, "MemAvailable:")
 		assert.False(t, found, text)
 	}
 }

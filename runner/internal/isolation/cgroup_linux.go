@@ -13,22 +13,22 @@ import (
 	"github.com/gophersnake/gophersnake/runner/internal/cgroup"
 )
 
-// group is a cgroup of its own for one process and its children.
+// group is the cgroup of one process and its children.
 type group struct {
 	dir string
 	fd  *os.File
 }
 
-// groupsMade tells the names of the supervisor's groups apart.
-var groupsMade atomic.Uint64
+// groupCount makes the names of the supervisor's groups unique.
+var groupCount atomic.Uint64
 
-// newGroup makes a cgroup with the given settings, such as {"pids.max": "4"}.
+// newGroup creates a cgroup with the given settings, such as {"pids.max": "4"}.
 func newGroup(settings map[string]string) (*group, error) {
-	root, err := delegated(controllersOf(settings))
+	root, err := delegatedGroup(controllersOf(settings))
 	if err != nil {
 		return nil, err
 	}
-	dir := filepath.Join(root, fmt.Sprintf("gophersnake-%d-%d", os.Getpid(), groupsMade.Add(1)))
+	dir := filepath.Join(root, fmt.Sprintf("gophersnake-%d-%d", os.Getpid(), groupCount.Add(1)))
 	if err := os.Mkdir(dir, 0o755); err != nil {
 		return nil, err
 	}
@@ -46,7 +46,7 @@ func newGroup(settings map[string]string) (*group, error) {
 	return g, nil
 }
 
-// controllersOf are those that settings belong to.
+// controllersOf returns the controllers to which the settings belong.
 func controllersOf(settings map[string]string) []string {
 	var controllers []string
 	for name := range settings {
@@ -59,7 +59,7 @@ func controllersOf(settings map[string]string) []string {
 	return controllers
 }
 
-// settings are the cgroup's for a profile; empty where it needs none.
+// settings returns the settings of the profile's cgroup, empty if it uses none.
 func (p *Profile) settings() map[string]string {
 	settings := make(map[string]string)
 	if p.Processes > 0 {
@@ -75,9 +75,9 @@ func (p *Profile) settings() map[string]string {
 	return settings
 }
 
-// needed are the settings without which the profile does not hold. That of memory
-// is one bound of several.
-func (p *Profile) needed() map[string]string {
+// neededSettings returns the settings without which the profile is not enforced. That
+// of memory is missing, because memory is limited by other means, too.
+func (p *Profile) neededSettings() map[string]string {
 	settings := p.settings()
 	delete(settings, "memory.max")
 	return settings
@@ -85,48 +85,48 @@ func (p *Profile) needed() map[string]string {
 
 func wholeNumber(n float64) bool { return n == float64(int(n)) }
 
-// groupEnd bounds the wait for the processes of a group that were killed.
-const groupEnd = time.Second
+// killTime bounds the wait for the processes of a group to be gone after they were
+// killed.
+const killTime = time.Second
 
-// remove ends what is left in the group, and the group.
+// remove kills the processes that are left in the group, and removes it.
 func (g *group) remove() {
 	if g.fd != nil {
 		_ = g.fd.Close()
 	}
 	_ = os.WriteFile(filepath.Join(g.dir, "cgroup.kill"), []byte("1"), 0)
-	deadline := time.Now().Add(groupEnd)
-	// It can be removed when the kernel has done with the last process.
+	deadline := time.Now().Add(killTime)
+	// Removing it fails until the last process is gone.
 	for os.Remove(g.dir) != nil && time.Now().Before(deadline) {
 		time.Sleep(5 * time.Millisecond)
 	}
 }
 
-// oomKilled reports whether the kernel has ended a process of the group for want of
-// memory.
+// oomKilled reports whether the kernel's OOM killer has killed a process of the group.
 func (g *group) oomKilled() bool {
 	events, err := os.ReadFile(filepath.Join(g.dir, "memory.events"))
 	if err != nil {
 		return false
 	}
-	kills, _ := cgroup.Figure(string(events), "oom_kill")
+	kills, _ := cgroup.Value(string(events), "oom_kill")
 	return kills > 0
 }
 
-// delegated returns a folder in which the supervisor may make groups that have the
-// controllers.
-func delegated(controllers []string) (string, error) {
+// delegatedGroup returns the folder of a cgroup in which the supervisor may create
+// groups with the given controllers: its own, or the one above.
+func delegatedGroup(controllers []string) (string, error) {
 	own, err := cgroup.Own()
 	if err != nil {
 		return "", err
 	}
-	// The groups of a group that holds processes have no controllers: it is the one
-	// above, where that was given to the supervisor as well.
+	// A group that holds processes cannot give controllers to its children. So if the
+	// supervisor's own group holds it, the group above must be delegated to it as well.
 	err = nil
 	for _, dir := range []string{own, filepath.Dir(own)} {
 		if _, missing := os.Stat(filepath.Join(dir, "cgroup.controllers")); missing != nil {
 			break // above the root
 		}
-		unusable := usable(dir, controllers)
+		unusable := checkDelegation(dir, controllers)
 		if unusable == nil {
 			return dir, nil
 		}
@@ -137,8 +137,9 @@ func delegated(controllers []string) (string, error) {
 	return "", err
 }
 
-// usable says why no groups with the controllers can be made in a folder.
-func usable(dir string, controllers []string) error {
+// checkDelegation says why no groups with the controllers can be created in a cgroup;
+// it is nil if they can. It enables the controllers.
+func checkDelegation(dir string, controllers []string) error {
 	available, err := words(filepath.Join(dir, "cgroup.controllers"))
 	if err != nil {
 		return err
@@ -152,7 +153,7 @@ func usable(dir string, controllers []string) error {
 		case slices.Contains(enabled, controller):
 			continue
 		case !slices.Contains(available, controller):
-			return fmt.Errorf("the cgroup %s has no controller %s (cgroup v1 may have it, or nobody gave it to this user)", dir, controller)
+			return fmt.Errorf("the cgroup %s has no controller %s (cgroup v1 may use it, or it is not delegated to this user)", dir, controller)
 		}
 		err := os.WriteFile(filepath.Join(dir, "cgroup.subtree_control"), []byte("+"+controller), 0)
 		if err != nil {

@@ -1,13 +1,14 @@
-// Package isolation starts a process that may do less than its user: read and write
-// some folders alone, and have no network, no further processes and no privileges.
+// Package isolation starts processes in a sandbox: with access to some folders only,
+// and without network, further processes and privileges, as a [Profile] says.
 //
-// The process is restricted from outside. A thread of the supervisor's gives up, for
-// itself alone, what the process is not to have, starts it, and ends: capabilities,
-// the files (Landlock), the system calls (seccomp), the CPUs. What must wait until
-// the process is there, that it starts no others and signals none, the interpreter
-// itself does before it runs any code of the node's or of its packages: see stage.py.
-// Nothing needs privileges, and nothing of it sticks to the supervisor.
+// Most restrictions are applied from outside. A thread of the supervisor gives up, for
+// itself alone, what the process must not have, starts the process, and ends: it gives
+// up capabilities, files (Landlock), system calls (seccomp) and CPUs. Two restrictions
+// have to wait until the process runs: that it starts no processes, and that it signals
+// none. The interpreter applies them itself before it runs any code of the node or of
+// its packages; see stage.py. None of this needs privileges, and none of it affects the
+// supervisor's other threads.
 //
-// What a kernel cannot do is never left out: [Profile.Start] starts nothing then and
-// returns an *[UnsupportedError].
+// A restriction that the kernel cannot enforce is never left out: [Profile.Start] then
+// starts nothing and returns an *[UnsupportedError].
 package isolation

@@ -42,7 +42,7 @@ func needs(t *testing.T, p *Profile) {
 }
 
 // start starts a Python program under a profile.
-func start(t *testing.T, p Profile, code string, write ...string) (*exec.Cmd, *Place, *bytes.Buffer, *bytes.Buffer) {
+func start(t *testing.T, p Profile, code string, write ...string) (*exec.Cmd, *Sandbox, *bytes.Buffer, *bytes.Buffer) {
 	t.Helper()
 	needs(t, &p)
 	interpreter, read := python(t)
@@ -51,17 +51,17 @@ func start(t *testing.T, p Profile, code string, write ...string) (*exec.Cmd, *P
 	cmd.Env = []string{"PATH=/usr/bin:/bin"}
 	var out, err bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &err
-	place, fault := p.Start(cmd, write...)
+	sandbox, fault := p.Start(cmd, write...)
 	require.NoError(t, fault)
-	t.Cleanup(place.Remove)
-	return cmd, place, &out, &err
+	t.Cleanup(sandbox.Remove)
+	return cmd, sandbox, &out, &err
 }
 
 // run runs a Python program under a profile.
 func run(t *testing.T, p Profile, code string, write ...string) result {
 	t.Helper()
-	cmd, place, out, err := start(t, p, code, write...)
+	cmd, sandbox, out, err := start(t, p, code, write...)
 	_ = cmd.Wait()
-	place.Remove()
+	sandbox.Remove()
 	return result{out.String(), err.String(), cmd.ProcessState.ExitCode()}
 }

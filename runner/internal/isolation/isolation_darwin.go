@@ -4,26 +4,26 @@ import "os/exec"
 
 const unsupported = "isolation of nodes needs Linux, with Landlock and seccomp"
 
-// Missing says what this system cannot do of the profile, in plain words.
+// Missing says that this system cannot enforce any profile.
 func (p *Profile) Missing() []string { return []string{unsupported} }
 
 // Start starts nothing here.
-func (p *Profile) Start(*exec.Cmd, ...string) (*Place, error) {
+func (p *Profile) Start(*exec.Cmd, ...string) (*Sandbox, error) {
 	return nil, &UnsupportedError{Missing: p.Missing(), System: "darwin", Hint: hint}
 }
 
-const hint = "run the pipeline on Linux, or take isolation out of the manifest"
+const hint = "run the pipeline on Linux, or remove isolation from the manifest"
 
-// Probe says which means of isolation there are.
+// Probe reports that this system has no mechanism of isolation.
 func Probe() []Mechanism {
-	return []Mechanism{{Name: "isolation", Detail: "there is none on this system", Without: unsupported, Hint: hint}}
+	return []Mechanism{{Name: "isolation", Detail: "not available on this system", Without: unsupported, Hint: hint}}
 }
 
-// Place is what a process was given for itself.
-type Place struct{}
+// Sandbox holds nothing here.
+type Sandbox struct{}
 
 // Remove does nothing here.
-func (p *Place) Remove() {}
+func (p *Sandbox) Remove() {}
 
 // OutOfMemory is always false here.
-func (p *Place) OutOfMemory() bool { return false }
+func (p *Sandbox) OutOfMemory() bool { return false }

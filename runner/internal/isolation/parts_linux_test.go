@@ -18,15 +18,15 @@ func TestAProfilesSettings(t *testing.T) {
 	p := Profile{CPUs: 1.5, Processes: 4, Memory: 1 << 30}
 	assert.Equal(t, map[string]string{"pids.max": "5", "cpu.max": "150000 100000", "memory.max": "1073741824"}, p.settings())
 	assert.Equal(t, []string{"cpu", "memory", "pids"}, controllersOf(p.settings()))
-	assert.Equal(t, []string{"cpu", "pids"}, controllersOf(p.needed()))
-	assert.Equal(t, "processes: 4 and cpus: 1.5", bounds(&p))
+	assert.Equal(t, []string{"cpu", "pids"}, controllersOf(p.neededSettings()))
+	assert.Equal(t, "processes: 4 and cpus: 1.5", cgroupLimits(&p))
 	assert.Equal(t, "1000 100000", (&Profile{CPUs: 0.001}).settings()["cpu.max"])
 }
 
 // A group with a real controller, which the system must have left to cgroup v2.
 func TestAProcessLivesAndDiesInItsCgroup(t *testing.T) {
 	const controller = "hugetlb"
-	if _, err := delegated([]string{controller}); err != nil {
+	if _, err := delegatedGroup([]string{controller}); err != nil {
 		t.Skip(err)
 	}
 	g, err := newGroup(map[string]string{controller + ".2MB.max": "0"})
@@ -75,19 +75,19 @@ except BlockingIOError:
 }
 
 func TestACgroupThatIsNotDelegatedIsNamed(t *testing.T) {
-	_, err := delegated([]string{"no-such-controller"})
+	_, err := delegatedGroup([]string{"no-such-controller"})
 	require.Error(t, err)
 	p := Profile{Processes: 3}
 	if missing := p.Missing(); len(missing) > 0 {
-		assert.Contains(t, missing[0], "processes: 3 cannot be held: ")
+		assert.Contains(t, missing[0], "processes: 3 cannot be enforced: ")
 		assert.Contains(t, p.hint(), "Delegate=yes")
 	}
 	dir := t.TempDir()
-	assert.Error(t, usable(dir, []string{"pids"}), "no cgroup")
+	assert.Error(t, checkDelegation(dir, []string{"pids"}), "no cgroup")
 	for file, text := range map[string]string{"cgroup.controllers": "cpu pids\n", "cgroup.subtree_control": "cpu\n"} {
 		require.NoError(t, os.WriteFile(filepath.Join(dir, file), []byte(text), 0o444))
 	}
-	assert.ErrorContains(t, usable(dir, []string{"memory"}), "has no controller memory")
+	assert.ErrorContains(t, checkDelegation(dir, []string{"memory"}), "has no controller memory")
 }
 
 func TestMemoryEventsTellOfTheKernel(t *testing.T) {
@@ -171,7 +171,7 @@ func TestProbeSaysWhatThereIs(t *testing.T) {
 			assert.NotEmpty(t, m.Hint, m.Name)
 		}
 	}
-	assert.True(t, strings.HasPrefix(system(), "Linux "))
+	assert.True(t, strings.HasPrefix(systemName(), "Linux "))
 	e := &UnsupportedError{Missing: []string{"a", "b"}, System: "Linux 5.4"}
-	assert.EqualError(t, e, "Linux 5.4 cannot isolate the node as it asks: a; b")
+	assert.EqualError(t, e, "Linux 5.4 cannot isolate the node as requested: a; b")
 }

@@ -7,32 +7,32 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Missing says what this kernel, or this user, cannot do of the profile, in plain
-// words; it is empty where all of it can be done.
+// Missing says, in words for people, which restrictions of the profile this kernel
+// cannot enforce or this user may not use. It is empty if there are none.
 func (p *Profile) Missing() []string {
 	var missing []string
 	abi, err := landlockABI()
 	switch {
 	case err != nil:
-		missing = append(missing, "its files cannot be kept from it: "+err.Error())
+		missing = append(missing, "file access cannot be restricted: "+err.Error())
 	case abi < abiTruncate:
-		missing = append(missing, fmt.Sprintf("its files cannot be kept from it: Landlock has version %d here, and needs %d (Linux 6.2)", abi, abiTruncate))
+		missing = append(missing, fmt.Sprintf("file access cannot be restricted: Landlock has version %d here, and version %d is needed (Linux 6.2)", abi, abiTruncate))
 	case abi < abiScope && !p.Signals:
-		missing = append(missing, fmt.Sprintf("other processes cannot be kept from its signals: Landlock has version %d here, and needs %d (Linux 6.12)", abi, abiScope))
+		missing = append(missing, fmt.Sprintf("signals to other processes cannot be blocked: Landlock has version %d here, and version %d is needed (Linux 6.12)", abi, abiScope))
 	}
-	if err := seccompFault(); err != nil {
-		missing = append(missing, "the network and other processes cannot be kept from it: "+err.Error())
+	if err := seccompError(); err != nil {
+		missing = append(missing, "the network and further processes cannot be blocked: "+err.Error())
 	}
-	if needed := p.needed(); len(needed) > 0 {
-		if _, err := delegated(controllersOf(needed)); err != nil {
-			missing = append(missing, fmt.Sprintf("%s cannot be held: %v", bounds(p), err))
+	if needed := p.neededSettings(); len(needed) > 0 {
+		if _, err := delegatedGroup(controllersOf(needed)); err != nil {
+			missing = append(missing, fmt.Sprintf("%s cannot be enforced: %v", cgroupLimits(p), err))
 		}
 	}
 	return missing
 }
 
-// bounds names what the cgroup is needed for.
-func bounds(p *Profile) string {
+// cgroupLimits names the limits for which the profile needs a cgroup.
+func cgroupLimits(p *Profile) string {
 	var named []string
 	if p.Processes > 0 {
 		named = append(named, fmt.Sprintf("processes: %d", p.Processes))
@@ -43,12 +43,12 @@ func bounds(p *Profile) string {
 	return strings.Join(named, " and ")
 }
 
-// hint says what to do about what is missing.
+// hint says what to do about the restrictions that are missing.
 func (p *Profile) hint() string {
 	abi, err := landlockABI()
 	switch {
-	case err != nil, abi < abiTruncate, seccompFault() != nil:
-		return "`gophersnake doctor` tells more; use a kernel that has it, or take isolation out of the manifest"
+	case err != nil, abi < abiTruncate, seccompError() != nil:
+		return "run `gophersnake doctor` for details; use a kernel that supports it, or remove isolation from the manifest"
 	case abi < abiScope && !p.Signals:
 		return "use Linux 6.12 or newer, or allow it: isolation: {signals: true}"
 	}
@@ -56,11 +56,11 @@ func (p *Profile) hint() string {
 }
 
 const (
-	cgroupHint = delegation + "; or ask for what needs none: processes: 0 or any, whole cpus"
-	delegation = "have the supervisor's cgroup delegated, in systemd by Delegate=yes and DelegateSubgroup=supervisor of its service"
+	cgroupHint = delegation + "; or use limits that need none: processes: 0 or any, whole cpus"
+	delegation = "delegate the supervisor's cgroup to it: in systemd, set Delegate=yes and DelegateSubgroup=supervisor in its service"
 )
 
-// Probe says which means of isolation there are.
+// Probe reports which mechanisms of isolation this system has.
 func Probe() []Mechanism {
 	return []Mechanism{probeLandlock(), probeSeccomp(), probeGroups()}
 }
@@ -70,9 +70,9 @@ func probeLandlock() Mechanism {
 	abi, err := landlockABI()
 	switch {
 	case err != nil:
-		m.Detail, m.Hint = err.Error(), "use a kernel from 6.2 on that has Landlock"
+		m.Detail, m.Hint = err.Error(), "use Linux 6.2 or newer, with Landlock enabled"
 	case abi < abiTruncate:
-		m.Detail, m.Hint = fmt.Sprintf("version %d, which cannot keep files from being cut", abi), "use Linux 6.2 or newer"
+		m.Detail, m.Hint = fmt.Sprintf("version %d, which cannot prevent that files are truncated", abi), "use Linux 6.2 or newer"
 	case abi < abiScope:
 		m.Detail = fmt.Sprintf("version %d: files, but not signals", abi)
 		m.Without, m.Hint = "isolated nodes do not run without signals: true", "use Linux 6.12 or newer"
@@ -84,7 +84,7 @@ func probeLandlock() Mechanism {
 
 func probeSeccomp() Mechanism {
 	m := Mechanism{Name: "seccomp", Without: "nodes that ask for isolation do not run"}
-	if err := seccompFault(); err != nil {
+	if err := seccompError(); err != nil {
 		m.Detail, m.Hint = err.Error(), "allow seccomp in the container's seccomp profile"
 		return m
 	}
@@ -98,7 +98,7 @@ func probeGroups() Mechanism {
 		Without: "isolated nodes do not run with a number of processes or a fraction of a CPU",
 		Hint:    delegation,
 	}
-	if dir, err := delegated([]string{"cpu", "memory", "pids"}); err != nil {
+	if dir, err := delegatedGroup([]string{"cpu", "memory", "pids"}); err != nil {
 		m.Detail = err.Error()
 	} else {
 		m.Works, m.Detail, m.Hint = true, "delegated: "+dir, ""
@@ -106,8 +106,8 @@ func probeGroups() Mechanism {
 	return m
 }
 
-// system names the kernel.
-func system() string {
+// systemName returns the name and version of the kernel.
+func systemName() string {
 	var name unix.Utsname
 	if err := unix.Uname(&name); err != nil {
 		return "Linux"

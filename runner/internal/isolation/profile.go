@@ -5,60 +5,60 @@ import (
 	"strings"
 )
 
-// AnyNumber is the number of processes that stands for no bound.
+// AnyNumber as Profile.Processes is no limit.
 const AnyNumber = -1
 
-// Profile says what a process may do. The zero Profile is the strictest one, and
-// allows too little for a program to run: Read names where it is.
+// Profile says what a process may do. The zero Profile is the strictest one. It
+// allows too little to run a program: Read must contain the program.
 type Profile struct {
-	// Read are the folders and files that it may read, and run, besides the system's
-	// libraries; absolute. Each must be there.
+	// Read are the absolute paths of the folders and files that it may read and
+	// execute, in addition to the system's libraries. Each must exist.
 	Read []string
-	// Write are the folders and files that it may change, and read. A temporary
-	// folder of its own comes on top.
+	// Write are the absolute paths of the folders and files that it may read and
+	// change. It also gets a temporary folder of its own.
 	Write []string
-	// Network lets it have sockets. Without, it has but Unix sockets that it listens
-	// on itself.
+	// Network lets it use sockets. Without it, the process can only create Unix stream
+	// sockets and listen on them, not connect.
 	Network bool
 	// Signals lets it signal other processes of its user.
 	Signals bool
-	// Processes is how many further processes and threads it may have at a time. 0 is
-	// no process, and any number of threads; [AnyNumber] is any number of both.
+	// Processes is how many further processes and threads it may have at a time. 0
+	// allows no process and any number of threads; [AnyNumber] any number of both.
 	Processes int
-	// CPUs is how many it may use at a time; 0 is all.
+	// CPUs is how many CPUs it may use at a time; 0 is all. A fraction needs a cgroup.
 	CPUs float64
-	// Memory bounds what it and its children use, in bytes, where the system lets
-	// the supervisor have cgroups. It is a bound besides others; 0 is none.
+	// Memory limits the memory of the process and its children, in bytes, if the
+	// supervisor may create cgroups; otherwise it has no effect. 0 is no limit.
 	Memory int64
 }
 
-// OpIsolate is the Op of the [*fs.PathError] for a file or folder of a profile that
-// cannot be opened.
+// OpIsolate is the Op of the [*fs.PathError] that [Profile.Start] returns if a file or
+// folder of the profile cannot be opened.
 const OpIsolate = "isolate"
 
 // UnsupportedError says that a process was not started because this system cannot
-// isolate it as it was asked to.
+// enforce its profile.
 type UnsupportedError struct {
-	// Missing says what cannot be had, and why.
+	// Missing says what cannot be enforced, and why.
 	Missing []string
-	// System is what it cannot be had on, such as "Linux 5.15.0".
+	// System is the operating system, such as "Linux 5.15.0".
 	System string
 	// Hint says what to do about it.
 	Hint string
 }
 
 func (e *UnsupportedError) Error() string {
-	return fmt.Sprintf("%s cannot isolate the node as it asks: %s", e.System, strings.Join(e.Missing, "; "))
+	return fmt.Sprintf("%s cannot isolate the node as requested: %s", e.System, strings.Join(e.Missing, "; "))
 }
 
-// Mechanism is one of the means of isolation.
+// Mechanism is one of the kernel's mechanisms that isolation uses.
 type Mechanism struct {
 	Name string
-	// Works says that it can be used.
+	// Works says whether it can be used.
 	Works bool
-	// Detail says what it can do here, or why it cannot be used.
+	// Detail says what it can enforce here, or why it cannot be used.
 	Detail string
-	// Without says what nodes cannot have where it does not work.
+	// Without says what does not work without it.
 	Without string
 	// Hint says what to do about that.
 	Hint string

@@ -15,17 +15,16 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// What a refused system call fails with. Sockets have an error of their own, by
-// which the worker tells what refused them; programs take ENOSYS for an older kernel
-// and do without the call.
+// The errors of refused system calls. Sockets have an error of their own, by which the
+// worker recognizes that the sandbox refused them. Programs that get ENOSYS assume an
+// older kernel and work without the call.
 const (
 	refuse        = seccomp.ActionErrno | seccomp.Action(unix.EPERM)
 	refuseSocket  = seccomp.ActionErrno | seccomp.Action(unix.EACCES)
 	refuseUnknown = seccomp.ActionErrno | seccomp.Action(unix.ENOSYS)
 )
 
-// known says which of the system calls this machine's kernels have: they are not
-// the same everywhere.
+// known returns those of the system calls that exist on this machine's architecture.
 func known(names []string) ([]string, error) {
 	machine, err := arch.GetInfo("")
 	if err != nil {
@@ -37,8 +36,8 @@ func known(names []string) ([]string, error) {
 	}), nil
 }
 
-// callFilter allows what programs need, and nothing else. It binds the thread that
-// starts the process, too, so the process's start is for the inner one.
+// callFilter allows the system calls that programs need, and no others. It also applies
+// to the thread that starts the process, so starting processes is left to innerFilter.
 var callFilter = sync.OnceValues(func() ([]bpf.RawInstruction, error) {
 	machine, err := arch.GetInfo("")
 	if err != nil {
@@ -62,17 +61,18 @@ var callFilter = sync.OnceValues(func() ([]bpf.RawInstruction, error) {
 	return assemble(policy, refuseUnknown)
 })
 
-// argumentFilter refuses calls for what they ask for, and has nothing to say of the
-// rest. It is a filter of its own because the library's conditions lose the number of
-// the call: what comes after them can only refuse more.
+// argumentFilter refuses system calls by their arguments, and allows all others. It is
+// separate because the library's conditions lose the number of the call: the rules
+// after them could only refuse more.
 func argumentFilter(p *Profile) ([]bpf.RawInstruction, error) {
-	policy := seccomp.Policy{DefaultAction: seccomp.ActionAllow, Syscalls: []seccomp.SyscallGroup{ofOthers(), ofSockets(p.Network)}}
+	policy := seccomp.Policy{DefaultAction: seccomp.ActionAllow, Syscalls: []seccomp.SyscallGroup{callsOnOthers(), socketCalls(p.Network)}}
 	return assemble(policy, seccomp.ActionAllow)
 }
 
-// ofOthers are the calls that would set limits and priorities of other processes of
-// the same user, of which Landlock knows nothing. 0 is the process or thread itself.
-func ofOthers() seccomp.SyscallGroup {
+// callsOnOthers are the calls that would set limits and priorities of the user's other
+// processes, which Landlock does not restrict. A target of 0 is the process or thread
+// itself.
+func callsOnOthers() seccomp.SyscallGroup {
 	group := seccomp.SyscallGroup{Action: refuse}
 	for _, each := range []struct {
 		name     string
@@ -80,7 +80,7 @@ func ofOthers() seccomp.SyscallGroup {
 	}{
 		{"prlimit64", 0},
 		{"sched_setaffinity", 0}, {"sched_setattr", 0}, {"sched_setparam", 0}, {"sched_setscheduler", 0},
-		{"setpriority", 0}, {"setpriority", 1}, // of a process, and of itself
+		{"setpriority", 0}, {"setpriority", 1}, // other than PRIO_PROCESS, or than the process itself
 	} {
 		other := seccomp.Condition{Argument: each.argument, Operation: seccomp.NotEqual, Value: 0}
 		group.NamesWithCondtions = append(group.NamesWithCondtions, seccomp.NameWithConditions{
@@ -90,8 +90,9 @@ func ofOthers() seccomp.SyscallGroup {
 	return group
 }
 
-// ofSockets are the calls for sockets that there are not to be.
-func ofSockets(network bool) seccomp.SyscallGroup {
+// socketCalls are the calls that create or connect sockets which the process must not
+// have.
+func socketCalls(network bool) seccomp.SyscallGroup {
 	not := func(family uint64) seccomp.Condition {
 		return seccomp.Condition{Argument: 0, Operation: seccomp.NotEqual, Value: family}
 	}
@@ -103,21 +104,21 @@ func ofSockets(network bool) seccomp.SyscallGroup {
 		group.NamesWithCondtions = calls(not(unix.AF_UNIX), not(unix.AF_INET), not(unix.AF_INET6), not(unix.AF_NETLINK))
 		return group
 	}
-	// A worker listens, and never connects. A datagram could be sent to any socket
-	// without that, so there are streams alone: of the bits of the type, the first.
+	// A worker listens and never connects. Datagrams can be sent without connecting, so
+	// only streams are allowed: the type SOCK_STREAM has none of these bits.
 	other := seccomp.Condition{Argument: 1, Operation: seccomp.BitsSet, Value: 0xe}
 	group.Names = []string{"connect"}
 	group.NamesWithCondtions = append(calls(not(unix.AF_UNIX)), calls(other)...)
 	return group
 }
 
-// newNamespaces are the flags of clone that would make some, a user namespace with
-// all capabilities in it among them.
+// newNamespaces are the flags with which clone creates namespaces, among them a user
+// namespace, in which the process would have all capabilities.
 const newNamespaces = unix.CLONE_NEWNS | unix.CLONE_NEWCGROUP | unix.CLONE_NEWUTS | unix.CLONE_NEWIPC |
 	unix.CLONE_NEWUSER | unix.CLONE_NEWPID | unix.CLONE_NEWNET
 
-// innerFilter refuses what the process could be started with and must not do again.
-// It has nothing to say of the rest.
+// innerFilter refuses the system calls that are needed to start the process, but not
+// after that. It allows all others.
 func innerFilter(p *Profile) ([]bpf.RawInstruction, error) {
 	clone := func(operation seccomp.Operation, flags uint64) seccomp.NameWithConditions {
 		return seccomp.NameWithConditions{Name: "clone", Conditions: seccomp.ArgumentConditions{
@@ -129,7 +130,7 @@ func innerFilter(p *Profile) ([]bpf.RawInstruction, error) {
 		NamesWithCondtions: []seccomp.NameWithConditions{clone(seccomp.BitsSet, newNamespaces)},
 	}
 	if p.Processes == 0 {
-		// Who leaves the process group outlives the supervisor.
+		// A process that leaves its group would outlive the supervisor.
 		names, err := known([]string{"fork", "vfork", "setsid", "setpgid"})
 		if err != nil {
 			return nil, err
@@ -141,15 +142,15 @@ func innerFilter(p *Profile) ([]bpf.RawInstruction, error) {
 		refused.Names = append(refused.Names, "sched_setaffinity")
 	}
 	policy := seccomp.Policy{DefaultAction: seccomp.ActionAllow, Syscalls: []seccomp.SyscallGroup{
-		// What it asks for is not to be seen by a filter; the C library takes clone then.
+		// A filter cannot see clone3's arguments. The C library then uses clone.
 		{Action: refuseUnknown, Names: []string{"clone3"}},
 		refused,
 	}}
 	return assemble(policy, seccomp.ActionAllow)
 }
 
-// assemble makes the program of a filter, with an answer to calls that the policy
-// does not know, which the library offers no choice of.
+// assemble returns the program of a filter. The library cannot set the action for calls
+// that the policy does not name, so assemble sets it.
 func assemble(policy seccomp.Policy, otherwise seccomp.Action) ([]bpf.RawInstruction, error) {
 	instructions, err := policy.Assemble()
 	if err != nil {
@@ -159,8 +160,8 @@ func assemble(policy seccomp.Policy, otherwise seccomp.Action) ([]bpf.RawInstruc
 	return bpf.Assemble(instructions)
 }
 
-// restrictCalls has the calling thread take a filter on, besides those that it has,
-// and what it starts.
+// restrictCalls applies a filter, in addition to earlier ones, to the calling thread
+// and to the processes that it starts.
 func restrictCalls(filter []bpf.RawInstruction) error {
 	instructions := make([]unix.SockFilter, len(filter))
 	for i, each := range filter {
@@ -171,8 +172,8 @@ func restrictCalls(filter []bpf.RawInstruction) error {
 	return os.NewSyscallError("seccomp", err)
 }
 
-// asText is a filter as stage.py reads it.
-func asText(filter []bpf.RawInstruction) string {
+// encodeFilter encodes a filter for stage.py.
+func encodeFilter(filter []bpf.RawInstruction) string {
 	var program []byte
 	for _, each := range filter {
 		program = binary.NativeEndian.AppendUint16(program, each.Op)
@@ -182,10 +183,10 @@ func asText(filter []bpf.RawInstruction) string {
 	return hex.EncodeToString(program)
 }
 
-// seccompFault says why there are no filters here; it is nil where there are.
-func seccompFault() error {
+// seccompError says why filters cannot be used here; it is nil if they can.
+func seccompError() error {
 	if _, err := arch.GetInfo(""); err != nil {
-		return fmt.Errorf("its system calls are not known: %w", err)
+		return fmt.Errorf("the system calls of this architecture are unknown: %w", err)
 	}
 	if !seccomp.Supported() {
 		return fmt.Errorf("this kernel has no seccomp filters, or a container's seccomp profile forbids them")

@@ -1,9 +1,9 @@
-"""What a process does for its isolation itself, before it becomes the program.
+"""Apply the restrictions that a process must apply to itself, then become the command.
 
-It runs in an interpreter without site-packages (``-I -S``), so that no code of the
-node's or of its packages has come first. To start a process, the supervisor's thread
-must be allowed to: that no others follow can be settled only here. The same goes for
-signals. What cannot be settled ends the process.
+The supervisor's thread needs the right to start a process, so the process itself has to
+give up that right, and likewise the right to send signals. This program does so in an
+interpreter without site-packages (``-I -S``): no code of the node or of its packages
+has run before. If a restriction cannot be applied, the process exits.
 """
 
 import os
@@ -34,33 +34,32 @@ libc = ctypes.CDLL(None, use_errno=True)
 libc.syscall.restype = ctypes.c_long
 
 
-def settled(result: int, what: str) -> int:
-    """Return the result of a system call, or end the process where that failed."""
+def check(result: int, name: str) -> None:
+    """Exit if a system call failed."""
     if result < 0:
-        sys.exit(f"gophersnake: isolation: {what}: {os.strerror(ctypes.get_errno())}")
-    return result
+        sys.exit(f"gophersnake: isolation: {name}: {os.strerror(ctypes.get_errno())}")
 
 
-def scope(what: int) -> None:
-    """Have the kernel refuse signals, and abstract sockets, of other processes."""
-    wanted = Ruleset(0, 0, what)
-    size = ctypes.c_size_t(ctypes.sizeof(wanted))
-    rules = libc.syscall(ctypes.c_long(LANDLOCK_CREATE_RULESET), ctypes.byref(wanted), size, 0)
-    settled(rules, "landlock_create_ruleset")
-    settled(libc.syscall(ctypes.c_long(LANDLOCK_RESTRICT_SELF), rules, 0), "landlock_restrict_self")
+def restrict_scope(flags: int) -> None:
+    """Make the kernel refuse signals and abstract sockets to other processes."""
+    ruleset = Ruleset(0, 0, flags)
+    size = ctypes.c_size_t(ctypes.sizeof(ruleset))
+    rules = libc.syscall(ctypes.c_long(LANDLOCK_CREATE_RULESET), ctypes.byref(ruleset), size, 0)
+    check(rules, "landlock_create_ruleset")
+    check(libc.syscall(ctypes.c_long(LANDLOCK_RESTRICT_SELF), rules, 0), "landlock_restrict_self")
     os.close(rules)
 
 
-def narrow(instructions: bytes) -> None:
-    """Take on a filter of system calls."""
-    kept = ctypes.create_string_buffer(instructions, len(instructions))
-    program = Filter(len(instructions) // 8, ctypes.addressof(kept))
-    narrowed = libc.prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, ctypes.byref(program), 0, 0)
-    settled(narrowed, "seccomp")
+def filter_calls(instructions: bytes) -> None:
+    """Apply a filter of system calls."""
+    buffer = ctypes.create_string_buffer(instructions, len(instructions))
+    program = Filter(len(instructions) // 8, ctypes.addressof(buffer))
+    result = libc.prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, ctypes.byref(program), 0, 0)
+    check(result, "seccomp")
 
 
-_, scoped, filtered, *command = sys.argv
-if int(scoped):
-    scope(int(scoped))
-narrow(bytes.fromhex(filtered))
+_, scope_flags, call_filter, *command = sys.argv
+if int(scope_flags):
+    restrict_scope(int(scope_flags))
+filter_calls(bytes.fromhex(call_filter))
 os.execv(command[0], command[1:])

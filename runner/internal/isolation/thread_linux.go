@@ -5,34 +5,36 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"sync/atomic"
 
 	"golang.org/x/net/bpf"
 	"golang.org/x/sys/unix"
 )
 
-// onOwnThread runs a function on a thread that ends with it, so that whatever the
-// function does to the thread binds nothing else.
+// onOwnThread runs a function on a thread that ends with it, so that the restrictions
+// that the function puts on the thread apply to no other goroutine.
 func onOwnThread(f func() error) error {
 	done := make(chan error, 1)
 	var run func()
 	run = func() {
 		runtime.LockOSThread()
 		if unix.Gettid() == os.Getpid() {
-			// The first thread stands for the process, and never ends. As long as it is
-			// held here, it is not the one that is taken instead.
+			// The first thread represents the process and never ends. While it is locked
+			// here, the next goroutine gets another one.
 			go run()
 			err := <-done
 			runtime.UnlockOSThread()
 			done <- err
 			return
 		}
-		done <- f() // the goroutine ends locked, and its thread with it
+		done <- f() // the goroutine ends with its thread locked, which ends the thread
 	}
 	go run()
 	return <-done
 }
 
-// restrictThread takes from the calling thread what the process is not to have.
+// restrictThread takes all rights from the calling thread that the process must not
+// have.
 func restrictThread(cpus unix.CPUSet, rules int, filters ...[]bpf.RawInstruction) error {
 	if cpus.Count() > 0 {
 		if err := unix.SchedSetaffinity(0, &cpus); err != nil {
@@ -56,7 +58,8 @@ func restrictThread(cpus unix.CPUSet, rules int, filters ...[]bpf.RawInstruction
 	return nil
 }
 
-// dropCapabilities leaves the thread none, and what it starts no way to any.
+// dropCapabilities drops all capabilities of the thread, and prevents that processes
+// which it starts gain any.
 func dropCapabilities() error {
 	for c := uintptr(0); ; c++ {
 		err := unix.Prctl(unix.PR_CAPBSET_DROP, c, 0, 0, 0)
@@ -64,7 +67,7 @@ func dropCapabilities() error {
 			break // the kernel has no more
 		}
 		if errors.Is(err, unix.EPERM) {
-			break // without CAP_SETPCAP there is nothing to drop that could be had again: see no_new_privs
+			break // without CAP_SETPCAP; no_new_privs prevents that capabilities are gained
 		}
 		if err != nil {
 			return fmt.Errorf("drop capability %d: %w", c, err)
@@ -76,4 +79,30 @@ func dropCapabilities() error {
 		return fmt.Errorf("drop the capabilities: %w", err)
 	}
 	return nil
+}
+
+// nextCPU spreads the processes over the CPUs.
+var nextCPU atomic.Uint32
+
+// cpuSet chooses CPUs for a process. It is empty if the process may use all of them, or
+// a fraction, which the cgroup enforces.
+func cpuSet(n float64) (unix.CPUSet, error) {
+	var own, chosen unix.CPUSet
+	if n == 0 || !wholeNumber(n) {
+		return chosen, nil
+	}
+	if err := unix.SchedGetaffinity(0, &own); err != nil {
+		return chosen, err
+	}
+	var cpus []int
+	for cpu := 0; len(cpus) < own.Count(); cpu++ {
+		if own.IsSet(cpu) {
+			cpus = append(cpus, cpu)
+		}
+	}
+	first := int(nextCPU.Add(uint32(n)) - uint32(n))
+	for i := range min(int(n), len(cpus)) {
+		chosen.Set(cpus[(first+i)%len(cpus)])
+	}
+	return chosen, nil
 }

@@ -20,7 +20,7 @@ type generation struct {
 // that is its own has ended, so has its template, which knows how its workers end.
 // The pool is not over before that.
 func (p *Pool) newGeneration(number int, config worker.Config) *generation {
-	config.Worn = p.wornOut
+	config.OnSoftBreach = p.wornOut
 	if p.config.ForkServer {
 		config.Template = worker.NewTemplate(config)
 	}

@@ -47,7 +47,7 @@ type WorkerHealth struct {
 	Calls      uint64
 	Age        time.Duration
 	Idle       time.Duration // since it had something to do
-	Vitals     worker.Vitals
+	Vitals     worker.ProcessStats
 }
 
 // Counters count what has happened since the pool was made.
@@ -111,7 +111,7 @@ func (p *Pool) Health() Health {
 
 	h.ForkNote = template.Note()
 	for i := range of { // which may read files
-		h.Workers[i].Vitals = of[i].Vitals()
+		h.Workers[i].Vitals = of[i].Stats()
 	}
 	slices.SortFunc(h.Workers, func(a, b WorkerHealth) int {
 		return cmp.Or(cmp.Compare(b.Age, a.Age), cmp.Compare(a.PID, b.PID))

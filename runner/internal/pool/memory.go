@@ -14,7 +14,7 @@ import (
 func availableMemory() int64 {
 	var free int64
 	if text, err := os.ReadFile("/proc/meminfo"); err == nil {
-		kib, _ := cgroup.Figure(string(text), "MemAvailable:")
+		kib, _ := cgroup.Value(string(text), "MemAvailable:")
 		free = kib << 10
 	}
 	group, err := cgroup.Own()
@@ -44,7 +44,7 @@ func groupMemory(group string) (left int64, bounded bool) {
 		return 0, false
 	}
 	if text, err := os.ReadFile(filepath.Join(group, "memory.stat")); err == nil {
-		cached, _ := cgroup.Figure(string(text), "inactive_file")
+		cached, _ := cgroup.Value(string(text), "inactive_file")
 		used -= cached
 	}
 	return limit - used, true

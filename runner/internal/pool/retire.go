@@ -33,7 +33,7 @@ func (p *Pool) wornOut(w *worker.Worker) {
 	defer p.unlock()
 	for _, m := range p.alive {
 		if m.worker == w && m.due == nil {
-			m.due, p.stale = w.Worn(), true
+			m.due, p.stale = w.SoftBreach(), true
 		}
 	}
 }

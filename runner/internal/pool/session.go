@@ -73,13 +73,13 @@ func (p *Pool) admit(m *member) uint32 {
 // Call gives the session's node an item, and hands what comes of it to emit; see
 // [worker.Worker.Items].
 func (s *Session) Call(ctx context.Context, args ipc.Args, emit func(ipc.Payload) error) error {
-	return s.on(ctx, func(w *worker.Worker) error { return w.CallIn(ctx, s.number, args, emit) })
+	return s.on(ctx, func(w *worker.Worker) error { return w.Items(ctx, worker.Op{Kind: ipc.TypeCall, Session: s.number}, args, emit) })
 }
 
 // Snapshot returns the session's state.
 func (s *Session) Snapshot(ctx context.Context) (state ipc.Payload, err error) {
 	err = s.on(ctx, func(w *worker.Worker) error {
-		state, err = w.Snapshot(ctx, s.number)
+		state, err = w.Call(ctx, worker.Op{Kind: ipc.TypeSnapshot, Session: s.number}, ipc.Args{})
 		return err
 	})
 	return state, err
@@ -90,7 +90,7 @@ func (s *Session) Snapshot(ctx context.Context) (state ipc.Payload, err error) {
 func (s *Session) Finish(ctx context.Context, emit func(ipc.Payload) error) error {
 	return s.on(ctx, func(w *worker.Worker) error {
 		s.over = true
-		return w.Finish(ctx, s.number, emit)
+		return w.Items(ctx, worker.Op{Kind: ipc.TypeFinish, Session: s.number}, ipc.Args{}, emit)
 	})
 }
 

@@ -99,7 +99,7 @@ func (p *Pool) isShort(g *generation) bool {
 	p.mu.Unlock()
 	var needs int64
 	for _, w := range workers { // which may read files
-		needs = max(needs, w.Vitals().Resident)
+		needs = max(needs, w.Stats().Resident)
 	}
 	has := p.available()
 

@@ -99,8 +99,8 @@ func (g *gate) connect() net.Conn {
 	return c
 }
 
-// isTurnedAway checks that nothing comes of a connection but its end.
-func isTurnedAway(t *testing.T, c net.Conn) {
+// assertRefused checks that nothing comes of a connection but its end.
+func assertRefused(t *testing.T, c net.Conn) {
 	t.Helper()
 	said, err := io.ReadAll(c)
 	assert.Empty(t, said)
@@ -109,9 +109,9 @@ func isTurnedAway(t *testing.T, c net.Conn) {
 	}
 }
 
-// TestTheStrangersPart is no test but a process of another user's, which
+// TestStrangerProcess is no test but a process of another user's, which
 // [asNobody] starts: it goes for the socket and presents the secret that it is given.
-func TestTheStrangersPart(t *testing.T) {
+func TestStrangerProcess(t *testing.T) {
 	socket := os.Getenv("GOPHERSNAKE_TEST_SOCKET")
 	if socket == "" {
 		t.Skip("it is started by other tests")
@@ -146,7 +146,7 @@ func (g *gate) asNobody(meanwhile func()) string {
 	require.NoError(g.t, os.Chmod(dir, 0o777))
 	program := filepath.Join(dir, "stranger")
 	require.NoError(g.t, os.WriteFile(program, self, 0o755))
-	stranger := exec.Command(program, "-test.run=^TestTheStrangersPart$", "-test.v")
+	stranger := exec.Command(program, "-test.run=^TestStrangerProcess$", "-test.v")
 	stranger.Dir = dir
 	stranger.Env = []string{"PATH=" + os.Getenv("PATH"), "TMPDIR=" + dir,
 		"GOPHERSNAKE_TEST_SOCKET=" + g.socket, "GOPHERSNAKE_TEST_SECRET=" + hex.EncodeToString(g.secret)}
@@ -170,7 +170,7 @@ func (g *gate) asNobody(meanwhile func()) string {
 	}
 }
 
-func TestAnotherUserFindsNoWayToAWorkersSocket(t *testing.T) {
+func TestAnotherUserCannotReachAWorkersSocket(t *testing.T) {
 	g := atGate(t)
 	for place := filepath.Dir(g.socket); place != g.root; place = filepath.Dir(place) {
 		info, err := os.Stat(place)
@@ -185,7 +185,7 @@ func TestAnotherUserFindsNoWayToAWorkersSocket(t *testing.T) {
 }
 
 // Should the folder be open, and the secret known, it is still another user.
-func TestAnotherUserIsTurnedAwayThoughItKnowsTheSecret(t *testing.T) {
+func TestAnotherUserIsRefusedEvenWithTheSecret(t *testing.T) {
 	g := atGate(t)
 	for place := g.socket; place != g.root; place = filepath.Dir(place) {
 		require.NoError(t, os.Chmod(place, 0o777))
@@ -195,7 +195,7 @@ func TestAnotherUserIsTurnedAwayThoughItKnowsTheSecret(t *testing.T) {
 	assert.Contains(t, said, "read 0 bytes: ")
 }
 
-func TestWhoDoesNotKnowTheSecretIsTurnedAwayAndTheRightOneIsServed(t *testing.T) {
+func TestConnectionsWithoutTheSecretAreRefusedAndTheSupervisorIsServed(t *testing.T) {
 	g := atGate(t)
 	wrong := make([]byte, ipc.SecretSize)
 	var strangers []net.Conn
@@ -208,7 +208,7 @@ func TestWhoDoesNotKnowTheSecretIsTurnedAwayAndTheRightOneIsServed(t *testing.T)
 	require.NoError(t, g.connect().Close()) // one that does not stay
 	g.serves()
 	for _, c := range strangers {
-		isTurnedAway(t, c)
+		assertRefused(t, c)
 	}
 }
 
@@ -226,7 +226,7 @@ func TestAFullQueueOfStrangersDoesNotKeepTheSupervisorOut(t *testing.T) {
 	}
 	w := g.serves()
 	for _, c := range strangers {
-		isTurnedAway(t, c)
+		assertRefused(t, c)
 		_ = c.Close()
 	}
 	w.Kill()

@@ -9,158 +9,215 @@ import (
 	"github.com/gophersnake/gophersnake/ipc"
 )
 
-// Call hands the arguments to the node and returns its encoded result. When
-// Call returns, the node is at rest or the worker has ended: a call that passes
-// its deadline or ignores its cancellation takes the interpreter with it. Only a
-// call that is cancelled behind others, or in a batch, is left to the worker, which
-// will skip it.
-//
-// Its error is a *[ipc.RemoteError] where the node failed and the worker lives
-// on, a *[LimitError] where its result is larger than it may be, a *[ipc.ValueError]
-// where a value cannot be carried otherwise, a *[DeadlineError]
-// where only the call had to be ended, a *[Exit] where the interpreter ended, an
-// *[UnbegunError] where it ended before it came to this call, a *[BrokenError]
-// where the connection broke, and a *[CanceledError] where the context ended first.
-func (w *Worker) Call(ctx context.Context, args ipc.Args) (ipc.Payload, error) {
-	return w.one(ctx, ipc.FrameCall, 0, args)
+// Op says what a call asks of the worker.
+type Op struct {
+	// Kind is [ipc.TypeCall] for a call of the node, [ipc.TypeOpen],
+	// [ipc.TypeSnapshot] or [ipc.TypeFinish] for an operation of a session.
+	Kind ipc.Type
+	// Session is the number of the session, 0 for a call outside of sessions.
+	Session uint32
 }
 
-// Items is Call for a node that gives many values: it hands each to emit, which
-// owes it a release and may block, which holds the worker up. Where emit fails, the
-// call is cancelled, and its error is Items'.
-func (w *Worker) Items(ctx context.Context, args ipc.Args, emit func(ipc.Payload) error) error {
-	return w.many(ctx, ipc.FrameCall, 0, args, emit)
+// BrokenError says that the connection to a worker broke although its process
+// lived; the process has been ended.
+type BrokenError struct {
+	Cause error
+	Exit  *Exit
 }
 
-// Open begins a session of a stateful node, from the state that another one gave
-// by Snapshot, or from its beginning. The caller chooses its number, which is not 0.
-func (w *Worker) Open(ctx context.Context, session uint32, state *ipc.Payload) error {
-	var args ipc.Args
-	if state != nil {
-		args = ipc.OneArg(*state)
+func (e *BrokenError) Error() string { return fmt.Sprintf("the connection broke: %v", e.Cause) }
+
+// Unwrap returns the cause.
+func (e *BrokenError) Unwrap() error { return e.Cause }
+
+// CanceledError says that the caller's context ended before the call did.
+type CanceledError struct {
+	// Cause is the context's cause.
+	Cause error
+	// Remote is the node's answer to the cancellation; its frames say where in Python
+	// the node was. It is nil if the call had not begun, or if the node did not stop
+	// by itself.
+	Remote *ipc.RemoteError
+	// Exit is set if the interpreter ended, most often because the node ignored the
+	// cancellation.
+	Exit *Exit
+}
+
+func (e *CanceledError) Error() string {
+	switch {
+	case e.Exit != nil:
+		return fmt.Sprintf("%v; %v", e.Cause, e.Exit)
+	case e.Remote != nil:
+		return e.Cause.Error() + location(e.Remote.Frames)
 	}
-	result, err := w.one(ctx, ipc.FrameOpen, session, args)
-	result.Release()
-	return err
+	return e.Cause.Error()
 }
 
-// CallIn is Items in a session.
-func (w *Worker) CallIn(ctx context.Context, session uint32, args ipc.Args, emit func(ipc.Payload) error) error {
-	return w.many(ctx, ipc.FrameCall, session, args, emit)
+// Unwrap returns the context's cause.
+func (e *CanceledError) Unwrap() error { return e.Cause }
+
+// DeadlineError says that a call passed its deadline and was canceled. The worker
+// lives on, with the other calls that it has under way.
+type DeadlineError struct {
+	Limit time.Duration
+	PID   int
+	// Remote is the node's answer to the cancellation; its frames say where in Python
+	// the node was.
+	Remote *ipc.RemoteError
 }
 
-// Snapshot returns the state of a session.
-func (w *Worker) Snapshot(ctx context.Context, session uint32) (ipc.Payload, error) {
-	return w.one(ctx, ipc.FrameSnapshot, session, ipc.Args{})
+func (e *DeadlineError) Error() string {
+	return fmt.Sprintf("no answer within %s; the call was canceled%s", e.Limit, location(e.Remote.Frames))
 }
 
-// Finish says that a session has no more input, and hands on what the node still
-// gives. The session is over then, whether that fails or not.
-func (w *Worker) Finish(ctx context.Context, session uint32, emit func(ipc.Payload) error) error {
-	return w.many(ctx, ipc.FrameFinish, session, ipc.Args{}, emit)
+// UnbegunError says that a worker ended before it began a call that it had been
+// sent. The call can be repeated safely, whatever the node does.
+type UnbegunError struct{ Exit *Exit }
+
+func (e *UnbegunError) Error() string {
+	return fmt.Sprintf("the worker ended before it began the call: %v", e.Exit)
 }
 
-// Drop ends a session without a word of its node.
-func (w *Worker) Drop(session uint32) { _ = w.conn.Drop(session) } // with the connection, it has ended too
+// Unwrap returns the exit.
+func (e *UnbegunError) Unwrap() error { return e.Exit }
 
-func (w *Worker) one(ctx context.Context, kind ipc.FrameType, session uint32, args ipc.Args) (ipc.Payload, error) {
+// Call sends a call to the worker and waits for its encoded result, which the
+// caller must release. When Call returns, the node is idle or the worker has ended:
+// Call ends the interpreter if the call passes its deadline or ignores its
+// cancellation. The exceptions are calls that are canceled in a batch or behind
+// others: Call abandons them, and the worker skips them.
+//
+// Its error is
+//   - a *[ipc.RemoteError] if the node failed and the worker lives on,
+//   - a *[LimitError] if the result is larger than Limits.Result,
+//   - a *[ipc.ValueError] if a value cannot be carried for another reason,
+//   - a *[DeadlineError] if the call passed its deadline and the worker lives on,
+//   - a *[CanceledError] if the context ended first,
+//   - a *[Exit] if the interpreter ended, an *[UnbegunError] if it ended before it
+//     began this call,
+//   - a *[BrokenError] if the connection broke.
+func (w *Worker) Call(ctx context.Context, op Op, args ipc.Args) (ipc.Payload, error) {
 	if ctx.Err() != nil {
 		return ipc.Payload{}, &CanceledError{Cause: context.Cause(ctx)}
 	}
-	call := w.conn.NewCall(kind, session)
-	g := w.guard(ctx, call)
+	call := w.conn.NewSessionCall(op.Kind, op.Session)
+	g := w.watchdog.begin(ctx, w, call)
 	result, err := call.Do(args)
-	overdue, alone := g.release()
+	overdue, exclusive := w.watchdog.finish(g)
 	if err == nil {
-		err = w.check(kind, result)
+		err = w.check(op.Kind, result)
 	}
 	if err != nil {
 		result.Release()
 		return ipc.Payload{}, w.callError(ctx, call, overdue, err)
 	}
-	if alone {
+	if exclusive {
 		call.Free()
 	}
 	return result.Checked(), nil
 }
 
-func (w *Worker) many(ctx context.Context, kind ipc.FrameType, session uint32, args ipc.Args, emit func(ipc.Payload) error) error {
+// Items is Call for a node that yields any number of values. It passes each of them
+// to emit, which must release it. While emit blocks, the worker waits and the
+// deadline does not count. If emit fails, Items cancels the call and returns emit's
+// error.
+func (w *Worker) Items(ctx context.Context, op Op, args ipc.Args, emit func(ipc.Payload) error) error {
 	if ctx.Err() != nil {
 		return &CanceledError{Cause: context.Cause(ctx)}
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	call := w.conn.NewCall(kind, session)
-	g := w.guard(ctx, call)
-	var failed error // of a value, or of emit
+	call := w.conn.NewSessionCall(op.Kind, op.Session)
+	g := w.watchdog.begin(ctx, w, call)
+	var failed error // of an item's check, or of emit
 	arrived := false
 	err := call.Items(args, func(item ipc.Payload) {
 		arrived = true
 		if failed == nil {
-			failed = w.check(kind, item)
+			failed = w.check(op.Kind, item)
 		}
 		if failed != nil {
 			item.Release()
 			return
 		}
-		g.pause() // the node waits for the caller now
+		g.pause()
 		failed = emit(item.Checked())
 		g.resume()
 		if failed != nil {
 			cancel(failed)
 		}
 	})
-	overdue, _ := g.release()
+	overdue, _ := w.watchdog.finish(g)
 	if err != nil {
 		err = w.callError(ctx, call, overdue, err)
 	}
-	switch unbegun, ok := err.(*UnbegunError); {
-	case failed != nil:
+	if failed != nil {
 		return failed
-	case ok && arrived: // whatever the worker counted
-		return unbegun.Exit
+	}
+	if unbegun, ok := errors.AsType[*UnbegunError](err); ok && arrived {
+		return unbegun.Exit // the item proves that the call was begun
 	}
 	return err
 }
 
-// check looks at a value that the worker sent. A state of a session is nobody's
-// result.
-func (w *Worker) check(kind ipc.FrameType, value ipc.Payload) error {
-	if most := w.config.Limits.Result; most > 0 && kind != ipc.FrameSnapshot && int64(value.Size()) > most {
-		return w.oversize(int64(value.Size()), &ipc.ValueError{
+// Open begins a session of a stateful node under a number that the caller chooses,
+// which is not 0. The session starts from the given state, which an operation
+// [ipc.TypeSnapshot] returned, or from the node's initial state if that is nil. Its
+// errors are those of [Worker.Call].
+func (w *Worker) Open(ctx context.Context, session uint32, state *ipc.Payload) error {
+	var args ipc.Args
+	if state != nil {
+		args = ipc.One(*state)
+	}
+	result, err := w.Call(ctx, Op{ipc.TypeOpen, session}, args)
+	result.Release()
+	return err
+}
+
+// Drop ends a session without giving its node a chance to finish.
+func (w *Worker) Drop(session uint32) {
+	_ = w.conn.Drop(session) // if the connection has failed, the session has ended with it
+}
+
+// check validates a value that the worker sent. A session's state is not a result,
+// so Limits.Result does not apply to it.
+func (w *Worker) check(kind ipc.Type, value ipc.Payload) error {
+	if limit := w.config.Limits.Result; limit > 0 && kind != ipc.TypeSnapshot && int64(value.Size()) > limit {
+		return w.oversizeError(int64(value.Size()), &ipc.ValueError{
 			Path:   "result",
-			Reason: fmt.Sprintf("it takes %d bytes, more than the %d that limits.result allows", value.Size(), most),
+			Reason: fmt.Sprintf("it takes %d bytes, more than the %d that limits.result allows", value.Size(), limit),
 		})
 	}
 	return value.Check("result", w.config.Setup.Limits.Limits)
 }
 
-func (w *Worker) oversize(size int64, cause error) *LimitError {
-	return &LimitError{Breach: Breach{LimitResult, inBytes(size), inBytes(w.config.Limits.Result)}, Cause: cause}
+func (w *Worker) oversizeError(size int64, cause error) *LimitError {
+	return &LimitError{Breach: Breach{LimitResult, formatBytes(size), formatBytes(w.config.Limits.Result)}, Cause: cause}
 }
 
-// callError says what a failed call means for the worker, and does not return
-// before a worker that is ending has ended.
+// callError turns the error of a failed call into the error that its caller gets.
+// If the worker is ending, callError returns once it has ended.
 func (w *Worker) callError(ctx context.Context, call *ipc.Call, overdue bool, err error) error {
-	var remote *ipc.RemoteError
+	remote, isRemote := errors.AsType[*ipc.RemoteError](err)
 	switch {
-	case errors.As(err, &remote) && !remote.Fatal:
+	case isRemote && !remote.Fatal:
 		return w.remoteError(ctx, overdue, remote)
-	case err == ipc.ErrAbandoned:
+	case errors.Is(err, ipc.ErrAbandoned):
 		return &CanceledError{Cause: context.Cause(ctx)}
-	case remote == nil && !errors.Is(err, ipc.ErrClosed):
-		return err // a *ipc.ValueError
+	case !isRemote && !errors.Is(err, ipc.ErrClosed):
+		return err // a *ipc.ValueError or *LimitError
 	}
-	w.process.endUnlessDying(ReasonBroken)
+	w.process.waitOrEnd(ReasonBroken)
 	<-w.done
+	reason := w.exit.Reason
 	switch {
-	case w.exit.Reason == ReasonCancel && ctx.Err() != nil, w.exit.Reason == ReasonSelf && ctx.Err() != nil:
-		// A node that does not handle the signal of a cancellation dies of it.
+	case ctx.Err() != nil && (reason == ReasonCancel || reason == ReasonSelf):
+		// ReasonSelf: a node that resets the handler of the cancellation's signal dies of it.
 		return &CanceledError{Cause: context.Cause(ctx), Exit: w.exit}
-	case !w.begun(call):
+	case !w.mayHaveBegun(call):
 		return &UnbegunError{Exit: w.exit}
-	case w.exit.Reason == ReasonBroken:
-		if found := w.exit.outOfProtocol(); found != "" {
+	case reason == ReasonBroken:
+		if found := w.exit.protocolError(); found != "" {
 			err = fmt.Errorf("%w, which found: %s", err, found)
 		}
 		return &BrokenError{Cause: err, Exit: w.exit}
@@ -168,9 +225,11 @@ func (w *Worker) callError(ctx context.Context, call *ipc.Call, overdue bool, er
 	return w.exit
 }
 
+// remoteError turns an error that the node raised into the error that the caller
+// gets.
 func (w *Worker) remoteError(ctx context.Context, overdue bool, remote *ipc.RemoteError) error {
 	if remote.Oversize > 0 {
-		return w.oversize(remote.Oversize, remote)
+		return w.oversizeError(remote.Oversize, remote)
 	}
 	if remote.Kind != ipc.FailureCanceled {
 		return remote
@@ -178,35 +237,29 @@ func (w *Worker) remoteError(ctx context.Context, overdue bool, remote *ipc.Remo
 	own := *remote
 	switch {
 	case ctx.Err() != nil:
-		own.Frames = w.withoutOwn(remote.Frames)
-		return &CanceledError{Cause: context.Cause(ctx), Where: &own}
+		own.Frames = w.trimWorkerFrames(remote.Frames)
+		return &CanceledError{Cause: context.Cause(ctx), Remote: &own}
 	case overdue:
-		own.Frames = w.withoutOwn(remote.Frames)
-		return &DeadlineError{Limit: w.config.Timeout, PID: w.PID(), Where: &own}
+		own.Frames = w.trimWorkerFrames(remote.Frames)
+		return &DeadlineError{Limit: w.config.Timeout, PID: w.PID(), Remote: &own}
 	}
-	// The node raised Cancelled, though nobody had cancelled it.
+	// The node raised Cancelled without having been canceled.
 	own.Kind = ipc.FailureExecution
 	return &own
 }
 
-// begun reports whether a worker that has ended may have begun a call.
-func (w *Worker) begun(call *ipc.Call) bool {
-	order := call.Order()
-	return order != 0 && (!w.exit.Counted || order <= w.exit.Begun)
+// trimWorkerFrames removes the worker's own frames at the end of a traceback. A
+// cancellation is raised by the worker's signal handler, which runs on top of the
+// node's frames.
+func (w *Worker) trimWorkerFrames(frames []ipc.TracebackFrame) []ipc.TracebackFrame {
+	for len(frames) > 0 && inFolder(frames[len(frames)-1].File, w.config.Package) {
+		frames = frames[:len(frames)-1]
+	}
+	return frames
 }
 
-// inOrder reports whether the worker takes its calls one after the other.
-func (w *Worker) inOrder() bool { return w.description.Concurrency <= 1 }
-
-// owed is the time that a call still has whose deadline, counted from when it was
-// sent, has passed: it counts from when the worker came to it. Behind others that
-// wait, it is theirs that matters; nobody watches over those that were given up.
-func (w *Worker) owed(call *ipc.Call) time.Duration {
-	if !w.inOrder() {
-		return 0
-	}
-	if call.HasEarlierPending() {
-		return w.config.Timeout
-	}
-	return w.config.Timeout - w.conn.SinceAnswer()
+// mayHaveBegun reports whether a worker that has ended may have begun a call.
+func (w *Worker) mayHaveBegun(call *ipc.Call) bool {
+	order := call.Order()
+	return order != 0 && (!w.exit.Counted || order <= w.exit.Begun)
 }

@@ -12,41 +12,42 @@ import (
 	"github.com/gophersnake/gophersnake/ipc"
 )
 
-// stack is one thread's in faulthandler's dump.
+// stack is the stack of one thread in faulthandler's dump.
 type stack struct {
-	current bool // the thread on which the signal landed
-	serves  bool // the thread that serves calls
+	current bool // of the thread that received the signal
+	serves  bool // of the thread that runs the node's code
 	frames  []ipc.TracebackFrame
 }
 
 var dumpLine = regexp.MustCompile(`^  File "(.*)", line (\d+|\?\?\?) in (.*)$`)
 
-// stackHead is what stands over a stack of Python's. Python 3.14 writes a stack
-// of C's as well, under "Current thread's C stack trace".
+// stackHead is the line above a Python stack. Python 3.14 also writes C stacks, below
+// "Current thread's C stack trace".
 var stackHead = regexp.MustCompile(`^(Current thread|Thread|Stack)( 0x[0-9a-f]+)?( \[.*\])? \(most recent call first\):`)
 
-// parseDump finds in faulthandler's dump the stack that tells what happened.
-// Where the interpreter was made to die, that is the one that serves calls: node
-// code runs on it, whichever thread the signal landed on. Where it died by
-// itself, it is the one on which the signal landed.
-func parseDump(dump, packageDir string, made bool) []ipc.TracebackFrame {
-	var first, second []ipc.TracebackFrame
+// parseDump returns the stack in faulthandler's dump that explains the end, the
+// outermost frame first. If the supervisor ended the interpreter (forced), that is
+// the thread that runs the node's code, whichever thread received the signal. If
+// the interpreter died by itself, it is the thread that received the signal.
+func parseDump(dump, packageDir string, forced bool) []ipc.TracebackFrame {
+	var best, fallback []ipc.TracebackFrame
 	for _, s := range parseStacks(dump, packageDir) {
-		if made && s.serves || !made && s.current {
-			first = s.frames
+		if forced && s.serves || !forced && s.current {
+			best = s.frames
 		} else if s.serves || s.current {
-			second = s.frames
+			fallback = s.frames
 		}
 	}
-	if len(first) == 0 {
-		first = second
+	if len(best) == 0 {
+		best = fallback
 	}
-	for i := range first {
-		first[i].Source = sourceLine(first[i].File, first[i].Line)
+	for i := range best {
+		best[i].Source = sourceLine(best[i].File, best[i].Line)
 	}
-	return first
+	return best
 }
 
+// parseStacks returns all Python stacks in a dump.
 func parseStacks(dump, packageDir string) []stack {
 	var stacks []stack
 	inStack := false
@@ -55,7 +56,7 @@ func parseStacks(dump, packageDir string) []stack {
 	for lines.Scan() {
 		line := lines.Text()
 		if m := dumpLine.FindStringSubmatch(line); m != nil && inStack {
-			n, _ := strconv.Atoi(m[2]) // ??? becomes 0: not known
+			n, _ := strconv.Atoi(m[2]) // ??? becomes 0, for unknown
 			s := &stacks[len(stacks)-1]
 			s.frames = append(s.frames, ipc.TracebackFrame{File: unescape(m[1]), Line: n, Function: unescape(m[3])})
 			continue
@@ -73,9 +74,9 @@ func parseStacks(dump, packageDir string) []stack {
 	return stacks
 }
 
-// nodeFrames turns a stack around, the outermost frame first, and leaves out
-// the worker's own frames and what runs them. It reports whether the stack is
-// the one that serves calls.
+// nodeFrames reverses a stack, so that the outermost frame comes first, and drops the
+// worker's own frames and those below them. It reports whether the stack is that of
+// the thread that runs the node's code.
 func nodeFrames(stack []ipc.TracebackFrame, packageDir string) ([]ipc.TracebackFrame, bool) {
 	end := len(stack)
 	serves := false
@@ -84,11 +85,11 @@ func nodeFrames(stack []ipc.TracebackFrame, packageDir string) ([]ipc.TracebackF
 			continue
 		}
 		end = min(end, i)
-		// A thread of the worker's own does not begin there.
+		// The worker's other threads do not begin there.
 		serves = serves || f.File == filepath.Join(packageDir, "__main__.py")
 	}
 	if end == 0 {
-		end = len(stack) // the worker itself failed, and its own frames tell where
+		end = len(stack) // the worker itself failed: its own frames say where
 	}
 	frames := make([]ipc.TracebackFrame, 0, end)
 	for i := end - 1; i >= 0; i-- {
@@ -103,14 +104,14 @@ func inFolder(file, folder string) bool {
 
 var escape = regexp.MustCompile(`\\(x[0-9a-f]{2}|u[0-9a-f]{4}|U[0-9a-f]{8})`)
 
-// unescape undoes how faulthandler writes what is not ASCII. A byte that is no
-// UTF-8 is a lone surrogate in Python.
+// unescape undoes faulthandler's escapes of characters that are not ASCII. A byte that
+// is not valid UTF-8 is a lone surrogate in Python.
 func unescape(s string) string {
 	if !strings.Contains(s, `\`) {
 		return s
 	}
 	return escape.ReplaceAllStringFunc(s, func(code string) string {
-		n, _ := strconv.ParseUint(code[2:], 16, 32) // it is hexadecimal
+		n, _ := strconv.ParseUint(code[2:], 16, 32) // cannot fail: the pattern matched hexadecimal digits
 		if n >= 0xdc80 && n <= 0xdcff {
 			return string([]byte{byte(n)})
 		}
@@ -118,11 +119,11 @@ func unescape(s string) string {
 	})
 }
 
-// sourceLine returns one line of a source file, or nothing. What a code object
-// names as its file need not be one.
+// sourceLine returns one line of a source file, empty if it cannot be read. The file
+// name comes from a code object and need not be a regular file.
 func sourceLine(file string, n int) string {
 	if !filepath.IsAbs(file) {
-		return "" // relative to a folder that is not known
+		return "" // relative to an unknown folder
 	}
 	if info, err := os.Stat(file); err != nil || !info.Mode().IsRegular() {
 		return ""

@@ -22,7 +22,7 @@ const serving = `  File "/node.py", line 5 in inner
   File "/pkg/__main__.py", line 6 in <module>
 `
 
-func TestTheStackThatTellsWhatHappenedIsFound(t *testing.T) {
+func TestTheStackThatExplainsTheEndIsFound(t *testing.T) {
 	const thread = `  File "/lib/threading.py", line 1 in wait
   File "/lib/threading.py", line 2 in _bootstrap
 `
@@ -70,7 +70,7 @@ func TestTheStackThatTellsWhatHappenedIsFound(t *testing.T) {
 	}
 }
 
-func TestAFramesPartsAreRead(t *testing.T) {
+func TestTheFieldsOfAFrameAreParsed(t *testing.T) {
 	dir := t.TempDir()
 	file := filepath.Join(dir, "né.py")
 	require.NoError(t, os.WriteFile(file, []byte("first\n\tsecond(1)  \n"), 0o600))

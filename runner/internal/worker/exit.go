@@ -11,36 +11,36 @@ import (
 	"github.com/gophersnake/gophersnake/ipc"
 )
 
-// Reason says who ended a worker, and why.
+// Reason says what made a worker end.
 type Reason int32
 
 const (
 	// ReasonSelf: the process ended without the supervisor's doing.
 	ReasonSelf Reason = iota
-	// ReasonShutdown: it was asked to, and did.
+	// ReasonShutdown: it shut down when asked to.
 	ReasonShutdown
-	// ReasonDeadline: a call ran past its deadline.
+	// ReasonDeadline: a call passed its deadline.
 	ReasonDeadline
-	// ReasonCancel: the node went on after its call was cancelled.
+	// ReasonCancel: the node ran on after its call was canceled.
 	ReasonCancel
 	// ReasonStartTimeout: it was not ready in time.
 	ReasonStartTimeout
-	// ReasonBroken: its connection broke, or it spoke out of protocol.
+	// ReasonBroken: its connection broke, or it violated the protocol.
 	ReasonBroken
-	// ReasonKilled: the supervisor had no more use for it.
+	// ReasonKilled: the supervisor no longer needed it.
 	ReasonKilled
-	// ReasonMemory: it took more resident memory than Limits.Resident.
+	// ReasonMemory: it used more resident memory than Limits.Resident.
 	ReasonMemory
-	// ReasonCPU: a call took more CPU time than Limits.CPUTime.
+	// ReasonCPU: a call used more CPU time than Limits.CPUTime.
 	ReasonCPU
 )
 
-// wantsDump reports whether the Python stacks tell why it had to be ended.
+// wantsDump reports whether the Python stacks help to explain a forced end.
 func (r Reason) wantsDump() bool {
 	return r == ReasonBroken || r == ReasonMemory || r.isHang()
 }
 
-// isHang reports whether it was ended for not coming to an end.
+// isHang reports whether the process was ended because it took too long.
 func (r Reason) isHang() bool {
 	return r == ReasonDeadline || r == ReasonCancel || r == ReasonStartTimeout || r == ReasonCPU
 }
@@ -53,107 +53,155 @@ var reasons = [...]string{
 
 func (r Reason) String() string { return reasons[r] }
 
-// Exit is the autopsy of a worker: how it ended, by whose doing, where in
-// Python, and what it last said.
+// Hang says what kept a hanging worker from answering. It is set only from evidence.
+type Hang string
+
+const (
+	// HangPython: a call does not return, but other threads can run Python code.
+	HangPython Hang = "blocked in Python"
+	// HangGIL: no Python code can run at all.
+	HangGIL Hang = "blocked in C code that holds the GIL"
+	// HangStopped: SIGSTOP or a debugger has stopped the whole process.
+	HangStopped Hang = "the process is stopped"
+)
+
+// clause words the hang as the end of a sentence.
+func (h Hang) clause() string {
+	switch h {
+	case "":
+		return ""
+	case HangStopped:
+		return "; the process was stopped"
+	}
+	return "; it was " + string(h)
+}
+
+// Exit is the autopsy of a worker: how it ended, why, at which place in Python,
+// and what it wrote last.
 type Exit struct {
 	PID int
-	// Code is the exit code, -1 where a signal ended the process.
+	// Code is the exit code, -1 if a signal ended the process.
 	Code int
-	// Signal is the signal that ended the process, 0 where none did.
+	// Signal is the signal that ended the process, 0 if none did.
 	Signal syscall.Signal
-	// Unknown says that there is neither to be told: a template forked the process,
-	// and died before it. A Template alone can ask how its children ended.
+	// Unknown says that neither the code nor the signal is known: a template forked
+	// the process, and ended before it. Only the parent can ask how a process ended.
 	Unknown bool
 	Reason  Reason
-	// Limit is the deadline that was passed, where Reason is one.
+	// Limit is the deadline that was passed, if Reason is one.
 	Limit time.Duration
-	// Breach is the limit that was passed, nil where none was.
+	// Breach is the limit that was passed, nil if none was.
 	Breach *Breach
-	// Hang says in what way it hung, where its Reason is that it did not answer;
-	// empty where that cannot be told.
+	// Hang says how the worker hung, if Reason is that it took too long; it is empty
+	// if that is not known.
 	Hang Hang
-	// Traceback says where in Python it ended, the outermost frame first; empty
-	// where the interpreter left no word of it.
+	// Traceback says where in Python the process ended, the outermost frame first. It
+	// is empty if the interpreter wrote no exit report.
 	Traceback []ipc.TracebackFrame
-	// Dump is what the interpreter wrote as it died: the stacks of all threads.
+	// Dump is the exit report that the interpreter wrote: the stacks of all threads.
 	Dump string
-	// Stderr is the end of what the process wrote on standard error.
+	// Stderr is the end of the process's standard error.
 	Stderr string
-	// Begun is how many calls the worker had begun, where it Counted them.
+	// Begun is how many calls the worker had begun, if it Counted them.
 	Begun   uint64
 	Counted bool
-	// Remote is what the worker itself said just before it ended, if it did.
+	// Remote is the fatal error that the worker reported before it ended, nil if it
+	// reported none.
 	Remote *ipc.RemoteError
 	// Uptime is how long the process lived.
 	Uptime time.Duration
-	// MaxRSS is the largest resident memory that it had, in bytes.
+	// MaxRSS is the largest resident memory that the process had, in bytes.
 	MaxRSS int64
-	// OutOfMemory says that the kernel counted a process of the supervisor's
-	// cgroup that it ended for want of memory while this one lived, and that
-	// SIGKILL ended this one.
+	// OutOfMemory says that SIGKILL ended the process, and that the kernel's OOM
+	// killer killed a process of its cgroup or of the supervisor's in its lifetime.
 	OutOfMemory bool
 }
 
-// Error is one line: what happened, and where.
+// Error is one line: what happened, and where in Python.
 func (e *Exit) Error() string {
-	return e.Summary() + where(e.Traceback)
+	return e.Summary() + location(e.Traceback)
 }
 
-// Summary says what happened, without the place.
+// Summary says what happened, without the place in Python.
 func (e *Exit) Summary() string {
 	switch e.Reason {
 	case ReasonDeadline:
-		return fmt.Sprintf("the interpreter hung: no answer within %s", e.Limit) + e.Hang.in()
+		return fmt.Sprintf("the interpreter hung: no answer within %s", e.Limit) + e.Hang.clause()
 	case ReasonCancel:
-		return fmt.Sprintf("the node went on for %s after it was cancelled, and was ended", e.Limit) + e.Hang.in()
+		return fmt.Sprintf("the node kept running for %s after its call was canceled, and was killed", e.Limit) + e.Hang.clause()
 	case ReasonStartTimeout:
-		return fmt.Sprintf("the worker was not ready within %s", e.Limit) + e.Hang.in()
+		return fmt.Sprintf("the worker was not ready within %s", e.Limit) + e.Hang.clause()
 	case ReasonMemory:
 		return fmt.Sprintf("the interpreter ran out of memory: its resident memory was %s", e.Breach)
 	case ReasonCPU:
-		return fmt.Sprintf("the call used too much CPU time: %s", e.Breach) + e.Hang.in()
+		return fmt.Sprintf("the call used too much CPU time: %s", e.Breach) + e.Hang.clause()
 	case ReasonShutdown:
 		return "the worker was shut down"
 	case ReasonKilled:
-		return "the worker was ended by the supervisor"
+		return "the worker was killed by the supervisor"
 	case ReasonBroken:
-		return "the worker was ended because its connection broke"
+		return "the worker was killed because its connection broke"
 	}
-	if r := e.Remote; r != nil {
-		switch {
-		case r.ExitCode != nil:
-			return fmt.Sprintf("the node called sys.exit(%d)", *r.ExitCode)
-		case r.Class == "MemoryError":
-			return "the interpreter ran out of memory"
-		}
-		return r.Exception.Error()
+	if e.Remote != nil {
+		return fatalSummary(e.Remote)
 	}
-	if strings.HasPrefix(e.Dump, "gophersnake: os._exit") {
-		call, _, _ := strings.Cut(strings.TrimPrefix(e.Dump, "gophersnake: "), "\n")
+	if report, found := strings.CutPrefix(e.Dump, "gophersnake: "); found && strings.HasPrefix(report, "os._exit") {
+		call, _, _ := strings.Cut(report, "\n")
 		return "the node called " + call
 	}
+	return e.statusSummary()
+}
+
+// fatalSummary words the fatal error of a worker that ended itself.
+func fatalSummary(r *ipc.RemoteError) string {
+	switch {
+	case r.ExitCode != nil:
+		return fmt.Sprintf("the node called sys.exit(%d)", *r.ExitCode)
+	case r.Class == "MemoryError":
+		return "the interpreter ran out of memory"
+	}
+	return r.Exception.Error()
+}
+
+// statusSummary words the exit status of a process that reported nothing itself.
+func (e *Exit) statusSummary() string {
 	switch {
 	case e.OutOfMemory:
-		return "the kernel ended the interpreter because memory ran out (SIGKILL)"
+		return "the kernel killed the interpreter because memory ran out (SIGKILL)"
 	case e.Signal == syscall.SIGKILL:
-		return fmt.Sprintf("the interpreter was ended by %s, which somebody outside sent: the kernel does when memory runs out", signalText(e.Signal))
+		return fmt.Sprintf("the interpreter was killed by %s from outside gophersnake: the kernel does this when memory runs out", signalText(e.Signal))
 	case e.Signal != 0:
-		return "the interpreter was ended by " + signalText(e.Signal)
+		return "the interpreter was killed by " + signalText(e.Signal)
 	case e.Unknown:
-		return "the interpreter ended, and how is not known: the template that had forked it died before"
+		return "the interpreter ended, but how is unknown: the template that forked it ended first"
 	case e.Code > 0 && len(e.Traceback) == 0 && e.Stderr != "":
 		return fmt.Sprintf("the interpreter exited with code %d, saying: %s", e.Code, lastLine(e.Stderr))
 	}
 	return fmt.Sprintf("the interpreter exited with code %d", e.Code)
 }
 
+// connectionEnded is how the exit report begins of a worker that exits because its
+// connection has ended.
+const connectionEnded = "gophersnake: the connection ended"
+
+// protocolError returns the error that the worker itself found in the protocol,
+// empty if it reported none.
+func (e *Exit) protocolError() string {
+	report, found := strings.CutPrefix(e.Dump, connectionEnded+": out of protocol: ")
+	if !found {
+		return ""
+	}
+	line, _, _ := strings.Cut(report, "\n")
+	return line
+}
+
 func signalText(s syscall.Signal) string {
 	return fmt.Sprintf("%s (%s)", SignalName(s), s)
 }
 
-// SignalName returns the name of a signal, of a real-time one too.
+// SignalName returns the name of a signal, including the real-time signals.
 func SignalName(s syscall.Signal) string {
-	const first, last = 34, 64 // of those that C libraries leave to programs
+	const first, last = 34, 64 // the real-time signals that C libraries leave to programs
 	switch name := unix.SignalName(s); {
 	case name != "":
 		return name
@@ -165,7 +213,7 @@ func SignalName(s syscall.Signal) string {
 	return fmt.Sprintf("signal %d", int(s))
 }
 
-// maxLastLine is how much of the last line of standard error goes into a message.
+// maxLastLine is how many bytes of the last line of standard error go into a message.
 const maxLastLine = 500
 
 func lastLine(text string) string {
@@ -176,80 +224,11 @@ func lastLine(text string) string {
 	return line
 }
 
-func where(frames []ipc.TracebackFrame) string {
+// location words the innermost frame of a traceback, empty if there is none.
+func location(frames []ipc.TracebackFrame) string {
 	if len(frames) == 0 {
 		return ""
 	}
 	f := frames[len(frames)-1]
 	return fmt.Sprintf(" (%s:%d in %s)", f.File, f.Line, f.Function)
-}
-
-// connectionEnded is how the last words begin of a worker that leaves because it
-// cannot go on with its connection.
-const connectionEnded = "gophersnake: the connection ended"
-
-// outOfProtocol is what the worker itself found wrong with its connection, empty
-// where it did not say.
-func (e *Exit) outOfProtocol() string {
-	words, found := strings.CutPrefix(e.Dump, connectionEnded+": out of protocol: ")
-	if !found {
-		return ""
-	}
-	line, _, _ := strings.Cut(words, "\n")
-	return line
-}
-
-// exit writes the autopsy of a process that is gone.
-func (p *process) exit(packageDir string, remote *ipc.RemoteError) *Exit {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	e := &Exit{
-		PID:         p.pid(),
-		Code:        -1,
-		Reason:      p.reason,
-		Dump:        p.dump,
-		Stderr:      p.stderr.last(),
-		Remote:      remote,
-		Begun:       p.begun,
-		Counted:     p.counted,
-		Unknown:     p.state == nil,
-		Uptime:      p.uptime,
-		OutOfMemory: p.reason == ReasonSelf && p.outOfMemory,
-	}
-	if p.state != nil {
-		e.Code = p.state.status.ExitStatus()
-		if p.state.status.Signaled() {
-			e.Signal = p.state.status.Signal()
-		}
-		e.MaxRSS = maxRSS(&p.state.usage)
-	}
-	switch {
-	case diedFirst(e.Reason, e.Signal):
-		e.Reason = ReasonSelf
-	case e.Reason == ReasonSelf && e.Signal == 0 && strings.HasPrefix(e.Dump, connectionEnded):
-		e.Reason = ReasonBroken // it left before it was ended
-	default:
-		e.Breach, e.Hang = p.breach, p.hang
-	}
-	if remote != nil && len(remote.Frames) > 0 {
-		e.Traceback = remote.Frames
-	} else if e.Traceback = parseDump(p.dump, packageDir, e.Reason.wantsDump()); len(e.Traceback) == 0 {
-		// A node that enables faulthandler itself has the stacks written here.
-		e.Traceback = parseDump(e.Stderr, packageDir, e.Reason.wantsDump())
-	}
-	return e
-}
-
-// diedFirst reports whether a process died of a signal that its end for the
-// given reason does not bring about: it was dying when it was to be ended.
-func diedFirst(reason Reason, signal syscall.Signal) bool {
-	switch {
-	case signal == 0:
-		return false
-	case reason.wantsDump():
-		return signal != syscall.SIGABRT && signal != syscall.SIGKILL
-	case reason == ReasonKilled:
-		return signal != syscall.SIGKILL
-	}
-	return reason == ReasonShutdown
 }

@@ -16,7 +16,7 @@ import (
 	"github.com/gophersnake/gophersnake/ipc"
 )
 
-func TestAnExitIsPutIntoWords(t *testing.T) {
+func TestAnExitIsWorded(t *testing.T) {
 	three := 3
 	frames := []ipc.TracebackFrame{{File: "a.py", Line: 1, Function: "f"}, {File: "b.py", Line: 2, Function: "g"}}
 	for _, c := range []struct {
@@ -26,25 +26,25 @@ func TestAnExitIsPutIntoWords(t *testing.T) {
 		{"the interpreter exited with code 1", Exit{Code: 1}},
 		{"the interpreter exited with code 1, saying: last", Exit{Code: 1, Stderr: "first\nlast"}},
 		{"the interpreter exited with code 1 (b.py:2 in g)", Exit{Code: 1, Stderr: "last", Traceback: frames}},
-		{"the interpreter was ended by SIGSEGV (segmentation fault) (b.py:2 in g)", Exit{Signal: syscall.SIGSEGV, Traceback: frames}},
-		{"the interpreter was ended by SIGKILL (killed), which somebody outside sent: the kernel does when memory runs out", Exit{Signal: syscall.SIGKILL}},
-		{"the kernel ended the interpreter because memory ran out (SIGKILL)", Exit{Signal: syscall.SIGKILL, OutOfMemory: true}},
+		{"the interpreter was killed by SIGSEGV (segmentation fault) (b.py:2 in g)", Exit{Signal: syscall.SIGSEGV, Traceback: frames}},
+		{"the interpreter was killed by SIGKILL (killed) from outside gophersnake: the kernel does this when memory runs out", Exit{Signal: syscall.SIGKILL}},
+		{"the kernel killed the interpreter because memory ran out (SIGKILL)", Exit{Signal: syscall.SIGKILL, OutOfMemory: true}},
 		{"the node called sys.exit(3)", Exit{Remote: &ipc.RemoteError{ExitCode: &three}}},
 		{"the interpreter ran out of memory", Exit{Remote: &ipc.RemoteError{Exception: ipc.Exception{Class: "MemoryError"}}}},
 		{"SystemError: bad call", Exit{Remote: &ipc.RemoteError{Exception: ipc.Exception{Class: "SystemError", Message: "bad call"}}}},
 		{"the node called os._exit(3)", Exit{Code: 3, Dump: "gophersnake: os._exit(3)\n\nStack"}},
 		{"the interpreter hung: no answer within 1s", Exit{Reason: ReasonDeadline, Limit: time.Second, Signal: syscall.SIGABRT}},
-		{"the node went on for 2s after it was cancelled, and was ended", Exit{Reason: ReasonCancel, Limit: 2 * time.Second}},
+		{"the node kept running for 2s after its call was canceled, and was killed", Exit{Reason: ReasonCancel, Limit: 2 * time.Second}},
 		{"the worker was not ready within 1m0s", Exit{Reason: ReasonStartTimeout, Limit: time.Minute}},
 		{"the interpreter hung: no answer within 1s; it was blocked in Python (b.py:2 in g)", Exit{Reason: ReasonDeadline, Limit: time.Second, Hang: HangPython, Traceback: frames}},
-		{"the node went on for 2s after it was cancelled, and was ended; it was blocked in C code that holds the GIL", Exit{Reason: ReasonCancel, Limit: 2 * time.Second, Hang: HangGIL}},
+		{"the node kept running for 2s after its call was canceled, and was killed; it was blocked in C code that holds the GIL", Exit{Reason: ReasonCancel, Limit: 2 * time.Second, Hang: HangGIL}},
 		{"the worker was not ready within 1m0s; the process was stopped", Exit{Reason: ReasonStartTimeout, Limit: time.Minute, Hang: HangStopped}},
 		{"the interpreter ran out of memory: its resident memory was 2 GiB, more than the limit of 1 GiB (resident)", Exit{Reason: ReasonMemory, Breach: &Breach{LimitResident, "2 GiB", "1 GiB"}}},
 		{"the call used too much CPU time: 1.1s, more than the limit of 1s (cpu_time); it was blocked in Python", Exit{Reason: ReasonCPU, Breach: &Breach{LimitCPUTime, "1.1s", "1s"}, Hang: HangPython}},
-		{"the interpreter was ended by SIGRTMIN+3 (signal 37)", Exit{Signal: 37}},
+		{"the interpreter was killed by SIGRTMIN+3 (signal 37)", Exit{Signal: 37}},
 		{"the worker was shut down", Exit{Reason: ReasonShutdown}},
-		{"the worker was ended by the supervisor", Exit{Reason: ReasonKilled}},
-		{"the worker was ended because its connection broke", Exit{Reason: ReasonBroken, Signal: syscall.SIGABRT}},
+		{"the worker was killed by the supervisor", Exit{Reason: ReasonKilled}},
+		{"the worker was killed because its connection broke", Exit{Reason: ReasonBroken, Signal: syscall.SIGABRT}},
 	} {
 		t.Run(c.want, func(t *testing.T) { assert.Equal(t, c.want, c.exit.Error()) })
 	}
@@ -79,8 +79,8 @@ func TestAProcessThatEndedByItselfIsNotSaidToHaveBeenEnded(t *testing.T) {
 	ends := map[string]func(p *process){
 		"by a deadline":        func(p *process) { p.end(ReasonDeadline) },
 		"by the supervisor":    func(p *process) { p.end(ReasonKilled) },
-		"by being shut down":   func(p *process) { p.expectEnd() },
-		"by being shut down 2": func(p *process) { p.expectEnd(); p.end(ReasonKilled) },
+		"by being shut down":   func(p *process) { p.expectShutdown() },
+		"by being shut down 2": func(p *process) { p.expectShutdown(); p.end(ReasonKilled) },
 	}
 	for name, end := range ends {
 		t.Run(name, func(t *testing.T) {
@@ -90,19 +90,19 @@ func TestAProcessThatEndedByItselfIsNotSaidToHaveBeenEnded(t *testing.T) {
 			defer lifeline.Close()
 			defer w.Close()
 			require.NoError(t, p.spawn(lifeline)) // nobody reaps it
-			eventually(t, p.body.hasEnded)
-			p.started = time.Now()
+			eventually(t, p.handle.hasExited)
+			p.startedAt = time.Now()
 			end(p)
 			assert.Equal(t, ReasonSelf, p.reason)
 
 			p.stdout.lines.file, p.stderr.lines.file = lifeline, lifeline
 			p.stdout.drained.signal()
 			p.stderr.drained.signal()
-			p.autopsy, err = anonymousFile("autopsy")
+			p.autopsyFile, err = anonymousFile("autopsy")
 			require.NoError(t, err)
-			p.watch()
+			p.awaitExit()
 			end(p)
-			exit := p.exit("", nil)
+			exit := p.autopsy("", nil)
 			assert.Equal(t, ReasonSelf, exit.Reason)
 			assert.Equal(t, 3, exit.Code)
 		})
@@ -155,7 +155,7 @@ func TestTheEndTakesTheWholeGroup(t *testing.T) {
 	require.NoError(t, err)
 	p.end(ReasonKilled)
 	<-p.done
-	assert.Equal(t, string(buf[:n]), p.stderr.last()+"\n")
+	assert.Equal(t, string(buf[:n]), p.stderr.lastLines()+"\n")
 	eventually(t, func() bool { return syscall.Kill(-p.pid(), 0) == syscall.ESRCH || groupIsDead(p.pid()) })
 }
 

@@ -95,7 +95,7 @@ func call(ctx context.Context, w *Worker, value any) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	result, err := w.Call(ctx, ipc.OneArg(payload))
+	result, err := w.Call(ctx, Op{Kind: ipc.TypeCall}, ipc.One(payload))
 	if err != nil {
 		return nil, err
 	}

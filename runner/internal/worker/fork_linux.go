@@ -8,27 +8,27 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// noForkServer says why there is none; here there is one.
+// noForkServer says why workers are not forked; here they can be.
 const noForkServer = ""
 
-// forked is a worker that a template forked.
+// forkedProcess is a worker that a template forked.
 //
-// The template does not reap it until it is told to, so that its number stays its
-// own while the supervisor opens the pidfd, and afterwards until its group has been
-// ended. Where the template dies first, the system reaps it at any time: what counts
-// then is the pidfd, which is never another's, and the lifeline, in which the kernel
-// keeps the group itself and not its number.
-type forked struct {
-	server   *server
+// The template reaps it only on the supervisor's request. Until then its process id
+// stays its own: while the supervisor opens the pidfd, and later while it kills the
+// group. If the template dies first, the system may reap the worker at any time. The
+// supervisor then relies on the pidfd, which never refers to another process, and on
+// the lifeline, for which the kernel remembers the group itself and not its id.
+type forkedProcess struct {
+	template *templateServer
 	id       int
 	pidfd    *os.File
 	worker   *process
-	lifeline *os.File // its read end: the kernel forgets the group with the last of these
+	lifeline *os.File // a copy of the read end: the kernel forgets the group with the last one
 }
 
-// adopt takes a process that the template says it has forked into the supervisor's
-// care.
-func adopt(s *server, pid int, worker *process, lifeline *os.File) (body, error) {
+// adopt opens a process that the template reports to have forked. It fails if the
+// process is not the template's child.
+func adopt(template *templateServer, pid int, worker *process, lifeline *os.File) (osProcess, error) {
 	fd, err := unix.PidfdOpen(pid, 0)
 	if err != nil {
 		return nil, os.NewSyscallError("pidfd_open", err)
@@ -37,11 +37,12 @@ func adopt(s *server, pid int, worker *process, lifeline *os.File) (body, error)
 		_ = unix.Close(fd)
 		return nil, os.NewSyscallError("fcntl", err)
 	}
-	f := &forked{server: s, id: pid, pidfd: os.NewFile(uintptr(fd), "pidfd"), worker: worker}
-	// Nobody but a living template can have a child of that number.
-	if parent := parentOf(pid); parent != s.process.pid() {
+	f := &forkedProcess{template: template, id: pid, pidfd: os.NewFile(uintptr(fd), "pidfd"), worker: worker}
+	// A template reaps its children only on request. So a child that it has now is the
+	// process that was opened.
+	if parent := parentOf(pid); parent != template.process.pid() {
 		_ = f.pidfd.Close()
-		return nil, fmt.Errorf("process %d is a child of process %d, not of the template %d", pid, parent, s.process.pid())
+		return nil, fmt.Errorf("process %d is a child of process %d, not of the template %d", pid, parent, template.process.pid())
 	}
 	own, err := unix.FcntlInt(lifeline.Fd(), unix.F_DUPFD_CLOEXEC, 0)
 	if err != nil {
@@ -52,75 +53,78 @@ func adopt(s *server, pid int, worker *process, lifeline *os.File) (body, error)
 	return f, nil
 }
 
-// parentOf returns a process's parent, 0 where it cannot be seen.
+// parentOf returns the parent of a process, 0 if it cannot be read.
 func parentOf(pid int) int {
 	stat, _ := readStat(procFolder(pid))
 	return stat.parent
 }
 
-func (f *forked) pid() int { return f.id }
+func (f *forkedProcess) pid() int { return f.id }
 
-func (f *forked) signal(sig syscall.Signal) {
-	f.control(func(fd int) { _ = unix.PidfdSendSignal(fd, sig, nil, 0) })
+func (f *forkedProcess) signal(sig syscall.Signal) {
+	f.withPidfd(func(fd int) { _ = unix.PidfdSendSignal(fd, sig, nil, 0) })
 }
 
-func (f *forked) control(do func(fd int)) {
+// withPidfd calls a function with the pidfd, unless that is closed.
+func (f *forkedProcess) withPidfd(do func(fd int)) {
 	if raw, err := f.pidfd.SyscallConn(); err == nil {
-		_ = raw.Control(func(fd uintptr) { do(int(fd)) }) // fails when it is reaped
+		_ = raw.Control(func(fd uintptr) { do(int(fd)) }) // fails once the process is reaped
 	}
 }
 
-// await waits in the runtime's poller.
-func (f *forked) await() {
+// awaitExit waits in the runtime's poller.
+func (f *forkedProcess) awaitExit() {
 	if raw, err := f.pidfd.SyscallConn(); err == nil {
-		_ = raw.Read(func(fd uintptr) bool { return readable(int(fd)) })
+		_ = raw.Read(func(fd uintptr) bool { return isReadable(int(fd)) })
 	}
 }
 
-func (f *forked) hasEnded() (has bool) {
-	f.control(func(fd int) { has = readable(fd) })
-	return has
+func (f *forkedProcess) hasExited() (exited bool) {
+	f.withPidfd(func(fd int) { exited = isReadable(fd) })
+	return exited
 }
 
-// readable reports whether a pidfd's process has ended.
-func readable(fd int) bool {
+// isReadable reports whether a pidfd is readable, which means that its process has
+// exited.
+func isReadable(fd int) bool {
 	n, _ := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, 0)
 	return n > 0
 }
 
-func (f *forked) endGroup() {
-	if f.server.lives() { // so the leader is not reaped
+func (f *forkedProcess) killGroup() {
+	if f.template.isAlive() { // then the leader is not reaped yet, and the group's id not free
 		_ = syscall.Kill(-f.id, syscall.SIGKILL)
 		return
 	}
 	_ = f.worker.lifeline.Close()
 }
 
-func (f *forked) reap() *ended {
+func (f *forkedProcess) reap() *exitStatus {
 	defer func() {
 		_ = f.pidfd.Close()
 		_ = f.lifeline.Close()
 	}()
-	if e, err := f.server.reap(f.id); err == nil {
-		return e
+	if status, err := f.template.reap(f.id); err == nil {
+		return status
 	}
 	return f.reapOrphan()
 }
 
-// reapOrphan reaps a worker whose template is gone, where it has become the
-// supervisor's child by that: the first process of a container inherits orphans.
-func (f *forked) reapOrphan() (e *ended) {
-	<-f.server.process.done
-	f.control(func(fd int) {
+// reapOrphan reaps a worker whose template has ended, if the supervisor has inherited
+// it: orphans become children of a container's first process. Otherwise it returns
+// nil.
+func (f *forkedProcess) reapOrphan() (status *exitStatus) {
+	<-f.template.process.done
+	f.withPidfd(func(fd int) {
 		var info unix.Siginfo
 		err := unix.Waitid(unix.P_PIDFD, fd, &info, unix.WEXITED|unix.WNOWAIT|unix.WNOHANG, nil)
 		if err != nil || info.Signo == 0 {
 			return
 		}
-		e = &ended{}
-		if _, err = syscall.Wait4(f.id, &e.status, syscall.WNOHANG, &e.usage); err != nil {
-			e = nil
+		status = &exitStatus{}
+		if _, err = syscall.Wait4(f.id, &status.wait, syscall.WNOHANG, &status.usage); err != nil {
+			status = nil
 		}
 	})
-	return e
+	return status
 }

@@ -9,71 +9,74 @@ import (
 	"github.com/gophersnake/gophersnake/ipc"
 )
 
-// guard watches over one call: it ends the interpreter where the call passes its
-// deadline, and where the node goes on after its cancellation. A worker that has
-// other calls under way at the same time is spared where the node gives the one
-// call up.
+// callGuard enforces the deadline and the cancellation of one call.
 //
-// Most calls are over before anything of that matters. So a guard is used again, and
-// does nothing until the worker's lookout finds that its call takes its time.
-type guard struct {
-	worker *Worker
-	call   *ipc.Call
-	ctx    context.Context
-	begun  time.Duration // in the worker's life
-	told   func()        // g.knock, bound once
+// A guard is in one of these states:
+//
+//	state    entered by                              does
+//	listed   watchdog.begin                          nothing; the watchdog lists it
+//	armed    arm, watchAfter later                   watches the context, runs the deadline's timer
+//	paused   pause, until resume                     watches the context only
+//	overdue  expire, if the worker runs other calls  has canceled the call, waits for the grace period
+//	         beside this one
+//	settled  settle, when the call has returned      nothing, ever again
+//
+// Most calls return while their guard is listed. Only such a guard is used again:
+// of an armed one, timers may still be running.
+//
+// A deadline that passes ends the interpreter of a serial worker, which runs one
+// call at a time. Of other workers it only cancels the call.
+//
+// A cancellation, by the context or by the deadline, is sent to the worker, and the
+// wake signal makes the worker read it. The node then has the grace period to stop.
+// After that the interpreter is ended. A call is not waited for but abandoned if the
+// worker runs it in a batch, or runs other calls before it: see abandon.
+type callGuard struct {
+	worker       *Worker
+	call         *ipc.Call
+	ctx          context.Context
+	begun        time.Duration // when the call began, as Worker.age
+	onCancelSent func()        // the method cancelSent, bound once for all uses
 
-	// Its place in the lookout's list.
+	// The watchdog's lock guards these.
 	listed       bool
-	older, newer *guard
+	older, newer *callGuard // links in the watchdog's list
 
-	mu      sync.Mutex
-	settled bool
-	started time.Duration // when the deadline began to count, in the worker's life
-	paused  bool          // the deadline does not count
-	watched bool          // it watches the context and the deadline
-	stop    func() bool   // takes it off the context
-	timer   *time.Timer   // for the deadline; nil where that has not counted yet
-	overdue bool          // the deadline has passed, and the call was cancelled over it
-	grace   *time.Timer   // set by a cancellation
+	mu           sync.Mutex // guards the fields below
+	settled      bool
+	deadlineFrom time.Duration // when the deadline began to count, as Worker.age
+	paused       bool          // the deadline does not count
+	armed        bool
+	stop         func() bool // stops watching the context
+	timer        *time.Timer // fires at the deadline; nil until that is first counted
+	overdue      bool        // the deadline has passed, and the call was canceled for it
+	grace        *time.Timer // runs from the cancellation; nil before
 }
 
-var guards = sync.Pool{New: func() any {
-	g := &guard{}
-	g.told = g.knock
+// guardPool holds guards that can be used again.
+var guardPool = sync.Pool{New: func() any {
+	g := &callGuard{}
+	g.onCancelSent = g.cancelSent
 	return g
 }}
 
-func (w *Worker) guard(ctx context.Context, call *ipc.Call) *guard {
-	g := guards.Get().(*guard)
-	g.worker, g.call, g.ctx, g.begun = w, call, ctx, w.age()
-	g.started = g.begun
-	call.OnCancelSent = g.told
-	w.lookout.add(g)
-	return g
-}
-
-// age is the time since the worker's birth. It costs one look at the clock, where the
-// time of day would cost two.
-func (w *Worker) age() time.Duration { return time.Since(w.born) }
-
-// watch begins to watch the context and the deadline.
-func (g *guard) watch() {
+// arm starts to watch the context and the deadline. The watchdog calls it, once.
+func (g *callGuard) arm() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.settled {
 		return
 	}
-	limitsKept.wake() // the call takes its time
-	g.watched = true
-	g.stop = context.AfterFunc(g.ctx, g.cancelled)
+	limitSampler.wake() // this call takes long enough to be sampled
+	g.armed = true
+	g.stop = context.AfterFunc(g.ctx, g.cancel)
 	if timeout := g.worker.config.Timeout; timeout > 0 && !g.paused {
-		g.expireIn(timeout - (g.worker.age() - g.started))
+		g.expireInLocked(timeout - (g.worker.age() - g.deadlineFrom))
 	}
 }
 
-// expireIn sets the timer for the deadline; the lock is held.
-func (g *guard) expireIn(d time.Duration) {
+// expireInLocked sets the timer of the deadline.
+func (g *callGuard) expireInLocked(d time.Duration) {
 	if g.timer == nil {
 		g.timer = time.AfterFunc(d, g.expire)
 	} else {
@@ -81,15 +84,10 @@ func (g *guard) expireIn(d time.Duration) {
 	}
 }
 
-// release ends the watch, and reports whether the call was cancelled over its
-// deadline. A guard that has watched is left to what may still run of it, with the
-// call, and not used again; else the call is the caller's alone.
-func (g *guard) release() (overdue, alone bool) {
-	if g.worker.lookout.remove(g) {
-		g.worker, g.call, g.ctx, g.paused = nil, nil, nil, false
-		guards.Put(g)
-		return false, true
-	}
+// settle ends an armed guard when its call has returned, and reports whether the
+// call was canceled for passing its deadline. Functions of the guard that run later
+// do nothing.
+func (g *callGuard) settle() (overdue bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.settled = true
@@ -102,121 +100,148 @@ func (g *guard) release() (overdue, alone bool) {
 	if g.grace != nil {
 		g.grace.Stop()
 	}
-	return g.overdue, false
+	return g.overdue
 }
 
-// pause stops the clock while it is not the node that takes its time. The context
-// is watched nevertheless.
-func (g *guard) pause() { g.setPaused(true) }
+// pause stops the deadline while the caller, not the node, takes time. The context
+// is still watched.
+func (g *callGuard) pause() { g.setPaused(true) }
 
-// resume gives the node its whole time again, for its next value.
-func (g *guard) resume() {
-	g.worker.itemsGiven.Add(1)
+// resume starts the deadline anew: the node has the whole timeout for its next item.
+func (g *callGuard) resume() {
+	g.worker.itemsEmitted.Add(1)
 	g.setPaused(false)
 }
 
-func (g *guard) setPaused(paused bool) {
+func (g *callGuard) setPaused(paused bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.paused = paused
 	switch timeout := g.worker.config.Timeout; {
-	case !g.watched:
-		g.started = g.worker.age()
+	case !g.armed:
+		g.deadlineFrom = g.worker.age()
 	case timeout == 0:
 	case paused:
 		g.timer.Stop()
 	default:
-		g.expireIn(timeout)
+		g.expireInLocked(timeout)
 	}
 }
 
-// expire ends what has passed its deadline.
-func (g *guard) expire() {
+// expire acts on a deadline that has passed. If the call has time left because the
+// worker began it late, expire runs again after that time. A worker that runs one
+// call at a time is ended; of others only this call is canceled.
+func (g *callGuard) expire() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.settled || g.overdue || g.paused {
 		return
 	}
-	if owed := g.worker.owed(g.call); owed > 0 {
-		g.expireIn(owed)
+	if left := g.worker.timeLeft(g.call); left > 0 {
+		g.expireInLocked(left)
 		return
 	}
-	if g.worker.inOrder() {
+	if g.worker.isSerial() {
 		g.worker.process.end(ReasonDeadline)
 		return
 	}
 	g.overdue = true
 	if g.grace == nil {
-		g.grace = time.AfterFunc(g.worker.config.Grace, func() { g.ignored(ReasonDeadline) })
-		go g.call.Cancel() // a worker that does not read may hold it up
+		g.grace = time.AfterFunc(g.worker.config.Grace, func() { g.endIgnored(ReasonDeadline) })
+		go g.call.Cancel() // it blocks while the worker does not read its socket
 	}
 }
 
-// cancelled asks the node to give up, and sees to it that the interpreter ends
-// if it does not. The time runs before anything is sent, because a worker that
-// does not read may hold that up.
-func (g *guard) cancelled() {
+// cancel cancels the call after its context has ended. The grace period starts
+// before anything is sent, because sending blocks while the worker does not read its
+// socket.
+func (g *callGuard) cancel() {
 	g.mu.Lock()
 	if g.settled {
 		g.mu.Unlock()
 		return
 	}
 	if g.grace == nil {
-		g.grace = time.AfterFunc(g.worker.config.Grace, func() { g.ignored(ReasonCancel) })
+		g.grace = time.AfterFunc(g.worker.config.Grace, func() { g.endIgnored(ReasonCancel) })
 	}
 	g.mu.Unlock()
 	if !g.call.Cancel() {
-		g.worker.process.signal(syscall.SIGUSR1) // it may be the worker that holds it up
+		g.worker.wake() // the call is still being sent, perhaps because the worker does not read
 	}
 }
 
-// knock has the worker look at its mail, where there is a cancellation.
-func (g *guard) knock() {
-	g.worker.process.signal(syscall.SIGUSR1)
+// cancelSent runs after the cancellation has been sent: it makes the worker read
+// it, and abandons the call if the worker will not answer it soon.
+func (g *callGuard) cancelSent() {
+	g.worker.wake()
 	g.abandon()
 }
 
-// abandon gives up waiting for a cancelled call where the worker will skip it when
-// it comes to it, or will not stop a batch for it.
-func (g *guard) abandon() bool {
-	w := g.worker
-	if w.description.Batch == 0 && !(w.inOrder() && g.call.HasEarlierCalls()) {
-		return false
-	}
-	g.call.Abandon()
-	w.watchForsaken(w.config.Timeout)
-	return true
-}
-
-// watchForsaken sees to it that calls that were given up have a deadline, too: one timer
-// for all of them.
-func (w *Worker) watchForsaken(after time.Duration) {
-	if w.config.Timeout > 0 && w.forsaken.CompareAndSwap(false, true) {
-		time.AfterFunc(after, w.endForsaken)
-	}
-}
-
-// endForsaken ends an interpreter that has passed the deadline with nothing but calls
-// that were given up. Where somebody waits for one that has begun, it is he who watches.
-func (w *Worker) endForsaken() {
-	rest := w.config.Timeout
-	if begun, counted := readBegun(w.process.autopsy); counted && w.conn.WorksOnlyOnAbandoned(begun) {
-		if rest -= w.conn.SinceAnswer(); rest <= 0 {
-			w.process.end(ReasonDeadline)
-			return
-		}
-	}
-	w.forsaken.Store(false)
-	if w.conn.Abandoned() > 0 {
-		w.watchForsaken(rest)
-	}
-}
-
-// ignored ends an interpreter whose node went on through the grace time.
-func (g *guard) ignored(reason Reason) {
+// endIgnored ends the interpreter of a node that ran on through the grace period.
+func (g *callGuard) endIgnored(reason Reason) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if !g.settled && !g.abandon() {
 		g.worker.process.end(reason)
+	}
+}
+
+// abandon makes the caller of a canceled call return without the worker's answer,
+// and reports whether it did. It does so only if the answer may take long for a
+// reason other than this call: the worker has other calls to run before it skips
+// this one, or runs it in a batch, which one cancellation does not stop.
+func (g *callGuard) abandon() bool {
+	w := g.worker
+	if w.description.Batch == 0 && !(w.isSerial() && g.call.IsBehindOthers()) {
+		return false
+	}
+	g.call.Abandon()
+	w.watchAbandoned(w.config.Timeout)
+	return true
+}
+
+// wake sends SIGUSR1, on which the worker's signal handler reads the connection and
+// finds cancellations there.
+func (w *Worker) wake() { w.process.signal(syscall.SIGUSR1) }
+
+// isSerial reports whether the worker runs its calls one after the other.
+func (w *Worker) isSerial() bool { return w.description.Concurrency <= 1 }
+
+// timeLeft returns the time that is left to a call whose timeout has passed since it
+// was sent. A serial worker's call has its timeout from when the worker began it. As
+// long as other calls with a caller are before it, their guards watch the worker.
+// Abandoned calls before it have no guards, so its own time counts from the worker's
+// last answer.
+func (w *Worker) timeLeft(call *ipc.Call) time.Duration {
+	if !w.isSerial() {
+		return 0
+	}
+	if call.IsBehindWaiting() {
+		return w.config.Timeout
+	}
+	return w.config.Timeout - w.conn.SinceAnswer()
+}
+
+// watchAbandoned makes sure that abandoned calls have a deadline, too: one timer
+// checks all of them.
+func (w *Worker) watchAbandoned(after time.Duration) {
+	if w.config.Timeout > 0 && w.watchesAbandoned.CompareAndSwap(false, true) {
+		time.AfterFunc(after, w.checkAbandoned)
+	}
+}
+
+// checkAbandoned ends an interpreter that has spent its timeout on abandoned calls
+// only. If a call that has begun still has a caller, that call's guard watches.
+func (w *Worker) checkAbandoned() {
+	left := w.config.Timeout
+	if begun, counted := readBegun(w.process.autopsyFile); counted && w.conn.IsForsaken(begun) {
+		if left -= w.conn.SinceAnswer(); left <= 0 {
+			w.process.end(ReasonDeadline)
+			return
+		}
+	}
+	w.watchesAbandoned.Store(false)
+	if w.conn.Abandoned() > 0 {
+		w.watchAbandoned(left)
 	}
 }

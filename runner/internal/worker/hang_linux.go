@@ -8,55 +8,76 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// findHang looks in what way a process hangs, which takes a moment.
+const (
+	// gilTimeout is how long a thread may wait for the GIL before another thread is
+	// assumed to hold it for good. Python code releases it every 5 ms.
+	gilTimeout = 250 * time.Millisecond
+	// gilCPU is the CPU time that a process which is not asleep must have used
+	// meanwhile: on a busy machine it may not have been scheduled.
+	gilCPU = 50 * time.Millisecond
+	// heartbeatTimeout is how long the heartbeat thread may wait to be scheduled.
+	heartbeatTimeout = time.Second
+	// busyTimeout bounds the examination of a process that waits for a processor.
+	busyTimeout      = 10 * time.Second
+	hangPollInterval = 5 * time.Millisecond
+)
+
+// findHang finds out how a process hangs, empty if it cannot tell. It takes between
+// a few milliseconds and busyTimeout.
+//
+// It writes two bytes into the process's heartbeat pipe, which a Python thread of the
+// worker reads one by one. If both are read, Python code can run, so the call is
+// blocked in Python. If not, the GIL is held: that is certain if all threads are
+// asleep, or if the process keeps running while its heartbeat thread, having been
+// scheduled, cannot go on.
 func (p *process) findHang() Hang {
 	folder := procFolder(p.pid())
-	pulse := openPulse(folder, readPulse(p.autopsy))
-	if pulse >= 0 {
-		defer unix.Close(pulse)
+	heartbeat := openHeartbeat(folder, readHeartbeat(p.autopsyFile))
+	if heartbeat >= 0 {
+		defer unix.Close(heartbeat)
 	}
-	before, _ := readStat(folder) // of a process that is gone nothing is found below
-	for began := time.Now(); ; time.Sleep(hangPace) {
+	before, _ := readStat(folder) // if the process is gone, the loop finds out
+	for began := time.Now(); ; time.Sleep(hangPollInterval) {
 		stat, err := readStat(folder)
 		switch {
 		case err != nil || p.gone.Load():
 			return ""
 		case stat.state == 'T' || stat.state == 't':
 			return HangStopped
-		case pulse < 0:
+		case heartbeat < 0:
 			return ""
 		}
-		left, err := unix.IoctlGetInt(pulse, unix.TIOCINQ)
+		unread, err := unix.IoctlGetInt(heartbeat, unix.TIOCINQ)
 		waited := time.Since(began)
 		switch {
 		case err != nil:
 			return ""
-		case left == 0:
+		case unread == 0:
 			return HangPython
-		case waited < gilPatience:
+		case waited < gilTimeout:
 			continue
 		}
-		asleep, worked := isAsleep(folder), stat.cpu-before.cpu >= gilTime
+		worked := stat.cpu-before.cpu >= gilCPU
+		wasScheduled := unread == 1 || waited > heartbeatTimeout
 		switch {
-		case asleep, worked && (left == 1 || waited > hangPatience):
-			// The thread has got the first byte, and so had its turn, or nobody else
-			// keeps it from that: it waits for the GIL.
+		case isAsleep(folder), worked && wasScheduled:
 			return HangGIL
-		case waited > busyPatience:
+		case waited > busyTimeout:
 			return ""
 		}
 	}
 }
 
-// openPulse opens the pipe of a process and writes into it what one of its threads
-// is to take out; -1 where that cannot be done. Its number there tells nothing: the
-// node may have closed what it did not open, and opened something else.
-func openPulse(folder string, inode uint64) int {
+// openHeartbeat opens the heartbeat pipe of a process and writes two bytes into it; it
+// returns -1 if it cannot. It finds the pipe by its inode, not by its descriptor's
+// number: the node may have closed that descriptor and opened another file under the
+// number.
+func openHeartbeat(folder string, inode uint64) int {
 	if inode == 0 {
 		return -1
 	}
 	name := fmt.Sprintf("pipe:[%d]", inode)
-	entries, _ := os.ReadDir(folder + "/fd") // those that there are
+	entries, _ := os.ReadDir(folder + "/fd") // an error leaves those that were read
 	for _, entry := range entries {
 		path := folder + "/fd/" + entry.Name()
 		if link, err := os.Readlink(path); err != nil || link != name {
@@ -75,9 +96,9 @@ func openPulse(folder string, inode uint64) int {
 	return -1
 }
 
-// isAsleep reports whether all threads of a process wait for something.
+// isAsleep reports whether all threads of a process are sleeping.
 func isAsleep(folder string) bool {
-	threads, _ := os.ReadDir(folder + "/task") // those that there are
+	threads, _ := os.ReadDir(folder + "/task") // an error leaves those that were read
 	for _, thread := range threads {
 		stat, err := readStat(folder + "/task/" + thread.Name())
 		if err == nil && stat.state != 'S' {

@@ -95,7 +95,7 @@ func TestANodeThatIgnoresItsCancellationSaysHow(t *testing.T) {
 			assert.Equal(t, ReasonCancel, canceled.Exit.Reason)
 			assert.Equal(t, c.hang, canceled.Exit.Hang)
 			assert.NotEmpty(t, canceled.Exit.Traceback)
-			assert.ErrorContains(t, err, "changed my mind; the node went on for 1ms after it was cancelled, and was ended; ")
+			assert.ErrorContains(t, err, "changed my mind; the node kept running for 1ms after its call was canceled, and was killed; ")
 		})
 	}
 }
@@ -145,7 +145,7 @@ func TestAThreadThatHoldsTheGILIsFound(t *testing.T) {
 	assert.Contains(t, exit.Dump, "sleep_in_c_with_the_gil")
 }
 
-func TestAHangThatCannotBeLookedIntoIsNotGuessed(t *testing.T) {
+func TestAHangThatCannotBeExaminedIsNotGuessed(t *testing.T) {
 	t.Run("the node has closed the pulse", func(t *testing.T) {
 		config := hangConfig(t, "hang")
 		config.Timeout = 2 * time.Second

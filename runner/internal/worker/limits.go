@@ -9,8 +9,8 @@ import (
 // Limit names a supervision limit.
 type Limit string
 
-// The limits. Those of one worker are in [Config] and [Limits], the others are
-// package pool's.
+// The limits. [Config] and [Limits] hold those of one worker; package pool holds the
+// others.
 const (
 	LimitStart        Limit = "start_timeout"
 	LimitCall         Limit = "timeout"
@@ -27,37 +27,38 @@ const (
 	LimitMemory       Limit = "memory" // private writable memory: ipc.SetupLimits.Memory
 )
 
-// Limits bound a worker's use of the machine; 0 is no bound.
+// Limits bound a worker's use of the machine; 0 is no limit.
 //
-// Memory and CPU time are those of the process and of what is left in its process
-// group: of all that goes when the worker is ended. They are looked at ten times a
-// second while it works, and more often as it comes near a bound; what it takes at
-// a stroke is for ipc.SetupLimits.Memory to refuse.
+// Memory and CPU time are those of the process and of the other processes in its
+// group, which are killed with it. The limits are checked ten times a second while the
+// worker is busy, and more often when it is close to one. A single large allocation is
+// refused only by ipc.SetupLimits.Memory.
 type Limits struct {
-	// ResidentSoft, in bytes of resident memory, is where a worker is [Worker.Worn].
+	// ResidentSoft is a soft limit of resident memory in bytes; see
+	// [Worker.SoftBreach].
 	ResidentSoft int64
-	// Resident, in bytes of resident memory, is where a worker is ended. Of a group
-	// of several processes, memory that they share counts once.
+	// Resident is the resident memory, in bytes, beyond which the worker is ended.
+	// Memory that several processes of the group share counts once.
 	Resident int64
-	// CPUTime is how much of it one call may use, or of a call that gives many
-	// values each of them; past it the worker is ended. Where a worker has several
-	// calls under way at once it counts from the last answer.
+	// CPUTime is how much CPU time one call may use, or each item of a call that
+	// yields items. Beyond it the worker is ended. If several calls are under way at
+	// once, it counts from the last answer.
 	CPUTime time.Duration
-	// OpenFiles is how many descriptors the process may have open. A worker that
-	// holds more than three quarters of it is [Worker.Worn].
+	// OpenFiles is how many descriptors the process may have open. Three quarters of
+	// it are a soft limit; see [Worker.SoftBreach].
 	OpenFiles int
-	// Result is how many bytes one result may take; a larger one is a [LimitError]
-	// of its call, and the worker lives on.
+	// Result is how many bytes one result may have. The call of a larger one fails
+	// with a [LimitError], and the worker lives on.
 	Result int64
 }
 
-// areWatched reports whether somebody has to look whether they are kept.
-func (l Limits) areWatched() bool {
+// needSampling reports whether the sampler has to check any of the limits.
+func (l Limits) needSampling() bool {
 	return l.ResidentSoft > 0 || l.Resident > 0 || l.CPUTime > 0 || l.OpenFiles > 0
 }
 
-// Breach is a limit that was passed. Its value and its bound are as people read
-// them: "812 MiB", "750 MiB".
+// Breach is a limit that was passed. Value and Bound are formatted for people:
+// "812 MiB", "750 MiB".
 type Breach struct {
 	Limit        Limit
 	Value, Bound string
@@ -67,12 +68,11 @@ func (b Breach) String() string {
 	return fmt.Sprintf("%s, more than the limit of %s (%s)", b.Value, b.Bound, b.Limit)
 }
 
-// LimitError says that a call was refused its answer over a limit, the worker
-// living on.
+// LimitError says that a call failed because of a limit. The worker lives on.
 type LimitError struct {
 	Breach Breach
-	// Cause is a *[ipc.RemoteError] where the worker kept the limit, a
-	// *[ipc.ValueError] where the supervisor had to.
+	// Cause is a *[ipc.RemoteError] if the worker enforced the limit, a
+	// *[ipc.ValueError] if the supervisor did.
 	Cause error
 }
 
@@ -81,8 +81,8 @@ func (e *LimitError) Error() string { return e.Cause.Error() }
 // Unwrap returns the cause.
 func (e *LimitError) Unwrap() error { return e.Cause }
 
-// ResultBreach returns the limit that a call's result was beyond, nil where its
-// error is another.
+// ResultBreach returns the limit that the result of a call exceeded, nil if the error
+// is another one.
 func ResultBreach(err error) *Breach {
 	if over, ok := errors.AsType[*LimitError](err); ok {
 		return &over.Breach
@@ -90,8 +90,8 @@ func ResultBreach(err error) *Breach {
 	return nil
 }
 
-// inBytes words a size.
-func inBytes(n int64) string {
+// formatBytes formats a number of bytes for people.
+func formatBytes(n int64) string {
 	switch {
 	case n < 1<<10:
 		return fmt.Sprintf("%d bytes", n)
@@ -103,8 +103,8 @@ func inBytes(n int64) string {
 	return fmt.Sprintf("%.4g GiB", float64(n)/(1<<30))
 }
 
-// inTime words a duration.
-func inTime(d time.Duration) string {
+// formatDuration formats a duration for people.
+func formatDuration(d time.Duration) string {
 	if d >= time.Second {
 		d = d.Round(10 * time.Millisecond)
 	}

@@ -31,7 +31,7 @@ func endsOf(t *testing.T, w *Worker, value any) *Exit {
 	return exit
 }
 
-func TestAWorkerThatTakesTooMuchMemoryIsEnded(t *testing.T) {
+func TestAWorkerThatUsesTooMuchMemoryIsEnded(t *testing.T) {
 	for _, how := range []string{"alone", "in a child"} {
 		t.Run(how, func(t *testing.T) {
 			t.Parallel()
@@ -68,7 +68,7 @@ func TestMemoryThatProcessesShareCountsOnce(t *testing.T) {
 	}
 	go func() {
 		// Looked at, while it would be far too much if each counted by itself, and twice.
-		eventually(t, func() bool { s := w.sample.Load(); return s != nil && s.vitals.Resident > 2*bound })
+		eventually(t, func() bool { s := w.sample.Load(); return s != nil && s.stats.Resident > 2*bound })
 		first := w.sample.Load().at
 		eventually(t, func() bool { return w.sample.Load().at.After(first) })
 		open()
@@ -76,10 +76,10 @@ func TestMemoryThatProcessesShareCountsOnce(t *testing.T) {
 	got, err := call(t.Context(), w, map[string]any{"megabytes": 150, "children": 5, "gate": gate})
 	require.NoError(t, err)
 	assert.Equal(t, "shared", got)
-	assert.Nil(t, w.Worn())
+	assert.Nil(t, w.SoftBreach())
 }
 
-func TestAWorkerThatPassesASoftLimitIsToldOnce(t *testing.T) {
+func TestAWorkerThatPassesASoftLimitIsReportedOnce(t *testing.T) {
 	for _, c := range []struct {
 		name, node string
 		value      int64
@@ -94,15 +94,15 @@ func TestAWorkerThatPassesASoftLimitIsToldOnce(t *testing.T) {
 			t.Parallel()
 			config := limitsConfig(t, c.node, c.limits)
 			told := make(chan *Worker, 10)
-			config.Worn = func(w *Worker) { told <- w }
+			config.OnSoftBreach = func(w *Worker) { told <- w }
 			w := start(t, config)
-			assert.Nil(t, w.Worn())
+			assert.Nil(t, w.SoftBreach())
 			_, err := call(t.Context(), w, c.value)
 			require.NoError(t, err)
 			assert.Same(t, w, <-told)
-			require.NotNil(t, w.Worn())
-			assert.Equal(t, c.limit, w.Worn().Limit)
-			assert.Equal(t, c.bound, w.Worn().Bound)
+			require.NotNil(t, w.SoftBreach())
+			assert.Equal(t, c.limit, w.SoftBreach().Limit)
+			assert.Equal(t, c.bound, w.SoftBreach().Bound)
 			first := w.sample.Load().at
 			_, err = call(t.Context(), w, int64(0))
 			require.NoError(t, err, "it is of use still")
@@ -113,13 +113,13 @@ func TestAWorkerThatPassesASoftLimitIsToldOnce(t *testing.T) {
 	}
 }
 
-func TestAWorkerIsNotWornBeforeItsFirstCall(t *testing.T) {
+func TestNoSoftLimitIsPassedBeforeTheFirstCall(t *testing.T) {
 	w := start(t, limitsConfig(t, "take", Limits{ResidentSoft: mega}))
-	eventually(t, func() bool { return w.sample.Load() != nil && w.Vitals().Resident > mega })
-	assert.Nil(t, w.Worn())
+	eventually(t, func() bool { return w.sample.Load() != nil && w.Stats().Resident > mega })
+	assert.Nil(t, w.SoftBreach())
 	_, err := call(t.Context(), w, int64(0))
 	require.NoError(t, err)
-	eventually(t, func() bool { return w.Worn() != nil })
+	eventually(t, func() bool { return w.SoftBreach() != nil })
 }
 
 func TestACallThatUsesTooMuchCPUTimeIsEnded(t *testing.T) {
@@ -157,7 +157,7 @@ func TestCPUTimeIsThatOfOneCall(t *testing.T) {
 		payload, err := ipc.Encode("input", int64(5))
 		require.NoError(t, err)
 		values := 0
-		err = w.Items(t.Context(), ipc.OneArg(payload), func(item ipc.Payload) error {
+		err = w.Items(t.Context(), Op{Kind: ipc.TypeCall}, ipc.One(payload), func(item ipc.Payload) error {
 			values++
 			item.Release()
 			return nil
@@ -180,7 +180,7 @@ func TestAWorkerCannotOpenMoreThanItMay(t *testing.T) {
 	require.ErrorAs(t, err, &remote)
 	assert.Equal(t, "OSError", remote.Class)
 	assert.Contains(t, remote.Message, "Too many open files")
-	eventually(t, func() bool { return w.Worn() != nil })
+	eventually(t, func() bool { return w.SoftBreach() != nil })
 	_, err = call(t.Context(), w, int64(0))
 	require.NoError(t, err)
 }
@@ -200,30 +200,30 @@ func TestAWorkerWithoutADescriptorForAnArraySaysSo(t *testing.T) {
 	shared, err := arena.Share(t.Context(), payload)
 	require.NoError(t, err)
 	defer shared.Release()
-	_, err = w.Call(t.Context(), ipc.OneArg(shared))
+	_, err = w.Call(t.Context(), Op{Kind: ipc.TypeCall}, ipc.One(shared))
 	var broken *BrokenError
 	require.ErrorAs(t, err, &broken)
 	assert.ErrorContains(t, err, "no descriptor is left: the process has all open that it may")
 	assert.Equal(t, ReasonBroken, broken.Exit.Reason)
 }
 
-func TestVitalsAreThereForWhoAsks(t *testing.T) {
+func TestStatsAreTakenOnRequest(t *testing.T) {
 	w := start(t, limitsConfig(t, "take", Limits{}))
-	first := w.Vitals()
+	first := w.Stats()
 	assert.Greater(t, first.Resident, int64(mega))
 	assert.Positive(t, first.OpenFiles)
 	_, err := call(t.Context(), w, int64(50))
 	require.NoError(t, err)
-	eventually(t, func() bool { return w.Vitals().Resident > first.Resident+40*mega })
+	eventually(t, func() bool { return w.Stats().Resident > first.Resident+40*mega })
 	assert.Equal(t, uint64(1), w.Calls())
-	assert.False(t, w.Born().IsZero())
+	assert.False(t, w.StartedAt().IsZero())
 	w.Kill()
-	eventually(t, func() bool { return w.Vitals() == Vitals{} })
+	eventually(t, func() bool { return w.Stats() == ProcessStats{} })
 }
 
-func TestTheSamplerIsThereAsLongAsSomebodyIsWatched(t *testing.T) {
+func TestTheSamplerRunsAsLongAsItHasWorkers(t *testing.T) {
 	w := start(t, limitsConfig(t, "take", Limits{}))
-	s := &sampler{watched: make(map[*Worker]*watched), woken: make(chan struct{}, 1)}
+	s := &sampler{workers: make(map[*Worker]*sampled), wakeup: make(chan struct{}, 1)}
 	isRunning := func() bool { s.mu.Lock(); defer s.mu.Unlock(); return s.running }
 	for range 3 {
 		s.add(w)

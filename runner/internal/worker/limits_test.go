@@ -53,7 +53,7 @@ func TestAResultThatIsTooLargeFailsItsCallAlone(t *testing.T) {
 		payload, err := ipc.Encode("input", []any{100, 100, 5000, 100})
 		require.NoError(t, err)
 		values := 0
-		err = w.Items(t.Context(), ipc.OneArg(payload), func(item ipc.Payload) error {
+		err = w.Items(t.Context(), Op{Kind: ipc.TypeCall}, ipc.One(payload), func(item ipc.Payload) error {
 			values++
 			item.Release()
 			return nil
@@ -65,7 +65,7 @@ func TestAResultThatIsTooLargeFailsItsCallAlone(t *testing.T) {
 		t.Parallel()
 		w := start(t, resultConfig(t, "Remembers"))
 		require.NoError(t, w.Open(t.Context(), 1, nil))
-		state, err := w.Snapshot(t.Context(), 1)
+		state, err := w.Call(t.Context(), Op{ipc.TypeSnapshot, 1}, ipc.Args{})
 		require.NoError(t, err)
 		require.NoError(t, w.Open(t.Context(), 2, &state))
 	})
@@ -84,35 +84,35 @@ func TestAResultThatIsTooLargeFailsItsCallAlone(t *testing.T) {
 	assert.Nil(t, ResultBreach(assert.AnError))
 }
 
-func TestSizesAndTimesAreAsPeopleReadThem(t *testing.T) {
+func TestSizesAndTimesAreFormattedForPeople(t *testing.T) {
 	for n, want := range map[int64]string{
 		0: "0 bytes", 1023: "1023 bytes", 1536: "1.5 KiB", 812 << 20: "812 MiB", 3 << 29: "1.5 GiB",
 	} {
-		assert.Equal(t, want, inBytes(n))
+		assert.Equal(t, want, formatBytes(n))
 	}
-	assert.Equal(t, "2.13s", inTime(2_134_000_000))
-	assert.Equal(t, "1.5ms", inTime(1500*time.Microsecond))
+	assert.Equal(t, "2.13s", formatDuration(2_134_000_000))
+	assert.Equal(t, "1.5ms", formatDuration(1500*time.Microsecond))
 	assert.Equal(t, "812 MiB, more than the limit of 750 MiB (resident)", Breach{LimitResident, "812 MiB", "750 MiB"}.String())
 }
 
-func TestAWorkerIsLookedAtMoreOftenNearABound(t *testing.T) {
+func TestAWorkerIsSampledMoreOftenNearALimit(t *testing.T) {
 	for _, c := range []struct {
-		name               string
-		bound, value, grew int64
-		want               time.Duration
+		name                 string
+		limit, value, growth int64
+		want                 time.Duration
 	}{
-		{"no bound", 0, 100, 50, busyPace},
-		{"far from it", 1000, 100, 10, busyPace},
-		{"it does not grow", 1000, 999, 0, busyPace},
-		{"it shrinks", 1000, 999, -5, busyPace},
+		{"no bound", 0, 100, 50, busyInterval},
+		{"far from it", 1000, 100, 10, busyInterval},
+		{"it does not grow", 1000, 999, 0, busyInterval},
+		{"it shrinks", 1000, 999, -5, busyInterval},
 		{"half of the way is left", 1000, 500, 500, 50 * time.Millisecond},
-		{"close to it", 1000, 999, 500, fastPace},
-		{"beyond, and not ended", 1000, 1001, 500, busyPace},
+		{"close to it", 1000, 999, 500, nearInterval},
+		{"beyond, and not ended", 1000, 1001, 500, busyInterval},
 	} {
-		assert.Equal(t, c.want, paceTo(c.bound, c.value, c.grew, 100*time.Millisecond), c.name)
+		assert.Equal(t, c.want, intervalNear(c.limit, c.value, c.growth, 100*time.Millisecond), c.name)
 	}
 }
 
-func TestTheLowerOfTwoBoundsCounts(t *testing.T) {
-	assert.Equal(t, []int64{0, 5, 5, 3, 3}, []int64{lowest(0, 0), lowest(0, 5), lowest(5, 0), lowest(5, 3), lowest(3, 5)})
+func TestTheLowerOfTwoLimitsCounts(t *testing.T) {
+	assert.Equal(t, []int64{0, 5, 5, 3, 3}, []int64{lowestLimit(0, 0), lowestLimit(0, 5), lowestLimit(5, 0), lowestLimit(5, 3), lowestLimit(3, 5)})
 }

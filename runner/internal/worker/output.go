@@ -4,46 +4,32 @@ import (
 	"bytes"
 	"encoding/json"
 	"io"
+	"os"
+	"slices"
 	"sync"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
 )
 
-// drained tells once that a stream has been read to its end.
-type drained struct {
-	once sync.Once
-	ch   chan struct{}
-}
-
-func newDrained() drained  { return drained{ch: make(chan struct{})} }
-func (d *drained) signal() { d.once.Do(func() { close(d.ch) }) }
-func (d *drained) wait(limit time.Duration) {
-	timer := time.NewTimer(limit)
-	defer timer.Stop()
-	select {
-	case <-d.ch:
-	case <-timer.C:
-	}
-}
-
-// stdout is a worker's standard output. go-plugin gets to see its handshake
-// line; all else becomes log records, and go-plugin, whose scanner would stop at
-// a long line and so block the worker, never sees it.
+// stdout is a worker's standard output. go-plugin gets to read only the handshake
+// line; all other lines become log records. If go-plugin read them, a long line would
+// stop its scanner, and the full pipe would block the worker.
 type stdout struct {
 	lines   lines
 	logger  hclog.Logger
 	drained drained
 
-	handshake []byte // what is left of the handshake line for go-plugin to read
-	shaken    bool
+	handshake []byte // the rest of the handshake line, for go-plugin to read
+	announced bool   // the handshake line has been found, or is not expected
 }
 
 func newStdout(logger hclog.Logger) *stdout {
 	return &stdout{logger: logger.Named("stdout"), drained: newDrained()}
 }
 
-// Read is called by one goroutine of go-plugin's until it has returned an error.
+// Read returns the handshake line. It may be called by one goroutine only, until it
+// has returned an error.
 func (s *stdout) Read(p []byte) (int, error) {
 	for len(s.handshake) == 0 {
 		line, err := s.lines.next()
@@ -51,8 +37,8 @@ func (s *stdout) Read(p []byte) (int, error) {
 		case err != nil:
 			s.drained.signal()
 			return 0, io.EOF
-		case !s.shaken && bytes.HasPrefix(line, []byte("1|")):
-			s.shaken = true
+		case !s.announced && bytes.HasPrefix(line, []byte("1|")):
+			s.announced = true
 			s.handshake = append(bytes.Clone(line), '\n')
 		default:
 			s.logger.Info(string(line))
@@ -63,34 +49,36 @@ func (s *stdout) Read(p []byte) (int, error) {
 	return n, nil
 }
 
+// Close does nothing: the process closes the pipe.
 func (s *stdout) Close() error { return nil }
 
-// stderr is a worker's standard error: go-plugin turns it into log records, and
+// stderr is a worker's standard error. go-plugin turns its lines into log records;
 // its end is kept for the autopsy.
 type stderr struct {
 	lines   lines
 	logger  hclog.Logger
 	drained drained
 
-	pending []byte // what is left of a line for go-plugin to read
+	pending []byte // the rest of a line, for go-plugin to read
 
-	mu   sync.Mutex
+	mu   sync.Mutex // guards tail
 	tail []byte
 }
 
 func newStderr(logger hclog.Logger) *stderr {
 	s := &stderr{logger: logger.Named(stderrName), drained: newDrained()}
-	s.lines.seen = s.keep
+	s.lines.onRead = s.keepTail
 	return s
 }
 
 // stderrName is the name of the logger of standard error.
 const stderrName = "stderr"
 
-// maxTail is how much of standard error an autopsy shows.
+// maxTail is how many bytes of standard error an autopsy shows.
 const maxTail = 4 << 10
 
-// Read is called by one goroutine of go-plugin's until it has returned an error.
+// Read returns the lines of standard error. It may be called by one goroutine only,
+// until it has returned an error.
 func (s *stderr) Read(p []byte) (int, error) {
 	for len(s.pending) == 0 {
 		line, err := s.lines.next()
@@ -98,7 +86,7 @@ func (s *stderr) Read(p []byte) (int, error) {
 		case err != nil:
 			s.drained.signal()
 			return 0, io.EOF
-		case upsetsGoPlugin(line):
+		case panicsGoPlugin(line):
 			s.logger.Info(string(line))
 		default:
 			s.pending = append(append(s.pending, line...), '\n')
@@ -113,9 +101,9 @@ func (s *stderr) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// upsetsGoPlugin reports whether go-plugin would panic at a line: it takes a
-// JSON object for a record of hclog's, and what is in it for text.
-func upsetsGoPlugin(line []byte) bool {
+// panicsGoPlugin reports whether go-plugin would panic at a line: it takes a JSON
+// object for one of hclog's records and asserts that these keys hold strings.
+func panicsGoPlugin(line []byte) bool {
 	if line = bytes.TrimSpace(line); len(line) == 0 || line[0] != '{' {
 		return false
 	}
@@ -133,9 +121,11 @@ func upsetsGoPlugin(line []byte) bool {
 	return false
 }
 
+// Close does nothing: the process closes the pipe.
 func (s *stderr) Close() error { return nil }
 
-func (s *stderr) keep(read []byte) {
+// keepTail keeps the last maxTail bytes, or up to twice as many.
+func (s *stderr) keepTail(read []byte) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.tail = append(s.tail, read...)
@@ -144,8 +134,8 @@ func (s *stderr) keep(read []byte) {
 	}
 }
 
-// last returns the end of what was written, whole lines where it was cut.
-func (s *stderr) last() string {
+// lastLines returns the end of the output. If it is cut, it begins with a whole line.
+func (s *stderr) lastLines() string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	tail := s.tail
@@ -158,9 +148,68 @@ func (s *stderr) last() string {
 	return string(bytes.TrimSpace(bytes.ToValidUTF8(tail, []byte("\ufffd"))))
 }
 
-// pluginLogger keeps go-plugin's own words at trace level. What the worker
-// writes on standard error reaches the log under the name that go-plugin asks
-// for, plain lines at info: to a Python programmer they are output.
+// maxLine is the length at which a line of output is cut.
+const maxLine = 8 << 10
+
+// lines splits a stream into lines.
+type lines struct {
+	file   *os.File
+	onRead func([]byte) // receives all bytes as they are read; may be nil
+
+	buf   []byte
+	start int // buf[start:] has been read and not returned yet
+	err   error
+}
+
+// next returns the next line without its end, or maxLine bytes of a longer one. The
+// line is valid until the next call. An error is returned after the last line.
+func (l *lines) next() ([]byte, error) {
+	for {
+		unread := l.buf[l.start:]
+		if i := bytes.IndexByte(unread, '\n'); i >= 0 {
+			l.start += i + 1
+			return bytes.TrimRight(unread[:i], "\r"), nil
+		}
+		if n := min(len(unread), maxLine); n == maxLine || n > 0 && l.err != nil {
+			l.start += n
+			return unread[:n], nil
+		}
+		if l.err != nil {
+			return nil, l.err
+		}
+		l.buf, l.start = slices.Grow(append(l.buf[:0], unread...), maxLine), 0
+		end := len(l.buf)
+		n, err := l.file.Read(l.buf[end : end+maxLine])
+		l.buf, l.err = l.buf[:end+n], err
+		if l.onRead != nil && n > 0 {
+			l.onRead(l.buf[end:])
+		}
+	}
+}
+
+// drained lets goroutines wait until a stream has been read to its end.
+type drained struct {
+	once sync.Once
+	ch   chan struct{}
+}
+
+func newDrained() drained { return drained{ch: make(chan struct{})} }
+
+func (d *drained) signal() { d.once.Do(func() { close(d.ch) }) }
+
+func (d *drained) wait(limit time.Duration) {
+	timer := time.NewTimer(limit)
+	defer timer.Stop()
+	select {
+	case <-d.ch:
+	case <-timer.C:
+	}
+}
+
+// pluginLogger lowers go-plugin's own messages to trace level. Its named logger gets
+// the worker's standard error: a line that go-plugin recognizes as a record keeps its
+// level, and a plain line, which go-plugin logs at debug level, is raised to info
+// level, because it is output to a Python programmer.
 type pluginLogger struct{ hclog.Logger }
 
 func (l pluginLogger) Log(_ hclog.Level, msg string, args ...any) { l.Trace(msg, args...) }

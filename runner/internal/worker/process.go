@@ -20,47 +20,94 @@ import (
 	"github.com/gophersnake/gophersnake/runner/internal/isolation"
 )
 
-// process is the operating system's side of a worker. It implements go-plugin's
-// runner, the seam at which the process becomes ours: its group, its death with
-// the supervisor's, the descriptors it is born with, and how it ended.
+// process is the operating system's process of a worker, or of a template. It
+// implements go-plugin's runner, so that gophersnake itself controls the process: its
+// group, the descriptors that it inherits, its end with the supervisor, and how its
+// end is explained.
 type process struct {
 	cmd       *exec.Cmd
-	announced []string // what go-plugin adds to the environment
-	socketDir string   // where go-plugin wants the worker's socket
+	pluginEnv []string // the variables that go-plugin adds to the environment
+	socketDir string   // the folder that go-plugin made for the worker's socket
 	secret    []byte
-	template  *Template // may fork it; nil where there is none
-	body      body      // set when it is started
+	template  *Template // forks the process, if it can; nil to spawn it
+	handle    osProcess // set when it is started
 
-	lifeline  *os.File           // write end: closed by the kernel when the supervisor dies
-	autopsy   *os.File           // where the interpreter writes its last words
-	shares    bool               // whether memory is shared with the worker
-	isolation *isolation.Profile // nil where it may do what its user may
-	place     *isolation.Place   // what it was given for itself then
-	channel   *net.UnixConn      // for descriptors of shared memory; nil where none is shared
-	stdout    *stdout
-	stderr    *stderr
+	lifeline     *os.File           // write end; the kernel closes it when the supervisor dies
+	autopsyFile  *os.File           // the interpreter writes its exit report here
+	sharesMemory bool               // whether memory is shared with the worker
+	isolation    *isolation.Profile // nil leaves the process all rights of its user
+	sandbox      *isolation.Sandbox // made for an isolated process
+	channel      *net.UnixConn      // carries descriptors of shared memory; nil if none is shared
+	stdout       *stdout
+	stderr       *stderr
 
-	mu       sync.Mutex
-	started  time.Time
-	ended    bool        // end was called; guards reason
-	gone     atomic.Bool // the process has ended; set with mu held, and before it is reaped
-	ending   atomic.Bool // so is this, once end was called
-	reason   Reason
-	breach   *Breach // that brought the end about; may be nil
-	hang     Hang    // what was found of one that hung
-	oomKills int64   // what the kernel had counted when it was started
+	mu           sync.Mutex // guards the fields below, up to done
+	startedAt    time.Time  // zero until the process is started
+	endRequested atomic.Bool
+	gone         atomic.Bool // the process has exited; set before it is reaped
+	reason       Reason
+	breach       *Breach // the limit for which the process was ended, nil if none
+	hang         Hang
+	oomKills     int64 // the kernel's count when the process was started
 
 	done chan struct{} // closed when the process is reaped and its pipes are drained
 	// Set before done is closed.
-	state       *ended // nil where it is not known
+	status      *exitStatus // nil if unknown
 	uptime      time.Duration
 	outOfMemory bool
-	begun       uint64 // calls that the worker has begun
-	counted     bool   // it has counted them
+	begun       uint64 // how many calls the worker has begun, if it counted them
+	counted     bool
 	dump        string
 }
 
 var _ runner.Runner = (*process)(nil)
+
+// osProcess is a process that has been started: the supervisor's own child, or one
+// that a template forked.
+type osProcess interface {
+	pid() int
+	// signal sends a signal. That the process has ended is no error.
+	signal(sig syscall.Signal)
+	// awaitExit returns when the process has exited, and leaves it to be reaped.
+	awaitExit()
+	// hasExited reports whether the process has exited. It must not be reaped yet.
+	hasExited() bool
+	// killGroup kills the processes that are left in the process's group.
+	killGroup()
+	// reap reaps a process that has exited. It returns nil if its status is unknown.
+	reap() *exitStatus
+}
+
+// exitStatus is how a process ended, and the resources that it had used.
+type exitStatus struct {
+	wait  syscall.WaitStatus
+	usage syscall.Rusage
+}
+
+// wasKilled reports whether SIGKILL ended the process.
+func (s *exitStatus) wasKilled() bool {
+	return s != nil && s.wait.Signaled() && s.wait.Signal() == syscall.SIGKILL
+}
+
+// childProcess is a process that the supervisor itself spawned.
+type childProcess struct {
+	cmd   *exec.Cmd
+	pidfd int // -1 if the system has none
+}
+
+func (c *childProcess) pid() int { return c.cmd.Process.Pid }
+
+func (c *childProcess) signal(sig syscall.Signal) { _ = c.cmd.Process.Signal(sig) }
+
+// killGroup cannot hit another group: the leader is not reaped yet, so the group's id
+// is not free.
+func (c *childProcess) killGroup() { _ = syscall.Kill(-c.pid(), syscall.SIGKILL) }
+
+func (c *childProcess) reap() *exitStatus {
+	_ = c.cmd.Wait() // its error is the exit status
+	state := c.cmd.ProcessState
+	return &exitStatus{wait: state.Sys().(syscall.WaitStatus), usage: *state.SysUsage().(*syscall.Rusage)}
+}
 
 func newProcess(cmd *exec.Cmd, logger hclog.Logger) *process {
 	return &process{
@@ -72,22 +119,24 @@ func newProcess(cmd *exec.Cmd, logger hclog.Logger) *process {
 	}
 }
 
-// Start starts the process, by a fork of the template where there is one that can.
+// Start starts the process: the template forks it, if there is one that can; else it
+// is spawned.
 func (p *process) Start(context.Context) error {
-	if s := p.template.serving(); s != nil {
-		if p.start(s.forkInto(p)) == nil {
-			p.template.proved()
+	if server := p.template.readyServer(); server != nil {
+		if p.start(server) == nil {
+			p.template.recordFork()
 			return nil
 		}
 		p.moveSocket()
 	}
-	return p.start(p.spawn)
+	return p.start(nil)
 }
 
-// start makes what the process is born with, and has it born. The descriptors that
-// it inherits are closed on this side whether it is or not.
-func (p *process) start(bear func(lifeline *os.File) error) (err error) {
-	var inherited []*os.File
+// start opens the files of the process, and forks it from the template, or spawns
+// it if there is none. It closes this side's copies of the files that the process
+// inherits; if it fails, it closes all.
+func (p *process) start(template *templateServer) (err error) {
+	inherited, err := p.openFiles()
 	defer func() {
 		for _, f := range inherited {
 			_ = f.Close()
@@ -97,6 +146,38 @@ func (p *process) start(bear func(lifeline *os.File) error) (err error) {
 			p.closeChannel()
 		}
 	}()
+	if err != nil {
+		return err
+	}
+	lifeline := inherited[0]
+
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.endRequested.Load() {
+		return errors.New("ended before it was started")
+	}
+	p.oomKills = oomKills()
+	if template != nil {
+		err = template.fork(p, lifeline)
+	} else {
+		err = p.spawn(lifeline)
+	}
+	if err != nil {
+		// The system's error does not tell a missing folder from a missing program.
+		if _, missing := os.Stat(p.cmd.Dir); p.cmd.Dir != "" && missing != nil {
+			return &os.PathError{Op: "chdir", Path: p.cmd.Dir, Err: errors.Unwrap(missing)}
+		}
+		return err
+	}
+	p.startedAt = time.Now()
+	go p.awaitExit()
+	return nil
+}
+
+// openFiles opens the process's pipes, its autopsy file and, if memory is shared, its
+// channel, and makes the command inherit them. It returns the files that the process
+// inherits, the lifeline first, also if it fails.
+func (p *process) openFiles() (inherited []*os.File, err error) {
 	pipe := func() (r, w *os.File) {
 		if err == nil {
 			r, w, err = os.Pipe()
@@ -109,77 +190,71 @@ func (p *process) start(bear func(lifeline *os.File) error) (err error) {
 	p.lifeline, p.stdout.lines.file, p.stderr.lines.file = lifelineW, stdoutR, stderrR
 	inherited = []*os.File{lifeline, stdoutW, stderrW}
 	if err != nil {
-		return err
+		return inherited, err
 	}
-	if p.autopsy, err = newAutopsyFile(); err != nil {
-		return err
+	if p.autopsyFile, err = newAutopsyFile(); err != nil {
+		return inherited, err
 	}
 	if _, err = p.lifeline.Write(p.secret); err != nil {
-		return err
+		return inherited, err
 	}
-	p.cmd.Stdin = nil // the null device: a node never blocks on input()
+	p.cmd.Stdin = nil // the null device: a node never blocks in input()
 	p.cmd.Stdout, p.cmd.Stderr = stdoutW, stderrW
-	p.cmd.ExtraFiles = []*os.File{lifeline, p.autopsy} // descriptors 3 and 4
-	if p.shares {
-		var end *os.File
-		p.channel, end, err = ipc.NewChannel()
-		switch {
-		case err == nil:
-			inherited = append(inherited, end)
-			p.cmd.ExtraFiles = append(p.cmd.ExtraFiles, end) // descriptor 5
-		case !errors.Is(err, errors.ErrUnsupported):
-			return err
-		}
-		err = nil
+	p.cmd.ExtraFiles = []*os.File{lifeline, p.autopsyFile} // descriptors 3 and 4
+	if !p.sharesMemory {
+		return inherited, nil
 	}
-
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.ended {
-		return errors.New("ended before it was started")
+	channel, end, err := ipc.NewChannel()
+	if errors.Is(err, errors.ErrUnsupported) {
+		return inherited, nil
 	}
-	p.oomKills = oomKills()
-	if err = bear(lifeline); err != nil {
-		// The system does not tell a missing folder from a missing program.
-		if _, missing := os.Stat(p.cmd.Dir); p.cmd.Dir != "" && missing != nil {
-			return &os.PathError{Op: "chdir", Path: p.cmd.Dir, Err: errors.Unwrap(missing)}
-		}
-		return err
+	if err != nil {
+		return inherited, err
 	}
-	p.started = time.Now()
-	go p.watch()
-	return nil
+	p.channel = channel
+	p.cmd.ExtraFiles = append(p.cmd.ExtraFiles, end) // descriptor 5
+	return append(inherited, end), nil
 }
 
-// drainTime is how long the pipes of a dead process are read on where a process
+// startCommand starts the command, in a sandbox if the process is isolated. The
+// sandbox is removed when the process has ended.
+func (p *process) startCommand() (err error) {
+	if p.isolation == nil {
+		return p.cmd.Start()
+	}
+	p.sandbox, err = p.isolation.Start(p.cmd, p.socketDir)
+	return err
+}
+
+// drainTime is how long the pipes of a process that has exited are read if a process
 // that left its group still holds them.
 const drainTime = 200 * time.Millisecond
 
-// watch waits for the process, ends what is left of its group, and gathers what
-// the autopsy needs before anything is closed.
-func (p *process) watch() {
-	p.body.await()
+// awaitExit waits until the process has exited, kills the rest of its group, and
+// collects the evidence for the autopsy before it closes the files.
+func (p *process) awaitExit() {
+	p.handle.awaitExit()
 	p.mu.Lock()
 	p.gone.Store(true)
-	p.uptime = time.Since(p.started)
+	p.uptime = time.Since(p.startedAt)
 	p.mu.Unlock()
-	p.body.endGroup()
-	p.state = p.body.reap()
-	p.outOfMemory = killed(p.state) && (p.place.OutOfMemory() || oomKills() > p.oomKills && p.oomKills != oomUnknown)
-	p.place.Remove()
+	p.handle.killGroup()
+	p.status = p.handle.reap()
+	p.outOfMemory = p.status.wasKilled() && (p.sandbox.OutOfMemory() || oomKills() > p.oomKills && p.oomKills != oomUnknown)
+	p.sandbox.Remove()
 	deadline := time.Now().Add(drainTime)
 	_ = p.stdout.lines.file.SetReadDeadline(deadline)
 	_ = p.stderr.lines.file.SetReadDeadline(deadline)
-	// Whoever reads may be held up by a logger that blocks.
+	// A logger that blocks may hold up the goroutines that read the pipes.
 	p.stdout.drained.wait(2 * drainTime)
 	p.stderr.drained.wait(2 * drainTime)
-	p.begun, p.counted, p.dump = readAutopsy(p.autopsy)
+	p.begun, p.counted, p.dump = readAutopsy(p.autopsyFile)
 	p.closeFiles()
 	close(p.done)
 }
 
 func (p *process) closeFiles() {
-	for _, f := range []*os.File{p.lifeline, p.autopsy, p.stdout.lines.file, p.stderr.lines.file} {
+	for _, f := range []*os.File{p.lifeline, p.autopsyFile, p.stdout.lines.file, p.stderr.lines.file} {
 		if f != nil {
 			_ = f.Close()
 		}
@@ -192,49 +267,46 @@ func (p *process) closeChannel() {
 	}
 }
 
-// abortGrace is how long an interpreter has to write its stacks and die of
-// SIGABRT before it is killed.
 const (
+	// abortGrace is how long an interpreter has to write its stacks and die of SIGABRT
+	// before it is killed.
 	abortGrace = 500 * time.Millisecond
-	// memoryGrace is that of one which takes memory meanwhile.
+	// memoryGrace is the same for an interpreter that uses too much memory, and may
+	// allocate more until then.
 	memoryGrace = 100 * time.Millisecond
+	// exitGrace is how long a process may take from closing its socket to its exit,
+	// and how long the socket of a process that has exited is still read.
+	exitGrace = time.Second
 )
 
-// end ends the process for the given reason, the first one given being the one
-// that is reported, unless it has ended by itself. SIGABRT makes faulthandler
-// write the stacks of all threads, even of one that holds the GIL, and then
-// kills the process, so that a dump is known to be complete when the process is
-// gone. One that hangs is looked at before, which takes a moment.
-func (p *process) end(reason Reason) { p.endOver(reason, nil) }
+// end ends the process for the given reason, unless it has exited by itself. Only
+// the first call counts. end does not wait.
+//
+// SIGABRT makes faulthandler write the stacks of all threads, even if one of them
+// holds the GIL, and then ends the process, so that the dump is complete when the
+// process is gone. A process that hangs is first examined, which takes a moment.
+func (p *process) end(reason Reason) { p.endForBreach(reason, nil) }
 
-// endOver is end, over a limit that was passed.
-func (p *process) endOver(reason Reason, breach *Breach) {
+// endForBreach is end for a limit that was passed.
+func (p *process) endForBreach(reason Reason, breach *Breach) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.ended {
+	if p.endRequested.Swap(true) {
 		return
 	}
-	p.ended = true
-	p.ending.Store(true)
-	if p.started.IsZero() {
+	if p.startedAt.IsZero() {
 		p.reason = reason
-		return // Start will not start it
+		return // start will not start it
 	}
-	if p.hasEnded() {
+	if p.hasExitedLocked() {
 		return
 	}
 	p.reason, p.breach = reason, breach
 	switch {
 	case !reason.wantsDump():
-		p.kill()
+		p.signal(syscall.SIGKILL)
 	case reason.isHang():
-		go func() {
-			hang := p.findHang()
-			p.mu.Lock()
-			p.hang = hang
-			p.mu.Unlock()
-			p.abort(abortGrace)
-		}()
+		go p.examineAndAbort()
 	case reason == ReasonMemory:
 		p.abort(memoryGrace)
 	default:
@@ -242,46 +314,52 @@ func (p *process) endOver(reason Reason, breach *Breach) {
 	}
 }
 
-// abort has the interpreter write its stacks and die, one that is stopped too: it
-// finds the signal when it goes on.
+// examineAndAbort finds out how a process hangs, and ends it.
+func (p *process) examineAndAbort() {
+	hang := p.findHang()
+	p.mu.Lock()
+	p.hang = hang
+	p.mu.Unlock()
+	p.abort(abortGrace)
+}
+
+// abort makes the interpreter write its stacks and die, and kills it after the grace
+// period. SIGCONT lets a stopped process receive the signal. The rest of the group is
+// killed by awaitExit.
 func (p *process) abort(grace time.Duration) {
 	p.signal(syscall.SIGABRT)
 	p.signal(syscall.SIGCONT)
-	time.AfterFunc(grace, p.kill)
+	time.AfterFunc(grace, func() { p.signal(syscall.SIGKILL) })
 }
 
-// isThere reports whether the process was started and has not ended yet.
-func (p *process) isThere() bool { return p.wasStarted() && !p.gone.Load() }
+// isRunning reports whether the process was started and has not exited yet.
+func (p *process) isRunning() bool { return p.wasStarted() && !p.gone.Load() }
 
-// expectEnd takes down that the process is about to be asked to end.
-func (p *process) expectEnd() {
+// expectShutdown records that the process is about to be asked to exit.
+func (p *process) expectShutdown() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if !p.ended && !p.hasEnded() {
+	if !p.endRequested.Load() && !p.hasExitedLocked() {
 		p.reason = ReasonShutdown
 	}
 }
 
-// hasEnded reports whether the process has ended, the caller holding p.mu, which
-// keeps it from being reaped meanwhile.
-func (p *process) hasEnded() bool { return p.gone.Load() || p.body.hasEnded() }
+// hasExitedLocked reports whether the process has exited. The lock keeps it from
+// being reaped meanwhile.
+func (p *process) hasExitedLocked() bool { return p.gone.Load() || p.handle.hasExited() }
 
-// kill leaves the rest of the group to watch, which ends it once the leader is
-// known to be dead.
-func (p *process) kill() { p.signal(syscall.SIGKILL) }
+// signal sends a signal to the process. That it has ended is no error.
+func (p *process) signal(sig syscall.Signal) { p.handle.signal(sig) }
 
-// signal sends a signal to the process; one that is gone is not an error.
-func (p *process) signal(sig syscall.Signal) { p.body.signal(sig) }
-
-// closeOnceDead closes a connection that has not been settled when the process
-// is gone: a process that left its group may still hold the other end.
-func (p *process) closeOnceDead(nc io.Closer, settled <-chan struct{}) {
+// closeWhenGone closes a connection when the process is gone, unless the start has
+// settled before: a process that left the group may hold the other end open.
+func (p *process) closeWhenGone(nc io.Closer, settled <-chan struct{}) {
 	select {
 	case <-settled:
 		return
 	case <-p.done:
 	}
-	timer := time.NewTimer(dyingTime) // the last words are still to be read
+	timer := time.NewTimer(exitGrace) // messages that were sent before are still to be read
 	defer timer.Stop()
 	select {
 	case <-settled:
@@ -290,41 +368,19 @@ func (p *process) closeOnceDead(nc io.Closer, settled <-chan struct{}) {
 	}
 }
 
-// pid returns the process id, of a process that was started.
-func (p *process) pid() int { return p.body.pid() }
+// pid returns the process id. The process must have been started.
+func (p *process) pid() int { return p.handle.pid() }
 
 func (p *process) wasStarted() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return !p.started.IsZero()
+	return !p.startedAt.IsZero()
 }
 
-// The rest is go-plugin's view of the process.
-
-// Wait waits for the end. How the process ended is told by [Exit], not here,
-// so that go-plugin has nothing to report in its own words.
-func (p *process) Wait(context.Context) error {
-	<-p.done
-	return nil
-}
-
-// Kill is called when the handshake failed. Most often the process is dying by
-// itself then, and its own end tells more than ours would.
-func (p *process) Kill(context.Context) error {
-	if p.wasStarted() {
-		p.endUnlessDying(ReasonBroken)
-	}
-	return nil
-}
-
-// dyingTime is how long a process may take from closing its socket to its end,
-// or the socket to give out what a process that has ended said.
-const dyingTime = time.Second
-
-// endUnlessDying waits for the process to end by itself, ends it where it does
-// not, and returns when it is gone.
-func (p *process) endUnlessDying(reason Reason) {
-	timer := time.NewTimer(dyingTime)
+// waitOrEnd waits until a process that is likely to be exiting is gone. It ends the
+// process for the given reason if that takes longer than exitGrace.
+func (p *process) waitOrEnd(reason Reason) {
+	timer := time.NewTimer(exitGrace)
 	defer timer.Stop()
 	select {
 	case <-p.done:
@@ -334,8 +390,26 @@ func (p *process) endUnlessDying(reason Reason) {
 	}
 }
 
-// ID is empty once the process is gone, which makes go-plugin's Kill return
-// without dialling.
+// The methods below are for go-plugin.
+
+// Wait returns when the process is gone. It returns no error, so that go-plugin has
+// nothing to report: [Exit] says how the process ended.
+func (p *process) Wait(context.Context) error {
+	<-p.done
+	return nil
+}
+
+// Kill is called if the handshake failed. Most often the process is exiting by itself
+// then, and its own exit says more than a kill.
+func (p *process) Kill(context.Context) error {
+	if p.wasStarted() {
+		p.waitOrEnd(ReasonBroken)
+	}
+	return nil
+}
+
+// ID is empty once the process is gone: go-plugin's Kill then returns without
+// dialing.
 func (p *process) ID() string {
 	if !p.wasStarted() {
 		return ""
@@ -348,7 +422,8 @@ func (p *process) ID() string {
 	}
 }
 
-func (p *process) Name() string                    { return "stderr" }
+// Name is the name of the logger under which go-plugin logs standard error.
+func (p *process) Name() string                    { return stderrName }
 func (p *process) Stdout() io.ReadCloser           { return p.stdout }
 func (p *process) Stderr() io.ReadCloser           { return p.stderr }
 func (p *process) Diagnose(context.Context) string { return "" }

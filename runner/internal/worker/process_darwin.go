@@ -1,43 +1,47 @@
 package worker
 
 import (
+	"errors"
 	"os"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
 
-// spawn starts the process. The worker watches its lifeline itself here.
+// spawn starts the process in a group of its own. On this system the worker watches
+// its lifeline itself.
 func (p *process) spawn(*os.File) error {
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	if err := p.launch(); err != nil {
+	if err := p.startCommand(); err != nil {
 		return err
 	}
-	p.body = &child{cmd: p.cmd, pidfd: -1}
+	p.handle = &childProcess{cmd: p.cmd, pidfd: -1}
 	return nil
 }
 
-func (c *child) await() {
+// awaitExit returns early if the kernel's queue cannot be used: reap waits as well.
+func (c *childProcess) awaitExit() {
 	queue, err := unix.Kqueue()
 	if err != nil {
-		return // the reaping waits as well
+		return
 	}
 	defer unix.Close(queue)
 	events := make([]unix.Kevent_t, 1)
 	unix.SetKevent(&events[0], c.pid(), unix.EVFILT_PROC, unix.EV_ADD|unix.EV_ONESHOT)
 	events[0].Fflags = unix.NOTE_EXIT
 	for {
-		// A process that has ended already is an error, and no reason to wait.
+		// If the process has exited already, Kevent fails, and there is no need to wait.
 		if _, err := unix.Kevent(queue, events, events, nil); err != unix.EINTR {
 			return
 		}
 	}
 }
 
-// hasEnded does not know here.
-func (c *child) hasEnded() bool { return false }
+// hasExited is always false on this system, which offers no such query.
+func (c *childProcess) hasExited() bool { return false }
 
-// anonymousFile makes a file and unlinks it at once.
+// anonymousFile creates a file and unlinks it at once.
 func anonymousFile(name string) (*os.File, error) {
 	f, err := os.CreateTemp("", name+"-*")
 	if err != nil {
@@ -45,3 +49,34 @@ func anonymousFile(name string) (*os.File, error) {
 	}
 	return f, os.Remove(f.Name())
 }
+
+// maxRSS returns the largest resident memory in bytes, the unit of this system.
+func maxRSS(usage *syscall.Rusage) int64 { return usage.Maxrss }
+
+// stateStopped is the kernel's SSTOP.
+const stateStopped = 4
+
+// findHang recognizes only a stopped process here: the heartbeat pipe of another
+// process cannot be opened.
+func (p *process) findHang() Hang {
+	info, err := unix.SysctlKinfoProc("kern.proc.pid", p.pid())
+	if err == nil && info.Proc.P_stat == stateStopped {
+		return HangStopped
+	}
+	return ""
+}
+
+// noForkServer says why workers are not forked.
+const noForkServer = "the fork server needs Linux"
+
+func adopt(*templateServer, int, *process, *os.File) (osProcess, error) {
+	return nil, errors.ErrUnsupported
+}
+
+// The stats of another process cannot be read here without C.
+
+func groupUsage(int, time.Time) (resident int64, cpu time.Duration, alone bool) { return 0, 0, true }
+
+func proportionalMemory(int, time.Time) int64 { return 0 }
+
+func countOpenFiles(int) int { return 0 }

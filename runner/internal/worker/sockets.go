@@ -9,86 +9,91 @@ import (
 	"github.com/gophersnake/gophersnake/runner/internal/scratch"
 )
 
-// sockets is where go-plugin makes the folders of the sockets: a folder of this
-// process's own, which is there while workers start. It is locked, so that what a
-// supervisor leaves behind that is killed meanwhile can be told from what is in
-// use, by the next one, which takes it away.
+// sockets manages the folder in which go-plugin makes the folders of the workers'
+// sockets. The folder belongs to this process and exists while workers start. It is
+// locked, so that the next supervisor can tell a folder in use from one that a
+// supervisor left behind when it was killed, and removes the latter.
 type sockets struct {
-	mu    sync.Mutex
+	mu    sync.Mutex             // guards the fields below
 	roots map[string]*socketRoot // by the folder that they are in
-	swept map[string]bool
+	swept map[string]bool        // the folders in which leftovers were removed
 }
 
+// socketRoot is one such folder.
 type socketRoot struct {
-	path  string
-	lock  *os.File
-	users int
+	path   string
+	parent string
+	lock   *os.File
+	users  int
 }
 
+// socketFolders are those of this process.
 var socketFolders = sockets{roots: make(map[string]*socketRoot), swept: make(map[string]bool)}
 
 const socketsPrefix = "gophersnake-"
 
-// maxSocketRoot leaves room for our folder, go-plugin's and the socket's name
-// within the 104 bytes that a socket's path may have everywhere.
+// maxSocketRoot leaves room for our folder, go-plugin's and the socket's name in the
+// 104 bytes that the path of a socket may have on every system.
 const maxSocketRoot = 52
 
-// temporary is the folder for all of that: the temporary one, unless its name is
-// too long for a socket's path.
-func temporary() string {
-	if root := os.TempDir(); len(root) <= maxSocketRoot {
-		return root
+// temporaryFolder returns the system's folder for temporary files, or /tmp if the path
+// of a socket in that folder would be too long.
+func temporaryFolder() string {
+	if folder := os.TempDir(); len(folder) <= maxSocketRoot {
+		return folder
 	}
 	return "/tmp"
 }
 
-// enter returns the folder, and what lets go of it.
-func (s *sockets) enter() (string, func(), error) {
+// acquire returns the folder, and creates it if necessary. It must be released.
+func (s *sockets) acquire() (*socketRoot, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	in := temporary()
-	if !s.swept[in] {
-		s.swept[in] = true
-		sweep(in)
+	parent := temporaryFolder()
+	if !s.swept[parent] {
+		s.swept[parent] = true
+		sweep(parent)
 	}
-	root := s.roots[in]
+	root := s.roots[parent]
 	if root == nil {
-		path, lock, err := scratch.New(in, socketsPrefix)
+		path, lock, err := scratch.New(parent, socketsPrefix)
 		if err != nil {
-			return "", nil, err
+			return nil, err
 		}
-		root = &socketRoot{path: path, lock: lock}
-		s.roots[in] = root
+		root = &socketRoot{path: path, parent: parent, lock: lock}
+		s.roots[parent] = root
 	}
 	root.users++
-	return root.path, func() { s.leave(in, root) }, nil
+	return root, nil
 }
 
-func (s *sockets) leave(in string, root *socketRoot) {
+// release removes the folder after its last use.
+func (s *sockets) release(root *socketRoot) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if root.users--; root.users > 0 {
 		return
 	}
-	delete(s.roots, in)
-	_ = os.Remove(root.path) // it is empty, unless somebody put something there
+	delete(s.roots, root.parent)
+	_ = os.Remove(root.path) // fails if another program put a file there
 	_ = root.lock.Close()
 }
 
 var socketsName = regexp.MustCompile(`^` + socketsPrefix + `[0-9]+$`)
 
-// sweep removes what supervisors left behind that were killed: those of its folders
-// that nobody has locked, and nothing in them but go-plugin's folders and a socket.
-func sweep(in string) {
-	entries, _ := os.ReadDir(in) // those that can be seen
+// sweep removes the folders that killed supervisors left behind in a folder: those
+// that no process has locked. It removes nothing from them but go-plugin's folders and
+// the sockets in these.
+func sweep(parent string) {
+	entries, _ := os.ReadDir(parent) // an error leaves those that were read
 	for _, entry := range entries {
 		if !entry.IsDir() || !socketsName.MatchString(entry.Name()) {
 			continue
 		}
-		path := filepath.Join(in, entry.Name())
+		path := filepath.Join(parent, entry.Name())
 		lock, err := scratch.Lock(path)
 		if err != nil {
-			continue // it is in use, or not ours
+			continue // it is in use, or belongs to another user
 		}
 		folders, _ := filepath.Glob(filepath.Join(path, "plugin-dir*"))
 		for _, folder := range folders {
@@ -96,7 +101,7 @@ func sweep(in string) {
 			if info, err := os.Lstat(socket); err == nil && info.Mode().Type() == os.ModeSocket {
 				_ = os.Remove(socket)
 			}
-			_ = os.Remove(folder) // as all of these, if nothing else is in it
+			_ = os.Remove(folder) // fails, like all of these, if it holds anything else
 		}
 		_ = os.Remove(path)
 		_ = lock.Close()

@@ -14,8 +14,8 @@ import (
 	"github.com/gophersnake/gophersnake/runner/internal/scratch"
 )
 
-// temporaryFolder is one with a short name, as $TMPDIR.
-func temporaryFolder(t *testing.T) string {
+// setTemporaryFolder sets $TMPDIR to a new folder with a short name.
+func setTemporaryFolder(t *testing.T) string {
 	t.Helper()
 	folder, err := os.MkdirTemp("/tmp", "gs")
 	require.NoError(t, err)
@@ -24,7 +24,7 @@ func temporaryFolder(t *testing.T) string {
 	return folder
 }
 
-// listen leaves a socket behind.
+// listen creates a socket that nothing listens on.
 func listen(t *testing.T, path string) {
 	t.Helper()
 	require.NoError(t, os.MkdirAll(filepath.Dir(path), 0o700))
@@ -46,13 +46,13 @@ func names(t *testing.T, folder string) []string {
 	return found
 }
 
-func TestWhatAKilledSupervisorLeftIsTakenAway(t *testing.T) {
-	folder := temporaryFolder(t)
+func TestTheFoldersOfAKilledSupervisorAreRemoved(t *testing.T) {
+	folder := setTemporaryFolder(t)
 	listen(t, filepath.Join(folder, "gophersnake-1", "plugin-dir1", "worker"))
 	require.NoError(t, os.MkdirAll(filepath.Join(folder, "gophersnake-2", "plugin-dir2"), 0o700))
 	require.NoError(t, os.MkdirAll(filepath.Join(folder, "gophersnake-3"), 0o700))
 
-	// In use, and things that are nobody's leavings.
+	// A folder in use, and files that no supervisor left behind.
 	listen(t, filepath.Join(folder, "gophersnake-4", "plugin-dir1", "worker"))
 	used, err := scratch.Lock(filepath.Join(folder, "gophersnake-4"))
 	require.NoError(t, err)
@@ -65,10 +65,10 @@ func TestWhatAKilledSupervisorLeftIsTakenAway(t *testing.T) {
 	}
 
 	s := sockets{roots: make(map[string]*socketRoot), swept: make(map[string]bool)}
-	path, leave, err := s.enter()
+	root, err := s.acquire()
 	require.NoError(t, err)
-	assert.DirExists(t, path)
-	leave()
+	assert.DirExists(t, root.path)
+	s.release(root)
 	assert.Equal(t, []string{
 		"gophersnake-4", "gophersnake-4/plugin-dir1", "gophersnake-4/plugin-dir1/worker",
 		"gophersnake-5",
@@ -78,39 +78,39 @@ func TestWhatAKilledSupervisorLeftIsTakenAway(t *testing.T) {
 	}, names(t, folder))
 }
 
-func TestStartsShareAFolderAndTheLastOneTakesItAway(t *testing.T) {
-	folder := temporaryFolder(t)
+func TestStartsShareAFolderAndTheLastOneRemovesIt(t *testing.T) {
+	folder := setTemporaryFolder(t)
 	s := sockets{roots: make(map[string]*socketRoot), swept: make(map[string]bool)}
-	first, leaveFirst, err := s.enter()
+	first, err := s.acquire()
 	require.NoError(t, err)
-	second, leaveSecond, err := s.enter()
+	second, err := s.acquire()
 	require.NoError(t, err)
-	assert.Equal(t, first, second)
-	info, err := os.Stat(first)
+	assert.Equal(t, first.path, second.path)
+	info, err := os.Stat(first.path)
 	require.NoError(t, err)
 	assert.Equal(t, os.FileMode(0o700), info.Mode().Perm())
-	_, err = scratch.Lock(first)
-	require.Error(t, err, "a sweeper sees that it is in use")
-	leaveFirst()
-	assert.DirExists(t, first)
-	leaveSecond()
+	_, err = scratch.Lock(first.path)
+	require.Error(t, err, "another supervisor sees that it is in use")
+	s.release(first)
+	assert.DirExists(t, first.path)
+	s.release(second)
 	assert.Empty(t, names(t, folder))
 }
 
-func TestSupervisorsThatComeAndGoDoNotSweepEachOther(t *testing.T) {
-	folder := temporaryFolder(t)
+func TestSupervisorsDoNotRemoveEachOthersFolders(t *testing.T) {
+	folder := setTemporaryFolder(t)
 	var all sync.WaitGroup
 	for range 8 {
 		all.Go(func() {
 			for range 50 {
 				s := sockets{roots: make(map[string]*socketRoot), swept: make(map[string]bool)}
-				path, leave, err := s.enter()
+				root, err := s.acquire()
 				if !assert.NoError(t, err) {
 					return
 				}
-				assert.NoError(t, os.Mkdir(filepath.Join(path, "plugin-dir1"), 0o700))
-				assert.NoError(t, os.Remove(filepath.Join(path, "plugin-dir1")))
-				leave()
+				assert.NoError(t, os.Mkdir(filepath.Join(root.path, "plugin-dir1"), 0o700))
+				assert.NoError(t, os.Remove(filepath.Join(root.path, "plugin-dir1")))
+				s.release(root)
 			}
 		})
 	}
@@ -121,8 +121,8 @@ func TestSupervisorsThatComeAndGoDoNotSweepEachOther(t *testing.T) {
 func TestAFolderWhoseNameIsTooLongForSocketsIsNotUsed(t *testing.T) {
 	long := "/" + strings.Repeat("x", maxSocketRoot)
 	t.Setenv("TMPDIR", long)
-	assert.Equal(t, "/tmp", temporary())
+	assert.Equal(t, "/tmp", temporaryFolder())
 	t.Setenv("TMPDIR", long[:maxSocketRoot])
-	assert.Equal(t, long[:maxSocketRoot], temporary())
+	assert.Equal(t, long[:maxSocketRoot], temporaryFolder())
 	assert.Less(t, len(long[:maxSocketRoot]+"/gophersnake-1234567890/plugin-dir1234567890/worker"), 104)
 }

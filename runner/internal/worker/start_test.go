@@ -35,7 +35,7 @@ func script(t *testing.T, text string, mode os.FileMode) string {
 	return path
 }
 
-func TestAnInterpreterThatCannotBeRunIsTold(t *testing.T) {
+func TestAnInterpreterThatCannotBeRunIsReported(t *testing.T) {
 	for _, c := range []struct {
 		name, python string
 		is           error
@@ -61,7 +61,7 @@ func TestAnInterpreterThatCannotBeRunIsTold(t *testing.T) {
 	}
 }
 
-func TestAFolderThatIsMissingIsTold(t *testing.T) {
+func TestAFolderThatIsMissingIsReported(t *testing.T) {
 	config := testConfig(t, "echo")
 	config.Setup.Base = "/nowhere"
 	failed := startFails(t, config)
@@ -69,7 +69,7 @@ func TestAFolderThatIsMissingIsTold(t *testing.T) {
 	assert.ErrorContains(t, failed, "chdir /nowhere")
 }
 
-func TestAProgramThatIsNoWorkerIsTold(t *testing.T) {
+func TestAProgramThatIsNoWorkerIsReported(t *testing.T) {
 	for _, c := range []struct{ name, python, says string }{
 		{"true", "/bin/true", "exited with code 0"},
 		{"false", "/bin/false", "exited with code 1"},
@@ -84,13 +84,13 @@ func TestAProgramThatIsNoWorkerIsTold(t *testing.T) {
 			assert.Equal(t, StageHandshake, failed.Stage)
 			require.NotNil(t, failed.Exit)
 			assert.Equal(t, ReasonSelf, failed.Exit.Reason)
-			assert.ErrorContains(t, failed, "the worker did not come up: the interpreter exited")
+			assert.ErrorContains(t, failed, "the worker did not start: the interpreter exited")
 			assert.ErrorContains(t, failed, c.says)
 		})
 	}
 }
 
-func TestAMissingPackageOfTheWorkersOwnIsTold(t *testing.T) {
+func TestAMissingPackageOfTheWorkersOwnIsReported(t *testing.T) {
 	config := testConfig(t, "echo")
 	python := config.Python
 	t.Run("msgpack", func(t *testing.T) {
@@ -106,7 +106,7 @@ func TestAMissingPackageOfTheWorkersOwnIsTold(t *testing.T) {
 	})
 }
 
-func TestANodesModuleThatCannotBeImportedIsTold(t *testing.T) {
+func TestAModuleThatCannotBeImportedIsReported(t *testing.T) {
 	for _, c := range []struct {
 		way, says, hint string
 		remote          bool
@@ -136,7 +136,7 @@ func TestANodesModuleThatCannotBeImportedIsTold(t *testing.T) {
 	}
 }
 
-func TestASetupThatRaisesIsTold(t *testing.T) {
+func TestASetupThatRaisesIsReported(t *testing.T) {
 	failed := startFails(t, testConfig(t, "Refusing"))
 	assert.Equal(t, StageSetup, failed.Stage)
 	var remote *ipc.RemoteError
@@ -145,7 +145,7 @@ func TestASetupThatRaisesIsTold(t *testing.T) {
 	assert.Equal(t, ipc.StageSetup, remote.Stage)
 }
 
-func TestAStartThatTakesTooLongSaysWhereItWas(t *testing.T) {
+func TestAStartThatTakesTooLongSaysItsPlaceInPython(t *testing.T) {
 	slow := testConfig(t, "Slow")
 	importing := testConfig(t, "")
 	importing.Setup.Python = "importing.py"
@@ -172,7 +172,7 @@ func TestAStartThatTakesTooLongSaysWhereItWas(t *testing.T) {
 	}
 }
 
-func TestAHandshakeThatIsNoneIsTold(t *testing.T) {
+func TestAMalformedHandshakeIsReported(t *testing.T) {
 	for _, c := range []struct {
 		way, says string
 		stage     Stage
@@ -210,14 +210,14 @@ func TestAProcessThatHoldsTheSocketDoesNotHoldTheStartUp(t *testing.T) {
 	assert.ErrorContains(t, failed, "SIGKILL")
 }
 
-func TestAFolderForSocketsThatCannotBeMadeIsTold(t *testing.T) {
+func TestAFolderForSocketsThatCannotBeMadeIsReported(t *testing.T) {
 	t.Setenv("TMPDIR", "/nowhere")
 	failed := startFails(t, testConfig(t, "echo"))
 	assert.Equal(t, StageSpawn, failed.Stage)
 	assert.ErrorIs(t, failed, os.ErrNotExist)
 }
 
-func TestAStartThatIsGivenUpEndsTheProcess(t *testing.T) {
+func TestAStartThatIsCanceledEndsTheProcess(t *testing.T) {
 	config := testConfig(t, "Slow")
 	begun := filepath.Join(t.TempDir(), "begun")
 	config.Setup.Params = map[string]any{"file": begun}

@@ -7,64 +7,77 @@ import (
 	"time"
 )
 
-// Template is a process that has imported a node's module, and forks workers: they
-// need not import it again, and share its memory as long as they do not write there.
-// It is started with the first worker, which waits for it.
+// Template keeps a process that has imported a node's module and forks workers from
+// it: they need not import the module again, and share its memory as long as they do
+// not write to it. The process is started with the first worker, which waits for it.
 //
-// A forked worker is like any other. Three things that a module may do while it is
-// imported do not go with forks, and are looked for: to start threads, to open a
-// GPU, and to open sockets. Workers are spawned then, and [Template.Note] says why;
-// so they are while there is no template, because it died or could not import the
-// module. Then the next one is started, behind the worker that had to be spawned.
+// A forked worker behaves like a spawned one. Three things that a module may do
+// during its import do not survive a fork: starting threads, opening a GPU, and
+// opening sockets. The template checks for them; if it finds one, workers are always
+// spawned, and [Template.Note] says why. They are spawned as well as long as the
+// template's process is not ready, because it died or could not import the module;
+// the next one is then started after the worker that had to be spawned.
 //
-// What a module draws at random while it is imported, the workers have in common;
-// the global generators of random and NumPy are seeded anew in each of them.
+// Random numbers that a module draws during its import are the same in all of its
+// workers. The global generators of random and NumPy are seeded anew in each.
 //
-// A nil Template forks nothing.
+// The process is in one of these states:
+//
+//	state     entered when                          workers are
+//	unused    NewTemplate returns                   –
+//	starting  the first worker starts, or one after delayed by the first start; spawned
+//	          the restart delay                     during later ones
+//	ready     the module is imported                forked
+//	failed    the start failed, or the process died spawned; the delay doubles each time
+//	off       the module cannot be forked, workers  spawned
+//	          are isolated, or Close was called
+//
+// A nil Template is valid and forks nothing. The methods are safe for concurrent use.
 type Template struct {
-	config   Config
-	patience time.Duration // for a fork
-	pause    time.Duration // before a template follows one that died; it doubles
+	config            Config
+	answerTimeout     time.Duration
+	firstRestartDelay time.Duration
 
-	ctx     context.Context // ends the start under way when it is closed
+	ctx     context.Context // ends a start under way when the template is closed
 	cancel  context.CancelFunc
 	running sync.WaitGroup
 
-	mu       sync.Mutex
-	server   *server       // the one that forks, if there is one
-	first    chan struct{} // closed when the first start is over; nil before it begins
-	starting bool
-	off      bool // for good
-	note     string
-	setbacks int       // failures and deaths since the last one that became ready and forked
-	next     time.Time // no template is started before
+	mu          sync.Mutex      // guards the fields below
+	server      *templateServer // nil unless ready
+	firstStart  chan struct{}   // closed when the first start is over; nil before it begins
+	starting    bool
+	off         bool // permanently
+	note        string
+	failures    int       // consecutive ones, since a fork succeeded last
+	nextRestart time.Time // no start before
 }
 
 const (
-	// forkPatience is how long a fork may take.
-	forkPatience = time.Second
-	// firstPause and lastPause are the delays of a template that follows.
-	firstPause = time.Second
-	lastPause  = time.Minute
+	// defaultAnswerTimeout is how long a fork may take.
+	defaultAnswerTimeout = time.Second
+	// firstRestartDelay and maxRestartDelay are the delays before a process that died is
+	// replaced.
+	firstRestartDelay = time.Second
+	maxRestartDelay   = time.Minute
 )
 
 // NewTemplate returns the template for workers of the given configuration, whose own
-// Template is not looked at. Nothing is started.
+// field Template is ignored. It starts nothing.
 func NewTemplate(config Config) *Template {
 	ctx, cancel := context.WithCancel(context.Background())
 	note := noForkServer
 	if config.Isolation != nil {
-		// What isolates a worker is made for it alone, and forbids to fork.
+		// A sandbox is made for one worker, and forbids it to fork.
 		note = "isolated workers are not forked"
 	}
 	return &Template{
-		config: config, patience: forkPatience, pause: firstPause,
+		config: config, answerTimeout: defaultAnswerTimeout, firstRestartDelay: firstRestartDelay,
 		ctx: ctx, cancel: cancel, off: note != "", note: note,
 	}
 }
 
-// Note says why workers are not forked at the moment; it is empty where they are, or
-// none has been started.
+// Note says why workers are currently not forked. It is empty if they are, or if no
+// worker has been started.
 func (t *Template) Note() string {
 	if t == nil {
 		return ""
@@ -74,8 +87,8 @@ func (t *Template) Note() string {
 	return t.note
 }
 
-// Close ends the template's process and returns when it is gone. How workers ended
-// that outlive it will not be known.
+// Close ends the template's process and returns when it is gone. The exit status of
+// workers that outlive it will be unknown.
 func (t *Template) Close() {
 	if t == nil {
 		return
@@ -85,31 +98,31 @@ func (t *Template) Close() {
 	if t.note == "" {
 		t.note = "the template was closed"
 	}
-	s := t.server
+	server := t.server
 	t.mu.Unlock()
 	t.cancel()
-	if s != nil {
-		s.close()
+	if server != nil {
+		server.close()
 	}
 	t.running.Wait()
 }
 
-// await returns when the first start of the template is over, having set about it
-// where that was still to be done, or when the context ends.
-func (t *Template) await(ctx context.Context) {
+// awaitFirstStart returns when the first start of the template's process is over, or
+// the context ends. The first call begins that start.
+func (t *Template) awaitFirstStart(ctx context.Context) {
 	if t == nil {
 		return
 	}
 	t.mu.Lock()
-	if t.first == nil {
-		t.first = make(chan struct{})
+	if t.firstStart == nil {
+		t.firstStart = make(chan struct{})
 		if t.off {
-			close(t.first)
+			close(t.firstStart)
 		} else {
-			t.begin()
+			t.startLocked()
 		}
 	}
-	first := t.first
+	first := t.firstStart
 	t.mu.Unlock()
 	select {
 	case <-first:
@@ -117,20 +130,21 @@ func (t *Template) await(ctx context.Context) {
 	}
 }
 
-// renew starts a template where the last one is gone, unless it is too early.
-func (t *Template) renew() {
+// restartIfDue starts a new process if the last one has failed and the delay is over.
+// It does not wait for it.
+func (t *Template) restartIfDue() {
 	if t == nil {
 		return
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.server == nil && !t.starting && !t.off && !time.Now().Before(t.next) {
-		t.begin()
+	if t.server == nil && !t.starting && !t.off && !time.Now().Before(t.nextRestart) {
+		t.startLocked()
 	}
 }
 
-// serving returns the template that forks, nil where there is none.
-func (t *Template) serving() *server {
+// readyServer returns the process if it is ready to fork, else nil.
+func (t *Template) readyServer() *templateServer {
 	if t == nil {
 		return nil
 	}
@@ -139,67 +153,67 @@ func (t *Template) serving() *server {
 	return t.server
 }
 
-// begin starts a template; the lock is held.
-func (t *Template) begin() {
+// startLocked starts a process in the background and records its end.
+func (t *Template) startLocked() {
 	t.starting = true
 	t.running.Go(func() {
-		s, err := startServer(t.ctx, t.config, t.patience)
-		t.started(s, err)
-		if s != nil {
-			<-s.process.done
-			s.process.closeChannel()
-			t.lost(s)
+		server, err := startTemplateServer(t.ctx, t.config, t.answerTimeout)
+		t.recordStart(server, err)
+		if server != nil {
+			<-server.process.done
+			server.process.closeChannel()
+			t.recordEnd(server)
 		}
 	})
 }
 
-// started takes down what came of a start.
-func (t *Template) started(s *server, err error) {
+// recordStart records the result of a start.
+func (t *Template) recordStart(server *templateServer, err error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.starting = false
-	var unfit *unfitError
+	unforkable, isUnforkable := errors.AsType[*unforkableError](err)
 	switch {
 	case t.off: // it was closed meanwhile
-		if s != nil {
-			t.running.Go(s.close)
+		if server != nil {
+			t.running.Go(server.close)
 		}
 	case err == nil:
-		t.server, t.note = s, ""
-	case errors.As(err, &unfit):
-		t.off, t.note = true, "the node's workers cannot be forked: "+unfit.why
+		t.server, t.note = server, ""
+	case isUnforkable:
+		t.off, t.note = true, "the node's workers cannot be forked: "+unforkable.reason
 		t.config.Logger.Warn("the fork server is off", "reason", t.note)
 	default:
-		t.setBack("the template did not come up: " + err.Error())
+		t.recordFailureLocked("the template did not start: " + err.Error())
 	}
 	select {
-	case <-t.first:
+	case <-t.firstStart:
 	default:
-		close(t.first)
+		close(t.firstStart)
 	}
 }
 
-// lost takes down that a template has ended.
-func (t *Template) lost(s *server) {
+// recordEnd records that the process has ended.
+func (t *Template) recordEnd(server *templateServer) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.server = nil
 	if !t.off {
-		t.setBack("the template died: " + s.end(t.config.Package).Error())
+		t.recordFailureLocked("the template died: " + server.exitError(t.config.Package).Error())
 	}
 }
 
-// proved takes down that the template has forked a worker.
-func (t *Template) proved() {
+// recordFork records that the process has forked a worker.
+func (t *Template) recordFork() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.setbacks = 0
+	t.failures = 0
 }
 
-// setBack puts the next start off; the lock is held.
-func (t *Template) setBack(note string) {
+// recordFailureLocked delays the next start.
+func (t *Template) recordFailureLocked(note string) {
 	t.note = note
-	t.next = time.Now().Add(min(lastPause, t.pause<<min(t.setbacks, 16)))
-	t.setbacks++
+	t.nextRestart = time.Now().Add(min(maxRestartDelay, t.firstRestartDelay<<min(t.failures, 16)))
+	t.failures++
 	t.config.Logger.Warn("workers are started without a template", "reason", note)
 }

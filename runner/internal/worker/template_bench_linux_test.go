@@ -16,7 +16,7 @@ func BenchmarkStart(b *testing.B) {
 	config.Setup.Python = "forked.py"
 	config.Env = append(config.Env, "IMPORTING=numpy")
 	template := NewTemplate(config)
-	template.patience = long
+	template.answerTimeout = long
 	defer template.Close()
 	for _, c := range []struct {
 		name     string
@@ -25,7 +25,7 @@ func BenchmarkStart(b *testing.B) {
 		b.Run(c.name, func(b *testing.B) {
 			config := config
 			config.Template = c.template
-			c.template.await(b.Context())
+			c.template.awaitFirstStart(b.Context())
 			for b.Loop() {
 				w, err := Start(b.Context(), config)
 				require.NoError(b, err)

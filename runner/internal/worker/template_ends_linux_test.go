@@ -24,11 +24,11 @@ func TestWorkersOutliveTheirTemplate(t *testing.T) {
 	log := &logBuffer{}
 	config.Template.config.Logger = logTo(log)
 	w, other := start(t, config), start(t, config)
-	template := parentage(w)
+	template := templateOf(w)
 	kill(t, template)
-	settle(t, config.Template, isGone)
+	awaitTemplate(t, config.Template, isGone)
 	assert.True(t, gone(template))
-	assert.Contains(t, config.Template.Note(), "the template died: the interpreter was ended by SIGKILL")
+	assert.Contains(t, config.Template.Note(), "the template died: the interpreter was killed by SIGKILL")
 	assert.Equal(t, 1, log.count("workers are started without a template"))
 
 	assertServes(t, w)
@@ -39,7 +39,7 @@ func TestWorkersOutliveTheirTemplate(t *testing.T) {
 	assert.Equal(t, -1, exit.Code)
 	assert.Zero(t, exit.Signal)
 	assert.Equal(t, ReasonSelf, exit.Reason)
-	assert.ErrorContains(t, exit, "how is not known: the template that had forked it died before")
+	assert.ErrorContains(t, exit, "how is unknown: the template that forked it ended first")
 
 	assertServes(t, other)
 	other.Close(t.Context())
@@ -47,19 +47,19 @@ func TestWorkersOutliveTheirTemplate(t *testing.T) {
 
 	spawned := start(t, config) // and a template is started behind it
 	assertSpawned(t, spawned)
-	settle(t, config.Template, isThere)
+	awaitTemplate(t, config.Template, isReady)
 	assert.Empty(t, config.Template.Note())
 	again := start(t, config)
 	assertForked(t, again)
-	assert.NotEqual(t, template, parentage(again))
+	assert.NotEqual(t, template, templateOf(again))
 }
 
-func TestALastWordTellsTheEndThatTheTemplateCannot(t *testing.T) {
+func TestAnExitReportExplainsAnEndOfUnknownStatus(t *testing.T) {
 	t.Parallel()
 	config := withTemplate(t, testConfig(t, "misbehave"))
 	w := start(t, config)
-	kill(t, parentage(w))
-	settle(t, config.Template, isGone)
+	kill(t, templateOf(w))
+	awaitTemplate(t, config.Template, isGone)
 	_, err := call(t.Context(), w, way("crash"))
 	require.Error(t, err)
 	<-w.Done()
@@ -74,14 +74,14 @@ func TestATemplateThatHangsIsEnded(t *testing.T) {
 	t.Parallel()
 	config := forking(t, "look")
 	w := start(t, config)
-	template := parentage(w)
+	template := templateOf(w)
 	require.NoError(t, syscall.Kill(template, syscall.SIGSTOP))
-	config.Template.server.patience = 50 * time.Millisecond
+	config.Template.server.answerTimeout = 50 * time.Millisecond
 	spawned := start(t, config)
 	assertSpawned(t, spawned)
 	assertServes(t, spawned)
-	over(t, template)
-	settle(t, config.Template, isThere)
+	awaitDeath(t, template)
+	awaitTemplate(t, config.Template, isReady)
 	assertForked(t, start(t, config))
 	assertServes(t, w)
 }
@@ -90,25 +90,25 @@ func TestATemplateThatHangsDoesNotHoldAnAutopsyUp(t *testing.T) {
 	t.Parallel()
 	config := forking(t, "look")
 	w := start(t, config)
-	require.NoError(t, syscall.Kill(parentage(w), syscall.SIGSTOP))
-	config.Template.server.patience = 50 * time.Millisecond
+	require.NoError(t, syscall.Kill(templateOf(w), syscall.SIGSTOP))
+	config.Template.server.answerTimeout = 50 * time.Millisecond
 	w.Kill()
 	assert.True(t, w.Exit().Unknown)
 	assert.Equal(t, ReasonKilled, w.Exit().Reason)
-	settle(t, config.Template, isGone)
+	awaitTemplate(t, config.Template, isGone)
 	assert.Contains(t, config.Template.Note(), "the template did not answer in time")
 }
 
 func TestATemplateThatBreaksItsProtocolIsEnded(t *testing.T) {
 	for _, c := range []struct{ way, says string }{
-		{"garbage", "spoke out of protocol: msgpack"},
-		{"nothing", "spoke out of protocol: it does not say whether it is ready"},
+		{"garbage", "violated the protocol: msgpack"},
+		{"nothing", "violated the protocol: it does not say whether it is ready"},
 		{"silence", "did not answer in time"},
-		{"garbled fork", "spoke out of protocol: msgpack"},
-		{"forks nobody", "spoke out of protocol: pidfd_open: invalid argument"},
-		{"forks its parent", "spoke out of protocol: process " + strconv.Itoa(os.Getpid()) + " is a child of process " + strconv.Itoa(os.Getppid())},
-		{"forks the dead", "spoke out of protocol: pidfd_open: no such process"},
-		{"closes", "was ended by the supervisor"},
+		{"garbled fork", "violated the protocol: msgpack"},
+		{"forks nobody", "violated the protocol: pidfd_open: invalid argument"},
+		{"forks its parent", "violated the protocol: process " + strconv.Itoa(os.Getpid()) + " is a child of process " + strconv.Itoa(os.Getppid())},
+		{"forks the dead", "violated the protocol: pidfd_open: no such process"},
+		{"closes", "was killed by the supervisor"},
 		{"dies", "SIGKILL"},
 		{"takes the socket and dies", "SIGKILL"},
 	} {
@@ -118,18 +118,18 @@ func TestATemplateThatBreaksItsProtocolIsEnded(t *testing.T) {
 			config.Package = filepath.Join(config.Setup.Base, "evil_template")
 			config.Env = append(config.Env, "EVIL="+c.way, "PACKAGE="+packageDir)
 			template := NewTemplate(config)
-			template.pause = time.Hour
+			template.firstRestartDelay = time.Hour
 			if c.way == "silence" {
 				template.config.StartTimeout = time.Second
 			} else {
-				template.patience = long
+				template.answerTimeout = long
 			}
 			defer template.Close()
 			config.Template = template
 			w := start(t, config)
 			assertSpawned(t, w)
 			assertServes(t, w)
-			settle(t, template, isGone)
+			awaitTemplate(t, template, isGone)
 			assert.Contains(t, template.Note(), c.says)
 		})
 	}
@@ -146,13 +146,13 @@ func TestATemplateThatRefusesOnceIsKept(t *testing.T) {
 	w := start(t, config)
 	assertSpawned(t, w)
 	assertServes(t, w)
-	assert.Equal(t, 1, log.count("the template forked no worker"))
+	assert.Equal(t, 1, log.count("the template could not fork a worker"))
 	assert.Equal(t, 1, log.count("there is no room"))
-	assert.NotNil(t, config.Template.serving())
+	assert.NotNil(t, config.Template.readyServer())
 	assert.Empty(t, config.Template.Note())
 }
 
-func TestATemplateThatCannotBeStartedIsTold(t *testing.T) {
+func TestATemplateThatCannotBeStartedIsReported(t *testing.T) {
 	config := testConfig(t, "echo")
 	config.Python = "/nowhere/python3"
 	config = withTemplate(t, config)
@@ -165,7 +165,7 @@ func TestAClosedTemplateIsGone(t *testing.T) {
 	t.Parallel()
 	config := forking(t, "look")
 	w := start(t, config)
-	template := parentage(w)
+	template := templateOf(w)
 	config.Template.Close()
 	config.Template.Close()
 	assert.True(t, gone(template))
@@ -174,14 +174,14 @@ func TestAClosedTemplateIsGone(t *testing.T) {
 	w.Kill()
 	assert.True(t, w.Exit().Unknown)
 	assertSpawned(t, start(t, config))
-	assert.Nil(t, config.Template.serving())
+	assert.Nil(t, config.Template.readyServer())
 }
 
 func TestAStoppedTemplateIsGoneWhenItIsClosed(t *testing.T) {
 	t.Parallel()
 	config := forking(t, "look")
 	w := start(t, config)
-	template := parentage(w)
+	template := templateOf(w)
 	require.NoError(t, syscall.Kill(template, syscall.SIGSTOP))
 	config.Template.Close()
 	assert.True(t, gone(template))
@@ -196,7 +196,7 @@ func TestATemplateThatWasNotStartedCanBeClosed(t *testing.T) {
 	assert.Empty(t, none.Note())
 }
 
-func TestATemplateIsGivenUpWhileItImports(t *testing.T) {
+func TestATemplateCanBeClosedWhileItImports(t *testing.T) {
 	for _, who := range []string{"the caller", "the owner"} {
 		t.Run(who, func(t *testing.T) {
 			t.Parallel()
@@ -258,7 +258,7 @@ func TestWorkersStartWhileTemplatesDie(t *testing.T) {
 				return
 			default:
 			}
-			if s := config.Template.serving(); s != nil && s.process.pid() != last {
+			if s := config.Template.readyServer(); s != nil && s.process.pid() != last {
 				last = s.process.pid()
 				_ = syscall.Kill(last, syscall.SIGKILL)
 			}
@@ -290,7 +290,7 @@ func TestForkedWorkersDieWithTheSupervisor(t *testing.T) {
 	if dir := os.Getenv("FORKING_SUPERVISOR"); dir != "" {
 		config := forking(t, "leave_a_child")
 		w := start(t, config)
-		pids := strconv.Itoa(w.PID()) + "\n" + strconv.Itoa(parentage(w))
+		pids := strconv.Itoa(w.PID()) + "\n" + strconv.Itoa(templateOf(w))
 		go func() { _, _ = call(context.Background(), w, filepath.Join(dir, "child")) }()
 		readPID(t, filepath.Join(dir, "child"))
 		require.NoError(t, os.WriteFile(filepath.Join(dir, "new"), []byte(pids), 0o600))
@@ -305,11 +305,11 @@ func TestForkedWorkersDieWithTheSupervisor(t *testing.T) {
 	content, err := os.ReadFile(filepath.Join(dir, "pids"))
 	require.NoError(t, err)
 	kill(t, supervisor.Process.Pid)
-	over(t, readPID(t, child))
+	awaitDeath(t, readPID(t, child))
 	for _, line := range strings.Fields(string(content)) {
 		pid, err := strconv.Atoi(line)
 		require.NoError(t, err)
-		over(t, pid)
+		awaitDeath(t, pid)
 	}
 }
 
@@ -320,8 +320,8 @@ func TestASupervisorThatInheritsOrphansReapsThem(t *testing.T) {
 		require.NoError(t, unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0))
 		config := forking(t, "look")
 		w := start(t, config)
-		kill(t, parentage(w))
-		settle(t, config.Template, isGone)
+		kill(t, templateOf(w))
+		awaitTemplate(t, config.Template, isGone)
 		require.NoError(t, syscall.Kill(w.PID(), syscall.SIGTERM))
 		<-w.Done()
 		assert.Equal(t, syscall.SIGTERM, w.Exit().Signal)

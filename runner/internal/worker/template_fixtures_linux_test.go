@@ -18,7 +18,7 @@ import (
 func withTemplate(t *testing.T, config Config) Config {
 	t.Helper()
 	config.Template = NewTemplate(config)
-	config.Template.patience, config.Template.pause = long, 0
+	config.Template.answerTimeout, config.Template.firstRestartDelay = long, 0
 	t.Cleanup(config.Template.Close)
 	return config
 }
@@ -32,22 +32,22 @@ func forking(t *testing.T, nodeType string, env ...string) Config {
 	return withTemplate(t, config)
 }
 
-// parentage is the pid of the template that forked a worker, 0 for a spawned one.
-func parentage(w *Worker) int {
-	if f, ok := w.process.body.(*forked); ok {
-		return f.server.process.pid()
+// templateOf returns the pid of the template that forked a worker, 0 if it was spawned.
+func templateOf(w *Worker) int {
+	if f, ok := w.process.handle.(*forkedProcess); ok {
+		return f.template.process.pid()
 	}
 	return 0
 }
 
 func assertForked(t *testing.T, w *Worker) {
 	t.Helper()
-	assert.NotZero(t, parentage(w), w.config.Template.Note())
+	assert.NotZero(t, templateOf(w), w.config.Template.Note())
 }
 
 func assertSpawned(t *testing.T, w *Worker) {
 	t.Helper()
-	assert.Zero(t, parentage(w))
+	assert.Zero(t, templateOf(w))
 }
 
 // assertServes calls a worker whose node gives back what it is given, as it is or
@@ -94,8 +94,8 @@ func readPID(t *testing.T, file string) int {
 	return pid
 }
 
-// over waits for the end of a process that nobody here can wait for.
-func over(t *testing.T, pid int) {
+// awaitDeath waits for the end of a process that is not a child of this one.
+func awaitDeath(t *testing.T, pid int) {
 	t.Helper()
 	eventually(t, func() bool { return gone(pid) || isDead(pid) }, "process %d lives", pid)
 }
@@ -111,8 +111,8 @@ func kill(t *testing.T, pid int) {
 	require.NoError(t, syscall.Kill(pid, syscall.SIGKILL))
 }
 
-// settle waits until a template is gone, or another one is there.
-func settle(t *testing.T, template *Template, is func(*server) bool) {
+// awaitTemplate waits until no start is under way and the template is as wanted.
+func awaitTemplate(t *testing.T, template *Template, is func(*templateServer) bool) {
 	t.Helper()
 	eventually(t, func() bool {
 		template.mu.Lock()
@@ -121,8 +121,8 @@ func settle(t *testing.T, template *Template, is func(*server) bool) {
 	})
 }
 
-func isThere(s *server) bool { return s != nil }
-func isGone(s *server) bool  { return s == nil }
+func isReady(s *templateServer) bool { return s != nil }
+func isGone(s *templateServer) bool  { return s == nil }
 
 func (b *logBuffer) count(s string) int {
 	b.mu.Lock()

@@ -47,7 +47,7 @@ func TestATemplateForksWorkers(t *testing.T) {
 	}
 }
 
-func TestAForkedWorkersEndIsToldLikeAnothers(t *testing.T) {
+func TestAForkedWorkersEndIsReportedLikeAnothers(t *testing.T) {
 	t.Parallel()
 	config := withTemplate(t, testConfig(t, "misbehave"))
 	for _, c := range []struct {
@@ -67,7 +67,7 @@ func TestAForkedWorkersEndIsToldLikeAnothers(t *testing.T) {
 					config.Timeout = c.timeout
 				}
 				w := start(t, config)
-				assert.Equal(t, template != nil, parentage(w) != 0)
+				assert.Equal(t, template != nil, templateOf(w) != 0)
 				_, err := call(t.Context(), w, way(c.way))
 				require.Error(t, err)
 				<-w.Done()
@@ -110,18 +110,18 @@ func TestTheEndTakesTheGroupOfAForkedWorker(t *testing.T) {
 			go func() { _, _ = call(context.Background(), w, file) }()
 			child := readPID(t, file)
 			if first == "the template" {
-				kill(t, parentage(w))
-				settle(t, config.Template, isGone)
+				kill(t, templateOf(w))
+				awaitTemplate(t, config.Template, isGone)
 			}
 			kill(t, w.PID())
 			<-w.Done()
-			over(t, child)
+			awaitDeath(t, child)
 			assert.Equal(t, first == "the template", w.Exit().Unknown)
 		})
 	}
 }
 
-func TestWhatAModuleMayNotDoThatIsForkedIsSaidOnce(t *testing.T) {
+func TestAModuleThatCannotBeForkedIsReportedOnce(t *testing.T) {
 	for _, c := range []struct{ way, says string }{
 		{"thread", "the import started threads"},
 		{"socket", "the import opened a socket"},
@@ -146,7 +146,7 @@ func TestWhatAModuleMayNotDoThatIsForkedIsSaidOnce(t *testing.T) {
 	}
 }
 
-func TestAnImportThatFailsIsToldByAWorkerAsAlways(t *testing.T) {
+func TestAnImportThatFailsIsReportedByASpawnedWorker(t *testing.T) {
 	for _, c := range []struct{ way, says string }{
 		{"missing package", "ModuleNotFoundError: No module named 'no_such_package'"},
 		{"sys.exit", "SystemExit: 9"},
@@ -174,7 +174,7 @@ func TestATemplateThatCouldNotImportIsTriedAgain(t *testing.T) {
 			t.Parallel()
 			config := forking(t, "look", "IMPORTING="+way, "IMPORTING_FILE="+filepath.Join(t.TempDir(), "tried"))
 			assertSpawned(t, start(t, config))
-			settle(t, config.Template, isThere)
+			awaitTemplate(t, config.Template, isReady)
 			assert.Empty(t, config.Template.Note())
 			assertForked(t, start(t, config))
 		})
@@ -189,7 +189,7 @@ func TestATemplateWaitsBeforeItIsTriedAgain(t *testing.T) {
 	log := &logBuffer{}
 	config.Logger = logTo(log)
 	config.Template = NewTemplate(config)
-	config.Template.pause = time.Hour
+	config.Template.firstRestartDelay = time.Hour
 	defer config.Template.Close()
 	for range 3 {
 		startFails(t, config)
@@ -203,7 +203,7 @@ func TestAnImportThatTakesTooLongEndsTheTemplate(t *testing.T) {
 	require.NoError(t, syscall.Mkfifo(pipe, 0o600))
 	config := forking(t, "look", "IMPORTING=wait", "IMPORTING_FILE="+pipe)
 	config.Template.config.StartTimeout = time.Second
-	config.Template.pause = time.Hour
+	config.Template.firstRestartDelay = time.Hour
 	go func() {
 		eventually(t, func() bool { return config.Template.Note() != "" })
 		_ = os.WriteFile(pipe, nil, 0o600) // the worker that was spawned then may go on
@@ -211,7 +211,7 @@ func TestAnImportThatTakesTooLongEndsTheTemplate(t *testing.T) {
 	w := start(t, config)
 	assertSpawned(t, w)
 	assert.Contains(t, config.Template.Note(), "the template did not answer in time")
-	over(t, readPID(t, pipe+".begun"))
+	awaitDeath(t, readPID(t, pipe+".begun"))
 }
 
 func TestWhatTheTemplateWritesIsLogged(t *testing.T) {
@@ -234,7 +234,7 @@ func TestIsolatedWorkersAreNotForked(t *testing.T) {
 	config.Isolation = &isolation.Profile{}
 	template := NewTemplate(config)
 	defer template.Close()
-	template.await(t.Context())
-	assert.Nil(t, template.serving())
+	template.awaitFirstStart(t.Context())
+	assert.Nil(t, template.readyServer())
 	assert.Equal(t, "isolated workers are not forked", template.Note())
 }

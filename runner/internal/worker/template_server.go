@@ -15,30 +15,31 @@ import (
 	"github.com/vmihailenco/msgpack/v5"
 )
 
-// templateCookie is how a template knows that it is to be one.
+// templateCookie in the environment makes the Python package act as a template.
 const templateCookie = "GOPHERSNAKE_TEMPLATE=b3d1c2f0"
 
-// The supervisor and a template speak msgpack maps over descriptor 5 of the
-// template's, a socket that keeps messages apart. The supervisor asks, the template
-// answers, one question at a time.
+// The supervisor and a template exchange msgpack maps over the template's descriptor
+// 5, a socket that preserves message boundaries. The supervisor sends one request at a
+// time, and the template replies:
 //
-//	setup  the module to import         ready, or why not: unfit, failed
-//	fork   with the descriptors that    forked: the worker's pid
-//	       the worker is born with
-//	reap   a pid                        reaped: how it ended
+//	request                              reply
+//	setup  the module to import          ready; or unfit or failed, with the reason
+//	fork   with the descriptors that     forked: the worker's pid
+//	       the worker inherits
+//	reap   a pid                         reaped: its exit status
 //
-// A question that the template cannot do as it is told is answered by error.
+// The reply to a request that cannot be carried out is error.
 
-// question is what the supervisor asks; one of its fields is set.
-type question struct {
+// templateRequest is a request; one of its fields is set.
+type templateRequest struct {
 	Setup *templateSetup `msgpack:"setup,omitempty"`
-	// Fork is what to add to the environment, as KEY=VALUE. The descriptors that
-	// come along are the worker's 1, 2, 3, 4 and, where memory is shared, 5.
+	// Fork is what to add to the environment, as KEY=VALUE. The descriptors in the
+	// message are the worker's 1, 2, 3, 4 and, if memory is shared, 5.
 	Fork []string `msgpack:"fork,omitempty"`
 	Reap int      `msgpack:"reap,omitempty"`
 }
 
-// templateSetup is what a template needs of a worker's setup.
+// templateSetup is the part of a worker's setup that a template needs.
 type templateSetup struct {
 	Base     string `msgpack:"base"`
 	Python   string `msgpack:"python"`
@@ -47,19 +48,20 @@ type templateSetup struct {
 	Memory   int64  `msgpack:"memory"`
 }
 
-// answer is what a template answers; one of its fields is set.
-type answer struct {
+// templateReply is a reply; one of its fields is set.
+type templateReply struct {
 	Ready bool `msgpack:"ready"`
-	// Unfit says why the module cannot be forked, Failed why it was not imported.
-	Unfit  string  `msgpack:"unfit"`
-	Failed string  `msgpack:"failed"`
-	Forked int     `msgpack:"forked"`
-	Reaped *reaped `msgpack:"reaped"`
-	Error  string  `msgpack:"error"`
+	// Unfit says why processes with the module cannot be forked, Failed why the module
+	// was not imported.
+	Unfit  string        `msgpack:"unfit"`
+	Failed string        `msgpack:"failed"`
+	Forked int           `msgpack:"forked"`
+	Reaped *reapedStatus `msgpack:"reaped"`
+	Error  string        `msgpack:"error"`
 }
 
-// reaped is what the system tells of a process that has ended, as wait4 does.
-type reaped struct {
+// reapedStatus is the result of wait4.
+type reapedStatus struct {
 	Status uint32  `msgpack:"status"`
 	User   float64 `msgpack:"user"`
 	System float64 `msgpack:"system"`
@@ -69,28 +71,29 @@ type reaped struct {
 // maxTemplateMessage bounds a message in either direction.
 const maxTemplateMessage = 64 << 10
 
-// server is a template's process.
-type server struct {
-	process  *process
-	patience time.Duration // for an answer that takes the template no time
+// templateServer is the process of a template.
+type templateServer struct {
+	process       *process
+	answerTimeout time.Duration // for requests that take the template no time
 
-	asking sync.Mutex
-	fault  error // over which it was ended
+	mu    sync.Mutex // held during a request; guards fault
+	fault error      // for which the process was ended
 }
 
-// unfitError says that the workers of a node are never to be forked.
-type unfitError struct{ why string }
+// unforkableError says that the workers of a node can never be forked.
+type unforkableError struct{ reason string }
 
-func (e *unfitError) Error() string { return e.why }
+func (e *unforkableError) Error() string { return e.reason }
 
-// startServer starts a template, and returns once it can fork.
-func startServer(ctx context.Context, config Config, patience time.Duration) (*server, error) {
+// startTemplateServer starts a template's process and returns once it is ready to
+// fork.
+func startTemplateServer(ctx context.Context, config Config, answerTimeout time.Duration) (*templateServer, error) {
 	cmd := exec.Command(config.Python, config.Package)
 	cmd.Dir = config.Setup.Base
 	cmd.Env = append(append([]string{}, config.Env...), templateCookie)
 	p := newProcess(cmd, config.Logger)
-	p.shares = true // its channel is where it is asked
-	s := &server{process: p, patience: patience}
+	p.sharesMemory = true // its channel carries the requests
+	s := &templateServer{process: p, answerTimeout: answerTimeout}
 	stop := context.AfterFunc(ctx, func() { p.end(ReasonKilled) })
 	defer stop()
 	if err := p.Start(ctx); err != nil {
@@ -98,29 +101,28 @@ func startServer(ctx context.Context, config Config, patience time.Duration) (*s
 	}
 	go p.logOutput()
 	setup := config.Setup
-	got, err := s.ask(question{Setup: &templateSetup{
+	reply, err := s.request(templateRequest{Setup: &templateSetup{
 		Base: setup.Base, Python: setup.Python, NodeType: setup.NodeType,
 		LogLevel: setup.LogLevel, Memory: setup.Limits.Memory,
 	}}, config.StartTimeout)
-	if err == nil && got.Ready {
+	if err == nil && reply.Ready {
 		return s, nil
 	}
 	s.close()
 	switch {
 	case err != nil:
-		return nil, s.end(config.Package)
-	case got.Unfit != "":
-		return nil, &unfitError{got.Unfit}
-	case got.Failed != "":
-		return nil, errors.New(got.Failed)
+		return nil, s.exitError(config.Package)
+	case reply.Unfit != "":
+		return nil, &unforkableError{reply.Unfit}
+	case reply.Failed != "":
+		return nil, errors.New(reply.Failed)
 	}
-	return nil, outOfProtocol(errors.New("it does not say whether it is ready"))
+	return nil, protocolError(errors.New("it does not say whether it is ready"))
 }
 
-// logOutput hands what a template writes to the log, as go-plugin and package
-// worker do what a worker writes.
+// logOutput logs a template's output, as go-plugin and the process do for a worker.
 func (p *process) logOutput() {
-	p.stdout.shaken = true // it announces nothing
+	p.stdout.announced = true // a template announces nothing
 	go func() { _, _ = io.Copy(io.Discard, p.stdout) }()
 	for {
 		line, err := p.stderr.lines.next()
@@ -132,19 +134,19 @@ func (p *process) logOutput() {
 	}
 }
 
-// ask puts one question and returns the answer. A template that does not answer in
-// time, or not as it should, is ended.
-func (s *server) ask(q question, patience time.Duration, files ...*os.File) (a answer, err error) {
-	s.asking.Lock()
-	defer s.asking.Unlock()
+// request sends a request and returns the reply. It ends a template that violates the
+// protocol or does not reply in time.
+func (s *templateServer) request(r templateRequest, timeout time.Duration, files ...*os.File) (reply templateReply, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	defer func() {
 		if err != nil {
-			s.fail(err)
+			s.failLocked(err)
 		}
 	}()
-	message, err := msgpack.Marshal(q)
+	message, err := msgpack.Marshal(r)
 	if err != nil {
-		return a, err
+		return reply, err
 	}
 	var rights []byte
 	if len(files) > 0 {
@@ -154,31 +156,31 @@ func (s *server) ask(q question, patience time.Duration, files ...*os.File) (a a
 		}
 		rights = syscall.UnixRights(fds...)
 	}
-	_ = s.process.channel.SetDeadline(time.Now().Add(patience)) // fails as the rest does
+	_ = s.process.channel.SetDeadline(time.Now().Add(timeout)) // if it fails, so does the write
 	if _, _, err = s.process.channel.WriteMsgUnix(message, rights, nil); err != nil {
-		return a, err
+		return reply, err
 	}
 	buffer := make([]byte, maxTemplateMessage)
 	n, err := s.process.channel.Read(buffer)
 	if err != nil {
-		return a, err
+		return reply, err
 	}
-	if err = msgpack.Unmarshal(buffer[:n], &a); err != nil {
-		return a, outOfProtocol(err)
+	if err = msgpack.Unmarshal(buffer[:n], &reply); err != nil {
+		return reply, protocolError(err)
 	}
-	return a, nil
+	return reply, nil
 }
 
-func outOfProtocol(err error) error {
-	return fmt.Errorf("the template spoke out of protocol: %w", err)
+func protocolError(err error) error {
+	return fmt.Errorf("the template violated the protocol: %w", err)
 }
 
-// fail ends a template that is of no more use. One that has closed its socket is
-// dying most likely, and its own end tells more. What it had begun to do is undone
-// with it: a worker that nobody took into care ends by its lifeline.
-func (s *server) fail(err error) {
+// failLocked ends a template that is of no more use. If it has closed its socket it is
+// most likely exiting, and its own exit says more. A worker that it may have forked,
+// and that the supervisor has not adopted, is killed by its lifeline.
+func (s *templateServer) failLocked(err error) {
 	if errors.Is(err, io.EOF) || errors.Is(err, syscall.EPIPE) {
-		go s.process.endUnlessDying(ReasonKilled)
+		go s.process.waitOrEnd(ReasonKilled)
 		return
 	}
 	if errors.Is(err, os.ErrDeadlineExceeded) {
@@ -188,75 +190,71 @@ func (s *server) fail(err error) {
 	s.process.end(ReasonKilled)
 }
 
-// end says how the template, which is gone, ended.
-func (s *server) end(packageDir string) error {
-	exit := s.process.exit(packageDir, nil)
-	s.asking.Lock()
-	defer s.asking.Unlock()
+// exitError says how a template that is gone has ended.
+func (s *templateServer) exitError(packageDir string) error {
+	exit := s.process.autopsy(packageDir, nil)
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	if s.fault != nil && exit.Reason != ReasonSelf {
 		return s.fault
 	}
 	return exit
 }
 
-// forkInto returns what has the template fork a process.
-func (s *server) forkInto(p *process) func(lifeline *os.File) error {
-	return func(lifeline *os.File) error {
-		files := []*os.File{p.cmd.Stdout.(*os.File), p.cmd.Stderr.(*os.File)}
-		a, err := s.ask(question{Fork: p.announced}, s.patience, append(files, p.cmd.ExtraFiles...)...)
-		switch {
-		case err != nil:
-		case a.Error != "":
-			err = errors.New(a.Error)
-		default:
-			var b body
-			if b, err = adopt(s, a.Forked, p, lifeline); err == nil {
-				p.body = b
-				return nil
-			}
-			s.asking.Lock()
-			s.fail(outOfProtocol(err))
-			s.asking.Unlock()
+// fork makes the template fork a process that inherits the process's files.
+func (s *templateServer) fork(p *process, lifeline *os.File) error {
+	files := append([]*os.File{p.cmd.Stdout.(*os.File), p.cmd.Stderr.(*os.File)}, p.cmd.ExtraFiles...)
+	reply, err := s.request(templateRequest{Fork: p.pluginEnv}, s.answerTimeout, files...)
+	switch {
+	case err != nil:
+	case reply.Error != "":
+		err = errors.New(reply.Error)
+	default:
+		var forked osProcess
+		if forked, err = adopt(s, reply.Forked, p, lifeline); err == nil {
+			p.handle = forked
+			return nil
 		}
-		p.stderr.logger.Warn("the template forked no worker; it is started as always", "error", err)
-		return err
+		s.mu.Lock()
+		s.failLocked(protocolError(err))
+		s.mu.Unlock()
 	}
+	p.stderr.logger.Warn("the template could not fork a worker, which is started without it", "error", err)
+	return err
 }
 
-// moveSocket names another folder for the worker's socket. One that the template
-// has forked although it did not say so is dying of its lifeline, and may have bound
-// its socket before.
+// moveSocket chooses another folder for the worker's socket. A template may have
+// forked a worker without reporting it. That worker is being killed by its lifeline,
+// but may have bound its socket before.
 func (p *process) moveSocket() {
 	folder := filepath.Join(p.socketDir, "2")
-	_ = os.Mkdir(folder, 0o700) // where there is none, the worker says so
+	_ = os.Mkdir(folder, 0o700) // if it fails, the worker reports it
 	p.cmd.Env = append(p.cmd.Env, "PLUGIN_UNIX_SOCKET_DIR="+folder)
 }
 
-// reap has the template reap a worker that has ended.
-func (s *server) reap(pid int) (*ended, error) {
-	a, err := s.ask(question{Reap: pid}, s.patience)
-	switch {
-	case err != nil:
+// reap makes the template reap a worker that has exited. It returns nil without an
+// error if the worker had already been reaped.
+func (s *templateServer) reap(pid int) (*exitStatus, error) {
+	reply, err := s.request(templateRequest{Reap: pid}, s.answerTimeout)
+	if err != nil || reply.Reaped == nil {
 		return nil, err
-	case a.Reaped == nil:
-		return nil, nil // it had been reaped by somebody else
 	}
-	e := &ended{status: syscall.WaitStatus(a.Reaped.Status)}
-	e.usage.Utime = syscall.NsecToTimeval(int64(a.Reaped.User * 1e9))
-	e.usage.Stime = syscall.NsecToTimeval(int64(a.Reaped.System * 1e9))
-	e.usage.Maxrss = a.Reaped.MaxRSS
-	return e, nil
+	status := &exitStatus{wait: syscall.WaitStatus(reply.Reaped.Status)}
+	status.usage.Utime = syscall.NsecToTimeval(int64(reply.Reaped.User * 1e9))
+	status.usage.Stime = syscall.NsecToTimeval(int64(reply.Reaped.System * 1e9))
+	status.usage.Maxrss = reply.Reaped.MaxRSS
+	return status, nil
 }
 
-// lives reports whether the process is certain not to have ended.
-func (s *server) lives() bool {
+// isAlive reports whether the process certainly has not exited.
+func (s *templateServer) isAlive() bool {
 	s.process.mu.Lock()
 	defer s.process.mu.Unlock()
-	return !s.process.hasEnded()
+	return !s.process.hasExitedLocked()
 }
 
-// close has the template end, and returns when it has.
-func (s *server) close() {
+// close makes the template exit, and returns when it is gone.
+func (s *templateServer) close() {
 	s.process.closeChannel()
-	s.process.endUnlessDying(ReasonKilled)
+	s.process.waitOrEnd(ReasonKilled)
 }

@@ -69,7 +69,7 @@ func TestAWorkerThatDoesNotShutDownIsKilled(t *testing.T) {
 	}
 }
 
-func TestACrashWhileShuttingDownIsToldAsSuch(t *testing.T) {
+func TestACrashWhileShuttingDownIsReportedAsSuch(t *testing.T) {
 	config := testConfig(t, "Closing")
 	config.Setup.Params = map[string]any{"way": "crash"}
 	w := start(t, config)
@@ -94,7 +94,7 @@ func TestAStoppedIdleWorkerCanBeKilledAndClosed(t *testing.T) {
 	}
 }
 
-func TestADeadlineEndsTheInterpreterAndSaysWhereItWas(t *testing.T) {
+func TestADeadlineEndsTheInterpreterAndSaysItsPlaceInPython(t *testing.T) {
 	for _, c := range []struct{ way, function string }{
 		{"hang", "hang"}, {"hold_the_gil", "hold_the_gil"}, {"hang_deep", "hang_deep"},
 		{"hang_beside_a_thread", "hang_beside_a_thread"}, {"stop", "stop"}, {"stubborn", "stubborn"},
@@ -169,9 +169,9 @@ func TestCancellation(t *testing.T) {
 		w, err := run(t, "hang", long)
 		var canceled *CanceledError
 		require.ErrorAs(t, err, &canceled)
-		require.NotNil(t, canceled.Where)
+		require.NotNil(t, canceled.Remote)
 		var functions []string // the last one is where the signal came
-		for _, f := range canceled.Where.Frames {
+		for _, f := range canceled.Remote.Frames {
 			functions = append(functions, f.Function)
 			assert.False(t, inFolder(f.File, packageDir), "%v is the worker's own", f)
 		}
@@ -181,7 +181,7 @@ func TestCancellation(t *testing.T) {
 	})
 	t.Run("ends a node that ignores it", func(t *testing.T) {
 		w, err := run(t, "stubborn", time.Millisecond)
-		assert.ErrorContains(t, err, "after it was cancelled")
+		assert.ErrorContains(t, err, "after its call was canceled")
 		assert.Equal(t, ReasonCancel, w.Exit().Reason)
 	})
 	t.Run("ends a node that is stopped", func(t *testing.T) {
@@ -218,7 +218,7 @@ func TestAProcessThatHoldsThePipesDoesNotHoldTheAutopsyUp(t *testing.T) {
 	assert.Equal(t, syscall.SIGKILL, exit.Signal)
 }
 
-func TestWhatLooksLikeARecordOfHclogsDoesNotEndTheHost(t *testing.T) {
+func TestOutputThatLooksLikeALogRecordDoesNotPanicTheHost(t *testing.T) {
 	var log logBuffer
 	config := testConfig(t, "misbehave")
 	config.Logger = logTo(&log)
@@ -253,7 +253,7 @@ func TestAWorkerThatBreaksTheProtocolIsEnded(t *testing.T) {
 	}
 }
 
-func TestAnAnswerThatIsNoneIsAnErrorOfTheValue(t *testing.T) {
+func TestAMalformedResultIsAValueError(t *testing.T) {
 	w := start(t, evil(t, "answers nonsense"))
 	_, err := call(t.Context(), w, "v")
 	var value *ipc.ValueError
@@ -313,7 +313,7 @@ func TestCancellationEndsACallThatIsStuckInTheSocket(t *testing.T) {
 	for _, c := range []struct {
 		name, ignores, says string
 	}{
-		{"a worker that ignores the signal", "EVIL_IGNORES=1", "after it was cancelled"},
+		{"a worker that ignores the signal", "EVIL_IGNORES=1", "after its call was canceled"},
 		{"a worker that dies of the signal", "", "SIGUSR1"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -362,10 +362,10 @@ func (b blocked) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// TestTheLastWordOfADeadWorkerIsHeard has the host be held up until the worker,
+// TestTheFatalErrorOfADeadWorkerIsRead has the host be held up until the worker,
 // which has said why it dies, is gone. Who comes first then is a race, so there
 // are several.
-func TestTheLastWordOfADeadWorkerIsHeard(t *testing.T) {
+func TestTheFatalErrorOfADeadWorkerIsRead(t *testing.T) {
 	for range 5 {
 		log := make(blocked)
 		config := evil(t, "last word")

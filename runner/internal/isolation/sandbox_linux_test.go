@@ -102,10 +102,10 @@ func TestAProcessGroupAndAPidfdAreAsWithoutIsolation(t *testing.T) {
 	cmd.ExtraFiles = []*os.File{w}
 	var out strings.Builder
 	cmd.Stdout = &out
-	place, err := (&Profile{Read: read}).Start(cmd)
+	sandbox, err := (&Profile{Read: read}).Start(cmd)
 	require.NoError(t, err)
 	require.NoError(t, w.Close())
-	defer place.Remove()
+	defer sandbox.Remove()
 	assert.Error(t, cmd.Wait())
 	assert.Equal(t, 7, cmd.ProcessState.ExitCode())
 	assert.Equal(t, "True\n", out.String())

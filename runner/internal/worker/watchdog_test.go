@@ -11,42 +11,42 @@ import (
 	"github.com/gophersnake/gophersnake/ipc"
 )
 
-func TestOnlyCallsThatTakeTheirTimeAreWatched(t *testing.T) {
+func TestOnlyGuardsOfSlowCallsAreArmed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := &Worker{born: time.Now()}
+		w := &Worker{startedAt: time.Now()}
 		ctx, cancel := context.WithCancel(t.Context())
 		defer cancel()
-		begin := func() *guard { return w.guard(ctx, &ipc.Call{}) }
-		isWatched := func(g *guard) bool {
+		begin := func() *callGuard { return w.watchdog.begin(ctx, w, &ipc.Call{}) }
+		isWatched := func(g *callGuard) bool {
 			synctest.Wait()
 			g.mu.Lock()
 			defer g.mu.Unlock()
-			return g.watched
+			return g.armed
 		}
 		for range 3 { // the timer starts anew each time
 			slow := begin()
 			for range 20 { // quick ones, beside it
 				first, second := begin(), begin()
-				time.Sleep(unwatched / 20)
-				for _, g := range []*guard{first, second} {
+				time.Sleep(watchAfter / 20)
+				for _, g := range []*callGuard{first, second} {
 					assert.False(t, isWatched(g))
-					_, alone := g.release()
-					assert.True(t, alone, "it can be used again")
+					_, exclusive := w.watchdog.finish(g)
+					assert.True(t, exclusive, "it can be used again")
 				}
 			}
 			assert.True(t, isWatched(slow))
 			later := begin()
-			time.Sleep(unwatched - 1)
+			time.Sleep(watchAfter - 1)
 			assert.False(t, isWatched(later))
 			time.Sleep(time.Nanosecond)
 			assert.True(t, isWatched(later))
-			for _, g := range []*guard{slow, later} {
-				_, alone := g.release()
-				assert.False(t, alone, "something of it may still run")
+			for _, g := range []*callGuard{slow, later} {
+				_, exclusive := w.watchdog.finish(g)
+				assert.False(t, exclusive, "something of it may still run")
 			}
-			time.Sleep(10 * unwatched)
+			time.Sleep(10 * watchAfter)
 			synctest.Wait()
-			assert.False(t, w.lookout.ticks, "there is nothing to look after")
+			assert.False(t, w.watchdog.isTimed, "there is nothing to look after")
 		}
 	})
 }

@@ -89,5 +89,5 @@ func TestAnOOMKillIsKnown(t *testing.T) {
 	_, _ = fmt.Fprintln(in)
 	require.NoError(t, supervisor.Wait())
 	require.NoError(t, err)
-	assert.Contains(t, out.String(), "true the kernel ended the interpreter because memory ran out")
+	assert.Contains(t, out.String(), "true the kernel killed the interpreter because memory ran out")
 }

@@ -11,7 +11,7 @@ import (
 	"github.com/gophersnake/gophersnake/ipc"
 )
 
-func TestANodeThatMeddlesWithTheConnectionBreaksIt(t *testing.T) {
+func TestANodeThatCorruptsItsConnectionBreaksIt(t *testing.T) {
 	for _, c := range []struct{ way, says string }{
 		{"close_the_socket", "closed by the worker"},
 		{"shut_the_socket", "closed by the worker"},
@@ -32,7 +32,7 @@ func TestANodeThatMeddlesWithTheConnectionBreaksIt(t *testing.T) {
 	}
 }
 
-func TestAWorkerWhoseConnectionIsMeddledWithFromOutsideIsBroken(t *testing.T) {
+func TestAWorkerWhoseConnectionEndsWhileItIsIdleIsBroken(t *testing.T) {
 	w := start(t, testConfig(t, "echo"))
 	w.conn.Close() // as after invalid data that arrived while no call was pending
 	<-w.Done()

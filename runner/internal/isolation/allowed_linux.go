@@ -1,10 +1,11 @@
 package isolation
 
-// allowedCalls are the system calls that any process may make. What is not here
-// fails: other processes' memory, mounts, namespaces, kernel keys, modules, bpf,
-// perf, io_uring (which makes calls that no filter sees), userfaultfd, System V IPC,
-// POSIX queues, other personalities, the clock. What changes a file's mode, owner,
-// times or attributes, or watches it, is not here either: Landlock has no say in it.
+// allowedCalls are the system calls that every process may make. All others fail,
+// among them those for other processes' memory, mounts, namespaces, kernel keys,
+// modules, bpf, perf, io_uring (whose operations no filter sees), userfaultfd, System V
+// IPC, POSIX queues, personalities and setting the clock. Calls that change a file's
+// mode, owner, times or attributes, or watch it, are missing too, because Landlock does
+// not restrict them.
 var allowedCalls = []string{
 	// memory
 	"brk", "madvise", "memfd_create", "mincore", "mlock", "mlock2", "mlockall", "mmap", "mprotect", "mremap",
@@ -25,10 +26,10 @@ var allowedCalls = []string{
 	"timerfd_create", "timerfd_gettime", "timerfd_settime", "pause", "nanosleep", "clock_nanosleep",
 	"io_setup", "io_submit", "io_getevents", "io_pgetevents", "io_cancel", "io_destroy",
 	"futex", "futex_requeue", "futex_wait", "futex_waitv", "futex_wake", "restart_syscall",
-	// sockets; which ones is for the filter of sockets
+	// sockets; argumentFilter restricts their kinds
 	"accept", "accept4", "bind", "connect", "getpeername", "getsockname", "getsockopt", "listen", "recvfrom", "recvmmsg", "recvmsg",
 	"sendmmsg", "sendmsg", "sendto", "setsockopt", "shutdown", "socket", "socketpair",
-	// threads, and the process itself; those that clone and fork are for the inner filter
+	// threads, and the process itself; innerFilter restricts clone and fork
 	"clone", "clone3", "fork", "vfork", "execve", "execveat", "exit", "exit_group", "wait4", "waitid", "waitpid",
 	"set_robust_list", "get_robust_list", "set_tid_address", "set_thread_area", "get_thread_area", "arch_prctl", "rseq",
 	"gettid", "getpid", "getppid", "getpgid", "getpgrp", "getsid", "setpgid", "setsid",
@@ -46,3 +47,32 @@ var allowedCalls = []string{
 	// the machine
 	"clock_getres", "clock_gettime", "gettimeofday", "time", "getrandom", "sysinfo", "uname", "riscv_hwprobe",
 }
+
+// systemRead are the files and folders of the system that every process may read, if
+// they exist: libraries, and the files that libraries read. The files in /proc are
+// those about the machine; those about processes, even the process itself, are not
+// readable.
+var systemRead = []string{
+	"/lib", "/lib32", "/lib64", "/libx32",
+	"/usr/lib", "/usr/lib32", "/usr/lib64", "/usr/libx32", "/usr/share",
+	"/usr/local/lib", "/usr/local/lib64", "/usr/local/share",
+	"/nix/store",
+	"/etc/ld.so.cache", "/etc/ld.so.conf", "/etc/ld.so.conf.d", "/etc/ld.so.preload",
+	"/etc/localtime", "/etc/timezone", "/etc/locale.alias", "/etc/os-release", "/etc/debian_version",
+	"/etc/passwd", "/etc/group", "/etc/nsswitch.conf", "/etc/mime.types", "/etc/fonts",
+	"/etc/hosts", "/etc/host.conf", "/etc/resolv.conf", "/etc/services", "/etc/protocols", "/etc/gai.conf",
+	"/etc/ssl/certs", "/etc/ssl/openssl.cnf", "/etc/ca-certificates", "/etc/pki/tls", "/etc/pki/ca-trust", "/etc/crypto-policies",
+	"/dev/random", "/dev/urandom",
+	"/proc/cpuinfo", "/proc/meminfo", "/proc/stat", "/proc/loadavg", "/proc/uptime", "/proc/version", "/proc/filesystems",
+	"/proc/sys/kernel/osrelease", "/proc/sys/kernel/ostype", "/proc/sys/kernel/version",
+	"/proc/sys/kernel/pid_max", "/proc/sys/kernel/cap_last_cap", "/proc/sys/kernel/ngroups_max",
+	"/proc/sys/vm/overcommit_memory", "/proc/sys/vm/max_map_count",
+	"/sys/devices/system/cpu", "/sys/devices/system/node", "/sys/fs/cgroup", "/sys/kernel/mm/transparent_hugepage",
+}
+
+// programs are the folders whose programs may be run if the profile allows further
+// processes.
+var programs = []string{"/bin", "/sbin", "/usr/bin", "/usr/sbin", "/usr/libexec", "/usr/local/bin", "/usr/local/sbin", "/etc/alternatives"}
+
+// devices are the devices that may be written; they store nothing.
+var devices = []string{"/dev/null", "/dev/zero", "/dev/full"}
