@@ -10,13 +10,13 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// result is what a program said, and how it ended.
+// result is the output and the exit code of a program.
 type result struct {
 	out, err string
 	code     int
 }
 
-// python finds an interpreter, and what it must be able to read.
+// python returns an interpreter, and the paths that it must be able to read.
 func python(t *testing.T) (string, []string) {
 	t.Helper()
 	name := os.Getenv("GOPHERSNAKE_PYTHON")
@@ -33,7 +33,7 @@ func python(t *testing.T) (string, []string) {
 	return string(executable), []string{real, filepath.Dir(filepath.Dir(string(executable))), string(prefix)}
 }
 
-// needs skips a test where this system cannot do what it is about.
+// needs skips a test if this system cannot enforce the profile.
 func needs(t *testing.T, p *Profile) {
 	t.Helper()
 	if missing := p.Missing(); len(missing) > 0 {

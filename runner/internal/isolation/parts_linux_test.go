@@ -23,7 +23,7 @@ func TestAProfilesSettings(t *testing.T) {
 	assert.Equal(t, "1000 100000", (&Profile{CPUs: 0.001}).settings()["cpu.max"])
 }
 
-// A group with a real controller, which the system must have left to cgroup v2.
+// This uses a controller that cgroup v1 seldom uses, so that cgroup v2 may.
 func TestAProcessLivesAndDiesInItsCgroup(t *testing.T) {
 	const controller = "hugetlb"
 	if _, err := delegatedGroup([]string{controller}); err != nil {

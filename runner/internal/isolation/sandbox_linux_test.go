@@ -30,7 +30,8 @@ func openFiles(t *testing.T) int {
 	return len(files)
 }
 
-// restrictions are what the kernel says of each thread of this process.
+// restrictions returns the kernel's lines about the restrictions of all threads of this
+// process.
 func restrictions(t *testing.T) map[string]bool {
 	t.Helper()
 	found := make(map[string]bool)
@@ -160,10 +161,10 @@ func TestAStageThatFailsStartsNoProgram(t *testing.T) {
 	assert.NoFileExists(t, ran)
 }
 
-// Run by TestAnUnprivilegedUserIsIsolatedAsWell, as another user.
+// TestUnprivileged is run by TestAnUnprivilegedUserIsIsolatedAsWell, as another user.
 func TestUnprivileged(t *testing.T) {
 	if os.Getenv("GOPHERSNAKE_TEST_UNPRIVILEGED") == "" {
-		t.Skip("it is part of another test")
+		t.Skip("another test runs it")
 	}
 	assert.NotZero(t, os.Getuid())
 	r := run(t, Profile{CPUs: 1}, `
@@ -187,7 +188,7 @@ func TestAnUnprivilegedUserIsIsolatedAsWell(t *testing.T) {
 		t.Skip("the other tests are run by one")
 	}
 	const nobody = 65534
-	// The test's program and the interpreter must be where that user can run them.
+	// That user must be able to run the test's program and the interpreter.
 	folder, err := os.MkdirTemp("", "gophersnake-unprivileged-")
 	require.NoError(t, err)
 	defer os.RemoveAll(folder)

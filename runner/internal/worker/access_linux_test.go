@@ -20,17 +20,17 @@ import (
 	"github.com/gophersnake/gophersnake/ipc"
 )
 
-// nobody is another local user.
-const nobody = 65534
+// otherUser is the id of another local user.
+const otherUser = 65534
 
-// gate is a real worker on its way up, which has bound its socket and waits to be
-// let through before it announces it.
+// gate is a real worker that is starting: it has bound its socket, and waits at a gate
+// before it announces it.
 type gate struct {
 	t       *testing.T
-	root    string // a folder that is open to all, in which the socket's is made
+	root    string // a folder that is open to all users; that of the socket is in it
 	socket  string
 	secret  []byte
-	hold    *os.File // closed to let it through
+	hold    *os.File // closed to open the gate
 	started chan startResult
 }
 
@@ -41,27 +41,27 @@ type startResult struct {
 
 func atGate(t *testing.T, env ...string) *gate {
 	t.Helper()
-	// The folder is open to others: what keeps them out is the worker's own.
+	// This folder is open to other users: only the worker's own folder keeps them out.
 	dir, err := os.MkdirTemp("/tmp", "access-")
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
 	require.NoError(t, os.Chmod(dir, 0o711))
 	t.Setenv("TMPDIR", dir)
-	pipe, told := filepath.Join(dir, "gate"), filepath.Join(dir, "socket")
+	pipe, announced := filepath.Join(dir, "gate"), filepath.Join(dir, "socket")
 	require.NoError(t, syscall.Mkfifo(pipe, 0o644))
 	hold, err := os.OpenFile(pipe, os.O_RDWR, 0)
 	require.NoError(t, err)
 	config := testConfig(t, "echo")
 	config.Package = filepath.Join(config.Setup.Base, "access")
-	config.Env = append(config.Env, append(env, "PACKAGE="+packageDir, "SOCKET="+told, "GATE="+pipe)...)
+	config.Env = append(config.Env, append(env, "PACKAGE="+packageDir, "SOCKET="+announced, "GATE="+pipe)...)
 	g := &gate{t: t, root: dir, hold: hold, started: make(chan startResult, 1)}
 	t.Cleanup(func() { _ = hold.Close() })
 	go func() {
 		w, err := Start(t.Context(), config)
 		g.started <- startResult{w, err}
 	}()
-	eventually(t, func() bool { return exists(told)() || len(g.started) > 0 })
-	content, err := os.ReadFile(told)
+	eventually(t, func() bool { return exists(announced)() || len(g.started) > 0 })
+	content, err := os.ReadFile(announced)
 	require.NoError(t, err)
 	socket, secret, _ := strings.Cut(string(content), "\n")
 	g.socket = socket
@@ -70,7 +70,7 @@ func atGate(t *testing.T, env ...string) *gate {
 	return g
 }
 
-// open lets the worker through and waits for the end of its start.
+// open opens the gate and waits for the end of the start.
 func (g *gate) open() (*Worker, error) {
 	require.NoError(g.t, g.hold.Close())
 	r := <-g.started
@@ -80,7 +80,7 @@ func (g *gate) open() (*Worker, error) {
 	return r.worker, r.err
 }
 
-// serves lets the worker through and has it answer a call.
+// serves opens the gate and checks that the worker answers a call.
 func (g *gate) serves() *Worker {
 	g.t.Helper()
 	w, err := g.open()
@@ -99,7 +99,7 @@ func (g *gate) connect() net.Conn {
 	return c
 }
 
-// assertRefused checks that nothing comes of a connection but its end.
+// assertRefused checks that a connection is closed without an answer.
 func assertRefused(t *testing.T, c net.Conn) {
 	t.Helper()
 	said, err := io.ReadAll(c)
@@ -109,8 +109,8 @@ func assertRefused(t *testing.T, c net.Conn) {
 	}
 }
 
-// TestStrangerProcess is no test but a process of another user's, which
-// [asNobody] starts: it goes for the socket and presents the secret that it is given.
+// TestStrangerProcess is not a test but the process of another user that asOtherUser
+// starts. It connects to the socket and presents the secret that it is given.
 func TestStrangerProcess(t *testing.T) {
 	socket := os.Getenv("GOPHERSNAKE_TEST_SOCKET")
 	if socket == "" {
@@ -131,16 +131,17 @@ func TestStrangerProcess(t *testing.T) {
 	t.Logf("read %d bytes: %v", len(said), err)
 }
 
-// asNobody has a process of another user go for the worker's socket; meanwhile runs
-// as soon as that has connected or failed to. It returns what the process says.
-func (g *gate) asNobody(meanwhile func()) string {
+// asOtherUser makes a process of another user connect to the worker's socket, and
+// returns its output. It calls meanwhile as soon as the process has connected or failed
+// to.
+func (g *gate) asOtherUser(meanwhile func()) string {
 	g.t.Helper()
 	if os.Geteuid() != 0 {
 		g.t.Skip("only root can become another user")
 	}
 	self, err := os.ReadFile("/proc/self/exe")
 	require.NoError(g.t, err)
-	dir, err := os.MkdirTemp("/tmp", "stranger-") // where the other user can run it
+	dir, err := os.MkdirTemp("/tmp", "stranger-") // the other user can run programs there
 	require.NoError(g.t, err)
 	defer os.RemoveAll(dir)
 	require.NoError(g.t, os.Chmod(dir, 0o777))
@@ -150,7 +151,7 @@ func (g *gate) asNobody(meanwhile func()) string {
 	stranger.Dir = dir
 	stranger.Env = []string{"PATH=" + os.Getenv("PATH"), "TMPDIR=" + dir,
 		"GOPHERSNAKE_TEST_SOCKET=" + g.socket, "GOPHERSNAKE_TEST_SECRET=" + hex.EncodeToString(g.secret)}
-	stranger.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody}}
+	stranger.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: otherUser, Gid: otherUser}}
 	out, in := io.Pipe()
 	stranger.Stdout, stranger.Stderr = in, in
 	require.NoError(g.t, stranger.Start())
@@ -177,20 +178,20 @@ func TestAnotherUserCannotReachAWorkersSocket(t *testing.T) {
 		require.NoError(t, err)
 		assert.Equal(t, os.FileMode(0o700), info.Mode().Perm(), place)
 	}
-	said := g.asNobody(func() {})
+	said := g.asOtherUser(func() {})
 	assert.Regexp(t, "list: .*permission denied", said)
 	assert.Regexp(t, "connect: .*permission denied", said)
 	assert.NotContains(t, said, "present:")
 	g.serves()
 }
 
-// Should the folder be open, and the secret known, it is still another user.
+// The folder is open and the secret known, but the kernel reports another user.
 func TestAnotherUserIsRefusedEvenWithTheSecret(t *testing.T) {
 	g := atGate(t)
 	for place := g.socket; place != g.root; place = filepath.Dir(place) {
 		require.NoError(t, os.Chmod(place, 0o777))
 	}
-	said := g.asNobody(func() { g.serves() })
+	said := g.asOtherUser(func() { g.serves() })
 	assert.Contains(t, said, "present: <nil>", "it came that far")
 	assert.Contains(t, said, "read 0 bytes: ")
 }
@@ -205,14 +206,14 @@ func TestConnectionsWithoutTheSecretAreRefusedAndTheSupervisorIsServed(t *testin
 		require.NoError(t, err)
 		strangers = append(strangers, c)
 	}
-	require.NoError(t, g.connect().Close()) // one that does not stay
+	require.NoError(t, g.connect().Close()) // a connection that is closed at once
 	g.serves()
 	for _, c := range strangers {
 		assertRefused(t, c)
 	}
 }
 
-// The kernel lets only so many wait before the worker accepts them.
+// The kernel bounds the queue of connections that the worker has not accepted.
 func TestAFullQueueOfStrangersDoesNotKeepTheSupervisorOut(t *testing.T) {
 	g := atGate(t)
 	var strangers []net.Conn
@@ -235,37 +236,37 @@ func TestAFullQueueOfStrangersDoesNotKeepTheSupervisorOut(t *testing.T) {
 func TestNobodyCanConnectAfterTheHandshake(t *testing.T) {
 	g := atGate(t)
 	kept := filepath.Join(g.root, "kept")
-	require.NoError(t, os.Link(g.socket, kept)) // a way to it that the worker does not know
+	require.NoError(t, os.Link(g.socket, kept)) // a name of the socket that the worker does not know
 	g.serves()
 	_, err := net.Dial("unix", kept)
 	require.ErrorIs(t, err, syscall.ECONNREFUSED)
 	assert.NoDirExists(t, filepath.Dir(g.socket))
 }
 
-// A false worker is told nothing: no secret, no node, no input.
+// A false worker receives nothing: no secret, no node, no input.
 func TestAFalseWorkerIsRefused(t *testing.T) {
 	g := atGate(t)
 	require.NoError(t, os.Remove(g.socket))
 	listener, err := net.Listen("unix", g.socket)
 	require.NoError(t, err)
 	defer listener.Close()
-	told := make(chan string, 1)
+	received := make(chan string, 1)
 	go func() {
 		c, err := listener.Accept()
 		if err != nil {
-			told <- err.Error()
+			received <- err.Error()
 			return
 		}
 		defer c.Close()
 		said, _ := io.ReadAll(c)
-		told <- string(said)
+		received <- string(said)
 	}()
 	_, err = g.open()
 	var peer *ipc.PeerError
 	require.ErrorAs(t, err, &peer)
 	assert.Equal(t, os.Getpid(), peer.PID)
 	assert.NotEqual(t, peer.WantPID, peer.PID)
-	assert.Empty(t, <-told)
+	assert.Empty(t, <-received)
 	var failed *StartError
 	require.ErrorAs(t, err, &failed)
 	assert.True(t, gone(failed.Exit.PID), "the worker itself is ended")
@@ -275,11 +276,11 @@ func TestAWorkerOfAnotherUserIsRefused(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("only root can become another user")
 	}
-	g := atGate(t, "UID="+strconv.Itoa(nobody))
+	g := atGate(t, "UID="+strconv.Itoa(otherUser))
 	_, err := g.open()
 	var peer *ipc.PeerError
 	require.ErrorAs(t, err, &peer)
-	assert.Equal(t, nobody, peer.UID)
+	assert.Equal(t, otherUser, peer.UID)
 	assert.Equal(t, peer.WantPID, peer.PID, "it is the process that was started")
 	assert.False(t, errors.Is(err, syscall.EACCES))
 }

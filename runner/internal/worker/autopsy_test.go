@@ -50,8 +50,8 @@ func TestTheNarrowestCountOfOOMKillsIsTakenFirst(t *testing.T) {
 	}
 }
 
-// eatMemory is a supervisor whose worker eats all the memory there is, once it
-// is told to. It says how the worker ended.
+// eatMemory is the main function of a supervisor whose worker allocates memory without
+// end. It begins when it can read a line, and prints how the worker ended.
 func eatMemory() {
 	_, _ = fmt.Scanln()
 	config := nodeConfig("python3", "misbehave")

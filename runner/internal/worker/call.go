@@ -9,7 +9,7 @@ import (
 	"github.com/gophersnake/gophersnake/ipc"
 )
 
-// Op says what a call asks of the worker.
+// Op is the operation that a call requests.
 type Op struct {
 	// Kind is [ipc.TypeCall] for a call of the node, [ipc.TypeOpen],
 	// [ipc.TypeSnapshot] or [ipc.TypeFinish] for an operation of a session.
@@ -34,8 +34,8 @@ func (e *BrokenError) Unwrap() error { return e.Cause }
 type CanceledError struct {
 	// Cause is the context's cause.
 	Cause error
-	// Remote is the node's answer to the cancellation; its frames say where in Python
-	// the node was. It is nil if the call had not begun, or if the node did not stop
+	// Remote is the node's answer to the cancellation; its frames are those of
+	// the node when it was canceled. It is nil if the call had not begun, or if the node did not stop
 	// by itself.
 	Remote *ipc.RemoteError
 	// Exit is set if the interpreter ended, most often because the node ignored the
@@ -61,8 +61,8 @@ func (e *CanceledError) Unwrap() error { return e.Cause }
 type DeadlineError struct {
 	Limit time.Duration
 	PID   int
-	// Remote is the node's answer to the cancellation; its frames say where in Python
-	// the node was.
+	// Remote is the node's answer to the cancellation; its frames are those of
+	// the node when it was canceled.
 	Remote *ipc.RemoteError
 }
 
@@ -195,7 +195,7 @@ func (w *Worker) oversizeError(size int64, cause error) *LimitError {
 	return &LimitError{Breach: Breach{LimitResult, formatBytes(size), formatBytes(w.config.Limits.Result)}, Cause: cause}
 }
 
-// callError turns the error of a failed call into the error that its caller gets.
+// callError converts the error of a failed call into one of those that Call documents.
 // If the worker is ending, callError returns once it has ended.
 func (w *Worker) callError(ctx context.Context, call *ipc.Call, overdue bool, err error) error {
 	remote, isRemote := errors.AsType[*ipc.RemoteError](err)
@@ -225,8 +225,8 @@ func (w *Worker) callError(ctx context.Context, call *ipc.Call, overdue bool, er
 	return w.exit
 }
 
-// remoteError turns an error that the node raised into the error that the caller
-// gets.
+// remoteError converts an error that the node raised into one of those that Call
+// documents.
 func (w *Worker) remoteError(ctx context.Context, overdue bool, remote *ipc.RemoteError) error {
 	if remote.Oversize > 0 {
 		return w.oversizeError(remote.Oversize, remote)
@@ -243,7 +243,7 @@ func (w *Worker) remoteError(ctx context.Context, overdue bool, remote *ipc.Remo
 		own.Frames = w.trimWorkerFrames(remote.Frames)
 		return &DeadlineError{Limit: w.config.Timeout, PID: w.PID(), Remote: &own}
 	}
-	// The node raised Cancelled without having been canceled.
+	// The node raised this by itself: it was not canceled.
 	own.Kind = ipc.FailureExecution
 	return &own
 }

@@ -19,7 +19,7 @@ func TestANodeThatCorruptsItsConnectionBreaksIt(t *testing.T) {
 	} {
 		t.Run(c.way, func(t *testing.T) {
 			t.Parallel()
-			for range 5 { // who finds out first, the host or the worker, is a race
+			for range 5 { // the host and the worker race to find out
 				w := start(t, testConfig(t, "misbehave"))
 				_, err := call(t.Context(), w, way(c.way))
 				var broken *BrokenError
@@ -34,14 +34,14 @@ func TestANodeThatCorruptsItsConnectionBreaksIt(t *testing.T) {
 
 func TestAWorkerWhoseConnectionEndsWhileItIsIdleIsBroken(t *testing.T) {
 	w := start(t, testConfig(t, "echo"))
-	w.conn.Close() // as after invalid data that arrived while no call was pending
+	require.NoError(t, w.conn.Close(), "as after garbage that arrived while no call was under way")
 	<-w.Done()
 	assert.Equal(t, ReasonBroken, w.Exit().Reason)
 	assert.Contains(t, w.Exit().Error(), "because its connection broke")
 }
 
-// TestAnExitWithCode0LeavesNoZombie is of a node that leaves without a word, as if
-// all was well.
+// TestAnExitWithCode0LeavesNoZombie is about a node that exits during a call as if it
+// had succeeded.
 func TestAnExitWithCode0LeavesNoZombie(t *testing.T) {
 	w := start(t, testConfig(t, "misbehave"))
 	_, err := call(t.Context(), w, way("exit_with_0"))

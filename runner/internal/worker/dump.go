@@ -26,9 +26,9 @@ var dumpLine = regexp.MustCompile(`^  File "(.*)", line (\d+|\?\?\?) in (.*)$`)
 var stackHead = regexp.MustCompile(`^(Current thread|Thread|Stack)( 0x[0-9a-f]+)?( \[.*\])? \(most recent call first\):`)
 
 // parseDump returns the stack in faulthandler's dump that explains the end, the
-// outermost frame first. If the supervisor ended the interpreter (forced), that is
-// the thread that runs the node's code, whichever thread received the signal. If
-// the interpreter died by itself, it is the thread that received the signal.
+// outermost frame first. An end that the supervisor forced is explained by the thread
+// that runs the node's code, whichever thread received the signal. An interpreter that
+// died by itself did so on the thread that received the signal.
 func parseDump(dump, packageDir string, forced bool) []ipc.TracebackFrame {
 	var best, fallback []ipc.TracebackFrame
 	for _, s := range parseStacks(dump, packageDir) {
@@ -89,7 +89,7 @@ func nodeFrames(stack []ipc.TracebackFrame, packageDir string) ([]ipc.TracebackF
 		serves = serves || f.File == filepath.Join(packageDir, "__main__.py")
 	}
 	if end == 0 {
-		end = len(stack) // the worker itself failed: its own frames say where
+		end = len(stack) // the worker itself failed, so its own frames are shown
 	}
 	frames := make([]ipc.TracebackFrame, 0, end)
 	for i := end - 1; i >= 0; i-- {

@@ -15,7 +15,7 @@ import (
 	"github.com/gophersnake/gophersnake/ipc"
 )
 
-// The serving thread of the dumps below.
+// serving is the stack of the thread that runs the node's code.
 const serving = `  File "/node.py", line 5 in inner
   File "/node.py", line 9 in process
   File "/pkg/gophersnake/_worker/process/worker.py", line 3 in _answer
@@ -28,7 +28,7 @@ func TestTheStackThatExplainsTheEndIsFound(t *testing.T) {
 `
 	for _, c := range []struct {
 		name, dump string
-		made       bool
+		forced     bool
 		want       string // functions, outermost first
 	}{
 		{"the only thread", "Fatal Python error: Segmentation fault\n\nCurrent thread 0x00007f5c (most recent call first):\n" + serving, false, "process inner"},
@@ -62,7 +62,7 @@ func TestTheStackThatExplainsTheEndIsFound(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			var functions []string
-			for _, f := range parseDump(c.dump, "/pkg", c.made) {
+			for _, f := range parseDump(c.dump, "/pkg", c.forced) {
 				functions = append(functions, f.Function)
 			}
 			assert.Equal(t, c.want, strings.Join(functions, " "))
@@ -99,12 +99,12 @@ func TestAPipeThatPosesAsSourceBlocksNothing(t *testing.T) {
 	assert.Empty(t, sourceLine(pipe, 1))
 }
 
-// TestEveryInterpretersDumpIsRead runs workers under each of the machine's
-// interpreters that serves, without compiled extensions.
+// TestEveryInterpretersDumpIsRead runs workers under each suitable interpreter of the
+// machine, without compiled extensions.
 func TestEveryInterpretersDumpIsRead(t *testing.T) {
 	home, err := os.UserHomeDir()
 	require.NoError(t, err)
-	// Where pyenv keeps them.
+	// pyenv's folder of interpreters.
 	pythons, err := filepath.Glob(filepath.Join(home, ".pyenv", "versions", "3.1[0-9]*", "bin", "python"))
 	require.NoError(t, err)
 	if len(pythons) == 0 {

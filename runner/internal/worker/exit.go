@@ -11,7 +11,7 @@ import (
 	"github.com/gophersnake/gophersnake/ipc"
 )
 
-// Reason says what made a worker end.
+// Reason is why a worker ended.
 type Reason int32
 
 const (
@@ -65,7 +65,7 @@ const (
 	HangStopped Hang = "the process is stopped"
 )
 
-// clause words the hang as the end of a sentence.
+// clause returns the hang as the end of a sentence.
 func (h Hang) clause() string {
 	switch h {
 	case "":
@@ -95,8 +95,8 @@ type Exit struct {
 	// Hang says how the worker hung, if Reason is that it took too long; it is empty
 	// if that is not known.
 	Hang Hang
-	// Traceback says where in Python the process ended, the outermost frame first. It
-	// is empty if the interpreter wrote no exit report.
+	// Traceback is the Python stack at the end, the outermost frame first. It is empty
+	// if the interpreter wrote no exit report.
 	Traceback []ipc.TracebackFrame
 	// Dump is the exit report that the interpreter wrote: the stacks of all threads.
 	Dump string
@@ -117,7 +117,7 @@ type Exit struct {
 	OutOfMemory bool
 }
 
-// Error is one line: what happened, and where in Python.
+// Error is one line: what happened, and at which place in Python.
 func (e *Exit) Error() string {
 	return e.Summary() + location(e.Traceback)
 }
@@ -152,7 +152,7 @@ func (e *Exit) Summary() string {
 	return e.statusSummary()
 }
 
-// fatalSummary words the fatal error of a worker that ended itself.
+// fatalSummary describes the fatal error of a worker that ended itself.
 func fatalSummary(r *ipc.RemoteError) string {
 	switch {
 	case r.ExitCode != nil:
@@ -163,7 +163,7 @@ func fatalSummary(r *ipc.RemoteError) string {
 	return r.Exception.Error()
 }
 
-// statusSummary words the exit status of a process that reported nothing itself.
+// statusSummary describes the exit status of a process that left no other explanation.
 func (e *Exit) statusSummary() string {
 	switch {
 	case e.OutOfMemory:
@@ -224,7 +224,7 @@ func lastLine(text string) string {
 	return line
 }
 
-// location words the innermost frame of a traceback, empty if there is none.
+// location describes the innermost frame of a traceback; it is empty if there is none.
 func location(frames []ipc.TracebackFrame) string {
 	if len(frames) == 0 {
 		return ""

@@ -63,7 +63,7 @@ func TestReasonsAndSignalsHaveNames(t *testing.T) {
 	}
 }
 
-// processOf is the process of a shell's script, not started yet.
+// processOf returns the process of a shell script, not started yet.
 func processOf(t *testing.T, script string) *process {
 	p := newProcess(exec.Command("/bin/sh", "-c", script), hclog.NewNullLogger())
 	t.Cleanup(func() {
@@ -89,7 +89,7 @@ func TestAProcessThatEndedByItselfIsNotSaidToHaveBeenEnded(t *testing.T) {
 			require.NoError(t, err)
 			defer lifeline.Close()
 			defer w.Close()
-			require.NoError(t, p.spawn(lifeline)) // nobody reaps it
+			require.NoError(t, p.spawn(lifeline)) // it is not reaped
 			eventually(t, p.handle.hasExited)
 			p.startedAt = time.Now()
 			end(p)
@@ -119,7 +119,7 @@ func TestAProcessThatWasDyingWhenItWasEndedDiedByItself(t *testing.T) {
 		{ReasonDeadline, syscall.SIGABRT, false},
 		{ReasonDeadline, syscall.SIGKILL, false},
 		{ReasonCancel, syscall.SIGBUS, true},
-		{ReasonDeadline, 0, false}, // a handler of SIGABRT's that exits
+		{ReasonDeadline, 0, false}, // a handler of SIGABRT that exits
 		{ReasonKilled, syscall.SIGSEGV, true},
 		{ReasonKilled, syscall.SIGKILL, false},
 		{ReasonShutdown, syscall.SIGSEGV, true},
@@ -159,8 +159,8 @@ func TestTheEndTakesTheWholeGroup(t *testing.T) {
 	eventually(t, func() bool { return syscall.Kill(-p.pid(), 0) == syscall.ESRCH || groupIsDead(p.pid()) })
 }
 
-// groupIsDead reports whether only zombies are left of a process group, which
-// wait for an init that may not reap.
+// groupIsDead reports whether only zombies are left in a process group. They are not
+// reaped if the machine's init does not do so.
 func groupIsDead(group int) bool {
 	out, _ := exec.Command("ps", "-e", "-o", "pgid=,stat=").Output()
 	var id int

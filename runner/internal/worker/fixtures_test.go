@@ -25,8 +25,7 @@ import (
 // packageDir is the worker's Python package, unpacked once for all tests.
 var packageDir string
 
-// TestMain lets the test binary serve as a supervisor of its own, in a cgroup
-// of its own.
+// TestMain lets the test binary also run as a separate supervisor, in its own cgroup.
 func TestMain(m *testing.M) {
 	dir, err := os.MkdirTemp("", "worker-test-")
 	if err == nil {
@@ -46,8 +45,7 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// long is more than any test takes: what is bounded by it does not end a test
-// that does well.
+// long is longer than any test takes that passes.
 const long = time.Minute
 
 func testConfig(t *testing.T, nodeType string) Config {
@@ -74,7 +72,7 @@ func nodeConfig(python, nodeType string) Config {
 	}
 }
 
-// evil is the configuration of a worker that breaks the protocol.
+// evil returns the configuration of a worker that violates the protocol.
 func evil(t *testing.T, way string, env ...string) Config {
 	c := testConfig(t, "")
 	c.Package = filepath.Join(c.Setup.Base, "evil")
@@ -102,7 +100,7 @@ func call(ctx context.Context, w *Worker, value any) (any, error) {
 	return result.Decode("result", ipc.DefaultLimits())
 }
 
-// way is the input that makes the node misbehave.
+// way returns the input that makes the node misbehave.
 func way(name string, file ...string) map[string]any {
 	how := map[string]any{"way": name}
 	if len(file) > 0 {
@@ -111,7 +109,7 @@ func way(name string, file ...string) map[string]any {
 	return how
 }
 
-// eventually waits for what a process does; the time bounds a failure only.
+// eventually waits for a condition that a process brings about.
 func eventually(t *testing.T, what func() bool, words ...any) {
 	t.Helper()
 	require.Eventually(t, what, long, time.Millisecond, words...)
@@ -132,10 +130,10 @@ func killLater(t *testing.T, file string) {
 	})
 }
 
-// gone reports whether there is no such process.
+// gone reports whether no process has this id.
 func gone(pid int) bool { return syscall.Kill(pid, 0) == syscall.ESRCH }
 
-// logBuffer is a log to be looked at while it is written.
+// logBuffer is a log that can be read while it is written.
 type logBuffer struct {
 	mu  sync.Mutex
 	buf bytes.Buffer

@@ -11,8 +11,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// FuzzDump holds that whatever an interpreter writes while it dies can be read: no
-// stack is invented, and each frame stands in the dump.
+// FuzzDump checks that any exit report can be parsed: no stack is invented, and each
+// frame occurs in the dump.
 func FuzzDump(f *testing.F) {
 	f.Add("Fatal Python error: Segmentation fault\n\nCurrent thread 0x00007f (most recent call first):\n"+
 		"  File \"/pipeline/nodes.py\", line 12 in crash\n  File \"/package/gophersnake/__main__.py\", line 3 in <module>\n", true)
@@ -20,7 +20,7 @@ func FuzzDump(f *testing.F) {
 		"\nStack (most recent call first):\n  File \"x\", line 99999999999999999999 in \n", false)
 	f.Add("Current thread's C stack trace (most recent call first):\n  Binary file \"/lib/libc.so\", at raise+0x10 [0x7f]\n", false)
 	f.Add("Stack (most recent call first):\n  File \"\\UffffffFF\", line 1 in \\ud800\n  ...\n", true)
-	f.Fuzz(func(t *testing.T, dump string, made bool) {
+	f.Fuzz(func(t *testing.T, dump string, forced bool) {
 		const folder = "/package/gophersnake"
 		written := strings.Count(dump, "  File \"")
 		frames := 0
@@ -31,7 +31,7 @@ func FuzzDump(f *testing.F) {
 			}
 		}
 		require.LessOrEqual(t, frames, written)
-		for _, frame := range parseDump(dump, folder, made) {
+		for _, frame := range parseDump(dump, folder, forced) {
 			require.NotContains(t, frame.File, "\n")
 			if !strings.Contains(frame.File, `\`) && !strings.Contains(dump, `\`) {
 				require.Contains(t, dump, frame.File)
@@ -40,8 +40,8 @@ func FuzzDump(f *testing.F) {
 	})
 }
 
-// FuzzLines holds that output in pieces of any size becomes lines of a bounded
-// length, and that nothing of it is lost.
+// FuzzLines checks that output in pieces of any size is split into lines of bounded
+// length, and that none of it is lost.
 func FuzzLines(f *testing.F) {
 	f.Add([]byte("a\nb\r\n\r\r\n\nc"), uint16(1))
 	f.Add([]byte("\x00\xff\r"), uint16(maxLine))
@@ -76,8 +76,8 @@ func FuzzLines(f *testing.F) {
 	})
 }
 
-// FuzzStderr holds that no line gets to go-plugin that makes it panic: it reads
-// records of hclog's, and takes what these keys hold for text.
+// FuzzStderr checks that go-plugin reads no line that makes it panic: it assumes that
+// these keys of a log record hold strings.
 func FuzzStderr(f *testing.F) {
 	f.Add([]byte(`{"@message": 1}`))
 	f.Add([]byte(`{"@message": "m", "@level": "info", "@timestamp": null}`))

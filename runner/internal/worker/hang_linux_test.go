@@ -11,8 +11,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// hangs are ways to hang, with what is to be found of each: its kind, and the
-// function of the innermost frame that is the node's.
+// hangs are ways to hang, each with its kind and the function of the node's innermost
+// frame.
 var hangs = []struct {
 	way, function string
 	hang          Hang
@@ -22,7 +22,7 @@ var hangs = []struct {
 	{"wait_for_a_lock", "wait_for_a_lock", HangPython},
 	{"sleep_in_c", "sleep_in_c", HangPython},
 	{"sleep_in_c_with_the_gil", "sleep_in_c_with_the_gil", HangGIL},
-	{"backtrack", "match", HangGIL}, // of re, which is written in Python
+	{"backtrack", "match", HangGIL}, // a function of re, which is written in Python
 	{"stop", "stop", HangStopped},
 }
 
@@ -38,7 +38,7 @@ func hangConfig(t *testing.T, nodeType string) Config {
 	return config
 }
 
-// assertHung checks what is told of a hang.
+// assertHung checks the autopsy of a hang.
 func assertHung(t *testing.T, exit *Exit, reason Reason, hang Hang, function string) {
 	t.Helper()
 	assert.Equal(t, reason, exit.Reason)
@@ -146,19 +146,19 @@ func TestAThreadThatHoldsTheGILIsFound(t *testing.T) {
 }
 
 func TestAHangThatCannotBeExaminedIsNotGuessed(t *testing.T) {
-	t.Run("the node has closed the pulse", func(t *testing.T) {
+	t.Run("the node has closed the heartbeat", func(t *testing.T) {
 		config := hangConfig(t, "hang")
 		config.Timeout = 2 * time.Second
 		w := start(t, config)
 		_, err := call(t.Context(), w, way("close_all_and_sleep"))
 		var exit *Exit
-		if errors.As(err, &exit) { // else it was the socket that it closed, and that was found first
+		if errors.As(err, &exit) { // it may have closed the socket first, which breaks the connection
 			assert.Equal(t, ReasonDeadline, exit.Reason)
 			assert.Empty(t, exit.Hang)
 			assert.NotContains(t, exit.Error(), ";")
 		}
 	})
-	t.Run("no worker that runs", func(t *testing.T) {
+	t.Run("no worker runs", func(t *testing.T) {
 		config := testConfig(t, "echo")
 		config.Python = script(t, "#!/bin/sh\nexec sleep 3600\n", 0o700)
 		config.StartTimeout = time.Second

@@ -67,7 +67,7 @@ func TestMemoryThatProcessesShareCountsOnce(t *testing.T) {
 		}
 	}
 	go func() {
-		// Looked at, while it would be far too much if each counted by itself, and twice.
+		// The gate opens after two samples in which the sum of all processes is too large.
 		eventually(t, func() bool { s := w.sample.Load(); return s != nil && s.stats.Resident > 2*bound })
 		first := w.sample.Load().at
 		eventually(t, func() bool { return w.sample.Load().at.After(first) })
@@ -93,21 +93,21 @@ func TestAWorkerThatPassesASoftLimitIsReportedOnce(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			config := limitsConfig(t, c.node, c.limits)
-			told := make(chan *Worker, 10)
-			config.OnSoftBreach = func(w *Worker) { told <- w }
+			reported := make(chan *Worker, 10)
+			config.OnSoftBreach = func(w *Worker) { reported <- w }
 			w := start(t, config)
 			assert.Nil(t, w.SoftBreach())
 			_, err := call(t.Context(), w, c.value)
 			require.NoError(t, err)
-			assert.Same(t, w, <-told)
+			assert.Same(t, w, <-reported)
 			require.NotNil(t, w.SoftBreach())
 			assert.Equal(t, c.limit, w.SoftBreach().Limit)
 			assert.Equal(t, c.bound, w.SoftBreach().Bound)
 			first := w.sample.Load().at
 			_, err = call(t.Context(), w, int64(0))
-			require.NoError(t, err, "it is of use still")
+			require.NoError(t, err, "it still serves")
 			eventually(t, func() bool { return w.sample.Load().at.After(first) })
-			assert.Empty(t, told)
+			assert.Empty(t, reported)
 			assert.True(t, w.Alive())
 		})
 	}

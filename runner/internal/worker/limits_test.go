@@ -20,7 +20,7 @@ func TestAResultThatIsTooLargeFailsItsCallAlone(t *testing.T) {
 	}
 	for _, c := range []struct {
 		name, node string
-		size       int64 // of the smallest that is too large
+		size       int64 // the smallest that is too large
 	}{{"bytes", "gives", most - 2}, {"an array", "gives_an_array", 100_000}} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
@@ -41,10 +41,10 @@ func TestAResultThatIsTooLargeFailsItsCallAlone(t *testing.T) {
 			}
 		})
 	}
-	t.Run("the largest that may be", func(t *testing.T) {
+	t.Run("the largest that is allowed", func(t *testing.T) {
 		t.Parallel()
 		w := start(t, resultConfig(t, "gives"))
-		_, err := call(t.Context(), w, int64(most-3)) // the head of the bytes
+		_, err := call(t.Context(), w, int64(most-3)) // 3 bytes are the header
 		require.NoError(t, err)
 	})
 	t.Run("one of many", func(t *testing.T) {
@@ -61,7 +61,7 @@ func TestAResultThatIsTooLargeFailsItsCallAlone(t *testing.T) {
 		require.NotNil(t, ResultBreach(err), "%v", err)
 		assert.Equal(t, 2, values)
 	})
-	t.Run("a state is no result", func(t *testing.T) {
+	t.Run("a state is not a result", func(t *testing.T) {
 		t.Parallel()
 		w := start(t, resultConfig(t, "Remembers"))
 		require.NoError(t, w.Open(t.Context(), 1, nil))
@@ -69,7 +69,7 @@ func TestAResultThatIsTooLargeFailsItsCallAlone(t *testing.T) {
 		require.NoError(t, err)
 		require.NoError(t, w.Open(t.Context(), 2, &state))
 	})
-	t.Run("of a worker that does not look", func(t *testing.T) {
+	t.Run("of a worker that does not check it", func(t *testing.T) {
 		t.Parallel()
 		config := evil(t, "answers at length")
 		config.Limits.Result = most

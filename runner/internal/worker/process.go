@@ -119,8 +119,8 @@ func newProcess(cmd *exec.Cmd, logger hclog.Logger) *process {
 	}
 }
 
-// Start starts the process: the template forks it, if there is one that can; else it
-// is spawned.
+// Start starts the process. A template forks it, if one is ready and succeeds; otherwise
+// it is spawned.
 func (p *process) Start(context.Context) error {
 	if server := p.template.readyServer(); server != nil {
 		if p.start(server) == nil {
@@ -163,7 +163,7 @@ func (p *process) start(template *templateServer) (err error) {
 		err = p.spawn(lifeline)
 	}
 	if err != nil {
-		// The system's error does not tell a missing folder from a missing program.
+		// The system reports a missing folder and a missing program by the same error.
 		if _, missing := os.Stat(p.cmd.Dir); p.cmd.Dir != "" && missing != nil {
 			return &os.PathError{Op: "chdir", Path: p.cmd.Dir, Err: errors.Unwrap(missing)}
 		}

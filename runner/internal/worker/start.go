@@ -21,7 +21,7 @@ type Stage string
 // The stages of a start, in order.
 const (
 	StageSpawn     Stage = "spawn"     // start the process
-	StageHandshake Stage = "handshake" // wait for its announcement, connect, check who answers
+	StageHandshake Stage = "handshake" // wait for its announcement, connect, check the peer
 	StageSetup     Stage = "setup"     // wait until its node is ready
 )
 

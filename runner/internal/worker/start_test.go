@@ -15,7 +15,7 @@ import (
 	"github.com/gophersnake/gophersnake/ipc"
 )
 
-// startFails starts a worker that cannot come up, and returns why.
+// startFails starts a worker, which must fail, and returns the error.
 func startFails(t *testing.T, config Config) *StartError {
 	t.Helper()
 	_, err := Start(t.Context(), config)
@@ -28,7 +28,7 @@ func startFails(t *testing.T, config Config) *StartError {
 	return failed
 }
 
-// script is an interpreter that is none.
+// script creates a program that poses as an interpreter.
 func script(t *testing.T, text string, mode os.FileMode) string {
 	path := filepath.Join(t.TempDir(), "python")
 	require.NoError(t, os.WriteFile(path, []byte(text), mode))
@@ -54,7 +54,7 @@ func TestAnInterpreterThatCannotBeRunIsReported(t *testing.T) {
 			assert.Equal(t, StageSpawn, failed.Stage)
 			assert.Nil(t, failed.Exit)
 			assert.ErrorContains(t, failed, "cannot run "+c.python)
-			if c.name != "not in PATH" { // exec.ErrNotFound is its own
+			if c.name != "not in PATH" { // exec.ErrNotFound does not wrap it
 				assert.ErrorIs(t, failed, c.is)
 			}
 		})
@@ -94,7 +94,7 @@ func TestAMissingPackageOfTheWorkersOwnIsReported(t *testing.T) {
 	config := testConfig(t, "echo")
 	python := config.Python
 	t.Run("msgpack", func(t *testing.T) {
-		// -S leaves out what is installed.
+		// -S hides the installed packages.
 		config.Python = script(t, "#!/bin/sh\nexec '"+python+"' -I -S \"$@\"\n", 0o700)
 		failed := startFails(t, config)
 		assert.ErrorContains(t, failed, "No module named 'msgpack'; install it for")
@@ -232,11 +232,11 @@ func TestAStartThatIsCanceledEndsTheProcess(t *testing.T) {
 	var failed *StartError
 	assert.NotErrorAs(t, err, &failed)
 	_, err = Start(ctx, config)
-	require.ErrorIs(t, err, context.Canceled, "before it is begun")
+	require.ErrorIs(t, err, context.Canceled, "before it begins")
 }
 
-// TestAStrangerIsRefused has a process of the same user, which does not know the
-// secret, be the first to connect.
+// TestAStrangerIsRefused lets a process of the same user, which does not know the
+// secret, connect first.
 func TestAStrangerIsRefused(t *testing.T) {
 	root := t.TempDir()
 	t.Setenv("TMPDIR", root)
@@ -252,7 +252,7 @@ func TestAStrangerIsRefused(t *testing.T) {
 	assert.Equal(t, "refused True 0o700", string(content))
 	left, err := os.ReadDir(root)
 	require.NoError(t, err)
-	assert.Empty(t, left, "who comes later finds no socket")
+	assert.Empty(t, left, "no socket is left for later connections")
 }
 
 func TestAFailedStartLeavesNoSocketBehind(t *testing.T) {

@@ -7,8 +7,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// BenchmarkStart is the time from the start of a worker until it is ready, of a node
-// that imports NumPy.
+// BenchmarkStart measures the start of a worker whose node imports NumPy.
 func BenchmarkStart(b *testing.B) {
 	python, err := exec.LookPath("python3")
 	require.NoError(b, err)

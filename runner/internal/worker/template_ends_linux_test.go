@@ -45,7 +45,7 @@ func TestWorkersOutliveTheirTemplate(t *testing.T) {
 	other.Close(t.Context())
 	assert.Equal(t, ReasonShutdown, other.Exit().Reason)
 
-	spawned := start(t, config) // and a template is started behind it
+	spawned := start(t, config) // after which a template is started
 	assertSpawned(t, spawned)
 	awaitTemplate(t, config.Template, isReady)
 	assert.Empty(t, config.Template.Note())
@@ -197,8 +197,8 @@ func TestATemplateThatWasNotStartedCanBeClosed(t *testing.T) {
 }
 
 func TestATemplateCanBeClosedWhileItImports(t *testing.T) {
-	for _, who := range []string{"the caller", "the owner"} {
-		t.Run(who, func(t *testing.T) {
+	for _, by := range []string{"the caller", "the owner"} {
+		t.Run(by, func(t *testing.T) {
 			t.Parallel()
 			pipe := filepath.Join(t.TempDir(), "pipe")
 			require.NoError(t, syscall.Mkfifo(pipe, 0o600))
@@ -211,7 +211,7 @@ func TestATemplateCanBeClosedWhileItImports(t *testing.T) {
 				ended <- err
 			}()
 			template := readPID(t, pipe+".begun")
-			if who == "the owner" {
+			if by == "the owner" {
 				config.Template.Close()
 				assert.True(t, gone(template))
 			}
@@ -225,7 +225,7 @@ func TestATemplateCanBeClosedWhileItImports(t *testing.T) {
 
 func TestForksLeaveNothingBehind(t *testing.T) {
 	config := forking(t, "look")
-	start(t, config).Kill() // what is made once is made
+	start(t, config).Kill() // after this, all that is created once exists
 	template := config.Template.server.process.pid()
 	here, there := descriptorsOf(t, os.Getpid()), descriptorsOf(t, template)
 	for i := range 100 {
@@ -245,7 +245,7 @@ func TestForksLeaveNothingBehind(t *testing.T) {
 	assert.True(t, gone(template))
 }
 
-// TestWorkersStartWhileTemplatesDie has templates and workers die at any time.
+// TestWorkersStartWhileTemplatesDie kills templates at any time.
 func TestWorkersStartWhileTemplatesDie(t *testing.T) {
 	config := forking(t, "look")
 	start(t, config).Kill()
@@ -285,7 +285,8 @@ func TestWorkersStartWhileTemplatesDie(t *testing.T) {
 	}
 }
 
-// TestForkedWorkersDieWithTheSupervisor kills one that this test binary is.
+// TestForkedWorkersDieWithTheSupervisor kills a supervisor that is another process of
+// this test binary.
 func TestForkedWorkersDieWithTheSupervisor(t *testing.T) {
 	if dir := os.Getenv("FORKING_SUPERVISOR"); dir != "" {
 		config := forking(t, "leave_a_child")
@@ -313,8 +314,8 @@ func TestForkedWorkersDieWithTheSupervisor(t *testing.T) {
 	}
 }
 
-// TestASupervisorThatInheritsOrphansReapsThem is about the first process of a
-// container, which this test binary poses as.
+// TestASupervisorThatInheritsOrphansReapsThem is about a supervisor that is the first
+// process of a container. This test binary inherits orphans as that does.
 func TestASupervisorThatInheritsOrphansReapsThem(t *testing.T) {
 	if os.Getenv("INHERITING_SUPERVISOR") != "" {
 		require.NoError(t, unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0))
@@ -333,9 +334,9 @@ func TestASupervisorThatInheritsOrphansReapsThem(t *testing.T) {
 	assert.NoError(t, again(t, "INHERITING_SUPERVISOR=1").Wait())
 }
 
-// again runs the same test in a process of its own.
+// again runs the same test in a new process.
 func again(t *testing.T, env string) *exec.Cmd {
-	temporary, err := os.MkdirTemp("", "again-") // short enough for sockets
+	temporary, err := os.MkdirTemp("", "again-") // its name is short enough for sockets
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = os.RemoveAll(temporary) })
 	cmd := exec.Command(os.Args[0], "-test.run=^"+t.Name()+"$", "-test.timeout=120s")

@@ -13,8 +13,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// withTemplate gives a configuration a template that has all the time that it needs,
-// and does not wait to be followed.
+// withTemplate adds a template to a configuration, without a timeout and without a delay
+// before it is restarted.
 func withTemplate(t *testing.T, config Config) Config {
 	t.Helper()
 	config.Template = NewTemplate(config)
@@ -23,8 +23,7 @@ func withTemplate(t *testing.T, config Config) Config {
 	return config
 }
 
-// forking is the configuration of a worker of forked.py, whose import goes the given
-// way, with a template.
+// forking returns the configuration of a worker of forked.py, with a template.
 func forking(t *testing.T, nodeType string, env ...string) Config {
 	config := testConfig(t, nodeType)
 	config.Setup.Python = "forked.py"
@@ -50,8 +49,7 @@ func assertSpawned(t *testing.T, w *Worker) {
 	assert.Zero(t, templateOf(w))
 }
 
-// assertServes calls a worker whose node gives back what it is given, as it is or
-// under "value".
+// assertServes calls a worker whose node returns its input, as it is or under "value".
 func assertServes(t *testing.T, w *Worker) {
 	t.Helper()
 	got, err := call(t.Context(), w, "v")
@@ -83,7 +81,7 @@ func descriptorsOf(t *testing.T, pid int) int {
 	return len(entries)
 }
 
-// readPID returns the process id that a file holds once it is written.
+// readPID waits until a file is written, and returns the process id in it.
 func readPID(t *testing.T, file string) int {
 	t.Helper()
 	eventually(t, exists(file))
@@ -100,7 +98,7 @@ func awaitDeath(t *testing.T, pid int) {
 	eventually(t, func() bool { return gone(pid) || isDead(pid) }, "process %d lives", pid)
 }
 
-// isDead reports whether a process has ended and is not reaped.
+// isDead reports whether a process has exited and is not reaped.
 func isDead(pid int) bool {
 	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	return err == nil && strings.Contains(string(stat), ") Z ")

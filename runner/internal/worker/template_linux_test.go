@@ -206,7 +206,7 @@ func TestAnImportThatTakesTooLongEndsTheTemplate(t *testing.T) {
 	config.Template.firstRestartDelay = time.Hour
 	go func() {
 		eventually(t, func() bool { return config.Template.Note() != "" })
-		_ = os.WriteFile(pipe, nil, 0o600) // the worker that was spawned then may go on
+		_ = os.WriteFile(pipe, nil, 0o600) // lets the import of the spawned worker continue
 	}()
 	w := start(t, config)
 	assertSpawned(t, w)
@@ -223,7 +223,7 @@ func TestWhatTheTemplateWritesIsLogged(t *testing.T) {
 	config.Logger = logTo(log)
 	config = withTemplate(t, config)
 	assertForked(t, start(t, config))
-	config.Template.Close() // so that all is read
+	config.Template.Close() // after which all output has been read
 	for _, line := range []string{"stdout: printed by the import", "stderr: warned by the import"} {
 		assert.Equal(t, 1, log.count(line), line)
 	}

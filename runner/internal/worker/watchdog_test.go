@@ -17,36 +17,36 @@ func TestOnlyGuardsOfSlowCallsAreArmed(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		defer cancel()
 		begin := func() *callGuard { return w.watchdog.begin(ctx, w, &ipc.Call{}) }
-		isWatched := func(g *callGuard) bool {
+		isArmed := func(g *callGuard) bool {
 			synctest.Wait()
 			g.mu.Lock()
 			defer g.mu.Unlock()
 			return g.armed
 		}
-		for range 3 { // the timer starts anew each time
+		for range 3 { // the timer is set again each time
 			slow := begin()
-			for range 20 { // quick ones, beside it
+			for range 20 { // quick calls beside it
 				first, second := begin(), begin()
 				time.Sleep(watchAfter / 20)
 				for _, g := range []*callGuard{first, second} {
-					assert.False(t, isWatched(g))
+					assert.False(t, isArmed(g))
 					_, exclusive := w.watchdog.finish(g)
 					assert.True(t, exclusive, "it can be used again")
 				}
 			}
-			assert.True(t, isWatched(slow))
+			assert.True(t, isArmed(slow))
 			later := begin()
 			time.Sleep(watchAfter - 1)
-			assert.False(t, isWatched(later))
+			assert.False(t, isArmed(later))
 			time.Sleep(time.Nanosecond)
-			assert.True(t, isWatched(later))
+			assert.True(t, isArmed(later))
 			for _, g := range []*callGuard{slow, later} {
 				_, exclusive := w.watchdog.finish(g)
-				assert.False(t, exclusive, "something of it may still run")
+				assert.False(t, exclusive, "its functions may still run")
 			}
 			time.Sleep(10 * watchAfter)
 			synctest.Wait()
-			assert.False(t, w.watchdog.isTimed, "there is nothing to look after")
+			assert.False(t, w.watchdog.isTimed, "no guard is left to arm")
 		}
 	})
 }

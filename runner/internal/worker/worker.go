@@ -4,24 +4,25 @@
 //
 // # States
 //
-// A worker passes through these states. From ready or serving it can return to
-// the other; no other step goes back, and a worker that has ended is replaced by
-// package pool.
+// A worker is in one of these states. It alternates between ready and serving, and
+// takes every other step once. Package pool replaces a worker that has ended.
 //
-//	state     entered when                                a call
-//	starting  Start begins                                is not possible yet
-//	ready     Start returns                               begins at once
-//	serving   a call is under way                         runs beside it or waits in the
-//	                                                      worker's queue (Description)
-//	ending    the process has exited or was ordered to,   fails, once the state is ended
-//	          or the connection has ended
-//	ended     the autopsy is complete: Done is closed     fails with an *UnbegunError
+//	state     from             entered when                     a new call
+//	starting                   Start begins                     is not possible
+//	ready     starting,        Start returns; later, when the   begins at once
+//	          serving          last call returns
+//	serving   ready            a call is sent                   is queued in the worker, or runs
+//	                                                            concurrently (see Description)
+//	ending    any of these     end is called, the process       fails when the state is ended
+//	                           exits, or the connection ends
+//	ended     ending           the autopsy is complete, and     fails with an *UnbegunError
+//	                           Done is closed
 //
-// Alive reports whether the state is ready or serving. A start that fails goes
-// from starting to ending; Start then returns no worker.
+// Alive reports whether the state is ready or serving. If a start fails, Start
+// returns the autopsy in its error and no worker.
 //
-// A [Reason] says what made a worker end. Of several, the first one counts, unless
-// the process had died by itself before that.
+// A [Reason] records why a worker ended. The first reason counts, unless the process
+// had exited by itself before.
 package worker
 
 import (

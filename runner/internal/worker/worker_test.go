@@ -32,7 +32,7 @@ func TestAWorkerServesAndShutsDown(t *testing.T) {
 	assert.Nil(t, w.Exit())
 
 	var closing sync.WaitGroup
-	for range 3 { // side by side, and more than once
+	for range 3 { // at the same time, and more than once
 		closing.Go(func() { w.Close(t.Context()) })
 	}
 	closing.Wait()
@@ -170,7 +170,7 @@ func TestCancellation(t *testing.T) {
 		var canceled *CanceledError
 		require.ErrorAs(t, err, &canceled)
 		require.NotNil(t, canceled.Remote)
-		var functions []string // the last one is where the signal came
+		var functions []string // the signal's handler ran in the last one
 		for _, f := range canceled.Remote.Frames {
 			functions = append(functions, f.Function)
 			assert.False(t, inFolder(f.File, packageDir), "%v is the worker's own", f)
@@ -273,7 +273,7 @@ func TestAWorkerThatBreaksItsConnectionWhileIdleIsEnded(t *testing.T) {
 	}
 	t.Run("answers twice", func(t *testing.T) {
 		w := start(t, evil(t, "answers twice"))
-		_, _ = call(t.Context(), w, "v") // the second answer may come right behind the first
+		_, _ = call(t.Context(), w, "v") // the second answer may arrive right after the first
 		<-w.Done()
 		assert.Equal(t, ReasonBroken, w.Exit().Reason)
 	})
@@ -294,7 +294,7 @@ func TestADeadlineEndsACallThatIsStuckInTheSocket(t *testing.T) {
 	}
 }
 
-// stuck makes a call that is held up in writing, and returns once it is.
+// stuck makes a call whose sending blocks, and returns once it does.
 func stuck(ctx context.Context, t *testing.T, grace time.Duration, env ...string) (*Worker, <-chan error) {
 	writing := filepath.Join(t.TempDir(), "writing")
 	config := evil(t, "never reads", append(env, "EVIL_FILE="+writing)...)
@@ -354,7 +354,7 @@ func TestAProcessThatHoldsTheSocketDoesNotHoldTheCallUp(t *testing.T) {
 	assert.Equal(t, syscall.SIGKILL, exit.Signal)
 }
 
-// blocked is a log that blocks until it is let go.
+// blocked is a log that blocks until the channel is closed.
 type blocked chan struct{}
 
 func (b blocked) Write(p []byte) (int, error) {
@@ -362,13 +362,13 @@ func (b blocked) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// TestTheFatalErrorOfADeadWorkerIsRead has the host be held up until the worker,
-// which has said why it dies, is gone. Who comes first then is a race, so there
-// are several.
+// TestTheFatalErrorOfADeadWorkerIsRead blocks the host until the worker, which has
+// reported its fatal error, is gone. The end of the process and that of the connection
+// then race, so there are several tries.
 func TestTheFatalErrorOfADeadWorkerIsRead(t *testing.T) {
 	for range 5 {
 		log := make(blocked)
-		config := evil(t, "last word")
+		config := evil(t, "fatal error and dies")
 		config.Logger = hclog.New(&hclog.LoggerOptions{Output: log, Level: hclog.Info})
 		w := start(t, config)
 		go func() {

@@ -1,4 +1,4 @@
-"""A node for the tests of the fork server: its import goes the way that $IMPORTING names."""
+"""A node for the tests of the fork server; $IMPORTING says how its import behaves."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ if WAY == "wait":
     begun = Path(FILE + ".begun")
     if not begun.exists():
         begun.write_text(str(os.getpid()))
-    open(FILE).close()  # a pipe: until somebody writes
+    open(FILE).close()  # a pipe: until a test writes
 if WAY == "numpy":
     import numpy  # noqa: F401
 if WAY == "print":
@@ -41,7 +41,7 @@ IMPORTED_BY = os.getpid()
 
 @node
 def look(value: Any) -> dict[str, Any]:
-    """Tell what there is to see of the process."""
+    """Describe the process."""
     return {
         "value": value,
         "pid": os.getpid(),
@@ -55,7 +55,7 @@ def look(value: Any) -> dict[str, Any]:
 
 @node
 def leave_a_child(file: str) -> None:
-    """Go on in a child, and wait there and here."""
+    """Fork a child, and wait in both processes."""
     if os.fork() == 0:
         Path(file).write_text(str(os.getpid()))
     time.sleep(3600)

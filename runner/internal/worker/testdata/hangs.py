@@ -1,4 +1,4 @@
-"""A node that hangs in the way that it is told, in a call or while it gets ready."""
+"""A node that hangs in a given way, in a call or while it is set up."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def close_all_and_sleep() -> None:
 
 
 def run_a_shell_with_the_gil(file: str) -> None:
-    """Have the shell say that it has begun, when the GIL is held already."""
+    """Let a shell report the begin, while the GIL is held."""
     ctypes.PyDLL(None).system(f"printf begun >'{file}'; exec sleep 3600".encode())
 
 
@@ -74,7 +74,7 @@ def go(way: str, file: str = os.devnull) -> None:
 
 @node
 def hang(how: dict[str, Any]) -> None:
-    """Hang in a call, and say so before."""
+    """Report the begin, then hang in a call."""
     go(how["way"], how.get("file", os.devnull))
 
 
@@ -86,7 +86,7 @@ async def hang_later(how: dict[str, Any]) -> None:
 
 @node
 class HangsInSetup:
-    """Hang while it gets ready."""
+    """Hang while it is set up."""
 
     def __init__(self, way: str) -> None:
         self.way = way

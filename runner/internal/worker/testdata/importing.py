@@ -1,4 +1,4 @@
-"""A module whose import goes the way that an environment variable names."""
+"""A module whose import behaves as an environment variable says."""
 
 import ctypes
 import os

@@ -1,4 +1,4 @@
-"""Nodes that take more of the machine than they may."""
+"""Nodes that exceed their limits."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ GROW = "import time; hoard = []\nwhile True: hoard.append(b'x' * (1 << 20)); tim
 
 @node
 def take(megabytes: int) -> str:
-    """Keep that much memory."""
+    """Keep so much memory."""
     hoard.append(b"x" * (megabytes * MEGA))
     return "taken"
 
 
 @node
 def take_all(how: str) -> None:
-    """Take memory without end, in this process or in another one."""
+    """Allocate memory without end, in this process or in a child."""
     if how == "alone":
         grow()
     subprocess.run([sys.executable, "-c", GROW], check=True)
@@ -43,7 +43,7 @@ def take_all(how: str) -> None:
 
 @node
 class TakesAllInSetup:
-    """Take memory without end while it gets ready."""
+    """Allocate memory without end while it is set up."""
 
     def setup(self) -> None:
         grow()
@@ -54,7 +54,7 @@ class TakesAllInSetup:
 
 @node
 def share(how: dict[str, Any]) -> str:
-    """Fork children that have this process's memory, and wait until a gate is opened."""
+    """Fork children that share this process's memory, and wait until a gate is opened."""
     hoard.append(b"x" * (how["megabytes"] * MEGA))
     let_go, held = os.pipe()
     children = []
@@ -65,7 +65,7 @@ def share(how: dict[str, Any]) -> str:
             os.read(let_go, 1)
             os._exit(0)
         children.append(child)
-    os.open(how["gate"], os.O_RDONLY)  # waits for who writes
+    os.open(how["gate"], os.O_RDONLY)  # waits for a writer
     os.close(held)
     for child in children:
         os.waitpid(child, 0)
@@ -110,7 +110,7 @@ def sleeps(seconds: float) -> str:
 
 @node
 def opens(files: int) -> str:
-    """Keep that many files open."""
+    """Keep so many files open."""
     for _ in range(files):
         hoard.append(open(os.devnull))
     return "opened"
@@ -118,7 +118,7 @@ def opens(files: int) -> str:
 
 @node
 def takes_an_array(value: Any) -> int:
-    """Open as many files as can be, and tell how large an array is that comes then."""
+    """Open as many files as possible, or return the length of an array."""
     if value == "open all":
         import numpy  # noqa: F401 - before there is no descriptor left to read it
 
@@ -150,7 +150,7 @@ def gives_many(sizes: list[int]) -> Iterator[bytes]:
 
 @node(stateful=True)
 class Remembers:
-    """A state that is larger than what it gives."""
+    """Has a state that is larger than its results."""
 
     def begin(self) -> None:
         self.state = b"x" * 5000

@@ -1,4 +1,4 @@
-"""Nodes for the tests of package worker: they behave, or misbehave as told."""
+"""Nodes for the tests of package worker: they behave, or misbehave in a given way."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def echo(value: Any) -> Any:
     return value
 
 
-# Ways to end or to hang. Each is given a file to say that it has begun.
+# Ways to end or to hang. A file reports that they have begun.
 
 
 def hang() -> None:
@@ -47,7 +47,8 @@ def hold_the_gil() -> None:
 
 
 def stop(file: str = os.devnull) -> None:
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1})  # no cancellation comes before
+    # No cancellation is to interrupt it before it stops.
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1})
     Path(file).write_text("begun")
     os.kill(os.getpid(), signal.SIGSTOP)
 
@@ -111,7 +112,7 @@ def stubborn(file: str = os.devnull) -> None:
 
 
 def own_socket() -> socket.socket:
-    """Find the worker's connection, which is no node's business."""
+    """Find the worker's connection, which a node must not touch."""
     for name in os.listdir("/proc/self/fd"):
         try:
             if stat.S_ISSOCK(os.fstat(int(name)).st_mode):
@@ -147,7 +148,7 @@ def exit_with_0() -> None:
 
 
 def write_json(file: str) -> None:
-    """Write what looks like a record of hclog's, and is none."""
+    """Write lines that look like records of hclog, but are not."""
     for line in ('{"@message": 1}', '{"@level": 30, "@message": "m"}', ' {"@timestamp": null}'):
         print(line, file=sys.stderr)
     sys.stderr.flush()
@@ -158,7 +159,7 @@ WAYS = {f.__name__: f for f in list(globals().values()) if callable(f)}
 
 @node
 def misbehave(how: dict[str, Any]) -> str:
-    """Do as told."""
+    """Misbehave in the given way."""
     file = how.get("file", os.devnull)
     way = WAYS[how["way"]]
     if way in (escape, write_json, stop, stubborn):
@@ -171,7 +172,7 @@ def misbehave(how: dict[str, Any]) -> str:
 
 @node
 class Closing:
-    """Say so when closed, or crash."""
+    """Report its close in a file, and misbehave then if it is given a way."""
 
     def __init__(self, file: str = os.devnull, way: str = "") -> None:
         self.file = file
@@ -188,7 +189,7 @@ class Closing:
 
 @node
 class Slow:
-    """Not get ready."""
+    """Never get ready."""
 
     def __init__(self, file: str = os.devnull) -> None:
         self.file = file

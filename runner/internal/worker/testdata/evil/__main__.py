@@ -1,4 +1,4 @@
-"""Workers that break the protocol, each in the way that $EVIL names.
+"""Workers that violate the protocol, each in the way that $EVIL names.
 
 They are real processes with the real package's handshake, found in $PACKAGE.
 """
@@ -76,7 +76,7 @@ elif WAY == "killed when connected":
     real_accept = handshake._accept
     handshake._accept = lambda *args: (real_accept(*args), os.kill(os.getpid(), signal.SIGKILL))
 elif WAY == "stranger first":
-    # Before the host can know the socket, a process without the secret connects.
+    # Before the socket is announced to the host, a process without the secret connects.
     stranger_says = """
 import os, socket, sys
 s = socket.socket(socket.AF_UNIX)
@@ -91,7 +91,7 @@ open(sys.argv[2], "w").write(f"refused {refused} {mode}")
 
     def announced(line: str, flush: bool) -> None:
         command = [sys.executable, "-c", stranger_says, line.split("|")[3], FILE]
-        # It stands in line, for nobody accepts yet.
+        # It is queued: the worker does not accept connections yet.
         global stranger
         stranger = subprocess.Popen(command, stdout=subprocess.PIPE)
         stranger.stdout.readline()
@@ -174,7 +174,7 @@ elif WAY == "escapes":
     child = subprocess.Popen(["sleep", "3600"], start_new_session=True, pass_fds=[sock.fileno()])
     Path(FILE).write_text(str(child.pid))
     os.kill(os.getpid(), signal.SIGKILL)
-elif WAY == "last word":
+elif WAY == "fatal error and dies":
     log = {"level": "info", "logger": "", "message": "", "time": 0.0, "fields": {}}
     connection.send_message(frames.LOG, log)
     message = {"kind": "python_vm", "class": "MemoryError", "message": "", "fatal": True}

@@ -1,4 +1,4 @@
-"""Templates that break their protocol, each in the way that $EVIL names.
+"""Templates that violate their protocol, each in the way that $EVIL names.
 
 The workers are the real package's, found in $PACKAGE.
 """
