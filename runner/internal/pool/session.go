@@ -73,7 +73,9 @@ func (p *Pool) admit(m *member) uint32 {
 // Call gives the session's node an item, and hands what comes of it to emit; see
 // [worker.Worker.Items].
 func (s *Session) Call(ctx context.Context, args ipc.Args, emit func(ipc.Payload) error) error {
-	return s.on(ctx, func(w *worker.Worker) error { return w.Items(ctx, worker.Op{Kind: ipc.TypeCall, Session: s.number}, args, emit) })
+	return s.on(ctx, func(w *worker.Worker) error {
+		return w.Items(ctx, worker.Op{Kind: ipc.TypeCall, Session: s.number}, args, emit)
+	})
 }
 
 // Snapshot returns the session's state.

@@ -15,23 +15,23 @@ import (
 type Reason int32
 
 const (
-	// ReasonSelf: the process ended without the supervisor's doing.
+	// ReasonSelf means that the process ended without the supervisor's doing.
 	ReasonSelf Reason = iota
-	// ReasonShutdown: it shut down when asked to.
+	// ReasonShutdown means that it shut down when asked to.
 	ReasonShutdown
-	// ReasonDeadline: a call passed its deadline.
+	// ReasonDeadline means that a call passed its deadline.
 	ReasonDeadline
-	// ReasonCancel: the node ran on after its call was canceled.
+	// ReasonCancel means that the node ran on after its call was canceled.
 	ReasonCancel
-	// ReasonStartTimeout: it was not ready in time.
+	// ReasonStartTimeout means that it was not ready in time.
 	ReasonStartTimeout
-	// ReasonBroken: its connection broke, or it violated the protocol.
+	// ReasonBroken means that its connection broke, or that it violated the protocol.
 	ReasonBroken
-	// ReasonKilled: the supervisor no longer needed it.
+	// ReasonKilled means that the supervisor no longer needed it.
 	ReasonKilled
-	// ReasonMemory: it used more resident memory than Limits.Resident.
+	// ReasonMemory means that it used more resident memory than Limits.Resident.
 	ReasonMemory
-	// ReasonCPU: a call used more CPU time than Limits.CPUTime.
+	// ReasonCPU means that a call used more CPU time than Limits.CPUTime.
 	ReasonCPU
 )
 
@@ -57,11 +57,11 @@ func (r Reason) String() string { return reasons[r] }
 type Hang string
 
 const (
-	// HangPython: a call does not return, but other threads can run Python code.
+	// HangPython means that a call does not return, but other threads can run Python code.
 	HangPython Hang = "blocked in Python"
-	// HangGIL: no Python code can run at all.
+	// HangGIL means that no Python code can run at all.
 	HangGIL Hang = "blocked in C code that holds the GIL"
-	// HangStopped: SIGSTOP or a debugger has stopped the whole process.
+	// HangStopped means that SIGSTOP or a debugger has stopped the whole process.
 	HangStopped Hang = "the process is stopped"
 )
 

@@ -212,16 +212,28 @@ func (d *drained) wait(limit time.Duration) {
 // level, because it is output to a Python programmer.
 type pluginLogger struct{ hclog.Logger }
 
+// Log logs at trace level.
 func (l pluginLogger) Log(_ hclog.Level, msg string, args ...any) { l.Trace(msg, args...) }
-func (l pluginLogger) Debug(msg string, args ...any)              { l.Trace(msg, args...) }
-func (l pluginLogger) Info(msg string, args ...any)               { l.Trace(msg, args...) }
-func (l pluginLogger) Warn(msg string, args ...any)               { l.Trace(msg, args...) }
-func (l pluginLogger) Error(msg string, args ...any)              { l.Trace(msg, args...) }
 
+// Debug logs at trace level.
+func (l pluginLogger) Debug(msg string, args ...any) { l.Trace(msg, args...) }
+
+// Info logs at trace level.
+func (l pluginLogger) Info(msg string, args ...any) { l.Trace(msg, args...) }
+
+// Warn logs at trace level.
+func (l pluginLogger) Warn(msg string, args ...any) { l.Trace(msg, args...) }
+
+// Error logs at trace level.
+func (l pluginLogger) Error(msg string, args ...any) { l.Trace(msg, args...) }
+
+// Named returns the logger of standard error.
 func (l pluginLogger) Named(name string) hclog.Logger {
 	return stderrLogger{l.Logger.Named(name)}
 }
 
+// stderrLogger raises go-plugin's debug messages to info level.
 type stderrLogger struct{ hclog.Logger }
 
+// Debug logs at info level.
 func (l stderrLogger) Debug(msg string, args ...any) { l.Info(msg, args...) }

@@ -422,16 +422,24 @@ func (p *process) ID() string {
 	}
 }
 
-// Name is the name of the logger under which go-plugin logs standard error.
-func (p *process) Name() string                    { return stderrName }
-func (p *process) Stdout() io.ReadCloser           { return p.stdout }
-func (p *process) Stderr() io.ReadCloser           { return p.stderr }
+// Name returns the name of the logger under which go-plugin logs standard error.
+func (p *process) Name() string { return stderrName }
+
+// Stdout returns the handshake line; see [stdout].
+func (p *process) Stdout() io.ReadCloser { return p.stdout }
+
+// Stderr returns standard error; see [stderr].
+func (p *process) Stderr() io.ReadCloser { return p.stderr }
+
+// Diagnose returns nothing, because [Exit] explains how the process ended.
 func (p *process) Diagnose(context.Context) string { return "" }
 
+// PluginToHost returns the address as it is: the worker shares the host's file system.
 func (p *process) PluginToHost(network, addr string) (string, string, error) {
 	return network, addr, nil
 }
 
+// HostToPlugin returns the address as it is.
 func (p *process) HostToPlugin(network, addr string) (string, string, error) {
 	return network, addr, nil
 }

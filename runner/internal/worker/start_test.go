@@ -259,11 +259,11 @@ func TestAFailedStartLeavesNoSocketBehind(t *testing.T) {
 	root := t.TempDir()
 	t.Setenv("TMPDIR", root)
 	for _, way := range []string{"garbled", "another's socket", "killed when it listens", "hello in garbage"} {
-		startFails(t, evil(t, way))
+		_ = startFails(t, evil(t, way))
 	}
 	config := testConfig(t, "echo")
 	config.Python = "/nowhere/python3"
-	startFails(t, config)
+	_ = startFails(t, config)
 	left, err := os.ReadDir(root)
 	require.NoError(t, err)
 	assert.Empty(t, left)

@@ -192,7 +192,7 @@ func TestATemplateWaitsBeforeItIsTriedAgain(t *testing.T) {
 	config.Template.firstRestartDelay = time.Hour
 	defer config.Template.Close()
 	for range 3 {
-		startFails(t, config)
+		_ = startFails(t, config)
 	}
 	assert.Equal(t, 1, log.count("workers are started without a template"))
 }

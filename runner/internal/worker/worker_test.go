@@ -200,7 +200,7 @@ func TestCancellation(t *testing.T) {
 	})
 	t.Run("that nobody asked for is an exception like others", func(t *testing.T) {
 		w := start(t, testConfig(t, "misbehave"))
-		_, err := call(t.Context(), w, way("raise_cancelled"))
+		_, err := call(t.Context(), w, way("raise_canceled"))
 		var remote *ipc.RemoteError
 		require.ErrorAs(t, err, &remote)
 		assert.Equal(t, ipc.FailureExecution, remote.Kind)

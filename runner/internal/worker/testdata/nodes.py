@@ -85,7 +85,7 @@ def out_of_memory() -> None:
     raise MemoryError
 
 
-def raise_cancelled() -> None:
+def raise_canceled() -> None:
     raise Cancelled("by myself")
 
 
