@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/gophersnake/gophersnake/ipc"
@@ -17,69 +18,6 @@ type Op struct {
 	// Session is the number of the session, 0 for a call outside of sessions.
 	Session uint32
 }
-
-// BrokenError says that the connection to a worker broke although its process
-// lived; the process has been ended.
-type BrokenError struct {
-	Cause error
-	Exit  *Exit
-}
-
-func (e *BrokenError) Error() string { return fmt.Sprintf("the connection broke: %v", e.Cause) }
-
-// Unwrap returns the cause.
-func (e *BrokenError) Unwrap() error { return e.Cause }
-
-// CanceledError says that the caller's context ended before the call did.
-type CanceledError struct {
-	// Cause is the context's cause.
-	Cause error
-	// Remote is the node's answer to the cancellation; its frames are those of
-	// the node when it was canceled. It is nil if the call had not begun, or if the node did not stop
-	// by itself.
-	Remote *ipc.RemoteError
-	// Exit is set if the interpreter ended, most often because the node ignored the
-	// cancellation.
-	Exit *Exit
-}
-
-func (e *CanceledError) Error() string {
-	switch {
-	case e.Exit != nil:
-		return fmt.Sprintf("%v; %v", e.Cause, e.Exit)
-	case e.Remote != nil:
-		return e.Cause.Error() + location(e.Remote.Frames)
-	}
-	return e.Cause.Error()
-}
-
-// Unwrap returns the context's cause.
-func (e *CanceledError) Unwrap() error { return e.Cause }
-
-// DeadlineError says that a call passed its deadline and was canceled. The worker
-// lives on, with the other calls that it has under way.
-type DeadlineError struct {
-	Limit time.Duration
-	PID   int
-	// Remote is the node's answer to the cancellation; its frames are those of
-	// the node when it was canceled.
-	Remote *ipc.RemoteError
-}
-
-func (e *DeadlineError) Error() string {
-	return fmt.Sprintf("no answer within %s; the call was canceled%s", e.Limit, location(e.Remote.Frames))
-}
-
-// UnbegunError says that a worker ended before it began a call that it had been
-// sent. The call can be repeated safely, whatever the node does.
-type UnbegunError struct{ Exit *Exit }
-
-func (e *UnbegunError) Error() string {
-	return fmt.Sprintf("the worker ended before it began the call: %v", e.Exit)
-}
-
-// Unwrap returns the exit.
-func (e *UnbegunError) Unwrap() error { return e.Exit }
 
 // Call sends a call to the worker and waits for its encoded result, which the
 // caller must release. When Call returns, the node is idle or the worker has ended:
@@ -195,71 +133,109 @@ func (w *Worker) oversizeError(size int64, cause error) *LimitError {
 	return &LimitError{Breach: Breach{LimitResult, formatBytes(size), formatBytes(w.config.Limits.Result)}, Cause: cause}
 }
 
-// callError converts the error of a failed call into one of those that Call documents.
-// If the worker is ending, callError returns once it has ended.
-func (w *Worker) callError(ctx context.Context, call *ipc.Call, overdue bool, err error) error {
-	remote, isRemote := errors.AsType[*ipc.RemoteError](err)
-	switch {
-	case isRemote && !remote.Fatal:
-		return w.remoteError(ctx, overdue, remote)
-	case errors.Is(err, ipc.ErrAbandoned):
-		return &CanceledError{Cause: context.Cause(ctx)}
-	case !isRemote && !errors.Is(err, ipc.ErrClosed):
-		return err // a *ipc.ValueError or *LimitError
-	}
-	w.process.waitOrEnd(ReasonBroken)
-	<-w.done
-	reason := w.exit.Reason
-	switch {
-	case ctx.Err() != nil && (reason == ReasonCancel || reason == ReasonSelf):
-		// ReasonSelf: a node that resets the handler of the cancellation's signal dies of it.
-		return &CanceledError{Cause: context.Cause(ctx), Exit: w.exit}
-	case !w.mayHaveBegun(call):
-		return &UnbegunError{Exit: w.exit}
-	case reason == ReasonBroken:
-		if found := w.exit.protocolError(); found != "" {
-			err = fmt.Errorf("%w, which found: %s", err, found)
-		}
-		return &BrokenError{Cause: err, Exit: w.exit}
-	}
-	return w.exit
+// watchAfter is how long a call runs before its guard is armed.
+const watchAfter = 2 * time.Millisecond
+
+// watchdog counts the calls of a worker and arms the guards of those that run for
+// longer than watchAfter. Most calls return before that. For these a guard costs no
+// more than its place in a list, and one timer serves all of them.
+type watchdog struct {
+	mu             sync.Mutex // guards the fields below
+	oldest, newest *callGuard // the list of guards that are not armed, in the order of their calls
+	begun, ended   uint64     // how many calls have begun, and ended
+	timer          *time.Timer
+	isTimed        bool // the timer is set, or its function runs
 }
 
-// remoteError converts an error that the node raised into one of those that Call
-// documents.
-func (w *Worker) remoteError(ctx context.Context, overdue bool, remote *ipc.RemoteError) error {
-	if remote.Oversize > 0 {
-		return w.oversizeError(remote.Oversize, remote)
+// begin registers a call and returns its guard. Every guard must be passed to
+// finish.
+func (d *watchdog) begin(ctx context.Context, w *Worker, call *ipc.Call) *callGuard {
+	g := guardPool.Get().(*callGuard)
+	g.worker, g.call, g.ctx, g.begun = w, call, ctx, w.age()
+	g.deadlineFrom = g.begun
+	call.Told = g.onCancelSent
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.begun++
+	g.listed, g.older = true, d.newest
+	if g.older != nil {
+		g.older.newer = g
+	} else {
+		d.oldest = g
 	}
-	if remote.Kind != ipc.FailureCanceled {
-		return remote
-	}
-	own := *remote
+	d.newest = g
 	switch {
-	case ctx.Err() != nil:
-		own.Frames = w.trimWorkerFrames(remote.Frames)
-		return &CanceledError{Cause: context.Cause(ctx), Remote: &own}
-	case overdue:
-		own.Frames = w.trimWorkerFrames(remote.Frames)
-		return &DeadlineError{Limit: w.config.Timeout, PID: w.PID(), Remote: &own}
+	case d.isTimed:
+	case d.timer == nil:
+		d.timer = time.AfterFunc(watchAfter, d.armDue)
+	default:
+		d.timer.Reset(watchAfter)
 	}
-	// The node raised this by itself: it was not canceled.
-	own.Kind = ipc.FailureExecution
-	return &own
+	d.isTimed = true
+	return g
 }
 
-// trimWorkerFrames removes the worker's own frames at the end of a traceback. A
-// cancellation is raised by the worker's signal handler, which runs on top of the
-// node's frames.
-func (w *Worker) trimWorkerFrames(frames []ipc.TracebackFrame) []ipc.TracebackFrame {
-	for len(frames) > 0 && inFolder(frames[len(frames)-1].File, w.config.Package) {
-		frames = frames[:len(frames)-1]
+// finish ends the guard of a call that has returned. It reports whether the call
+// was canceled for passing its deadline, and whether the caller has the call
+// exclusively: functions of a guard that was armed may still hold it.
+func (d *watchdog) finish(g *callGuard) (overdue, exclusive bool) {
+	d.mu.Lock()
+	d.ended++
+	exclusive = g.listed
+	if exclusive {
+		d.unlistLocked(g)
 	}
-	return frames
+	d.mu.Unlock()
+	if !exclusive {
+		return g.settle(), false
+	}
+	g.worker, g.call, g.ctx, g.paused = nil, nil, nil, false
+	guardPool.Put(g)
+	return false, true
 }
 
-// mayHaveBegun reports whether a worker that has ended may have begun a call.
-func (w *Worker) mayHaveBegun(call *ipc.Call) bool {
-	order := call.Order()
-	return order != 0 && (!w.exit.Counted || order <= w.exit.Begun)
+// counts returns how many calls have begun, and ended.
+func (d *watchdog) counts() (begun, ended uint64) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.begun, d.ended
+}
+
+// armDue arms all guards that are due. The timer calls it.
+func (d *watchdog) armDue() {
+	for g := d.takeDue(); g != nil; g = d.takeDue() {
+		g.arm()
+	}
+}
+
+// takeDue takes a guard that is due off the list. If there is none, it sets the
+// timer for the oldest one.
+func (d *watchdog) takeDue() *callGuard {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	g := d.oldest
+	if g == nil {
+		d.isTimed = false
+		return nil
+	}
+	if left := watchAfter - (g.worker.age() - g.begun); left > 0 {
+		d.timer.Reset(left)
+		return nil
+	}
+	d.unlistLocked(g)
+	return g
+}
+
+func (d *watchdog) unlistLocked(g *callGuard) {
+	if g.older != nil {
+		g.older.newer = g.newer
+	} else {
+		d.oldest = g.newer
+	}
+	if g.newer != nil {
+		g.newer.older = g.older
+	} else {
+		d.newest = g.older
+	}
+	g.listed, g.older, g.newer = false, nil, nil
 }

@@ -130,11 +130,12 @@ func (w *Worker) connect(ctx context.Context) (Stage, error) {
 	defer close(settled)
 	go w.process.closeWhenGone(nc, settled)
 	events := ipc.Events{Log: w.log, Progress: w.config.Progress}
-	w.conn, w.hello, w.description, err = ipc.Start(nc, w.process.channel, w.config.Setup, events)
+	w.conn, _, w.description, err = ipc.Start(nc, w.process.channel, w.config.Setup, events)
 	if err != nil {
 		_ = nc.Close()
 		return StageSetup, err
 	}
+	w.connDone = w.conn.Done()
 	return "", nil
 }
 

@@ -76,7 +76,7 @@ type Worker struct {
 	process     *process
 	socketRoot  string // the folder in which go-plugin makes the folder of the socket
 	conn        *ipc.Conn
-	hello       ipc.Hello
+	connDone    <-chan struct{} // conn.Done()
 	description ipc.Description
 
 	startedAt time.Time
@@ -105,10 +105,10 @@ func (w *Worker) awaitEnd() {
 		timer := time.NewTimer(exitGrace)
 		defer timer.Stop()
 		select {
-		case <-w.conn.Done():
+		case <-w.connDone:
 		case <-timer.C:
 		}
-	case <-w.conn.Done():
+	case <-w.connDone:
 		w.process.waitOrEnd(ReasonBroken)
 	}
 	_ = w.conn.Close()
@@ -162,7 +162,7 @@ func (w *Worker) Alive() bool {
 		return false
 	}
 	select {
-	case <-w.conn.Done():
+	case <-w.connDone:
 		return false
 	default:
 		return true

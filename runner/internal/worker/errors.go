@@ -1,0 +1,142 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/gophersnake/gophersnake/ipc"
+)
+
+// BrokenError says that the connection to a worker broke although its process
+// lived; the process has been ended.
+type BrokenError struct {
+	Cause error
+	Exit  *Exit
+}
+
+func (e *BrokenError) Error() string { return fmt.Sprintf("the connection broke: %v", e.Cause) }
+
+// Unwrap returns the cause.
+func (e *BrokenError) Unwrap() error { return e.Cause }
+
+// CanceledError says that the caller's context ended before the call did.
+type CanceledError struct {
+	// Cause is the context's cause.
+	Cause error
+	// Remote is the node's answer to the cancellation; its frames are those of
+	// the node when it was canceled. It is nil if the call had not begun, or if the node did not stop
+	// by itself.
+	Remote *ipc.RemoteError
+	// Exit is set if the interpreter ended, most often because the node ignored the
+	// cancellation.
+	Exit *Exit
+}
+
+func (e *CanceledError) Error() string {
+	switch {
+	case e.Exit != nil:
+		return fmt.Sprintf("%v; %v", e.Cause, e.Exit)
+	case e.Remote != nil:
+		return e.Cause.Error() + location(e.Remote.Frames)
+	}
+	return e.Cause.Error()
+}
+
+// Unwrap returns the context's cause.
+func (e *CanceledError) Unwrap() error { return e.Cause }
+
+// DeadlineError says that a call passed its deadline and was canceled. The worker
+// lives on, with the other calls that it has under way.
+type DeadlineError struct {
+	Limit time.Duration
+	PID   int
+	// Remote is the node's answer to the cancellation; its frames are those of
+	// the node when it was canceled.
+	Remote *ipc.RemoteError
+}
+
+func (e *DeadlineError) Error() string {
+	return fmt.Sprintf("no answer within %s; the call was canceled%s", e.Limit, location(e.Remote.Frames))
+}
+
+// UnbegunError says that a worker ended before it began a call that it had been
+// sent. The call can be repeated safely, whatever the node does.
+type UnbegunError struct{ Exit *Exit }
+
+func (e *UnbegunError) Error() string {
+	return fmt.Sprintf("the worker ended before it began the call: %v", e.Exit)
+}
+
+// Unwrap returns the exit.
+func (e *UnbegunError) Unwrap() error { return e.Exit }
+
+// callError converts the error of a failed call into one of those that Call documents.
+// If the worker is ending, callError returns once it has ended.
+func (w *Worker) callError(ctx context.Context, call *ipc.Call, overdue bool, err error) error {
+	remote, isRemote := errors.AsType[*ipc.RemoteError](err)
+	switch {
+	case isRemote && !remote.Fatal:
+		return w.remoteError(ctx, overdue, remote)
+	case errors.Is(err, ipc.ErrAbandoned):
+		return &CanceledError{Cause: context.Cause(ctx)}
+	case !isRemote && !errors.Is(err, ipc.ErrClosed):
+		return err // a *ipc.ValueError or *LimitError
+	}
+	w.process.waitOrEnd(ReasonBroken)
+	<-w.done
+	reason := w.exit.Reason
+	switch {
+	case ctx.Err() != nil && (reason == ReasonCancel || reason == ReasonSelf):
+		// ReasonSelf: a node that resets the handler of the cancellation's signal dies of it.
+		return &CanceledError{Cause: context.Cause(ctx), Exit: w.exit}
+	case !w.mayHaveBegun(call):
+		return &UnbegunError{Exit: w.exit}
+	case reason == ReasonBroken:
+		if found := w.exit.protocolError(); found != "" {
+			err = fmt.Errorf("%w, which found: %s", err, found)
+		}
+		return &BrokenError{Cause: err, Exit: w.exit}
+	}
+	return w.exit
+}
+
+// remoteError converts an error that the node raised into one of those that Call
+// documents.
+func (w *Worker) remoteError(ctx context.Context, overdue bool, remote *ipc.RemoteError) error {
+	if remote.Oversize > 0 {
+		return w.oversizeError(remote.Oversize, remote)
+	}
+	if remote.Kind != ipc.FailureCancelled {
+		return remote
+	}
+	own := *remote
+	switch {
+	case ctx.Err() != nil:
+		own.Frames = w.trimWorkerFrames(remote.Frames)
+		return &CanceledError{Cause: context.Cause(ctx), Remote: &own}
+	case overdue:
+		own.Frames = w.trimWorkerFrames(remote.Frames)
+		return &DeadlineError{Limit: w.config.Timeout, PID: w.PID(), Remote: &own}
+	}
+	// The node raised this by itself: it was not canceled.
+	own.Kind = ipc.FailureExecution
+	return &own
+}
+
+// trimWorkerFrames removes the worker's own frames at the end of a traceback. A
+// cancellation is raised by the worker's signal handler, which runs on top of the
+// node's frames.
+func (w *Worker) trimWorkerFrames(frames []ipc.TracebackFrame) []ipc.TracebackFrame {
+	for len(frames) > 0 && inFolder(frames[len(frames)-1].File, w.config.Package) {
+		frames = frames[:len(frames)-1]
+	}
+	return frames
+}
+
+// mayHaveBegun reports whether a worker that has ended may have begun a call.
+func (w *Worker) mayHaveBegun(call *ipc.Call) bool {
+	order := call.Order()
+	return order != 0 && (!w.exit.Counted || order <= w.exit.Begun)
+}
