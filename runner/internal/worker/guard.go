@@ -13,24 +13,25 @@ import (
 //
 // A guard is in one of these states:
 //
-//	state    entered by                              does
-//	listed   watchdog.begin                          nothing; the watchdog lists it
-//	armed    arm, watchAfter later                   watches the context, runs the deadline's timer
-//	paused   pause, until resume                     watches the context only
-//	overdue  expire, if the worker runs other calls  has canceled the call, waits for the grace period
-//	         beside this one
-//	settled  settle, when the call has returned      nothing, ever again
+//	state    entered when                         the guard
+//	listed   the call begins                      is in the watchdog's list and does nothing
+//	armed    the call has run for watchAfter      watches the context and the deadline
+//	paused   Items waits for its caller           watches the context only
+//	overdue  the deadline passes, if that does    has canceled the call, and waits for the
+//	         not end the worker                   grace period
+//	settled  the call has returned                does nothing any more
 //
-// Most calls return while their guard is listed. Only such a guard is used again:
-// of an armed one, timers may still be running.
+// Most calls return while their guard is listed. Only such a guard is used again,
+// because the timers of an armed one may still be running.
 //
 // A deadline that passes ends the interpreter of a serial worker, which runs one
-// call at a time. Of other workers it only cancels the call.
+// call at a time. In other workers it only cancels the call.
 //
-// A cancellation, by the context or by the deadline, is sent to the worker, and the
-// wake signal makes the worker read it. The node then has the grace period to stop.
-// After that the interpreter is ended. A call is not waited for but abandoned if the
-// worker runs it in a batch, or runs other calls before it: see abandon.
+// When the context or the deadline cancels a call, the guard sends the cancellation
+// to the worker, and the wake signal, on which the worker reads it. The node then has
+// the grace period to stop; after that the guard ends the interpreter. But if the
+// worker runs the call in a batch, or runs other calls before it, the guard does not
+// wait: it abandons the call.
 type callGuard struct {
 	worker       *Worker
 	call         *ipc.Call

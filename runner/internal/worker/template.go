@@ -23,14 +23,17 @@ import (
 //
 // The process is in one of these states:
 //
-//	state     entered when                          workers are
-//	unused    NewTemplate returns                   –
-//	starting  the first worker starts, or one after delayed by the first start; spawned
-//	          the restart delay                     during later ones
-//	ready     the module is imported                forked
-//	failed    the start failed, or the process died spawned; the delay doubles each time
-//	off       the module cannot be forked, workers  spawned
-//	          are isolated, or Close was called
+//	state     entered when                            a worker that starts then
+//	unused    NewTemplate returns                     begins the first start
+//	starting  a worker begins a start                 waits if it is the first start, else
+//	                                                  is spawned
+//	ready     the module has been imported            is forked
+//	failed    a start failed, or the process died     is spawned, and begins the next start if
+//	                                                  the restart delay is over
+//	off       the module cannot be forked, workers    is spawned
+//	          are isolated, or Close is called
+//
+// The restart delay doubles with each consecutive failure.
 //
 // A nil Template is valid and forks nothing. The methods are safe for concurrent use.
 type Template struct {
@@ -55,10 +58,10 @@ type Template struct {
 const (
 	// defaultAnswerTimeout is how long a fork may take.
 	defaultAnswerTimeout = time.Second
-	// firstRestartDelay and maxRestartDelay are the delays before a process that died is
+	// minRestartDelay and maxRestartDelay bound the delay before a process that died is
 	// replaced.
-	firstRestartDelay = time.Second
-	maxRestartDelay   = time.Minute
+	minRestartDelay = time.Second
+	maxRestartDelay = time.Minute
 )
 
 // NewTemplate returns the template for workers of the given configuration, whose own
@@ -71,7 +74,7 @@ func NewTemplate(config Config) *Template {
 		note = "isolated workers are not forked"
 	}
 	return &Template{
-		config: config, answerTimeout: defaultAnswerTimeout, firstRestartDelay: firstRestartDelay,
+		config: config, answerTimeout: defaultAnswerTimeout, firstRestartDelay: minRestartDelay,
 		ctx: ctx, cancel: cancel, off: note != "", note: note,
 	}
 }
