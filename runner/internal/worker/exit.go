@@ -169,7 +169,7 @@ func (e *Exit) statusSummary() string {
 	case e.OutOfMemory:
 		return "the kernel killed the interpreter because memory ran out (SIGKILL)"
 	case e.Signal == syscall.SIGKILL:
-		return fmt.Sprintf("the interpreter was killed by %s from outside gophersnake: the kernel does this when memory runs out", signalText(e.Signal))
+		return fmt.Sprintf("the interpreter was killed by %s, which gophersnake did not send; the kernel sends it when memory runs out", signalText(e.Signal))
 	case e.Signal != 0:
 		return "the interpreter was killed by " + signalText(e.Signal)
 	case e.Unknown:

@@ -27,7 +27,7 @@ func TestAnExitIsWorded(t *testing.T) {
 		{"the interpreter exited with code 1, saying: last", Exit{Code: 1, Stderr: "first\nlast"}},
 		{"the interpreter exited with code 1 (b.py:2 in g)", Exit{Code: 1, Stderr: "last", Traceback: frames}},
 		{"the interpreter was killed by SIGSEGV (segmentation fault) (b.py:2 in g)", Exit{Signal: syscall.SIGSEGV, Traceback: frames}},
-		{"the interpreter was killed by SIGKILL (killed) from outside gophersnake: the kernel does this when memory runs out", Exit{Signal: syscall.SIGKILL}},
+		{"the interpreter was killed by SIGKILL (killed), which gophersnake did not send; the kernel sends it when memory runs out", Exit{Signal: syscall.SIGKILL}},
 		{"the kernel killed the interpreter because memory ran out (SIGKILL)", Exit{Signal: syscall.SIGKILL, OutOfMemory: true}},
 		{"the node called sys.exit(3)", Exit{Remote: &ipc.RemoteError{ExitCode: &three}}},
 		{"the interpreter ran out of memory", Exit{Remote: &ipc.RemoteError{Exception: ipc.Exception{Class: "MemoryError"}}}},
