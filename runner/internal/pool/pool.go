@@ -151,7 +151,7 @@ func (p *Pool) Description() ipc.Description {
 // [ErrClosed], [ErrDraining], and the context's where it ended in line.
 func (p *Pool) Call(ctx context.Context, args ipc.Args) (result ipc.Payload, err error) {
 	err = p.onAny(ctx, request{}, func(m *member) error {
-		result, err = m.worker.Call(ctx, worker.Op{Kind: ipc.TypeCall}, args)
+		result, err = m.worker.Call(ctx, worker.Op{Kind: ipc.FrameCall}, args)
 		return err
 	})
 	return result, err
@@ -159,7 +159,7 @@ func (p *Pool) Call(ctx context.Context, args ipc.Args) (result ipc.Payload, err
 
 // Items is Call for a node that gives many values; see [worker.Worker.Items].
 func (p *Pool) Items(ctx context.Context, args ipc.Args, emit func(ipc.Payload) error) error {
-	return p.onAny(ctx, request{}, func(m *member) error { return m.worker.Items(ctx, worker.Op{Kind: ipc.TypeCall}, args, emit) })
+	return p.onAny(ctx, request{}, func(m *member) error { return m.worker.Items(ctx, worker.Op{Kind: ipc.FrameCall}, args, emit) })
 }
 
 // maxMoves bounds how often a call goes on to another worker because its worker

@@ -74,14 +74,14 @@ func (p *Pool) admit(m *member) uint32 {
 // [worker.Worker.Items].
 func (s *Session) Call(ctx context.Context, args ipc.Args, emit func(ipc.Payload) error) error {
 	return s.on(ctx, func(w *worker.Worker) error {
-		return w.Items(ctx, worker.Op{Kind: ipc.TypeCall, Session: s.number}, args, emit)
+		return w.Items(ctx, worker.Op{Kind: ipc.FrameCall, Session: s.number}, args, emit)
 	})
 }
 
 // Snapshot returns the session's state.
 func (s *Session) Snapshot(ctx context.Context) (state ipc.Payload, err error) {
 	err = s.on(ctx, func(w *worker.Worker) error {
-		state, err = w.Call(ctx, worker.Op{Kind: ipc.TypeSnapshot, Session: s.number}, ipc.Args{})
+		state, err = w.Call(ctx, worker.Op{Kind: ipc.FrameSnapshot, Session: s.number}, ipc.Args{})
 		return err
 	})
 	return state, err
@@ -92,7 +92,7 @@ func (s *Session) Snapshot(ctx context.Context) (state ipc.Payload, err error) {
 func (s *Session) Finish(ctx context.Context, emit func(ipc.Payload) error) error {
 	return s.on(ctx, func(w *worker.Worker) error {
 		s.over = true
-		return w.Items(ctx, worker.Op{Kind: ipc.TypeFinish, Session: s.number}, ipc.Args{}, emit)
+		return w.Items(ctx, worker.Op{Kind: ipc.FrameFinish, Session: s.number}, ipc.Args{}, emit)
 	})
 }
 

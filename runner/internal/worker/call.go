@@ -12,9 +12,9 @@ import (
 
 // Op is the operation that a call requests.
 type Op struct {
-	// Kind is [ipc.TypeCall] for a call of the node, [ipc.TypeOpen],
-	// [ipc.TypeSnapshot] or [ipc.TypeFinish] for an operation of a session.
-	Kind ipc.Type
+	// Kind is [ipc.FrameCall] for a call of the node, [ipc.FrameOpen],
+	// [ipc.FrameSnapshot] or [ipc.FrameFinish] for an operation of a session.
+	Kind ipc.FrameType
 	// Session is the number of the session, 0 for a call outside of sessions.
 	Session uint32
 }
@@ -38,7 +38,7 @@ func (w *Worker) Call(ctx context.Context, op Op, args ipc.Args) (ipc.Payload, e
 	if ctx.Err() != nil {
 		return ipc.Payload{}, &CanceledError{Cause: context.Cause(ctx)}
 	}
-	call := w.conn.NewSessionCall(op.Kind, op.Session)
+	call := w.conn.NewCall(op.Kind, op.Session)
 	g := w.watchdog.begin(ctx, w, call)
 	result, err := call.Do(args)
 	overdue, exclusive := w.watchdog.finish(g)
@@ -65,7 +65,7 @@ func (w *Worker) Items(ctx context.Context, op Op, args ipc.Args, emit func(ipc.
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	call := w.conn.NewSessionCall(op.Kind, op.Session)
+	call := w.conn.NewCall(op.Kind, op.Session)
 	g := w.watchdog.begin(ctx, w, call)
 	var failed error // of an item's check, or of emit
 	arrived := false
@@ -100,14 +100,14 @@ func (w *Worker) Items(ctx context.Context, op Op, args ipc.Args, emit func(ipc.
 
 // Open begins a session of a stateful node under a number that the caller chooses,
 // which is not 0. The session starts from the given state, which an operation
-// [ipc.TypeSnapshot] returned, or from the node's initial state if that is nil. Its
+// [ipc.FrameSnapshot] returned, or from the node's initial state if that is nil. Its
 // errors are those of [Worker.Call].
 func (w *Worker) Open(ctx context.Context, session uint32, state *ipc.Payload) error {
 	var args ipc.Args
 	if state != nil {
-		args = ipc.One(*state)
+		args = ipc.OneArg(*state)
 	}
-	result, err := w.Call(ctx, Op{ipc.TypeOpen, session}, args)
+	result, err := w.Call(ctx, Op{ipc.FrameOpen, session}, args)
 	result.Release()
 	return err
 }
@@ -119,8 +119,8 @@ func (w *Worker) Drop(session uint32) {
 
 // check validates a value that the worker sent. A session's state is not a result,
 // so Limits.Result does not apply to it.
-func (w *Worker) check(kind ipc.Type, value ipc.Payload) error {
-	if limit := w.config.Limits.Result; limit > 0 && kind != ipc.TypeSnapshot && int64(value.Size()) > limit {
+func (w *Worker) check(kind ipc.FrameType, value ipc.Payload) error {
+	if limit := w.config.Limits.Result; limit > 0 && kind != ipc.FrameSnapshot && int64(value.Size()) > limit {
 		return w.oversizeError(int64(value.Size()), &ipc.ValueError{
 			Path:   "result",
 			Reason: fmt.Sprintf("it takes %d bytes, more than the %d that limits.result allows", value.Size(), limit),
@@ -153,7 +153,7 @@ func (d *watchdog) begin(ctx context.Context, w *Worker, call *ipc.Call) *callGu
 	g := guardPool.Get().(*callGuard)
 	g.worker, g.call, g.ctx, g.begun = w, call, ctx, w.age()
 	g.deadlineFrom = g.begun
-	call.Told = g.onCancelSent
+	call.OnCancelSent = g.onCancelSent
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.begun++

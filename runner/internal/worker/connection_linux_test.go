@@ -34,7 +34,7 @@ func TestANodeThatCorruptsItsConnectionBreaksIt(t *testing.T) {
 
 func TestAWorkerWhoseConnectionEndsWhileItIsIdleIsBroken(t *testing.T) {
 	w := start(t, testConfig(t, "echo"))
-	require.NoError(t, w.conn.Close(), "as after garbage that arrived while no call was under way")
+	w.conn.Close() // as after garbage that arrived while no call was under way
 	<-w.Done()
 	assert.Equal(t, ReasonBroken, w.Exit().Reason)
 	assert.Contains(t, w.Exit().Error(), "because its connection broke")

@@ -108,7 +108,7 @@ func (w *Worker) remoteError(ctx context.Context, overdue bool, remote *ipc.Remo
 	if remote.Oversize > 0 {
 		return w.oversizeError(remote.Oversize, remote)
 	}
-	if remote.Kind != ipc.FailureCancelled {
+	if remote.Kind != ipc.FailureCanceled {
 		return remote
 	}
 	own := *remote

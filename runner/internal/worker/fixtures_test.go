@@ -93,7 +93,7 @@ func call(ctx context.Context, w *Worker, value any) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	result, err := w.Call(ctx, Op{Kind: ipc.TypeCall}, ipc.One(payload))
+	result, err := w.Call(ctx, Op{Kind: ipc.FrameCall}, ipc.OneArg(payload))
 	if err != nil {
 		return nil, err
 	}

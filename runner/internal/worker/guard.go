@@ -193,7 +193,7 @@ func (g *callGuard) endIgnored(reason Reason) {
 // this one, or runs it in a batch, which one cancellation does not stop.
 func (g *callGuard) abandon() bool {
 	w := g.worker
-	if w.description.Batch == 0 && !(w.isSerial() && g.call.IsBehindOthers()) {
+	if w.description.Batch == 0 && !(w.isSerial() && g.call.HasEarlierCalls()) {
 		return false
 	}
 	g.call.Abandon()
@@ -217,7 +217,7 @@ func (w *Worker) timeLeft(call *ipc.Call) time.Duration {
 	if !w.isSerial() {
 		return 0
 	}
-	if call.IsBehindWaiting() {
+	if call.HasEarlierPending() {
 		return w.config.Timeout
 	}
 	return w.config.Timeout - w.conn.SinceAnswer()
@@ -235,7 +235,7 @@ func (w *Worker) watchAbandoned(after time.Duration) {
 // only. If a call that has begun still has a caller, that call's guard watches.
 func (w *Worker) checkAbandoned() {
 	left := w.config.Timeout
-	if begun, counted := readBegun(w.process.autopsyFile); counted && w.conn.IsForsaken(begun) {
+	if begun, counted := readBegun(w.process.autopsyFile); counted && w.conn.WorksOnlyOnAbandoned(begun) {
 		if left -= w.conn.SinceAnswer(); left <= 0 {
 			w.process.end(ReasonDeadline)
 			return

@@ -157,7 +157,7 @@ func TestCPUTimeIsThatOfOneCall(t *testing.T) {
 		payload, err := ipc.Encode("input", int64(5))
 		require.NoError(t, err)
 		values := 0
-		err = w.Items(t.Context(), Op{Kind: ipc.TypeCall}, ipc.One(payload), func(item ipc.Payload) error {
+		err = w.Items(t.Context(), Op{Kind: ipc.FrameCall}, ipc.OneArg(payload), func(item ipc.Payload) error {
 			values++
 			item.Release()
 			return nil
@@ -200,7 +200,7 @@ func TestAWorkerWithoutADescriptorForAnArraySaysSo(t *testing.T) {
 	shared, err := arena.Share(t.Context(), payload)
 	require.NoError(t, err)
 	defer shared.Release()
-	_, err = w.Call(t.Context(), Op{Kind: ipc.TypeCall}, ipc.One(shared))
+	_, err = w.Call(t.Context(), Op{Kind: ipc.FrameCall}, ipc.OneArg(shared))
 	var broken *BrokenError
 	require.ErrorAs(t, err, &broken)
 	assert.ErrorContains(t, err, "no descriptor is left: the process has all open that it may")

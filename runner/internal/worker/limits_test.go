@@ -53,7 +53,7 @@ func TestAResultThatIsTooLargeFailsItsCallAlone(t *testing.T) {
 		payload, err := ipc.Encode("input", []any{100, 100, 5000, 100})
 		require.NoError(t, err)
 		values := 0
-		err = w.Items(t.Context(), Op{Kind: ipc.TypeCall}, ipc.One(payload), func(item ipc.Payload) error {
+		err = w.Items(t.Context(), Op{Kind: ipc.FrameCall}, ipc.OneArg(payload), func(item ipc.Payload) error {
 			values++
 			item.Release()
 			return nil
@@ -65,7 +65,7 @@ func TestAResultThatIsTooLargeFailsItsCallAlone(t *testing.T) {
 		t.Parallel()
 		w := start(t, resultConfig(t, "Remembers"))
 		require.NoError(t, w.Open(t.Context(), 1, nil))
-		state, err := w.Call(t.Context(), Op{ipc.TypeSnapshot, 1}, ipc.Args{})
+		state, err := w.Call(t.Context(), Op{ipc.FrameSnapshot, 1}, ipc.Args{})
 		require.NoError(t, err)
 		require.NoError(t, w.Open(t.Context(), 2, &state))
 	})

@@ -93,7 +93,7 @@ func Start(ctx context.Context, config Config) (*Worker, error) {
 	if err == nil && !(inTime && notCanceled) {
 		// The process is being ended, so it cannot serve.
 		stage, err = StageSetup, errors.New("the worker was ready too late")
-		_ = w.conn.Close()
+		w.conn.Close()
 	}
 	if err != nil {
 		err = w.startError(ctx, stage, err)

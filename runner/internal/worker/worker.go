@@ -111,9 +111,9 @@ func (w *Worker) awaitEnd() {
 	case <-w.connDone:
 		w.process.waitOrEnd(ReasonBroken)
 	}
-	_ = w.conn.Close()
+	w.conn.Close()
 	limitSampler.remove(w)
-	w.exit = w.autopsy(w.conn.LastWord())
+	w.exit = w.autopsy(w.conn.FatalError())
 	close(w.done)
 }
 
