@@ -245,7 +245,7 @@ func TestLimitOfTheQueue(t *testing.T) {
 	assert.True(t, e.NotBegun)
 	assert.True(t, e.Retryable())
 	assert.Equal(t, 3, e.Attempt, "a later attempt may find room")
-	assert.Contains(t, err.Error(), "1 calls wait for a worker already: 1 worker is busy")
+	assert.Contains(t, err.Error(), "1 call is already waiting for a worker: 1 worker is busy")
 	assert.Equal(t, map[string]uint64{"queue": 3}, breaches(r))
 	refused := of[runner.CallRefused](events)
 	require.Len(t, refused, 3)
@@ -265,7 +265,7 @@ func TestLimitOfTheTimeInLine(t *testing.T) {
 	e := err.(*runner.Error)
 	assert.Equal(t, "queue_wait", e.Limit)
 	assert.False(t, e.Retryable(), "it has waited for as long as it may")
-	assert.Contains(t, err.Error(), "no worker had room within 50ms: 1 worker is busy")
+	assert.Contains(t, err.Error(), "no worker had capacity within 50ms: 1 worker is busy")
 	// The pool's timer tells of it, just after it has let the caller go.
 	eventually(t, r, func(runner.Health) bool { return len(of[runner.CallRefused](events)) > 0 })
 	assert.Equal(t, map[string]uint64{"queue_wait": 1}, breaches(r))

@@ -15,47 +15,47 @@ type Event interface{ poolEvent() }
 type WorkerStarted struct {
 	Worker *worker.Worker
 	Took   time.Duration
-	// Spare says that it does not serve yet.
+	// Spare says that the worker does not serve yet.
 	Spare bool
 }
 
-// WorkerFailed says that a worker could not be started. One whose start was given
-// up, as by Close, is not told of.
+// WorkerFailed says that a worker could not be started. There is none for a start
+// that the pool itself ended, as Close does.
 type WorkerFailed struct {
 	Err   error // a *[worker.StartError]
 	Took  time.Duration
 	Spare bool
 }
 
-// WorkerEnded says that a worker has ended, whoever brought it about.
+// WorkerEnded says that a worker has ended, for whatever reason.
 type WorkerEnded struct {
 	Exit *worker.Exit
-	// Idle says that it had no call.
+	// Idle says that the worker had no call.
 	Idle bool
 }
 
-// WorkerRetired says that a worker gets no further call because it has reached a
-// limit. It ends when its calls and sessions have.
+// WorkerRetired says that a worker has reached a limit. It gets no further call, and
+// ends when its calls and sessions have ended.
 type WorkerRetired struct {
 	PID    int
 	Breach worker.Breach
 }
 
-// SparePromoted says that a spare worker serves from now on.
+// SparePromoted says that a spare serves from now on.
 type SparePromoted struct{ PID int }
 
-// CallRefused says that a caller was turned away by a limit of the line.
+// CallRefused says that a limit of the queue refused a caller.
 type CallRefused struct {
 	Breach worker.Breach
-	// Waiting is how many were left in line.
+	// Waiting is the number of callers that stayed in the queue.
 	Waiting int
 }
 
-// StateChanged says that the pool is in another state, and why.
+// StateChanged says that the pool has changed its state, and why.
 type StateChanged struct {
 	From, To State
 	Reason   string
-	// Cause is the error behind it, where there is one.
+	// Cause is the error behind the change; nil if there is none.
 	Cause error
 }
 
@@ -74,22 +74,22 @@ func (CallRefused) poolEvent()   {}
 func (StateChanged) poolEvent()  {}
 func (Reloaded) poolEvent()      {}
 
-// tell has an event told as soon as p.mu, which the caller holds, is free.
-func (p *Pool) tell(e Event) {
+// recordLocked keeps an event until unlock has released p.mu and delivers it.
+func (p *Pool) recordLocked(e Event) {
 	if p.config.Observe != nil {
-		p.untold, p.stale = append(p.untold, e), true
+		p.undelivered, p.dirty = append(p.undelivered, e), true
 	}
 }
 
-// flush tells what is untold, one event after the other, in the order in which
-// they happened. It returns when all that had happened before has been told,
-// whoever told it.
-func (p *Pool) flush() {
-	p.telling.Lock()
-	defer p.telling.Unlock()
+// deliver passes the recorded events to Observe, one at a time and in order. When it
+// returns, all events recorded before the call have been delivered, by this goroutine
+// or another one.
+func (p *Pool) deliver() {
+	p.delivering.Lock()
+	defer p.delivering.Unlock()
 	p.mu.Lock()
-	events := p.untold
-	p.untold = nil
+	events := p.undelivered
+	p.undelivered = nil
 	p.mu.Unlock()
 	for _, e := range events {
 		p.config.Observe(e)

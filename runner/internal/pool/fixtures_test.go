@@ -37,14 +37,14 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// long is more than any test takes.
+// long is longer than any test takes.
 const long = time.Minute
 
-// fixture is a pool of real workers and what there is to know of it.
+// fixture is a pool of real workers and a record of its events.
 type fixture struct {
 	*Pool
 	t            testing.TB
-	broken, held string // files that make starts fail, or wait
+	broken, held string // files that make starts fail or block while they exist
 
 	mu      sync.Mutex
 	started []*worker.Worker
@@ -62,8 +62,8 @@ func newPoolOf(t testing.TB, nodeType string, least, most int) *fixture {
 	return newPoolWith(t, nodeType, Config{Min: least, Max: most})
 }
 
-// newPoolWith makes a pool whose worker, but for its limits and timeout, and whose
-// observer are yet to be said.
+// newPoolWith makes a pool of a node from testdata. Of config.Worker, only Limits and
+// Timeout count.
 func newPoolWith(t testing.TB, nodeType string, config Config) *fixture {
 	t.Helper()
 	python, err := exec.LookPath("python3")
@@ -110,7 +110,7 @@ func (f *fixture) observe(e Event) {
 	}
 }
 
-// put makes a file that something waits on.
+// put makes an empty file.
 func put(t testing.TB, path string) string {
 	require.NoError(t, os.WriteFile(path, nil, 0o600))
 	return path
@@ -147,11 +147,10 @@ type answer struct {
 	err   error
 }
 
-// Stats are the figures of a pool at one moment, but for those of its spares.
+// Stats are the counts of a pool at one moment, without its spares.
 type Stats struct{ Idle, Busy, Starting, Waiting int }
 
-// Stats counts a worker that has calls as busy until it has ended, even when it is
-// to have no further ones.
+// Stats returns the counts. A retiring worker counts as busy until it has ended.
 func (f *fixture) Stats() Stats {
 	h := f.Health()
 	s := Stats{Idle: h.Idle, Busy: h.Busy, Starting: h.Starting, Waiting: h.Waiting}
@@ -163,16 +162,16 @@ func (f *fixture) Stats() Stats {
 	return s
 }
 
-// waitFor waits until the pool's figures are so; the time bounds a failure only.
+// waitFor waits until the pool's counts are want.
 func (f *fixture) waitFor(want Stats) {
 	f.t.Helper()
 	f.until(func(Health) bool { return f.Stats() == want }, "%+v", want)
 }
 
-// until waits until the pool's health is so; the time bounds a failure only.
-func (f *fixture) until(so func(Health) bool, text ...any) {
+// until waits until the pool's health meets a condition.
+func (f *fixture) until(holds func(Health) bool, text ...any) {
 	f.t.Helper()
-	require.Eventually(f.t, func() bool { return so(f.Health()) }, long, time.Millisecond, text...)
+	require.Eventually(f.t, func() bool { return holds(f.Health()) }, long, time.Millisecond, text...)
 }
 
 func (f *fixture) starts() int {
@@ -187,7 +186,7 @@ func (f *fixture) deaths() int {
 	return len(f.ended)
 }
 
-// kill kills the worker that was started last, and waits until that is known.
+// kill kills the worker that was started last, and waits until it is not alive.
 func (f *fixture) kill() {
 	f.t.Helper()
 	f.mu.Lock()

@@ -11,43 +11,43 @@ import (
 	"github.com/gophersnake/gophersnake/runner/internal/worker"
 )
 
-func TestTheStateFollowsFromTheFigures(t *testing.T) {
+func TestTheStateFollowsFromTheCounts(t *testing.T) {
 	now := time.Now()
 	cause := errors.New("it died")
-	back := func(n int) setbacks { return setbacks{count: n, cause: cause, next: now.Add(3 * time.Second)} }
+	back := func(n int) backoff { return backoff{count: n, cause: cause, next: now.Add(3 * time.Second)} }
 	for name, row := range map[string]struct {
 		pool   *Pool
 		state  State
 		reason string
 		cause  error
 	}{
-		"new":          {&Pool{}, StateNew, "nobody has wanted a worker yet", nil},
-		"first start":  {&Pool{starting: 1}, StateStarting, "a worker is being started", nil},
-		"some are up":  {&Pool{serving: 1, starting: 1, config: Config{Min: 2}}, StateStarting, "1 of 2 workers are up", nil},
-		"all are up":   {&Pool{serving: 2, config: Config{Min: 2}}, StateHealthy, "2 workers serve", nil},
-		"scaled down":  {&Pool{proven: true}, StateHealthy, "no worker is needed", nil},
-		"below":        {&Pool{serving: 1, ready: now, config: Config{Min: 2}}, StateDegraded, "1 of 2 workers are up", nil},
-		"one less":     {&Pool{serving: 1, setbacks: back(1), config: Config{Min: 2}}, StateDegraded, "1 of 2 workers are up", cause},
-		"an accident":  {&Pool{serving: 1, setbacks: back(1)}, StateHealthy, "1 worker serves", nil},
-		"came back":    {&Pool{serving: 1, setbacks: back(4)}, StateDegraded, "1 worker serves; 4 setbacks in a row before that", cause},
-		"replaced":     {&Pool{starting: 1, setbacks: back(1)}, StateStarting, "a worker is being started in place of one that ended", cause},
-		"tries again":  {&Pool{starting: 1, setbacks: back(4)}, StateUnhealthy, "4 setbacks in a row; a worker is being started", cause},
-		"waits":        {&Pool{asked: true, setbacks: back(4)}, StateUnhealthy, "4 setbacks in a row; the next start is in 3s", cause},
-		"has given up": {&Pool{setbacks: back(1)}, StateUnhealthy, "there is no worker; the next call starts one", cause},
-		"spare lost":   {&Pool{serving: 1, spareSetbacks: back(1), config: Config{Spare: 1}}, StateDegraded, "spare workers die or do not start", cause},
-		"next spare":   {&Pool{serving: 1, sparing: 1, spareSetbacks: back(1), config: Config{Spare: 1}}, StateHealthy, "1 worker serves", nil},
-		"spares loop":  {&Pool{serving: 1, sparing: 1, spareSetbacks: back(2), config: Config{Spare: 1}}, StateDegraded, "spare workers die or do not start", cause},
-		"draining":     {&Pool{drained: make(chan struct{}), setbacks: back(4)}, StateDraining, "it lets no new call in", nil},
-		"closed":       {&Pool{closed: true, setbacks: back(4)}, StateClosed, "it has been closed", nil},
+		"new":         {&Pool{}, StateNew, "no worker has been needed yet", nil},
+		"first start": {&Pool{starting: 1}, StateStarting, "a worker is starting", nil},
+		"some are up": {&Pool{serving: 1, starting: 1, config: Config{Min: 2}}, StateStarting, "1 of 2 workers are ready", nil},
+		"all are up":  {&Pool{serving: 2, config: Config{Min: 2}}, StateHealthy, "2 workers serve", nil},
+		"scaled down": {&Pool{proven: true}, StateHealthy, "no worker is needed", nil},
+		"below":       {&Pool{serving: 1, firstReady: now, config: Config{Min: 2}}, StateDegraded, "1 of 2 workers are ready", nil},
+		"one less":    {&Pool{serving: 1, failures: back(1), config: Config{Min: 2}}, StateDegraded, "1 of 2 workers are ready", cause},
+		"one failure": {&Pool{serving: 1, failures: back(1)}, StateHealthy, "1 worker serves", nil},
+		"came back":   {&Pool{serving: 1, failures: back(4)}, StateDegraded, "1 worker serves after 4 consecutive failures", cause},
+		"replaced":    {&Pool{starting: 1, failures: back(1)}, StateStarting, "a worker is starting in place of one that ended", cause},
+		"tries again": {&Pool{starting: 1, failures: back(4)}, StateUnhealthy, "4 consecutive failures; a worker is starting", cause},
+		"waits":       {&Pool{wanted: true, failures: back(4)}, StateUnhealthy, "4 consecutive failures; the next start is in 3s", cause},
+		"no caller":   {&Pool{failures: back(1)}, StateUnhealthy, "there is no worker; the next call starts one", cause},
+		"spare lost":  {&Pool{serving: 1, spareFailures: back(1), config: Config{Spare: 1}}, StateDegraded, "spare workers die or do not start", cause},
+		"next spare":  {&Pool{serving: 1, startingSpares: 1, spareFailures: back(1), config: Config{Spare: 1}}, StateHealthy, "1 worker serves", nil},
+		"spares loop": {&Pool{serving: 1, startingSpares: 1, spareFailures: back(2), config: Config{Spare: 1}}, StateDegraded, "spare workers die or do not start", cause},
+		"draining":    {&Pool{drained: make(chan struct{}), failures: back(4)}, StateDraining, "new calls are refused", nil},
+		"closed":      {&Pool{closed: true, failures: back(4)}, StateClosed, "the pool has been closed", nil},
 	} {
-		state, reason, cause := row.pool.judge(now)
+		state, reason, cause := row.pool.assessLocked(now)
 		assert.Equal(t, row.state, state, name)
 		assert.Equal(t, row.reason, reason, name)
 		assert.Equal(t, row.cause, cause, name)
 	}
 }
 
-func TestTheHealthOfAPoolFromItsBeginningToItsEnd(t *testing.T) {
+func TestTheHealthOfAPoolOverItsLife(t *testing.T) {
 	f := newPoolWith(t, "work", Config{Min: 1, Max: 2, Spare: 1})
 	clock := f.freeze()
 	assert.Equal(t, StateNew, f.Health().State)
@@ -76,13 +76,13 @@ func TestTheHealthOfAPoolFromItsBeginningToItsEnd(t *testing.T) {
 	assert.Equal(t, StateClosed, h.State)
 	assert.Empty(t, h.Workers)
 	var states []State
-	for _, e := range toldOf[StateChanged](f) {
+	for _, e := range eventsOf[StateChanged](f) {
 		states = append(states, e.To)
 	}
 	assert.Equal(t, []State{StateStarting, StateHealthy, StateClosed}, states)
 }
 
-func TestACrashLoopIsUnhealthyWithItsCauseAndTheNextSuccessCuresIt(t *testing.T) {
+func TestACrashLoopIsUnhealthyUntilTheNextSuccess(t *testing.T) {
 	f := newPool(t, 1, 1)
 	clock := f.freeze()
 	f.warm()
@@ -90,15 +90,15 @@ func TestACrashLoopIsUnhealthyWithItsCauseAndTheNextSuccessCuresIt(t *testing.T)
 	f.kill()
 	f.until(func(h Health) bool { return h.State == StateUnhealthy && h.Starting == 0 })
 	h := f.Health()
-	assert.Equal(t, "2 setbacks in a row; the next start is in 100ms", h.Reason)
+	assert.Equal(t, "2 consecutive failures; the next start is in 100ms", h.Reason)
 	require.ErrorContains(t, h.Cause, "the module is broken")
-	assert.Equal(t, &CrashLoop{Setbacks: 2, NextStart: clock.Now().Add(100 * time.Millisecond)}, h.CrashLoop)
+	assert.Equal(t, &CrashLoop{Failures: 2, NextStart: clock.Now().Add(100 * time.Millisecond)}, h.CrashLoop)
 	require.NotNil(t, h.LastDeath)
 	assert.EqualValues(t, 1, h.Counters.Deaths)
 	assert.EqualValues(t, 1, h.Counters.StartFailures)
 	_, err := f.call(t.Context(), 1)
 	var failed *worker.StartError
-	require.ErrorAs(t, err, &failed, "a caller hears of it, and does not wait")
+	require.ErrorAs(t, err, &failed, "a caller gets the error, and does not wait")
 	remove(t, f.broken)
 	_, err = f.call(t.Context(), 1)
 	require.NoError(t, err)
@@ -106,14 +106,14 @@ func TestACrashLoopIsUnhealthyWithItsCauseAndTheNextSuccessCuresIt(t *testing.T)
 	assert.Equal(t, StateHealthy, h.State)
 	assert.Nil(t, h.Cause)
 	assert.Nil(t, h.CrashLoop)
-	for _, e := range toldOf[StateChanged](f) {
+	for _, e := range eventsOf[StateChanged](f) {
 		if e.To == StateUnhealthy {
 			assert.Error(t, e.Cause)
 		}
 	}
 }
 
-func TestANodeThatLeavesByTheBackDoorIsNotHealthy(t *testing.T) {
+func TestANodeThatExitsIsUnhealthy(t *testing.T) {
 	f := newPool(t, 0, 1)
 	f.freeze()
 	_, err := f.call(t.Context(), map[string]any{"exit": 0})
@@ -125,7 +125,7 @@ func TestANodeThatLeavesByTheBackDoorIsNotHealthy(t *testing.T) {
 	require.ErrorIs(t, h.Cause, exit)
 }
 
-func TestEventsAreToldInOrderAndOneByOne(t *testing.T) {
+func TestEventsAreDeliveredOneAtATimeAndInOrder(t *testing.T) {
 	f := newPoolWith(t, "work", Config{Min: 1, Max: 1, Spare: 1})
 	f.freeze()
 	f.warm()

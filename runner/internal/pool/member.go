@@ -2,110 +2,174 @@ package pool
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/gophersnake/gophersnake/runner/internal/worker"
 )
 
-// Role is what a worker is there for.
+// The states of a worker in the pool, what records each, and what ends it:
+//
+//	state     recorded as                           ends with
+//	starting  counted in starting or startingSpares ready: idle, spare, or retiring if a
+//	                                                reload has overtaken it; failed: backoff
+//	idle      role serving, load 0, in p.idle       assignLocked: busy or full
+//	busy      role serving, 0 < load < capacity     another call: full; last release: idle
+//	full      role serving, load = capacity         a release: busy or idle
+//	spare     role spare, in p.spares               promoteLocked: idle, or busy if callers wait
+//	retiring  role retiring; it gets no new call    the last call and session end: closing
+//	          and no new session, and drains
+//	closing   closing is set; Worker.Close runs     the process exits: dead
+//	dead      Worker.Alive is false                 watch records it: ended, no longer in members
+//
+// From idle, busy, full and spare, retireLocked leads to retiring: because of a limit
+// (retire.go), a reload (reload.go), or too many spares (spare.go). When the pool
+// closes, a worker without a call goes to closing at once. From every state but
+// starting, a crash leads to dead; watch then counts it as a failure, unless the
+// worker was closing.
+
+// Role is the part that a worker plays in its pool.
 type Role string
 
 // The roles of a worker.
 const (
-	RoleServing  Role = "serving"
-	RoleSpare    Role = "spare"    // it is ready, and takes over from one that goes
-	RoleRetiring Role = "retiring" // it ends when its calls and sessions have
+	RoleServing  Role = "serving"  // it is given calls
+	RoleSpare    Role = "spare"    // it is ready, and replaces a worker that ends or retires
+	RoleRetiring Role = "retiring" // it ends when its calls and sessions have ended
 )
 
-const (
-	serving  = RoleServing
-	spare    = RoleSpare
-	retiring = RoleRetiring
-)
-
-// member is a worker of the pool. All of it is guarded by the pool's lock.
+// member is a worker of the pool. Pool.mu guards all of it; worker, generation and
+// readyAt do not change.
 type member struct {
 	worker      *worker.Worker
 	generation  *generation
+	readyAt     time.Time
 	role        Role
-	born        time.Time      // when it became ready
-	load        int            // calls that it has
-	calls       uint64         // those that it was ever given
-	sessions    int            // those that are open on it
-	lastSession uint32         // the number of the last one
-	served      time.Time      // when it answered last
-	due         *worker.Breach // why it is to retire
-	ending      bool           // it has been asked to end
-	gone        bool           // its watcher has seen its end
+	load        int            // calls that are assigned to it
+	calls       uint64         // calls that were ever assigned to it
+	sessions    int            // open sessions
+	lastSession uint32         // the number of the last session that was opened
+	lastActive  time.Time      // when it last answered, or was given a call while idle
+	exceeded    *worker.Breach // the limit for which it is to be retired; nil if none
+	closing     bool           // Worker.Close has been called
+	ended       bool           // watch has recorded its end
 }
 
-// The functions below are called with p.mu held.
+// unbegun reports whether err says that the worker ended before it began the call. An
+// UnbegunError of another worker, which emit or the context's cause may have brought
+// in, does not count.
+func (m *member) unbegun(err error) bool {
+	unbegun, ok := errors.AsType[*worker.UnbegunError](err)
+	return ok && unbegun.Exit == m.worker.Exit()
+}
 
-// enter takes a worker in that has become ready, for nothing yet.
-func (p *Pool) enter(w *worker.Worker, g *generation) *member {
+// addLocked adds a worker that has become ready, as a spare that is not yet listed.
+func (p *Pool) addLocked(w *worker.Worker, g *generation) *member {
 	now := p.clock.now()
-	m := &member{worker: w, generation: g, role: spare, born: now, served: now}
-	p.alive = append(p.alive, m)
-	p.run(g, func() { p.watch(m) })
+	m := &member{worker: w, generation: g, role: RoleSpare, readyAt: now, lastActive: now}
+	p.members = append(p.members, m)
+	p.goLocked(g, func() { p.watch(m) })
 	return m
 }
 
-// serve has a worker take calls from now on.
-func (p *Pool) serve(m *member) {
-	m.role, m.served = serving, p.clock.now()
+// serveLocked makes a worker serve calls, beginning with those in the queue.
+func (p *Pool) serveLocked(m *member) {
+	m.role, m.lastActive = RoleServing, p.clock.now()
 	p.proven = true
 	p.serving++
-	if p.serving == p.least() {
-		p.full = m.served
-		if p.ready.IsZero() {
-			p.ready = m.served
+	if p.serving == p.minServing() {
+		p.lastReady = m.lastActive
+		if p.firstReady.IsZero() {
+			p.firstReady = m.lastActive
 		}
 	}
-	p.put(m)
+	p.dispatchLocked(m)
 }
 
-// rest puts a worker that has no call where it belongs.
-func (p *Pool) rest(m *member) {
+// parkLocked handles a worker that has no call: a serving one becomes idle, and one
+// that is no longer needed is closed.
+func (p *Pool) parkLocked(m *member) {
 	switch {
-	case p.closed, m.role == retiring && m.sessions == 0:
-		p.end(m)
-	case m.role == serving:
+	case p.closed, m.role == RoleRetiring && m.sessions == 0:
+		p.closeLocked(m)
+	case m.role == RoleServing:
 		p.idle = append(p.idle, m)
 	}
 }
 
-// retire lets a worker have no further call, and ends it when those that it has,
-// and its sessions, are over.
-func (p *Pool) retire(m *member, why *worker.Breach) {
-	p.stale = true
-	if m.role == serving {
+// retireLocked gives a worker no further call and no further session, and closes it
+// when those that it has are over. The reason is nil if it has reached no limit.
+func (p *Pool) retireLocked(m *member, reason *worker.Breach) {
+	p.dirty = true
+	if m.role == RoleServing {
 		p.serving--
 	}
-	m.role = retiring
+	m.role = RoleRetiring
 	p.idle, p.spares = without(p.idle, m), without(p.spares, m)
-	if why != nil {
-		p.counters.Retired[why.Limit]++
-		p.tell(WorkerRetired{PID: m.worker.PID(), Breach: *why})
+	if reason != nil {
+		p.counters.Retired[reason.Limit]++
+		p.recordLocked(WorkerRetired{PID: m.worker.PID(), Breach: *reason})
 	}
-	p.unpin(m)
+	p.unpinLocked(m)
 	if m.load == 0 {
-		p.rest(m)
+		p.parkLocked(m)
 	}
 }
 
-// end shuts a worker down that has nothing to do. Its watcher is still running,
-// so a pool that closes waits for it.
-func (p *Pool) end(m *member) {
-	if m.ending {
+// closeLocked starts the shutdown of a worker that has no call. The worker's watch is
+// still running, so Close waits for the end of both.
+func (p *Pool) closeLocked(m *member) {
+	if m.closing {
 		return
 	}
-	m.ending = true
-	ctx := context.Background() // the grace time bounds it
+	m.closing = true
+	ctx := context.Background() // the worker's grace period bounds it
 	if p.closed {
 		ctx = p.closing
 	}
 	p.running.Go(func() { m.worker.Close(ctx) })
 }
 
-// least is how many workers serve where all is well and there is work.
-func (p *Pool) least() int { return max(1, p.config.Min) }
+// minServing returns how many workers serve if all is well and there are calls.
+func (p *Pool) minServing() int { return max(1, p.config.Min) }
+
+// watch waits for the end of a worker, records it, and lets a spare replace it.
+func (p *Pool) watch(m *member) {
+	<-m.worker.Done()
+	exit := m.worker.Exit()
+	p.mu.Lock()
+	defer p.unlock()
+	p.dirty = true
+	p.recordLocked(WorkerEnded{Exit: exit, Idle: m.load == 0})
+	m.ended = true
+	p.members, p.idle, p.spares = without(p.members, m), without(p.idle, m), without(p.spares, m)
+	if m.role == RoleServing {
+		p.serving--
+	}
+	p.unpinLocked(m)
+	p.failWaitersLocked(m, &worker.UnbegunError{Exit: exit})
+	if p.closed || m.closing {
+		return
+	}
+	p.diedLocked(m, exit)
+}
+
+// diedLocked counts the end of a worker that the pool had not asked to end.
+func (p *Pool) diedLocked(m *member, exit *worker.Exit) {
+	now := p.clock.now()
+	p.counters.Deaths++
+	p.lastDeath = &Death{Time: now, Exit: exit}
+	switch {
+	case m.generation != p.generation:
+	case m.role == RoleSpare:
+		p.spareFailures.add(exit, now, 0)
+	case m.role == RoleServing:
+		p.failures.add(exit, now, 0)
+		p.urgent = true
+		if p.serving+p.starting < p.config.Max {
+			p.promoteLocked()
+		}
+	case m.load > 0: // it was retiring, but died during a call
+		p.failures.add(exit, now, 0)
+	}
+}

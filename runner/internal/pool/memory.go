@@ -9,8 +9,9 @@ import (
 	"github.com/gophersnake/gophersnake/runner/internal/cgroup"
 )
 
-// availableMemory is what new processes may take of the machine's memory, or of
-// their cgroup's where that has less left; 0 where it cannot be known.
+// availableMemory returns how many bytes of memory new processes may take: the
+// machine's available memory, or that of the supervisor's cgroup if it is less. It
+// returns 0 if neither is known.
 func availableMemory() int64 {
 	var free int64
 	if text, err := os.ReadFile("/proc/meminfo"); err == nil {
@@ -27,8 +28,9 @@ func availableMemory() int64 {
 	return free
 }
 
-// groupMemory is what a cgroup has left, and whether it is bounded at all. What the
-// kernel keeps of files goes when memory is wanted.
+// groupMemory returns how many bytes a cgroup has left, and whether it has a limit at
+// all. The kernel's inactive file cache counts as left, since it is dropped when
+// memory is needed.
 func groupMemory(group string) (left int64, bounded bool) {
 	number := func(name string) (int64, bool) {
 		text, err := os.ReadFile(filepath.Join(group, name))

@@ -10,7 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestTheMemoryOfACgroupIsWhatItMayStillTake(t *testing.T) {
+func TestTheAvailableMemoryOfACgroupIsItsLimitLessItsUse(t *testing.T) {
 	group := t.TempDir()
 	write := func(name, text string) {
 		require.NoError(t, os.WriteFile(filepath.Join(group, name), []byte(text), 0o600))
@@ -27,12 +27,12 @@ func TestTheMemoryOfACgroupIsWhatItMayStillTake(t *testing.T) {
 	assert.EqualValues(t, 400, left)
 	write("memory.stat", "anon 100\ninactive_file 500\nslab 3\n")
 	left, _ = groupMemory(group)
-	assert.EqualValues(t, 900, left, "the cache of files goes when it is in the way")
+	assert.EqualValues(t, 900, left, "the inactive file cache counts as available")
 }
 
-func TestTheMemoryOfThisMachineIsKnown(t *testing.T) {
+func TestTheAvailableMemoryOfThisMachineIsKnown(t *testing.T) {
 	if runtime.GOOS != "linux" {
-		t.Skip("it is not known here")
+		t.Skip("only Linux reports it")
 	}
 	assert.Positive(t, availableMemory())
 }

@@ -28,17 +28,17 @@ func TestWarmStartsTheMinimum(t *testing.T) {
 	f.waitFor(Stats{Idle: 2})
 	_, err = f.Warm(t.Context())
 	require.NoError(t, err)
-	assert.Equal(t, 2, f.starts(), "the second time there is nothing to do")
+	assert.Equal(t, 2, f.starts(), "the second Warm has nothing to start")
 }
 
-func TestWarmStartsOneWhereThereIsNoMinimum(t *testing.T) {
+func TestWarmStartsOneWorkerWithoutAMinimum(t *testing.T) {
 	f := newPool(t, 0, 0)
 	_, err := f.Warm(t.Context())
 	require.NoError(t, err)
 	assert.Equal(t, Stats{Idle: 1}, f.Stats())
 }
 
-func TestWarmTellsOfAStartThatFails(t *testing.T) {
+func TestWarmReturnsTheErrorOfAFailedStart(t *testing.T) {
 	f := newPool(t, 2, 2)
 	put(t, f.broken)
 	_, err := f.Warm(t.Context())
@@ -64,7 +64,7 @@ func TestThePoolGrowsWithItsCallersUpToTheMaximum(t *testing.T) {
 	assert.Equal(t, 3, f.starts())
 }
 
-func TestOneAfterTheOtherTheyTakeOneWorker(t *testing.T) {
+func TestSerialCallsUseOneWorker(t *testing.T) {
 	f := newPool(t, 0, 3)
 	for i := range 10 {
 		got, err := f.call(t.Context(), i)
@@ -74,7 +74,7 @@ func TestOneAfterTheOtherTheyTakeOneWorker(t *testing.T) {
 	assert.Equal(t, Stats{Idle: 1}, f.Stats())
 }
 
-func TestCallersAreServedInTheOrderInWhichTheyCame(t *testing.T) {
+func TestCallersAreServedInTheOrderOfTheirArrival(t *testing.T) {
 	f := newPool(t, 1, 1)
 	gate, log := newGate(t), filepath.Join(t.TempDir(), "log")
 	first := f.calling(map[string]any{"gate": gate, "log": log, "value": 0})
@@ -105,12 +105,12 @@ func TestAThousandCallersGetTheirOwnAnswers(t *testing.T) {
 		})
 	}
 	calls.Wait()
-	// A start that nobody needs any more may still be under way.
+	// A start that is no longer needed may still be under way.
 	require.Eventually(t, func() bool { return f.Stats() == Stats{Idle: f.starts()} }, long, time.Millisecond)
 	assert.LessOrEqual(t, f.starts(), 3)
 }
 
-func TestACallerWhoGivesUpLeavesTheLine(t *testing.T) {
+func TestACanceledCallerLeavesTheQueue(t *testing.T) {
 	f := newPool(t, 1, 1)
 	gate := newGate(t)
 	first := f.calling(map[string]any{"gate": gate, "value": 1})
@@ -133,7 +133,7 @@ func TestACallerWhoGivesUpLeavesTheLine(t *testing.T) {
 	assert.Equal(t, answer{value: int64(3)}, <-third)
 }
 
-func TestCallersWhoGiveUpWhileServedLoseNoWorker(t *testing.T) {
+func TestCallersThatAreCanceledWhileResolvedLoseNoWorker(t *testing.T) {
 	f := newPool(t, 2, 2)
 	_, err := f.Warm(t.Context())
 	require.NoError(t, err)
@@ -150,7 +150,7 @@ func TestCallersWhoGiveUpWhileServedLoseNoWorker(t *testing.T) {
 	assert.Zero(t, f.deaths())
 }
 
-func TestAWorkerThatDiesIdleCostsNobodyAnything(t *testing.T) {
+func TestTheDeathOfAnIdleWorkerFailsNoCall(t *testing.T) {
 	f := newPool(t, 1, 1)
 	_, err := f.Warm(t.Context())
 	require.NoError(t, err)
@@ -163,7 +163,7 @@ func TestAWorkerThatDiesIdleCostsNobodyAnything(t *testing.T) {
 	assert.Equal(t, 6, f.starts())
 }
 
-func TestAWorkerThatDiesIdleIsReplacedUnasked(t *testing.T) {
+func TestAnIdleWorkerThatDiesIsReplacedWithoutACaller(t *testing.T) {
 	f := newPool(t, 2, 2)
 	_, err := f.Warm(t.Context())
 	require.NoError(t, err)
@@ -173,7 +173,7 @@ func TestAWorkerThatDiesIdleIsReplacedUnasked(t *testing.T) {
 	assert.Equal(t, worker.ReasonSelf, f.ended[0].Reason)
 }
 
-func TestADeathIsTheCallersAloneAndTheNextInLineGetsAReplacement(t *testing.T) {
+func TestADeathFailsOneCallAndTheNextInTheQueueGetsAReplacement(t *testing.T) {
 	f := newPool(t, 1, 1)
 	gate := newGate(t)
 	first := f.calling(map[string]any{"gate": gate, "value": 1})
@@ -201,7 +201,7 @@ func TestAnExceptionKeepsTheWorker(t *testing.T) {
 	assert.Equal(t, 1, f.starts())
 }
 
-func TestCallersOutliveAStartThatFailsWhereAnotherWorkerServes(t *testing.T) {
+func TestAFailedStartFailsNoCallerWhileAnotherWorkerServes(t *testing.T) {
 	f := newPool(t, 1, 2)
 	f.freeze()
 	gate := newGate(t)
@@ -218,7 +218,7 @@ func TestCallersOutliveAStartThatFailsWhereAnotherWorkerServes(t *testing.T) {
 	assert.Equal(t, answer{value: int64(2)}, <-second)
 }
 
-func TestAllInLineAreToldWhenNoWorkerComesUp(t *testing.T) {
+func TestAFailedStartFailsAllWaitersIfNoWorkerServes(t *testing.T) {
 	f := newPool(t, 1, 2)
 	put(t, f.broken)
 	put(t, f.held)
@@ -235,7 +235,7 @@ func TestAllInLineAreToldWhenNoWorkerComesUp(t *testing.T) {
 	f.waitFor(Stats{})
 	remove(t, f.broken)
 	got, err := f.call(t.Context(), 1)
-	require.NoError(t, err, "it can be cured")
+	require.NoError(t, err, "the pool recovers")
 	assert.Equal(t, int64(1), got)
 }
 
@@ -252,7 +252,7 @@ func TestCloseWaitsForTheCallsUnderWay(t *testing.T) {
 		f.Close(context.Background())
 		close(closed)
 	}()
-	f.waitFor(Stats{Busy: 1}) // the idle ones are gone
+	f.waitFor(Stats{Busy: 1}) // the idle workers have ended
 	_, err = f.call(t.Context(), 2)
 	require.ErrorIs(t, err, ErrClosed)
 	_, err = f.Warm(t.Context())
@@ -268,8 +268,8 @@ func TestCloseWaitsForTheCallsUnderWay(t *testing.T) {
 	f.Close(t.Context())
 	assert.Equal(t, Stats{}, f.Stats())
 	f.Pool.mu.Lock()
-	f.stale = true
-	f.attend()
+	f.dirty = true
+	f.reconcileLocked()
 	assert.Zero(t, f.starting, "a closed pool starts nothing")
 	f.Pool.mu.Unlock()
 	for _, exit := range f.ended {
@@ -278,7 +278,7 @@ func TestCloseWaitsForTheCallsUnderWay(t *testing.T) {
 	assert.Len(t, f.ended, 3)
 }
 
-func TestCloseKillsWhenItsTimeIsUp(t *testing.T) {
+func TestCloseKillsTheWorkersWhenItsContextEnds(t *testing.T) {
 	f := newPool(t, 1, 1)
 	under := f.calling(map[string]any{"gate": newGate(t)})
 	f.waitFor(Stats{Busy: 1})
@@ -292,14 +292,14 @@ func TestCloseKillsWhenItsTimeIsUp(t *testing.T) {
 	require.ErrorIs(t, (<-waiting).err, ErrClosed)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	f.Close(ctx) // one who is in more of a hurry
+	f.Close(ctx) // a second Close, with a shorter deadline
 	var exit *worker.Exit
 	require.ErrorAs(t, (<-under).err, &exit)
 	assert.Equal(t, worker.ReasonKilled, exit.Reason)
 	<-patient
 }
 
-func TestCloseGivesUpTheStartsUnderWay(t *testing.T) {
+func TestCloseEndsTheStartsUnderWay(t *testing.T) {
 	f := newPool(t, 2, 2)
 	put(t, f.held)
 	waiting := f.calling(1)
@@ -316,7 +316,7 @@ func TestCloseGivesUpTheStartsUnderWay(t *testing.T) {
 	assert.Zero(t, f.starts())
 }
 
-func TestAReplacementThatIsStartedWhileThePoolClosesIsNotLeft(t *testing.T) {
+func TestAReplacementThatStartsDuringCloseIsEnded(t *testing.T) {
 	for range 3 {
 		f := newPoolWith(t, "work", Config{Min: 2, Max: 2, Spare: 1})
 		f.warm()
@@ -330,7 +330,7 @@ func TestAReplacementThatIsStartedWhileThePoolClosesIsNotLeft(t *testing.T) {
 	}
 }
 
-func TestManyStartAndEndAtOnceAndNothingIsLeft(t *testing.T) {
+func TestManyConcurrentStartsAndDeathsLeakNothing(t *testing.T) {
 	held := func() (fds, goroutines int) {
 		entries, err := os.ReadDir("/dev/fd")
 		require.NoError(t, err)
@@ -355,7 +355,7 @@ func TestManyStartAndEndAtOnceAndNothingIsLeft(t *testing.T) {
 		for _, w := range f.started {
 			assert.Equal(t, syscall.ESRCH, syscall.Kill(w.PID(), 0))
 		}
-		assert.Len(t, f.ended, len(f.started), "each end is told once")
+		assert.Len(t, f.ended, len(f.started), "each end is reported once")
 	}
 	round()
 	fds, goroutines := held()
@@ -364,7 +364,7 @@ func TestManyStartAndEndAtOnceAndNothingIsLeft(t *testing.T) {
 	}
 	var now string
 	for deadline := time.Now().Add(long); time.Now().Before(deadline); runtime.Gosched() {
-		// A goroutine of go-plugin's may still be on its way out.
+		// A goroutine of go-plugin may still be ending.
 		fdsNow, goroutinesNow := held()
 		if fdsNow <= fds && goroutinesNow <= goroutines {
 			return
@@ -374,17 +374,17 @@ func TestManyStartAndEndAtOnceAndNothingIsLeft(t *testing.T) {
 	t.Error(now)
 }
 
-func TestAPoolThatNobodyObservesWorksAsWell(t *testing.T) {
+func TestAPoolWorksWithoutAnObserver(t *testing.T) {
 	config := newPool(t, 1, 1).config
 	config.Observe = nil
 	p := New(config)
 	_, err := p.Warm(t.Context())
 	require.NoError(t, err)
 	p.Close(t.Context())
-	assert.Empty(t, p.untold)
+	assert.Empty(t, p.undelivered)
 }
 
-func TestWorkersAreForkedWhereThatIsWanted(t *testing.T) {
+func TestWorkersAreForkedFromATemplate(t *testing.T) {
 	f := newPoolWith(t, "pid", Config{Min: 1, Max: 1, Spare: 1, ForkServer: true})
 	f.warm()
 	f.hasSpares(1)

@@ -2,6 +2,7 @@ package pool
 
 import (
 	"context"
+	"sync"
 
 	"golang.org/x/sync/errgroup"
 
@@ -9,16 +10,53 @@ import (
 	"github.com/gophersnake/gophersnake/runner/internal/worker"
 )
 
-// Reload replaces the workers by those of a new configuration. It starts Min of
-// them, at least one; when they are ready, all new calls and sessions are theirs,
-// and the old ones end when their calls and sessions have. It does not wait for
-// that.
+// generation is the workers of one configuration. [Pool.Reload] replaces it by the
+// next one.
+type generation struct {
+	number int
+	config worker.Config
+	ctx    context.Context // ends the starts under way
+	cancel context.CancelFunc
+	inUse  sync.WaitGroup // its starts and workers
+}
+
+// newGeneration returns a generation without workers. After it is canceled and all of
+// its workers have ended, its template is closed, which is what reports how forked
+// workers end. Close waits for that.
+func (p *Pool) newGeneration(number int, config worker.Config) *generation {
+	config.Worn = p.wornOut
+	if p.config.ForkServer {
+		config.Template = worker.NewTemplate(config)
+	}
+	g := &generation{number: number, config: config}
+	g.ctx, g.cancel = context.WithCancel(p.ctx)
+	p.running.Add(1)
+	context.AfterFunc(g.ctx, func() {
+		defer p.running.Done()
+		g.inUse.Wait()
+		config.Template.Close()
+	})
+	return g
+}
+
+// goLocked runs f in a goroutine that the generation's end and Close wait for. The
+// generation must not have been canceled.
+func (p *Pool) goLocked(g *generation, f func()) {
+	g.inUse.Add(1)
+	p.running.Go(func() {
+		defer g.inUse.Done()
+		f()
+	})
+}
+
+// Reload replaces the workers by those of a new configuration. It starts Min of them,
+// at least one. When they are ready, they get all new calls and sessions, and the old
+// ones end when their calls and sessions have ended; Reload does not wait for that.
 //
-// Where a new one cannot start, or check, which may be nil, refuses what they say
-// of their node, the new ones are ended, the old ones stay, and the error is
-// returned. Check is called once, when all new ones are ready. It may take its
-// time, and after it has consented nothing but Close and the death of a new worker
-// can keep the reload from happening.
+// If a new worker cannot start, or check refuses the node's new description, the new
+// workers are ended, the old ones stay, and the error is returned. Check is called
+// once, when all new workers are ready; it may be nil, and may take its time. Once it
+// has agreed, only Close and the death of a new worker can make the reload fail.
 func (p *Pool) Reload(ctx context.Context, config worker.Config, check func(ipc.Description) error) error {
 	p.reloading.Lock()
 	defer p.reloading.Unlock()
@@ -39,16 +77,16 @@ func (p *Pool) Reload(ctx context.Context, config worker.Config, check func(ipc.
 	}
 	p.mu.Lock()
 	if err == nil {
-		err = p.takeOver(g, fresh)
+		err = p.takeOverLocked(g, fresh)
 	}
 	if err == nil {
 		p.counters.Reloads++
-		p.tell(Reloaded{Workers: len(fresh), Took: p.clock.now().Sub(begun)})
+		p.recordLocked(Reloaded{Workers: len(fresh), Took: p.clock.now().Sub(begun)})
 		p.unlock()
 		return nil
 	}
 	for _, m := range fresh {
-		p.retire(m, nil)
+		p.retireLocked(m, nil)
 	}
 	p.unlock()
 	g.cancel()
@@ -56,42 +94,32 @@ func (p *Pool) Reload(ctx context.Context, config worker.Config, check func(ipc.
 	return err
 }
 
-// startAll starts the first workers of a generation, side by side. Where one
-// fails, the others are given up.
-func (p *Pool) startAll(ctx context.Context, g *generation) (fresh []*member, err error) {
+// startAll starts the first workers of a generation at the same time. If one fails, it
+// ends the other starts; the workers that are ready are returned with the error.
+func (p *Pool) startAll(ctx context.Context, g *generation) ([]*member, error) {
 	starts, startCtx := errgroup.WithContext(g.ctx)
 	stop := context.AfterFunc(ctx, g.cancel)
 	defer stop()
+	fresh := make([]*member, p.minServing())
 	p.mu.Lock()
-	defer p.mu.Unlock()
 	if p.closed {
+		p.mu.Unlock()
 		return nil, ErrClosed
 	}
-	for range p.least() {
+	for i := range fresh {
 		done := make(chan struct{})
-		p.run(g, func() { <-done })
-		starts.Go(func() error {
+		p.goLocked(g, func() { <-done })
+		starts.Go(func() (err error) {
 			defer close(done)
-			begun := p.clock.now()
-			w, err := worker.Start(startCtx, g.config)
-			if err != nil {
-				return err
-			}
-			p.mu.Lock()
-			defer p.unlock()
-			p.counters.Started++
-			p.tell(WorkerStarted{Worker: w, Took: p.clock.now().Sub(begun)})
-			m := p.enter(w, g)
-			fresh = append(fresh, m)
-			if p.closed {
-				p.rest(m)
-			}
-			return nil
+			fresh[i], err = p.startOne(startCtx, g)
+			return err
 		})
 	}
 	p.mu.Unlock()
-	err = starts.Wait()
+	err := starts.Wait()
+	fresh = without(fresh, nil)
 	p.mu.Lock()
+	defer p.mu.Unlock()
 	switch {
 	case err == nil:
 	case p.closed:
@@ -102,30 +130,48 @@ func (p *Pool) startAll(ctx context.Context, g *generation) (fresh []*member, er
 	return fresh, err
 }
 
-// takeOver moves the traffic to a new generation, unless it is no longer whole.
-// The caller holds p.mu.
-func (p *Pool) takeOver(g *generation, fresh []*member) error {
+// startOne starts a worker of a generation that is not yet the pool's.
+func (p *Pool) startOne(ctx context.Context, g *generation) (*member, error) {
+	begun := p.clock.now()
+	w, err := worker.Start(ctx, g.config)
+	if err != nil {
+		return nil, err
+	}
+	p.mu.Lock()
+	defer p.unlock()
+	p.counters.Started++
+	p.recordLocked(WorkerStarted{Worker: w, Took: p.clock.now().Sub(begun)})
+	m := p.addLocked(w, g)
+	if p.closed {
+		p.parkLocked(m)
+	}
+	return m, nil
+}
+
+// takeOverLocked makes a new generation the pool's, unless one of its workers has
+// ended.
+func (p *Pool) takeOverLocked(g *generation, fresh []*member) error {
 	if p.closed {
 		return ErrClosed
 	}
 	for _, m := range fresh {
-		if m.gone {
+		if m.ended {
 			return m.worker.Exit()
 		}
 	}
 	old := p.generation
 	old.cancel()
 	p.generation, p.description = g, fresh[0].worker.Description()
-	p.starting, p.arriving, p.sparing = 0, 0, 0
-	p.setbacks, p.spareSetbacks = setbacks{}, setbacks{}
-	p.asked = true
-	for _, m := range p.alive {
-		if m.generation == old && m.role != retiring {
-			p.retire(m, nil)
+	p.starting, p.announced, p.startingSpares = 0, 0, 0
+	p.failures, p.spareFailures = backoff{}, backoff{}
+	p.wanted = true
+	for _, m := range p.members {
+		if m.generation == old && m.role != RoleRetiring {
+			p.retireLocked(m, nil)
 		}
 	}
 	for _, m := range fresh {
-		p.serve(m)
+		p.serveLocked(m)
 	}
 	return nil
 }

@@ -16,7 +16,7 @@ import (
 	"github.com/gophersnake/gophersnake/runner/internal/worker"
 )
 
-// code is a pool's configuration with the node's module replaced.
+// code returns the pool's worker configuration with the node's module replaced.
 func (f *fixture) code(text string) worker.Config {
 	config := f.config.Worker
 	config.Setup.Base = f.t.TempDir()
@@ -40,7 +40,7 @@ class Sum:
 	broken = `raise RuntimeError("half written")`
 )
 
-func TestReloadMovesTheTrafficToTheNewCode(t *testing.T) {
+func TestReloadMovesNewCallsToTheNewCode(t *testing.T) {
 	f := newPoolWith(t, "work", Config{Min: 2, Max: 3, Spare: 1})
 	f.warm()
 	f.hasSpares(1)
@@ -63,7 +63,7 @@ func TestReloadMovesTheTrafficToTheNewCode(t *testing.T) {
 		require.NoError(t, err)
 		assert.Equal(t, "second", got)
 	}
-	f.until(func(Health) bool { return len(f.pids(RoleRetiring)) == 1 }, "it has a call still")
+	f.until(func(Health) bool { return len(f.pids(RoleRetiring)) == 1 }, "the old worker still has a call")
 	remove(t, gate)
 	assert.Equal(t, answer{value: "first"}, <-under)
 	f.until(func(h Health) bool { return len(h.Workers) == 3 && h.Spares == 1 && h.Idle == 2 })
@@ -76,13 +76,13 @@ func TestReloadMovesTheTrafficToTheNewCode(t *testing.T) {
 		assert.Equal(t, 2, w.Generation)
 		assert.NotContains(t, old, w.PID)
 	}
-	told := toldOf[Reloaded](f)
+	told := eventsOf[Reloaded](f)
 	require.Len(t, told, 1)
 	assert.Equal(t, 2, told[0].Workers)
-	assert.Empty(t, toldOf[WorkerRetired](f), "they have reached no limit")
+	assert.Empty(t, eventsOf[WorkerRetired](f), "the old workers have reached no limit")
 }
 
-func TestReloadServesThoseInLineWithTheNewCode(t *testing.T) {
+func TestReloadServesTheQueueWithTheNewCode(t *testing.T) {
 	f := newPool(t, 1, 1)
 	gate := newGate(t)
 	under := f.calling(map[string]any{"gate": gate, "value": "first"})
@@ -106,7 +106,7 @@ func TestReloadWithBrokenCodeChangesNothing(t *testing.T) {
 	f.unchanged(before)
 }
 
-// unchanged sees to it that nothing is left of a reload that failed.
+// unchanged requires that nothing is left of a failed reload.
 func (f *fixture) unchanged(before []int) {
 	f.t.Helper()
 	h := f.Health()
@@ -116,7 +116,7 @@ func (f *fixture) unchanged(before []int) {
 	assert.Equal(f.t, StateHealthy, h.State)
 	assert.Zero(f.t, h.Counters.Reloads)
 	assert.Zero(f.t, h.Counters.Deaths)
-	assert.Empty(f.t, toldOf[Reloaded](f))
+	assert.Empty(f.t, eventsOf[Reloaded](f))
 	got, err := f.call(f.t.Context(), "first")
 	require.NoError(f.t, err)
 	assert.Equal(f.t, "first", got)
@@ -150,7 +150,7 @@ func TestReloadWhoseWorkerDiesBeforeItServesChangesNothing(t *testing.T) {
 	f.unchanged(before)
 }
 
-func TestReloadThatIsGivenUpChangesNothing(t *testing.T) {
+func TestACanceledReloadChangesNothing(t *testing.T) {
 	f := newPool(t, 1, 1)
 	f.warm()
 	before := f.pids(RoleServing)
@@ -165,7 +165,7 @@ func TestReloadThatIsGivenUpChangesNothing(t *testing.T) {
 	f.unchanged(before)
 }
 
-func TestReloadEndsWithThePoolAndLeavesNothing(t *testing.T) {
+func TestCloseEndsAReloadAndLeavesNothing(t *testing.T) {
 	for name, point := range map[string]func(f *fixture, reload func() error) error{
 		"while it starts": func(f *fixture, reload func() error) error {
 			put(f.t, f.held)
@@ -210,13 +210,13 @@ func (f *fixture) nothingIsLeft() {
 	f.t.Helper()
 	assert.Empty(f.t, f.Health().Workers)
 	assert.Zero(f.t, f.Health().Starting)
-	assert.Len(f.t, f.ended, f.starts(), "each end is told once")
+	assert.Len(f.t, f.ended, f.starts(), "each end is reported once")
 	for _, w := range f.started {
 		assert.Equal(f.t, syscall.ESRCH, syscall.Kill(w.PID(), 0))
 	}
 }
 
-func TestReloadGivesUpTheStartsOfOldCode(t *testing.T) {
+func TestReloadEndsTheStartsOfOldCode(t *testing.T) {
 	f := newPoolWith(t, "work", Config{Min: 1, Max: 2})
 	f.warm()
 	gate := newGate(t)
@@ -233,10 +233,10 @@ func TestReloadGivesUpTheStartsOfOldCode(t *testing.T) {
 	assert.Equal(t, answer{value: "first"}, <-under)
 	f.waitFor(Stats{Idle: 1})
 	assert.Equal(t, 2, f.starts())
-	assert.Empty(t, toldOf[WorkerFailed](f))
+	assert.Empty(t, eventsOf[WorkerFailed](f))
 }
 
-func TestReloadCuresAPoolThatCannotStart(t *testing.T) {
+func TestReloadRepairsAPoolThatCannotStart(t *testing.T) {
 	f := newPool(t, 1, 1)
 	put(t, f.broken)
 	for range 2 {
@@ -266,7 +266,7 @@ func TestASessionStaysWithTheOldCodeUntilItIsClosed(t *testing.T) {
 	f.until(func(h Health) bool { return len(h.Workers) == 1 })
 }
 
-func TestCallsAndReloadsAndDeathsAtOnceLoseNothing(t *testing.T) {
+func TestConcurrentCallsReloadsAndDeathsLoseNothing(t *testing.T) {
 	f := newPoolWith(t, "work", Config{Min: 1, Max: 2, Spare: 1, MaxCalls: 20})
 	f.warm()
 	var calls sync.WaitGroup

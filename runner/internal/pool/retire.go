@@ -7,97 +7,99 @@ import (
 	"github.com/gophersnake/gophersnake/runner/internal/worker"
 )
 
-// A worker retires when it is too old, has had its number of calls, or has passed
-// a soft limit of its own. Where it would be missed, its replacement is there first:
-// a spare, or one that is started for it while it goes on. Only its number of calls
-// it never exceeds; so the replacement is started when seven eighths of them are
-// gone. Sessions keep it until they are closed.
+// A worker retires when it has reached MaxAge or MaxCalls, has passed a soft limit of
+// its own, or has been idle for too long. If the pool would miss it, its replacement
+// is ready first: a spare, or a worker that is started while the old one goes on.
+// MaxCalls alone is never exceeded, so the replacement is started when seven eighths
+// of them are used. A retiring worker keeps its sessions until they are closed.
 
-// countDown retires a worker that has just been given the last of its calls.
-func (p *Pool) countDown(m *member) {
+// checkCallsLocked retires a worker that has just been assigned the last of its calls.
+func (p *Pool) checkCallsLocked(m *member) {
 	limit := p.config.MaxCalls
 	switch {
-	case m.role != serving:
+	case m.role != RoleServing:
 	case m.calls >= limit:
-		p.retire(m, &worker.Breach{
+		p.retireLocked(m, &worker.Breach{
 			Limit: worker.LimitCalls, Value: strconv.FormatUint(m.calls, 10), Bound: strconv.FormatUint(limit, 10),
 		})
 	case m.calls == limit-limit/8:
-		p.stale = true
+		p.dirty = true
 	}
 }
 
-// wornOut hears of a worker that has passed a soft limit.
+// wornOut is called by a worker that has passed a soft limit.
 func (p *Pool) wornOut(w *worker.Worker) {
 	p.mu.Lock()
 	defer p.unlock()
-	for _, m := range p.alive {
-		if m.worker == w && m.due == nil {
-			m.due, p.stale = w.SoftBreach(), true
+	for _, m := range p.members {
+		if m.worker == w && m.exceeded == nil {
+			m.exceeded, p.dirty = w.Worn(), true
 		}
 	}
 }
 
-// The functions below are called with p.mu held.
-
-// retireDue retires those who have reached a limit, as far as others can take
-// their place.
-func (p *Pool) retireDue(now time.Time) {
-	for _, m := range p.alive {
-		p.age(m, now)
+// retireDueLocked retires the workers that have reached a limit, as far as others can
+// take their place. A worker for which there is no replacement yet goes on serving.
+func (p *Pool) retireDueLocked(now time.Time) {
+	for _, m := range p.members {
+		p.checkAgeLocked(m, now)
 		switch {
-		case m.due == nil || m.role == retiring:
-		case m.role == spare:
-			if m.generation == p.generation {
-				p.retire(m, m.due)
+		case m.exceeded == nil || m.role == RoleRetiring:
+		case m.role == RoleSpare:
+			if m.generation == p.generation { // a later one is not yet the pool's to retire
+				p.retireLocked(m, m.exceeded)
 			}
-		case p.hasSpare():
-			p.retire(m, m.due)
-			p.promote()
-		case !p.leavesGap() || !p.canReplace(now):
-			p.retire(m, m.due)
+		case p.hasSpareLocked():
+			p.retireLocked(m, m.exceeded)
+			p.promoteLocked()
+		case !p.wouldMissLocked() || !p.canReplaceLocked(now):
+			p.retireLocked(m, m.exceeded)
 		}
 	}
 }
 
-// age says of a worker that it is due, or when it will be.
-func (p *Pool) age(m *member, now time.Time) {
+// checkAgeLocked marks a worker that has reached MaxAge, or requires a reconcile when
+// it will have.
+func (p *Pool) checkAgeLocked(m *member, now time.Time) {
 	limit := p.config.MaxAge
-	if limit == 0 || m.due != nil || m.role == retiring {
+	if limit == 0 || m.exceeded != nil || m.role == RoleRetiring {
 		return
 	}
-	if at := m.born.Add(limit); now.Before(at) {
-		p.again(at)
+	if at := m.readyAt.Add(limit); now.Before(at) {
+		p.timer.requireBy(at)
 		return
 	}
-	m.due = &worker.Breach{Limit: worker.LimitAge, Value: shown(now.Sub(m.born)), Bound: shown(limit)}
+	m.exceeded = &worker.Breach{
+		Limit: worker.LimitAge, Value: durationText(now.Sub(m.readyAt)), Bound: durationText(limit),
+	}
 }
 
-// leavesGap reports whether one of those that serve would be missed.
-func (p *Pool) leavesGap() bool { return p.serving <= p.least() || len(p.idle) == 0 }
+// wouldMissLocked reports whether the pool would have too few workers with one less.
+func (p *Pool) wouldMissLocked() bool { return p.serving <= p.minServing() || len(p.idle) == 0 }
 
-// isLeaving reports whether a worker will soon need a replacement.
-func (p *Pool) isLeaving(m *member) bool {
+// needsReplacementLocked reports whether a worker is to retire, or will soon have been
+// assigned the last of its calls.
+func (p *Pool) needsReplacementLocked(m *member) bool {
 	limit := p.config.MaxCalls
-	return m.role == serving && (m.due != nil || limit > 0 && m.calls >= limit-limit/8)
+	return m.role == RoleServing && (m.exceeded != nil || limit > 0 && m.calls >= limit-limit/8)
 }
 
-// retireIdle retires those beyond the minimum who have had nothing to do for long.
-func (p *Pool) retireIdle(now time.Time) {
+// retireIdleLocked retires the workers beyond Min that have been idle for IdleTimeout.
+func (p *Pool) retireIdleLocked(now time.Time) {
 	limit := p.config.IdleTimeout
 	if limit == 0 || p.serving <= p.config.Min {
 		return
 	}
 	for _, m := range append([]*member(nil), p.idle...) { // the one that is idle longest first
-		if at := m.served.Add(limit); now.Before(at) {
-			p.again(at)
+		if at := m.lastActive.Add(limit); now.Before(at) {
+			p.timer.requireBy(at)
 		} else if m.sessions == 0 && p.serving > p.config.Min {
-			p.retire(m, &worker.Breach{
-				Limit: worker.LimitIdle, Value: shown(now.Sub(m.served)), Bound: shown(limit),
+			p.retireLocked(m, &worker.Breach{
+				Limit: worker.LimitIdle, Value: durationText(now.Sub(m.lastActive)), Bound: durationText(limit),
 			})
 		}
 	}
 	if p.serving > p.config.Min {
-		p.again(now.Add(limit)) // for those that are busy
+		p.timer.requireBy(now.Add(limit)) // the busy ones may be idle by then
 	}
 }

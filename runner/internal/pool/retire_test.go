@@ -10,14 +10,14 @@ import (
 	"github.com/gophersnake/gophersnake/runner/internal/worker"
 )
 
-// retired waits until so many have been retired by a limit, and are gone.
+// retired waits until n workers have retired because of a limit, and have ended.
 func (f *fixture) retired(limit worker.Limit, n int) {
 	f.t.Helper()
 	f.until(func(h Health) bool {
 		return h.Counters.Retired[limit] == uint64(n) && len(f.pids(RoleRetiring)) == 0
 	}, "%d retired by %s", n, limit)
 	told := 0
-	for _, e := range toldOf[WorkerRetired](f) {
+	for _, e := range eventsOf[WorkerRetired](f) {
 		if e.Breach.Limit == limit {
 			told++
 		}
@@ -29,7 +29,7 @@ func (f *fixture) retired(limit worker.Limit, n int) {
 	assert.Zero(f.t, f.Health().Counters.Deaths)
 }
 
-func TestAWorkerBeyondTheMinimumThatHasNothingToDoIsEnded(t *testing.T) {
+func TestAnIdleWorkerBeyondTheMinimumRetires(t *testing.T) {
 	f := newPoolWith(t, "work", Config{Min: 1, Max: 3, IdleTimeout: time.Minute})
 	clock := f.freeze()
 	gate := newGate(t)
@@ -49,7 +49,7 @@ func TestAWorkerBeyondTheMinimumThatHasNothingToDoIsEnded(t *testing.T) {
 	clock.pass(time.Minute)
 	f.waitFor(Stats{Idle: 1})
 	f.retired(worker.LimitIdle, 2)
-	assert.Equal(t, worker.Breach{Limit: worker.LimitIdle, Value: "1m0s", Bound: "1m0s"}, toldOf[WorkerRetired](f)[0].Breach)
+	assert.Equal(t, worker.Breach{Limit: worker.LimitIdle, Value: "1m0s", Bound: "1m0s"}, eventsOf[WorkerRetired](f)[0].Breach)
 	clock.pass(time.Hour)
 	assert.Equal(t, Stats{Idle: 1}, f.Stats(), "the minimum stays")
 }
@@ -73,7 +73,7 @@ func TestAPoolWithoutAMinimumScalesToZeroAndBack(t *testing.T) {
 	f.retired(worker.LimitIdle, 3)
 }
 
-func TestAWorkerIsReplacedWhenItIsOldAndNobodyNotices(t *testing.T) {
+func TestAnOldWorkerIsReplacedWithoutDelayingACall(t *testing.T) {
 	f := newPoolWith(t, "pid", Config{Min: 1, Max: 1, MaxAge: time.Hour})
 	clock := f.freeze()
 	f.warm()
@@ -85,18 +85,18 @@ func TestAWorkerIsReplacedWhenItIsOldAndNobodyNotices(t *testing.T) {
 	for range 3 {
 		pid, err := f.call(t.Context(), nil)
 		require.NoError(t, err)
-		assert.Equal(t, first, pid, "it serves until there is another one")
+		assert.Equal(t, first, pid, "it serves until its replacement is ready")
 	}
 	remove(t, f.held)
 	f.retired(worker.LimitAge, 1)
 	second, err := f.call(t.Context(), nil)
 	require.NoError(t, err)
 	assert.NotEqual(t, first, second)
-	assert.Equal(t, []SparePromoted{{PID: int(second.(int64))}}, toldOf[SparePromoted](f))
+	assert.Equal(t, []SparePromoted{{PID: int(second.(int64))}}, eventsOf[SparePromoted](f))
 	assert.Equal(t, Stats{Idle: 1}, f.Stats())
 }
 
-func TestASpareTakesOverFromAWorkerThatIsOldAtOnce(t *testing.T) {
+func TestASpareReplacesAnOldWorkerAtOnce(t *testing.T) {
 	f := newPoolWith(t, "pid", Config{Min: 1, Max: 1, Spare: 1, SpareAfter: time.Minute, MaxAge: time.Hour})
 	clock := f.freeze()
 	f.warm()
@@ -110,7 +110,7 @@ func TestASpareTakesOverFromAWorkerThatIsOldAtOnce(t *testing.T) {
 	f.retired(worker.LimitAge, 1)
 }
 
-func TestASpareGetsOldToo(t *testing.T) {
+func TestAnOldSpareIsReplacedToo(t *testing.T) {
 	f := newPoolWith(t, "pid", Config{Min: 1, Max: 1, Spare: 1, MaxAge: time.Hour})
 	clock := f.freeze()
 	f.warm()
@@ -124,7 +124,7 @@ func TestASpareGetsOldToo(t *testing.T) {
 	}
 }
 
-func TestTheOldGoOneAfterTheOther(t *testing.T) {
+func TestOldWorkersAreReplacedOneAfterTheOther(t *testing.T) {
 	f := newPoolWith(t, "pid", Config{Min: 3, Max: 3, MaxAge: time.Hour})
 	clock := f.freeze()
 	f.warm()
@@ -137,7 +137,7 @@ func TestTheOldGoOneAfterTheOther(t *testing.T) {
 	assert.Equal(t, 6, f.starts())
 }
 
-func TestAnOldWorkerStaysWhereItsReplacementCannotStart(t *testing.T) {
+func TestAnOldWorkerStaysIfItsReplacementCannotStart(t *testing.T) {
 	f := newPoolWith(t, "work", Config{Min: 1, Max: 1, MaxAge: time.Hour})
 	clock := f.freeze()
 	f.warm()
@@ -153,7 +153,7 @@ func TestAnOldWorkerStaysWhereItsReplacementCannotStart(t *testing.T) {
 	assert.Equal(t, StateHealthy, f.Health().State)
 }
 
-func TestAnOldWorkerGoesFirstWhereThereIsNoMemoryForTwo(t *testing.T) {
+func TestAnOldWorkerRetiresFirstIfThereIsNoMemoryForTwo(t *testing.T) {
 	f := newPoolWith(t, "work", Config{Min: 1, Max: 1, MaxAge: time.Hour})
 	clock := f.freeze()
 	f.available = func() int64 { return 1 << 20 }
@@ -164,10 +164,10 @@ func TestAnOldWorkerGoesFirstWhereThereIsNoMemoryForTwo(t *testing.T) {
 	assert.Zero(t, f.Health().Counters.Promoted)
 }
 
-func TestAWorkerIsGivenNoMoreCallsThanItMayHave(t *testing.T) {
+func TestAWorkerIsAssignedAtMostMaxCalls(t *testing.T) {
 	f := newPoolWith(t, "pid", Config{Min: 1, Max: 1, MaxCalls: 3})
 	f.warm()
-	f.warm() // which is no call
+	f.warm() // Warm is no call
 	served := map[any]int{}
 	for range 9 {
 		pid, err := f.call(t.Context(), nil)
@@ -178,10 +178,10 @@ func TestAWorkerIsGivenNoMoreCallsThanItMayHave(t *testing.T) {
 		assert.Equal(t, 3, n, pid)
 	}
 	f.retired(worker.LimitCalls, 3)
-	assert.Equal(t, worker.Breach{Limit: worker.LimitCalls, Value: "3", Bound: "3"}, toldOf[WorkerRetired](f)[0].Breach)
+	assert.Equal(t, worker.Breach{Limit: worker.LimitCalls, Value: "3", Bound: "3"}, eventsOf[WorkerRetired](f)[0].Breach)
 }
 
-func TestCallsGivenAheadCountToo(t *testing.T) {
+func TestCallsThatAreAssignedAheadCountForMaxCalls(t *testing.T) {
 	f := newPoolWith(t, "work", Config{Min: 1, Max: 1, Spare: 1, MaxCalls: 4})
 	f.quick()
 	f.hasSpares(1)
@@ -194,7 +194,7 @@ func TestCallsGivenAheadCountToo(t *testing.T) {
 		f.until(func(h Health) bool { return h.Workers[0].Load == i+2 })
 	}
 	got, err := f.call(t.Context(), "fifth")
-	require.NoError(t, err, "the spare has it while the first one has still all of its own")
+	require.NoError(t, err, "the spare serves it while the first worker still has all its calls")
 	assert.Equal(t, "fifth", got)
 	assert.Len(t, f.pids(RoleRetiring), 1)
 	remove(t, gate)
@@ -223,7 +223,7 @@ func TestTheReplacementIsReadyBeforeTheLastCall(t *testing.T) {
 	remove(t, f.held)
 }
 
-func TestACallerInLineGetsTheReplacementOfAWorkerThatRetires(t *testing.T) {
+func TestAQueuedCallerGetsTheReplacementOfARetiringWorker(t *testing.T) {
 	f := newPoolWith(t, "work", Config{Min: 1, Max: 1, MaxCalls: 1})
 	gate := newGate(t)
 	first := f.calling(map[string]any{"gate": gate, "value": 1})
@@ -249,13 +249,13 @@ func TestAWornWorkerIsReplaced(t *testing.T) {
 	gate := newGate(t)
 	under := f.calling(map[string]any{"gate": gate, "value": 1})
 	f.until(func(h Health) bool { return h.Counters.Promoted == 1 })
-	assert.Equal(t, worker.LimitResidentSoft, toldOf[WorkerRetired](f)[0].Breach.Limit)
+	assert.Equal(t, worker.LimitResidentSoft, eventsOf[WorkerRetired](f)[0].Breach.Limit)
 	remove(t, gate)
 	assert.Equal(t, answer{value: int64(1)}, <-under)
 	f.retired(worker.LimitResidentSoft, 1)
 }
 
-func TestAnOldWorkerThatIsNotMissedGoesWithoutAReplacement(t *testing.T) {
+func TestAnOldWorkerBeyondTheMinimumRetiresWithoutAReplacement(t *testing.T) {
 	f := newPoolWith(t, "work", Config{Min: 1, Max: 2, MaxAge: time.Hour})
 	clock := f.freeze()
 	gate := newGate(t)
@@ -286,7 +286,7 @@ func TestAnOldWorkerThatIsBusyIsReplacedFirst(t *testing.T) {
 	f.until(func(h Health) bool { return h.Starting == 1 && h.Busy == 2 })
 	remove(t, f.held)
 	f.until(func(h Health) bool { return h.Counters.Promoted == 1 && h.Counters.Retired[worker.LimitAge] == 2 },
-		"the other one has somebody now who is there for it")
+		"the busy worker retires too, since an idle one serves now")
 	remove(t, gate)
 	for _, c := range calls {
 		require.NoError(t, (<-c).err)
@@ -294,7 +294,7 @@ func TestAnOldWorkerThatIsBusyIsReplacedFirst(t *testing.T) {
 	f.retired(worker.LimitAge, 2)
 }
 
-func TestAWorkerThatDiesOfItsLastCallCountsAsOthersDo(t *testing.T) {
+func TestTheDeathOfARetiringWorkerDuringItsLastCallCounts(t *testing.T) {
 	f := newPoolWith(t, "work", Config{Min: 1, Max: 1, Spare: 1, MaxCalls: 1})
 	f.freeze()
 	f.warm()
@@ -311,11 +311,11 @@ func TestAWorkerThatDiesOfItsLastCallCountsAsOthersDo(t *testing.T) {
 		require.NotNil(t, h.LastDeath)
 		assert.Same(t, exit, h.LastDeath.Exit)
 		if n == 0 {
-			assert.Equal(t, StateHealthy, h.State, "an accident")
+			assert.Equal(t, StateHealthy, h.State, "one failure is no loop")
 			continue
 		}
 		assert.Equal(t, StateDegraded, h.State)
-		assert.Equal(t, 2, h.CrashLoop.Setbacks)
+		assert.Equal(t, 2, h.CrashLoop.Failures)
 		require.ErrorIs(t, h.Cause, exit)
 	}
 	_, err := f.call(t.Context(), 1)

@@ -4,65 +4,71 @@ import (
 	"context"
 
 	"github.com/gophersnake/gophersnake/ipc"
-	"github.com/gophersnake/gophersnake/runner/internal/worker"
 )
 
-// Session is a stateful node's state in one worker, to which it sticks. Its calls
-// are made one after the other. When the worker ends, the session is over: its
-// calls fail with the worker's end then.
+// Session is the state of a stateful node in one worker. All its calls run on that
+// worker, one after the other. When the worker ends, the session is over, and further
+// calls fail with the worker's end. A Session must not be used concurrently.
 type Session struct {
 	pool   *Pool
 	member *member
 	number uint32
-	over   bool // Finish has been called, or Close
+	over   bool // Finish has been called
 }
 
-// Open begins a session on the worker that has the fewest, from the state that an
-// earlier one gave by [Session.Snapshot], or from its beginning. The session must
-// be closed. Its errors are those of [Pool.Call].
-func (p *Pool) Open(ctx context.Context, state *ipc.Payload) (s *Session, err error) {
-	err = p.onAny(ctx, request{session: true}, func(m *member) error {
-		s = &Session{pool: p, member: m, number: p.admit(m)}
-		err := m.worker.Open(ctx, s.number, state)
+// Open opens a session on the worker with the fewest of them, from a state that
+// [Session.Snapshot] returned or, if it is nil, from the beginning. The caller must
+// close the session. The errors are those of [Pool.Call].
+func (p *Pool) Open(ctx context.Context, state *ipc.Payload) (*Session, error) {
+	want := request{session: true}
+	for {
+		m, err := p.acquire(ctx, want)
+		if err != nil {
+			return nil, want.failure(err)
+		}
+		s := &Session{pool: p, member: m, number: p.addSession(m)}
+		err = m.worker.Open(ctx, s.number, state)
 		if err != nil {
 			s.leave()
 		}
-		return err
-	})
-	if err != nil {
-		return nil, err
+		p.release(m)
+		if err == nil {
+			return s, nil
+		}
+		if !want.moveOn(m, err) {
+			return nil, err
+		}
 	}
-	return s, nil
 }
 
-// forSession returns the worker with the fewest sessions, nil where there is none
-// yet. Where all have some, another worker is started for the sessions to come;
-// this one need not wait for it. The caller holds p.mu.
-func (p *Pool) forSession() *member {
-	best := p.fewestSessions()
+// sessionWorkerLocked returns the worker for a new session: the one with the fewest,
+// nil if no worker serves yet. If all have some, it starts or promotes another worker
+// for the next sessions; this one need not wait for it.
+func (p *Pool) sessionWorkerLocked() *member {
+	best := p.fewestSessionsLocked()
 	if best == nil || best.sessions == 0 || p.serving+p.starting >= p.config.Max {
 		return best
 	}
-	if p.promote() {
-		return p.fewestSessions()
+	if p.promoteLocked() {
+		return p.fewestSessionsLocked()
 	}
-	if !p.clock.now().Before(p.setbacks.next) {
-		p.grow()
+	if !p.clock.now().Before(p.failures.next) {
+		p.growLocked()
 	}
 	return best
 }
 
-func (p *Pool) fewestSessions() (best *member) {
-	for _, m := range p.alive {
-		if m.role == serving && m.worker.Alive() && (best == nil || m.sessions < best.sessions) {
+func (p *Pool) fewestSessionsLocked() (best *member) {
+	for _, m := range p.members {
+		if m.role == RoleServing && m.worker.Alive() && (best == nil || m.sessions < best.sessions) {
 			best = m
 		}
 	}
 	return best
 }
 
-// admit counts a session in, and numbers it.
-func (p *Pool) admit(m *member) uint32 {
+// addSession counts a session on a worker, and returns its number.
+func (p *Pool) addSession(m *member) uint32 {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	m.sessions++
@@ -70,43 +76,41 @@ func (p *Pool) admit(m *member) uint32 {
 	return m.lastSession
 }
 
-// Call gives the session's node an item, and hands what comes of it to emit; see
-// [worker.Worker.Items].
+// Call gives the session's node an item as soon as its worker has no other call, and
+// passes the values that the node yields to emit; see [worker.Worker.Items].
 func (s *Session) Call(ctx context.Context, args ipc.Args, emit func(ipc.Payload) error) error {
-	return s.on(ctx, func(w *worker.Worker) error {
-		return w.Items(ctx, worker.Op{Kind: ipc.FrameCall, Session: s.number}, args, emit)
-	})
+	m, err := s.pool.acquire(ctx, request{pinned: s.member, admitted: true})
+	if err != nil {
+		return err
+	}
+	defer s.pool.release(m)
+	return m.worker.CallIn(ctx, s.number, args, emit)
 }
 
 // Snapshot returns the session's state.
-func (s *Session) Snapshot(ctx context.Context) (state ipc.Payload, err error) {
-	err = s.on(ctx, func(w *worker.Worker) error {
-		state, err = w.Call(ctx, worker.Op{Kind: ipc.FrameSnapshot, Session: s.number}, ipc.Args{})
-		return err
-	})
-	return state, err
+func (s *Session) Snapshot(ctx context.Context) (ipc.Payload, error) {
+	m, err := s.pool.acquire(ctx, request{pinned: s.member, admitted: true})
+	if err != nil {
+		return ipc.Payload{}, err
+	}
+	defer s.pool.release(m)
+	return m.worker.Snapshot(ctx, s.number)
 }
 
-// Finish says that there is no more input, and hands what the node still gives to
-// emit. The session is over then.
+// Finish tells the node that there is no more input, and passes the values that it
+// still yields to emit. The session is over then; it must still be closed.
 func (s *Session) Finish(ctx context.Context, emit func(ipc.Payload) error) error {
-	return s.on(ctx, func(w *worker.Worker) error {
-		s.over = true
-		return w.Items(ctx, worker.Op{Kind: ipc.FrameFinish, Session: s.number}, ipc.Args{}, emit)
-	})
-}
-
-// on has the session's worker do something as soon as it has nothing else to do.
-func (s *Session) on(ctx context.Context, do func(*worker.Worker) error) error {
-	if _, err := s.pool.acquire(ctx, request{pinned: s.member, admitted: true}); err != nil {
+	m, err := s.pool.acquire(ctx, request{pinned: s.member, admitted: true})
+	if err != nil {
 		return err
 	}
-	defer s.pool.release(s.member, true)
-	return do(s.member.worker)
+	defer s.pool.release(m)
+	s.over = true
+	return m.worker.Finish(ctx, s.number, emit)
 }
 
-// Close ends a session that is not to be finished; its node is not asked. It may be
-// called twice, and after Finish.
+// Close ends the session. If Finish has not been called, the node's state is dropped
+// without calling the node. Close may be called twice.
 func (s *Session) Close() {
 	if s.member == nil {
 		return
@@ -118,14 +122,15 @@ func (s *Session) Close() {
 	s.member = nil
 }
 
+// leave takes the session off its worker's count.
 func (s *Session) leave() {
 	p, m := s.pool, s.member
 	p.mu.Lock()
 	defer p.unlock()
 	m.sessions--
-	m.served = p.clock.now()
-	if m.load == 0 && m.role == retiring {
-		p.rest(m)
+	m.lastActive = p.clock.now()
+	if m.load == 0 && m.role == RoleRetiring {
+		p.parkLocked(m)
 	}
-	p.stale = p.stale || p.drained != nil
+	p.dirty = p.dirty || p.drained != nil
 }

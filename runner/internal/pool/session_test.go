@@ -14,7 +14,7 @@ import (
 	"github.com/gophersnake/gophersnake/runner/internal/worker"
 )
 
-// into has an emit gather decoded values.
+// into returns an emit function that appends the decoded values.
 func into(t *testing.T, values *[]any) func(ipc.Payload) error {
 	return func(p ipc.Payload) error {
 		defer p.Release()
@@ -31,7 +31,7 @@ func arg(t *testing.T, v any) ipc.Args {
 	return ipc.OneArg(p)
 }
 
-// add gives a session of Sum a number, and returns the sum and the process.
+// add gives a session of Sum a number, and returns the sum and the process ID.
 func add(t *testing.T, s *Session, number any) (sum int64, pid int64) {
 	var got []any
 	require.NoError(t, s.Call(t.Context(), arg(t, number), into(t, &got)))
@@ -62,7 +62,7 @@ func TestASessionKeepsItsStateApartAndItsWorker(t *testing.T) {
 			assert.EqualValues(t, s.member.worker.PID(), pid)
 		}
 	}
-	assert.Len(t, pids, 2, "they are spread over the workers")
+	assert.Len(t, pids, 2, "the sessions are spread over the workers")
 	for i, s := range sessions {
 		var got []any
 		require.NoError(t, s.Finish(t.Context(), into(t, &got)))
@@ -71,12 +71,12 @@ func TestASessionKeepsItsStateApartAndItsWorker(t *testing.T) {
 		s.Close()
 	}
 	f.waitFor(Stats{Idle: 2})
-	for _, m := range f.alive {
+	for _, m := range f.members {
 		assert.Zero(t, m.sessions)
 	}
 }
 
-func TestSessionsOfOneWorkerTakeTurns(t *testing.T) {
+func TestSessionsOfOneWorkerShareIt(t *testing.T) {
 	f := newPoolOf(t, "Sum", 1, 1)
 	var streams sync.WaitGroup
 	for range 10 {
@@ -94,15 +94,15 @@ func TestSessionsOfOneWorkerTakeTurns(t *testing.T) {
 	assert.Equal(t, 1, f.starts())
 }
 
-func TestASessionGrowsThePoolForThoseToCome(t *testing.T) {
+func TestASessionGrowsThePoolForTheNextOnes(t *testing.T) {
 	f := newPoolOf(t, "Sum", 1, 2)
 	first, second := open(t, f), open(t, f)
-	assert.Same(t, first.member, second.member, "nobody waits for a start")
+	assert.Same(t, first.member, second.member, "the second session does not wait for a start")
 	f.waitFor(Stats{Idle: 2})
 	assert.NotSame(t, first.member, open(t, f).member)
 }
 
-func TestASessionTakesTheSpareWhereAllHaveSome(t *testing.T) {
+func TestASessionTakesTheSpareIfAllWorkersHaveSessions(t *testing.T) {
 	f := newPoolWith(t, "Sum", Config{Min: 1, Max: 2, Spare: 1})
 	f.warm()
 	f.hasSpares(1)
@@ -131,9 +131,9 @@ func TestASessionKeepsAnOldWorkerUntilItIsClosed(t *testing.T) {
 	add(t, later, 1)
 }
 
-func TestCallsOfASessionGoOnWhereItsWorkerHasHadItsNumber(t *testing.T) {
+func TestCallsOfASessionGoOnAfterItsWorkerHasReachedMaxCalls(t *testing.T) {
 	f := newPoolWith(t, "Sum", Config{Min: 1, Max: 1, MaxCalls: 3})
-	s := open(t, f) // which is the first
+	s := open(t, f) // the first call
 	for i := int64(1); i <= 5; i++ {
 		sum, _ := add(t, s, 1)
 		assert.Equal(t, i, sum)
@@ -158,8 +158,8 @@ func TestAWorkerWithASessionIsNotIdle(t *testing.T) {
 	f.retired(worker.LimitIdle, 1)
 }
 
-// Who waits for a session's turn on a worker that retires goes to the next one.
-func TestOneWhoWaitsToOpenASessionIsNotBoundToAWorkerThatRetires(t *testing.T) {
+// A caller that waits to open a session on a worker that retires goes to another one.
+func TestAWaiterThatOpensASessionIsUnpinnedFromARetiringWorker(t *testing.T) {
 	f := newPoolWith(t, "Sum", Config{Min: 1, Max: 1, Spare: 1, MaxAge: time.Hour})
 	clock := f.freeze()
 	f.warm()
@@ -228,19 +228,19 @@ func TestAnExceptionLeavesTheSessionAsItIs(t *testing.T) {
 	assert.Equal(t, int64(2), sum)
 }
 
-func TestOpenTellsOfANodeThatCannotBegin(t *testing.T) {
+func TestTheErrorOfABadStateReachesTheFirstCall(t *testing.T) {
 	f := newPoolOf(t, "Sum", 1, 1)
 	bad, err := ipc.Encode("state", "no number")
 	require.NoError(t, err)
 	s, err := f.Open(t.Context(), &bad)
-	require.NoError(t, err) // restore takes anything
+	require.NoError(t, err) // restore accepts anything
 	t.Cleanup(s.Close)
 	var remote *ipc.RemoteError
 	require.ErrorAs(t, s.Call(t.Context(), arg(t, 1), nil), &remote)
 	assert.Equal(t, "TypeError", remote.Class)
 }
 
-func TestManyValuesAreHandedOn(t *testing.T) {
+func TestItemsEmitsAllValues(t *testing.T) {
 	f := newPoolOf(t, "count", 1, 1)
 	var got []any
 	require.NoError(t, f.Items(t.Context(), arg(t, 100), into(t, &got)))
@@ -251,10 +251,10 @@ func TestManyValuesAreHandedOn(t *testing.T) {
 	got = nil
 	var exit *worker.Exit
 	require.ErrorAs(t, f.Items(t.Context(), arg(t, -5), into(t, &got)), &exit)
-	assert.Len(t, got, 5, "what had been given comes before the death")
+	assert.Len(t, got, 5, "the values before the death are emitted")
 }
 
-func TestAnEmitThatFailsEndsTheCallAlone(t *testing.T) {
+func TestAFailedEmitEndsTheCallButNotTheWorker(t *testing.T) {
 	f := newPoolOf(t, "count", 1, 1)
 	full := errors.New("full")
 	n := 0

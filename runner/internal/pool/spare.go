@@ -7,10 +7,12 @@ import (
 	"github.com/gophersnake/gophersnake/runner/internal/worker"
 )
 
-// The functions below are called with p.mu held, but for isShort.
+// A spare is ready before it is needed, so that no caller waits for a start when a
+// serving worker dies or retires. Config.Spare of them are kept while the pool has
+// its minimum. One more is started when a worker needs a replacement.
 
-// hasSpare reports whether a spare could serve at once.
-func (p *Pool) hasSpare() bool {
+// hasSpareLocked reports whether a spare could serve at once.
+func (p *Pool) hasSpareLocked() bool {
 	for _, m := range p.spares {
 		if m.worker.Alive() {
 			return true
@@ -19,104 +21,106 @@ func (p *Pool) hasSpare() bool {
 	return false
 }
 
-// promote has a spare serve, where there is one.
-func (p *Pool) promote() bool {
+// promoteLocked makes a spare serve, and reports whether there was one.
+func (p *Pool) promoteLocked() bool {
 	for _, m := range p.spares {
 		if !m.worker.Alive() {
-			continue // its watcher is about to say so
+			continue // watch is about to record its end
 		}
-		p.spares, p.stale = without(p.spares, m), true
-		p.spareSetbacks = setbacks{}
+		p.spares, p.dirty = without(p.spares, m), true
+		p.spareFailures = backoff{}
 		p.counters.Promoted++
-		p.tell(SparePromoted{PID: m.worker.PID()})
-		p.serve(m)
+		p.recordLocked(SparePromoted{PID: m.worker.PID()})
+		p.serveLocked(m)
 		return true
 	}
 	return false
 }
 
-// growSpares starts the spares that are missing, and ends those that nobody needs.
-func (p *Pool) growSpares(now time.Time) {
-	want := p.sparesWanted(now)
-	if want == 0 && p.serving >= p.least() {
-		p.spareSetbacks = setbacks{} // they stand in nobody's way
+// growSparesLocked starts the spares that are missing, and retires those that are too
+// many.
+func (p *Pool) growSparesLocked(now time.Time) {
+	want := p.sparesWantedLocked(now)
+	if want == 0 && p.serving >= p.minServing() {
+		p.spareFailures = backoff{} // no spare is needed, so none is missing
 	}
 	for len(p.spares) > want {
-		p.retire(p.spares[0], nil)
+		p.retireLocked(p.spares[0], nil)
 	}
-	for len(p.spares)+p.sparing < want {
-		if !p.canReplace(now) || now.Before(p.spareSetbacks.next) || now.Before(p.setbacks.next) {
-			p.again(latest(p.spareLater, p.spareSetbacks.next, p.setbacks.next))
+	for len(p.spares)+p.startingSpares < want {
+		if !p.canReplaceLocked(now) || now.Before(p.spareFailures.next) || now.Before(p.failures.next) {
+			p.timer.requireBy(latest(p.spareRetry, p.spareFailures.next, p.failures.next))
 			return
 		}
-		p.sparing++
-		p.launch(true)
+		p.startingSpares++
+		p.launchLocked(true)
 	}
 }
 
-// sparesWanted is how many spares there are to be: none where nothing serves
-// because nobody calls, and one more where a worker is to be replaced.
-func (p *Pool) sparesWanted(now time.Time) int {
-	here := len(p.spares) + p.sparing
+// sparesWantedLocked returns how many spares the pool should have: none if it has
+// scaled to zero, and one more than configured while a worker needs a replacement.
+// While workers are missing or the pool drains, it keeps those that it has.
+func (p *Pool) sparesWantedLocked(now time.Time) int {
 	switch {
 	case p.serving+p.starting == 0 && p.config.Min == 0:
 		return 0
-	case p.drained != nil || p.serving < p.least():
-		return here
+	case p.drained != nil || p.serving < p.minServing():
+		return len(p.spares) + p.startingSpares
 	}
 	want := 0
-	if at := p.ready.Add(p.config.SpareAfter); p.config.Spare > 0 && now.Before(at) {
-		p.again(at)
+	if at := p.firstReady.Add(p.config.SpareAfter); p.config.Spare > 0 && now.Before(at) {
+		p.timer.requireBy(at)
 	} else {
 		want = p.config.Spare
 	}
-	if p.leavesGap() {
-		for _, m := range p.alive {
-			if p.isLeaving(m) {
-				return want + 1 // one after the other
+	if p.wouldMissLocked() {
+		for _, m := range p.members {
+			if p.needsReplacementLocked(m) {
+				return want + 1 // they are replaced one after the other
 			}
 		}
 	}
 	return want
 }
 
-// spareRetry is how long a machine that is short of memory is left alone.
-const spareRetry = 30 * time.Second
+// memoryRetry is how long no spare is started after the machine lacked memory for one.
+const memoryRetry = 30 * time.Second
 
-// canReplace reports whether a worker beyond the maximum may be started.
-func (p *Pool) canReplace(now time.Time) bool {
-	return p.drained == nil && !now.Before(p.spareLater)
+// canReplaceLocked reports whether a worker beyond Max may be started.
+func (p *Pool) canReplaceLocked(now time.Time) bool {
+	return p.drained == nil && !now.Before(p.spareRetry)
 }
 
-// isShort gives the start of a spare up where the machine has not twice the
-// memory that a worker takes.
-func (p *Pool) isShort(g *generation) bool {
+// lacksMemory cancels the start of a spare, and reports that it did, if the machine
+// has less than twice the memory of the pool's largest worker. It reads files, so it
+// must be called without p.mu.
+func (p *Pool) lacksMemory(g *generation) bool {
 	p.mu.Lock()
 	var workers []*worker.Worker
-	for _, m := range p.alive {
+	for _, m := range p.members {
 		workers = append(workers, m.worker)
 	}
 	p.mu.Unlock()
-	var needs int64
-	for _, w := range workers { // which may read files
-		needs = max(needs, w.Stats().Resident)
+	var needed int64
+	for _, w := range workers {
+		needed = max(needed, w.Vitals().Resident)
 	}
-	has := p.available()
+	available := p.available()
 
 	p.mu.Lock()
 	defer p.unlock()
-	if g != p.generation || p.sparing == 0 { // it is to serve by now
+	if g != p.generation || p.startingSpares == 0 { // its worker is to serve by now
 		return false
 	}
 	p.spareNote = ""
-	if needs == 0 || has == 0 || has >= 2*needs {
+	if needed == 0 || available == 0 || available >= 2*needed {
 		return false
 	}
-	p.sparing--
-	p.stale = true
-	p.spareLater = p.clock.now().Add(spareRetry)
-	p.spareNote = fmt.Sprintf("no spare: a worker takes %d MiB, and %d MiB of memory are available",
-		needs>>20, has>>20)
+	p.startingSpares--
+	p.dirty = true
+	p.spareRetry = p.clock.now().Add(memoryRetry)
+	p.spareNote = fmt.Sprintf("no spare: a worker uses %d MiB, and only %d MiB of memory are available",
+		needed>>20, available>>20)
 	return true
 }
 

@@ -10,7 +10,7 @@ import (
 	"github.com/gophersnake/gophersnake/runner/internal/worker"
 )
 
-// pids are the processes of a role.
+// pids returns the process IDs of the workers in a role.
 func (f *fixture) pids(role Role) (pids []int) {
 	for _, w := range f.Health().Workers {
 		if w.Role == role {
@@ -20,14 +20,14 @@ func (f *fixture) pids(role Role) (pids []int) {
 	return pids
 }
 
-// spares waits until so many are ready, and nothing is being started.
+// hasSpares waits until n spares are ready and no worker is starting.
 func (f *fixture) hasSpares(n int) {
 	f.t.Helper()
 	f.until(func(h Health) bool { return h.Spares == n && h.Starting == 0 }, "%d spares", n)
 }
 
-// toldOf are the events of one kind.
-func toldOf[E Event](f *fixture) (events []E) {
+// eventsOf returns the events of one kind.
+func eventsOf[E Event](f *fixture) (events []E) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for _, e := range f.events {
@@ -38,7 +38,7 @@ func toldOf[E Event](f *fixture) (events []E) {
 	return events
 }
 
-func TestASpareIsReadyAndServesNobody(t *testing.T) {
+func TestASpareIsReadyAndServesNoCall(t *testing.T) {
 	f := newPoolWith(t, "pid", Config{Min: 1, Max: 1, Spare: 1})
 	f.warm()
 	f.hasSpares(1)
@@ -50,13 +50,13 @@ func TestASpareIsReadyAndServesNobody(t *testing.T) {
 		require.NoError(t, err)
 		assert.EqualValues(t, serving[0], pid)
 	}
-	started := toldOf[WorkerStarted](f)
+	started := eventsOf[WorkerStarted](f)
 	assert.False(t, started[0].Spare)
 	assert.True(t, started[1].Spare)
 }
 
-// While the module cannot be imported, nothing but the spare can be what serves.
-func TestASpareTakesOverFromAWorkerThatDies(t *testing.T) {
+// While the module cannot be imported, only the spare can serve.
+func TestASpareReplacesAWorkerThatDies(t *testing.T) {
 	f := newPoolWith(t, "pid", Config{Min: 1, Max: 1, Spare: 1})
 	f.warm()
 	f.hasSpares(1)
@@ -68,14 +68,14 @@ func TestASpareTakesOverFromAWorkerThatDies(t *testing.T) {
 	pid, err := f.call(t.Context(), nil)
 	require.NoError(t, err)
 	assert.EqualValues(t, spare, pid)
-	assert.Equal(t, []SparePromoted{{PID: spare}}, toldOf[SparePromoted](f))
+	assert.Equal(t, []SparePromoted{{PID: spare}}, eventsOf[SparePromoted](f))
 	assert.EqualValues(t, 1, f.Health().Counters.Promoted)
 	remove(t, f.held)
 	f.hasSpares(1)
-	assert.NotEqual(t, spare, f.pids(RoleSpare)[0], "and the next one is ready")
+	assert.NotEqual(t, spare, f.pids(RoleSpare)[0], "the next spare is ready")
 }
 
-func TestASpareTakesOverThoughNobodyWaits(t *testing.T) {
+func TestASpareReplacesADeadWorkerWithoutACaller(t *testing.T) {
 	f := newPoolWith(t, "pid", Config{Min: 0, Max: 1, Spare: 1})
 	f.warm()
 	f.hasSpares(1)
@@ -86,7 +86,7 @@ func TestASpareTakesOverThoughNobodyWaits(t *testing.T) {
 	assert.Equal(t, spare, f.pids(RoleServing))
 }
 
-func TestASpareTakesTheCallsThatWereBehindTheOneThatDied(t *testing.T) {
+func TestASpareTakesTheCallsThatTheDeadWorkerHadNotBegun(t *testing.T) {
 	f := newPoolWith(t, "work", Config{Min: 1, Max: 1, Spare: 1})
 	f.quick()
 	f.hasSpares(1)
@@ -108,7 +108,7 @@ func TestASpareTakesTheCallsThatWereBehindTheOneThatDied(t *testing.T) {
 	remove(t, f.held)
 }
 
-func TestASpareIsUsedWhereCallersWait(t *testing.T) {
+func TestASpareIsPromotedIfCallersWait(t *testing.T) {
 	f := newPoolWith(t, "work", Config{Min: 1, Max: 2, Spare: 1})
 	f.warm()
 	f.hasSpares(1)
@@ -126,14 +126,14 @@ func TestASpareIsUsedWhereCallersWait(t *testing.T) {
 	assert.Equal(t, 3, f.starts())
 }
 
-func TestTheFirstSpareComesSomeTimeAfterTheOthers(t *testing.T) {
+func TestTheFirstSpareStartsAfterSpareAfter(t *testing.T) {
 	f := newPoolWith(t, "work", Config{Min: 1, Max: 1, Spare: 1, SpareAfter: 2 * time.Second})
 	clock := f.freeze()
 	f.warm()
 	assert.Equal(t, StateHealthy, f.Health().State)
 	f.passes(clock, 2*time.Second)
 	f.hasSpares(1)
-	f.kill() // the spare, which was started last
+	f.kill() // the worker that was started last is the spare
 	f.until(func(h Health) bool { return f.starts() == 3 && h.Spares == 1 })
 }
 
@@ -145,11 +145,11 @@ func TestASpareThatDiesIsReplaced(t *testing.T) {
 	serving := f.pids(RoleServing)
 	f.kill()
 	f.until(func(h Health) bool { return f.starts() == 3 && h.Spares == 1 })
-	assert.Equal(t, StateHealthy, f.Health().State, "an accident")
-	f.kill() // now it is more than that
+	assert.Equal(t, StateHealthy, f.Health().State, "one failure is no loop")
+	f.kill() // two failures in a row are a loop
 	f.until(func(h Health) bool { return h.Spares == 0 && h.Counters.Deaths == 2 })
 	for range 3 {
-		_, err := f.call(t.Context(), 1) // which proves nothing for the spares
+		_, err := f.call(t.Context(), 1) // an answer does not reset the backoff of the spares
 		require.NoError(t, err)
 	}
 	h := f.Health()
@@ -159,13 +159,13 @@ func TestASpareThatDiesIsReplaced(t *testing.T) {
 	require.ErrorAs(t, h.Cause, &exit)
 	f.passes(clock, 100*time.Millisecond)
 	f.hasSpares(1)
-	assert.Equal(t, serving, f.pids(RoleServing), "which never had to do with it")
+	assert.Equal(t, serving, f.pids(RoleServing), "the serving worker is untouched")
 	assert.Equal(t, StateDegraded, f.Health().State)
 	clock.pass(calmTime)
 	assert.Equal(t, StateHealthy, f.Health().State)
 }
 
-func TestASpareThatCannotStartIsSaidAndTriedMoreAndMoreSeldom(t *testing.T) {
+func TestASpareThatCannotStartIsReportedAndRetriedWithBackoff(t *testing.T) {
 	f := newPoolWith(t, "work", Config{Min: 1, Max: 1, Spare: 1, SpareAfter: time.Second})
 	clock := f.freeze()
 	f.warm()
@@ -178,7 +178,7 @@ func TestASpareThatCannotStartIsSaidAndTriedMoreAndMoreSeldom(t *testing.T) {
 	h := f.Health()
 	assert.Equal(t, StateDegraded, h.State)
 	require.ErrorContains(t, h.Cause, "the module is broken")
-	assert.True(t, toldOf[WorkerFailed](f)[0].Spare)
+	assert.True(t, eventsOf[WorkerFailed](f)[0].Spare)
 	f.passes(clock, 100*time.Millisecond)
 	f.until(failures(2))
 	_, err := f.call(t.Context(), 1)
@@ -188,7 +188,7 @@ func TestASpareThatCannotStartIsSaidAndTriedMoreAndMoreSeldom(t *testing.T) {
 	f.hasSpares(1)
 }
 
-func TestAStartOfASpareServesWhereOneIsNeededMore(t *testing.T) {
+func TestAStartingSpareServesIfAWorkerIsNeeded(t *testing.T) {
 	f := newPoolWith(t, "work", Config{Min: 1, Max: 1, Spare: 1, SpareAfter: time.Second})
 	clock := f.freeze()
 	f.warm()
@@ -197,14 +197,14 @@ func TestAStartOfASpareServesWhereOneIsNeededMore(t *testing.T) {
 	f.until(func(h Health) bool { return h.Starting == 1 })
 	f.kill()
 	waiting := f.calling(1)
-	f.waitFor(Stats{Starting: 1, Waiting: 1}) // nothing further
+	f.waitFor(Stats{Starting: 1, Waiting: 1}) // no further start
 	remove(t, f.held)
 	assert.Equal(t, answer{value: int64(1)}, <-waiting)
 	f.hasSpares(1)
 	assert.Equal(t, 3, f.starts())
 }
 
-func TestNothingIsLeftOfASpareThatIsBeingStartedWhenThePoolCloses(t *testing.T) {
+func TestCloseEndsTheStartOfASpare(t *testing.T) {
 	f := newPoolWith(t, "work", Config{Min: 1, Max: 1, Spare: 1, SpareAfter: time.Second})
 	clock := f.freeze()
 	f.warm()
@@ -216,10 +216,10 @@ func TestNothingIsLeftOfASpareThatIsBeingStartedWhenThePoolCloses(t *testing.T) 
 	assert.Empty(t, h.Workers)
 	assert.Zero(t, h.Starting)
 	assert.Equal(t, 1, f.starts())
-	assert.Empty(t, toldOf[WorkerFailed](f), "it was given up, and did not fail")
+	assert.Empty(t, eventsOf[WorkerFailed](f), "Close ended the start; it did not fail")
 }
 
-func TestAMachineShortOfMemoryGetsNoSpare(t *testing.T) {
+func TestNoSpareStartsWithoutEnoughMemory(t *testing.T) {
 	f := newPoolWith(t, "work", Config{Min: 1, Max: 1, Spare: 1, SpareAfter: time.Second})
 	clock := f.freeze()
 	free := int64(1 << 20)
@@ -229,10 +229,10 @@ func TestAMachineShortOfMemoryGetsNoSpare(t *testing.T) {
 	f.until(func(h Health) bool { return h.SpareNote != "" })
 	h := f.Health()
 	assert.Equal(t, StateHealthy, h.State, "nothing is wrong")
-	assert.Regexp(t, `^no spare: a worker takes \d+ MiB, and 1 MiB of memory are available$`, h.SpareNote)
+	assert.Regexp(t, `^no spare: a worker uses \d+ MiB, and only 1 MiB of memory are available$`, h.SpareNote)
 	assert.Zero(t, h.Starting)
 	free = 1 << 40
-	f.passes(clock, spareRetry)
+	f.passes(clock, memoryRetry)
 	f.hasSpares(1)
 	assert.Empty(t, f.Health().SpareNote)
 }

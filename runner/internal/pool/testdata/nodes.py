@@ -1,7 +1,7 @@
 """Nodes for the tests of package pool.
 
-The import fails while the file that $BROKEN names is there, and waits while the
-one that $HELD names is.
+The import fails while the file that $BROKEN names exists, and blocks while the one
+that $HELD names exists.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if os.path.exists(os.environ.get("BROKEN", "")):
 
 @node
 def work(how: Any) -> Any:
-    """Give a value back, once a file is gone, or die."""
+    """Return a value once a file is gone, or die."""
     if not isinstance(how, dict):
         return how
     if "log" in how:
@@ -44,26 +44,26 @@ def work(how: Any) -> Any:
 
 @node
 async def wait(how: dict[str, Any]) -> int:
-    """Say that it is there, and wait until enough are."""
-    global here, most
-    here += 1
-    most = max(most, here)
-    if here == how.get("log_at"):
+    """Wait until enough calls are running."""
+    global running, most
+    running += 1
+    most = max(most, running)
+    if running == how.get("log_at"):
         Path(how["log"]).touch()
     while most < how["until"]:
         if how.get("die"):
             os.kill(os.getpid(), signal.SIGKILL)
         await asyncio.sleep(0.001)
-    here -= 1
+    running -= 1
     return most
 
 
-here = most = 0
+running = most = 0
 
 
 @node
 def count(to: int) -> Iterator[int]:
-    """Count, dying at a negative number's absolute value."""
+    """Count up to a number; if it is negative, die at its absolute value."""
     yield from range(abs(to))
     if to < 0:
         os.kill(os.getpid(), signal.SIGKILL)
@@ -71,7 +71,7 @@ def count(to: int) -> Iterator[int]:
 
 @node(batch=4)
 def together(values: list[Any]) -> list[Any]:
-    """Give each value back with how many there were, once a file is gone."""
+    """Return each value with the size of the batch, once a file is gone."""
     for gate in (each for each in values if isinstance(each, str)):
         Path(f"{gate}.begun").touch()
         while os.path.exists(gate):
@@ -81,13 +81,13 @@ def together(values: list[Any]) -> list[Any]:
 
 @node(batch=2, max_wait_ms=60_000)
 def pair(values: list[Any]) -> list[Any]:
-    """Do as the node above, and never for one call."""
+    """Do the same as together, for two calls at a time."""
     return together(values)
 
 
 @node(stateful=True)
 class Sum:
-    """Add up, and say in which process."""
+    """Add numbers up, and return the sum with the process ID."""
 
     def begin(self) -> None:
         self.total = 0
@@ -116,7 +116,7 @@ class Sum:
 
 @node
 def pid(how: Any) -> int:
-    """Say in which process, or die."""
+    """Return the process ID, or die."""
     if how == "die":
         os.kill(os.getpid(), signal.SIGKILL)
     return os.getpid()

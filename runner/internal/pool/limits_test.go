@@ -12,7 +12,7 @@ import (
 	"github.com/gophersnake/gophersnake/runner/internal/worker"
 )
 
-func TestALineThatIsTooLongTurnsCallersAway(t *testing.T) {
+func TestAFullQueueRefusesCallers(t *testing.T) {
 	f := newPoolWith(t, "work", Config{Min: 1, Max: 1, Queue: 2})
 	gate := newGate(t)
 	calls := []<-chan answer{f.calling(map[string]any{"gate": gate, "value": 0})}
@@ -25,18 +25,18 @@ func TestALineThatIsTooLongTurnsCallersAway(t *testing.T) {
 	var limit *LimitError
 	require.ErrorAs(t, err, &limit)
 	assert.Equal(t, worker.Breach{Limit: worker.LimitQueue, Value: "3", Bound: "2"}, limit.Breach)
-	assert.EqualError(t, limit, "2 calls wait for a worker already: 1 worker is busy")
-	assert.Equal(t, []CallRefused{{Breach: limit.Breach, Waiting: 2}}, toldOf[CallRefused](f))
+	assert.EqualError(t, limit, "2 calls are already waiting for a worker: 1 worker is busy")
+	assert.Equal(t, []CallRefused{{Breach: limit.Breach, Waiting: 2}}, eventsOf[CallRefused](f))
 	assert.EqualValues(t, 1, f.Health().Counters.Refused[worker.LimitQueue])
 	_, err = f.Warm(t.Context())
-	require.NoError(t, err, "that is no call")
+	require.NoError(t, err, "Warm is no call")
 	remove(t, gate)
 	for i, c := range calls {
 		assert.Equal(t, answer{value: int64(i)}, <-c)
 	}
 }
 
-func TestACallerWhoHasWaitedForTooLongIsTurnedAway(t *testing.T) {
+func TestACallerThatHasWaitedForTooLongIsRefused(t *testing.T) {
 	f := newPoolWith(t, "work", Config{Min: 1, Max: 1, QueueWait: 10 * time.Second})
 	clock := f.freeze()
 	gate := newGate(t)
@@ -53,17 +53,17 @@ func TestACallerWhoHasWaitedForTooLongIsTurnedAway(t *testing.T) {
 	var limit *LimitError
 	require.ErrorAs(t, (<-second).err, &limit)
 	assert.Equal(t, worker.Breach{Limit: worker.LimitQueueWait, Value: "10s", Bound: "10s"}, limit.Breach)
-	assert.EqualError(t, limit, "no worker had room within 10s: 1 worker is busy")
+	assert.EqualError(t, limit, "no worker had capacity within 10s: 1 worker is busy")
 	f.waitFor(Stats{Busy: 1, Waiting: 1})
 	remove(t, gate)
 	assert.Equal(t, answer{value: "first"}, <-first)
 	assert.Equal(t, answer{value: "third"}, <-third)
-	assert.Len(t, toldOf[CallRefused](f), 1)
+	assert.Len(t, eventsOf[CallRefused](f), 1)
 	clock.pass(time.Hour)
 	assert.EqualValues(t, 1, f.Health().Counters.Refused[worker.LimitQueueWait])
 }
 
-func TestACallerIsToldWhyThereIsNoWorkerForIt(t *testing.T) {
+func TestARefusalSaysWhyThereIsNoWorker(t *testing.T) {
 	f := newPoolWith(t, "work", Config{Min: 1, Max: 1, QueueWait: 10 * time.Second})
 	clock := f.freeze()
 	f.warm()
@@ -75,14 +75,14 @@ func TestACallerIsToldWhyThereIsNoWorkerForIt(t *testing.T) {
 	clock.pass(10 * time.Second)
 	var limit *LimitError
 	require.ErrorAs(t, (<-waiting).err, &limit)
-	assert.ErrorContains(t, limit, "no worker had room within 10s: a worker is being started in place of one that ended: the interpreter was killed by SIGKILL")
+	assert.ErrorContains(t, limit, "no worker had capacity within 10s: a worker is starting in place of one that ended: the interpreter was ended by SIGKILL")
 	var exit *worker.Exit
 	require.ErrorAs(t, limit, &exit)
 	remove(t, f.held)
 	f.waitFor(Stats{Idle: 1})
 }
 
-func TestTheFirstWorkerIsWaitedForAsLongAsItTakes(t *testing.T) {
+func TestWarmIsNotBoundByQueueWait(t *testing.T) {
 	f := newPoolWith(t, "work", Config{Min: 1, Max: 1, QueueWait: time.Second})
 	clock := f.freeze()
 	put(t, f.held)
@@ -98,11 +98,11 @@ func TestTheFirstWorkerIsWaitedForAsLongAsItTakes(t *testing.T) {
 	require.NoError(t, <-warm)
 }
 
-func TestAWorkerBeyondTheMinimumIsStartedForOneWhoHasWaited(t *testing.T) {
+func TestAWorkerBeyondTheMinimumIsStartedAfterACallerHasWaited(t *testing.T) {
 	f := newPoolWith(t, "work", Config{Min: 0, Max: 3, ScaleAfter: 100 * time.Millisecond})
 	clock := f.freeze()
 	gate := newGate(t)
-	calls := []<-chan answer{f.calling(map[string]any{"gate": gate})} // there is none: at once
+	calls := []<-chan answer{f.calling(map[string]any{"gate": gate})} // no worker serves, so the start is immediate
 	f.waitFor(Stats{Busy: 1})
 	calls = append(calls, f.calling(map[string]any{"gate": gate}))
 	f.waitFor(Stats{Busy: 1, Waiting: 1})
@@ -116,18 +116,18 @@ func TestAWorkerBeyondTheMinimumIsStartedForOneWhoHasWaited(t *testing.T) {
 	calls = append(calls, f.calling(1))
 	f.waitFor(Stats{Busy: 3, Waiting: 1})
 	clock.pass(time.Hour)
-	assert.Zero(t, f.Health().Starting, "there may be no more")
+	assert.Zero(t, f.Health().Starting, "the maximum is reached")
 	remove(t, gate)
 	for _, c := range calls {
 		require.NoError(t, (<-c).err)
 	}
 }
 
-func TestTheLineTellsHowItIsOut(t *testing.T) {
+func TestALimitErrorNamesItsReasonAndCause(t *testing.T) {
 	cause := errors.New("it broke")
 	err := &LimitError{Breach: worker.Breach{Limit: worker.LimitQueueWait, Bound: "2s"}, Reason: "nothing serves", Cause: cause}
-	assert.EqualError(t, err, "no worker had room within 2s: nothing serves: it broke")
+	assert.EqualError(t, err, "no worker had capacity within 2s: nothing serves: it broke")
 	assert.ErrorIs(t, err, cause)
-	assert.Equal(t, "1m0s", shown(time.Minute+time.Millisecond))
-	assert.Equal(t, "3ms", shown(3*time.Millisecond))
+	assert.Equal(t, "1m0s", durationText(time.Minute+time.Millisecond))
+	assert.Equal(t, "3ms", durationText(3*time.Millisecond))
 }

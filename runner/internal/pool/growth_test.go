@@ -9,7 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// warm is a pool whose workers are all up.
+// warm starts the pool's minimum and waits until it is ready.
 func (f *fixture) warm() {
 	f.t.Helper()
 	_, err := f.Warm(f.t.Context())
@@ -17,35 +17,35 @@ func (f *fixture) warm() {
 	f.until(func(h Health) bool { return h.Idle == max(1, h.Min) && h.Starting == 0 })
 }
 
-func TestTheDelayOfAReplacementGrowsToALimit(t *testing.T) {
-	for setbacks, want := range map[int]time.Duration{
+func TestTheBackoffGrowsToALimit(t *testing.T) {
+	for failures, want := range map[int]time.Duration{
 		0: 0, 1: 0, 2: 100 * time.Millisecond, 3: 200 * time.Millisecond, 4: 400 * time.Millisecond,
 		10: 25600 * time.Millisecond, 11: 30 * time.Second, 1000: 30 * time.Second, 1 << 40: 30 * time.Second,
 	} {
-		assert.Equal(t, want, backoff(setbacks), setbacks)
+		assert.Equal(t, want, delayAfter(failures), failures)
 	}
 }
 
-func TestSetbacksAreForgottenAfterAMinuteWithoutOne(t *testing.T) {
+func TestFailuresAreForgottenAfterAMinuteWithoutOne(t *testing.T) {
 	begun := time.Now()
-	p := &Pool{serving: 1, full: begun.Add(10 * time.Second)}
-	p.setbacks.add(errors.New("died"), begun, 0)
-	p.calm(begun.Add(69 * time.Second))
-	assert.Equal(t, 1, p.setbacks.count, "it has served for 59 seconds")
-	assert.Equal(t, begun.Add(70*time.Second), p.next)
+	p := &Pool{serving: 1, lastReady: begun.Add(10 * time.Second)}
+	p.failures.add(errors.New("died"), begun, 0)
+	p.forgetFailuresLocked(begun.Add(69 * time.Second))
+	assert.Equal(t, 1, p.failures.count, "it has served for 59 seconds")
+	assert.Equal(t, begun.Add(70*time.Second), p.timer.due)
 	p.serving = 0
-	p.calm(begun.Add(time.Hour))
-	assert.Equal(t, 1, p.setbacks.count, "nothing serves")
+	p.forgetFailuresLocked(begun.Add(time.Hour))
+	assert.Equal(t, 1, p.failures.count, "nothing serves")
 	p.serving = 1
-	p.calm(begun.Add(70 * time.Second))
-	assert.Zero(t, p.setbacks)
+	p.forgetFailuresLocked(begun.Add(70 * time.Second))
+	assert.Zero(t, p.failures)
 }
 
 func TestACrashLoopDoesNotSpin(t *testing.T) {
 	f := newPool(t, 1, 1)
 	clock := f.freeze()
 	f.warm()
-	f.kill() // the first one is replaced at once
+	f.kill() // the first death is followed by a start without delay
 	require.Eventually(t, func() bool { return f.starts() == 2 && f.Stats() == Stats{Idle: 1} }, long, time.Millisecond)
 	for i, delay := range []time.Duration{100 * time.Millisecond, 200 * time.Millisecond, 400 * time.Millisecond} {
 		f.kill()
@@ -56,11 +56,11 @@ func TestACrashLoopDoesNotSpin(t *testing.T) {
 	}
 	_, err := f.call(t.Context(), 1)
 	require.NoError(t, err)
-	f.kill() // an answer has made it a first one again
+	f.kill() // the answer has reset the backoff
 	require.Eventually(t, func() bool { return f.starts() == 6 && f.Stats() == Stats{Idle: 1} }, long, time.Millisecond)
 }
 
-func TestAMinuteWithoutADeathMakesTheNextOneAFirstOneAgain(t *testing.T) {
+func TestAMinuteWithoutADeathResetsTheBackoff(t *testing.T) {
 	f := newPool(t, 1, 1)
 	clock := f.freeze()
 	f.warm()
@@ -71,7 +71,7 @@ func TestAMinuteWithoutADeathMakesTheNextOneAFirstOneAgain(t *testing.T) {
 	require.Eventually(t, func() bool { return f.starts() == 3 && f.Stats() == Stats{Idle: 1} }, long, time.Millisecond)
 }
 
-func TestACallerDoesNotWaitOutTheDelayOfAReplacement(t *testing.T) {
+func TestACallerDoesNotWaitForTheBackoff(t *testing.T) {
 	f := newPool(t, 1, 1)
 	clock := f.freeze()
 	f.warm()
@@ -83,10 +83,10 @@ func TestACallerDoesNotWaitOutTheDelayOfAReplacement(t *testing.T) {
 	require.NoError(t, err)
 	clock.pass(lastDelay)
 	f.waitFor(Stats{Idle: 1})
-	assert.Equal(t, 3, f.starts(), "there is one already when it is time")
+	assert.Equal(t, 3, f.starts(), "the worker was there already when the backoff ended")
 }
 
-func TestAPoolThatCannotComeBackKeepsTryingMoreAndMoreSeldom(t *testing.T) {
+func TestAPoolThatCannotRecoverKeepsTryingWithGrowingDelays(t *testing.T) {
 	f := newPool(t, 1, 1)
 	clock := f.freeze()
 	f.warm()
@@ -105,7 +105,7 @@ func TestAPoolThatCannotComeBackKeepsTryingMoreAndMoreSeldom(t *testing.T) {
 	f.waitFor(Stats{Idle: 1})
 }
 
-func TestAPoolThatNeverCameUpDoesNotTryUnasked(t *testing.T) {
+func TestAPoolWhoseFirstStartFailedStartsNothingWithoutACaller(t *testing.T) {
 	f := newPool(t, 1, 1)
 	clock := f.freeze()
 	put(t, f.broken)
@@ -118,7 +118,7 @@ func TestAPoolThatNeverCameUpDoesNotTryUnasked(t *testing.T) {
 	assert.Equal(t, Stats{}, f.Stats())
 }
 
-func TestCloseDoesNotWaitForADelayedReplacement(t *testing.T) {
+func TestCloseDoesNotWaitForTheBackoff(t *testing.T) {
 	f := newPool(t, 1, 1)
 	clock := f.freeze()
 	f.warm()

@@ -3,6 +3,7 @@ package pool
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -18,7 +19,7 @@ import (
 	"github.com/gophersnake/gophersnake/runner/internal/worker"
 )
 
-// quick makes a pool believe that its node's calls are quick.
+// quick makes the pool estimate the shortest latency, as many short calls would.
 func (f *fixture) quick() {
 	_, err := f.Warm(f.t.Context())
 	require.NoError(f.t, err)
@@ -26,30 +27,30 @@ func (f *fixture) quick() {
 	defer f.mu.Unlock()
 	f.Pool.mu.Lock()
 	defer f.Pool.mu.Unlock()
-	f.pace.mean = workAhead / mostAhead
+	f.latency.mean = workAhead / maxAhead
 }
 
-// begins waits until the node has written into the file that it was given as log.
+// begins waits until the node has written its log file.
 func (f *fixture) begins(log string) {
 	f.t.Helper()
 	require.Eventually(f.t, func() bool { _, err := os.Stat(log); return err == nil }, long, time.Millisecond)
 }
 
-// loads waits until the pool's only worker has so many calls.
+// loads waits until the load of the pool's only worker is want.
 func (f *fixture) loads(want int) {
 	f.t.Helper()
 	require.Eventually(f.t, func() bool {
 		f.Pool.mu.Lock()
 		defer f.Pool.mu.Unlock()
-		for _, m := range f.alive {
+		for _, m := range f.members {
 			return m.load == want
 		}
 		return false
 	}, long, time.Millisecond)
 }
 
-func TestQuickCallsMakeThePoolGiveTheNextOnesAhead(t *testing.T) {
-	p := newPace()
+func TestShortCallsRaiseTheCapacityOfTheOnlyWorker(t *testing.T) {
+	p := newLatency()
 	assert.Equal(t, 1, p.ahead())
 	for range 100 {
 		p.add(30 * time.Microsecond)
@@ -58,9 +59,9 @@ func TestQuickCallsMakeThePoolGiveTheNextOnesAhead(t *testing.T) {
 	for range 100 {
 		p.add(time.Microsecond)
 	}
-	assert.Equal(t, mostAhead, p.ahead())
+	assert.Equal(t, maxAhead, p.ahead())
 	p.add(5 * time.Second)
-	assert.Equal(t, 1, p.ahead(), "one slow call is reason enough")
+	assert.Equal(t, 1, p.ahead(), "one long call is enough")
 	for range 100 {
 		p.add(time.Millisecond)
 	}
@@ -71,10 +72,10 @@ func TestQuickCallsMakeThePoolGiveTheNextOnesAhead(t *testing.T) {
 	assert.Equal(t, 3, p.ahead())
 	p.add(0)
 	p.mean = 0
-	assert.Equal(t, mostAhead, p.ahead())
+	assert.Equal(t, maxAhead, p.ahead())
 }
 
-func TestCallsAreGivenAheadToTheOnlyWorkerOfAQuickNode(t *testing.T) {
+func TestTheOnlyWorkerOfANodeWithShortCallsIsAssignedCallsAhead(t *testing.T) {
 	f := newPool(t, 1, 1)
 	f.quick()
 	gate, log := newGate(t), filepath.Join(t.TempDir(), "log")
@@ -93,7 +94,7 @@ func TestCallsAreGivenAheadToTheOnlyWorkerOfAQuickNode(t *testing.T) {
 	}
 }
 
-func TestWhereThereAreSeveralWorkersNobodyWaitsBehindABusyOne(t *testing.T) {
+func TestWithSeveralWorkersNoCallIsAssignedBehindAnother(t *testing.T) {
 	f := newPool(t, 2, 2)
 	f.quick()
 	gate := newGate(t)
@@ -108,9 +109,8 @@ func TestWhereThereAreSeveralWorkersNobodyWaitsBehindABusyOne(t *testing.T) {
 	}
 }
 
-// A call that was given ahead pays nothing for the death of the worker that had not
-// come to it.
-func TestACallBehindOneThatKillsItsWorkerIsMadeByTheNext(t *testing.T) {
+// A call that was assigned ahead does not fail with a worker that had not begun it.
+func TestACallBehindOneThatKillsItsWorkerMovesToTheNextWorker(t *testing.T) {
 	f := newPool(t, 1, 1)
 	f.quick()
 	gate, log := newGate(t), filepath.Join(t.TempDir(), "log")
@@ -132,12 +132,12 @@ func TestACallBehindOneThatKillsItsWorkerIsMadeByTheNext(t *testing.T) {
 	assert.Equal(t, 2, f.starts())
 }
 
-func TestACallIsNotMovedFromWorkerToWorkerForEver(t *testing.T) {
+func TestTheMovesOfACallAreBounded(t *testing.T) {
 	f := newPool(t, 1, 1)
 	f.quick()
 	_, err := f.call(t.Context(), map[string]any{"die": true})
 	var exit *worker.Exit
-	require.ErrorAs(t, err, &exit, "this one was begun")
+	require.ErrorAs(t, err, &exit, "this call was begun")
 	f.waitFor(Stats{Idle: 1})
 
 	gate := newGate(t)
@@ -152,14 +152,15 @@ func TestACallIsNotMovedFromWorkerToWorkerForEver(t *testing.T) {
 	for _, c := range poison {
 		err := (<-c).err
 		require.Error(t, err)
-		if unbegun(err) {
+		var unbegun *worker.UnbegunError
+		if errors.As(err, &unbegun) {
 			moved++
 		}
 	}
-	assert.LessOrEqual(t, moved, 1, "all but the last were begun by some worker before that")
+	assert.LessOrEqual(t, moved, 1, "all calls but the last are begun by some worker before maxMoves")
 }
 
-func TestACallerBehindOthersLeavesAtOnceAndItsCallIsSkipped(t *testing.T) {
+func TestACanceledCallThatWasAssignedAheadReturnsAtOnceAndIsSkipped(t *testing.T) {
 	f := newPool(t, 1, 1)
 	f.quick()
 	gate, log := newGate(t), filepath.Join(t.TempDir(), "log")
@@ -179,7 +180,7 @@ func TestACallerBehindOthersLeavesAtOnceAndItsCallIsSkipped(t *testing.T) {
 	var canceled *worker.CanceledError
 	require.ErrorAs(t, <-gaveUp, &canceled)
 	require.ErrorIs(t, canceled, cause)
-	remove(t, gate) // which nobody did before
+	remove(t, gate) // so neither call waited for it
 	assert.Equal(t, answer{value: "first"}, <-first)
 	assert.Equal(t, answer{value: "third"}, <-third)
 	ran, err := os.ReadFile(log)
@@ -188,7 +189,7 @@ func TestACallerBehindOthersLeavesAtOnceAndItsCallIsSkipped(t *testing.T) {
 	assert.Equal(t, 1, f.starts())
 }
 
-func TestCallersWhoLeaveDoNotPutOffTheDeadlineOfTheOneInFront(t *testing.T) {
+func TestCanceledCallsDoNotDelayTheDeadlineOfTheCallBeforeThem(t *testing.T) {
 	f := newPoolWith(t, "work", Config{Min: 1, Max: 1, Worker: worker.Config{Timeout: time.Second}})
 	f.quick()
 	log := filepath.Join(t.TempDir(), "log")
@@ -244,8 +245,8 @@ func TestABatchNodeGetsItsCallsTogether(t *testing.T) {
 	assert.GreaterOrEqual(t, sizes[int64(4)], 3, "%v", sizes)
 }
 
-// Nobody watches over the call that was given up, so the one beside it has to.
-func TestABatchThatHangsIsEndedThoughItsFirstCallWasGivenUp(t *testing.T) {
+// The deadline of an abandoned call is not enforced, so that of the call beside it must be.
+func TestABatchThatHangsIsEndedAfterItsFirstCallWasCanceled(t *testing.T) {
 	f := newPoolWith(t, "pair", Config{Min: 1, Max: 1, Worker: worker.Config{Timeout: 2 * time.Second}})
 	_, err := f.Warm(t.Context())
 	require.NoError(t, err)
@@ -267,7 +268,7 @@ func TestABatchThatHangsIsEndedThoughItsFirstCallWasGivenUp(t *testing.T) {
 	assert.Equal(t, worker.ReasonDeadline, exit.Reason)
 }
 
-func TestABatchThatHangsIsEndedThoughAllItsCallsWereGivenUp(t *testing.T) {
+func TestABatchThatHangsIsEndedAfterAllItsCallsWereCanceled(t *testing.T) {
 	f := newPoolWith(t, "pair", Config{Min: 1, Max: 1, Worker: worker.Config{Timeout: time.Second}})
 	_, err := f.Warm(t.Context())
 	require.NoError(t, err)
@@ -320,10 +321,25 @@ func TestAllCallsOfAnAsyncNodeDieWithItsWorker(t *testing.T) {
 	for range 5 {
 		waiting = append(waiting, f.calling(map[string]any{"until": 50, "log": log, "log_at": 5}))
 	}
-	f.begins(log) // else those whom the death overtakes are made by the next worker
+	f.begins(log) // otherwise the calls that are not begun yet move to the next worker
 	waiting = append(waiting, f.calling(map[string]any{"until": 50, "die": true}))
 	for _, c := range waiting {
 		var exit *worker.Exit
 		require.ErrorAs(t, (<-c).err, &exit)
 	}
+}
+
+// The error of emit can come from a call of another node, which was not begun. It must
+// not make this call again.
+func TestAnUnbegunCallOfAnotherWorkerDoesNotMoveThisCall(t *testing.T) {
+	f := newPoolOf(t, "count", 1, 1)
+	other := fmt.Errorf("the next node: %w", &worker.UnbegunError{Exit: &worker.Exit{}})
+	emitted := 0
+	err := f.Items(t.Context(), arg(t, 3), func(p ipc.Payload) error {
+		p.Release()
+		emitted++
+		return other
+	})
+	require.ErrorIs(t, err, other)
+	assert.Equal(t, 1, emitted)
 }

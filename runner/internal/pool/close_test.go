@@ -25,7 +25,7 @@ func notYet(t *testing.T, drained <-chan error) {
 	}
 }
 
-func TestDrainWaitsForTheCallsUnderWayAndInLine(t *testing.T) {
+func TestDrainWaitsForTheCallsUnderWayAndInTheQueue(t *testing.T) {
 	f := newPool(t, 1, 1)
 	gates := []string{newGate(t), newGate(t)}
 	first := f.calling(map[string]any{"gate": gates[0], "value": 1})
@@ -47,11 +47,11 @@ func TestDrainWaitsForTheCallsUnderWayAndInLine(t *testing.T) {
 	remove(t, gates[1])
 	assert.Equal(t, answer{value: int64(2)}, <-second)
 	require.NoError(t, <-drained)
-	require.NoError(t, f.Drain(t.Context()), "it may be asked again")
+	require.NoError(t, f.Drain(t.Context()), "it may be called again")
 	assert.Equal(t, Stats{Idle: 1}, f.Stats(), "the worker stays")
 }
 
-func TestThoseInLineAreServedThoughTheWorkerDiesWhileThePoolDrains(t *testing.T) {
+func TestQueuedCallsAreServedAlthoughTheWorkerDiesDuringADrain(t *testing.T) {
 	f := newPool(t, 1, 1)
 	gate := newGate(t)
 	first := f.calling(map[string]any{"gate": gate, "die": true})
@@ -65,7 +65,7 @@ func TestThoseInLineAreServedThoughTheWorkerDiesWhileThePoolDrains(t *testing.T)
 	require.NoError(t, <-drained)
 }
 
-func TestACallGivenAheadIsMovedThoughThePoolDrains(t *testing.T) {
+func TestACallThatWasAssignedAheadMovesDuringADrain(t *testing.T) {
 	f := newPool(t, 1, 1)
 	f.quick()
 	gate, log := newGate(t), t.TempDir()+"/log"
@@ -92,7 +92,7 @@ func TestDrainWaitsForSessions(t *testing.T) {
 	require.NoError(t, <-drained)
 }
 
-func TestDrainEndsWithACallerWhoGivesUp(t *testing.T) {
+func TestDrainEndsWhenTheLastWaiterLeaves(t *testing.T) {
 	f := newPool(t, 1, 1)
 	put(t, f.held)
 	ctx, cancel := context.WithCancel(t.Context())
@@ -108,7 +108,7 @@ func TestDrainEndsWithACallerWhoGivesUp(t *testing.T) {
 	require.NoError(t, <-drained)
 }
 
-func TestDrainGivesUpWithItsContextAndWithThePool(t *testing.T) {
+func TestDrainReturnsWhenItsContextEndsOrThePoolCloses(t *testing.T) {
 	f := newPool(t, 1, 1)
 	under := f.calling(map[string]any{"gate": newGate(t)})
 	f.waitFor(Stats{Busy: 1})

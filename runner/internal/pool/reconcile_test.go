@@ -9,21 +9,21 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// handClock is a time that passes when a test says so.
-type handClock struct {
+// manualClock is a clock that a test advances.
+type manualClock struct {
 	mu     sync.Mutex
 	now    time.Time
-	timers []*handTimer
+	timers []*manualTimer
 }
 
-type handTimer struct {
+type manualTimer struct {
 	at time.Time
 	f  func()
 }
 
-// freeze takes a pool's time into the test's hand.
-func (f *fixture) freeze() *handClock {
-	c := &handClock{now: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)}
+// freeze replaces the pool's clock by one that the test advances.
+func (f *fixture) freeze() *manualClock {
+	c := &manualClock{now: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)}
 	f.Pool.mu.Lock()
 	defer f.Pool.mu.Unlock()
 	f.clock = clock{c.Now, c.afterFunc}
@@ -31,16 +31,16 @@ func (f *fixture) freeze() *handClock {
 	return c
 }
 
-func (c *handClock) Now() time.Time {
+func (c *manualClock) Now() time.Time {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.now
 }
 
-func (c *handClock) afterFunc(d time.Duration, f func()) func() bool {
+func (c *manualClock) afterFunc(d time.Duration, f func()) func() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	t := &handTimer{c.now.Add(d), f}
+	t := &manualTimer{c.now.Add(d), f}
 	c.timers = append(c.timers, t)
 	return func() bool {
 		c.mu.Lock()
@@ -53,12 +53,12 @@ func (c *handClock) afterFunc(d time.Duration, f func()) func() bool {
 	}
 }
 
-// pass lets time pass, and returns when all that was due by then has been done.
-func (c *handClock) pass(d time.Duration) {
+// pass advances the clock, and returns when all timers that were due have run.
+func (c *manualClock) pass(d time.Duration) {
 	c.mu.Lock()
 	end := c.now.Add(d)
 	for {
-		var first *handTimer
+		var first *manualTimer
 		for _, t := range c.timers {
 			if !t.at.After(end) && (first == nil || t.at.Before(first.at)) {
 				first = t
@@ -67,7 +67,7 @@ func (c *handClock) pass(d time.Duration) {
 		if first == nil {
 			break
 		}
-		c.timers = slices.DeleteFunc(c.timers, func(t *handTimer) bool { return t == first })
+		c.timers = slices.DeleteFunc(c.timers, func(t *manualTimer) bool { return t == first })
 		if first.at.After(c.now) {
 			c.now = first.at
 		}
@@ -79,17 +79,17 @@ func (c *handClock) pass(d time.Duration) {
 	c.mu.Unlock()
 }
 
-// passes lets time pass, and sees to it that before the last moment of it nothing
-// had been started.
-func (f *fixture) passes(c *handClock, d time.Duration) {
+// passes advances the clock, and requires that no worker starts before the last
+// nanosecond.
+func (f *fixture) passes(c *manualClock, d time.Duration) {
 	f.t.Helper()
 	c.pass(d - 1)
-	require.Zero(f.t, f.Health().Starting, "before it is time")
+	require.Zero(f.t, f.Health().Starting, "before the time has passed")
 	c.pass(1)
 }
 
-func TestTheHandClockGoesOffInOrder(t *testing.T) {
-	c := &handClock{}
+func TestTheManualClockRunsItsTimersInOrder(t *testing.T) {
+	c := &manualClock{}
 	var at []time.Duration
 	note := func() { at = append(at, c.Now().Sub(time.Time{})) }
 	c.afterFunc(3, note)

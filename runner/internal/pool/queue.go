@@ -1,0 +1,323 @@
+package pool
+
+import (
+	"context"
+	"errors"
+	"math"
+	"slices"
+	"time"
+
+	"github.com/gophersnake/gophersnake/runner/internal/worker"
+)
+
+// This file gives workers to callers. A call passes through it like this:
+//
+//	acquire   returns a worker that has capacity; else the caller queues as a waiter
+//	          and blocks until dispatchLocked or failWaitersLocked resolves it, or
+//	          until its context ends
+//	release   takes the call off the worker's load and dispatches the freed capacity
+//	moveOn    decides whether the call is made once more, on another worker
+//
+// A worker's load is the number of calls assigned to it that are not yet released,
+// and its capacity is the largest load that it is given; see capacityLocked.
+
+// request is the worker that a caller asks for. The zero request asks for any worker.
+type request struct {
+	pinned   *member // the only worker that will do; nil for any
+	session  bool    // the caller opens a session; acquire chooses the pinned worker
+	warm     bool    // a worker must exist, but no call is assigned to it
+	admitted bool    // part of something that was accepted before, so no limit refuses it
+	moves    int8    // how many workers have ended before they began the call
+	lost     error   // how the last of them ended
+}
+
+// maxMoves bounds how often a call is moved to another worker because its worker
+// ended before it began the call. A move costs the caller no attempt of its retry
+// policy: most likely, an earlier call of that worker ended it.
+const maxMoves = 16
+
+// moveOn reports whether the call that ended with err on m is to be made on another
+// worker, and prepares the request for that.
+func (r *request) moveOn(m *member, err error) bool {
+	if err == nil || r.moves >= maxMoves || !m.unbegun(err) {
+		return false
+	}
+	r.moves++
+	r.admitted, r.lost = true, err
+	return true
+}
+
+// failure returns the error of a call for which acquire returned err. If the pool was
+// closed after a worker had ended under the call, that worker's end says more.
+func (r *request) failure(err error) error {
+	if r.lost != nil && errors.Is(err, ErrClosed) {
+		return r.lost
+	}
+	return err
+}
+
+// limited reports whether the limits of the queue apply to the request.
+func (r *request) limited() bool { return !r.admitted && !r.warm }
+
+// waiter is a queued caller. It is resolved once, with a worker or an error.
+type waiter struct {
+	request
+	since  time.Time
+	member *member
+	err    error
+	ready  chan struct{} // closed when member or err is set
+}
+
+func (w *waiter) resolve(m *member, err error) {
+	w.member, w.err = m, err
+	close(w.ready)
+}
+
+// acquire returns a worker that has capacity and assigns the call to it; the caller
+// must release it afterwards. If want.warm is set, nothing is assigned. It blocks
+// while no worker has capacity. Its errors are the pool's refusal, a *[LimitError], a
+// *[worker.UnbegunError] if the pinned worker has ended, the error of a failed start,
+// and the context's cause.
+func (p *Pool) acquire(ctx context.Context, want request) (*member, error) {
+	p.mu.Lock()
+	if err := p.refusal; err != nil && (p.closed || !want.admitted) {
+		p.mu.Unlock()
+		return nil, err
+	}
+	if want.session {
+		want.pinned = p.sessionWorkerLocked()
+	}
+	if m := p.pickLocked(want); m != nil {
+		if !want.warm {
+			p.assignLocked(m)
+		}
+		p.unlock()
+		return m, nil
+	}
+	if m := want.pinned; m != nil && m.ended {
+		p.mu.Unlock()
+		return nil, &worker.UnbegunError{Exit: m.worker.Exit()}
+	}
+	if err := p.refuseFullLocked(want); err != nil {
+		p.unlock()
+		return nil, err
+	}
+	w := p.enqueueLocked(want)
+	p.unlock()
+
+	select {
+	case <-w.ready:
+		return w.member, w.err
+	case <-ctx.Done():
+		p.leave(w)
+		return nil, context.Cause(ctx)
+	}
+}
+
+// leave withdraws a waiter whose context has ended.
+func (p *Pool) leave(w *waiter) {
+	p.mu.Lock()
+	defer p.unlock()
+	i := slices.Index(p.queue, w)
+	switch {
+	case i >= 0:
+		p.queue = slices.Delete(p.queue, i, i+1)
+		p.dirty = p.dirty || p.drained != nil
+	case w.err == nil && !w.warm && w.member.worker.Alive(): // resolved at the same moment
+		p.unassignLocked(w.member)
+	}
+}
+
+// release takes a call that has returned off its worker's load.
+func (p *Pool) release(m *member) {
+	p.mu.Lock()
+	defer p.unlock()
+	if !m.worker.Alive() {
+		return // watch handles the worker's end
+	}
+	now := p.clock.now()
+	p.latency.add(now.Sub(m.lastActive))
+	m.lastActive = now
+	if p.failures.count > 0 && m.generation == p.generation { // an answer ends the backoff
+		p.failures, p.dirty = backoff{}, true
+	}
+	p.unassignLocked(m)
+}
+
+// unassignLocked takes a call off a worker's load and dispatches the freed capacity.
+func (p *Pool) unassignLocked(m *member) {
+	m.load--
+	p.dispatchLocked(m)
+	p.dirty = p.dirty || p.drained != nil
+}
+
+// pickLocked returns a worker with capacity for the request, nil if there is none: an
+// idle one, or else the one with the smallest load.
+func (p *Pool) pickLocked(want request) *member {
+	if m := want.pinned; m != nil {
+		if !m.ended && m.worker.Alive() && m.load < p.capacityLocked() {
+			return m
+		}
+		return nil
+	}
+	for i := len(p.idle) - 1; i >= 0; i-- {
+		if m := p.idle[i]; m.worker.Alive() {
+			return m
+		}
+	}
+	capacity := p.capacityLocked()
+	if want.warm {
+		capacity = math.MaxInt // no call is assigned
+	}
+	if capacity == 1 {
+		return nil
+	}
+	var best *member
+	for _, m := range p.members {
+		if m.role == RoleServing && m.load < capacity && m.worker.Alive() && (best == nil || m.load < best.load) {
+			best = m
+		}
+	}
+	return best
+}
+
+// capacityLocked returns how many calls a worker may have at a time.
+func (p *Pool) capacityLocked() int {
+	d := &p.description
+	switch {
+	case d.Many || d.Stateful:
+		return 1
+	case d.Batch > 0:
+		return 2 * d.Batch // the next batch is gathered while the worker runs one
+	case d.Concurrency > 1:
+		return d.Concurrency
+	case p.config.Max == 1:
+		return p.latency.ahead()
+	}
+	return 1 // with several workers, no call should wait behind a slow one
+}
+
+// assignLocked adds a call to a worker's load.
+func (p *Pool) assignLocked(m *member) {
+	if m.load == 0 {
+		if i := len(p.idle) - 1; i >= 0 && p.idle[i] == m {
+			p.idle = p.idle[:i]
+		} else {
+			p.idle = without(p.idle, m)
+		}
+		m.lastActive = p.clock.now() // the latency of its next call counts from here
+	}
+	m.load++
+	m.calls++
+	if p.config.MaxCalls > 0 {
+		p.checkCallsLocked(m)
+	}
+}
+
+// dispatchLocked assigns queued calls to a worker while it has capacity. If it is
+// left without a call, it is parked.
+func (p *Pool) dispatchLocked(m *member) {
+	for i := 0; i < len(p.queue) && m.load < p.capacityLocked(); {
+		w := p.queue[i]
+		if w.pinned != m && (w.pinned != nil || m.role != RoleServing) {
+			i++
+			continue
+		}
+		if !w.warm {
+			p.assignLocked(m)
+		}
+		w.resolve(m, nil)
+		p.queue = slices.Delete(p.queue, i, i+1)
+	}
+	if m.load == 0 {
+		p.parkLocked(m)
+	}
+}
+
+// enqueueLocked appends a waiter to the queue.
+func (p *Pool) enqueueLocked(want request) *waiter {
+	w := &waiter{request: want, since: p.clock.now(), ready: make(chan struct{})}
+	p.queue = append(p.queue, w)
+	if p.serving+p.starting < p.config.Max {
+		p.wanted, p.dirty, p.urgent = true, true, true
+	}
+	if p.config.QueueWait > 0 && want.limited() {
+		p.setTimerLocked(w.since.Add(p.config.QueueWait))
+	}
+	return w
+}
+
+// failWaitersLocked resolves the waiters that are pinned to m with an error, or those
+// that any worker would do for if m is nil.
+func (p *Pool) failWaitersLocked(m *member, err error) {
+	p.queue = slices.DeleteFunc(p.queue, func(w *waiter) bool {
+		if w.pinned != m {
+			return false
+		}
+		w.resolve(nil, err)
+		return true
+	})
+}
+
+// unpinLocked lets the waiters that want to open a session on a worker which takes no
+// more of them go to any worker. The calls of its open sessions stay pinned.
+func (p *Pool) unpinLocked(m *member) {
+	for _, w := range p.queue {
+		if w.pinned == m && w.session {
+			w.pinned, p.dirty = nil, true
+		}
+	}
+}
+
+// demandLocked counts the waiters, up to Max, that any worker would do for and that
+// have waited for ScaleAfter. If no worker serves or starts, they need not have
+// waited.
+func (p *Pool) demandLocked(now time.Time) int {
+	n := 0
+	for _, w := range p.queue {
+		if w.pinned != nil {
+			continue
+		}
+		if at := w.since.Add(p.config.ScaleAfter); now.Before(at) && p.serving+p.starting > 0 {
+			p.timer.requireBy(at)
+			break // the others came later
+		}
+		if n++; n >= p.config.Max {
+			break
+		}
+	}
+	return n
+}
+
+// latency estimates how long a call of the node takes, and from that how many calls
+// its only worker is given at a time. A node with short calls gains most of its speed
+// this way: its next call is there when it sends an answer, and several calls go
+// through the socket together. A node with long calls would gain nothing, and its
+// callers can leave the pool's queue at no cost.
+type latency struct {
+	mean time.Duration // exponential moving average over about 16 calls
+}
+
+const (
+	// workAhead is how much work, by the estimate, may be assigned to a worker.
+	workAhead = 2 * time.Millisecond
+	// maxAhead bounds the number of calls in it, to what both sockets' buffers hold.
+	maxAhead = 64
+)
+
+// newLatency returns an estimate that allows one call at a time, until calls turn out
+// to be short.
+func newLatency() latency { return latency{mean: workAhead} }
+
+// add takes a call's latency into account. For a call that was assigned ahead, it
+// counts from the answer to the call before it.
+func (l *latency) add(took time.Duration) { l.mean += (took - l.mean) / 16 }
+
+// ahead returns how many calls a worker may have at a time.
+func (l *latency) ahead() int {
+	return int(min(maxAhead, max(1, workAhead/max(l.mean, 1))))
+}
+
+func without(members []*member, m *member) []*member {
+	return slices.DeleteFunc(members, func(other *member) bool { return other == m })
+}
