@@ -53,14 +53,14 @@ func TestExamineWithoutUV(t *testing.T) {
 	assert.Equal(t, Warning, findings["uv"].Status)
 	assert.NotEmpty(t, findings["uv"].Hint)
 
-	lacking := checkVenv(python, pyenv.Equipment{Venv: true})
+	lacking := checkVenv(python, pyenv.Tooling{Venv: true})
 	assert.Equal(t, Failure, lacking.Status)
 	assert.Contains(t, lacking.Hint, "install uv")
-	assert.Equal(t, Failure, checkVenv(python, pyenv.Equipment{Pip: "25.0"}).Status)
-	assert.Equal(t, OK, checkVenv(python, pyenv.Equipment{Venv: true, Pip: "25.0"}).Status)
-	assert.Equal(t, Warning, checkPip(pyenv.Equipment{}).Status)
-	assert.Equal(t, Failure, Config{SystemPython: true}.checkMsgpack(python, pyenv.Equipment{}).Status)
-	assert.Equal(t, OK, Config{}.checkMsgpack(python, pyenv.Equipment{}).Status)
+	assert.Equal(t, Failure, checkVenv(python, pyenv.Tooling{Pip: "25.0"}).Status)
+	assert.Equal(t, OK, checkVenv(python, pyenv.Tooling{Venv: true, Pip: "25.0"}).Status)
+	assert.Equal(t, Warning, checkPip(pyenv.Tooling{}).Status)
+	assert.Equal(t, Failure, Config{SystemPython: true}.checkMsgpack(python, pyenv.Tooling{}).Status)
+	assert.Equal(t, OK, Config{}.checkMsgpack(python, pyenv.Tooling{}).Status)
 }
 
 func TestExamineReportsEachIsolationMechanism(t *testing.T) {

@@ -20,7 +20,7 @@ func (c Config) checkPython(ctx context.Context) []Finding {
 	}
 	python := Finding{Name: "python"}.ok("%v at %s, from %s", chosen.Version, chosen.Path, chosen.Source)
 	findings := []Finding{python, others}
-	has, err := pyenv.EquipmentOf(ctx, chosen)
+	has, err := pyenv.ToolingOf(ctx, chosen)
 	if err != nil {
 		return append(findings, failure("venv", err))
 	}
@@ -75,7 +75,7 @@ func (c Config) otherPythons(ctx context.Context, chosen pyenv.Interpreter) Find
 // hasUV reports whether uv runs. It builds environments without venv and pip.
 func hasUV() bool { return exec.Command("uv", "--version").Run() == nil }
 
-func checkVenv(python pyenv.Interpreter, has pyenv.Equipment) Finding {
+func checkVenv(python pyenv.Interpreter, has pyenv.Tooling) Finding {
 	f := Finding{Name: "venv"}
 	missing := "the module ensurepip"
 	switch {
@@ -94,7 +94,7 @@ func checkVenv(python pyenv.Interpreter, has pyenv.Equipment) Finding {
 			python.Version.Major, python.Version.Minor))
 }
 
-func checkPip(has pyenv.Equipment) Finding {
+func checkPip(has pyenv.Tooling) Finding {
 	f := Finding{Name: "pip"}
 	switch {
 	case has.Pip != "":
@@ -109,7 +109,7 @@ func checkPip(has pyenv.Equipment) Finding {
 
 // checkMsgpack looks for the package that the worker imports. Only an interpreter
 // that is used as it is must have it.
-func (c Config) checkMsgpack(python pyenv.Interpreter, has pyenv.Equipment) Finding {
+func (c Config) checkMsgpack(python pyenv.Interpreter, has pyenv.Tooling) Finding {
 	f := Finding{Name: "msgpack"}
 	switch {
 	case has.Msgpack != "":

@@ -8,11 +8,12 @@ import (
 	"time"
 )
 
-// workSuffix names the folder of the installer's temporary files. They are beside
-// the environment, where there has to be room anyway, and go with the build.
+// workSuffix names the folder of the installer's temporary files. It is next to the
+// environment, on the file system that needs the space anyway, and is removed after
+// the build.
 const workSuffix = ".build"
 
-// build is the making of one environment.
+// build creates one environment.
 type build struct {
 	spec  Spec
 	lines []string
@@ -20,16 +21,17 @@ type build struct {
 	work  string
 }
 
-// installer makes environments and installs into them.
+// installer creates environments and installs packages into them. The file lists the
+// requirements.
 type installer interface {
 	name() string
 	create(ctx context.Context, b *build) error
 	install(ctx context.Context, b *build, file string) error
 }
 
-// make makes the environment at its final place, since environments cannot be
-// moved. It is called with the lock held.
-func (b *build) make(ctx context.Context) (_ Environment, err error) {
+// createLocked creates the environment at its final path, since environments cannot be
+// moved. The caller holds the environment's file lock.
+func (b *build) createLocked(ctx context.Context) (_ Environment, err error) {
 	began := time.Now()
 	defer func() {
 		if err != nil {
@@ -39,18 +41,18 @@ func (b *build) make(ctx context.Context) (_ Environment, err error) {
 	}()
 	for _, leftover := range []string{b.env.Dir, b.work} {
 		if err := os.RemoveAll(leftover); err != nil {
-			return Environment{}, fileError("remove what is left of an environment", err)
+			return Environment{}, fileError("remove an incomplete environment", err)
 		}
 	}
 	if err := os.MkdirAll(b.temporary(), 0o700); err != nil {
-		return Environment{}, fileError("make the environment's folder", err)
+		return Environment{}, fileError("create the environment's folder", err)
 	}
-	by, err := chooseInstaller(ctx, b)
+	installer, err := chooseInstaller(ctx, b)
 	if err != nil {
 		return Environment{}, err
 	}
-	b.spec.Logger.Debug("making an environment", "installer", by.name(), "python", b.spec.Interpreter.Path, "dir", b.env.Dir)
-	if err := by.create(ctx, b); err != nil {
+	b.spec.Logger.Debug("creating an environment", "installer", installer.name(), "python", b.spec.Interpreter.Path, "dir", b.env.Dir)
+	if err := installer.create(ctx, b); err != nil {
 		return Environment{}, err
 	}
 	for _, step := range b.steps() {
@@ -58,24 +60,24 @@ func (b *build) make(ctx context.Context) (_ Environment, err error) {
 		if err := os.WriteFile(file, []byte(strings.Join(step, "\n")+"\n"), 0o600); err != nil {
 			return Environment{}, fileError("write the requirements", err)
 		}
-		if err := by.install(ctx, b, file); err != nil {
+		if err := installer.install(ctx, b, file); err != nil {
 			return Environment{}, err
 		}
 	}
-	b.env.Installer, b.env.Created = by.name(), time.Now()
+	b.env.Installer, b.env.Created = installer.name(), time.Now()
 	b.env.LastUsed = b.env.Created
 	if err := b.env.complete(); err != nil {
 		return Environment{}, fileError("complete the environment", err)
 	}
-	b.spec.Logger.Debug("made the environment", "took", time.Since(began))
+	b.spec.Logger.Debug("created the environment", "took", time.Since(began))
 	return b.env, nil
 }
 
-// steps are the requirements to install one after the other. Both lines go to the
-// resolver together, so that it sees a conflict; where hashes are demanded, a line
-// without one has to go by itself.
+// steps returns the lists of requirements to install one after the other. The worker's
+// own requirement is in the pipeline's list, so that the resolver sees a conflict. If
+// hashes are required, it is a list of its own, since it has none.
 func (b *build) steps() [][]string {
-	if hashed(b.lines) {
+	if needsHashes(b.lines) {
 		return [][]string{b.lines, {workerRequirement}}
 	}
 	return [][]string{append(b.lines[:len(b.lines):len(b.lines)], workerRequirement)}
@@ -83,26 +85,26 @@ func (b *build) steps() [][]string {
 
 func (b *build) temporary() string { return filepath.Join(b.work, "tmp") }
 
-// report tells how far the making has come.
+// report passes the progress on.
 func (b *build) report(stage, line string) {
 	if b.spec.Progress != nil {
 		b.spec.Progress(Progress{Stage: stage, Line: line})
 	}
 }
 
-// misleading are variables that make an installer work on something else than the
-// environment.
-var misleading = []string{
+// strayVariables are variables that would make an installer install into something
+// else than the environment.
+var strayVariables = []string{
 	"PYTHONHOME", "PYTHONPATH", "VIRTUAL_ENV", "CONDA_PREFIX",
 	"PIP_TARGET", "PIP_PREFIX", "PIP_ROOT", "PIP_PYTHON", "PIP_USER", "PIP_DRY_RUN", "PIP_REPORT",
 	"UV_SYSTEM_PYTHON", "UV_PYTHON", "UV_PROJECT", "UV_WORKING_DIR", "UV_TARGET", "UV_PREFIX", "UV_DRY_RUN",
 }
 
-// run runs an installer in a folder, with the environment's variables, and returns
-// an error that says what it could not do.
+// run runs an installer in a folder, with additional environment variables. The
+// error's Op is op.
 func (b *build) run(ctx context.Context, stage, op, dir string, env []string, args ...string) error {
 	c := command{args: args, dir: dir}
-	c.env = append(without(append(misleading, "TMPDIR")...), "TMPDIR="+b.temporary(), "NO_COLOR=1", "PIP_USER=0")
+	c.env = append(environWithout(append(strayVariables, "TMPDIR")...), "TMPDIR="+b.temporary(), "NO_COLOR=1", "PIP_USER=0")
 	c.env = append(c.env, env...)
 	b.report(stage, "")
 	c.line = func(line string) {
@@ -121,8 +123,8 @@ func (b *build) run(ctx context.Context, stage, op, dir string, env []string, ar
 	return installerError(b.spec.Interpreter, op, tail, err)
 }
 
-// removeTree removes a folder. An installer that was killed may have children that
-// still die, and that write meanwhile.
+// removeTree removes a folder. It retries for half a second, since the children of an
+// installer that was killed may still be writing.
 func removeTree(dir string) {
 	for range 20 {
 		if os.RemoveAll(dir) == nil {

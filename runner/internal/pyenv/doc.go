@@ -1,32 +1,33 @@
-// Package pyenv finds the Python interpreter that a pipeline runs on, and makes
-// and keeps the virtual environments that hold what pipelines require.
+// Package pyenv finds the Python interpreter that a pipeline runs on, and creates and
+// keeps the virtual environments that hold the pipelines' requirements.
 //
-// [Find] chooses the interpreter: what is named wins over what is active, and
-// that over what is on PATH. An interpreter is asked about itself once; its answer
-// is kept until the file changes.
+// [Find] chooses the interpreter: a named one wins over an active environment's, and
+// that over one on PATH. An interpreter is probed once, and the result is cached until
+// its file changes.
 //
-// [Ensure] makes an environment, or reuses the one that it made before for the
-// same interpreter and requirements. It installs with uv where uv is on PATH, else
-// with venv and pip. An environment appears only when it is complete: a folder
-// without its record, which is written last, counts as rubbish. A file lock keeps
-// processes from making the same one at once. Reusing starts no process.
+// [Ensure] creates an environment, or reuses the one that it created before for the
+// same interpreter and requirements. It installs with uv if uv is on PATH, otherwise
+// with venv and pip. Its record is written last, and a folder without one counts as
+// incomplete. A file lock keeps two processes from creating the same environment at
+// the same time. Reusing an environment starts no process.
 //
-// [System] checks an interpreter that is to be used as it is.
+// [System] checks an interpreter that is used without an environment.
 //
 // # The cache folder
 //
-//	interpreters/     what interpreters said of themselves
+//	interpreters/     cached probes of interpreters
 //	envs/KEY/         an environment; gophersnake.json in it is its record
-//	envs/KEY.build/   the installer's temporary files, while it works
-//	envs/.locks/KEY   held by the process that makes, or removes, the environment
+//	envs/KEY.build/   the installer's temporary files, during the build
+//	envs/.locks/KEY   locked by the process that creates or removes the environment
 //
 // # pip's configuration
 //
-// People who keep packages elsewhere have told pip so, and uv does not read what
-// pip was told. Where uv itself has not been given an index, it is handed pip's: its
-// indexes, links, certificates, constraints and the like, from pip.conf and the
-// PIP_ variables. With several indexes it takes the best version of all of them,
-// as pip does. Requirement lines with options that uv does not know go to pip.
+// Users who keep packages in an index of their own have configured pip for it, and uv
+// does not read pip's configuration. Unless uv itself has been configured with an
+// index, it is given pip's: its indexes, links, certificates, constraints and the
+// like, from pip.conf and the PIP_ variables. With several indexes it takes the best
+// version of all of them, as pip does. If a requirement line has an option that uv
+// does not support, pip installs instead.
 //
-// Every error is an [*Error], which says what to do next.
+// Every error is an [*Error], which has a hint about what to do next.
 package pyenv

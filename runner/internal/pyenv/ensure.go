@@ -13,44 +13,44 @@ import (
 	"github.com/hashicorp/go-hclog"
 )
 
-// envFormat changes where environments are made in another way.
+// envFormat is part of each key. It changes when environments are created differently.
 const envFormat = 1
 
-// Spec says which environment is wanted.
+// Spec describes an environment.
 type Spec struct {
 	Interpreter Interpreter
-	// Requirements are lines of a pip requirements file. What the worker itself
-	// needs comes on top.
+	// Requirements are lines of a pip requirements file. The worker's own requirement
+	// is added.
 	Requirements []string
-	// Base is the folder that paths in the lines are relative to; empty is the
-	// current one.
+	// Base is the folder that paths in the lines are relative to; if empty, the
+	// current folder.
 	Base     string
 	CacheDir string
-	// Progress is told how the making goes on; it may be nil.
+	// Progress receives the progress of the creation; it may be nil.
 	Progress func(Progress)
-	// Logger takes the installer's output at debug level; it may be nil.
+	// Logger receives the installer's output at debug level; it may be nil.
 	Logger hclog.Logger
 }
 
-// Progress is the state of the making of an environment.
+// Progress is the state of the creation of an environment.
 type Progress struct {
-	// Stage is such as "installing numpy, soxr and 2 more".
+	// Stage is, for instance, "installing numpy, soxr and 2 more".
 	Stage string
 	// Line is the installer's latest line of output.
 	Line string
 }
 
-// Ensure returns the environment that the spec describes. It makes it where it is
-// not there, or is not whole; of several processes that want the same one, one
-// makes it and the others wait. Where it fails, or the context ends, it leaves
-// nothing behind.
+// Ensure returns the environment that the spec describes, and creates it if it does
+// not exist or is incomplete. If several processes need the same environment, one
+// creates it and the others wait. If the creation fails or the context ends, nothing
+// is left behind.
 func Ensure(ctx context.Context, spec Spec) (Environment, error) {
 	b, err := newBuild(spec)
 	if err != nil {
 		return Environment{}, err
 	}
 	if ctx.Err() != nil {
-		return Environment{}, canceled(ctx, "make the environment")
+		return Environment{}, canceled(ctx, "create the environment")
 	}
 	if env, ok := b.reuse(); ok {
 		return env, nil
@@ -60,23 +60,23 @@ func Ensure(ctx context.Context, spec Spec) (Environment, error) {
 		return Environment{}, err
 	}
 	defer unlock()
-	if env, ok := b.reuse(); ok { // another made it meanwhile
+	if env, ok := b.reuse(); ok { // another process created it in the meantime
 		return env, nil
 	}
-	return b.make(ctx)
+	return b.createLocked(ctx)
 }
 
 func newBuild(spec Spec) (*build, error) {
 	if spec.CacheDir == "" || spec.Interpreter.Path == "" {
-		return nil, &Error{Op: "make the environment", Message: "it takes an interpreter and a cache folder"}
+		return nil, &Error{Op: "create the environment", Message: "an interpreter and a cache folder are required"}
 	}
 	base, err := filepath.Abs(spec.Base)
 	if err != nil {
-		return nil, &Error{Op: "make the environment", Cause: err}
+		return nil, &Error{Op: "create the environment", Cause: err}
 	}
 	spec.Base = base
 	if spec.CacheDir, err = filepath.Abs(spec.CacheDir); err != nil {
-		return nil, &Error{Op: "make the environment", Cause: err}
+		return nil, &Error{Op: "create the environment", Cause: err}
 	}
 	if spec.Logger == nil {
 		spec.Logger = hclog.NewNullLogger()
@@ -84,7 +84,7 @@ func newBuild(spec Spec) (*build, error) {
 	b := &build{spec: spec, lines: cleanLines(spec.Requirements)}
 	key, err := b.key()
 	if err != nil {
-		return nil, &Error{Op: "make the environment", Cause: err}
+		return nil, &Error{Op: "create the environment", Cause: err}
 	}
 	dir := filepath.Join(envsDir(spec.CacheDir), key)
 	b.env = Environment{Key: key, Dir: dir, Python: pythonOf(dir), Interpreter: spec.Interpreter, Requirements: []string{}}
@@ -95,7 +95,7 @@ func newBuild(spec Spec) (*build, error) {
 	return b, nil
 }
 
-// key identifies the environment by all that it depends on.
+// key returns a hash of all that the environment depends on.
 func (b *build) key() (string, error) {
 	python := b.spec.Interpreter
 	content, err := json.Marshal([]any{
@@ -109,7 +109,7 @@ func (b *build) key() (string, error) {
 	return hex.EncodeToString(sum[:10]), nil
 }
 
-// reuse returns the environment where it is complete.
+// reuse returns the existing environment, and whether it is complete.
 func (b *build) reuse() (Environment, bool) {
 	env := open(b.spec.CacheDir, b.env.Key)
 	if env.Complete {
@@ -118,19 +118,19 @@ func (b *build) reuse() (Environment, bool) {
 	return env, env.Complete
 }
 
-// lockRetry is how often a lock is tried that another process holds.
+// lockRetry is the interval at which a lock that another process holds is tried.
 const lockRetry = 50 * time.Millisecond
 
 func lockOf(cache, key string) *flock.Flock {
 	return flock.New(filepath.Join(envsDir(cache), ".locks", key))
 }
 
-// lock waits until no other process makes, or removes, the same environment.
+// lock waits until no other process creates or removes the same environment.
 func (b *build) lock(ctx context.Context) (unlock func(), err error) {
 	const op = "lock the environment"
 	lock := lockOf(b.spec.CacheDir, b.env.Key)
 	if err := os.MkdirAll(filepath.Dir(lock.Path()), 0o777); err != nil {
-		return nil, fileError("make the cache folder", err)
+		return nil, fileError("create the cache folder", err)
 	}
 	locked, err := lock.TryLock()
 	if err == nil && !locked {

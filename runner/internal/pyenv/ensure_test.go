@@ -27,7 +27,7 @@ func withInstallers(t *testing.T, test func(t *testing.T, python Interpreter, wh
 	}
 }
 
-func TestEnsureMakesAnEnvironment(t *testing.T) {
+func TestEnsureCreatesAnEnvironment(t *testing.T) {
 	withInstallers(t, func(t *testing.T, python Interpreter, wheels string) {
 		wheel(t, wheels, "alpha", "1.0", "Requires-Dist: beta>=2")
 		wheel(t, wheels, "beta", "2.5")
@@ -54,7 +54,7 @@ func TestEnsureMakesAnEnvironment(t *testing.T) {
 		assert.Equal(t, filepath.Base(t.Name()), env.Installer)
 		left, err := filepath.Glob(filepath.Join(envsDir(cache), "[^.]*"))
 		require.NoError(t, err)
-		assert.Equal(t, []string{env.Dir}, left, "nothing but the environment")
+		assert.Equal(t, []string{env.Dir}, left, "only the environment is left")
 
 		listed, err := List(cache)
 		require.NoError(t, err)
@@ -72,7 +72,7 @@ func TestReuseStartsNoProcess(t *testing.T) {
 	made, err := Ensure(t.Context(), spec)
 	require.NoError(t, err)
 
-	// Whatever were started now would fail, and tell of it.
+	// Any program that were started now would fail and leave a file.
 	bomb := script(t, "python", "echo started >> '"+filepath.Join(spec.CacheDir, "started")+"'; exit 1")
 	t.Setenv("PATH", filepath.Dir(bomb))
 	spec.Interpreter.Path = bomb
@@ -86,7 +86,7 @@ func TestReuseStartsNoProcess(t *testing.T) {
 	assert.False(t, again.LastUsed.Before(made.LastUsed))
 }
 
-func TestWhatIsNotWholeIsMadeAgain(t *testing.T) {
+func TestAnIncompleteEnvironmentIsCreatedAgain(t *testing.T) {
 	python, _ := isolated(t, "uv")
 	for name, damage := range map[string]func(Environment) error{
 		"the record is missing": func(e Environment) error { return os.Remove(filepath.Join(e.Dir, recordName)) },
@@ -159,7 +159,7 @@ func TestOnlyOneProcessBuilds(t *testing.T) {
 	assert.Equal(t, 1, strings.Count(strings.Join(outputs, ""), "installing msgpack\n"), "%q", outputs)
 }
 
-func TestWaitingForAnotherEndsWithTheContext(t *testing.T) {
+func TestWaitingForTheLockEndsWithTheContext(t *testing.T) {
 	python, _ := isolated(t, "uv")
 	spec := Spec{Interpreter: python, CacheDir: t.TempDir()}
 	b, err := newBuild(spec)
@@ -179,8 +179,7 @@ func TestWaitingForAnotherEndsWithTheContext(t *testing.T) {
 	assertEmpty(t, spec.CacheDir)
 }
 
-// blockingPackage makes a package whose build tells of itself through a pipe and
-// then goes on for ever.
+// blockingPackage makes a package whose build writes to a pipe and then never ends.
 func blockingPackage(t *testing.T, base, pipe string) {
 	t.Helper()
 	dir := filepath.Join(base, "blocking")
@@ -216,10 +215,10 @@ func TestCancellationLeavesNothing(t *testing.T) {
 		require.ErrorIs(t, e, stop)
 		assert.Contains(t, e.Error(), "install ")
 		assertEmpty(t, spec.CacheDir)
-		// The end of the pipe is the end of the build's own process.
-		said, err := readAll(held)
+		// The pipe ends when the process of the build has ended.
+		output, err := readAll(held)
 		require.NoError(t, err)
-		assert.Contains(t, []string{"", "building\n"}, said)
+		assert.Contains(t, []string{"", "building\n"}, output)
 	})
 }
 
@@ -237,7 +236,7 @@ func TestUnsatisfiableRequirement(t *testing.T) {
 	})
 }
 
-func TestARequirementAgainstTheWorkers(t *testing.T) {
+func TestARequirementThatConflictsWithTheWorkers(t *testing.T) {
 	python, wheels := isolated(t, "uv")
 	wheel(t, wheels, "msgpack", "0.6.2")
 	_, err := Ensure(t.Context(), Spec{Interpreter: python, Requirements: []string{"msgpack==0.6.2"}, CacheDir: t.TempDir()})
@@ -266,7 +265,7 @@ func TestAChangedLocalRequirementIsInstalledAgain(t *testing.T) {
 	assert.NotEqual(t, first.Dir, changed.Dir)
 }
 
-// localSpec requires a package of a folder's own.
+// localSpec returns a spec that requires a local wheel.
 func localSpec(t *testing.T, python Interpreter) Spec {
 	t.Helper()
 	base := t.TempDir()
@@ -275,7 +274,7 @@ func localSpec(t *testing.T, python Interpreter) Spec {
 	return Spec{Interpreter: python, Requirements: []string{"./mine/" + filepath.Base(file)}, Base: base, CacheDir: t.TempDir()}
 }
 
-func TestOptionsThatUVDoesNotKnowGoToPip(t *testing.T) {
+func TestPipInstallsLinesWithOptionsThatUVDoesNotSupport(t *testing.T) {
 	python, _ := isolated(t, "uv")
 	env, err := Ensure(t.Context(), Spec{Interpreter: python, Requirements: []string{"--prefer-binary"}, CacheDir: t.TempDir()})
 	require.NoError(t, err)

@@ -2,26 +2,27 @@ package pyenv
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 )
 
-// FindOptions say where [Find] looks first.
+// FindOptions say which interpreter [Find] chooses.
 type FindOptions struct {
 	// Explicit and Manifest name an interpreter: a path, a command, or a version
 	// such as "3.12".
 	Explicit string
 	Manifest string
-	// CacheDir keeps what interpreters say of themselves; without it each is asked
-	// every time.
+	// CacheDir is the cache folder. If it is empty, interpreters are probed every time.
 	CacheDir string
 }
 
-// Find chooses the interpreter: the explicit one, else the manifest's, else that
-// of GOPHERSNAKE_PYTHON, else that of the active virtual environment (VIRTUAL_ENV,
-// CONDA_PREFIX), else python3 or python on PATH, else a newer one there. What is
-// named, or active, is used or is an error; another is never taken in its place.
+// Find chooses the interpreter: the explicit one, otherwise the manifest's, otherwise
+// that of GOPHERSNAKE_PYTHON, otherwise that of the active virtual environment
+// (VIRTUAL_ENV, CONDA_PREFIX), otherwise python3 or python on PATH, otherwise a newer
+// one on PATH. If a named or active interpreter cannot be used, Find fails and does
+// not choose another.
 func Find(ctx context.Context, o FindOptions) (Interpreter, error) {
 	for _, named := range []struct{ source, name string }{
 		{"--python", o.Explicit},
@@ -33,7 +34,7 @@ func Find(ctx context.Context, o FindOptions) (Interpreter, error) {
 		}
 	}
 	for _, variable := range []string{"VIRTUAL_ENV", "CONDA_PREFIX"} {
-		// The folder may be gone, and Conda's need not hold a Python.
+		// The folder may have been removed, and Conda's need not contain a Python.
 		if path := pythonOf(os.Getenv(variable)); filepath.IsAbs(path) && isProgram(path) {
 			return use(ctx, path, variable, o.CacheDir)
 		}
@@ -41,23 +42,23 @@ func Find(ctx context.Context, o FindOptions) (Interpreter, error) {
 	return findOnPath(ctx, o.CacheDir)
 }
 
-// use asks an interpreter about itself, and refuses one that is not supported.
+// use returns the interpreter at a path, or an error if it is not supported.
 func use(ctx context.Context, path, source, cache string) (Interpreter, error) {
-	found, err := ask(ctx, path, cache)
+	found, err := describe(ctx, path, cache)
 	if err != nil {
-		return Interpreter{}, sourced(err, source)
+		return Interpreter{}, withSource(err, source)
 	}
 	found.Source = source
 	if problem := found.Problem(); problem != "" {
 		return Interpreter{}, &Error{Op: fmt.Sprintf("use %s as the interpreter, from %s", found.Path, source), Message: problem,
-			Hint: "name another one with --python: `gophersnake doctor` lists those that are here"}
+			Hint: "choose another one with --python: `gophersnake doctor` lists the available interpreters"}
 	}
 	return found, nil
 }
 
-// sourced adds to an error who wanted the interpreter.
-func sourced(err error, source string) error {
-	if e, ok := err.(*Error); ok && e.Op != "" {
+// withSource adds to an error where the interpreter's name came from.
+func withSource(err error, source string) error {
+	if e, ok := errors.AsType[*Error](err); ok && e.Op != "" {
 		more := *e
 		more.Op += ", from " + source
 		return &more
@@ -65,27 +66,27 @@ func sourced(err error, source string) error {
 	return err
 }
 
-// findNamed finds what somebody named.
+// findNamed finds an interpreter by a version, a path or a command.
 func findNamed(ctx context.Context, name, source, cache string) (Interpreter, error) {
 	if wantedVersion.MatchString(name) {
 		return findVersion(ctx, name, source, cache)
 	}
 	path, err := locate(name)
 	if err != nil {
-		return Interpreter{}, sourced(err, source)
+		return Interpreter{}, withSource(err, source)
 	}
 	return use(ctx, path, source, cache)
 }
 
-// findVersion finds a version, on PATH first. What does not run is passed over:
-// the shims of versions that are not switched on are such.
+// findVersion finds an interpreter by its version, on PATH first. It skips programs
+// that do not run, such as the shims of versions that are not enabled.
 func findVersion(ctx context.Context, wanted, source, cache string) (Interpreter, error) {
 	var refused error
-	for path := range placesOf(wanted) {
+	for path := range candidates(wanted) {
 		if err := ctx.Err(); err != nil {
 			return Interpreter{}, canceled(ctx, "find Python "+wanted)
 		}
-		found, err := ask(ctx, path, cache)
+		found, err := describe(ctx, path, cache)
 		if err != nil || !found.Version.matches(wanted) {
 			continue
 		}
@@ -97,12 +98,12 @@ func findVersion(ctx context.Context, wanted, source, cache string) (Interpreter
 	if refused != nil {
 		return Interpreter{}, refused
 	}
-	return Interpreter{}, &Error{Op: fmt.Sprintf("find Python %s, from %s", wanted, source), Message: "there is none on this machine",
-		Hint: "install it, for instance with `uv python install " + wanted + "`, or name another one: `gophersnake doctor` lists those that are here"}
+	return Interpreter{}, &Error{Op: fmt.Sprintf("find Python %s, from %s", wanted, source), Message: "it is not installed on this machine",
+		Hint: "install it, for instance with `uv python install " + wanted + "`, or choose another one: `gophersnake doctor` lists the available interpreters"}
 }
 
-// findOnPath takes what `python3` would start, and where that is too old, a newer
-// one beside it.
+// findOnPath returns the interpreter that `python3` would start, or a newer one on PATH
+// if that is too old.
 func findOnPath(ctx context.Context, cache string) (Interpreter, error) {
 	var first error
 	for path := range onPath(append([]string{"python3", "python"}, supportedNames()...)...) {
@@ -121,5 +122,5 @@ func findOnPath(ctx context.Context, cache string) (Interpreter, error) {
 		return Interpreter{}, first
 	}
 	return Interpreter{}, &Error{Op: "find an interpreter", Message: "there is no python3 on PATH",
-		Hint: fmt.Sprintf("install Python %d.%d or newer, or name one with --python", oldest.Major, oldest.Minor)}
+		Hint: fmt.Sprintf("install Python %d.%d or newer, or choose one with --python", oldest.Major, oldest.Minor)}
 }

@@ -37,7 +37,7 @@ func TestCacheDir(t *testing.T) {
 	assert.NotEmpty(t, fault(t, err).Hint)
 }
 
-func TestTheOrderInWhichInterpretersAreChosen(t *testing.T) {
+func TestTheOrderOfChoice(t *testing.T) {
 	python, _ := isolated(t, "pip")
 	bin := t.TempDir()
 	require.NoError(t, os.Symlink(python.Resolved, filepath.Join(bin, "python3")))
@@ -76,7 +76,7 @@ func TestTheOrderInWhichInterpretersAreChosen(t *testing.T) {
 func TestAVersionIsFound(t *testing.T) {
 	python, _ := isolated(t, "pip")
 	bin := t.TempDir()
-	// A command of the version's name that does not run, as a shim that is off.
+	// A command with the name of the version that does not run, like a shim that is not enabled.
 	minor := fmt.Sprintf("%d.%d", python.Version.Major, python.Version.Minor)
 	require.NoError(t, os.Symlink(script(t, "off", "echo command not found >&2; exit 127"), filepath.Join(bin, "python"+minor)))
 	require.NoError(t, os.Symlink(python.Resolved, filepath.Join(bin, "python3")))
@@ -88,11 +88,11 @@ func TestAVersionIsFound(t *testing.T) {
 	}
 	_, err := Find(t.Context(), FindOptions{Explicit: "3.99"})
 	e := fault(t, err)
-	assert.Equal(t, "cannot find Python 3.99, from --python: there is none on this machine", e.Error())
+	assert.Equal(t, "cannot find Python 3.99, from --python: it is not installed on this machine", e.Error())
 	assert.Contains(t, e.Hint, "gophersnake doctor")
 }
 
-func TestWhatCannotBeUsed(t *testing.T) {
+func TestProgramsThatCannotBeUsed(t *testing.T) {
 	isolated(t, "pip")
 	folder := t.TempDir()
 	data := filepath.Join(folder, "data")
@@ -102,8 +102,8 @@ func TestWhatCannotBeUsed(t *testing.T) {
 		filepath.Join(folder, "missing"): "no such file or directory",
 		folder:                           "no such file or directory",
 		data:                             "is not executable",
-		script(t, "silent", "exit 0"):    "it is no Python interpreter",
-		script(t, "broken", "echo broken >&2; exit 3"): "it is no Python that works",
+		script(t, "silent", "exit 0"):    "it is not a Python interpreter",
+		script(t, "broken", "echo broken >&2; exit 3"): "it does not work as a Python interpreter",
 	} {
 		_, err := Find(t.Context(), FindOptions{Explicit: name})
 		e := fault(t, err)
@@ -129,10 +129,10 @@ func TestAnInterpreterThatIsTooOld(t *testing.T) {
 		assert.Contains(t, e.Message, old.Version.String())
 		return
 	}
-	t.Skip("there is no old interpreter on this machine")
+	t.Skip("no old interpreter is installed")
 }
 
-func TestAnswersAreKept(t *testing.T) {
+func TestProbesAreCached(t *testing.T) {
 	isolated(t, "pip")
 	python := strippedPython(t)
 	cache := t.TempDir()
@@ -150,16 +150,16 @@ func TestAnswersAreKept(t *testing.T) {
 	require.NoError(t, err)
 	changed := python
 	changed.ABI = "from the cache"
-	writeAnswer(cache, file, changed)
+	writeCached(cache, file, changed)
 	assert.Equal(t, "from the cache", find())
 	for _, corrupt := range []string{"", "{", "null", `{"of":{}}`} {
 		require.NoError(t, os.WriteFile(kept[0], []byte(corrupt), 0o600))
 		assert.Equal(t, first, find())
 	}
-	writeAnswer(cache, file, changed)
+	writeCached(cache, file, changed)
 	content, err := os.ReadFile(python.Path)
 	require.NoError(t, err)
-	require.NoError(t, os.WriteFile(python.Path, append(content, 0), 0o700)) // as an upgrade does
+	require.NoError(t, os.WriteFile(python.Path, append(content, 0), 0o700)) // as an upgrade would
 	assert.Equal(t, first, find())
 }
 

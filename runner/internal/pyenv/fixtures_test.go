@@ -17,7 +17,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestMain lets the test binary serve as another process that does one thing.
+// TestMain lets the test binary run as another process with one task.
 func TestMain(m *testing.M) {
 	if text := os.Getenv("GOPHERSNAKE_TEST_TASK"); text != "" {
 		if err := perform(text); err != nil {
@@ -29,20 +29,20 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// task is what another process does.
+// task is the work of another process.
 type task struct {
 	Find   string
 	Ensure *order
 }
 
-// order is what crosses to another process of a [Spec].
+// order is the part of a [Spec] that another process receives.
 type order struct {
 	Interpreter  Interpreter
 	Requirements []string
 	CacheDir     string
 }
 
-// perform finds an interpreter, or makes an environment and prints the stages.
+// perform finds an interpreter, or creates an environment and prints the stages.
 func perform(text string) error {
 	var t task
 	if err := json.Unmarshal([]byte(text), &t); err != nil {
@@ -63,10 +63,10 @@ func perform(text string) error {
 	return err
 }
 
-// anotherProcess is this test binary, about to do something.
-func anotherProcess(t *testing.T, what task) *exec.Cmd {
+// anotherProcess returns a command that runs this test binary with a task.
+func anotherProcess(t *testing.T, work task) *exec.Cmd {
 	t.Helper()
-	text, err := json.Marshal(what)
+	text, err := json.Marshal(work)
 	require.NoError(t, err)
 	self, err := os.Executable()
 	require.NoError(t, err)
@@ -85,9 +85,8 @@ var realPython = sync.OnceValues(func() (Interpreter, error) {
 
 var realUV = sync.OnceValues(func() (string, error) { return exec.LookPath("uv") })
 
-// isolated keeps the settings of the user who tests, and the network, out. The
-// packages of the test's own are in the folder that it returns. Only the named
-// installer is on PATH.
+// isolated excludes the settings of the user and the network. The packages that a test
+// may install are in the folder that it returns. Only the named installer is on PATH.
 func isolated(t *testing.T, installer string) (python Interpreter, wheels string) {
 	t.Helper()
 	python, err := realPython()
@@ -127,8 +126,8 @@ func isolated(t *testing.T, installer string) (python Interpreter, wheels string
 	return python, wheels
 }
 
-// wheel makes a package of one module that knows its version. More are lines of
-// its metadata.
+// wheel makes a package of one module that holds its version. More are lines of its
+// metadata.
 func wheel(t *testing.T, dir, name, version string, more ...string) string {
 	t.Helper()
 	path := filepath.Join(dir, fmt.Sprintf("%s-%s-py3-none-any.whl", name, version))
@@ -157,7 +156,7 @@ func wheel(t *testing.T, dir, name, version string, more ...string) string {
 	return path
 }
 
-// strippedPython makes a real interpreter whose library lacks some modules.
+// strippedPython makes a copy of the interpreter whose library lacks some modules.
 func strippedPython(t *testing.T, without ...string) Interpreter {
 	t.Helper()
 	real, err := realPython()
@@ -168,7 +167,7 @@ func strippedPython(t *testing.T, without ...string) Interpreter {
 	require.NoError(t, os.Mkdir(filepath.Join(root, "bin"), 0o700))
 	entries, err := os.ReadDir(filepath.Join(real.BasePrefix, library))
 	if err != nil {
-		t.Skip("the interpreter keeps its library elsewhere: ", err)
+		t.Skip("the interpreter's library is in another folder: ", err)
 	}
 	hidden := map[string]bool{"site-packages": true, "dist-packages": true}
 	for _, name := range without {
@@ -186,7 +185,7 @@ func strippedPython(t *testing.T, without ...string) Interpreter {
 	require.NoError(t, os.WriteFile(path, content, 0o700))
 	found, err := Find(t.Context(), FindOptions{Explicit: path})
 	if err != nil || found.BasePrefix != root {
-		t.Skipf("the interpreter does not work at another place: %v", err)
+		t.Skipf("a copy of the interpreter does not work: %v", err)
 	}
 	return found
 }
@@ -199,7 +198,7 @@ func inEnvironment(t *testing.T, env Environment, code string) string {
 	return strings.TrimSpace(string(out))
 }
 
-// script makes a program for the shell.
+// script makes a shell script.
 func script(t *testing.T, name, text string) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), name)
@@ -207,8 +206,8 @@ func script(t *testing.T, name, text string) string {
 	return path
 }
 
-// pipe makes a named pipe. A program that holds its other end open ends the
-// reading by its own end.
+// pipe makes a named pipe. Reading it ends when the program that has opened its other
+// end has ended.
 func pipe(t *testing.T) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "pipe")
@@ -216,7 +215,7 @@ func pipe(t *testing.T) string {
 	return path
 }
 
-// fault returns the package's error, which every failure has to be.
+// fault returns the error as an *Error, which every failure must be.
 func fault(t *testing.T, err error) *Error {
 	t.Helper()
 	e, ok := err.(*Error)
@@ -225,7 +224,7 @@ func fault(t *testing.T, err error) *Error {
 	return e
 }
 
-// assertEmpty checks that nothing half-built, and no lock, is left.
+// assertEmpty checks that no incomplete environment and no held lock is left.
 func assertEmpty(t *testing.T, cache string) {
 	t.Helper()
 	entries, err := os.ReadDir(envsDir(cache))

@@ -13,7 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// unusedAddress is one where nobody listens.
+// unusedAddress returns an address without a listener.
 func unusedAddress(t *testing.T) string {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -36,7 +36,7 @@ func TestNoNetwork(t *testing.T) {
 	})
 }
 
-// index serves wheels as package indexes do.
+// index serves wheels as a package index does.
 func index(t *testing.T, wheels string) string {
 	t.Helper()
 	files := http.FileServer(http.Dir(wheels))

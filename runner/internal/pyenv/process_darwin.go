@@ -1,8 +1,25 @@
 package pyenv
 
-import "syscall"
+import (
+	"os/exec"
+	"strings"
+	"syscall"
+)
 
-// processAttributes gives a program a session of its own, so that it is killed with
-// all that it starts and cannot wait at the terminal for a password. There is no
-// parent-death signal here: an installer outlives a supervisor that is killed.
+// processAttributes gives a program a session of its own, so that it can be killed with
+// all that it starts, and cannot wait for a password at the terminal. macOS has no
+// parent-death signal, so an installer outlives a supervisor that is killed.
 func processAttributes() *syscall.SysProcAttr { return &syscall.SysProcAttr{Setsid: true} }
+
+// pythonsInUse returns the programs of the processes that are visible to the user. A
+// worker's program is the interpreter of its environment.
+func pythonsInUse() map[string]bool {
+	used := make(map[string]bool)
+	out, _ := exec.Command("ps", "-axww", "-o", "command=").Output() // if it fails, no process is visible
+	for line := range strings.Lines(string(out)) {
+		if at := strings.Index(line, "/bin/python"); at >= 0 {
+			used[line[:at]+"/bin/python"] = true
+		}
+	}
+	return used
+}

@@ -8,29 +8,29 @@ import (
 	"time"
 )
 
-// PruneOptions say which environments [Prune] removes. What interrupted processes
-// left half-built goes in any case.
+// PruneOptions say which environments [Prune] removes. It always removes the incomplete
+// environments of interrupted processes.
 type PruneOptions struct {
-	// OlderThan is how long ago the last use of an environment has to be.
+	// OlderThan removes the environments that have not been used for this long.
 	OlderThan time.Duration
-	// All removes all environments, however new.
+	// All removes all environments, however recently used.
 	All bool
-	// DryRun removes nothing, and tells what would be removed.
+	// DryRun reports the environments that would be removed, and removes none.
 	DryRun bool
 }
 
-// Pruned is what [Prune] did.
+// Pruned is the result of [Prune].
 type Pruned struct {
 	Removed []Environment
-	// Kept are those that had to go, but are being made or used by a process.
+	// Kept are the environments that were due, but that a process creates or uses.
 	Kept []Environment
-	// Freed is the number of bytes. What uv shares with its own cache is not
-	// freed and does not count.
+	// Freed is the number of bytes that were freed. Files that uv shares with its own
+	// cache are not freed and do not count.
 	Freed int64
 }
 
-// Prune removes environments. It leaves alone what a process makes at the moment,
-// or runs workers in.
+// Prune removes environments. It keeps those that a process creates, or runs workers
+// in, at the moment. It goes on after an error, and returns all errors joined.
 func Prune(ctx context.Context, cache string, o PruneOptions) (Pruned, error) {
 	var done Pruned
 	keys, err := keysIn(cache)
@@ -50,7 +50,7 @@ func Prune(ctx context.Context, cache string, o PruneOptions) (Pruned, error) {
 	return done, errors.Join(faults...)
 }
 
-// prune removes one environment, if it has to go.
+// prune removes one environment if it is due.
 func (p *Pruned) prune(cache, key string, o PruneOptions, used map[string]bool) error {
 	if !o.applies(cache, key) {
 		return nil
@@ -66,10 +66,10 @@ func (p *Pruned) prune(cache, key string, o PruneOptions, used map[string]bool) 
 	if locked {
 		defer lock.Close()
 	}
-	env, there := examine(cache, key)
+	env, exists := examine(cache, key)
 	env.Size, _ = treeSize(env.Dir)
 	switch {
-	case !there || locked && !o.applies(cache, key): // removed or used meanwhile
+	case !exists || locked && !o.applies(cache, key): // removed or used in the meantime
 		return nil
 	case !locked || used[env.Python]:
 		p.Kept = append(p.Kept, env)
@@ -87,14 +87,14 @@ func (p *Pruned) prune(cache, key string, o PruneOptions, used map[string]bool) 
 	return nil
 }
 
-// applies reports whether an environment has to go.
+// applies reports whether an environment is due for removal.
 func (o PruneOptions) applies(cache, key string) bool {
-	env, there := examine(cache, key)
-	return there && (o.All || !env.Complete || time.Since(env.LastUsed) >= o.OlderThan)
+	env, exists := examine(cache, key)
+	return exists && (o.All || !env.Complete || time.Since(env.LastUsed) >= o.OlderThan)
 }
 
-// remove removes an environment, the record first: what is left if it does not
-// come to its end is then half-built.
+// remove removes an environment, its record first, so that an interrupted removal
+// leaves an incomplete environment.
 func remove(dir string) error {
 	err := os.Remove(filepath.Join(dir, recordName))
 	if err != nil && !errors.Is(err, os.ErrNotExist) {

@@ -55,7 +55,7 @@ func TestPrune(t *testing.T) {
 	listed, err := List(cache)
 	require.NoError(t, err)
 	assert.ElementsMatch(t, []string{fresh.Key, "half", "rest", old.Key}, keys(listed))
-	assert.Equal(t, old.Key, listed[3].Key, "the one that was not used for the longest time")
+	assert.Equal(t, old.Key, listed[3].Key, "the least recently used one")
 
 	dry := prune(t, cache, PruneOptions{OlderThan: time.Hour, DryRun: true})
 	assert.ElementsMatch(t, []string{"half", "rest", old.Key}, keys(dry.Removed))
@@ -72,10 +72,10 @@ func TestPrune(t *testing.T) {
 
 	assert.Equal(t, []string{fresh.Key}, keys(prune(t, cache, PruneOptions{All: true}).Removed))
 	assertEmpty(t, cache)
-	made() // and it can be made again
+	made() // it can be created again
 }
 
-func TestWhatIsBeingBuiltIsNotPruned(t *testing.T) {
+func TestAnEnvironmentThatIsBeingCreatedIsKept(t *testing.T) {
 	python, _ := isolated(t, "uv")
 	spec := Spec{Interpreter: python, CacheDir: t.TempDir()}
 	pruned := 0
@@ -93,7 +93,7 @@ func TestWhatIsBeingBuiltIsNotPruned(t *testing.T) {
 	assert.DirExists(t, env.Dir)
 }
 
-func TestWhatAProcessRunsInIsNotPruned(t *testing.T) {
+func TestAnEnvironmentInUseIsKept(t *testing.T) {
 	python, _ := isolated(t, "uv")
 	cache := t.TempDir()
 	env, err := Ensure(t.Context(), Spec{Interpreter: python, CacheDir: cache})

@@ -71,7 +71,7 @@ func TestContentState(t *testing.T) {
 	put("pyproject.toml", "x")
 	put("src/a.py", "x")
 	state, editable := contentState(dir, false), contentState(dir, true)
-	put("src/a.py", "x") // written again, as tools do
+	put("src/a.py", "x") // the same content, written again
 	put("src/a.egg-info/PKG-INFO", "x")
 	put("build/lib/a.py", "x")
 	put("src/__pycache__/a.pyc", "x")
@@ -84,25 +84,25 @@ func TestContentState(t *testing.T) {
 	assert.Equal(t, "missing", contentState(filepath.Join(dir, "nowhere"), false))
 }
 
-func TestWhatUVKnows(t *testing.T) {
+func TestWhichOptionsUVSupports(t *testing.T) {
 	for line, want := range map[string]bool{
 		"numpy": true, "-i https://x": true, "-ihttps://x": true, "--index-url=https://x": true,
 		"a==1 --hash=sha256:0": true, "--pre": false, "--trusted-host x": false, "a --global-option=-x": false,
 	} {
-		assert.Equal(t, want, uvKnows([]string{line}), line)
+		assert.Equal(t, want, uvSupports([]string{line}), line)
 	}
 }
 
 func TestInstallerErrors(t *testing.T) {
 	for tail, hint := range map[string]string{
-		"error: Failed to install\n  cause: No space left on device (os error 28)":                             "make room",
-		"ERROR: Could not install packages due to an OSError: [Errno 28] No space left on device":              "make room",
+		"error: Failed to install\n  cause: No space left on device (os error 28)":                             "free disk space",
+		"ERROR: Could not install packages due to an OSError: [Errno 28] No space left on device":              "free disk space",
 		"ERROR: HTTP error 401 while getting x":                                                                "refuses the credentials",
 		"  cause: invalid peer certificate: UnknownIssuer":                                                     "PIP_CERT",
 		"WARNING: Retrying: Failed to establish a new connection\nERROR: No matching distribution found for x": "cannot be reached",
 		"ERROR: No matching distribution found for x":                                                          "correct the pipeline's requirements",
 		"× Failed to build `x==1`":                                                                             "had to be compiled",
-		"strange":                                                                                              "see what the installer says",
+		"strange":                                                                                              "see the output of the installer",
 	} {
 		assert.Contains(t, installerError(Interpreter{}, "install x", tail, nil).Hint, hint, tail)
 	}
@@ -110,7 +110,7 @@ func TestInstallerErrors(t *testing.T) {
 
 func TestLinesOfOutput(t *testing.T) {
 	var got []string
-	l := &lines{each: func(line string) { got = append(got, line) }}
+	l := &lineWriter{each: func(line string) { got = append(got, line) }}
 	for _, part := range []string{"one\r\n\x1b[32mtw", "o\x1b[0m\n\n", "https://user:pass@host/\rlast \xff"} {
 		_, _ = l.Write([]byte(part))
 	}
@@ -132,18 +132,18 @@ func TestPipConfigForUV(t *testing.T) {
 	t.Setenv("https_proxy", "http://mine")
 	t.Setenv("HTTP_PROXY", "")
 	t.Setenv("http_proxy", "")
-	env, args := config.forUV(t.TempDir(), nil)
+	env, args := config.uvSettings(t.TempDir(), nil)
 	assert.Equal(t, []string{
 		"UV_DEFAULT_INDEX=https://a/simple", "UV_INDEX=https://b/simple https://c/simple", "UV_INDEX_STRATEGY=unsafe-best-match",
 		"UV_FIND_LINKS=/x,/y", "UV_HTTP_TIMEOUT=12", "HTTP_PROXY=http://p",
 	}, env)
 	assert.Equal(t, []string{"--no-index", "--only-binary", "numpy", "--only-binary", "soxr", "--only-binary", ":all:"}, args)
 
-	// What uv was told itself stays, also by a project's file.
+	// The settings of uv itself are kept, also those in a project's file.
 	base := t.TempDir()
 	require.NoError(t, os.WriteFile(filepath.Join(base, "pyproject.toml"), []byte("[[tool.uv.index]]\nurl = \"https://d\"\n"), 0o600))
 	t.Setenv("UV_FIND_LINKS", "/z")
-	env, args = config.forUV(filepath.Join(base, "pipelines"), nil)
+	env, args = config.uvSettings(filepath.Join(base, "pipelines"), nil)
 	assert.Equal(t, []string{"UV_HTTP_TIMEOUT=12", "HTTP_PROXY=http://p"}, env)
 	assert.NotContains(t, args, "--no-index")
 }

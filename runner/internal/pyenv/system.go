@@ -9,26 +9,26 @@ import (
 	"strings"
 )
 
-//go:embed system.py
+//go:embed scripts/system.py
 var systemScript string
 
 const systemMark = "gophersnake-system:"
 
-// lineOption is an option at the end of a requirement.
+// lineOption matches the options at the end of a requirement.
 var lineOption = regexp.MustCompile(`\s--?[a-z].*$`)
 
-// System checks that an interpreter, as it is, has what the requirements and the
-// worker need. Lines that name a file or a folder, or that are options, do not say
-// which package they are about and pass. Where the interpreter has neither
-// packaging nor pip, versions are compared roughly and lines with environment
-// markers pass.
+// System checks that an interpreter has the packages that the requirements and the
+// worker need, so that it can be used without an environment. Lines that name a file
+// or a folder, and options, do not say which package they are about and are not
+// checked. If the interpreter has neither packaging nor pip, versions are compared
+// roughly, and lines with environment markers are not checked.
 func System(ctx context.Context, interpreter Interpreter, requirements []string) error {
-	op := "use " + interpreter.String() + " as it is"
-	question, err := json.Marshal(append(checkable(cleanLines(requirements)), workerRequirement))
+	op := "use " + interpreter.String() + " without an environment"
+	question, err := json.Marshal(append(namedLines(cleanLines(requirements)), workerRequirement))
 	if err != nil {
 		return &Error{Op: op, Cause: err}
 	}
-	// Not isolated: the worker sees the user's packages and PYTHONPATH too.
+	// Without -I, since the worker sees the user's packages and PYTHONPATH too.
 	out, tail, err := command{args: []string{interpreter.Path, "-c", systemScript}, stdin: string(question)}.run(ctx)
 	if ctx.Err() != nil {
 		return canceled(ctx, op)
@@ -38,22 +38,20 @@ func System(ctx context.Context, interpreter Interpreter, requirements []string)
 		Faults    [][2]string `json:"faults"`
 	}
 	if err == nil {
-		_, text, _ := strings.Cut(out, systemMark)
-		line, _, _ := strings.Cut(text, "\n")
-		err = json.Unmarshal([]byte(line), &answer)
+		err = decodeMarked(out, systemMark, &answer)
 	}
 	if err != nil {
 		return &Error{Op: op, Message: "its packages cannot be listed", Output: tail, Cause: err,
-			Hint: "name another interpreter with --python, or leave out --system-python"}
+			Hint: "choose another interpreter with --python, or omit --system-python"}
 	}
 	if len(answer.Faults) == 0 {
 		return nil
 	}
-	return lacking(op, interpreter, answer.Packaging, answer.Faults)
+	return missingError(op, interpreter, answer.Packaging, answer.Faults)
 }
 
-// lacking lists what is missing, and how to get it.
-func lacking(op string, interpreter Interpreter, packaging bool, faults [][2]string) *Error {
+// missingError lists the missing packages, and how to install them.
+func missingError(op string, interpreter Interpreter, packaging bool, faults [][2]string) *Error {
 	var missing, install []string
 	for _, fault := range faults {
 		line, why := hideCredentials(fault[0]), fault[1]
@@ -61,16 +59,16 @@ func lacking(op string, interpreter Interpreter, packaging bool, faults [][2]str
 		install = append(install, "'"+line+"'")
 	}
 	e := &Error{Op: op, Message: "it lacks " + strings.Join(missing, ", ")}
-	e.Hint = fmt.Sprintf("leave out --system-python, so that an environment is made, or install what is missing: %s -m pip install %s",
+	e.Hint = fmt.Sprintf("omit --system-python to use an environment, or install the missing packages: %s -m pip install %s",
 		interpreter.Path, strings.Join(install, " "))
 	if !packaging {
-		e.Hint += "; versions were compared roughly, because it has neither packaging nor pip"
+		e.Hint += "; versions were compared roughly, because the interpreter has neither packaging nor pip"
 	}
 	return e
 }
 
-// checkable are the lines that name a package, without options.
-func checkable(lines []string) []string {
+// namedLines returns the lines that name a package, without their options.
+func namedLines(lines []string) []string {
 	var named []string
 	for _, line := range lines {
 		if localPath(line) != "" && !strings.Contains(line, "@") || strings.HasPrefix(line, "-") {

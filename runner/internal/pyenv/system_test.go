@@ -12,8 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// systemPython makes an environment with some packages and takes its interpreter as
-// it is.
+// systemPython creates an environment with some packages and returns its interpreter.
 func systemPython(t *testing.T, requirements ...string) Interpreter {
 	t.Helper()
 	python, wheels := isolated(t, "uv")
@@ -27,13 +26,13 @@ func systemPython(t *testing.T, requirements ...string) Interpreter {
 	return found
 }
 
-// withPackaging lets the interpreter import the pip of the interpreter below it.
+// withPackaging makes pip, from the base interpreter, importable in the environment.
 func withPackaging(t *testing.T, python Interpreter) {
 	t.Helper()
 	found, err := filepath.Glob(filepath.Join(python.BasePrefix, "lib", "python3*", "site-packages", "pip"))
 	require.NoError(t, err)
 	if len(found) == 0 {
-		t.Skip("the interpreter below has no pip")
+		t.Skip("the base interpreter has no pip")
 	}
 	packages := t.TempDir()
 	require.NoError(t, os.Symlink(found[0], filepath.Join(packages, "pip")))
@@ -77,9 +76,9 @@ func TestSystemNeedsMsgpack(t *testing.T) {
 	python := strippedPython(t)
 	e := fault(t, System(t.Context(), python, nil))
 	assert.Contains(t, e.Message, "msgpack>=1.0.5,<2 (not installed)")
-	has, err := EquipmentOf(t.Context(), python)
+	has, err := ToolingOf(t.Context(), python)
 	require.NoError(t, err)
-	assert.Equal(t, Equipment{Venv: true, Ensurepip: true}, has)
+	assert.Equal(t, Tooling{Venv: true, Ensurepip: true}, has)
 }
 
 func TestSystemEndsWithTheContext(t *testing.T) {

@@ -7,31 +7,33 @@ import (
 	"strings"
 )
 
-// uv makes environments with uv.
+// uv is the installer that uses uv.
 type uv struct {
 	path string
-	env  []string // what it is told of pip's configuration
-	args []string
+	env  []string // pip's configuration, as variables of uv
+	args []string // and as arguments
 }
 
-// chooseInstaller prefers uv, which is many times as fast.
+// chooseInstaller returns uv if it works and supports all options, since it is much
+// faster; otherwise pip.
 func chooseInstaller(ctx context.Context, b *build) (installer, error) {
 	path, ok := workingUV(ctx)
 	if ctx.Err() != nil {
-		return nil, canceled(ctx, "make the environment")
+		return nil, canceled(ctx, "create the environment")
 	}
-	if !ok || !uvKnows(b.lines) {
+	if !ok || !uvSupports(b.lines) {
 		return choosePip(ctx, b)
 	}
 	config, err := readPipConfig(ctx, b.spec.Interpreter)
 	if err != nil {
 		return nil, err
 	}
-	env, args := config.forUV(b.spec.Base, b.lines)
+	env, args := config.uvSettings(b.spec.Base, b.lines)
 	return uv{path, env, args}, nil
 }
 
-// workingUV finds a uv that runs: the shim of one that is switched off does not.
+// workingUV returns the path of uv, and whether it runs: the shim of a uv that is not
+// enabled does not.
 func workingUV(ctx context.Context) (string, bool) {
 	path, err := exec.LookPath("uv")
 	if err != nil {
@@ -44,19 +46,19 @@ func workingUV(ctx context.Context) (string, bool) {
 	return path, err == nil
 }
 
-// uvOptions are the options in requirement lines that uv heeds. Others it warns of
-// and ignores, so lines with them are left to pip.
+// uvOptions are the options in requirement lines that uv supports. It ignores others
+// with a warning, so pip installs lines that have them.
 var uvOptions = []string{
 	"-e", "--editable", "-r", "--requirement", "-c", "--constraint", "-i", "--index-url", "--extra-index-url",
 	"-f", "--find-links", "--no-index", "--no-binary", "--only-binary", "--hash",
 }
 
-// uvKnows reports whether uv heeds all options in the lines.
-func uvKnows(lines []string) bool {
+// uvSupports reports whether uv supports all options in the lines.
+func uvSupports(lines []string) bool {
 	for _, line := range lines {
 		for i, word := range strings.Fields(line) {
 			isOption := strings.HasPrefix(word, "--") || i == 0 && strings.HasPrefix(word, "-")
-			if isOption && !knownOption(word) {
+			if isOption && !isUVOption(word) {
 				return false
 			}
 		}
@@ -64,7 +66,7 @@ func uvKnows(lines []string) bool {
 	return true
 }
 
-func knownOption(word string) bool {
+func isUVOption(word string) bool {
 	name, _, _ := strings.Cut(word, "=")
 	for _, option := range uvOptions {
 		// A short option's value may follow without a blank.
@@ -84,6 +86,6 @@ func (u uv) create(ctx context.Context, b *build) error {
 
 func (u uv) install(ctx context.Context, b *build, file string) error {
 	args := append([]string{u.path, "pip", "install", "--python", b.env.Python, "--requirements", file}, u.args...)
-	what := summary(b.lines)
-	return b.run(ctx, "installing "+what, "install "+what, b.spec.Base, u.env, args...)
+	packages := summary(b.lines)
+	return b.run(ctx, "installing "+packages, "install "+packages, b.spec.Base, u.env, args...)
 }

@@ -10,9 +10,9 @@ import importlib.metadata
 import json
 import re
 
-for place in ("packaging", "pip._vendor.packaging", "setuptools._vendor.packaging"):
+for package in ("packaging", "pip._vendor.packaging", "setuptools._vendor.packaging"):
     try:
-        parse = importlib.import_module(place + ".requirements").Requirement
+        parse = importlib.import_module(package + ".requirements").Requirement
         break
     except ImportError:
         parse = None
@@ -30,7 +30,7 @@ seen = set()  # extras may require each other
 
 
 def check(line, extra, faults):
-    """Check a requirement, and what its extras require."""
+    """Check a requirement, and the requirements of its extras."""
     if (line, extra) in seen:
         return
     seen.add((line, extra))
@@ -57,7 +57,7 @@ def check(line, extra, faults):
 
 
 def compare(found, operator, wanted):
-    """Compares releases; pre-releases and the like count as their release."""
+    """Compare two releases; a pre-release counts as its release."""
     exact = operator == "==" and wanted.endswith(".*")
     size = len(wanted.split(".")) - 1
     mine, theirs = (
@@ -82,7 +82,7 @@ def compare(found, operator, wanted):
 
 
 def check_roughly(line, faults):
-    """Check a requirement without packaging: markers and extras are left out."""
+    """Check a requirement without packaging; markers and extras are ignored."""
     parts = re.match(r"([A-Za-z0-9][A-Za-z0-9._-]*)\s*(?:\[[^\]]*\])?\s*([^;@]*)(;|@|$)", line)
     found = installed(parts.group(1)) if parts else None
     if parts and parts.group(3) == ";":

@@ -1,4 +1,4 @@
-"""Tells what an interpreter has of what it takes to make environments."""
+"""Prints which of the modules that create environments an interpreter has."""
 
 import sys
 
@@ -24,7 +24,7 @@ def version(package):
 
 
 print(
-    "gophersnake-equipment:"
+    "gophersnake-tooling:"
     + json.dumps(
         {
             "venv": has("venv"),

@@ -1,6 +1,6 @@
-"""Prints what pip is configured to do when it installs.
+"""Prints the configuration of `pip install`.
 
-As pip itself reads it: files first, then variables, which win.
+Reads it as pip does: the files first, then the variables, which take precedence.
 """
 
 import configparser
@@ -35,7 +35,7 @@ for file in filter(None, files):
     try:
         parser.read(file, encoding="utf-8")
     except (configparser.Error, OSError, UnicodeDecodeError):
-        continue  # pip itself says so when somebody uses it
+        continue  # pip reports it when it is used
     for section, values in sections.items():
         if parser.has_section(section):
             values.update(parser.items(section))

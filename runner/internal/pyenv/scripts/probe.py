@@ -1,12 +1,12 @@
-"""Asks an interpreter about itself.
+"""Prints a description of the interpreter that runs it.
 
-It runs on old ones too, which have to say how old they are.
+It runs on old interpreters too, so that their version can be reported.
 """
 
 import sys
 
 if sys.path and sys.path[0] == "":
-    del sys.path[0]  # no module of the current folder
+    del sys.path[0]  # import nothing from the current folder
 
 import json
 import sysconfig
