@@ -96,7 +96,7 @@ func (n *node) takePool(h *NodeHealth, p pool.Health) {
 		Workers: make([]WorkerHealth, 0, len(p.Workers)),
 	}
 	if p.CrashLoop != nil {
-		h.Pool.ConsecutiveFailures, h.Pool.NextStart = p.CrashLoop.Failures, p.CrashLoop.NextStart
+		h.Pool.ConsecutiveFailures, h.Pool.NextStart = p.CrashLoop.ConsecutiveFailures, p.CrashLoop.NextStart
 	}
 	if p.LastDeath != nil {
 		h.Pool.LastDeath = &WorkerDeath{Time: p.LastDeath.Time, Err: classify(p.LastDeath.Exit).WithNode(n.id)}

@@ -95,8 +95,8 @@ type Death struct {
 
 // CrashLoop says that workers die, or do not start, again and again.
 type CrashLoop struct {
-	// Failures is how often in a row.
-	Failures int
+	// ConsecutiveFailures is how often in a row.
+	ConsecutiveFailures int
 	// NextStart is when the next worker is started without a caller. A caller that
 	// finds no worker does not wait for it.
 	NextStart time.Time
@@ -116,7 +116,7 @@ func (p *Pool) Health() Health {
 	h.State, h.Reason, h.Cause = p.assessLocked(now)
 	h.Counters.Retired, h.Counters.Refused = maps.Clone(p.counters.Retired), maps.Clone(p.counters.Refused)
 	if p.failures.isLoop() {
-		h.CrashLoop = &CrashLoop{Failures: p.failures.count, NextStart: p.failures.next}
+		h.CrashLoop = &CrashLoop{ConsecutiveFailures: p.failures.count, NextStart: p.failures.next}
 	}
 	var workers []*worker.Worker
 	for _, m := range p.members {

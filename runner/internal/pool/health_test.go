@@ -92,7 +92,7 @@ func TestACrashLoopIsUnhealthyUntilTheNextSuccess(t *testing.T) {
 	h := f.Health()
 	assert.Equal(t, "2 consecutive failures; the next start is in 100ms", h.Reason)
 	require.ErrorContains(t, h.Cause, "the module is broken")
-	assert.Equal(t, &CrashLoop{Failures: 2, NextStart: clock.Now().Add(100 * time.Millisecond)}, h.CrashLoop)
+	assert.Equal(t, &CrashLoop{ConsecutiveFailures: 2, NextStart: clock.Now().Add(100 * time.Millisecond)}, h.CrashLoop)
 	require.NotNil(t, h.LastDeath)
 	assert.EqualValues(t, 1, h.Counters.Deaths)
 	assert.EqualValues(t, 1, h.Counters.StartFailures)

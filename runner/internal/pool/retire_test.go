@@ -315,7 +315,7 @@ func TestTheDeathOfARetiringWorkerDuringItsLastCallCounts(t *testing.T) {
 			continue
 		}
 		assert.Equal(t, StateDegraded, h.State)
-		assert.Equal(t, 2, h.CrashLoop.Failures)
+		assert.Equal(t, 2, h.CrashLoop.ConsecutiveFailures)
 		require.ErrorIs(t, h.Cause, exit)
 	}
 	_, err := f.call(t.Context(), 1)

@@ -187,16 +187,16 @@ func TestAWaiterThatOpensASessionIsUnpinnedFromARetiringWorker(t *testing.T) {
 
 func TestASessionEndsWithItsWorker(t *testing.T) {
 	f := newPoolOf(t, "Sum", 1, 1)
-	dies, neighbour := open(t, f), open(t, f)
+	dies, neighbor := open(t, f), open(t, f)
 	add(t, dies, 1)
 	var exit *worker.Exit
 	require.ErrorAs(t, dies.Call(t.Context(), arg(t, "die"), nil), &exit)
 	var late *worker.UnbegunError
 	require.ErrorAs(t, dies.Call(t.Context(), arg(t, 1), nil), &late)
-	require.ErrorAs(t, neighbour.Call(t.Context(), arg(t, 1), nil), &late)
-	_, err := neighbour.Snapshot(t.Context())
+	require.ErrorAs(t, neighbor.Call(t.Context(), arg(t, 1), nil), &late)
+	_, err := neighbor.Snapshot(t.Context())
 	require.ErrorAs(t, err, &late)
-	require.ErrorAs(t, neighbour.Finish(t.Context(), nil), &late)
+	require.ErrorAs(t, neighbor.Finish(t.Context(), nil), &late)
 	sum, _ := add(t, open(t, f), 7)
 	assert.Equal(t, int64(7), sum)
 }

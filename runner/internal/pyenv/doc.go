@@ -22,7 +22,7 @@
 //
 // # pip's configuration
 //
-// Users who keep packages in an index of their own have configured pip for it, and uv
+// Users with a package index of their own have configured pip for it, and uv
 // does not read pip's configuration. Unless uv itself has been configured with an
 // index, it is given pip's: its indexes, links, certificates, constraints and the
 // like, from pip.conf and the PIP_ variables. With several indexes it takes the best

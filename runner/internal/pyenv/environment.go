@@ -186,7 +186,7 @@ func examine(cache, key string) (Environment, bool) {
 }
 
 // treeSize returns the size of all files in a folder, and the size of those without a
-// hard link elsewhere: uv links files to its own cache, where they stay.
+// hard link in another folder: uv links files to its own cache, which keeps them.
 func treeSize(dir string) (all, own int64) {
 	type file struct{ device, inode uint64 }
 	links := make(map[file]uint64)

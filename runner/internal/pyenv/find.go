@@ -56,7 +56,7 @@ func use(ctx context.Context, path, source, cache string) (Interpreter, error) {
 	return found, nil
 }
 
-// withSource adds to an error where the interpreter's name came from.
+// withSource adds the source of the interpreter's name to an error.
 func withSource(err error, source string) error {
 	if e, ok := errors.AsType[*Error](err); ok && e.Op != "" {
 		more := *e

@@ -218,8 +218,9 @@ func pipe(t *testing.T) string {
 // fault returns the error as an *Error, which every failure must be.
 func fault(t *testing.T, err error) *Error {
 	t.Helper()
-	e, ok := err.(*Error)
-	require.True(t, ok, "%T: %v", err, err)
+	var e *Error
+	require.ErrorAs(t, err, &e)
+	require.Same(t, e, err, "it is not wrapped")
 	require.NotContains(t, e.Error(), "\n")
 	return e
 }
