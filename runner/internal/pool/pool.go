@@ -152,38 +152,3 @@ func (p *Pool) Description() ipc.Description {
 	defer p.mu.Unlock()
 	return p.description
 }
-
-// Call runs one call on a worker of the pool. It blocks while no worker has capacity.
-// Its errors are those of [worker.Start] and [worker.Worker.Call], a *[LimitError],
-// [ErrClosed], [ErrDraining], and the context's cause if that ends while it is queued.
-func (p *Pool) Call(ctx context.Context, args ipc.Args) (ipc.Payload, error) {
-	var want request
-	for {
-		m, err := p.acquire(ctx, want)
-		if err != nil {
-			return ipc.Payload{}, want.failure(err)
-		}
-		result, err := m.worker.Call(ctx, args)
-		p.release(m)
-		if !want.moveOn(m, err) {
-			return result, err
-		}
-	}
-}
-
-// Items is Call for a node that gives many values, which it passes to emit; see
-// [worker.Worker.Items].
-func (p *Pool) Items(ctx context.Context, args ipc.Args, emit func(ipc.Payload) error) error {
-	var want request
-	for {
-		m, err := p.acquire(ctx, want)
-		if err != nil {
-			return want.failure(err)
-		}
-		err = m.worker.Items(ctx, args, emit)
-		p.release(m)
-		if !want.moveOn(m, err) {
-			return err
-		}
-	}
-}

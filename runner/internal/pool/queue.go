@@ -7,19 +7,56 @@ import (
 	"slices"
 	"time"
 
+	"github.com/gophersnake/gophersnake/ipc"
 	"github.com/gophersnake/gophersnake/runner/internal/worker"
 )
 
-// This file gives workers to callers. A call passes through it like this:
+// This file takes calls to workers. A call passes through it like this:
 //
-//	acquire   returns a worker that has capacity; else the caller queues as a waiter
-//	          and blocks until dispatchLocked or failWaitersLocked resolves it, or
-//	          until its context ends
-//	release   takes the call off the worker's load and dispatches the freed capacity
-//	moveOn    decides whether the call is made once more, on another worker
+//	Call      acquires a worker, makes the call on it, and releases the worker
+//	acquire   returns a worker that has capacity; if none has, the caller queues as a
+//	          waiter, and blocks until dispatchLocked or failWaitersLocked resolves it
+//	          or its context ends
+//	release   takes the call off the worker's load, and dispatches the freed capacity
+//	moveOn    decides whether Call begins again with another worker
 //
 // A worker's load is the number of calls assigned to it that are not yet released,
 // and its capacity is the largest load that it is given; see capacityLocked.
+
+// Call runs one call on a worker of the pool. It blocks while no worker has capacity.
+// Its errors are those of [worker.Start] and [worker.Worker.Call], a *[LimitError],
+// [ErrClosed], [ErrDraining], and the context's cause if that ends while it is queued.
+func (p *Pool) Call(ctx context.Context, args ipc.Args) (ipc.Payload, error) {
+	var want request
+	for {
+		m, err := p.acquire(ctx, want)
+		if err != nil {
+			return ipc.Payload{}, want.failure(err)
+		}
+		result, err := m.worker.Call(ctx, args)
+		p.release(m)
+		if !want.moveOn(m, err) {
+			return result, err
+		}
+	}
+}
+
+// Items is Call for a node that gives many values, which it passes to emit; see
+// [worker.Worker.Items].
+func (p *Pool) Items(ctx context.Context, args ipc.Args, emit func(ipc.Payload) error) error {
+	var want request
+	for {
+		m, err := p.acquire(ctx, want)
+		if err != nil {
+			return want.failure(err)
+		}
+		err = m.worker.Items(ctx, args, emit)
+		p.release(m)
+		if !want.moveOn(m, err) {
+			return err
+		}
+	}
+}
 
 // request is the worker that a caller asks for. The zero request asks for any worker.
 type request struct {
