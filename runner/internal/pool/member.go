@@ -25,8 +25,8 @@ import (
 // From idle, busy, full and spare, retireLocked leads to retiring: because of a limit
 // (retire.go), a reload (reload.go), or too many spares (spare.go). When the pool
 // closes, a worker without a call goes to closing at once. From every state but
-// starting, a crash leads to dead; watch then counts it as a failure, unless the
-// worker was closing.
+// starting, a crash leads to dead; diedLocked then counts the death, unless the worker
+// was closing or the pool is closed.
 
 // Role is the part that a worker plays in its pool.
 type Role string

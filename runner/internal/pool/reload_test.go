@@ -76,9 +76,9 @@ func TestReloadMovesNewCallsToTheNewCode(t *testing.T) {
 		assert.Equal(t, 2, w.Generation)
 		assert.NotContains(t, old, w.PID)
 	}
-	told := eventsOf[Reloaded](f)
-	require.Len(t, told, 1)
-	assert.Equal(t, 2, told[0].Workers)
+	events := eventsOf[Reloaded](f)
+	require.Len(t, events, 1)
+	assert.Equal(t, 2, events[0].Workers)
 	assert.Empty(t, eventsOf[WorkerRetired](f), "the old workers have reached no limit")
 }
 

@@ -46,7 +46,7 @@ func (p *Pool) retireDueLocked(now time.Time) {
 		switch {
 		case m.exceeded == nil || m.role == RoleRetiring:
 		case m.role == RoleSpare:
-			if m.generation == p.generation { // a later one is not yet the pool's to retire
+			if m.generation == p.generation { // Reload owns the workers of the next one
 				p.retireLocked(m, m.exceeded)
 			}
 		case p.hasSpareLocked():

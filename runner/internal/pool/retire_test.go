@@ -16,13 +16,13 @@ func (f *fixture) retired(limit worker.Limit, n int) {
 	f.until(func(h Health) bool {
 		return h.Counters.Retired[limit] == uint64(n) && len(f.pids(RoleRetiring)) == 0
 	}, "%d retired by %s", n, limit)
-	told := 0
+	reported := 0
 	for _, e := range eventsOf[WorkerRetired](f) {
 		if e.Breach.Limit == limit {
-			told++
+			reported++
 		}
 	}
-	assert.Equal(f.t, n, told)
+	assert.Equal(f.t, n, reported)
 	for _, exit := range f.ended {
 		assert.Equal(f.t, worker.ReasonShutdown, exit.Reason)
 	}
