@@ -69,7 +69,7 @@ type WorkerHealth struct {
 	Calls      uint64
 	Age        time.Duration
 	Idle       time.Duration // since it last had a call; 0 if it has one
-	Vitals     worker.Vitals
+	Stats      worker.ProcessStats
 }
 
 // Counters count what has happened since the pool was made.
@@ -134,7 +134,7 @@ func (p *Pool) Health() Health {
 
 	h.ForkNote = template.Note()
 	for i, w := range workers {
-		h.Workers[i].Vitals = w.Vitals()
+		h.Workers[i].Stats = w.Stats()
 	}
 	slices.SortFunc(h.Workers, func(a, b WorkerHealth) int {
 		return cmp.Or(cmp.Compare(b.Age, a.Age), cmp.Compare(a.PID, b.PID))

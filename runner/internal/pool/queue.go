@@ -33,7 +33,7 @@ func (p *Pool) Call(ctx context.Context, args ipc.Args) (ipc.Payload, error) {
 		if err != nil {
 			return ipc.Payload{}, want.failure(err)
 		}
-		result, err := m.worker.Call(ctx, args)
+		result, err := m.worker.Call(ctx, worker.Op{Kind: ipc.FrameCall}, args)
 		p.release(m)
 		if !want.moveOn(m, err) {
 			return result, err
@@ -50,7 +50,7 @@ func (p *Pool) Items(ctx context.Context, args ipc.Args, emit func(ipc.Payload) 
 		if err != nil {
 			return want.failure(err)
 		}
-		err = m.worker.Items(ctx, args, emit)
+		err = m.worker.Items(ctx, worker.Op{Kind: ipc.FrameCall}, args, emit)
 		p.release(m)
 		if !want.moveOn(m, err) {
 			return err

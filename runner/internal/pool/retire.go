@@ -33,7 +33,7 @@ func (p *Pool) wornOut(w *worker.Worker) {
 	defer p.unlock()
 	for _, m := range p.members {
 		if m.worker == w && m.exceeded == nil {
-			m.exceeded, p.dirty = w.Worn(), true
+			m.exceeded, p.dirty = w.SoftBreach(), true
 		}
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"github.com/gophersnake/gophersnake/ipc"
+	"github.com/gophersnake/gophersnake/runner/internal/worker"
 )
 
 // Session is the state of a stateful node in one worker. All its calls run on that
@@ -84,7 +85,7 @@ func (s *Session) Call(ctx context.Context, args ipc.Args, emit func(ipc.Payload
 		return err
 	}
 	defer s.pool.release(m)
-	return m.worker.CallIn(ctx, s.number, args, emit)
+	return m.worker.Items(ctx, worker.Op{Kind: ipc.FrameCall, Session: s.number}, args, emit)
 }
 
 // Snapshot returns the session's state.
@@ -94,7 +95,7 @@ func (s *Session) Snapshot(ctx context.Context) (ipc.Payload, error) {
 		return ipc.Payload{}, err
 	}
 	defer s.pool.release(m)
-	return m.worker.Snapshot(ctx, s.number)
+	return m.worker.Call(ctx, worker.Op{Kind: ipc.FrameSnapshot, Session: s.number}, ipc.Args{})
 }
 
 // Finish tells the node that there is no more input, and passes the values that it
@@ -106,7 +107,7 @@ func (s *Session) Finish(ctx context.Context, emit func(ipc.Payload) error) erro
 	}
 	defer s.pool.release(m)
 	s.over = true
-	return m.worker.Finish(ctx, s.number, emit)
+	return m.worker.Items(ctx, worker.Op{Kind: ipc.FrameFinish, Session: s.number}, ipc.Args{}, emit)
 }
 
 // Close ends the session. If Finish has not been called, the node's state is dropped

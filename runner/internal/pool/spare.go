@@ -103,7 +103,7 @@ func (p *Pool) lacksMemory(g *generation) bool {
 	p.mu.Unlock()
 	var needed int64
 	for _, w := range workers {
-		needed = max(needed, w.Vitals().Resident)
+		needed = max(needed, w.Stats().Resident)
 	}
 	available := p.available()
 
