@@ -59,9 +59,9 @@ func (c *counts) failures() map[Kind]uint64 {
 	return by
 }
 
-// tellBreach counts and tells of a limit that a call has passed by itself, without
+// reportBreach counts and tells of a limit that a call has passed by itself, without
 // its worker's end: that tells of the others.
-func (e *entry) tellBreach(failure *Error) {
+func (e *entry) reportBreach(failure *Error) {
 	b := failure.breach
 	if b == nil {
 		return

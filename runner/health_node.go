@@ -55,10 +55,10 @@ func (r *Runner) own() Health {
 
 // health is how one node is. Its pool is nil where it has none, or none yet.
 func (n *node) health(p *pool.Pool) NodeHealth {
-	c := &n.entry.counts
+	c, s := &n.entry.counts, n.entry.settings.Load()
 	h := NodeHealth{
 		Node: n.id, State: StateHealthy,
-		Breaker: n.entry.breaker.State(), Failures: n.entry.breaker.Failures(), LastError: n.entry.last.Load(),
+		Breaker: s.breaker.State(), Failures: s.breaker.Failures(), LastError: s.last.Load(),
 		Calls: c.calls.Load(), Retries: c.retries.Load(), Failed: c.failures(),
 	}
 	switch {

@@ -12,29 +12,30 @@ import (
 	"github.com/gophersnake/gophersnake/retry"
 )
 
-// NodePolicy says how a node's operations are retried, and when to leave the
-// node alone for a while. The zero value does neither; [DefaultNodePolicy] is
-// what nodes have where nothing is said.
+// NodePolicy says how the operations of a node are retried, and when its circuit
+// breaker refuses them. The zero value has neither retries nor a breaker;
+// [DefaultNodePolicy] returns the policy of nodes that are not configured.
 type NodePolicy struct {
-	// Policy says how often, and when, a failed operation is tried again.
+	// Policy says how often, and after which delays, a failed operation is retried.
 	Policy retry.Policy
-	// Breaker sets the node's circuit breaker up; nil is no breaker.
+	// Breaker configures the node's circuit breaker. Without it the node has none.
 	Breaker *retry.BreakerConfig
-	// Idempotent says that an operation may run twice. Where it may not, it is
-	// tried again only if it never reached a worker: [Error].NotBegun.
+	// Idempotent means that an operation may run twice. Otherwise it is retried only
+	// if no node code ran for it; see the field NotBegun of [Error].
 	Idempotent bool
-	// On narrows what is retried to these kinds; empty is all that is retryable.
+	// On restricts retries to errors of these kinds. Empty means all kinds; an error
+	// that is not retryable is not retried in any case.
 	On []Kind
 }
 
-// DefaultNodePolicy returns [retry.Default] with a breaker of default figures,
-// for idempotent nodes.
+// DefaultNodePolicy returns the policy [retry.Default] with a breaker in its default
+// configuration, for idempotent nodes.
 func DefaultNodePolicy() NodePolicy {
 	return NodePolicy{Policy: retry.Default(), Breaker: &retry.BreakerConfig{}, Idempotent: true}
 }
 
-// Validate says what is wrong with the figures: nil, or the faults joined, each
-// with a [*retry.FieldError].
+// Validate returns nil if all fields are valid, else the problems, joined. Each
+// problem of the policy or the breaker is a [*retry.FieldError].
 func (p NodePolicy) Validate() error {
 	var faults []error
 	if err := p.Policy.Validate(); err != nil {
@@ -53,22 +54,24 @@ func (p NodePolicy) Validate() error {
 	return errors.Join(faults...)
 }
 
-// Scheduler runs operations under their node's retry policy and circuit
-// breaker. Each node has a breaker of its own. It is safe for concurrent use.
+// Scheduler runs operations under the retry policy and the circuit breaker of a
+// node. Each node has a breaker of its own. All methods are safe for concurrent use.
 type Scheduler struct {
 	defaults NodePolicy
 	emit     func(Event)
 
-	// entries is replaced as a whole, so that it is read without a lock.
+	// entries is copied on write, so that readers take no lock. An entry, once
+	// added, stays.
 	entries atomic.Pointer[map[string]*entry]
-	lock    sync.Mutex // one writer at a time
+	lock    sync.Mutex // held by writers of entries and of their settings
 }
 
-// NewScheduler returns a scheduler. Nodes that are not configured have the
-// defaults. events is told of [CallRetried] and [BreakerChanged]; it may be nil.
+// NewScheduler returns a scheduler. Nodes that are not configured have the policy
+// defaults. The scheduler calls events with each [CallRetried] and [BreakerChanged],
+// on the goroutine of the operation; events may be nil.
 func NewScheduler(defaults NodePolicy, events func(Event)) (*Scheduler, error) {
 	if err := defaults.Validate(); err != nil {
-		return nil, Wrap(err, KindManifest, "the default policy cannot be used")
+		return nil, Wrap(err, KindManifest, "invalid default policy")
 	}
 	if defaults.Breaker != nil {
 		defaults.Breaker = new(*defaults.Breaker) // the caller may change its own
@@ -81,40 +84,65 @@ func NewScheduler(defaults NodePolicy, events func(Event)) (*Scheduler, error) {
 	return s, nil
 }
 
-// Configure sets a node's policy, in place of the one that it has. The node
-// begins with a new breaker, closed.
+// Configure replaces a node's policy. It may be called at any time: operations that
+// begin later use the new policy and a new, closed breaker. Operations under way end
+// under the policy and the breaker that they began with, and do not count on the new
+// breaker. The counters of the node continue.
+//
+// The error is of kind [KindManifest] if the policy is invalid; then the node keeps
+// its policy.
 func (s *Scheduler) Configure(node string, policy NodePolicy) error {
 	if err := policy.Validate(); err != nil {
-		return Wrap(err, KindManifest, "its policy cannot be used").WithNode(node)
+		return Wrap(err, KindManifest, "invalid policy").WithNode(node)
 	}
-	s.lock.Lock()
-	defer s.lock.Unlock()
-	s.put(newEntry(node, policy, s.emit))
+	replaced := s.replace(node, policy)
+	if replaced == nil {
+		return nil
+	}
+	if state := replaced.breaker.State(); state != retry.Closed {
+		s.emit(BreakerChanged{Node: node, Time: time.Now(), From: state, To: retry.Closed})
+	}
 	return nil
 }
 
-// Execute runs an operation under a node's policy and breaker. Any operation
-// will do; the node need not be one of a pipeline.
+// replace sets the settings of a node and returns the former ones, nil if the node
+// is new.
+func (s *Scheduler) replace(node string, policy NodePolicy) *settings {
+	s.lock.Lock()
+	defer s.lock.Unlock()
+	if e, ok := (*s.entries.Load())[node]; ok {
+		return e.settings.Swap(newSettings(e, policy))
+	}
+	s.addLocked(node, policy)
+	return nil
+}
+
+// Execute runs op under a node's policy and breaker. The operation may be any Go
+// function, and the node need not be one of a pipeline.
 //
-// An open breaker refuses the operation at once, with an error of kind [KindOther]
-// that wraps [retry.ErrOpen]. Else op runs, and runs again after a retryable
-// error while the policy allows it. The breaker counts the outcome once, however
-// many attempts there were. The caller's own faults do not count against the
-// node: the end of ctx, errors of kind [KindManifest], [Error].BreakerExempt.
+// If the breaker is open, Execute returns at once, without calling op, an error of
+// kind [KindOther] that wraps [retry.ErrOpen]. Otherwise it calls op, and calls it
+// again after each retryable error while the policy allows it. The breaker counts the
+// outcome once, however many attempts there were. Failures that the node did not
+// cause do not count: the end of ctx, errors of kind [KindManifest], and errors whose
+// field BreakerExempt is set.
 //
-// The error is an [*Error] with the node and the number of attempts; its kind is
-// that of the last attempt's error, or Other where ctx ended.
+// The error is an [*Error] with the node and the number of attempts. Its kind is that
+// of the last attempt's error, or [KindOther] if ctx ended.
 func (s *Scheduler) Execute(ctx context.Context, node string, op func(ctx context.Context) error) error {
 	return s.node(node).execute(ctx, op)
 }
 
-// Breaker returns a node's circuit breaker, to look at its state or to reset
-// it. It is nil, which is a breaker that never opens, where the node has none.
+// Breaker returns a node's circuit breaker, for example to read its state or to reset
+// it. It is nil if the node has none; a nil breaker is always closed. [Configure]
+// replaces the breaker, so the result should not be kept.
+//
+// [Configure]: Scheduler.Configure
 func (s *Scheduler) Breaker(node string) *retry.Breaker {
-	return s.node(node).breaker
+	return s.node(node).settings.Load().breaker
 }
 
-// node returns what is kept of a node. The runner asks once, not for every call.
+// node returns the entry of a node, which it adds with the default policy if needed.
 func (s *Scheduler) node(name string) *entry {
 	if e, ok := (*s.entries.Load())[name]; ok {
 		return e
@@ -124,44 +152,52 @@ func (s *Scheduler) node(name string) *entry {
 	if e, ok := (*s.entries.Load())[name]; ok {
 		return e
 	}
-	e := newEntry(name, s.defaults, s.emit)
-	s.put(e)
+	return s.addLocked(name, s.defaults)
+}
+
+// addLocked adds the entry of a node.
+func (s *Scheduler) addLocked(node string, policy NodePolicy) *entry {
+	e := &entry{node: node, emit: s.emit}
+	e.settings.Store(newSettings(e, policy))
+	entries := maps.Clone(*s.entries.Load())
+	entries[node] = e
+	s.entries.Store(&entries)
 	return e
 }
 
-// put adds or replaces an entry. The lock is held.
-func (s *Scheduler) put(e *entry) {
-	entries := maps.Clone(*s.entries.Load())
-	entries[e.node] = e
-	s.entries.Store(&entries)
+// entry is the scheduler's state of one node. It is created once, so that the runner
+// can keep it; only its settings are replaced.
+type entry struct {
+	node     string
+	emit     func(Event)
+	counts   counts
+	settings atomic.Pointer[settings]
 }
 
-// entry is one node's policy and breaker.
-type entry struct {
-	node       string
+// settings are a policy in the form in which operations use it, and the breaker that
+// belongs to it. An operation uses the settings that it found when it began.
+type settings struct {
 	policy     retry.Policy
 	breaker    *retry.Breaker
 	idempotent bool
 	on         kinds // empty: all
 	options    []retry.Option
 	// last is the failure that the breaker counted last; a refusal quotes it.
-	last   atomic.Pointer[Error]
-	counts counts
-	emit   func(Event)
+	last atomic.Pointer[Error]
 }
 
-// newEntry makes the entry of a policy that has been validated.
-func newEntry(node string, policy NodePolicy, emit func(Event)) *entry {
-	e := &entry{node: node, policy: policy.Policy, idempotent: policy.Idempotent, on: kindSet(policy.On), emit: emit}
-	e.options = []retry.Option{
-		retry.If(e.worthRetrying),
+// newSettings returns the settings for a valid policy.
+func newSettings(e *entry, policy NodePolicy) *settings {
+	s := &settings{policy: policy.Policy, idempotent: policy.Idempotent, on: kindSet(policy.On)}
+	s.options = []retry.Option{
+		retry.If(s.shouldRetry),
 		retry.OnRetry(func(attempt int, delay time.Duration, err error) {
 			e.counts.retries.Add(1)
-			emit(CallRetried{Node: node, Time: time.Now(), Attempt: attempt, Delay: delay, Err: err})
+			e.emit(CallRetried{Node: e.node, Time: time.Now(), Attempt: attempt, Delay: delay, Err: err})
 		}),
 	}
 	if policy.Breaker == nil {
-		return e
+		return s
 	}
 	config := *policy.Breaker
 	observer := config.OnChange
@@ -169,84 +205,108 @@ func newEntry(node string, policy NodePolicy, emit func(Event)) *entry {
 		if observer != nil {
 			observer(from, to)
 		}
-		emit(BreakerChanged{Node: node, Time: time.Now(), From: from, To: to})
+		if e.settings.Load() == s { // else this breaker is no longer the node's
+			e.emit(BreakerChanged{Node: e.node, Time: time.Now(), From: from, To: to})
+		}
 	}
-	e.breaker, _ = retry.NewBreaker(config) // it fails on bad figures only
-	return e
+	s.breaker, _ = retry.NewBreaker(config) // the configuration is valid
+	return s
 }
 
-// execute runs an operation: the breaker around the retries.
+// execute runs an operation with retries; the breaker counts it once.
 func (e *entry) execute(ctx context.Context, op func(ctx context.Context) error) error {
 	e.counts.calls.Add(1)
-	permit, err := e.breaker.Allow()
+	s := e.settings.Load()
+	permit, err := s.breaker.Allow()
 	if err != nil {
-		return e.counts.fail(e.refusal(err))
+		return e.counts.fail(e.refusal(s, err))
 	}
-	// Where there is no outcome, as after a panic, a probe's slot goes back.
-	defer permit.Release()
-	err = retry.Do(ctx, e.policy, func(ctx context.Context, attempt int) error {
+	defer permit.Release() // a panic has no outcome, and must not hold a probe's slot
+	err = retry.Do(ctx, s.policy, func(ctx context.Context, attempt int) error {
 		if err := op(ctx); err != nil {
-			failure := AsError(err).WithNode(e.node).WithAttempt(attempt, e.policy.Attempts())
-			e.tellBreach(failure)
+			failure := AsError(err).WithNode(e.node).WithAttempt(attempt, s.policy.Attempts())
+			e.reportBreach(failure)
 			return failure
 		}
 		return nil
-	}, e.options...)
+	}, s.options...)
 	if err == nil {
 		permit.Success()
 		return nil
 	}
-	failure := e.failure(err)
-	if nodeToBlame(failure) {
-		e.last.Store(failure)
+	failure, interrupted := e.failure(err)
+	if !interrupted && countsAgainstNode(failure) {
+		s.last.Store(failure)
 		permit.Failure()
 	}
 	return e.counts.fail(failure)
 }
 
-// worthRetrying decides on an attempt's error.
-func (e *entry) worthRetrying(err error) bool {
-	failure := AsError(err)
-	return failure.Retryable() &&
-		(e.on == 0 || e.on.has(failure.Kind)) &&
-		(e.idempotent || failure.NotBegun)
+// executeOnce runs an operation without retries, but under the breaker.
+func (e *entry) executeOnce(ctx context.Context, op func(ctx context.Context) error) error {
+	e.counts.calls.Add(1)
+	s := e.settings.Load()
+	permit, err := s.breaker.Allow()
+	if err != nil {
+		return e.counts.fail(e.refusal(s, err))
+	}
+	defer permit.Release()
+	if err = op(ctx); err == nil {
+		permit.Success()
+		return nil
+	}
+	failure := AsError(err).WithNode(e.node)
+	e.reportBreach(failure)
+	if ctx.Err() == nil && countsAgainstNode(failure) {
+		s.last.Store(failure)
+		permit.Failure()
+	}
+	return e.counts.fail(failure)
 }
 
-// failure is the operation's error: what is known of the last attempt's. Its
-// kind stays, unless the operation was interrupted: then it did not fail of itself.
-func (e *entry) failure(err error) *Error {
+// shouldRetry decides on an attempt's error.
+func (s *settings) shouldRetry(err error) bool {
+	failure := AsError(err)
+	return failure.Retryable() &&
+		(s.on == 0 || s.on.has(failure.Kind)) &&
+		(s.idempotent || failure.NotBegun)
+}
+
+// failure returns the operation's error, which carries the context of the last
+// attempt's error, and reports whether ctx ended the operation. The kind is that of
+// the last attempt, except that an interrupted operation is of kind Other.
+func (e *entry) failure(err error) (failure *Error, interrupted bool) {
+	// retry.Do returns these types unwrapped. errors.As would also find those of a
+	// nested operation, whose context is not this one's.
 	switch end := err.(type) {
 	case *retry.Exhausted:
-		failure := AsError(end.Err)
+		failure = AsError(end.Err)
 		if end.Budget > 0 {
 			failure = failure.WithMetadata("retry budget", fmt.Sprintf("%v, spent after %d attempts", end.Budget, end.Attempts))
 		}
-		return failure
+		return failure, false
 	case *retry.Interrupted:
-		var failure Error
+		failure = new(Error)
 		if last := AsError(end.Err); last != nil {
-			failure = *last
+			*failure = *last
 		}
 		failure.Kind, failure.Verdict, failure.After = KindOther, VerdictByKind, nil
 		failure.Cause, failure.origin = end, nil
-		return failure.WithNode(e.node)
+		return failure.WithNode(e.node), true
 	}
-	return AsError(err)
+	return AsError(err), false
 }
 
-// nodeToBlame reports whether a failure counts against the node.
-func nodeToBlame(failure *Error) bool {
-	if _, interrupted := failure.Cause.(*retry.Interrupted); interrupted {
-		return false
-	}
+// countsAgainstNode reports whether the breaker counts a failure.
+func countsAgainstNode(failure *Error) bool {
 	return failure.Kind != KindManifest && !failure.BreakerExempt
 }
 
-// refusal is the error of an operation that the breaker does not let through.
-func (e *entry) refusal(err error) *Error {
+// refusal returns the error of an operation that the breaker refused with err.
+func (e *entry) refusal(s *settings, err error) *Error {
 	failure := Wrap(err, KindOther, "").WithNode(e.node)
-	failure.Hint = "fix what the node failed of, and wait for the probe or reset the breaker"
-	if last := e.last.Load(); last != nil {
+	failure.Hint = "fix the cause of the node's failures, then wait for the next probe or reset the breaker"
+	if last := s.last.Load(); last != nil {
 		failure = failure.WithMetadata("last failure", last.Error())
 	}
 	return failure

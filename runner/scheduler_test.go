@@ -32,6 +32,13 @@ func newBench(t *testing.T, defaults NodePolicy) bench {
 	return bench{s, events}
 }
 
+func texts(events []Event) (lines []string) {
+	for _, e := range events {
+		lines = append(lines, e.String())
+	}
+	return lines
+}
+
 // noRetries is a policy with a breaker alone.
 func noRetries() NodePolicy {
 	return NodePolicy{Breaker: &retry.BreakerConfig{}, Idempotent: true}
@@ -168,15 +175,11 @@ func TestSchedulerWithBreaker(t *testing.T) {
 		require.NoError(t, s.Execute(t.Context(), "vad", succeeding), "the probe")
 		assert.Equal(t, retry.Closed, s.Breaker("vad").State())
 
-		var changes []string
-		for _, e := range *s.events {
-			changes = append(changes, e.String())
-		}
 		assert.Equal(t, []string{
 			`node "vad": the circuit breaker is open, it was closed`,
 			`node "vad": the circuit breaker is half-open, it was open`,
 			`node "vad": the circuit breaker is closed, it was half-open`,
-		}, changes)
+		}, texts(*s.events))
 	})
 }
 
@@ -309,6 +312,62 @@ func TestConfigure(t *testing.T) {
 	assert.False(t, s.Breaker("touchy").IsOpen(), "a new policy begins with a new breaker")
 }
 
+func TestConfigureReplacesThePolicyOfANodeInUse(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newBench(t, DefaultNodePolicy())
+		kept := s.node("vad") // as the runner keeps it
+		failing, attempts := outcomes(NewError(KindExecution, "raised"))
+		require.Error(t, kept.execute(t.Context(), failing))
+		assert.Equal(t, 4, *attempts)
+
+		require.NoError(t, s.Configure("vad", NodePolicy{Breaker: &retry.BreakerConfig{Failures: 1}}))
+		require.Error(t, kept.execute(t.Context(), failing))
+		assert.Equal(t, 5, *attempts, "the new policy has no retries")
+		assert.True(t, s.Breaker("vad").IsOpen(), "Breaker returns the one that the node uses")
+		assert.ErrorIs(t, kept.execute(t.Context(), failing), retry.ErrOpen)
+		assert.EqualValues(t, 3, kept.counts.calls.Load(), "the counters continue")
+
+		*s.events = nil
+		require.NoError(t, s.Configure("vad", noRetries()))
+		assert.Equal(t, []string{`node "vad": the circuit breaker is closed, it was open`}, texts(*s.events))
+		assert.ErrorIs(t, kept.execute(t.Context(), failing), KindExecution, "the new breaker is closed")
+		assert.Equal(t, 1, s.Breaker("vad").Failures())
+	})
+}
+
+func TestAnOperationEndsUnderThePolicyThatItBeganWith(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		policy := NodePolicy{Policy: retry.Fixed(3, time.Second), Breaker: &retry.BreakerConfig{Failures: 1}, Idempotent: true}
+		s := newBench(t, policy)
+		failing, attempts := outcomes(NewError(KindExecution, "raised"))
+		ended := make(chan error, 1)
+		go func() { ended <- s.Execute(t.Context(), "vad", failing) }()
+		synctest.Wait()
+		require.NoError(t, s.Configure("vad", noRetries()))
+		assert.ErrorIs(t, <-ended, KindExecution)
+		assert.Equal(t, 4, *attempts)
+		assert.Zero(t, s.Breaker("vad").Failures(), "it does not count on the new breaker")
+		for _, e := range *s.events {
+			assert.IsType(t, CallRetried{}, e, "the former breaker is no longer reported")
+		}
+	})
+}
+
+// The outer operation's context has not ended, so its failure counts.
+func TestAnInterruptedOperationInsideAnotherCountsAgainstTheOuterNode(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newBench(t, noRetries())
+		err := s.Execute(t.Context(), "outer", func(ctx context.Context) error {
+			ctx, cancel := context.WithTimeout(ctx, time.Second)
+			defer cancel()
+			return s.Execute(ctx, "inner", func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() })
+		})
+		assert.ErrorIs(t, err, context.DeadlineExceeded)
+		assert.Zero(t, s.Breaker("inner").Failures())
+		assert.Equal(t, 1, s.Breaker("outer").Failures())
+	})
+}
+
 func TestBadFiguresAreRefused(t *testing.T) {
 	bad := NodePolicy{Policy: retry.Policy{Retries: -1}, Breaker: &retry.BreakerConfig{Probes: -1}, On: []Kind{99}}
 	s, err := NewScheduler(bad, nil)
@@ -319,7 +378,7 @@ func TestBadFiguresAreRefused(t *testing.T) {
 	require.NoError(t, err)
 	err = s.Configure("vad", bad)
 	assert.ErrorIs(t, err, KindManifest)
-	assert.ErrorContains(t, err, `manifest error in node "vad": its policy cannot be used`)
+	assert.ErrorContains(t, err, `manifest error in node "vad": invalid policy`)
 	for _, fault := range []string{"Retries is -1", "Probes is -1", "Kind(99) is not an error kind"} {
 		assert.ErrorContains(t, errors.Unwrap(err), fault)
 	}

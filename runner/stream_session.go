@@ -110,7 +110,7 @@ func (x *session) forget() {
 // restores reports whether the state can be had back. To give a node items once more
 // is to call it twice.
 func (x *session) restores() bool {
-	return x.stage.restores && x.stage.step.node.entry.idempotent
+	return x.stage.restores
 }
 
 // attempt does something in the session, opening it where it is not. Where the state
@@ -185,25 +185,4 @@ func (x *session) leave() {
 func (x *session) close() {
 	x.leave()
 	x.forget()
-}
-
-// executeOnce runs an operation that is not to be tried again: the breaker alone.
-func (e *entry) executeOnce(ctx context.Context, op func(ctx context.Context) error) error {
-	e.counts.calls.Add(1)
-	permit, err := e.breaker.Allow()
-	if err != nil {
-		return e.counts.fail(e.refusal(err))
-	}
-	defer permit.Release()
-	if err = op(ctx); err == nil {
-		permit.Success()
-		return nil
-	}
-	failure := AsError(err).WithNode(e.node)
-	e.tellBreach(failure)
-	if ctx.Err() == nil && nodeToBlame(failure) {
-		e.last.Store(failure)
-		permit.Failure()
-	}
-	return e.counts.fail(failure)
 }

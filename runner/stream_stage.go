@@ -51,16 +51,17 @@ type serial interface {
 }
 
 func newStage(s *Stream, st *step, window int) *stage {
+	settings := st.node.entry.settings.Load()
 	stage := &stage{
 		stream: s, step: st, limit: window,
 		wake: sync.NewCond(&s.mu), room: sync.NewCond(&s.mu),
-		probing: st.node.entry.breaker.State() != retry.Closed,
+		probing: settings.breaker.State() != retry.Closed,
 	}
 	d := st.node.description.Load()
 	switch {
 	case d == nil: // it is written in Go
 	case d.Stateful:
-		stage.serial, stage.limit, stage.restores = &session{stage: stage}, 1, d.Restores
+		stage.serial, stage.limit, stage.restores = &session{stage: stage}, 1, d.Restores && settings.idempotent
 	case d.Many:
 		stage.serial, stage.limit = generator{stage}, 1
 	}
