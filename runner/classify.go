@@ -9,53 +9,19 @@ import (
 	"syscall"
 
 	"github.com/gophersnake/gophersnake/ipc"
+	"github.com/gophersnake/gophersnake/runner/internal/isolation"
 	"github.com/gophersnake/gophersnake/runner/internal/pool"
 	"github.com/gophersnake/gophersnake/runner/internal/pyenv"
 	"github.com/gophersnake/gophersnake/runner/internal/worker"
 	"github.com/gophersnake/gophersnake/runner/manifest"
 )
 
-// classify turns the errors of the packages below into an [*Error] with its
-// kind. It is the one place where kinds are decided.
+// classify converts an error of the packages below to an [*Error]. The kinds of all
+// those errors are decided here. The outermost error in the chain that has a type of
+// these packages decides; if there is none, one of their sentinels.
 func classify(err error) *Error {
-	switch err := err.(type) {
-	case *Error:
-		return err
-	case *ipc.RemoteError:
-		return remoteError(err)
-	case *ipc.ValueError:
-		e := Wrap(err, KindMarshaling, "cannot carry the value: "+err.Reason)
-		e.Path = err.Path
+	if e := classifyChain(err); e != nil {
 		return e
-	case *ipc.FullError:
-		e := Wrap(err, KindIO, "")
-		e.BreakerExempt = true
-		return e.WithHint("release results earlier, or raise the limit with runner.WithSharedMemory")
-	case *worker.Exit:
-		return exitError(err)
-	case *worker.UnbegunError:
-		e := exitError(err.Exit)
-		e.NotBegun = true
-		return e
-	case *worker.DeadlineError:
-		e := NewError(KindPythonVM, fmt.Sprintf("no answer within %s; the call was canceled", err.Limit))
-		e.PID, e.Traceback = err.PID, err.Remote.Frames
-		return e.passed(worker.Breach{Limit: worker.LimitCall, Bound: err.Limit.String()}).WithOperation("call")
-	case *worker.LimitError:
-		return classify(err.Cause).passed(err.Breach).WithOperation("call")
-	case *worker.StartError:
-		return startError(err)
-	case *worker.BrokenError:
-		e := Wrap(err.Cause, KindTransport, "the connection to the worker broke")
-		return withExit(e, err.Exit).WithOperation("call")
-	case *worker.CanceledError:
-		return canceledError(err)
-	case *pool.LimitError:
-		return limitError(err)
-	case *manifest.Errors:
-		return Wrap(err, KindManifest, "")
-	case *pyenv.Error:
-		return environmentError(err).WithOperation("prepare the environment")
 	}
 	switch {
 	case isContextEnd(err):
@@ -74,6 +40,75 @@ func classify(err error) *Error {
 	return AsError(err)
 }
 
+// classifyChain classifies the outermost error in the chain of err that
+// [classifyType] knows, and nil if there is none. It walks the chain as [errors.As]
+// does. The cause of the result includes all errors that wrap the one found.
+func classifyChain(err error) *Error {
+	if e := classifyType(err); e != nil {
+		return e
+	}
+	var inner *Error
+	switch wrapper := err.(type) { //nolint:errorlint // it walks the chain itself
+	case interface{ Unwrap() error }:
+		inner = classifyChain(wrapper.Unwrap())
+	case interface{ Unwrap() []error }:
+		for _, each := range wrapper.Unwrap() {
+			if inner = classifyChain(each); inner != nil {
+				break
+			}
+		}
+	}
+	if inner == nil {
+		return nil
+	}
+	return inner.wrappedBy(err)
+}
+
+// classifyType classifies an error by its own type, and returns nil if it is of none
+// of the packages below.
+func classifyType(err error) *Error {
+	switch err := err.(type) { //nolint:errorlint // classifyChain unwraps
+	case *Error:
+		return err
+	case *ipc.RemoteError:
+		return remoteError(err)
+	case *ipc.ValueError:
+		e := Wrap(err, KindMarshaling, "cannot marshal the value: "+err.Reason)
+		e.Path = err.Path
+		return e
+	case *ipc.FullError:
+		e := Wrap(err, KindIO, "")
+		e.BreakerExempt = true
+		return e.WithHint("release results earlier, or raise the limit with runner.WithSharedMemory")
+	case *worker.Exit:
+		return exitError(err)
+	case *worker.UnbegunError:
+		e := exitError(err.Exit)
+		e.NotBegun = true
+		return e
+	case *worker.DeadlineError:
+		e := NewError(KindPythonVM, fmt.Sprintf("no answer within %s; the call was canceled", err.Limit))
+		e.PID, e.Traceback = err.PID, err.Remote.Frames
+		return e.withBreach(worker.Breach{Limit: worker.LimitCall, Bound: err.Limit.String()}).WithOperation("call")
+	case *worker.LimitError:
+		return classify(err.Cause).withBreach(err.Breach).WithOperation("call")
+	case *worker.StartError:
+		return startError(err)
+	case *worker.BrokenError:
+		e := Wrap(err.Cause, KindTransport, "the connection to the worker broke")
+		return withExit(e, err.Exit).WithOperation("call")
+	case *worker.CanceledError:
+		return canceledError(err)
+	case *pool.LimitError:
+		return limitError(err)
+	case *manifest.Errors:
+		return Wrap(err, KindManifest, "")
+	case *pyenv.Error:
+		return environmentError(err).WithOperation("prepare the environment")
+	}
+	return nil
+}
+
 func isContextEnd(err error) bool {
 	return errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)
 }
@@ -84,7 +119,7 @@ func isSystemError(err error) bool {
 	return errors.As(err, &errno) || errors.As(err, &path)
 }
 
-// remoteKinds are the kinds of what a worker reports.
+// remoteKinds maps the failure kinds that workers report.
 var remoteKinds = map[string]Kind{
 	ipc.FailureExecution:  KindExecution,
 	ipc.FailurePythonVM:   KindPythonVM,
@@ -94,26 +129,27 @@ var remoteKinds = map[string]Kind{
 	ipc.FailureTransport:  KindTransport,
 }
 
-// remoteError is what Python code raised, or what the worker found wrong.
+// remoteError classifies a failure that a worker reported: an exception of the node's
+// code, or a problem that the worker itself found.
 func remoteError(r *ipc.RemoteError) *Error {
-	e := Wrap(r, remoteKinds[r.Kind], r.Message) // an unknown kind is Other
+	e := Wrap(r, remoteKinds[r.Kind], r.Message) // an unknown kind is KindOther
 	e.PythonClass = r.Class
 	e.Traceback = r.Frames
 	e.Notes = r.Notes
 	e.Chained = r.Cause
 	e.Path = r.Path
-	e.Hint = cmp.Or(r.Hint, missedVariable(r))
+	e.Hint = cmp.Or(r.Hint, missingVariableHint(r))
 	e.Operation = r.Stage
 	e.ExitCode = r.ExitCode
-	// What an input cannot be decoded for is not this node's doing.
+	// An input that cannot be decoded is not the node's fault.
 	e.BreakerExempt = r.Kind == ipc.FailureMarshaling && r.Stage == ipc.StageDecode
 	switch {
 	case r.Retryable == nil:
 	case *r.Retryable:
 		e.Verdict = VerdictTransient
 	default:
-		// The node is well and refuses this input. A few bad inputs in a row must
-		// not close it to the good ones.
+		// The node works, and rejects this input. A few bad inputs in a row must not
+		// open the breaker for good ones.
 		e.Verdict, e.BreakerExempt = VerdictPermanent, true
 	}
 	if after, ok := r.RetryAfter(); ok {
@@ -122,25 +158,26 @@ func remoteError(r *ipc.RemoteError) *Error {
 	return e
 }
 
-// exitError is the end of an interpreter during a call.
+// exitError classifies the end of an interpreter during a call.
 func exitError(x *worker.Exit) *Error {
 	e := withExit(NewError(KindPythonVM, x.Summary()), x)
 	switch {
 	case e.Limit != "":
 		e.Hint = exitHint(x)
 	case x.Remote != nil && x.Remote.Class == "MemoryError":
-		e.Hint = "give the machine more memory, or let the node use less"
+		e.Hint = "give the machine more memory, or make the node use less"
 	case x.Remote != nil && x.Remote.ExitCode != nil:
 		e.Hint = "a node must not exit: let it return, or raise an exception"
 	case x.OutOfMemory:
-		e.Hint = "give the machine or the cgroup more memory, bound the node's with limits.memory, or run fewer workers"
+		e.Hint = "give the machine or the cgroup more memory, limit the node's with limits.memory, or run fewer workers"
 	case x.Signal == syscall.SIGKILL:
-		e.Hint = "see whether the machine, or the memory cgroup, ran out of memory"
+		e.Hint = "check whether the machine, or the memory cgroup, ran out of memory"
 	}
 	return e.WithOperation("call")
 }
 
-// withExit adds what an autopsy found.
+// withExit returns a copy of e with the evidence about how a worker ended. It returns
+// e itself if x is nil.
 func withExit(e *Error, x *worker.Exit) *Error {
 	if x == nil {
 		return e
@@ -165,48 +202,64 @@ func withExit(e *Error, x *worker.Exit) *Error {
 		WithMetadata("max_rss", fmt.Sprintf("%d MiB", x.MaxRSS>>20))
 }
 
-// startError is a worker that did not get ready. No call had reached it.
+// startError classifies the failed start of a worker. The call that waited for the
+// worker had not begun.
 func startError(s *worker.StartError) *Error {
 	var e *Error
-	switch cause := s.Cause.(type) {
-	case *ipc.RemoteError:
-		e = remoteError(cause)
-		if cause.Stage == ipc.StageImport && e.Verdict == VerdictByKind {
-			e.Verdict = VerdictPermanent // the code will not change by itself
-		}
-		if s.Exit != nil {
-			e.PID, e.StderrTail = s.Exit.PID, s.Exit.Stderr
-			e.Limit = string(exitLimit(s.Exit))
-			known(&e.Hint, limitHints[exitLimit(s.Exit)])
-		}
-	case *worker.Exit:
-		e = withExit(NewError(KindPythonVM, s.Summary()+": "+cause.Summary()), cause)
-		e.Hint = exitHint(cause)
-	case *ipc.PeerError, *ipc.ProtocolError:
+	if remote, ok := errors.AsType[*ipc.RemoteError](s.Cause); ok {
+		e = remoteStartError(remote, s.Exit)
+	} else if exit, ok := errors.AsType[*worker.Exit](s.Cause); ok {
+		e = withExit(NewError(KindPythonVM, s.Summary()+": "+exit.Summary()), exit)
+		e.Hint = exitHint(exit)
+	} else if isProtocolError(s.Cause) {
 		e = withExit(Wrap(s.Cause, KindTransport, s.Summary()), s.Exit)
-	default:
-		if e = isolationError(s.Cause); e != nil {
-			break
-		}
-		kind := KindPythonVM
-		if s.Stage == worker.StageSetup && s.Exit != nil && s.Exit.Reason == worker.ReasonBroken {
-			kind = KindTransport // its process lived
-		}
-		e = withExit(Wrap(s.Cause, kind, s.Summary()), s.Exit)
-		if path, ok := errors.AsType[*fs.PathError](s.Cause); ok && path.Op == "chdir" {
-			e.Verdict = VerdictPermanent
-			e.Hint = "the pipeline's folder is gone: run it from where it is now"
-		} else if errors.Is(s.Cause, fs.ErrNotExist) || errors.Is(s.Cause, fs.ErrPermission) {
-			e.Verdict = VerdictPermanent
-			e.Hint = "name another interpreter with --python, or run `gophersnake doctor` to see which there are"
-		}
+	} else if e = isolationError(s.Cause); e == nil {
+		e = systemStartError(s)
 	}
 	e = e.WithOperation("start")
 	e.NotBegun = true
 	return e
 }
 
-// canceledError is a call that its caller gave up.
+// remoteStartError classifies a failure that a worker reported during its start.
+func remoteStartError(r *ipc.RemoteError, exit *worker.Exit) *Error {
+	e := remoteError(r)
+	if r.Stage == ipc.StageImport && e.Verdict == VerdictByKind {
+		e.Verdict = VerdictPermanent // a retry would import the same code
+	}
+	if exit != nil {
+		e.PID, e.StderrTail = exit.PID, exit.Stderr
+		e.Limit = string(exitLimit(exit))
+		setIfZero(&e.Hint, limitHints[exitLimit(exit)])
+	}
+	return e
+}
+
+// systemStartError classifies a start that failed with an error of the operating
+// system, or by its timeout.
+func systemStartError(s *worker.StartError) *Error {
+	kind := KindPythonVM
+	if s.Stage == worker.StageSetup && s.Exit != nil && s.Exit.Reason == worker.ReasonBroken {
+		kind = KindTransport // the connection broke while the process lived
+	}
+	e := withExit(Wrap(s.Cause, kind, s.Summary()), s.Exit)
+	if path, ok := errors.AsType[*fs.PathError](s.Cause); ok && path.Op == "chdir" {
+		e.Verdict = VerdictPermanent
+		e.Hint = "the pipeline's folder does not exist any more: load the pipeline from its new location"
+	} else if errors.Is(s.Cause, fs.ErrNotExist) || errors.Is(s.Cause, fs.ErrPermission) {
+		e.Verdict = VerdictPermanent
+		e.Hint = "name another interpreter with --python; `gophersnake doctor` lists those on this machine"
+	}
+	return e
+}
+
+func isProtocolError(err error) bool {
+	var peer *ipc.PeerError
+	var protocol *ipc.ProtocolError
+	return errors.As(err, &peer) || errors.As(err, &protocol)
+}
+
+// canceledError classifies a call whose context ended.
 func canceledError(c *worker.CanceledError) *Error {
 	e := Wrap(c.Cause, KindOther, "")
 	if c.Remote != nil {
@@ -216,4 +269,94 @@ func canceledError(c *worker.CanceledError) *Error {
 		e = withExit(Wrap(c.Cause, KindOther, c.Exit.Summary()), c.Exit)
 	}
 	return e.WithOperation("call")
+}
+
+// limitError classifies a call that got no worker. Nothing has failed, so its kind is
+// KindOther. If the queue was full, a retry after a delay may find room. A call that
+// waited for the longest time allowed is not retried.
+func limitError(l *pool.LimitError) *Error {
+	e := Wrap(l, KindOther, "")
+	e.Limit = string(l.Breach.Limit)
+	e.NotBegun, e.BreakerExempt = true, true
+	if l.Breach.Limit == worker.LimitQueue {
+		e.Verdict = VerdictTransient
+	}
+	e.Hint = limitHints[l.Breach.Limit]
+	return e.WithOperation("wait for a worker")
+}
+
+// isolationError classifies the error of a process that was not started because it
+// could not be isolated; it returns nil for other errors.
+func isolationError(err error) *Error {
+	if u, ok := errors.AsType[*isolation.UnsupportedError](err); ok {
+		e := Wrap(u, KindIO, "")
+		e.Verdict, e.Hint = VerdictPermanent, u.Hint
+		return e
+	}
+	if path, ok := errors.AsType[*fs.PathError](err); ok && path.Op == isolation.OpIsolate {
+		e := Wrap(path, KindManifest, "the node's isolation names a file or folder that cannot be opened")
+		e.Hint = "check read and write of isolation in the manifest; each path must exist when the node starts"
+		return e
+	}
+	return nil
+}
+
+// limitHints say what to do if a limit was exceeded.
+var limitHints = map[worker.Limit]string{
+	worker.LimitStart:     "if the node needs this long to load, raise its setup_timeout in the manifest",
+	worker.LimitCall:      "if the work may take this long, raise the node's timeout in the manifest",
+	worker.LimitMemory:    "raise the node's limits.memory in the manifest, or make the node use less",
+	worker.LimitResident:  "raise the node's limits.resident in the manifest, or make the node use less",
+	worker.LimitCPUTime:   "if the work may take this much, raise the node's limits.cpu_time in the manifest",
+	worker.LimitResult:    "raise the node's limits.result in the manifest, or make the node return less",
+	worker.LimitQueue:     "make fewer calls at once, or raise the node's workers.max or limits.queue in the manifest",
+	worker.LimitQueueWait: "make fewer calls at once, or raise the node's workers.max or limits.queue_wait in the manifest",
+}
+
+// hangHints say what to do about a worker that hung, besides raising its limit.
+var hangHints = map[worker.Hang]string{
+	worker.HangGIL:     "; a C extension can be interrupted only while it releases the GIL",
+	worker.HangStopped: "; the process was stopped, by SIGSTOP, a debugger or a terminal",
+}
+
+// exitLimit returns the limit that a worker was killed for, or "".
+func exitLimit(x *worker.Exit) worker.Limit {
+	if x.Breach == nil {
+		return ""
+	}
+	return x.Breach.Limit
+}
+
+// exitHint returns the hint for a worker that was killed for a limit, or "".
+func exitHint(x *worker.Exit) string {
+	if x.Breach == nil {
+		return ""
+	}
+	return limitHints[x.Breach.Limit] + hangHints[x.Hang]
+}
+
+// deathCause returns the name that a worker's death is counted under.
+func deathCause(x *worker.Exit) string {
+	switch {
+	case exitLimit(x) != "":
+		return string(exitLimit(x))
+	case x.Reason == worker.ReasonCancel:
+		return "cancel"
+	case x.Reason == worker.ReasonBroken:
+		return "connection"
+	case x.OutOfMemory, x.Remote != nil && x.Remote.Class == "MemoryError":
+		return "out_of_memory"
+	case x.Signal != 0:
+		return "signal"
+	}
+	return "exit"
+}
+
+// withBreach returns a copy with a limit that a call exceeded while its worker lived
+// on.
+func (e *Error) withBreach(b worker.Breach) *Error {
+	return e.with(func(e *Error) {
+		e.Limit, e.breach = string(b.Limit), &b
+		setIfZero(&e.Hint, limitHints[b.Limit])
+	})
 }

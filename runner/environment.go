@@ -67,9 +67,9 @@ func matches(name string, patterns []string) bool {
 	})
 }
 
-// missedVariable is the hint for code that looked for a variable which the host has
+// missingVariableHint is the hint for code that looked for a variable which the host has
 // and does not pass on; it is empty for other errors. The value stays where it is.
-func missedVariable(r *ipc.RemoteError) string {
+func missingVariableHint(r *ipc.RemoteError) string {
 	if r.Class != "KeyError" || len(r.Frames) == 0 {
 		return ""
 	}

@@ -40,7 +40,7 @@ func TestTheHintOfAMissedVariableIsForOSEnvironAlone(t *testing.T) {
 	t.Setenv("GOPHERSNAKE_TEST_TOKEN", "secret")
 	missed := func(class, message, file, function string) string {
 		frames := []ipc.TracebackFrame{{File: file, Function: function}}
-		return missedVariable(&ipc.RemoteError{Exception: ipc.Exception{Class: class, Message: message, Frames: frames}})
+		return missingVariableHint(&ipc.RemoteError{Exception: ipc.Exception{Class: class, Message: message, Frames: frames}})
 	}
 	const name, getitem = "'GOPHERSNAKE_TEST_TOKEN'", "__getitem__"
 	for _, file := range []string{"<frozen os>", "/usr/lib/python3.10/os.py"} {
@@ -51,5 +51,5 @@ func TestTheHintOfAMissedVariableIsForOSEnvironAlone(t *testing.T) {
 	assert.Empty(t, missed("ValueError", name, "<frozen os>", getitem))
 	assert.Empty(t, missed("KeyError", "'GOPHERSNAKE_TEST_NONE'", "<frozen os>", getitem))
 	assert.Empty(t, missed("KeyError", "'PATH'", "<frozen os>", getitem), "the node took it out itself")
-	assert.Empty(t, missedVariable(&ipc.RemoteError{Exception: ipc.Exception{Class: "KeyError"}}))
+	assert.Empty(t, missingVariableHint(&ipc.RemoteError{Exception: ipc.Exception{Class: "KeyError"}}))
 }

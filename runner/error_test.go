@@ -58,7 +58,7 @@ func TestKindText(t *testing.T) {
 	}
 
 	_, err := ParseKind("PythonVm")
-	assert.EqualError(t, err, `there is no error kind "PythonVm"; the kinds are `+
+	assert.EqualError(t, err, `unknown error kind "PythonVm"; the kinds are `+
 		"other, manifest, execution, python_vm, wasm, transport, io, marshaling, serialization")
 	kind := KindIO
 	require.Error(t, kind.UnmarshalText([]byte("nonsense")))

@@ -1,8 +1,6 @@
 package runner
 
 import (
-	"errors"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -121,20 +119,4 @@ func homeOf(environment string) (string, bool) {
 		}
 	}
 	return "", true
-}
-
-// isolationError is a process that was not started because it could not be isolated;
-// it is nil for other errors.
-func isolationError(err error) *Error {
-	if u, ok := errors.AsType[*isolation.UnsupportedError](err); ok {
-		e := Wrap(u, KindIO, "")
-		e.Verdict, e.Hint = VerdictPermanent, u.Hint
-		return e
-	}
-	if path, ok := errors.AsType[*fs.PathError](err); ok && path.Op == isolation.OpIsolate {
-		e := Wrap(path, KindManifest, "the node's isolation names a file or folder that cannot be opened")
-		e.Hint = "see read and write of isolation in the manifest; each must be there when the node starts"
-		return e
-	}
-	return nil
 }

@@ -170,7 +170,7 @@ func (x *session) lost(err error) error {
 	if err == nil || x.restores() || x.taken+x.given == 0 || KindOf(err) != KindPythonVM && KindOf(err) != KindTransport {
 		return err
 	}
-	return AsError(err).add(func(e *Error) {
+	return AsError(err).with(func(e *Error) {
 		e.Message += fmt.Sprintf("; the state of the stream is lost with it: %d items had gone in, %d come out", x.taken, x.given)
 	}).WithHint("a node that has snapshot() and restore() goes on elsewhere")
 }
