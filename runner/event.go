@@ -7,100 +7,184 @@ import (
 	"github.com/gophersnake/gophersnake/retry"
 )
 
-// Event tells of something that happened while a pipeline runs. It is one of
-// [WorkerStarted], [WorkerStartFailed], [WorkerDied], [WorkerRetired], [SparePromoted],
-// [CallRetried], [CallRefused], [BreakerChanged], [HealthChanged], [Reloaded],
-// [SetupProgress], [NodeStarted] and [NodeFinished]; a type switch tells which.
-// String describes it in a line.
+// Event reports something that happened while a pipeline runs; see [WithEvents]. Its
+// concrete type is one of
+//
+//   - [WorkerStarted], [WorkerStartFailed], [WorkerDied], [WorkerRetired],
+//     [SparePromoted]: the workers of a node;
+//   - [SetupProgress], [Reloaded]: the code of a node;
+//   - [NodeStarted], [NodeFinished], [CallRetried], [CallRefused]: the calls of a node;
+//   - [BreakerChanged], [HealthChanged]: the state of a node.
+//
+// More types may be added. String describes the event in one line. In all types, Node
+// is the id of the node in the pipeline, and Time is when the event happened.
 type Event interface {
 	fmt.Stringer
 	event()
 }
 
-// WorkerStarted says that a worker is ready for calls.
+// WorkerStarted reports that a worker is ready for calls.
 type WorkerStarted struct {
 	Node string
 	Time time.Time
 	PID  int
-	// Took is the time from its spawn until it was ready.
+	// Took is the time from the start of the process until the worker was ready.
 	Took time.Duration
-	// Spare says that it stands by, and serves when another one is gone.
+	// Spare is true if the worker is a spare. It gets calls once it is promoted; see
+	// [SparePromoted].
 	Spare bool
 }
 
-// WorkerDied says that a worker ended without having been told to.
+// WorkerStartFailed reports that a worker could not be started.
+type WorkerStartFailed struct {
+	Node string
+	Time time.Time
+	// Took is the time from the start of the process until the failure.
+	Took time.Duration
+	// Limit is "start_timeout" if the worker was not ready in time.
+	Limit string
+	// Err is the reason; it is an [*Error].
+	Err error
+}
+
+// WorkerDied reports that a worker ended although the runner had not asked it to.
 type WorkerDied struct {
 	Node string
 	Time time.Time
 	PID  int
-	// Idle says that it had no call: nobody is the worse for it.
+	// Idle is true if the worker had no call, so that no call failed.
 	Idle bool
-	// Limit is the limit that it was ended for, by its name in the manifest; empty
-	// where that was not why.
+	// Limit is the limit that the worker was killed for, by its name in the manifest,
+	// or empty.
 	Limit string
-	// Err says how it died.
+	// Err says how the worker ended; it is an [*Error].
 	Err error
 }
 
-// CallRetried says that a call failed and will be tried again.
+// WorkerRetired reports that a worker gets no further calls because it exceeded a soft
+// limit, or one of idle time, age or calls. It ends after its calls under way.
+type WorkerRetired struct {
+	Node string
+	Time time.Time
+	PID  int
+	// Limit is the name of the limit in the manifest.
+	Limit string
+	// Value and Bound are formatted for display, for instance "812 MiB" and "750 MiB".
+	Value, Bound string
+}
+
+// SparePromoted reports that a spare replaced another worker.
+type SparePromoted struct {
+	Node string
+	Time time.Time
+	PID  int
+}
+
+// SetupProgress reports progress that a node reported from its setup.
+type SetupProgress struct {
+	Node    string
+	Time    time.Time
+	Message string
+	// Fraction is between 0 and 1, nil if the node did not report it.
+	Fraction *float64
+}
+
+// Reloaded reports that new workers, which loaded the node's code again, have replaced
+// the former ones.
+type Reloaded struct {
+	Node string
+	Time time.Time
+	// Workers is the number of new workers.
+	Workers int
+	// Took is the time that it took to start them.
+	Took time.Duration
+}
+
+// NodeStarted reports that a node began to process an input.
+type NodeStarted struct {
+	Node string
+	Time time.Time
+}
+
+// NodeFinished reports that a node has processed an input, including retries.
+type NodeFinished struct {
+	Node string
+	Time time.Time
+	// Took is the time since the node started.
+	Took time.Duration
+	// Err is nil if the node succeeded.
+	Err error
+}
+
+// CallRetried reports that an attempt failed and that a retry follows.
 type CallRetried struct {
 	Node string
 	Time time.Time
 	// Attempt is the number of the attempt that failed, counted from 1.
 	Attempt int
-	// Delay is the wait before the next attempt.
+	// Delay is the time until the next attempt.
 	Delay time.Duration
 	// Err is the error of the attempt that failed.
 	Err error
 }
 
-// BreakerChanged says that a node's circuit breaker went from one state to another.
+// CallRefused reports that a limit prevented a call, or discarded its result.
+type CallRefused struct {
+	Node string
+	Time time.Time
+	// Limit is "queue", "queue_wait" or "result".
+	Limit string
+	// Value and Bound are formatted for display.
+	Value, Bound string
+	// Waiting is the number of calls that wait for a worker.
+	Waiting int
+}
+
+// BreakerChanged reports that a node's circuit breaker changed its state.
 type BreakerChanged struct {
 	Node     string
 	Time     time.Time
 	From, To retry.State
 }
 
-// SetupProgress is a node's word on how far its set-up is.
-type SetupProgress struct {
-	Node    string
-	Time    time.Time
-	Message string
-	// Fraction is between 0 and 1, nil where it is not known.
-	Fraction *float64
-}
-
-// NodeStarted says that a node began to work on an input.
-type NodeStarted struct {
-	Node string
-	Time time.Time
-}
-
-// NodeFinished says that a node is done with an input, its retries included.
-type NodeFinished struct {
-	Node string
-	Time time.Time
-	// Took is the time since it started.
-	Took time.Duration
-	// Err is nil where it succeeded.
+// HealthChanged reports that the state of a node's workers changed.
+type HealthChanged struct {
+	Node     string
+	Time     time.Time
+	From, To HealthState
+	// Reason says why, in words.
+	Reason string
+	// Err is the error that caused the change. It is never nil if To is
+	// [StateUnhealthy].
 	Err error
 }
 
-func (WorkerStarted) event()  {}
-func (WorkerDied) event()     {}
-func (CallRetried) event()    {}
-func (BreakerChanged) event() {}
-func (SetupProgress) event()  {}
-func (NodeStarted) event()    {}
-func (NodeFinished) event()   {}
+func (WorkerStarted) event()     {}
+func (WorkerStartFailed) event() {}
+func (WorkerDied) event()        {}
+func (WorkerRetired) event()     {}
+func (SparePromoted) event()     {}
+func (SetupProgress) event()     {}
+func (Reloaded) event()          {}
+func (NodeStarted) event()       {}
+func (NodeFinished) event()      {}
+func (CallRetried) event()       {}
+func (CallRefused) event()       {}
+func (BreakerChanged) event()    {}
+func (HealthChanged) event()     {}
 
 // String describes the event.
 func (e WorkerStarted) String() string {
-	what := "worker"
+	role := "worker"
 	if e.Spare {
-		what = "spare worker"
+		role = "spare worker"
 	}
-	return fmt.Sprintf("node %q: %s %d is ready after %v", e.Node, what, e.PID, round(e.Took))
+	return fmt.Sprintf("node %q: %s %d is ready after %v", e.Node, role, e.PID, round(e.Took))
+}
+
+// String describes the event.
+func (e WorkerStartFailed) String() string {
+	return fmt.Sprintf("node %q: a worker could not be started: %v", e.Node, e.Err)
 }
 
 // String describes the event.
@@ -109,13 +193,13 @@ func (e WorkerDied) String() string {
 }
 
 // String describes the event.
-func (e CallRetried) String() string {
-	return fmt.Sprintf("node %q: attempt %d failed, the next follows in %v: %v", e.Node, e.Attempt, e.Delay, e.Err)
+func (e WorkerRetired) String() string {
+	return fmt.Sprintf("node %q: worker %d retires: %s is %s, the limit is %s", e.Node, e.PID, e.Limit, e.Value, e.Bound)
 }
 
 // String describes the event.
-func (e BreakerChanged) String() string {
-	return fmt.Sprintf("node %q: the circuit breaker is %v, it was %v", e.Node, e.To, e.From)
+func (e SparePromoted) String() string {
+	return fmt.Sprintf("node %q: spare worker %d was promoted and now serves calls", e.Node, e.PID)
 }
 
 // String describes the event.
@@ -124,6 +208,15 @@ func (e SetupProgress) String() string {
 		return fmt.Sprintf("node %q: %s", e.Node, e.Message)
 	}
 	return fmt.Sprintf("node %q: %s (%.0f%%)", e.Node, e.Message, *e.Fraction*100)
+}
+
+// String describes the event.
+func (e Reloaded) String() string {
+	workers := "workers"
+	if e.Workers == 1 {
+		workers = "worker"
+	}
+	return fmt.Sprintf("node %q: reloaded, %d new %s after %v", e.Node, e.Workers, workers, round(e.Took))
 }
 
 // String describes the event.
@@ -137,7 +230,34 @@ func (e NodeFinished) String() string {
 	return fmt.Sprintf("node %q: finished after %v", e.Node, round(e.Took))
 }
 
-// round drops the digits that nobody reads.
+// String describes the event.
+func (e CallRetried) String() string {
+	return fmt.Sprintf("node %q: attempt %d failed, the next follows in %v: %v", e.Node, e.Attempt, e.Delay, e.Err)
+}
+
+// String describes the event.
+func (e CallRefused) String() string {
+	return fmt.Sprintf("node %q: a call was refused: %s is %s, the limit is %s", e.Node, e.Limit, e.Value, e.Bound)
+}
+
+// String describes the event.
+func (e BreakerChanged) String() string {
+	return fmt.Sprintf("node %q: the circuit breaker is %v, it was %v", e.Node, e.To, e.From)
+}
+
+// String describes the event.
+func (e HealthChanged) String() string {
+	text := fmt.Sprintf("node %q is %s, it was %s", e.Node, e.To, e.From)
+	if e.Reason != "" {
+		text += ": " + e.Reason
+	}
+	if e.Err != nil {
+		text += fmt.Sprintf(": %v", e.Err)
+	}
+	return text
+}
+
+// round rounds a duration to the precision that is worth displaying.
 func round(d time.Duration) time.Duration {
 	switch {
 	case d >= time.Second:
