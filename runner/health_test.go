@@ -100,7 +100,7 @@ func TestHealthOfARunnerThatCouldNotBeStarted(t *testing.T) {
 	h := r.Health()
 	assert.Equal(t, runner.StateUnhealthy, h.State)
 	require.NotNil(t, h.Err)
-	assert.Contains(t, h.String(), "unhealthy: it could not be started: execution error in node \"Slow\" during setup: RuntimeError: the model is broken")
+	assert.Contains(t, h.String(), "unhealthy: the start failed: execution error in node \"Slow\" during setup: RuntimeError: the model is broken")
 	require.NoError(t, os.Remove(broken))
 	require.NoError(t, r.Start(t.Context()))
 	assert.True(t, r.Health().OK())
@@ -122,7 +122,7 @@ func TestACrashLoopIsUnhealthyWithItsCause(t *testing.T) {
 	assert.False(t, h.OK())
 	require.NotNil(t, h.Nodes[0].Pool.LastDeath)
 	assert.Contains(t, h.Nodes[0].Pool.LastDeath.Err.Error(), "os._exit(8)")
-	assert.Contains(t, h.String(), "setbacks in a row")
+	assert.Contains(t, h.String(), "worker failures in a row")
 	assert.Contains(t, h.String(), "last death at ")
 
 	require.NoError(t, os.Remove(broken))

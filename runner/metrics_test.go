@@ -113,7 +113,7 @@ func TestMetricsThatCannotBeWritten(t *testing.T) {
 	full := errors.New("no space left")
 	one := []runner.Metric{{Name: "a", Kind: runner.MetricGauge}}
 	assert.ErrorIs(t, runner.WriteMetrics(failingWriter{full}, one), full)
-	assert.ErrorContains(t, runner.WriteMetrics(&bytes.Buffer{}, []runner.Metric{{Name: "a", Kind: "heap"}}), `the metric a is a "heap"`)
+	assert.ErrorContains(t, runner.WriteMetrics(&bytes.Buffer{}, []runner.Metric{{Name: "a", Kind: "heap"}}), `the metric a is of the unknown kind "heap"`)
 	var text bytes.Buffer
 	require.NoError(t, runner.WriteMetrics(&text, []runner.Metric{
 		{Name: "a", Help: "Two\nlines.", Kind: runner.MetricCounter, Labels: map[string]string{"path": "a\\b\"c\nd", "b": "x"}, Value: 1.5},

@@ -1,6 +1,9 @@
 package runner
 
 import (
+	"maps"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -9,11 +12,82 @@ import (
 	"github.com/gophersnake/gophersnake/runner/internal/worker"
 )
 
-// observe returns what is told of the events of a node's pool: it counts them, and
-// tells of them in the runner's own words.
+// counts are the counters of a node.
+type counts struct {
+	calls   atomic.Uint64 // operations, including refused ones
+	retries atomic.Uint64
+	failed  [len(kindNames)]atomic.Uint64 // operations, by kind
+
+	deaths   counter // of workers, by cause
+	breaches counter // by limit
+}
+
+// fail counts a failed operation, and returns its error.
+func (c *counts) fail(failure *Error) *Error {
+	c.failed[failure.Kind].Add(1)
+	return failure
+}
+
+// breach counts that a limit was exceeded. It does nothing if limit is empty.
+func (c *counts) breach(limit string) {
+	if limit != "" {
+		c.breaches.add(limit)
+	}
+}
+
+// failures returns the failed operations by kind, nil if there are none.
+func (c *counts) failures() map[Kind]uint64 {
+	var by map[Kind]uint64
+	for kind := range c.failed {
+		if n := c.failed[kind].Load(); n > 0 {
+			if by == nil {
+				by = make(map[Kind]uint64)
+			}
+			by[Kind(kind)] = n
+		}
+	}
+	return by
+}
+
+// counter counts rare occurrences by name.
+type counter struct {
+	mu sync.Mutex
+	by map[string]uint64
+}
+
+func (c *counter) add(name string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.by == nil {
+		c.by = make(map[string]uint64)
+	}
+	c.by[name]++
+}
+
+func (c *counter) all() map[string]uint64 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return maps.Clone(c.by)
+}
+
+// reportBreach counts and reports a limit that a call exceeded while its worker lived
+// on. Limits that end a worker are reported with its end; see observe.
+func (e *entry) reportBreach(failure *Error) {
+	b := failure.breach
+	if b == nil {
+		return
+	}
+	e.counts.breach(string(b.Limit))
+	if b.Limit == worker.LimitResult {
+		e.emit(CallRefused{Node: e.node, Time: time.Now(), Limit: string(b.Limit), Value: b.Value, Bound: b.Bound})
+	}
+}
+
+// observe returns the function that a node's pool calls with its events. It counts
+// them, logs them at debug level, and emits the runner's own events.
 func (r *Runner) observe(n *node, logger hclog.Logger) func(pool.Event) {
 	c := &n.entry.counts
-	tell := func(e Event) {
+	report := func(e Event) {
 		logger.Debug(e.String())
 		r.emit(e)
 	}
@@ -26,7 +100,7 @@ func (r *Runner) observe(n *node, logger hclog.Logger) func(pool.Event) {
 		case pool.WorkerFailed:
 			failure := classify(e.Err).WithNode(n.id)
 			c.breach(failure.Limit)
-			tell(WorkerStartFailed{Node: n.id, Time: now, Took: e.Took, Limit: failure.Limit, Err: failure})
+			report(WorkerStartFailed{Node: n.id, Time: now, Took: e.Took, Limit: failure.Limit, Err: failure})
 		case pool.WorkerEnded:
 			if e.Exit.Reason == worker.ReasonShutdown || e.Exit.Reason == worker.ReasonKilled {
 				logger.Debug("worker ended", "pid", e.Exit.PID)
@@ -41,15 +115,15 @@ func (r *Runner) observe(n *node, logger hclog.Logger) func(pool.Event) {
 			})
 		case pool.WorkerRetired:
 			c.breach(string(e.Breach.Limit))
-			tell(WorkerRetired{
+			report(WorkerRetired{
 				Node: n.id, Time: now, PID: e.PID,
 				Limit: string(e.Breach.Limit), Value: e.Breach.Value, Bound: e.Breach.Bound,
 			})
 		case pool.SparePromoted:
-			tell(SparePromoted{Node: n.id, Time: now, PID: e.PID})
+			report(SparePromoted{Node: n.id, Time: now, PID: e.PID})
 		case pool.CallRefused:
 			c.breach(string(e.Breach.Limit))
-			tell(CallRefused{
+			report(CallRefused{
 				Node: n.id, Time: now, Waiting: e.Waiting,
 				Limit: string(e.Breach.Limit), Value: e.Breach.Value, Bound: e.Breach.Bound,
 			})
@@ -60,16 +134,9 @@ func (r *Runner) observe(n *node, logger hclog.Logger) func(pool.Event) {
 			if e.Cause != nil {
 				change.Err = classify(e.Cause).WithNode(n.id)
 			}
-			tell(change)
+			report(change)
 		case pool.Reloaded:
-			tell(Reloaded{Node: n.id, Time: now, Workers: e.Workers, Took: e.Took})
+			report(Reloaded{Node: n.id, Time: now, Workers: e.Workers, Took: e.Took})
 		}
-	}
-}
-
-// breach counts a limit that was passed, if one was.
-func (c *counts) breach(limit string) {
-	if limit != "" {
-		c.breaches.add(limit)
 	}
 }
