@@ -1,7 +1,9 @@
 package runner
 
 import (
+	"maps"
 	"os"
+	"path"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -12,11 +14,69 @@ import (
 	"github.com/gophersnake/gophersnake/runner/manifest"
 )
 
-// isolatedMemory bounds the memory of an isolated node's worker where the manifest
-// does not.
+// passedByDefault are the variables of the host's environment that every worker gets:
+// those that say how to find programs, which language to use, where to put files, and
+// how libraries use the machine. None of them usually holds a secret; those that may
+// must be named. docs/isolation.md has the same list.
+var passedByDefault = []string{
+	"PATH", "HOME", "USER", "LOGNAME", "SHELL", "TERM", "COLORTERM", "NO_COLOR", "FORCE_COLOR", "DISPLAY", "WAYLAND_DISPLAY", "PULSE_SERVER",
+	"LANG", "LANGUAGE", "LC_*", "TZ", "TZDIR", "TMPDIR", "TEMP", "TMP", "XDG_*",
+	"PYTHON*", "VIRTUAL_ENV", "CONDA_PREFIX", "MPLBACKEND", "MPLCONFIGDIR",
+	"LD_LIBRARY_PATH", "LD_PRELOAD", "DYLD_*", "MALLOC_*", "GLIBC_TUNABLES",
+	"SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE",
+	"OMP_*", "GOMP_*", "KMP_*", "MKL_*", "OPENBLAS_*", "GOTO_*", "BLIS_*", "VECLIB_*", "NUMEXPR_*", "NUMBA_*", "ORT_*",
+	"CUDA_*", "NVIDIA_*", "NCCL_*", "HIP_*", "ROCR_*", "HSA_*", "TORCH_*", "PYTORCH_*", "XLA_*", "TF_CPP_*", "TF_ENABLE_*", "TF_FORCE_*",
+	"HF_HOME", "HF_HUB_CACHE", "HF_HUB_OFFLINE", "HF_DATASETS_CACHE", "TRANSFORMERS_CACHE", "TRANSFORMERS_OFFLINE", "TOKENIZERS_PARALLELISM",
+	"ALSA_*", "ESPEAK_DATA_PATH", "FONTCONFIG_*", "GDAL_DATA", "PROJ_LIB", "PROJ_DATA",
+}
+
+// workerEnv returns the environment of a node's workers: the variables of the host's
+// that are passed, and those that the manifest adds.
+func workerEnv(n *manifest.Node, pass []string) []string {
+	passed := slices.Concat(passedByDefault, pass, n.PassEnv)
+	var env []string
+	for _, entry := range os.Environ() {
+		if name, _, _ := strings.Cut(entry, "="); matches(name, passed) {
+			env = append(env, entry)
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(n.Env)) {
+		env = append(env, name+"="+n.Env[name]) // of several entries, the last one counts
+	}
+	return env
+}
+
+// matches reports whether a variable's name matches one of the patterns.
+func matches(name string, patterns []string) bool {
+	return slices.ContainsFunc(patterns, func(pattern string) bool {
+		ok, err := path.Match(pattern, name)
+		return ok && err == nil
+	})
+}
+
+// missingVariableHint returns the hint for a KeyError of os.environ if the host has
+// the variable and does not pass it, and "" for other errors. It does not disclose the
+// value.
+func missingVariableHint(r *ipc.RemoteError) string {
+	if r.Class != "KeyError" || len(r.Frames) == 0 {
+		return ""
+	}
+	frame := r.Frames[len(r.Frames)-1]
+	if frame.Function != "__getitem__" || frame.File != "<frozen os>" && path.Base(frame.File) != "os.py" {
+		return "" // the key of another mapping
+	}
+	name := strings.Trim(r.Message, `'"`)
+	if _, ok := os.LookupEnv(name); !ok || matches(name, passedByDefault) {
+		return ""
+	}
+	return "the host has " + name + ", but does not pass it on: name it in the node's pass_env in the manifest"
+}
+
+// isolatedMemory is the memory limit of an isolated worker if the manifest sets none.
 const isolatedMemory = 4 << 30
 
-// isolate has a node's workers started as its isolation says, where it has one.
+// isolate adds the isolation that a node's manifest asks for, if any, to the
+// configuration of its workers.
 func (r *Runner) isolate(config *worker.Config, n *manifest.Node, py python) {
 	i := n.Isolation
 	if i == nil {
@@ -34,14 +94,14 @@ func (r *Runner) isolate(config *worker.Config, n *manifest.Node, py python) {
 		CPUs:      i.CPUs,
 		Memory:    config.Setup.Limits.Memory,
 	}
-	profile.Read = append(profile.Read, pythonPlaces(py.interpreter, config.Env)...)
+	profile.Read = append(profile.Read, pythonPaths(py.interpreter, config.Env)...)
 	config.Isolation = profile
 	config.Setup.Isolation = &ipc.SetupIsolation{
 		Read: profile.Read, Write: profile.Write, Network: i.Network, Signals: i.Signals, Processes: i.Processes,
 	}
 }
 
-// inBase makes paths absolute that are relative to the pipeline's folder.
+// inBase makes paths absolute. They are relative to the pipeline's folder.
 func (r *Runner) inBase(paths []string) []string {
 	var absolute []string
 	for _, path := range paths {
@@ -53,48 +113,47 @@ func (r *Runner) inBase(paths []string) []string {
 	return absolute
 }
 
-// pythonPlaces are the files and folders that an interpreter reads besides those of
-// the system: its own, its environment's, and what variables name.
-func pythonPlaces(interpreter string, env []string) []string {
+// pythonPaths returns the files and folders outside the system's that an interpreter
+// reads: its own, those of its virtual environment, and those that variables in env
+// name. Paths that do not exist are left out.
+func pythonPaths(interpreter string, env []string) []string {
 	variables := make(map[string]string)
 	for _, entry := range env {
 		name, value, _ := strings.Cut(entry, "=")
 		variables[name] = value
 	}
-	var places []string
 	program := interpreter
-	if real, err := filepath.EvalSymlinks(interpreter); err == nil {
-		program = real
+	if target, err := filepath.EvalSymlinks(interpreter); err == nil {
+		program = target
 	}
-	places = append(places, program)
-	places = append(places, installed(filepath.Dir(filepath.Dir(program)))...)
+	paths := append([]string{program}, librariesIn(filepath.Dir(filepath.Dir(program)))...)
 	environment := filepath.Dir(filepath.Dir(interpreter))
-	if home, ok := homeOf(environment); ok {
-		places = append(places, environment)
-		places = append(places, installed(filepath.Dir(home))...)
+	if home, ok := baseOfVenv(environment); ok {
+		paths = append(paths, environment)
+		paths = append(paths, librariesIn(filepath.Dir(home))...)
 	} else {
-		places = append(places, installed(environment)...)
-		packages, _ := filepath.Glob(filepath.Join(variables["HOME"], ".local/lib/python3.*/site-packages"))
-		places = append(places, packages...)
+		paths = append(paths, librariesIn(environment)...)
+		userPackages, _ := filepath.Glob(filepath.Join(variables["HOME"], ".local/lib/python3.*/site-packages"))
+		paths = append(paths, userPackages...)
 	}
 	for _, name := range []string{"PYTHONPATH", "PYTHONHOME", "LD_LIBRARY_PATH"} {
 		for _, each := range filepath.SplitList(variables[name]) {
 			if filepath.IsAbs(each) {
-				places = append(places, each)
+				paths = append(paths, each)
 			}
 		}
 	}
-	places = slices.DeleteFunc(places, func(path string) bool {
+	paths = slices.DeleteFunc(paths, func(path string) bool {
 		_, err := os.Stat(path)
 		return err != nil
 	})
-	slices.Sort(places)
-	return slices.Compact(places)
+	slices.Sort(paths)
+	return slices.Compact(paths)
 }
 
-// installed are the folders of an installation that a program of it reads, whatever
-// else lies in the same place.
-func installed(prefix string) []string {
+// librariesIn returns the folders, below an installation prefix, that a program reads.
+// The prefix itself may hold unrelated files.
+func librariesIn(prefix string) []string {
 	var folders []string
 	for _, name := range []string{"lib", "lib64", "share", "ssl"} {
 		folders = append(folders, filepath.Join(prefix, name))
@@ -102,18 +161,18 @@ func installed(prefix string) []string {
 	return folders
 }
 
-// homeOf returns the folder of the interpreter that a virtual environment was made
-// of; it is false where the folder is no virtual environment.
-func homeOf(environment string) (string, bool) {
-	settings, err := os.ReadFile(filepath.Join(environment, "pyvenv.cfg"))
+// baseOfVenv returns the folder of the interpreter that a virtual environment is based
+// on. It returns false if the folder is not a virtual environment.
+func baseOfVenv(folder string) (string, bool) {
+	settings, err := os.ReadFile(filepath.Join(folder, "pyvenv.cfg"))
 	if err != nil {
 		return "", false
 	}
 	for line := range strings.Lines(string(settings)) {
 		if key, value, _ := strings.Cut(line, "="); strings.TrimSpace(key) == "home" {
 			home := strings.TrimSpace(value)
-			if real, err := filepath.EvalSymlinks(home); err == nil {
-				home = real
+			if target, err := filepath.EvalSymlinks(home); err == nil {
+				home = target
 			}
 			return home, true
 		}

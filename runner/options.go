@@ -2,6 +2,7 @@ package runner
 
 import (
 	"fmt"
+	"strings"
 
 	"github.com/hashicorp/go-hclog"
 
@@ -9,7 +10,8 @@ import (
 	"github.com/gophersnake/gophersnake/runner/internal/pyenv"
 )
 
-// Option changes how [New] sets a Runner up.
+// Option configures a [Runner]. [New] applies the options in order and fails with an
+// error of kind [KindManifest] if one is invalid.
 type Option func(*options) error
 
 type options struct {
@@ -41,19 +43,20 @@ func newOptions(opts []Option) (*options, error) {
 	return o, nil
 }
 
-// nodePolicy is the policy of the nodes whose manifest says nothing of it.
+// nodePolicy returns the policy of the nodes whose manifest sets none.
 func (o *options) nodePolicy() NodePolicy {
 	return NodePolicy{Policy: o.policy, Breaker: &o.breaker, Idempotent: true}
 }
 
-// WithLogger sets the log that workers and nodes write to. The default
-// discards it.
+// WithLogger sets the logger of the runner. What workers log, and what they write to
+// their standard output and error, goes there as well, under the node's name. The
+// default discards everything.
 func WithLogger(logger hclog.Logger) Option {
 	return func(o *options) error { o.logger = logger; return nil }
 }
 
-// WithPolicy sets the retry policy of the nodes whose manifest says nothing
-// of it. The default is [retry.Default].
+// WithPolicy sets the retry policy of nodes whose manifest sets none. The default is
+// [retry.Default].
 func WithPolicy(policy retry.Policy) Option {
 	return func(o *options) error {
 		if err := policy.Validate(); err != nil {
@@ -64,8 +67,8 @@ func WithPolicy(policy retry.Policy) Option {
 	}
 }
 
-// WithBreaker sets up the circuit breakers of the nodes whose manifest says
-// nothing of it. The default opens after 5 failed operations, for 30 s.
+// WithBreaker configures the circuit breakers of nodes whose manifest does not. By
+// default a breaker opens for 30 s after 5 consecutive operations failed.
 func WithBreaker(config retry.BreakerConfig) Option {
 	return func(o *options) error {
 		if err := config.Validate(); err != nil {
@@ -76,8 +79,8 @@ func WithBreaker(config retry.BreakerConfig) Option {
 	}
 }
 
-// WithNode gives a node type to a Go function. It comes before a Python node
-// of the same name.
+// WithNode registers a Go function as the implementation of a node type. It takes
+// precedence over a Python node of the same name. A node type can be registered once.
 func WithNode(nodeType string, fn NodeFunc) Option {
 	return func(o *options) error {
 		if nodeType == "" || fn == nil {
@@ -91,26 +94,28 @@ func WithNode(nodeType string, fn NodeFunc) Option {
 	}
 }
 
-// WithEvents has the function called for each [Event], on the goroutine that
-// brings it about: it must be quick and safe for concurrent use.
+// WithEvents sets a function that is called with each [Event]. It runs on the goroutine
+// on which the event happens, for instance that of a call, so it must return quickly
+// and be safe for concurrent use.
 func WithEvents(fn func(Event)) Option {
 	return func(o *options) error { o.events = fn; return nil }
 }
 
-// WithPython names the interpreter: a path, a command, or a version such as
-// "3.12". It comes before what the manifest and the environment say.
+// WithPython names the Python interpreter: a path, a command, or a version such as
+// "3.12". It takes precedence over the manifest and over environment variables.
 func WithPython(interpreter string) Option {
 	return func(o *options) error { o.python = interpreter; return nil }
 }
 
-// WithSystemPython uses the interpreter as it is, instead of an environment
-// made for the pipeline. It must have all that the pipeline requires.
+// WithSystemPython uses the interpreter as it is, instead of an environment built for
+// the pipeline. Everything that the pipeline requires must be installed, else the start
+// fails.
 func WithSystemPython() Option {
 	return func(o *options) error { o.systemPython = true; return nil }
 }
 
-// WithCacheDir sets the folder that keeps environments and the worker's Python
-// package. The default is in the user's cache folder.
+// WithCacheDir sets the folder that keeps the environments and the worker's Python
+// package. The default is a folder in the user's cache folder; see [CacheDir].
 func WithCacheDir(dir string) Option {
 	return func(o *options) error { o.cacheDir = dir; return nil }
 }
@@ -128,22 +133,38 @@ func WithBuildProgress(fn func(BuildProgress)) Option {
 	}
 }
 
-// DefaultSharedMemory is how much shared memory each worker may take for its
-// results, and the runner for its inputs, in bytes.
+// WithPassEnv names variables of the host's environment that all workers get, besides
+// those that are passed by default; docs/isolation.md lists these. In a name, * matches
+// any text and ? any character. For the variables of a single node, use pass_env in the
+// manifest.
+func WithPassEnv(names ...string) Option {
+	return func(o *options) error {
+		for _, name := range names {
+			if name == "" || strings.ContainsAny(name, "=/[]\\\x00") {
+				return NewError(KindManifest, fmt.Sprintf("WithPassEnv takes names of environment variables and patterns such as AWS_*, not %q", name))
+			}
+		}
+		o.passEnv = append(o.passEnv, names...)
+		return nil
+	}
+}
+
+// DefaultSharedMemory is the default of [WithSharedMemory], in bytes.
 const DefaultSharedMemory = 4 << 30
 
-// WithSharedMemory bounds the shared memory of each worker, and that of the runner
-// itself, in bytes. Where it is full, calls wait for room, for 10 s at most. 0 turns
-// it off: then large values are copied through the socket. On systems other than
-// Linux it is off.
+// WithSharedMemory limits the shared memory, in bytes, that each worker may use for its
+// results, and that the runner may use for inputs. If the limit is reached, calls wait
+// up to 10 s until values are released. A limit of 0 disables shared memory: large
+// values are then copied through the socket. Other limits must be at least 1 MiB. The
+// option has no effect on systems other than Linux, which use no shared memory.
 func WithSharedMemory(limit int64) Option {
 	return func(o *options) error {
-		if limit < 0 || limit > 0 && limit < leastSharedMemory {
-			return NewError(KindManifest, fmt.Sprintf("WithSharedMemory takes 0, or %d bytes and more, not %d", leastSharedMemory, limit))
+		if limit < 0 || limit > 0 && limit < minSharedMemory {
+			return NewError(KindManifest, fmt.Sprintf("WithSharedMemory takes 0 or at least %d bytes, not %d", minSharedMemory, limit))
 		}
 		o.sharedMemory = limit
 		return nil
 	}
 }
 
-const leastSharedMemory = 1 << 20
+const minSharedMemory = 1 << 20

@@ -14,24 +14,24 @@ import (
 	"github.com/gophersnake/gophersnake/runner/manifest"
 )
 
-func TestTheDocsListWhatIsHarmless(t *testing.T) {
+func TestTheGuideListsTheVariablesThatArePassedByDefault(t *testing.T) {
 	docs, err := os.ReadFile("docs/isolation.md")
 	require.NoError(t, err)
-	_, list, found := strings.Cut(string(docs), "Harmless are:")
+	_, list, found := strings.Cut(string(docs), "Passed by default are:")
 	require.True(t, found)
 	var listed []string
 	for _, match := range regexp.MustCompile("`([^`]+)`").FindAllStringSubmatch(list, -1) {
 		listed = append(listed, match[1])
 	}
-	assert.ElementsMatch(t, harmless, listed)
+	assert.ElementsMatch(t, passedByDefault, listed)
 }
 
-func TestNoPatternOfTheHarmlessTakesSecretsAlong(t *testing.T) {
+func TestNoPatternOfTheDefaultsMatchesSecrets(t *testing.T) {
 	for _, name := range []string{
 		"HF_TOKEN", "AWS_ACCESS_KEY_ID", "OPENAI_API_KEY", "GITHUB_TOKEN", "TF_VAR_password", "HTTPS_PROXY", "PIP_INDEX_URL",
 		"DATABASE_URL", "SSH_AUTH_SOCK", "KUBECONFIG", "GOOGLE_APPLICATION_CREDENTIALS", "GOPHERSNAKE_CACHE",
 	} {
-		assert.False(t, matches(name, harmless), name)
+		assert.False(t, matches(name, passedByDefault), name)
 	}
 	assert.True(t, slices.ContainsFunc(workerEnv(new(manifest.Node), nil), func(entry string) bool { return strings.HasPrefix(entry, "PATH=") }))
 }

@@ -32,8 +32,8 @@ func TestSecretsOfTheHostDoNotReachWorkersUnlessNamed(t *testing.T) {
 		return found
 	}
 	node := []string{"python: isolated.py", "workers: {spare: 0}"}
-	harmless := map[string]any{"OMP_NUM_THREADS": "1", "LC_TIME": "C", "TZ": "UTC"}
-	assert.Equal(t, harmless, get(start(t, single("environment", node...))))
+	byDefault := map[string]any{"OMP_NUM_THREADS": "1", "LC_TIME": "C", "TZ": "UTC"}
+	assert.Equal(t, byDefault, get(start(t, single("environment", node...))))
 
 	node = append(node, `pass_env: [HF_TOKEN, "GOPHERSNAKE_TEST_*"]`, "env: {GIVEN: given, TZ: CET}")
 	assert.Equal(t, map[string]any{
