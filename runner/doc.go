@@ -1,12 +1,12 @@
-// Package runner runs pipelines whose nodes are written in Python, or in Go, from
-// a Go program. Python nodes run in worker processes that the runner starts,
-// watches, replaces and ends; a fault in one of them is an error here, and never
-// the end of the program.
+// Package runner runs pipelines whose nodes are written in Python, or in Go, from a
+// Go program. Python nodes run in worker processes, which the runner starts,
+// monitors, replaces and ends. A crash in a node is an error for the caller and does
+// not affect the program.
 //
 // # Running a pipeline
 //
-// [Load] reads a pipeline's manifest, [New] makes a [Runner] of it, and
-// [Runner.Run] takes an input through it:
+// [Load] reads a pipeline's manifest, [New] creates a [Runner] for it, and
+// [Runner.Run] processes one input:
 //
 //	pipeline, err := runner.Load("pipeline.yaml")
 //	…
@@ -15,35 +15,35 @@
 //	defer r.Close(context.Background())
 //	result, err := r.Run(ctx, input)
 //
-// The first run makes the Python environment and starts the workers; a program
-// that wants this done, and its errors known, before it serves calls
-// [Runner.Start]. A Runner is safe for concurrent use. How many runs go on at
-// once is up to the callers; how many calls of a node do, up to the node's
-// workers in the manifest, where further callers wait in line.
+// The first run builds the Python environment and starts the workers. [Runner.Start]
+// does this in advance, so that a program finds problems before it serves calls. A
+// Runner is safe for concurrent use. Any number of runs may be under way at once; the
+// manifest limits the number of workers of each node, and calls wait in a queue for a
+// worker.
 //
-// The format of the manifest is described in package
-// [github.com/gophersnake/gophersnake/runner/manifest].
+// Package [github.com/gophersnake/gophersnake/runner/manifest] describes the format of
+// the manifest.
 //
 // # Values
 //
-// Between nodes go nil, bool, integers of 64 bits, float64, string, []byte,
-// []any, map[string]any, [time.Time], *[ipc.Tensor], *[ipc.Audio], *[ipc.Image] and [ipc.JSON].
-// What goes in may also be made of other Go integers and floats, slices, maps
-// with string keys, and structs. What comes out is of the types listed, integers
-// as int64 unless they need uint64. A result goes from one Python node to the
-// next as it came, without being decoded on the way.
+// The values that pass between nodes are nil, bool, 64-bit integers, float64, string,
+// []byte, []any, map[string]any, [time.Time], *[ipc.Tensor], *[ipc.Audio],
+// *[ipc.Image] and [ipc.JSON]. An input may also contain other Go integers and floats,
+// slices, maps with string keys, and structs. A result contains only the types listed;
+// its integers are int64, or uint64 if they do not fit. A result passes from one Python
+// node to the next without being decoded.
 //
-// Tensors, recordings and images of 128 KiB and more lie in shared memory: a Go
-// value is copied into it once, whoever it goes to, and from one Python node to the
-// next only its place is passed on. What a node gets is a read-only NumPy array;
-// what it returns is copied once, or not at all where it made it with
-// gophersnake.empty. [Runner.Run] copies the result out of it, and
-// [Runner.RunShared] leaves it there. [WithSharedMemory] bounds it.
+// On Linux, tensors, recordings and images of 128 KiB and more are stored in shared
+// memory. A Go value is copied into it once, however many nodes receive it, and between
+// Python nodes only a reference passes. A node receives a read-only NumPy array. Its
+// result is copied once, or not at all if the node allocates it with
+// gophersnake.empty. [Runner.Run] copies the result out of shared memory, and
+// [Runner.RunShared] leaves it there. [WithSharedMemory] limits the size.
 //
 // # Streams
 //
-// [Runner.Stream] opens a stream through the pipeline: items go in and come out, in
-// order, while others are under way in its nodes.
+// [Runner.Stream] opens a stream through the pipeline. Items go in and come out in
+// order, and several may be in processing at the same time.
 //
 //	s, err := r.Stream(ctx)
 //	…
@@ -51,7 +51,7 @@
 //	go func() {
 //		for chunk := range microphone {
 //			if s.Send(chunk) != nil {
-//				return // Recv tells why
+//				return // Recv returns the error
 //			}
 //		}
 //		s.CloseSend()
@@ -60,54 +60,54 @@
 //		…
 //	}
 //
-// [Runner.Through] does this for a sequence. What a node does with an item is up to
+// [Runner.Through] does the same for a sequence. How a node processes an item depends on
 // its kind:
 //
-//   - An ordinary node, a Go function included, gives one value. Up to [WithWindow]
-//     calls are under way at once, on as many workers as there are, and each has the
-//     node's retries: when a worker dies, its item is called again, and nothing is
-//     lost, repeated or out of order.
-//   - A generator takes one item at a time, and each value goes on as soon as it is
-//     there. Where it fails after some values it is called again, and as many as
-//     have gone on are dropped: it must give the same values again. With idempotent:
-//     false the stream ends instead.
-//   - A stateful node has one session for each stream, on one worker, and takes the
-//     items one after the other. When an item fails or the worker dies, its state is
-//     lost, and the stream ends with an error that says how far it had come. A node
-//     that has snapshot and restore goes on instead, under its retry policy: it is
-//     given the state of its last checkpoint, which is taken every 16 items, and the
-//     items since, whose results are dropped, since they have gone on already.
+//   - A plain node, or a Go function, returns one value. Up to [WithWindow] calls are
+//     under way at once, on all its workers. Each call is retried under the node's
+//     policy: if a worker dies, its items are processed again, and the results stay
+//     complete, without duplicates, and in order.
+//   - A generator processes one item at a time, and each of its values is passed on at
+//     once. If it fails after some values, it is called again, and that many values are
+//     dropped: a generator must yield the same values again. With idempotent: false the
+//     stream ends instead.
+//   - A stateful node has one session for each stream, in one worker, and processes the
+//     items one after another. If an item fails or the worker dies, the state is lost
+//     and the stream ends with an error that says how many items had been processed. A
+//     node with snapshot and restore continues under its retry policy instead: the
+//     runner takes a checkpoint every 16 items, restores the last one, and repeats the
+//     items since then, dropping the results that had been passed on.
 //
-// Where a pipeline fans out, each consumer gets each item, and the slowest one sets
-// the pace. A node with several inputs takes one item of each, in step; they must
-// give as many items as each other. A node without input is called once for each item.
+// If a pipeline fans out, each consumer receives each item, at the speed of the slowest
+// one. A node with several inputs processes one item of each at a time; all inputs must
+// have the same number of items. A node without inputs is called once for each item.
 //
-// Between two nodes at most [WithWindow] items and 64 MiB are under way or waiting
-// (less where [WithSharedMemory] is small). Who is ahead waits, [Stream.Send]
-// included, so that memory stays flat whatever the consumer does.
+// Between two nodes, at most [WithWindow] items and 64 MiB are under way or waiting (less
+// if the limit of [WithSharedMemory] is small). Producers block, including
+// [Stream.Send], so memory stays bounded however slow the consumer is.
 //
-// The first failure ends the stream. It takes its place in the order: [Stream.Recv]
-// gives all items before it first. The end of the context and [Stream.Close] end it
-// at once.
+// The first failure ends the stream. It keeps its place in the order: [Stream.Recv]
+// returns all items before it first. [Stream.Close] and the end of the context end the
+// stream at once.
 //
-// A run of a pipeline that has a generator or a stateful node is a stream of one
-// item, and its result is the list of what came out.
+// A run of a pipeline that has a generator or a stateful node is a stream of one item.
+// Its result is the list of all values that come out.
 //
 // # Errors
 //
-// All errors are an *[Error], several at once where [errors.Join] made one of
-// them. The [Kind] says what sort of failure it is:
+// Errors are of type *[Error]; [New] and [Runner.Start] may return several of them,
+// joined with [errors.Join]. The [Kind] classifies the failure:
 //
-//	Manifest       the pipeline is wrong
-//	Execution      the node's code raised an exception
-//	PythonVm       the interpreter died, hung, could not start, ran out of memory
-//	Transport      the connection to a worker broke while its process lived
-//	Io             files, sockets, environments: the operating system said no
-//	Marshaling     a value cannot be carried
-//	Serialization  a document cannot be encoded or decoded
-//	Other          the rest: an open breaker, a cancelled context
+//	KindManifest       the pipeline is invalid
+//	KindExecution      the node's code raised an exception
+//	KindPythonVM       an interpreter died, hung, did not start, or ran out of memory
+//	KindTransport      the connection to a worker broke while its process lived
+//	KindIO             the operating system refused a file, a socket or an environment
+//	KindMarshaling     a value cannot be passed between Go and Python
+//	KindSerialization  a document cannot be encoded or decoded
+//	KindOther          everything else, such as an open breaker or a canceled context
 //
-// A kind is a target for errors.Is, and the fields tell more:
+// A kind is a target for [errors.Is], and the fields have the details:
 //
 //	if errors.Is(err, runner.KindPythonVM) { … }
 //
@@ -116,60 +116,67 @@
 //		log.Error("run failed", "node", e.Node, "python", e.PythonClass, "attempt", e.Attempt)
 //	}
 //
-// Printed with %+v an error tells the whole story: the Python traceback with its
-// source lines, how the interpreter ended, what it last wrote.
+// The verb %+v prints the full report of an error: the Python traceback with its source
+// lines, how the interpreter ended, and the end of its standard error.
 //
-// # Retries and breakers
+// # Retries and circuit breakers
 //
-// A failed call of a retryable kind (Execution, PythonVm, Transport, Io) is tried
-// again under the node's policy: three times by default, after 100, 200 and 400
-// ms. A worker that died is replaced before the retry reaches it. A node says
-// otherwise by raising gophersnake.Permanent or gophersnake.Transient, and the
-// manifest by retry, idempotent and breaker.
+// A call that fails with a retryable kind (KindExecution, KindPythonVM, KindTransport,
+// KindIO) is retried under the node's policy: by default three times, after 100, 200 and
+// 400 ms. If its worker died, another one makes the retry. A node overrides the kind by
+// raising gophersnake.Permanent or gophersnake.Transient. In the manifest, retry,
+// idempotent and breaker change the policy of a node; in Go, [WithPolicy] and
+// [WithBreaker] change the default, and [Scheduler.Configure] a node at run time.
 //
-// Five failed operations in a row open the node's circuit breaker: for 30 s its
-// calls fail at once, with an error that wraps [retry.ErrOpen], and no worker is
-// touched. Then one call probes whether the node is well again. What the caller
-// is to blame for does not count: his cancellation, an input that cannot be
-// carried, an exception that the node calls Permanent.
+// Five consecutive failed operations open the node's circuit breaker. For 30 s its calls
+// fail at once, with an error that wraps [retry.ErrOpen], without reaching a worker. Then
+// one call is a probe that decides whether the breaker closes. Failures that the node did
+// not cause do not count: cancellation by the caller, an input that cannot be marshaled,
+// and exceptions that the node declares permanent.
 //
 // [Scheduler.Execute] runs any Go operation under the same rules.
 //
 // # Supervision
 //
-// A worker that dies is replaced: by a spare, which is ready, or else by a new one.
-// Workers that are too old, too large or idle are replaced or ended, more are started
-// when calls wait in line, and calls are refused when too many do: all as the manifest
-// says of the node, under workers and limits. [Error].Limit names the limit that an
-// error is of, and [WithEvents] tells of each.
+// A worker that dies is replaced, by a ready spare or by a new worker. The manifest,
+// under workers and limits, says when workers are replaced for their age, memory or
+// number of calls, when idle workers end, when waiting calls start more workers, and when
+// too many waiting calls are refused. The field Limit of an [Error] names the limit that
+// was exceeded. [WithEvents] reports all of this.
 //
-// [Runner.Health] says how the runner, its nodes and their workers are, as a table or
-// as JSON, and why where it is not well; [Runner.Metrics] has the same as figures, and
-// [WriteMetrics] writes them for Prometheus.
+// [Runner.Health] returns the state of the runner, its nodes and their workers, as values,
+// as a table or as JSON, with the reason for any problem. [Runner.Metrics] returns it as
+// metrics, and [WriteMetrics] writes them for Prometheus.
 //
-// [Runner.Reload] has nodes read their code again while runs and streams go on, and
-// [Runner.Drain] lets nothing more begin and waits for what is under way.
+// [Runner.Reload] loads the code of the nodes again while runs and streams continue.
+// [Runner.Drain] refuses new work and waits for work under way.
 //
 // # Deadlines and cancellation
 //
-// A call that passes the node's timeout (5 minutes unless the manifest says
-// otherwise) takes its interpreter with it: the stacks of all its threads are
-// written into the error first, and the kind is PythonVm. When the context of a
-// run ends, the node is interrupted by an exception, so that its finally blocks
-// run; if it goes on for 2 s nevertheless, its interpreter is ended too. Either
-// way, when Run returns, nothing of it is still running.
+// A call that exceeds the node's timeout (5 minutes by default) ends its interpreter. The
+// error is of kind [KindPythonVM] and has the stacks of the interpreter's threads. If the
+// context of a run ends, the runner raises an exception in the node, so that its finally
+// blocks run. If the node has not returned 2 s later, its interpreter is ended. In both
+// cases no code of the run is executing any more when Run returns.
 //
 // # Isolation
 //
-// A worker gets the harmless part of the host's environment; [WithPassEnv] and a
-// node's pass_env name what else it gets. A node whose manifest says isolation:
-// strict reads Python and the pipeline's folder alone, writes to a temporary folder
-// of its own, and has no network, no further processes and no privileges. What
-// refused it something stands in the error's hint. Where the system cannot do that,
-// the node is not run: see docs/isolation.md.
+// A worker gets only a part of the host's environment variables; [WithPassEnv] and the
+// manifest's pass_env add more. A node with isolation: strict in its manifest reads
+// nothing but Python and the pipeline's folder, writes only to a temporary folder of its
+// own, and has no network, no child processes and no privileges. If the isolation refuses
+// an operation, the hint of the error says so. If the system does not support it, the
+// node does not start. See docs/isolation.md.
 //
-// # What is left behind
+// # Environments
 //
-// Nothing. [Runner.Close] ends all workers, and their own children with them. If
-// the program itself dies, by SIGKILL even, the kernel ends them.
+// A pipeline with requirements runs in a virtual environment, which the runner builds
+// with uv or pip and keeps in a cache folder. [Environments] and [PruneEnvironments]
+// maintain that folder, and [Diagnose] checks whether the machine has everything that
+// pipelines need.
+//
+// # Cleanup
+//
+// [Runner.Close] ends all workers and their child processes. If the program itself dies,
+// even by SIGKILL, the kernel ends the workers.
 package runner

@@ -108,7 +108,7 @@ func (k Kind) Retryable() bool {
 // MarshalText returns the kind's name. It fails if k is not one of the constants.
 func (k Kind) MarshalText() ([]byte, error) {
 	if int(k) >= len(kindNames) {
-		return nil, fmt.Errorf("%v is not an error kind", k)
+		return nil, fmt.Errorf("%s is not an error kind", k.String())
 	}
 	return []byte(k.String()), nil
 }
@@ -159,9 +159,9 @@ func (v Verdict) String() string {
 	return "by kind"
 }
 
-// Error is the error type of this package. It says what happened (Kind, Message,
-// Cause), where (Node, Operation, Attempt, PID, Traceback) and what to do about it
-// (Hint). A field is zero if it does not apply or is not known.
+// Error is the error type of this package. Kind, Message and Cause say what happened;
+// Node, Operation, Attempt, PID and Traceback say in which place; Hint says what to do
+// about it. A field is zero if it does not apply or is not known.
 //
 // Find an Error in a chain with [errors.As] or [errors.AsType], and test its kind with
 // [errors.Is] and a [Kind]. The method Error returns one line; the verb %+v prints the
@@ -323,7 +323,7 @@ func (e *Error) Unwrap() error { return e.Cause }
 // Is reports whether target is the error's kind, or an *Error to which context was
 // added to make this one.
 func (e *Error) Is(target error) bool {
-	switch target := target.(type) { //nolint:errorlint // errors.Is unwraps
+	switch target := target.(type) {
 	case Kind:
 		return e.Kind == target
 	case *Error:

@@ -15,8 +15,8 @@ import (
 )
 
 // passedByDefault are the variables of the host's environment that every worker gets:
-// those that say how to find programs, which language to use, where to put files, and
-// how libraries use the machine. None of them usually holds a secret; those that may
+// those about the search for programs, the language, the location of files, and the
+// libraries' use of the machine. None of them usually holds a secret; those that may
 // must be named. docs/isolation.md has the same list.
 var passedByDefault = []string{
 	"PATH", "HOME", "USER", "LOGNAME", "SHELL", "TERM", "COLORTERM", "NO_COLOR", "FORCE_COLOR", "DISPLAY", "WAYLAND_DISPLAY", "PULSE_SERVER",

@@ -278,7 +278,7 @@ func (s *settings) shouldRetry(err error) bool {
 func (e *entry) failure(err error) (failure *Error, interrupted bool) {
 	// retry.Do returns these types unwrapped. errors.As would also find those of a
 	// nested operation, whose context is not this one's.
-	switch end := err.(type) {
+	switch end := err.(type) { //nolint:errorlint // see above
 	case *retry.Exhausted:
 		failure = AsError(end.Err)
 		if end.Budget > 0 {
