@@ -17,7 +17,7 @@ import (
 
 var allKinds = []Kind{KindOther, KindManifest, KindExecution, KindPythonVM, KindWasm, KindTransport, KindIO, KindMarshaling, KindSerialization}
 
-// raised is a ValueError from a node, chained to a KeyError.
+// raised returns a ValueError from a node, chained to a KeyError.
 func raised() *Error {
 	e := NewError(KindExecution, "negative rate")
 	e.PythonClass = "ValueError"
@@ -206,14 +206,14 @@ func TestContextNeverChangesRetryability(t *testing.T) {
 	}
 }
 
-// unsure is an ordinary error with a word of its own on retrying.
+// unsure is an ordinary error that says whether it is retryable.
 type unsure struct{ retryable bool }
 
 func (unsure) Error() string                     { return "unsure" }
 func (u unsure) Retryable() bool                 { return u.retryable }
 func (unsure) RetryAfter() (time.Duration, bool) { return time.Minute, true }
 
-func TestExtendOrdinaryErrors(t *testing.T) {
+func TestAsErrorConvertsOrdinaryErrors(t *testing.T) {
 	t.Run("an ordinary error is of kind other", func(t *testing.T) {
 		e := AsError(context.Canceled).WithNode("vad").WithOperation("call").WithMetadata("k", "v")
 		assert.Equal(t, KindOther, e.Kind)

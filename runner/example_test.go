@@ -48,7 +48,7 @@ func ExampleWithNode() {
 	// Output: HELLO! <nil>
 }
 
-// An error tells what happened, and where in Python.
+// An error says what happened, and the place in the Python code.
 func ExampleError() {
 	pipeline, err := runner.Load("testdata/fail.yaml")
 	if err != nil {

@@ -14,7 +14,7 @@ import (
 	"github.com/gophersnake/gophersnake/runner/internal/pool"
 )
 
-func TestHealthTellsPeopleWhatThereIsToKnow(t *testing.T) {
+func TestHealthString(t *testing.T) {
 	at := time.Date(2026, 5, 1, 12, 30, 15, 0, time.UTC)
 	broken := NewError(KindPythonVM, "it broke").WithNode("vad")
 	h := Health{State: StateDegraded, Reason: `node "vad": spare workers die`, Err: broken, Nodes: []NodeHealth{
@@ -67,14 +67,14 @@ func TestEveryStateHasItsRank(t *testing.T) {
 	}
 }
 
-func TestAPoolThatDrainsIsNobodysFault(t *testing.T) {
+func TestADrainingPoolDoesNotCountAgainstTheNode(t *testing.T) {
 	e := classify(pool.ErrDraining)
 	assert.Equal(t, KindOther, e.Kind)
 	assert.True(t, e.BreakerExempt)
 	assert.Equal(t, "the runner drains and takes nothing more", e.Message)
 }
 
-func TestThePlaceFollowsACauseThatSpeaksForItself(t *testing.T) {
+func TestTheLocationFollowsTheTextOfACause(t *testing.T) {
 	e := Wrap(context.Canceled, KindOther, "").WithOperation("call")
 	e.Traceback = []ipc.TracebackFrame{{File: "nodes.py", Line: 54, Function: "f"}}
 	assert.Equal(t, "error during call: context canceled (nodes.py:54 in f)", e.Error())

@@ -18,12 +18,12 @@ import (
 	"github.com/gophersnake/gophersnake/runner"
 )
 
-// supervised is a pipeline of one node of testdata/supervised.py.
+// supervised returns a pipeline with one node of testdata/supervised.py.
 func supervised(nodeType string, more ...string) string {
 	return single(nodeType, append([]string{"python: supervised.py"}, more...)...)
 }
 
-// touch makes a file that something waits on.
+// touch creates a file that a node waits for.
 func touch(t *testing.T, name string) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), name)
@@ -31,10 +31,10 @@ func touch(t *testing.T, name string) string {
 	return path
 }
 
-// long bounds what no test waits for in vain.
+// long is a timeout that only failing tests reach.
 const long = time.Minute
 
-// eventually waits until the runner's health is so; the time bounds a failure only.
+// eventually waits until the runner's health satisfies a condition.
 func eventually(t *testing.T, r *runner.Runner, is func(h runner.Health) bool) runner.Health {
 	t.Helper()
 	var last runner.Health
@@ -87,7 +87,7 @@ func TestHealthFromTheBeginningToTheEnd(t *testing.T) {
 	assert.Equal(t, runner.StateClosed, h.Nodes[0].State)
 }
 
-func TestHealthOfARunnerThatCouldNotBeStarted(t *testing.T) {
+func TestHealthOfARunnerWhoseStartFailed(t *testing.T) {
 	broken := touch(t, "broken")
 	r, err := load(t, supervised("Slow", "params: {broken: "+broken+"}"))
 	require.NoError(t, err)
@@ -232,8 +232,8 @@ func TestHealthAsJSON(t *testing.T) {
 	assert.Positive(t, n.Pool.Workers[0].Age)
 }
 
-// The death of a worker that has nothing to do costs nobody anything.
-func TestAnIdleWorkersDeathIsSeenAndCured(t *testing.T) {
+// The death of an idle worker fails no call.
+func TestAnIdleWorkerThatDiesIsReplaced(t *testing.T) {
 	events := &recorder{}
 	r := start(t, supervised("pid"), runner.WithEvents(events.record))
 	first, err := r.Run(t.Context(), nil)

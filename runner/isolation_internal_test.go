@@ -36,7 +36,7 @@ func TestNoPatternOfTheDefaultsMatchesSecrets(t *testing.T) {
 	assert.True(t, slices.ContainsFunc(workerEnv(new(manifest.Node), nil), func(entry string) bool { return strings.HasPrefix(entry, "PATH=") }))
 }
 
-func TestTheHintOfAMissedVariableIsForOSEnvironAlone(t *testing.T) {
+func TestOnlyOSEnvironGetsTheHintOfAMissingVariable(t *testing.T) {
 	t.Setenv("GOPHERSNAKE_TEST_TOKEN", "secret")
 	missed := func(class, message, file, function string) string {
 		frames := []ipc.TracebackFrame{{File: file, Function: function}}

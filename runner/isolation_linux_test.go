@@ -1,6 +1,7 @@
 package runner_test
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -18,14 +19,14 @@ import (
 	"github.com/gophersnake/gophersnake/runner/internal/isolation"
 )
 
-// isolated is a pipeline of one node of testdata/isolated.py. Its calls are not
-// tried again.
+// isolated returns a pipeline with one node of testdata/isolated.py, without retries.
 func isolated(nodeType, how string, more ...string) string {
 	more = append([]string{"python: isolated.py", "retry: none", "breaker: none", "isolation: " + how}, more...)
 	return single(nodeType, more...)
 }
 
-// startIsolated starts such a pipeline, where this system can isolate it.
+// startIsolated starts such a pipeline. It skips the test if this system cannot
+// isolate it.
 func startIsolated(t *testing.T, nodeType, how string, more ...string) *runner.Runner {
 	t.Helper()
 	if missing := new(isolation.Profile).Missing(); len(missing) > 0 {
@@ -39,9 +40,7 @@ func denied(t *testing.T, r *runner.Runner, input any) *runner.Error {
 	t.Helper()
 	value, err := r.Run(t.Context(), input)
 	require.Error(t, err, "%v", value)
-	e, ok := err.(*runner.Error)
-	require.True(t, ok)
-	return e
+	return asError(t, err)
 }
 
 func TestAnIsolatedNodeDoesNotReadOutside(t *testing.T) {
@@ -278,7 +277,7 @@ func TestAnIsolatedNodesTemporaryFolderGoesWithItsWorker(t *testing.T) {
 	assert.Empty(t, left)
 }
 
-func TestIsolationThatCannotBeHadStartsNothing(t *testing.T) {
+func TestUnsupportedIsolationStartsNothing(t *testing.T) {
 	profile := isolation.Profile{Processes: 3, CPUs: 0.5}
 	if missing := profile.Missing(); len(missing) == 0 {
 		t.Skip("this system can do all of it")
@@ -374,7 +373,7 @@ func TestAnIsolatedWorkerDiesWithItsSupervisor(t *testing.T) {
 	ended := []unix.PollFd{{Fd: int32(worker), Events: unix.POLLIN}}
 	for n := 0; n == 0; { // the test's own timeout bounds it
 		n, err = unix.Poll(ended, -1)
-		if err == unix.EINTR {
+		if errors.Is(err, unix.EINTR) {
 			n = 0
 		}
 	}

@@ -14,10 +14,17 @@ import (
 	"github.com/gophersnake/gophersnake/runner"
 )
 
-// breaches are how often each limit of a pipeline's only node was passed.
+// breaches returns how often each limit of the only node was exceeded.
 func breaches(r *runner.Runner) map[string]uint64 { return r.Health().Nodes[0].Pool.Breaches }
 
-// called makes a call in the background.
+// asError returns an error as the *runner.Error that it must be.
+func asError(t *testing.T, err error) *runner.Error {
+	t.Helper()
+	require.IsType(t, (*runner.Error)(nil), err)
+	return runner.AsError(err)
+}
+
+// called starts a call in the background, and returns a channel with its error.
 func called(t *testing.T, r *runner.Runner, value any) <-chan error {
 	t.Helper()
 	done := make(chan error, 1)
@@ -28,7 +35,7 @@ func called(t *testing.T, r *runner.Runner, value any) <-chan error {
 	return done
 }
 
-// occupied has a worker busy until the returned function is called.
+// occupied keeps a worker busy until the returned function is called.
 func occupied(t *testing.T, r *runner.Runner) (free func()) {
 	t.Helper()
 	gate, begun := touch(t, "gate"), filepath.Join(t.TempDir(), "begun")
@@ -40,11 +47,11 @@ func occupied(t *testing.T, r *runner.Runner) (free func()) {
 	})
 }
 
-// endedFor checks a call's error, and the event of its worker's end.
+// endedFor checks that a call failed because its worker was killed for a limit.
 func endedFor(t *testing.T, r *runner.Runner, events *recorder, err error, limit string) *runner.Error {
 	t.Helper()
 	require.ErrorIs(t, err, runner.KindPythonVM)
-	e := err.(*runner.Error)
+	e := asError(t, err)
 	assert.Equal(t, limit, e.Limit)
 	assert.Contains(t, e.Hint, "in the manifest")
 	require.Eventually(t, func() bool { return len(of[runner.WorkerDied](events)) == 1 }, long, time.Millisecond)
@@ -54,7 +61,7 @@ func endedFor(t *testing.T, r *runner.Runner, events *recorder, err error, limit
 	return e
 }
 
-// retiredFor waits until a worker has retired.
+// retiredFor waits until a worker has retired for a limit.
 func retiredFor(t *testing.T, r *runner.Runner, events *recorder, limit string) runner.WorkerRetired {
 	t.Helper()
 	require.Eventually(t, func() bool { return len(of[runner.WorkerRetired](events)) > 0 }, long, time.Millisecond)
@@ -75,7 +82,7 @@ func TestLimitOfTheStart(t *testing.T) {
 	require.NoError(t, err)
 	err = r.Start(t.Context())
 	require.ErrorIs(t, err, runner.KindPythonVM)
-	e := err.(*runner.Error)
+	e := asError(t, err)
 	assert.Equal(t, "start_timeout", e.Limit)
 	assert.Equal(t, "blocked in Python", e.Hang)
 	assert.Contains(t, e.Hint, "setup_timeout")
@@ -98,7 +105,7 @@ func TestLimitOfACallsTimeWhoseWorkerLivesOn(t *testing.T) {
 	r := start(t, supervised("dawdle", "timeout: 1s", "retry: none"), runner.WithEvents(events.record))
 	_, err := r.Run(t.Context(), 1)
 	require.ErrorIs(t, err, runner.KindPythonVM)
-	assert.Equal(t, "timeout", err.(*runner.Error).Limit)
+	assert.Equal(t, "timeout", asError(t, err).Limit)
 	assert.Equal(t, map[string]uint64{"timeout": 1}, breaches(r))
 	_, err = r.Run(t.Context(), 0)
 	require.NoError(t, err)
@@ -130,7 +137,7 @@ func TestLimitOfTheAddressSpace(t *testing.T) {
 	events := &recorder{}
 	r := start(t, supervised("greedy", "limits: {memory: 512MiB}", "retry: none"), runner.WithEvents(events.record))
 	_, err := r.Run(t.Context(), 2000)
-	endedFor(t, r, events, err, "memory")
+	_ = endedFor(t, r, events, err, "memory")
 }
 
 func TestLimitOfTheAddressSpaceInTheStart(t *testing.T) {
@@ -139,7 +146,7 @@ func TestLimitOfTheAddressSpaceInTheStart(t *testing.T) {
 	require.NoError(t, err)
 	err = r.Start(t.Context())
 	require.ErrorIs(t, err, runner.KindPythonVM)
-	e := err.(*runner.Error)
+	e := asError(t, err)
 	assert.Equal(t, "memory", e.Limit)
 	assert.Contains(t, e.Hint, "limits.memory")
 	failed := of[runner.WorkerStartFailed](events)
@@ -168,7 +175,7 @@ func TestLimitOfOpenDescriptors(t *testing.T) {
 	retiredFor(t, r, events, "open_files")
 	_, err = r.Run(t.Context(), 200)
 	require.ErrorIs(t, err, runner.KindExecution)
-	assert.Equal(t, "OSError", err.(*runner.Error).PythonClass, "opening fails")
+	assert.Equal(t, "OSError", asError(t, err).PythonClass, "opening fails")
 }
 
 func TestLimitOfAResult(t *testing.T) {
@@ -178,7 +185,7 @@ func TestLimitOfAResult(t *testing.T) {
 	require.NoError(t, err)
 	_, err = r.Run(t.Context(), 5000)
 	require.ErrorIs(t, err, runner.KindMarshaling)
-	e := err.(*runner.Error)
+	e := asError(t, err)
 	assert.Equal(t, "result", e.Limit)
 	assert.Contains(t, e.Hint, "limits.result")
 	refused := of[runner.CallRefused](events)
@@ -240,7 +247,7 @@ func TestLimitOfTheQueue(t *testing.T) {
 	eventually(t, r, func(h runner.Health) bool { return h.Nodes[0].Pool.Waiting == 1 })
 	_, err := r.Run(t.Context(), map[string]any{})
 	require.ErrorIs(t, err, runner.KindOther)
-	e := err.(*runner.Error)
+	e := asError(t, err)
 	assert.Equal(t, "queue", e.Limit)
 	assert.True(t, e.NotBegun)
 	assert.True(t, e.Retryable())
@@ -256,24 +263,24 @@ func TestLimitOfTheQueue(t *testing.T) {
 	require.NoError(t, <-second)
 }
 
-func TestLimitOfTheTimeInLine(t *testing.T) {
+func TestLimitOfTheTimeInTheQueue(t *testing.T) {
 	events := &recorder{}
 	r := start(t, supervised("gated", "limits: {queue_wait: 50ms}"), runner.WithEvents(events.record))
 	free := occupied(t, r)
 	_, err := r.Run(t.Context(), map[string]any{})
 	require.ErrorIs(t, err, runner.KindOther)
-	e := err.(*runner.Error)
+	e := asError(t, err)
 	assert.Equal(t, "queue_wait", e.Limit)
 	assert.False(t, e.Retryable(), "it has waited for as long as it may")
 	assert.Contains(t, err.Error(), "no worker had capacity within 50ms: 1 worker is busy")
-	// The pool's timer tells of it, just after it has let the caller go.
+	// The pool emits the event just after the caller has returned.
 	eventually(t, r, func(runner.Health) bool { return len(of[runner.CallRefused](events)) > 0 })
 	assert.Equal(t, map[string]uint64{"queue_wait": 1}, breaches(r))
 	assert.Len(t, of[runner.CallRefused](events), 1)
 	free()
 }
 
-func TestWorkersGrowWithTheWaitInLine(t *testing.T) {
+func TestWaitingCallsStartMoreWorkers(t *testing.T) {
 	r := start(t, supervised("gated", "workers: {min: 1, max: 2, scale_after: 0s}"))
 	free := occupied(t, r)
 	_, err := r.Run(t.Context(), map[string]any{})

@@ -17,7 +17,7 @@ import (
 	"github.com/gophersnake/gophersnake/runner"
 )
 
-// scraped reads a runner's metrics as Prometheus does.
+// scraped returns a runner's metrics as Prometheus parses them.
 func scraped(t *testing.T, r *runner.Runner) map[string]*dto.MetricFamily {
 	t.Helper()
 	var text bytes.Buffer
@@ -28,7 +28,8 @@ func scraped(t *testing.T, r *runner.Runner) map[string]*dto.MetricFamily {
 	return families
 }
 
-// figures are the values of a metric by the values of its labels, in the labels' order.
+// figures returns the values of a metric by the values of its labels, in the order of
+// the labels.
 func figures(families map[string]*dto.MetricFamily, name string) map[string]float64 {
 	found := make(map[string]float64)
 	for _, m := range families[name].GetMetric() {

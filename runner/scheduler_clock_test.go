@@ -15,7 +15,7 @@ import (
 	"github.com/gophersnake/gophersnake/retry"
 )
 
-// probed is a scheduler whose node "n" has failed, and has cooled down since.
+// probed returns a scheduler whose node "n" has failed and has cooled down since.
 func probed(t *testing.T, policy NodePolicy) *Scheduler {
 	s, err := NewScheduler(policy, nil)
 	require.NoError(t, err)
@@ -26,13 +26,13 @@ func probed(t *testing.T, policy NodePolicy) *Scheduler {
 	return s
 }
 
-// onceOpen is a policy whose breaker opens at the first failure, for a minute.
+// onceOpen returns a policy whose breaker opens at the first failure, for a minute.
 func onceOpen(probes int) NodePolicy {
 	return NodePolicy{Breaker: &retry.BreakerConfig{Failures: 1, CoolDown: time.Minute, Probes: probes}, Idempotent: true}
 }
 
-// Many callers find a node that has cooled down. As many as there may be probes get
-// to it, the others are refused at once, and none waits for the outcome.
+// Many callers call a node that has cooled down. The allowed number of probes reaches
+// it; the others are refused at once, and none waits for the outcome.
 func TestOnlyTheProbesOfManyCallersReachANodeThatHasCooledDown(t *testing.T) {
 	const callers = 100
 	for _, probes := range []int{1, 3} {
@@ -71,8 +71,8 @@ func TestOnlyTheProbesOfManyCallersReachANodeThatHasCooledDown(t *testing.T) {
 	}
 }
 
-// A probe is an operation with all its retries: as long as it waits for the next
-// one, no other gets through, and it counts once.
+// A probe is an operation with all its retries: while it waits for the next retry, no
+// other operation is allowed, and it counts once.
 func TestAProbeThatIsRetriedIsStillOneProbe(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		policy := onceOpen(1)
@@ -98,9 +98,8 @@ func TestAProbeThatIsRetriedIsStillOneProbe(t *testing.T) {
 	})
 }
 
-// A caller who gives up while its probe waits for a retry has learnt nothing of the
-// node: the next caller is the probe.
-func TestAProbeThatIsGivenUpInADelayGoesToTheNextCaller(t *testing.T) {
+// A probe whose caller cancels it has no outcome: the next call is the probe.
+func TestAProbeThatIsCanceledInADelayLeavesItsSlotToTheNextCaller(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		policy := onceOpen(1)
 		policy.Policy = retry.Fixed(3, time.Hour)
@@ -154,7 +153,7 @@ func TestManyNodesKeepTheirOwnDelays(t *testing.T) {
 	})
 }
 
-// The budget ends the retries of an operation and not those of the next one.
+// The budget of one operation does not reduce that of the next one.
 func TestEachOperationHasTheWholeBudget(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		policy := NodePolicy{Policy: retry.Fixed(100, time.Second), Idempotent: true}

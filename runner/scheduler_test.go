@@ -18,7 +18,7 @@ import (
 
 const ms = time.Millisecond
 
-// bench is a scheduler with a record of its events.
+// bench is a scheduler that records its events.
 type bench struct {
 	*Scheduler
 	events *[]Event
@@ -39,13 +39,13 @@ func texts(events []Event) (lines []string) {
 	return lines
 }
 
-// noRetries is a policy with a breaker alone.
+// noRetries returns a policy with a breaker and without retries.
 func noRetries() NodePolicy {
 	return NodePolicy{Breaker: &retry.BreakerConfig{}, Idempotent: true}
 }
 
-// outcomes returns an operation with the given outcomes, one an attempt, the
-// last one for ever; and the number of attempts so far.
+// outcomes returns an operation whose attempts have the given outcomes, the last one
+// repeatedly, and the number of attempts so far.
 func outcomes(errs ...error) (op func(context.Context) error, attempts *int) {
 	attempts = new(int)
 	return func(context.Context) error {
@@ -93,8 +93,8 @@ func TestSchedulerExhaustion(t *testing.T) {
 		err := s.Execute(t.Context(), "vad", op)
 		assert.Equal(t, 4, *attempts)
 
-		e, ok := err.(*Error)
-		require.True(t, ok)
+		require.IsType(t, (*Error)(nil), err)
+		e := AsError(err)
 		assert.Equal(t, KindPythonVM, e.Kind, "the kind of the last error")
 		assert.Equal(t, "vad", e.Node)
 		assert.Equal(t, []int{4, 4}, []int{e.Attempt, e.Attempts})
@@ -118,7 +118,7 @@ func TestSchedulerMixedKinds(t *testing.T) {
 	})
 }
 
-func TestSchedulerHonoursVerdictAndDelay(t *testing.T) {
+func TestSchedulerHonorsVerdictAndDelay(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newBench(t, DefaultNodePolicy())
 		permanent := NewError(KindExecution, "no such voice")
@@ -196,7 +196,7 @@ func TestSchedulerManualBreakerReset(t *testing.T) {
 	assert.Equal(t, 1, *attempts)
 }
 
-func TestWhatCountsAgainstTheNode(t *testing.T) {
+func TestFailuresThatCountAgainstTheNode(t *testing.T) {
 	blameless := NewError(KindMarshaling, "the input is a socket")
 	blameless.BreakerExempt = true
 	for name, test := range map[string]struct {
@@ -256,7 +256,7 @@ func TestCancellationByTheCallerDoesNotCount(t *testing.T) {
 	})
 }
 
-func TestNotIdempotentIsRetriedOnlyWhereItNeverArrived(t *testing.T) {
+func TestANodeThatIsNotIdempotentIsRetriedOnlyIfTheCallHadNotBegun(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		policy := DefaultNodePolicy()
 		policy.Idempotent = false
@@ -368,7 +368,7 @@ func TestAnInterruptedOperationInsideAnotherCountsAgainstTheOuterNode(t *testing
 	})
 }
 
-func TestBadFiguresAreRefused(t *testing.T) {
+func TestInvalidPoliciesAreRefused(t *testing.T) {
 	bad := NodePolicy{Policy: retry.Policy{Retries: -1}, Breaker: &retry.BreakerConfig{Probes: -1}, On: []Kind{99}}
 	s, err := NewScheduler(bad, nil)
 	assert.Nil(t, s)
@@ -387,7 +387,7 @@ func TestBadFiguresAreRefused(t *testing.T) {
 	assert.Equal(t, "Retries", field.Field)
 }
 
-func TestPanicGivesTheProbeBack(t *testing.T) {
+func TestAPanicReleasesTheProbe(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newBench(t, NodePolicy{Breaker: &retry.BreakerConfig{Failures: 1}})
 		failing, _ := outcomes(NewError(KindExecution, "raised"))

@@ -47,7 +47,7 @@ func TestSecretsOfTheHostDoNotReachWorkersUnlessNamed(t *testing.T) {
 	}, got)
 }
 
-func TestAVariableThatIsMissedIsNamedInTheHint(t *testing.T) {
+func TestAMissingVariableIsNamedInTheHint(t *testing.T) {
 	t.Setenv("GOPHERSNAKE_TEST_TOKEN", "secret")
 	r := start(t, single("variable", "python: isolated.py", "retry: none", "breaker: none"))
 	for name, hint := range map[string]string{
