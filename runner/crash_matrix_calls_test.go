@@ -17,43 +17,43 @@ import (
 	"github.com/gophersnake/gophersnake/runner"
 )
 
-// call is a row of the matrix: what a node does in the middle of a call.
+// call is a row of the matrix: a failure of a node during a call.
 type call struct {
-	does string // in words
+	does string // in words; "the node" comes before it
 	way  string // the module and function of testdata/crashes that does it
-	want fate
-	says string // what the caller reads, or a part of it
+	want outcome
+	says string // a part of the error's text
 
-	async bool     // the node is
-	later bool     // the worker is replaced some time after the call
+	async bool     // the node is an async function
+	later bool     // the worker is replaced only some time after the call
 	more  []string // lines of the manifest
-	// during runs beside the call, until done is closed; the node writes into the file.
+	// during runs concurrently with the call, until done is closed. The node writes file.
 	during func(file string, cancel context.CancelFunc, done <-chan struct{})
-	file   bool                     // the node wants a file although there is no during
-	after  func(*testing.T, string) // is given the file
+	file   bool                     // the node writes a file although there is no during
+	after  func(*testing.T, string) // gets the file
 }
 
 const (
-	hangsAfter = "timeout: 2s"
-	tooMuch    = "limits: {resident: 200MiB}"
-	small      = "limits: {memory: 256MiB}"
+	withTimeout   = "timeout: 2s"
+	residentLimit = "limits: {resident: 200MiB}"
+	memoryLimit   = "limits: {memory: 256MiB}"
 )
 
-func gone(f *fate) { f.replaced = true }
+func replaced(f *outcome) { f.replaced = true }
 
 var calls = []call{
 	// Exceptions.
 	{does: "raises an exception", way: "raising.raise_value_error", want: raised("raise_value_error"), says: "ValueError: the answer is not 42"},
-	{does: "raises `Permanent`", way: "raising.raise_permanent", want: declined(runner.KindExecution, "raise_permanent"), says: "never again"},
+	{does: "raises `Permanent`", way: "raising.raise_permanent", want: exempt(runner.KindExecution, "raise_permanent"), says: "never again"},
 	{does: "raises `Transient`", way: "raising.raise_transient", want: raised("raise_transient"), says: "come back"},
 	{does: "raises an exception that has no text", way: "raising.raise_without_a_text", want: raised("raise_without_a_text"), says: "its text cannot be had"},
 	{does: "raises `StopIteration`", way: "raising.raise_stop_iteration", want: raised("raise_stop_iteration"), says: "StopIteration"},
 	{does: "raises `KeyboardInterrupt`", way: "raising.raise_keyboard_interrupt", want: raised("raise_keyboard_interrupt"), says: "KeyboardInterrupt"},
 	{does: "raises another `BaseException`", way: "raising.raise_base_exception", want: raised("raise_base_exception"), says: "neither an Exception nor an exit"},
-	{does: "recurses for ever in Python", way: "raising.recurse", want: raised("recurse"), says: "RecursionError"},
+	{does: "recurses forever in Python", way: "raising.recurse", want: raised("recurse"), says: "RecursionError"},
 	{does: "runs out of descriptors", way: "raising.run_out_of_descriptors", want: raised("run_out_of_descriptors"), says: "Too many open files"},
-	{does: "raises in a thread of its own", way: "raising.raise_in_a_thread", want: well()},
-	{does: "calls `sys.exit` in a thread of its own", way: "raising.exit_in_a_thread", want: well()},
+	{does: "raises in a thread of its own", way: "raising.raise_in_a_thread", want: succeeded()},
+	{does: "calls `sys.exit` in a thread of its own", way: "raising.exit_in_a_thread", want: succeeded()},
 
 	// The interpreter ends.
 	{does: "calls `sys.exit(0)`", way: "ends.sys_exit_0", want: died("exit 0", "sys_exit_0"), says: "sys.exit(0)"},
@@ -71,7 +71,7 @@ var calls = []call{
 	{does: "overflows the stack in C", way: "ends.recurse_in_c", want: died("SIGSEGV", "recurse_in_c"), says: "SIGSEGV"},
 	{does: "reads a mapped file that shrank", way: "ends.read_a_file_that_shrank", want: died("SIGBUS", "read_a_file_that_shrank"), says: "SIGBUS"},
 	{does: "calls `os.abort`", way: "ends.abort", want: died("SIGABRT", "abort"), says: "SIGABRT"},
-	{does: "is beside itself (`Py_FatalError`)", way: "ends.fatal_error_of_python", want: died("SIGABRT", "fatal_error_of_python"), says: "SIGABRT"},
+	{does: "calls `Py_FatalError`", way: "ends.fatal_error_of_python", want: died("SIGABRT", "fatal_error_of_python"), says: "SIGABRT"},
 	{does: "frees memory twice", way: "ends.free_twice", want: died("SIGABRT", "free_twice"), says: "SIGABRT"},
 	{does: "gets SIGSEGV", way: "ends.signal_segv", want: died("SIGSEGV", "signal_segv"), says: "SIGSEGV"},
 	{does: "gets SIGFPE", way: "ends.signal_fpe", want: died("SIGFPE", "signal_fpe"), says: "SIGFPE"},
@@ -80,53 +80,53 @@ var calls = []call{
 	{does: "gets SIGHUP", way: "ends.signal_hup", want: died("SIGHUP", ""), says: "SIGHUP"},
 	{does: "gets SIGINT", way: "ends.signal_int", want: raised("signal_int"), says: "KeyboardInterrupt"},
 	{does: "gets a real-time signal", way: "ends.signal_real_time", want: died("SIGRTMIN", ""), says: "SIGRTMIN"},
-	{does: "gets SIGKILL by its own hand", way: "ends.signal_kill", want: died("SIGKILL", ""), says: "SIGKILL"},
-	{does: "gets SIGKILL by a child", way: "ends.killed_by_a_child", want: died("SIGKILL", ""), says: "SIGKILL"},
+	{does: "sends SIGKILL to itself", way: "ends.signal_kill", want: died("SIGKILL", ""), says: "SIGKILL"},
+	{does: "gets SIGKILL from a child", way: "ends.killed_by_a_child", want: died("SIGKILL", ""), says: "SIGKILL"},
 	{does: "gets SIGKILL from outside", way: "ends.wait_to_be_killed", want: died("SIGKILL", ""), says: "SIGKILL", during: killing},
 	{does: "uses up its RLIMIT_CPU", way: "ends.use_up_the_cpu_time", want: died("SIGXCPU", ""), says: "SIGXCPU"},
-	{does: "eats all of `limits.memory`", way: "ends.eat_memory", want: died("exit 70", "eat_memory"), says: "ran out of memory", more: []string{small}},
-	{does: "takes more than `limits.resident`", way: "ends.take_resident_memory", want: died("SIGABRT", "take_resident_memory"), says: "out of memory", more: []string{tooMuch}},
-	{does: "takes more than `limits.resident_soft`", way: "tampering.keep_memory", want: well().and(gone), more: []string{"limits: {resident_soft: 100MiB}"}, later: true},
+	{does: "uses up `limits.memory`", way: "ends.eat_memory", want: died("exit 70", "eat_memory"), says: "ran out of memory", more: []string{memoryLimit}},
+	{does: "takes more than `limits.resident`", way: "ends.take_resident_memory", want: died("SIGABRT", "take_resident_memory"), says: "out of memory", more: []string{residentLimit}},
+	{does: "takes more than `limits.resident_soft`", way: "tampering.keep_memory", want: succeeded().and(replaced), more: []string{"limits: {resident_soft: 100MiB}"}, later: true},
 	{does: "uses more than `limits.cpu_time`", way: "hangs.loop_for_ever", want: died("SIGABRT", "loop_for_ever"), says: "too much CPU time", more: []string{"limits: {cpu_time: 1s}"}},
-	{does: "keeps more than 3/4 of `limits.open_files`", way: "tampering.keep_files_open", want: well().and(gone), more: []string{"limits: {open_files: 256}"}, later: true},
+	{does: "keeps more than 3/4 of `limits.open_files`", way: "tampering.keep_files_open", want: succeeded().and(replaced), more: []string{"limits: {open_files: 256}"}, later: true},
 	{does: "dies while a child of another session holds its pipes", way: "ends.leave_a_child_that_holds_the_pipes", want: died("SIGKILL", ""), file: true, after: killChildren},
-	{does: "dies while such a child holds its socket, too", way: "ends.leave_a_child_that_holds_everything", want: died("SIGKILL", ""), file: true, after: killChildren},
+	{does: "dies while such a child also holds its socket", way: "ends.leave_a_child_that_holds_everything", want: died("SIGKILL", ""), file: true, after: killChildren},
 	{does: "switches faulthandler off and crashes", way: "tampering.switch_faulthandler_off_and_crash", want: died("SIGSEGV", ""), says: "SIGSEGV"},
 	{does: "closes the autopsy file and crashes", way: "tampering.close_the_autopsy_file_and_crash", want: died("SIGSEGV", ""), says: "SIGSEGV"},
 
-	// It gives no answer.
-	{does: "loops for ever", way: "hangs.loop_for_ever", want: died("SIGABRT", "loop_for_ever"), says: "blocked in Python", more: []string{hangsAfter}},
-	{does: "sleeps for ever", way: "hangs.sleep_for_ever", want: died("SIGABRT", "sleep_for_ever"), says: "blocked in Python", more: []string{hangsAfter}},
-	{does: "waits for a lock that it holds", way: "hangs.wait_for_a_lock", want: died("SIGABRT", "wait_for_a_lock"), says: "blocked in Python", more: []string{hangsAfter}},
-	{does: "hangs in C and holds the GIL", way: "hangs.hold_the_gil", want: died("SIGABRT", "hold_the_gil"), says: "blocked in C code that holds the GIL", more: []string{hangsAfter}},
-	{does: "stops itself (SIGSTOP)", way: "hangs.stop_itself", want: died("SIGABRT", "stop_itself"), says: "the process was stopped", more: []string{hangsAfter}},
-	{does: "ignores every signal and hangs", way: "hangs.ignore_every_signal", want: died("SIGKILL", ""), says: "blocked in Python", more: []string{hangsAfter}},
-	{does: "blocks every signal and hangs", way: "hangs.block_every_signal", want: died("SIGKILL", ""), says: "blocked in Python", more: []string{hangsAfter}},
-	{does: "catches SIGSEGV in Python and crashes", way: "tampering.catch_the_crash_in_python_and_crash", want: died("SIGABRT", "write_to_null"), says: "hung", more: []string{hangsAfter}},
-	{does: "sleeps for ever in `async def`", way: "sleep_for_ever", async: true, want: fate{kind: runner.KindPythonVM, function: "sleep_for_ever", retried: true, counted: true}, says: "the call was canceled", more: []string{hangsAfter}},
-	{does: "blocks the event loop", way: "block_the_loop", async: true, want: died("SIGABRT", "block_the_loop"), says: "hung", more: []string{hangsAfter}},
-	{does: "is cancelled, and gives up", way: "hangs.give_up_when_cancelled", want: declined(runner.KindOther, "give_up_when_cancelled"), during: cancelling},
-	{does: "is cancelled, and goes on", way: "hangs.go_on_when_cancelled", want: declined(runner.KindOther, "go_on_when_cancelled").and(gone).and(ended6), says: "after its call was canceled", during: cancelling},
-	{does: "is cancelled while it holds the GIL", way: "hangs.hold_the_gil_when_cancelled", want: declined(runner.KindOther, "hold_the_gil_when_cancelled").and(gone).and(ended6), says: "after its call was canceled", during: cancelling},
-	{does: "ignores the signal of a cancellation", way: "hangs.ignore_the_signal_of_a_cancellation", want: declined(runner.KindOther, "ignore_the_signal_of_a_cancellation").and(gone).and(ended6), says: "after its call was canceled", during: cancelling},
-	{does: "dies of the signal of a cancellation", way: "hangs.die_of_a_cancellation", want: declined(runner.KindOther, "").and(gone).and(func(f *fate) { f.end = "SIGUSR1" }), during: cancelling},
+	// The node does not return.
+	{does: "loops forever", way: "hangs.loop_for_ever", want: died("SIGABRT", "loop_for_ever"), says: "blocked in Python", more: []string{withTimeout}},
+	{does: "sleeps forever", way: "hangs.sleep_for_ever", want: died("SIGABRT", "sleep_for_ever"), says: "blocked in Python", more: []string{withTimeout}},
+	{does: "waits for a lock that it holds", way: "hangs.wait_for_a_lock", want: died("SIGABRT", "wait_for_a_lock"), says: "blocked in Python", more: []string{withTimeout}},
+	{does: "hangs in C and holds the GIL", way: "hangs.hold_the_gil", want: died("SIGABRT", "hold_the_gil"), says: "blocked in C code that holds the GIL", more: []string{withTimeout}},
+	{does: "stops itself (SIGSTOP)", way: "hangs.stop_itself", want: died("SIGABRT", "stop_itself"), says: "the process was stopped", more: []string{withTimeout}},
+	{does: "ignores every signal and hangs", way: "hangs.ignore_every_signal", want: died("SIGKILL", ""), says: "blocked in Python", more: []string{withTimeout}},
+	{does: "blocks every signal and hangs", way: "hangs.block_every_signal", want: died("SIGKILL", ""), says: "blocked in Python", more: []string{withTimeout}},
+	{does: "catches SIGSEGV in Python and crashes", way: "tampering.catch_the_crash_in_python_and_crash", want: died("SIGABRT", "write_to_null"), says: "hung", more: []string{withTimeout}},
+	{does: "sleeps forever in `async def`", way: "sleep_for_ever", async: true, want: outcome{kind: runner.KindPythonVM, function: "sleep_for_ever", retried: true, counted: true}, says: "the call was canceled", more: []string{withTimeout}},
+	{does: "blocks the event loop", way: "block_the_loop", async: true, want: died("SIGABRT", "block_the_loop"), says: "hung", more: []string{withTimeout}},
+	{does: "is canceled and stops", way: "hangs.give_up_when_cancelled", want: exempt(runner.KindOther, "give_up_when_cancelled"), during: canceling},
+	{does: "is canceled and continues", way: "hangs.go_on_when_cancelled", want: exempt(runner.KindOther, "go_on_when_cancelled").and(replaced).and(byAbort), says: "after its call was canceled", during: canceling},
+	{does: "is canceled while it holds the GIL", way: "hangs.hold_the_gil_when_cancelled", want: exempt(runner.KindOther, "hold_the_gil_when_cancelled").and(replaced).and(byAbort), says: "after its call was canceled", during: canceling},
+	{does: "ignores the signal of a cancellation", way: "hangs.ignore_the_signal_of_a_cancellation", want: exempt(runner.KindOther, "ignore_the_signal_of_a_cancellation").and(replaced).and(byAbort), says: "after its call was canceled", during: canceling},
+	{does: "dies from the signal of a cancellation", way: "hangs.die_of_a_cancellation", want: exempt(runner.KindOther, "").and(replaced).and(func(f *outcome) { f.end = "SIGUSR1" }), during: canceling},
 
 	// Results.
-	{does: "returns an open file", way: "values.return_an_open_file", want: uncarried(), says: "result.items[0]"},
-	{does: "returns a set", way: "values.return_a_set", want: uncarried(), says: "set"},
-	{does: "returns a cycle", way: "values.return_a_cycle", want: uncarried(), says: "cycle"},
-	{does: "returns 100,000 levels", way: "values.return_what_is_too_deep", want: uncarried(), says: "deep"},
-	{does: "returns an integer of 71 bits", way: "values.return_too_large_an_int", want: uncarried(), says: "64 bits"},
-	{does: "returns half a character", way: "values.return_half_a_character", want: uncarried()},
-	{does: "returns a value that raises when it is read", way: "values.return_what_raises_when_read", want: uncarried()},
+	{does: "returns an open file", way: "values.return_an_open_file", want: notMarshaled(), says: "result.items[0]"},
+	{does: "returns a set", way: "values.return_a_set", want: notMarshaled(), says: "set"},
+	{does: "returns a cycle", way: "values.return_a_cycle", want: notMarshaled(), says: "cycle"},
+	{does: "returns a value of 100,000 levels", way: "values.return_what_is_too_deep", want: notMarshaled(), says: "deep"},
+	{does: "returns an integer of 71 bits", way: "values.return_too_large_an_int", want: notMarshaled(), says: "64 bits"},
+	{does: "returns a lone surrogate", way: "values.return_half_a_character", want: notMarshaled()},
+	{does: "returns a value that raises when it is read", way: "values.return_what_raises_when_read", want: notMarshaled()},
 
-	{does: "returns more than `limits.result`", way: "values.return_too_much", want: uncarried(), says: "limit", more: []string{"limits: {result: 1MiB}"}},
+	{does: "returns more than `limits.result`", way: "values.return_too_much", want: notMarshaled(), says: "limit", more: []string{"limits: {result: 1MiB}"}},
 
 	// Output.
-	{does: "floods standard output", way: "values.flood_stdout", want: well()},
-	{does: "floods standard error, with NULs, in lines of a MiB", way: "values.flood_stderr", want: well()},
-	{does: "prints the line of a handshake", way: "values.write_what_looks_like_a_handshake", want: well()},
-	{does: "writes broken log records", way: "values.write_what_looks_like_a_log_record", want: well()},
+	{does: "floods standard output", way: "values.flood_stdout", want: succeeded()},
+	{does: "floods standard error, with NULs, in lines of a MiB", way: "values.flood_stderr", want: succeeded()},
+	{does: "prints a handshake line", way: "values.write_what_looks_like_a_handshake", want: succeeded()},
+	{does: "writes broken log records", way: "values.write_what_looks_like_a_log_record", want: succeeded()},
 
 	// The connection.
 	{does: "closes the socket", way: "wire.close_the_socket", want: broke("SIGABRT", "rest")},
@@ -138,46 +138,46 @@ var calls = []call{
 	{does: "cuts a frame short and dies", way: "wire.cut_a_frame_short_and_die", want: died("exit 7", "cut_a_frame_short_and_die")},
 	{does: "claims a body of 4 GiB", way: "wire.claim_a_body_of_4_gib", want: broke("SIGABRT", "rest")},
 	{does: "claims 4 billion buffers", way: "wire.claim_4_billion_buffers", want: broke("SIGABRT", "rest")},
-	{does: "answers a call that nobody made", way: "wire.answer_a_call_that_nobody_made", want: broke("SIGABRT", "rest")},
-	{does: "speaks another version", way: "wire.answer_with_another_version", want: broke("SIGABRT", "rest")},
-	{does: "sends a frame of no known type", way: "wire.answer_with_an_unknown_frame", want: broke("SIGABRT", "rest")},
-	{does: "names shared memory that it never gave", way: "wire.name_a_segment_that_is_not", want: broke("SIGABRT", "rest")},
+	{does: "answers a call that was never made", way: "wire.answer_a_call_that_nobody_made", want: broke("SIGABRT", "rest")},
+	{does: "speaks another protocol version", way: "wire.answer_with_another_version", want: broke("SIGABRT", "rest")},
+	{does: "sends a frame of an unknown type", way: "wire.answer_with_an_unknown_frame", want: broke("SIGABRT", "rest")},
+	{does: "refers to shared memory that it never sent", way: "wire.name_a_segment_that_is_not", want: broke("SIGABRT", "rest")},
 	{does: "says hello again", way: "wire.say_hello_again", want: broke("SIGABRT", "rest")},
-	{does: "forks, and returns twice", way: "wire.fork_and_return_twice", want: well(), file: true},
-	{does: "overwrites the count of its calls and dies", way: "wire.count_too_much", want: died("exit 7", "count_too_much")},
+	{does: "forks, and returns twice", way: "wire.fork_and_return_twice", want: succeeded(), file: true},
+	{does: "overwrites the begun count and dies", way: "wire.count_too_much", want: died("exit 7", "count_too_much")},
 
 	// The interpreter, from inside.
-	{does: "closes `sys.stdout` and `sys.stderr`", way: "tampering.close_stdout", want: well()},
-	{does: "closes descriptors 1 and 2", way: "tampering.close_the_pipes", want: well()},
-	{does: "changes the folder", way: "tampering.change_folder", want: well()},
-	{does: "clears `os.environ`", way: "tampering.clear_the_environment", want: well()},
-	{does: "replaces all hooks by broken ones", way: "tampering.replace_hooks", want: well()},
-	{does: "breaks `print`", way: "tampering.break_print", want: well()},
-	{does: "clears `sys.modules` and `sys.path`", way: "tampering.forget_all_modules", want: well()},
-	{does: "leaves 20 levels of recursion", way: "tampering.forbid_recursion", want: well()},
-	{does: "leaves a thread that never rests", way: "tampering.leave_a_busy_thread", want: well()},
+	{does: "closes `sys.stdout` and `sys.stderr`", way: "tampering.close_stdout", want: succeeded()},
+	{does: "closes descriptors 1 and 2", way: "tampering.close_the_pipes", want: succeeded()},
+	{does: "changes the current folder", way: "tampering.change_folder", want: succeeded()},
+	{does: "clears `os.environ`", way: "tampering.clear_the_environment", want: succeeded()},
+	{does: "replaces all hooks with broken ones", way: "tampering.replace_hooks", want: succeeded()},
+	{does: "breaks `print`", way: "tampering.break_print", want: succeeded()},
+	{does: "clears `sys.modules` and `sys.path`", way: "tampering.forget_all_modules", want: succeeded()},
+	{does: "sets the recursion limit to 20 levels", way: "tampering.forbid_recursion", want: succeeded()},
+	{does: "leaves a busy thread", way: "tampering.leave_a_busy_thread", want: succeeded()},
 }
 
-// ended6 is the end that the supervisor makes: SIGABRT, for the stacks.
-func ended6(f *fate) { f.end = "SIGABRT" }
+// byAbort is how the supervisor ends a worker: by SIGABRT, which dumps the stacks.
+func byAbort(f *outcome) { f.end = "SIGABRT" }
 
 func callMatrix() part {
-	seen := make([]sight, len(calls))
+	seen := make([]observation, len(calls))
 	var p part
 	for i, c := range calls {
-		p.add(c.does, func(t *testing.T) { seen[i] = c.see(t) })
+		p.add(c.does, func(t *testing.T) { seen[i] = c.observe(t) })
 	}
 	p.table = func() string { return table(p.names(), seen) }
 	return p
 }
 
-func (c call) see(t *testing.T) sight {
+func (c call) observe(t *testing.T) observation {
 	python, nodeType := "nodes.py", "misbehave"
 	if c.async {
 		python, nodeType = "later.py", "later"
 	}
 	events := &recorder{}
-	r := crashing(t, crashes, python, nodeType, append([]string{noSpare, once}, c.more...), runner.WithEvents(events.record))
+	r := crashing(t, crashFolder, python, nodeType, append([]string{noSpare, once}, c.more...), runner.WithEvents(events.record))
 	first, err := r.Run(t.Context(), map[string]any{})
 	require.NoError(t, err)
 
@@ -192,38 +192,38 @@ func (c call) see(t *testing.T) sight {
 	if c.during != nil {
 		go c.during(file, cancel, done)
 	}
-	var s sight
-	for range tries {
-		fresh(r)
+	var s observation
+	for range maxTries {
+		resetBreaker(r)
 		got, err := r.Run(ctx, how)
-		if s = see(t, r, err); s.fine {
+		if s = observe(t, r, err); s.succeeds {
 			assert.Equal(t, "fine", got)
 		}
-		if !slices.Contains(c.more, hangsAfter) && !slices.Contains(c.more, tooMuch) || s.matches(c.want, c.says) {
-			break // a process that the supervisor ends may have had no time to say how it is
+		if !slices.Contains(c.more, withTimeout) && !slices.Contains(c.more, residentLimit) || s.matches(c.want, c.says) {
+			break // a worker that the supervisor kills may have had no time to dump its stacks
 		}
 	}
 	close(done)
 	if c.after != nil {
 		c.after(t, file)
 	}
-	fresh(r)
+	resetBreaker(r)
 	for end := time.Now().Add(time.Minute); ; {
 		next, err := r.Run(t.Context(), map[string]any{})
-		require.NoError(t, err, "the node is well again")
+		require.NoError(t, err, "the node works again")
 		s.replaced = first != next
 		if s.replaced || !c.later || time.Now().After(end) {
 			break
 		}
 	}
 	s.check(t, c.want, c.says)
-	leavesNothing(t, r, events)
+	closeCleanly(t, r, events)
 	return s
 }
 
-// killing kills each process that names itself in the file.
+// killing kills each process that writes its id to the file.
 func killing(file string, _ context.CancelFunc, done <-chan struct{}) {
-	for whenThere(file, done) {
+	for fileAppears(file, done) {
 		content, _ := os.ReadFile(file)
 		if pid, err := strconv.Atoi(string(content)); err == nil && os.Remove(file) == nil {
 			_ = syscall.Kill(pid, syscall.SIGKILL)
@@ -231,14 +231,14 @@ func killing(file string, _ context.CancelFunc, done <-chan struct{}) {
 	}
 }
 
-func cancelling(file string, cancel context.CancelFunc, done <-chan struct{}) {
-	if whenThere(file, done) {
+func canceling(file string, cancel context.CancelFunc, done <-chan struct{}) {
+	if fileAppears(file, done) {
 		cancel()
 	}
 }
 
-// whenThere waits for a file, or until done is closed, which is false.
-func whenThere(file string, done <-chan struct{}) bool {
+// fileAppears waits for a file; it returns false if done is closed first.
+func fileAppears(file string, done <-chan struct{}) bool {
 	look := time.NewTicker(time.Millisecond)
 	defer look.Stop()
 	for {
@@ -253,11 +253,11 @@ func whenThere(file string, done <-chan struct{}) bool {
 	}
 }
 
-// killChildren ends the processes that have left their workers' groups.
+// killChildren kills the processes that have left their workers' process groups.
 func killChildren(t *testing.T, file string) {
-	for pid := range strings.FieldsSeq(appears(t, file)) {
+	for pid := range strings.FieldsSeq(waitForFile(t, file)) {
 		n, err := strconv.Atoi(pid)
 		require.NoError(t, err)
-		assert.NoError(t, syscall.Kill(n, syscall.SIGKILL), "it had left")
+		assert.NoError(t, syscall.Kill(n, syscall.SIGKILL), "it had left the group")
 	}
 }

@@ -13,13 +13,13 @@ import (
 	"github.com/gophersnake/gophersnake/runner"
 )
 
-// closing is a row of the matrix: what a node does when its worker is asked to end.
+// closing is a row of the matrix: a failure of a node when its worker shuts down.
 type closing struct {
 	does   string
-	way    string // the function of testdata/crashes/closing.py that does it
-	before bool   // in a call, to show at the end
-	died   string // how the death is told as an event; empty where it is an end as asked for
-	logged string // what the log says of it
+	way    string // the function in testdata/crashes/closing.py
+	before bool   // it runs in a call, and has its effect at the shutdown
+	died   string // a part of the WorkerDied event's text, empty if there is none
+	logged string // a part of the log
 }
 
 var closes = []closing{
@@ -29,8 +29,8 @@ var closes = []closing{
 	{does: "crashes in `close`", way: "closing.close_crashes", died: "SIGSEGV"},
 	{does: "hangs in `close`", way: "closing.close_hangs"},
 	{does: "stops itself, all signals blocked", way: "closing.ignore_the_shutdown"},
-	{does: "has left a function for `atexit` that hangs", way: "closing.hang_at_exit", before: true},
-	{does: "has left a thread that does not end", way: "closing.leave_a_thread", before: true},
+	{does: "has registered an `atexit` function that hangs", way: "closing.hang_at_exit", before: true},
+	{does: "has left a thread that never ends", way: "closing.leave_a_thread", before: true},
 	{does: "has left a child", way: "closing.leave_children", before: true},
 }
 
@@ -38,7 +38,7 @@ func closeMatrix() part {
 	told := make([]string, len(closes))
 	var p part
 	for i, c := range closes {
-		p.add(c.does, func(t *testing.T) { told[i] = c.see(t) })
+		p.add(c.does, func(t *testing.T) { told[i] = c.observe(t) })
 	}
 	p.table = func() string {
 		var b strings.Builder
@@ -51,14 +51,14 @@ func closeMatrix() part {
 	return p
 }
 
-func (c closing) see(t *testing.T) string {
+func (c closing) observe(t *testing.T) string {
 	var log lockedBuffer
 	events := &recorder{}
-	r := crashing(t, crashes, "nodes.py", "Closing", []string{fmt.Sprintf("params: {way: %s, before: %v}", c.way, c.before)},
+	r := crashing(t, crashFolder, "nodes.py", "Closing", []string{fmt.Sprintf("params: {way: %s, before: %v}", c.way, c.before)},
 		runner.WithEvents(events.record), runner.WithLogger(hclog.New(&hclog.LoggerOptions{Output: &log, Level: hclog.Info})))
 	_, err := r.Run(t.Context(), nil)
 	require.NoError(t, err)
-	leavesNothing(t, r, events)
+	closeCleanly(t, r, events)
 	assert.True(t, log.contains(c.logged))
 	deaths := of[runner.WorkerDied](events)
 	if c.died == "" {

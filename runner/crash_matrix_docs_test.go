@@ -12,21 +12,21 @@ import (
 
 const docs = "docs/crashes.md"
 
-// table writes rows as Markdown. It holds nothing that differs from run to run.
-func table(names []string, seen []sight) string {
+// table formats rows as Markdown. It contains nothing that differs from run to run.
+func table(names []string, seen []observation) string {
 	var b strings.Builder
-	b.WriteString("| the node | kind | ended by | Python line | retried | worker | breaker | delivered | the caller reads |\n")
+	b.WriteString("| the node | kind | ended by | Python line | retried | worker | breaker | begun | text of the error |\n")
 	b.WriteString("| --- | --- | --- | --- | --- | --- | --- | --- | --- |\n")
 	for i, s := range seen {
-		fmt.Fprintf(&b, "| %s | %s | %s | %s | %s | %s | %s | %s | %s |\n", names[i], kindCell(s), cell(s.end), code(s.place),
+		fmt.Fprintf(&b, "| %s | %s | %s | %s | %s | %s | %s | %s | %s |\n", names[i], kindCell(s), cell(s.end), code(s.location),
 			choice(s.retried, "yes", "no"), choice(s.replaced, "replaced", "kept"), choice(s.counted, "counts", "–"),
-			choice(s.undelivered, "no", "yes"), quoted(s))
+			choice(s.notBegun, "no", "yes"), quoted(s))
 	}
 	return b.String()
 }
 
-func kindCell(s sight) string {
-	if s.fine {
+func kindCell(s observation) string {
+	if s.succeeds {
 		return "–"
 	}
 	return fmt.Sprintf("`%v`", s.kind)
@@ -53,11 +53,11 @@ func code(text string) string {
 	return "`" + text + "`"
 }
 
-// mostQuoted is how much of a message goes into a table.
+// mostQuoted is the greatest length of an error's text in a table.
 const mostQuoted = 200
 
-func quoted(s sight) string {
-	if s.fine {
+func quoted(s observation) string {
+	if s.succeeds {
 		return "the result"
 	}
 	text := []rune(strings.ReplaceAll(cell(s.says), "<", "\\<"))
@@ -67,8 +67,8 @@ func quoted(s sight) string {
 	return string(text)
 }
 
-// compareDocs puts the tables between the document's own words, and checks that the
-// document says so already, or with -update makes it do so.
+// compareDocs checks that the document contains the tables or, with -update, inserts
+// them.
 func compareDocs(t *testing.T, tables []string) {
 	t.Helper()
 	old, err := os.ReadFile(docs)

@@ -24,62 +24,63 @@ import (
 	"github.com/gophersnake/gophersnake/runner/manifest"
 )
 
-var update = flag.Bool("update", false, "write the tables that the crash matrix finds into docs/crashes.md")
+var update = flag.Bool("update", false, "write the tables of the crash matrix to docs/crashes.md")
 
-// fate is what a caller must see of a failure, and what becomes of the node.
-type fate struct {
-	kind        runner.Kind
-	fine        bool   // the call gives its answer; the rest says what becomes of the worker
-	end         string // a signal, or the exit code: "exit 3"
-	function    string // the innermost function of the node's own that the error shows
-	retried     bool
-	replaced    bool // the next call finds another worker
-	counted     bool // by the breaker
-	undelivered bool // so that even what must not run twice is made again
+// outcome is what the caller must see of a failure, and its effect on the node.
+type outcome struct {
+	kind     runner.Kind
+	succeeds bool   // the call succeeds; only the fields about the worker apply
+	end      string // a signal, or the exit code: "exit 3"
+	function string // the innermost function of the node in the traceback
+	retried  bool
+	replaced bool // the next call has another worker
+	counted  bool // by the breaker
+	notBegun bool // so that it is retried even if the node is not idempotent
 }
 
-// sight is what a caller saw.
-type sight struct {
-	fate
-	place string // the file and line of the function
-	says  string
+// observation is what the caller saw.
+type observation struct {
+	outcome
+	location string // the file and line of the function
+	says     string
 }
 
-// died is the end of an interpreter, with a signal or an exit code.
-func died(end, function string) fate {
-	return fate{kind: runner.KindPythonVM, end: end, function: function, retried: true, replaced: true, counted: true}
+// died is the outcome if the interpreter ends, by a signal or with an exit code.
+func died(end, function string) outcome {
+	return outcome{kind: runner.KindPythonVM, end: end, function: function, retried: true, replaced: true, counted: true}
 }
 
-// broke is the end of a connection.
-func broke(end, function string) fate {
+// broke is the outcome if the connection breaks.
+func broke(end, function string) outcome {
 	f := died(end, function)
 	f.kind = runner.KindTransport
 	return f
 }
 
-// raised is an exception, after which the worker goes on.
-func raised(function string) fate {
-	return fate{kind: runner.KindExecution, function: function, retried: true, counted: true}
+// raised is the outcome of an exception. The worker lives on.
+func raised(function string) outcome {
+	return outcome{kind: runner.KindExecution, function: function, retried: true, counted: true}
 }
 
-// declined is an exception that the node does not want tried again, or is not to
-// blame for.
-func declined(kind runner.Kind, function string) fate { return fate{kind: kind, function: function} }
+// exempt is the outcome of an error that is neither retried nor counted.
+func exempt(kind runner.Kind, function string) outcome {
+	return outcome{kind: kind, function: function}
+}
 
-// uncarried is a result that has no form on the wire.
-func uncarried() fate { return fate{kind: runner.KindMarshaling, counted: true} }
+// notMarshaled is the outcome if the result cannot be marshaled.
+func notMarshaled() outcome { return outcome{kind: runner.KindMarshaling, counted: true} }
 
-// well is an answer.
-func well() fate { return fate{fine: true} }
+// succeeded is the outcome of a call that succeeds.
+func succeeded() outcome { return outcome{succeeds: true} }
 
-func (f fate) and(change func(*fate)) fate {
+func (f outcome) and(change func(*outcome)) outcome {
 	change(&f)
 	return f
 }
 
-const crashes = "testdata/crashes"
+const crashFolder = "testdata/crashes"
 
-// crashing loads a pipeline of one node, with the id "node", of the crash matrix.
+// crashing returns a runner for a pipeline with one node, whose id is "node".
 func crashing(t *testing.T, base, python, nodeType string, lines []string, opts ...runner.Option) *runner.Runner {
 	t.Helper()
 	base, err := filepath.Abs(base)
@@ -91,7 +92,7 @@ func crashing(t *testing.T, base, python, nodeType string, lines []string, opts 
 	return parse(t, text, base, opts...)
 }
 
-// parse loads a pipeline from its whole manifest.
+// parse returns a runner for a manifest.
 func parse(t *testing.T, text, base string, opts ...runner.Option) *runner.Runner {
 	t.Helper()
 	p, err := manifest.Parse("matrix.yaml", []byte(text), base)
@@ -102,15 +103,15 @@ func parse(t *testing.T, text, base string, opts ...runner.Option) *runner.Runne
 	return r
 }
 
-// once has a failed call made once more where that is worth it, so that it shows.
+// once allows one retry, which shows whether an error is retried.
 const (
 	once = "retry: {fixed: 1ms, max_attempts: 1}"
-	// noSpare has the next call find the same worker, or one that was started for it.
+	// noSpare makes the next call use the same worker, or one that is started for it.
 	noSpare = "workers: {spare: 0}"
 )
 
-// Of what the caller reads, the table leaves out what stands in its other columns,
-// and what differs from run to run.
+// The table leaves out of an error's text what its other columns show, and what differs
+// from run to run.
 var (
 	head     = regexp.MustCompile(`^((\w+ )?error in node "node" during \w+: |interrupted in attempt \d: )+`)
 	place    = regexp.MustCompile(` \((/.*:\d+ in [^()]*|/[^()]*)\)`)
@@ -119,68 +120,67 @@ var (
 	levels   = regexp.MustCompile(`(\[0\]){4,}`)
 )
 
-func read(line string) string {
+func callerText(line string) string {
 	line = attempt.ReplaceAllString(head.ReplaceAllString(line, ""), "")
 	line = strings.TrimPrefix(place.ReplaceAllString(line, ""), ": ")
 	return levels.ReplaceAllString(line, "[0][0]…")
 }
 
-// see takes down what an error says, and what became of the node.
-func see(t *testing.T, r *runner.Runner, err error) sight {
+// observe returns what an error says, and whether the breaker counted it.
+func observe(t *testing.T, r *runner.Runner, err error) observation {
 	t.Helper()
-	var s sight
+	var s observation
 	s.counted = r.Scheduler().Breaker("node").Failures() > 0
 	if err == nil {
-		s.fine = true
+		s.succeeds = true
 		return s
 	}
 	var e *runner.Error
 	require.ErrorAs(t, err, &e)
-	s.kind, s.undelivered, s.retried = e.Kind, e.NotBegun, e.Attempt > 1
+	s.kind, s.notBegun, s.retried = e.Kind, e.NotBegun, e.Attempt > 1
 	switch {
 	case e.Signal != "":
 		s.end = e.Signal
 	case e.ExitCode != nil:
 		s.end = "exit " + strconv.Itoa(*e.ExitCode)
 	}
-	s.says = read(e.Error())
+	s.says = callerText(e.Error())
 	if e.Limit == "resident" || e.Limit == "cpu_time" {
 		s.says = measured.ReplaceAllString(s.says, "…, more than")
 	}
 	for _, frame := range e.Traceback {
 		if file := filepath.Base(frame.File); ownCode(frame.File) && frame.Line > 0 {
-			s.function, s.place = frame.Function, fmt.Sprintf("%s:%d", file, frame.Line)
+			s.function, s.location = frame.Function, fmt.Sprintf("%s:%d", file, frame.Line)
 		}
 	}
 	return s
 }
 
-// ownCode reports whether a file is the node's, and no part of how the matrix hands
-// out its ways.
+// ownCode reports whether a file belongs to the node, not to the dispatching in nodes.py.
 func ownCode(file string) bool {
 	dir, name := filepath.Split(file)
-	return name != "nodes.py" && (filepath.Base(dir) == "crashes" || name == startsAs)
+	return name != "nodes.py" && (filepath.Base(dir) == "crashes" || name == nodeFile)
 }
 
-// check compares what was seen with what must be.
-func (s sight) check(t *testing.T, want fate, says string) {
+// check compares the observation with the expected outcome.
+func (s observation) check(t *testing.T, want outcome, says string) {
 	t.Helper()
-	assert.Equal(t, want, s.fate)
+	assert.Equal(t, want, s.outcome)
 	assert.Contains(t, s.says, says)
 }
 
-// tries is how often what depends on a deadline is done where it does not come out.
-const tries = 5
+// maxTries is how often a row that depends on a deadline is repeated until it matches.
+const maxTries = 5
 
-// matches reports whether it ended, and was seen and told, as it must be.
-func (s sight) matches(want fate, says string) bool {
+// matches reports whether the end, the function and the text are as expected.
+func (s observation) matches(want outcome, says string) bool {
 	return s.end == want.end && s.function == want.function && strings.Contains(s.says, says)
 }
 
 // part is a part of the matrix.
 type part struct {
 	rows  []row
-	table func() string // of what the rows have seen
+	table func() string // of the rows' observations
 }
 
 type row struct {
@@ -198,19 +198,20 @@ func (p *part) names() []string {
 	return names
 }
 
-// atOnce is how many rows run at a time: most of them wait for a process or a deadline.
-const atOnce = 10
+// concurrentRows is the number of rows that run at a time. Most of them wait for a
+// process or a deadline.
+const concurrentRows = 10
 
-// TestCrashMatrix goes through the ways for an interpreter to end or misbehave, and
-// checks what the caller sees of each. What it finds stands in docs/crashes.md.
+// TestCrashMatrix makes interpreters end or misbehave in many ways, and checks what the
+// caller sees of each. docs/crashes.md has the results.
 func TestCrashMatrix(t *testing.T) {
 	if runtime.GOOS != "linux" {
-		t.Skip("the signals and limits are Linux's")
+		t.Skip("the signals and limits are those of Linux")
 	}
 	parts := []part{callMatrix(), startMatrix(), closeMatrix()}
 	var running sync.WaitGroup
 	var missing atomic.Int64
-	room := make(chan struct{}, atOnce)
+	room := make(chan struct{}, concurrentRows)
 	for _, p := range parts {
 		for _, r := range p.rows {
 			missing.Add(1)
@@ -226,7 +227,7 @@ func TestCrashMatrix(t *testing.T) {
 	}
 	running.Wait()
 	if t.Failed() || missing.Load() > 0 {
-		return // of a part, or of what is wrong, there is nothing to write
+		return // do not write incomplete or wrong tables
 	}
 	var tables []string
 	for _, p := range parts {
@@ -235,10 +236,10 @@ func TestCrashMatrix(t *testing.T) {
 	compareDocs(t, tables)
 }
 
-// ended reports whether there is no such process, not even a zombie.
-func ended(pid int) bool { return errors.Is(syscall.Kill(pid, 0), syscall.ESRCH) }
+// isGone reports whether a process does not exist, not even as a zombie.
+func isGone(pid int) bool { return errors.Is(syscall.Kill(pid, 0), syscall.ESRCH) }
 
-// workers are the processes that a runner has started.
+// workers returns the processes that a runner has started.
 func (r *recorder) workers() []int {
 	var pids []int
 	for _, e := range of[runner.WorkerStarted](r) {
@@ -247,20 +248,20 @@ func (r *recorder) workers() []int {
 	return pids
 }
 
-// leavesNothing closes the runner and checks that no worker is left, dead or alive.
-func leavesNothing(t *testing.T, r *runner.Runner, events *recorder) {
+// closeCleanly closes the runner and checks that no worker is left, not even a zombie.
+func closeCleanly(t *testing.T, r *runner.Runner, events *recorder) {
 	t.Helper()
 	require.NoError(t, r.Close(t.Context()))
 	for _, pid := range events.workers() {
-		assert.True(t, ended(pid), "process %d is left", pid)
+		assert.True(t, isGone(pid), "process %d is left", pid)
 	}
 }
 
-// fresh gives the breaker a clean slate.
-func fresh(r *runner.Runner) { r.Scheduler().Breaker("node").Reset() }
+// resetBreaker closes the breaker and resets its count.
+func resetBreaker(r *runner.Runner) { r.Scheduler().Breaker("node").Reset() }
 
-// appears waits for a file and returns what it says; the time bounds a failure only.
-func appears(t *testing.T, path string) string {
+// waitForFile waits for a file and returns its content.
+func waitForFile(t *testing.T, path string) string {
 	t.Helper()
 	var content []byte
 	require.Eventually(t, func() bool {

@@ -39,13 +39,13 @@ func (b *lockedBuffer) contains(s string) bool {
 	return strings.Contains(b.String(), s)
 }
 
-// deaths are the ways for an interpreter to end or hang, and what the caller
-// must see of each.
+// deaths are ways in which an interpreter ends or hangs, and what the caller must see
+// of each.
 var deaths = []struct {
 	way      string
 	signal   string
 	exitCode int
-	function string // where in Python; empty where nobody can know
+	function string // the innermost Python function, empty if it cannot be found
 	says     string
 }{
 	{"kill_segv", "SIGSEGV", -1, "kill_segv", "SIGSEGV"},

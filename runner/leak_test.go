@@ -214,11 +214,11 @@ func TestNothingIsLeftBehind(t *testing.T) {
 	assertHolding(t, before)
 }
 
-// settling is longer than shared memory is kept that nobody needs.
+// settling is longer than the time for which unused shared memory is kept.
 const settling = 40 * time.Second
 
 // assertHolding waits until the process holds no more than before: a goroutine of
-// go-plugin's may still be on its way out.
+// go-plugin may still be ending.
 func assertHolding(t *testing.T, before count) {
 	t.Helper()
 	var now count

@@ -33,12 +33,12 @@ func TestDescriptorsDoNotRunOutWithSharedMemoryHoweverLongItRuns(t *testing.T) {
 				for i := caller; i < n; i += callers {
 					die := i%deathEvery == deathEvery-1
 					out, err := r.RunShared(t.Context(), map[string]any{"data": data, "die": die})
-					switch {
-					case err == nil:
+					switch err {
+					case nil:
 						assert.False(t, die)
 						assert.Len(t, out.Value.(*ipc.Tensor).Data, len(data.Data))
 						out.Release()
-					default: // a call beside it may have had its worker
+					default: // a concurrent call may have killed the worker
 						assert.ErrorIs(t, err, runner.KindPythonVM)
 					}
 				}
@@ -67,7 +67,7 @@ func TestARestartThatRacesWithAStopLeavesNothingBehind(t *testing.T) {
 			before = holding(t) // what is made once has been made
 		}
 		events := &recorder{}
-		base, err := filepath.Abs(crashes)
+		base, err := filepath.Abs(crashFolder)
 		require.NoError(t, err)
 		text := "version: v1\npython: wounds.py\nnodes:\n"
 		for n := range nodes {
@@ -88,7 +88,7 @@ func TestARestartThatRacesWithAStopLeavesNothingBehind(t *testing.T) {
 		require.NoError(t, r.Close(ctx))
 		cancel()
 		for _, pid := range events.workers() {
-			assert.True(t, ended(pid), "process %d is left", pid)
+			assert.True(t, isGone(pid), "process %d is left", pid)
 		}
 		_, err = r.Run(t.Context(), nil)
 		assert.ErrorContains(t, err, "the runner is closed")
@@ -102,7 +102,7 @@ func TestNothingThatAWorkerDoesCanPanicTheHost(t *testing.T) {
 	const lanes, seeds = 6, 60
 	hostile := func(t *testing.T, first int) {
 		events := &recorder{}
-		r := crashing(t, crashes, "hostile.py", "hostile",
+		r := crashing(t, crashFolder, "hostile.py", "hostile",
 			[]string{noSpare, "retry: none", "breaker: none", "timeout: 2s"}, runner.WithEvents(events.record))
 		for seed := first; seed < seeds; seed += lanes {
 			_, err := r.Run(t.Context(), seed)
@@ -118,10 +118,10 @@ func TestNothingThatAWorkerDoesCanPanicTheHost(t *testing.T) {
 			}
 			require.NoError(t, err, "seed %d: the node is well again", seed)
 		}
-		leavesNothing(t, r, events)
+		closeCleanly(t, r, events)
 	}
 	hasty := func(t *testing.T, seed int) {
-		r := crashing(t, crashes, "hostile.py", "Hasty", []string{fmt.Sprintf("params: {seed: %d}", seed), "setup_timeout: 5s"})
+		r := crashing(t, crashFolder, "hostile.py", "Hasty", []string{fmt.Sprintf("params: {seed: %d}", seed), "setup_timeout: 5s"})
 		if err := r.Start(t.Context()); err != nil {
 			var e *runner.Error
 			require.True(t, errors.As(err, &e), "%v", err)
@@ -148,7 +148,7 @@ func TestTheOOMSupervisorsPart(t *testing.T) {
 		t.Skip("it is started by another test")
 	}
 	require.NoError(t, os.WriteFile(filepath.Join(group, "cgroup.procs"), []byte(strconv.Itoa(os.Getpid())), 0))
-	r := crashing(t, crashes, "wounds.py", "Mortal", []string{"params: {folder: " + folder + "}"})
+	r := crashing(t, crashFolder, "wounds.py", "Mortal", []string{"params: {folder: " + folder + "}"})
 	err := r.Start(t.Context())
 	require.ErrorIs(t, err, runner.KindPythonVM)
 	assert.ErrorContains(t, err, "the kernel killed the interpreter because memory ran out")

@@ -22,15 +22,15 @@ import (
 // The tests of this file each prove that something does not happen here which has
 // been an open issue elsewhere.
 
-// wounded starts a runner of one node of testdata/crashes/wounds.py.
+// wounded starts a runner with one node of testdata/crashes/wounds.py.
 func wounded(t *testing.T, nodeType string, more []string, opts ...runner.Option) *runner.Runner {
 	t.Helper()
-	r := crashing(t, crashes, "wounds.py", nodeType, append([]string{"breaker: none"}, more...), opts...)
+	r := crashing(t, crashFolder, "wounds.py", nodeType, append([]string{"breaker: none"}, more...), opts...)
 	require.NoError(t, r.Start(t.Context()))
 	return r
 }
 
-// mortal keeps the folder in which files say where the node Mortal is to end.
+// mortals keeps the folder whose files make the node Mortal end its worker.
 type mortals struct {
 	t      *testing.T
 	folder string
@@ -40,14 +40,14 @@ func newMortals(t *testing.T) mortals { return mortals{t, t.TempDir()} }
 
 func (m mortals) params() string { return "params: {folder: " + m.folder + "}" }
 
-// at has the node end where the file is: "setup", or the value of a call.
+// at makes the node end its worker in "setup", or in the call with the given value.
 func (m mortals) at(place, way string) string {
 	path := filepath.Join(m.folder, place)
 	require.NoError(m.t, os.WriteFile(path, []byte(way), 0o600))
 	return path
 }
 
-// zombies are the children of this process that have ended and were not waited for.
+// zombies returns the children of this process that have ended and were not waited for.
 func zombies(t *testing.T) []int {
 	var found []int
 	for _, pid := range descendants(t, os.Getpid()) {
@@ -92,7 +92,7 @@ func TestANodeThatExitsLeavesNoZombieAndNoPoolThatCallsItselfHealthy(t *testing.
 	assert.ErrorContains(t, h.Err, "os._exit(0)")
 	assert.Zero(t, h.Nodes[0].Pool.Idle)
 	for _, pid := range events.workers() {
-		assert.True(t, ended(pid), "process %d is left, alive or a zombie", pid)
+		assert.True(t, isGone(pid), "process %d is left, alive or a zombie", pid)
 	}
 	if runtime.GOOS == "linux" { // those that never came up are reaped, too
 		assert.Eventually(t, func() bool { return len(zombies(t)) == 0 }, time.Minute, time.Millisecond)
@@ -102,7 +102,7 @@ func TestANodeThatExitsLeavesNoZombieAndNoPoolThatCallsItselfHealthy(t *testing.
 	_, err := r.Run(t.Context(), 2)
 	require.NoError(t, err)
 	assert.True(t, awaitServing(t, r).OK(), "it says so when it is well again, too")
-	leavesNothing(t, r, events)
+	closeCleanly(t, r, events)
 }
 
 func awaitServing(t *testing.T, r *runner.Runner) runner.Health {
@@ -116,17 +116,17 @@ func awaitServing(t *testing.T, r *runner.Runner) runner.Health {
 func TestAWorkerThatIsKilledInItsStartUpDoesNotHangTheSupervisor(t *testing.T) {
 	m := newMortals(t)
 	gate := m.at("setup", "wait")
-	r := crashing(t, crashes, "wounds.py", "Mortal", []string{m.params()})
+	r := crashing(t, crashFolder, "wounds.py", "Mortal", []string{m.params()})
 	started := make(chan error, 1)
 	go func() { started <- r.Start(context.Background()) }()
-	pid, err := strconv.Atoi(appears(t, gate+".pid"))
+	pid, err := strconv.Atoi(waitForFile(t, gate+".pid"))
 	require.NoError(t, err)
 	require.NoError(t, os.Remove(gate))
 	require.NoError(t, syscall.Kill(pid, syscall.SIGKILL))
 	err = <-started
 	require.ErrorIs(t, err, runner.KindPythonVM)
 	assert.ErrorContains(t, err, "SIGKILL")
-	assert.True(t, ended(pid))
+	assert.True(t, isGone(pid))
 	h := r.Health()
 	assert.Equal(t, runner.StateUnhealthy, h.State)
 	assert.ErrorContains(t, h.Err, "SIGKILL")
@@ -138,10 +138,10 @@ func TestAWorkerThatIsKilledInItsStartUpDoesNotHangTheSupervisor(t *testing.T) {
 func TestUnhealthyIsNeverSaidWithoutItsCause(t *testing.T) {
 	m := newMortals(t)
 	events := &recorder{}
-	r := crashing(t, crashes, "wounds.py", "Mortal",
+	r := crashing(t, crashFolder, "wounds.py", "Mortal",
 		[]string{m.params(), once, "breaker: {failures: 2, cool_down: 20ms}"}, runner.WithEvents(events.record))
 	done, looked := make(chan struct{}), make(chan int)
-	go func() { // somebody looks all the time
+	go func() { // reads the health continuously
 		unhealthy := 0
 		for {
 			select {
@@ -198,7 +198,7 @@ func explained(t *testing.T, state runner.HealthState, reason string, err *runne
 	return true
 }
 
-// Triton server #7862: what fails over where calls come one by one does not in a stream.
+// Triton server #7862: a model that fails over between single calls does not in a stream.
 func TestFailOverWorksInStreamsAsInCalls(t *testing.T) {
 	const items = 40
 	run := map[string]func(*testing.T, *runner.Runner) []any{
@@ -229,7 +229,7 @@ func TestFailOverWorksInStreamsAsInCalls(t *testing.T) {
 			events := &recorder{}
 			r := wounded(t, "Mortal", []string{m.params(), quickRetry, "workers: {min: 2, max: 2, spare: 0}"}, runner.WithEvents(events.record))
 			require.Eventually(t, func() bool { return len(of[runner.WorkerStarted](events)) == 2 }, time.Minute, time.Millisecond)
-			m.at("setup", "exit") // nobody takes the place of the one that dies
+			m.at("setup", "exit") // the worker that dies cannot be replaced
 			m.at("7", "")
 			got := run(t, r)
 			require.Len(t, got, items)

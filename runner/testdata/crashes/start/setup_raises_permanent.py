@@ -6,7 +6,7 @@ from gophersnake import Permanent, node
 @node
 class It:
     def setup(self) -> None:
-        raise Permanent("no licence")
+        raise Permanent("no license")
 
     def process(self, _: object) -> int:
         return 0
