@@ -105,9 +105,9 @@ var calls = []call{
 	{does: "catches SIGSEGV in Python and crashes", way: "tampering.catch_the_crash_in_python_and_crash", want: died("SIGABRT", "write_to_null"), says: "hung", more: []string{withTimeout}},
 	{does: "sleeps forever in `async def`", way: "sleep_for_ever", async: true, want: outcome{kind: runner.KindPythonVM, function: "sleep_for_ever", retried: true, counted: true}, says: "the call was canceled", more: []string{withTimeout}},
 	{does: "blocks the event loop", way: "block_the_loop", async: true, want: died("SIGABRT", "block_the_loop"), says: "hung", more: []string{withTimeout}},
-	{does: "is canceled and stops", way: "hangs.give_up_when_cancelled", want: exempt(runner.KindOther, "give_up_when_cancelled"), during: canceling},
-	{does: "is canceled and continues", way: "hangs.go_on_when_cancelled", want: exempt(runner.KindOther, "go_on_when_cancelled").and(replaced).and(byAbort), says: "after its call was canceled", during: canceling},
-	{does: "is canceled while it holds the GIL", way: "hangs.hold_the_gil_when_cancelled", want: exempt(runner.KindOther, "hold_the_gil_when_cancelled").and(replaced).and(byAbort), says: "after its call was canceled", during: canceling},
+	{does: "is canceled and stops", way: "hangs.give_up_when_canceled", want: exempt(runner.KindOther, "give_up_when_canceled"), during: canceling},
+	{does: "is canceled and continues", way: "hangs.go_on_when_canceled", want: exempt(runner.KindOther, "go_on_when_canceled").and(replaced).and(byAbort), says: "after its call was canceled", during: canceling},
+	{does: "is canceled while it holds the GIL", way: "hangs.hold_the_gil_when_canceled", want: exempt(runner.KindOther, "hold_the_gil_when_canceled").and(replaced).and(byAbort), says: "after its call was canceled", during: canceling},
 	{does: "ignores the signal of a cancellation", way: "hangs.ignore_the_signal_of_a_cancellation", want: exempt(runner.KindOther, "ignore_the_signal_of_a_cancellation").and(replaced).and(byAbort), says: "after its call was canceled", during: canceling},
 	{does: "dies from the signal of a cancellation", way: "hangs.die_of_a_cancellation", want: exempt(runner.KindOther, "").and(replaced).and(func(f *outcome) { f.end = "SIGUSR1" }), during: canceling},
 

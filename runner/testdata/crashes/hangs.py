@@ -48,12 +48,12 @@ def block_every_signal() -> None:
 # The caller cancels these when the file is there.
 
 
-def give_up_when_cancelled(file: Path) -> None:
+def give_up_when_canceled(file: Path) -> None:
     name(file)
     time.sleep(3600)
 
 
-def go_on_when_cancelled(file: Path) -> None:
+def go_on_when_canceled(file: Path) -> None:
     while True:
         try:
             name(file)
@@ -63,7 +63,7 @@ def go_on_when_cancelled(file: Path) -> None:
             pass
 
 
-def hold_the_gil_when_cancelled(file: Path) -> None:
+def hold_the_gil_when_canceled(file: Path) -> None:
     # The shell writes the file, when Python can do nothing any more.
     ctypes.PyDLL(None).system(f"echo held > '{file}'; sleep 3600".encode())
 
