@@ -26,7 +26,7 @@ func TestErrorsFromBelowKeepTheirClassWhenWrapped(t *testing.T) {
 	for name, err := range map[string]error{
 		"Exit":          exit,
 		"UnbegunError":  &worker.UnbegunError{Exit: exit},
-		"DeadlineError": &worker.DeadlineError{Limit: time.Second, PID: 7, Where: &ipc.RemoteError{}},
+		"DeadlineError": &worker.DeadlineError{Limit: time.Second, PID: 7, Remote: &ipc.RemoteError{}},
 		"StartError":    &worker.StartError{Stage: worker.StageSetup, Cause: exit, Exit: exit},
 		"BrokenError":   &worker.BrokenError{Cause: errors.New("reset"), Exit: exit},
 		"CanceledError": &worker.CanceledError{Cause: context.Canceled, Exit: exit},

@@ -272,7 +272,7 @@ func (n *node) addPool(h *NodeHealth, p pool.Health) {
 		h.Pool.Workers = append(h.Pool.Workers, WorkerHealth{
 			PID: w.PID, Role: string(w.Role), Load: w.Load, Sessions: w.Sessions, Calls: w.Calls,
 			Age: Seconds(w.Age), Idle: Seconds(w.Idle),
-			Resident: w.Vitals.Resident, CPU: Seconds(w.Vitals.CPU), OpenFiles: w.Vitals.OpenFiles,
+			Resident: w.Stats.Resident, CPU: Seconds(w.Stats.CPU), OpenFiles: w.Stats.OpenFiles,
 		})
 	}
 }

@@ -75,7 +75,7 @@ func TestARefusalSaysWhyThereIsNoWorker(t *testing.T) {
 	clock.pass(10 * time.Second)
 	var limit *LimitError
 	require.ErrorAs(t, (<-waiting).err, &limit)
-	assert.ErrorContains(t, limit, "no worker had capacity within 10s: a worker is starting in place of one that ended: the interpreter was ended by SIGKILL")
+	assert.ErrorContains(t, limit, "no worker had capacity within 10s: a worker is starting in place of one that ended: the interpreter was killed by SIGKILL")
 	var exit *worker.Exit
 	require.ErrorAs(t, limit, &exit)
 	remove(t, f.held)
