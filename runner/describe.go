@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"os/exec"
 	"path/filepath"
@@ -16,58 +15,51 @@ import (
 	"github.com/gophersnake/gophersnake/runner/manifest"
 )
 
-// Describe imports the code of the pipeline's Python nodes, without setting
-// them up, and returns the signature and docstring of every node in the order
-// of the manifest. Params and ports that a signature does not take, and code
-// that cannot be imported, are its error.
+// Describe imports the code of the pipeline's Python nodes, without setting them up.
+// It returns the signature and docstring of every node in the order of the manifest.
+// Its error is that of code that cannot be imported, and of params and ports that a
+// signature does not take; see [Error.Faults].
 func (r *Runner) Describe(ctx context.Context) ([]ipc.Description, error) {
+	answers := make(map[*node]described)
+	if groups := r.describeGroups(); len(groups) > 0 {
+		py, err := r.preparePython(ctx)
+		if err != nil {
+			return nil, err
+		}
+		for _, g := range groups {
+			if err := r.describeNodes(ctx, py, g, answers); err != nil {
+				return nil, classify(err).WithNode(g.as.ID)
+			}
+		}
+	}
 	all := make([]ipc.Description, len(r.pipeline.Nodes))
-	var asked []describeNode
-	var places []int
+	var faults []error
 	for i := range r.pipeline.Nodes {
 		n := r.nodes[r.pipeline.Nodes[i].ID]
 		if !n.isPython() {
 			all[i] = ipc.Description{Name: n.config.Type, Kind: "go"}
 			continue
 		}
-		places = append(places, i)
-		asked = append(asked, describeNode{
-			ID: n.id, Python: n.python, NodeType: n.config.Type, Params: n.config.Params, Ports: r.plan.ports(n),
-		})
-	}
-	if len(asked) == 0 {
-		return all, nil
-	}
-	py, err := r.preparePython(ctx)
-	if err != nil {
-		return nil, err
-	}
-	found, err := r.ask(ctx, py, asked)
-	if err != nil {
-		return nil, err
-	}
-	var faults []error
-	for i, d := range found {
-		if d.Description != nil {
-			all[places[i]] = *d.Description
-			if err := r.plan.checkInputs(r.nodes[asked[i].ID], *d.Description); err != nil {
-				faults = append(faults, err)
-			}
+		answer := answers[n]
+		if answer.Description != nil {
+			all[i] = *answer.Description
+			faults = append(faults, n.checkInputs(all[i]))
 		}
-		for _, problem := range d.Problems {
-			faults = append(faults, remoteError(&problem).WithNode(d.ID))
+		for _, problem := range answer.Problems {
+			faults = append(faults, remoteError(&problem).WithNode(n.id))
 		}
 	}
-	return all, errors.Join(faults...)
+	return all, joinFaults(faults)
 }
 
-// DescribeFile returns the signatures and docstrings of all nodes in a Python
-// file. It is imported by the interpreter that the options and requirements of
-// the pipeline p name; p needs no nodes.
+// DescribeFile returns the signatures and docstrings of all nodes in a Python file.
+// The file is imported by the interpreter that the options and requirements of the
+// pipeline p name; p needs no nodes. Its error is that of code that cannot be
+// imported; see [Error.Faults].
 func DescribeFile(ctx context.Context, file string, p *manifest.Pipeline, opts ...Option) ([]ipc.Description, error) {
 	o, err := newOptions(opts)
 	if err != nil {
-		return nil, err
+		return nil, classify(err)
 	}
 	file, err = filepath.Abs(file)
 	if err != nil {
@@ -92,15 +84,15 @@ func DescribeFile(ctx context.Context, file string, p *manifest.Pipeline, opts .
 			faults = append(faults, remoteError(&problem))
 		}
 	}
-	return all, errors.Join(faults...)
+	return all, joinFaults(faults)
 }
 
-// What is asked of the Python package's describe command, as JSON.
+// describeRequest is the input of the Python package's describe command, as JSON.
 type describeRequest struct {
 	Base  string         `json:"base"`
 	Nodes []describeNode `json:"nodes,omitempty"`
 	File  string         `json:"file,omitempty"`
-	// Isolation is how the process is isolated, nil where it is not.
+	// Isolation is nil if the process is not isolated.
 	Isolation *ipc.SetupIsolation `json:"isolation,omitempty"`
 }
 
@@ -112,65 +104,75 @@ type describeNode struct {
 	Ports    []string       `json:"ports"`
 }
 
-// described is its answer for one node.
+// described is the command's answer for one node.
 type described struct {
 	ID          string            `json:"id"`
 	Description *ipc.Description  `json:"description"`
 	Problems    []ipc.RemoteError `json:"problems"`
 }
 
-// ask has the code of nodes imported as their workers import it: nodes that are
-// isolated, or have an environment of their own, by a process for each.
-func (r *Runner) ask(ctx context.Context, py python, asked []describeNode) ([]described, error) {
-	found := make([]described, len(asked))
-	var together []int
-	about := func(n *manifest.Node, places ...int) error {
-		request := describeRequest{Base: r.pipeline.Base}
-		for _, i := range places {
-			request.Nodes = append(request.Nodes, asked[i])
-		}
-		answers, err := r.describe(ctx, py, n, request)
-		if err != nil {
-			return err
-		}
-		if len(answers) != len(places) {
-			return NewError(KindTransport, fmt.Sprintf("asked for %d nodes, was told of %d", len(places), len(answers)))
-		}
-		for i, place := range places {
-			found[place] = answers[i]
-		}
-		return nil
-	}
-	for i, each := range asked {
-		n := r.nodes[each.ID].config
-		if n.Isolation == nil && len(n.PassEnv) == 0 && len(n.Env) == 0 {
-			together = append(together, i)
-			continue
-		}
-		if err := about(n, i); err != nil {
-			return nil, classify(err).WithNode(each.ID)
-		}
-	}
-	if len(together) > 0 {
-		if err := about(new(manifest.Node), together...); err != nil {
-			return nil, err
-		}
-	}
-	return found, nil
+// describeGroup is a group of nodes whose code one process imports.
+type describeGroup struct {
+	as    *manifest.Node // the process is started like a worker of this node
+	nodes []*node
 }
 
-// describe asks an interpreter that is started as the worker of a node.
+// describeGroups groups the Python nodes so that their code is imported as their
+// workers import it: a node that is isolated or has an environment of its own is
+// alone.
+func (r *Runner) describeGroups() []describeGroup {
+	var groups []describeGroup
+	together := describeGroup{as: new(manifest.Node)}
+	for i := range r.pipeline.Nodes {
+		config := &r.pipeline.Nodes[i]
+		switch n := r.nodes[config.ID]; {
+		case !n.isPython():
+		case config.Isolation == nil && len(config.PassEnv) == 0 && len(config.Env) == 0:
+			together.nodes = append(together.nodes, n)
+		default:
+			groups = append(groups, describeGroup{as: config, nodes: []*node{n}})
+		}
+	}
+	if len(together.nodes) > 0 {
+		groups = append(groups, together)
+	}
+	return groups
+}
+
+// describeNodes adds the answers for the nodes of a group.
+func (r *Runner) describeNodes(ctx context.Context, py python, g describeGroup, answers map[*node]described) error {
+	request := describeRequest{Base: r.pipeline.Base}
+	for _, n := range g.nodes {
+		request.Nodes = append(request.Nodes, describeNode{
+			ID: n.id, Python: n.python, NodeType: n.config.Type, Params: n.config.Params, Ports: n.ports(),
+		})
+	}
+	found, err := r.describe(ctx, py, g.as, request)
+	if err != nil {
+		return err
+	}
+	if len(found) != len(g.nodes) {
+		return NewError(KindTransport, fmt.Sprintf("asked for %d nodes, got %d", len(g.nodes), len(found)))
+	}
+	for i, n := range g.nodes {
+		answers[n] = found[i]
+	}
+	return nil
+}
+
+// describe runs the describe command in an interpreter that is started like a worker
+// of a node.
 func (r *Runner) describe(ctx context.Context, py python, n *manifest.Node, request describeRequest) ([]described, error) {
 	as := worker.Config{Env: workerEnv(n, r.options.passEnv)}
 	r.isolate(&as, n, py)
 	request.Isolation = as.Setup.Isolation
-	question, err := json.Marshal(request)
+	input, err := json.Marshal(request)
 	if err != nil {
 		return nil, Wrap(err, KindSerialization, "the nodes' params")
 	}
 	cmd := exec.CommandContext(ctx, py.interpreter, py.pkg, "describe")
 	cmd.Dir, cmd.Env = request.Base, as.Env
-	cmd.Stdin = bytes.NewReader(question)
+	cmd.Stdin = bytes.NewReader(input)
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	if err := runAs(cmd, as.Isolation); err != nil {
@@ -184,24 +186,24 @@ func (r *Runner) describe(ctx context.Context, py python, n *manifest.Node, requ
 		e.StderrTail = strings.TrimSpace(stderr.String())
 		return nil, e
 	}
-	var answer struct {
+	var output struct {
 		Nodes []described `json:"nodes"`
 	}
-	if err := json.Unmarshal(stdout.Bytes(), &answer); err != nil {
+	if err := json.Unmarshal(stdout.Bytes(), &output); err != nil {
 		return nil, Wrap(err, KindSerialization, fmt.Sprintf("the nodes' description %.200q", stdout.String()))
 	}
-	return answer.Nodes, nil
+	return output.Nodes, nil
 }
 
-// runAs runs a command to its end, isolated where there is a profile.
+// runAs runs a command to its end. It is isolated unless the profile is nil.
 func runAs(cmd *exec.Cmd, profile *isolation.Profile) error {
 	if profile == nil {
 		return cmd.Run()
 	}
-	place, err := profile.Start(cmd)
+	folder, err := profile.Start(cmd)
 	if err != nil {
 		return err
 	}
-	defer place.Remove()
+	defer folder.Remove()
 	return cmd.Wait()
 }

@@ -10,46 +10,45 @@ import (
 
 	"github.com/gophersnake/gophersnake/ipc"
 	"github.com/gophersnake/gophersnake/retry"
+	"github.com/gophersnake/gophersnake/runner/internal/flow"
 	"github.com/gophersnake/gophersnake/runner/internal/pool"
 	"github.com/gophersnake/gophersnake/runner/manifest"
 )
 
-// NodeFunc is a node written in Go. It runs under the same retry policy and
-// breaker as a Python node. The values that it is given are shared with other
-// nodes where the pipeline fans out, so it must not change them.
+// NodeFunc is a node written in Go. It runs under the same retry policy and circuit
+// breaker as a Python node. It must not change its inputs, because other nodes may
+// have the same values.
 type NodeFunc func(ctx context.Context, in Input) (any, error)
 
-// Input is what a Go node is given.
+// Input is what a [NodeFunc] is called with.
 type Input struct {
-	// Value is the node's input, where it has a single one.
+	// Value is the input of a node that has a single one.
 	Value any
-	// Ports holds the inputs by port, where the connections name ports.
+	// Ports are the inputs by port, if the connections name ports.
 	Ports map[string]any
 	// Params are the node's params in the manifest.
 	Params map[string]any
 }
 
-// node is a node of a running pipeline: either a pool of Python workers or a Go
-// function, behind its retry policy and breaker.
+// node is a node of a pipeline behind its retry policy and circuit breaker: a pool
+// of Python workers, or a Go function. It is a [flow.Node].
 type node struct {
 	id     string
 	config *manifest.Node
-	entry  *entry // the scheduler's state for this node
-	emit   func(Event)
+	inputs []manifest.Connection // to the node
+	entry  *entry                // the scheduler's state of the node
+	emit   func(Event)           // nil without WithEvents
 
-	fn NodeFunc // nil for a Python node
+	fn      NodeFunc   // nil for a Python node
+	encodes bool       // a Python node takes the value of this Go node
+	arena   *ipc.Arena // shared memory for it
 
-	python  string     // where a Python node's code is
-	pool    *pool.Pool // set by Start under the runner's lock, as is:
-	noInput bool       // the Python function takes no input
-	// description is what the workers said of the code; each reload may change it.
+	python      string     // where the code of a Python node is
+	pool        *pool.Pool // set by Start; the runner's lock guards it
+	noInput     bool       // the Python code takes no input; set by Start
+	replayBytes int64      // bounds the items that a session keeps to replay them
+	// description is that of the code that workers run; a reload may change it.
 	description atomic.Pointer[ipc.Description]
-}
-
-// describe takes in what a worker said of the node's code.
-func (n *node) describe(d ipc.Description) {
-	n.noInput = len(d.Inputs) == 0
-	n.description.Store(&d)
 }
 
 func newNode(p *manifest.Pipeline, config *manifest.Node, o *options, scheduler *Scheduler) (*node, error) {
@@ -60,6 +59,11 @@ func newNode(p *manifest.Pipeline, config *manifest.Node, o *options, scheduler 
 	if n.fn == nil && n.python == "" {
 		return nil, NewError(KindManifest, fmt.Sprintf("there is no node type %q", config.Type)).WithNode(n.id).
 			WithHint("say where its Python code is (python: nodes.py), or give it a Go function with runner.WithNode")
+	}
+	for _, c := range p.Connections {
+		if c.To == n.id {
+			n.inputs = append(n.inputs, c)
+		}
 	}
 	policy, err := nodePolicy(config, o.nodePolicy())
 	if err != nil {
@@ -72,8 +76,8 @@ func newNode(p *manifest.Pipeline, config *manifest.Node, o *options, scheduler 
 	return n, nil
 }
 
-// nodePolicy is what the manifest says of a node's retries and breaker, over
-// the defaults.
+// nodePolicy returns the defaults with what the manifest says about the retries and
+// the breaker of a node.
 func nodePolicy(config *manifest.Node, policy NodePolicy) (NodePolicy, error) {
 	policy.Idempotent = config.Idempotent
 	if r := config.Retry; r != nil {
@@ -105,16 +109,83 @@ func nodePolicy(config *manifest.Node, policy NodePolicy) (NodePolicy, error) {
 
 func (n *node) isPython() bool { return n.fn == nil }
 
-// run runs the node once under its policy, taking its inputs from the steps
-// before it, or the run's input where there are none.
-func (n *node) run(ctx context.Context, s *step, from func(input) value, runInput value) (value, error) {
-	started := n.started()
-	out, err := n.attempt(ctx, s, from, runInput)
-	n.finished(started, err)
+// ports returns the keyword arguments that the node's inputs are passed as.
+func (n *node) ports() []string {
+	var ports []string
+	for _, c := range n.inputs {
+		if c.Port != "" {
+			ports = append(ports, c.Port)
+		}
+	}
+	return ports
+}
+
+// checkInputs returns an error if a connection leads to the node and its code takes
+// no input. The worker checks the ports.
+func (n *node) checkInputs(d ipc.Description) error {
+	if len(d.Inputs) > 0 || len(n.inputs) == 0 {
+		return nil
+	}
+	text := fmt.Sprintf("%s takes no input, but the result of %q is connected to it", d.Name, n.inputs[0].From)
+	return NewError(KindManifest, text).WithNode(n.id).
+		WithHint("give its Python code a first parameter, or remove the connection")
+}
+
+// Kind returns how the node takes the items of a stream.
+func (n *node) Kind() flow.Kind {
+	switch d := n.description.Load(); {
+	case d == nil: // it is written in Go
+		return flow.Single
+	case d.Stateful:
+		return flow.Stateful
+	case d.Many:
+		return flow.Generator
+	}
+	return flow.Single
+}
+
+// Probing reports whether the node's circuit breaker is not closed.
+func (n *node) Probing() bool { return n.entry.breaker.State() != retry.Closed }
+
+// Call runs the node under its policy and breaker and returns its value.
+func (n *node) Call(ctx context.Context, in flow.Inputs) (out flow.Value, err error) {
+	started := n.noteStarted()
+	if n.isPython() {
+		args := n.args(&in)
+		err = n.entry.execute(ctx, func(ctx context.Context) error {
+			payload, err := n.pool.Call(ctx, args)
+			if err != nil {
+				return classify(err).WithNode(n.id)
+			}
+			out = flow.Value{Payload: payload, Encoded: true}
+			return nil
+		})
+	} else {
+		out, err = n.callGo(ctx, &in)
+	}
+	n.noteFinished(started, err)
 	return out, err
 }
 
-func (n *node) started() time.Time {
+// Generate runs a generator under its policy and breaker. An attempt after a failed
+// one must yield the same values again; those that have been emitted are dropped.
+func (n *node) Generate(ctx context.Context, in flow.Inputs, emit flow.Emit) error {
+	started := n.noteStarted()
+	args := n.args(&in)
+	values := replay{emit: emit}
+	err := n.entry.execute(ctx, func(ctx context.Context) error {
+		if err := n.pool.Items(ctx, args, values.attempt()); err != nil {
+			return classify(err)
+		}
+		return nil
+	})
+	n.noteFinished(started, err)
+	return err
+}
+
+// noteStarted emits the start of the work on an input, and returns its time if events
+// are wanted.
+func (n *node) noteStarted() time.Time {
 	if n.emit == nil {
 		return time.Time{}
 	}
@@ -123,98 +194,86 @@ func (n *node) started() time.Time {
 	return now
 }
 
-func (n *node) finished(started time.Time, err error) {
+func (n *node) noteFinished(started time.Time, err error) {
 	if n.emit != nil {
 		n.emit(NodeFinished{Node: n.id, Time: time.Now(), Took: time.Since(started), Err: err})
 	}
 }
 
-func (n *node) attempt(ctx context.Context, s *step, from func(input) value, runInput value) (value, error) {
-	if n.isPython() {
-		return n.callPython(ctx, n.args(s, from, runInput))
-	}
-	in, err := n.goInput(s, from, runInput)
-	if err != nil {
-		return value{}, err
-	}
-	return n.callGo(ctx, in, s)
-}
-
-func (n *node) args(s *step, from func(input) value, runInput value) ipc.Args {
+// args returns the arguments of a call of a Python node.
+func (n *node) args(in *flow.Inputs) ipc.Args {
 	switch {
 	case n.noInput:
 		return ipc.Args{}
-	case len(s.inputs) == 0:
-		return ipc.OneArg(runInput.payload)
-	case s.inputs[0].port == "":
-		v := from(s.inputs[0])
-		return ipc.OneArg(v.payload)
+	case len(n.inputs) == 0 || n.inputs[0].Port == "":
+		return ipc.OneArg(in.First.Payload)
 	}
-	ports := make([]ipc.Port, len(s.inputs))
-	for i, in := range s.inputs {
-		ports[i] = ipc.Port{Name: in.port, Value: from(in).payload}
+	ports := make([]ipc.Port, len(n.inputs))
+	for i, c := range n.inputs {
+		ports[i] = ipc.Port{Name: c.Port, Value: in.At(i).Payload}
 	}
 	return ipc.Args{Ports: ports}
 }
 
-func (n *node) callPython(ctx context.Context, args ipc.Args) (value, error) {
-	var out value
-	err := n.entry.execute(ctx, func(ctx context.Context) error {
-		payload, err := n.pool.Call(ctx, args)
-		if err != nil {
-			return classify(err).WithNode(n.id)
-		}
-		out = value{payload: payload, encoded: true}
-		return nil
-	})
-	return out, err
-}
-
-func (n *node) goInput(s *step, from func(input) value, runInput value) (Input, error) {
-	in := Input{Params: n.config.Params}
-	if len(s.inputs) == 0 {
-		in.Value = runInput.native
-		return in, nil
+// callGo runs a Go node, and encodes its value once if Python nodes take it.
+func (n *node) callGo(ctx context.Context, in *flow.Inputs) (flow.Value, error) {
+	input, err := n.goInput(in)
+	if err != nil {
+		return flow.Value{}, classify(err)
 	}
-	for _, src := range s.inputs {
-		v, err := from(src).decode("input")
-		if err != nil {
-			return in, err
-		}
-		if src.port == "" {
-			in.Value = v
-			continue
-		}
-		if in.Ports == nil {
-			in.Ports = make(map[string]any, len(s.inputs))
-		}
-		in.Ports[src.port] = v
-	}
-	return in, nil
-}
-
-func (n *node) callGo(ctx context.Context, in Input, s *step) (value, error) {
-	var out value
-	err := n.entry.execute(ctx, func(ctx context.Context) error {
-		v, err := n.callFunc(ctx, in)
+	var out flow.Value
+	err = n.entry.execute(ctx, func(ctx context.Context) error {
+		v, err := n.callFunc(ctx, input)
 		if err != nil {
 			return goError(ctx, err).WithNode(n.id)
 		}
-		out = value{native: v}
-		if s.encode != nil {
-			payload, err := s.encode(ctx, "result", v)
-			if err != nil {
-				return err.WithNode(n.id).WithOperation("encode the result")
+		out = flow.Value{Native: v}
+		if n.encodes {
+			if out, err = flow.Encode(ctx, n.arena, "result", v); err != nil {
+				return classify(err).WithNode(n.id).WithOperation("encode the result")
 			}
-			out.payload, out.encoded = payload, true
 		}
 		return nil
 	})
 	return out, err
 }
 
-// goError is the error of a Go node: what it does not say otherwise of is a
-// failure of the node's code, as an exception is.
+// goInput decodes the inputs of a Go node.
+func (n *node) goInput(in *flow.Inputs) (Input, error) {
+	input := Input{Params: n.config.Params}
+	if len(n.inputs) == 0 {
+		input.Value = in.First.Native
+		return input, nil
+	}
+	for i, c := range n.inputs {
+		v, err := in.At(i).Decode("input")
+		if err != nil {
+			return input, err
+		}
+		if c.Port == "" {
+			input.Value = v
+			continue
+		}
+		if input.Ports == nil {
+			input.Ports = make(map[string]any, len(n.inputs))
+		}
+		input.Ports[c.Port] = v
+	}
+	return input, nil
+}
+
+// callFunc calls the function of a Go node. A panic is an error of the node.
+func (n *node) callFunc(ctx context.Context, in Input) (v any, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = NewError(KindExecution, fmt.Sprintf("the Go node panicked: %v", p)).WithMetadata("stack", string(debug.Stack()))
+		}
+	}()
+	return n.fn(ctx, in)
+}
+
+// goError returns the error of a Go node with a kind. An error that has none is a
+// failure of the node's code, as a Python exception is.
 func goError(ctx context.Context, err error) *Error {
 	if KindOf(err) != KindOther || ctx.Err() != nil {
 		return AsError(err)
@@ -223,15 +282,4 @@ func goError(ctx context.Context, err error) *Error {
 		return AsError(err)
 	}
 	return Wrap(err, KindExecution, "")
-}
-
-// callFunc keeps a panic inside the node: it is the node's failure, not the
-// host's.
-func (n *node) callFunc(ctx context.Context, in Input) (v any, err error) {
-	defer func() {
-		if p := recover(); p != nil {
-			err = NewError(KindExecution, fmt.Sprintf("the Go node panicked: %v", p)).WithMetadata("stack", string(debug.Stack()))
-		}
-	}()
-	return n.fn(ctx, in)
 }

@@ -4,25 +4,31 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
 	"github.com/gophersnake/gophersnake/ipc"
+	"github.com/gophersnake/gophersnake/runner/manifest"
 )
 
-// Reload has nodes read their Python code again: all Python nodes, or those named.
-// New workers start with the code as it is now; when all of them are ready, new calls
-// are theirs, and the old ones end when what they have under way has. A stream stays
-// with its old worker where that holds its state, and its other nodes' next items go
-// to new ones. Nothing that runs is interrupted.
+// Reload makes nodes read their Python code again: the named nodes, or all Python
+// nodes if there are no names. It starts new workers with the code as it is now. When
+// all of them are ready, new calls go to them, and the old workers end after the
+// calls that they have. Nothing in progress is interrupted. A stream stays with the
+// old worker of a stateful node; the next items of its other nodes go to new workers.
 //
-// Where a new worker cannot start, or the code no longer fits the pipeline, nothing
-// is changed, and the error says why. A node must stay what it was: with an input or
-// without, giving one value or many, stateful or not. The manifest and the environment
+// If a new worker cannot start, or the code no longer fits the pipeline, nothing is
+// changed and the error says why. New code must not change whether a node takes an
+// input, yields one value or many, or is stateful. The manifest and the environment
 // are not read again.
 //
-// Before the runner has been started there is nothing to reload.
+// Before the runner has been started there is nothing to reload, and Reload returns
+// nil.
 func (r *Runner) Reload(ctx context.Context, nodes ...string) error {
 	chosen, err := r.reloadable(nodes)
 	if err != nil {
@@ -43,15 +49,16 @@ func (r *Runner) Reload(ctx context.Context, nodes ...string) error {
 	case !started:
 		return nil
 	}
-	begun := time.Now()
+	now := time.Now()
 	if err := dropStaleBytecode(r.pipeline, r.loaded); err != nil {
-		r.options.logger.Warn("an edit may not be seen if it came within a second of another one", "error", err)
+		r.options.logger.Warn("an edit within a second of another one may have no effect", "error", err)
 	}
-	r.loaded = begun
+	r.loaded = now
 	return r.reloadAll(ctx, chosen)
 }
 
-// reloadable are the nodes of the given names, all in Python where there are none.
+// reloadable returns the nodes with the given names, or all Python nodes if there are
+// no names.
 func (r *Runner) reloadable(names []string) ([]*node, error) {
 	if len(names) == 0 {
 		return r.pythonNodes(), nil
@@ -72,11 +79,11 @@ func (r *Runner) reloadable(names []string) ([]*node, error) {
 	return chosen, nil
 }
 
-// reloadAll reloads nodes side by side, all of them or none.
+// reloadAll reloads nodes concurrently, all of them or none.
 func (r *Runner) reloadAll(ctx context.Context, nodes []*node) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	consent := newConsent(len(nodes))
+	vote := newVote(len(nodes))
 	faults := make([]error, len(nodes))
 	var reloading sync.WaitGroup
 	for i, n := range nodes {
@@ -84,29 +91,30 @@ func (r *Runner) reloadAll(ctx context.Context, nodes []*node) error {
 			var fresh ipc.Description
 			err := n.pool.Reload(ctx, r.workerConfig(n, r.python), func(d ipc.Description) error {
 				fresh = d
-				if err := r.checkReload(n, d); err != nil {
+				if err := n.checkReload(d); err != nil {
 					return err
 				}
-				return consent.give(ctx)
+				return vote.approve(ctx)
 			})
 			if err == nil {
 				n.description.Store(&fresh)
 				return
 			}
-			consent.refuse()
-			cancel(errRefused) // what the others have started is of no use
-			if !errors.Is(err, errRefused) {
+			vote.reject()
+			cancel(errRejected) // the workers that the others are starting are not needed
+			if !errors.Is(err, errRejected) {
 				faults[i] = classify(err).WithNode(n.id).WithOperation("reload")
 			}
 		})
 	}
 	reloading.Wait()
-	return joined(faults)
+	return joinFaults(faults)
 }
 
-// checkReload refuses code that does not fit in the place of what is there.
-func (r *Runner) checkReload(n *node, d ipc.Description) error {
-	if err := r.plan.checkInputs(n, d); err != nil {
+// checkReload returns an error if new code of the node does not fit the pipeline as it
+// was started.
+func (n *node) checkReload(d ipc.Description) error {
+	if err := n.checkInputs(d); err != nil {
 		return err
 	}
 	before := n.description.Load()
@@ -125,50 +133,91 @@ func (r *Runner) checkReload(n *node, d ipc.Description) error {
 		WithHint("start the pipeline anew")
 }
 
-// errRefused is why a node is not reloaded: another one cannot be.
-var errRefused = errors.New("another node cannot be reloaded")
+// errRejected is the reason why a node is not reloaded if another one cannot be.
+var errRejected = errors.New("another node cannot be reloaded")
 
-// consent is what several have to give before any of them goes on.
-type consent struct {
-	mu      sync.Mutex
-	missing int
-	refused bool
-	decided chan struct{}
+// vote is a unanimous decision: it is approved when all voters have approved it, and
+// rejected when one rejects it before. A decision is final.
+type vote struct {
+	decided chan struct{} // closed by the decision
+
+	mu       sync.Mutex
+	missing  int // approvals
+	rejected bool
 }
 
-func newConsent(of int) *consent { return &consent{missing: of, decided: make(chan struct{})} }
+func newVote(voters int) *vote { return &vote{missing: voters, decided: make(chan struct{})} }
 
-// give waits until all have given theirs. Its error is errRefused where one has not,
-// or the context's.
-func (c *consent) give(ctx context.Context) error {
-	c.mu.Lock()
-	c.missing--
-	if c.missing == 0 && !c.refused {
-		close(c.decided)
+// approve adds an approval, and waits for the decision. It returns nil if that is
+// approved, and otherwise errRejected, or the context's error if the context has
+// ended.
+func (v *vote) approve(ctx context.Context) error {
+	v.mu.Lock()
+	v.missing--
+	if v.missing == 0 && !v.rejected {
+		close(v.decided)
 	}
-	c.mu.Unlock()
+	v.mu.Unlock()
 	select {
-	case <-c.decided:
+	case <-v.decided:
 	case <-ctx.Done():
-		c.refuse() // unless the decision has fallen
+		v.reject() // has no effect after the decision
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
+	v.mu.Lock()
+	defer v.mu.Unlock()
 	switch {
-	case !c.refused:
+	case !v.rejected:
 		return nil
 	case ctx.Err() != nil:
 		return context.Cause(ctx)
 	}
-	return errRefused
+	return errRejected
 }
 
-// refuse says that one cannot, unless all have consented before.
-func (c *consent) refuse() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.missing > 0 && !c.refused {
-		c.refused = true
-		close(c.decided)
+// reject rejects the vote, unless it has been decided.
+func (v *vote) reject() {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.missing > 0 && !v.rejected {
+		v.rejected = true
+		close(v.decided)
 	}
+}
+
+// dropStaleBytecode removes bytecode that Python keeps in __pycache__ for files of a
+// pipeline's code that have changed since. Python compares the size and the second of
+// the last change, so it would miss the later one of two edits within a second.
+//
+// The bytecode of a file that has changed since workers last began to read the code
+// is removed in any case: they may have read the file just before an edit and written
+// the bytecode just after it.
+func dropStaleBytecode(p *manifest.Pipeline, lastRead time.Time) error {
+	folders, _ := p.CodeFolders()
+	var faults []error
+	for _, folder := range folders {
+		files, err := filepath.Glob(filepath.Join(escapeGlob(folder), "__pycache__", "*.pyc"))
+		if err != nil {
+			return err
+		}
+		for _, bytecode := range files {
+			module, _, _ := strings.Cut(filepath.Base(bytecode), ".")
+			source, err := os.Stat(filepath.Join(folder, module+".py"))
+			if err != nil {
+				continue // Python does not use bytecode without its source
+			}
+			written, err := os.Stat(bytecode)
+			if err == nil && source.ModTime().Before(lastRead) && source.ModTime().Before(written.ModTime()) {
+				continue
+			}
+			if err := os.Remove(bytecode); err != nil && !errors.Is(err, fs.ErrNotExist) {
+				faults = append(faults, err)
+			}
+		}
+	}
+	return errors.Join(faults...)
+}
+
+// escapeGlob returns the pattern that matches only the given path.
+func escapeGlob(path string) string {
+	return strings.NewReplacer(`\`, `\\`, `*`, `\*`, `?`, `\?`, `[`, `\[`).Replace(path)
 }

@@ -14,30 +14,30 @@ import (
 	"github.com/gophersnake/gophersnake/runner/manifest"
 )
 
-func TestConsentTakesAll(t *testing.T) {
-	c := newConsent(2)
+func TestAVoteIsApprovedByAll(t *testing.T) {
+	v := newVote(2)
 	first := make(chan error, 1)
-	go func() { first <- c.give(t.Context()) }()
-	require.NoError(t, c.give(t.Context()))
+	go func() { first <- v.approve(t.Context()) }()
+	require.NoError(t, v.approve(t.Context()))
 	require.NoError(t, <-first)
-	c.refuse()
-	require.NoError(t, c.give(t.Context()), "what was decided stays so")
+	v.reject()
+	require.NoError(t, v.approve(t.Context()), "a decision is final")
 }
 
-func TestConsentIsRefusedByOne(t *testing.T) {
-	c := newConsent(2)
+func TestAVoteIsRejectedByOne(t *testing.T) {
+	v := newVote(2)
 	first := make(chan error, 1)
-	go func() { first <- c.give(t.Context()) }()
-	c.refuse()
-	c.refuse()
-	require.ErrorIs(t, <-first, errRefused)
+	go func() { first <- v.approve(t.Context()) }()
+	v.reject()
+	v.reject()
+	require.ErrorIs(t, <-first, errRejected)
 
-	c = newConsent(2)
+	v = newVote(2)
 	ctx, cancel := context.WithCancelCause(t.Context())
 	gone := errors.New("gone")
 	cancel(gone)
-	require.ErrorIs(t, c.give(ctx), gone)
-	require.ErrorIs(t, c.give(t.Context()), errRefused, "the other one is told")
+	require.ErrorIs(t, v.approve(ctx), gone)
+	require.ErrorIs(t, v.approve(t.Context()), errRejected, "the other voter gets the decision")
 }
 
 func TestStaleBytecodeIsDropped(t *testing.T) {

@@ -2,17 +2,17 @@ package runner
 
 import (
 	"context"
-	"errors"
 	"sync"
 	"time"
 
 	"github.com/gophersnake/gophersnake/ipc"
+	"github.com/gophersnake/gophersnake/runner/internal/flow"
 	"github.com/gophersnake/gophersnake/runner/manifest"
 )
 
-// Load reads a pipeline from a YAML or JSON file, or from a folder that holds a
-// pipeline.yaml, and checks all that needs no Python. Its error names the places
-// of all problems found.
+// Load reads a pipeline from a YAML or JSON file, or from a folder that contains a
+// pipeline.yaml. It checks everything that can be checked without Python. Its error
+// lists all problems with their positions in the file.
 func Load(path string) (*manifest.Pipeline, error) {
 	p, err := manifest.Load(path)
 	if err != nil {
@@ -21,19 +21,24 @@ func Load(path string) (*manifest.Pipeline, error) {
 	return p, nil
 }
 
-// Runner runs one pipeline. Its nodes' workers stay warm between runs. All its
+// Runner runs one pipeline. The workers of its nodes stay warm between runs. Its
 // methods are safe for concurrent use.
 type Runner struct {
 	pipeline  *manifest.Pipeline
 	options   *options
 	scheduler *Scheduler
-	nodes     map[string]*node
-	plan      *plan
-	arena     *ipc.Arena
+	nodes     map[string]*node // by id
+	order     []*node          // each after the nodes that it takes inputs from
+	plan      *flow.Plan
+	arena     *ipc.Arena // shared memory for values that come from Go
 
-	starting chan struct{} // holds a token while somebody starts or reloads, and with it:
+	// starting holds a token while a Start or a Reload is in progress. The token
+	// guards the fields up to mu; the last two are also read after a successful start.
+	starting chan struct{}
 	python   python
 	loaded   time.Time // when workers last began to read the code
+	gathers  bool      // a node yields many values, so that a run is a stream of one item
+	batch    int       // the largest number of calls that a node takes at once
 
 	mu           sync.RWMutex
 	started      bool
@@ -41,30 +46,32 @@ type Runner struct {
 	startFailure *Error // of the last start
 	draining     bool
 	closed       bool
-	ending       bool                 // streams are not waited for any more
-	streams      map[*Stream]struct{} // those that are open
-	runs         sync.WaitGroup       // and streams
+	ending       bool                 // Close no longer waits for streams
+	streams      map[*Stream]struct{} // those that have not ended
+	runs         sync.WaitGroup       // runs and streams in progress
 }
 
-// New returns a runner for a pipeline. It starts nothing: [Runner.Start] does,
-// or else the first run.
+// New returns a runner for a pipeline. It starts nothing: [Runner.Start] or the
+// first run does. Its error is an *[Error], which joins the faults if several nodes
+// are wrong; see [Error.Faults].
 func New(p *manifest.Pipeline, opts ...Option) (*Runner, error) {
 	o, err := newOptions(opts)
 	if err != nil {
-		return nil, err
+		return nil, classify(err)
 	}
 	if err := p.Validate(); err != nil {
 		return nil, classify(err)
 	}
 	scheduler, err := NewScheduler(o.nodePolicy(), o.events)
 	if err != nil {
-		return nil, err
+		return nil, classify(err)
 	}
 	r := &Runner{
 		pipeline:  p,
 		options:   o,
 		scheduler: scheduler,
 		nodes:     make(map[string]*node, len(p.Nodes)),
+		arena:     ipc.NewArena(o.sharedMemory, sharedWait),
 		streams:   make(map[*Stream]struct{}),
 		starting:  make(chan struct{}, 1),
 	}
@@ -77,143 +84,110 @@ func New(p *manifest.Pipeline, opts ...Option) (*Runner, error) {
 		}
 		r.nodes[n.id] = n
 	}
-	if len(faults) > 0 {
-		return nil, errors.Join(faults...)
+	if err := joinFaults(faults); err != nil {
+		return nil, err
 	}
-	r.arena = ipc.NewArena(o.sharedMemory, sharedWait)
-	r.plan = newPlan(p, r.nodes, r.arena)
-	r.plan.queueBytes = queueBytes(o.sharedMemory, len(p.Connections)+len(p.Nodes))
+	r.layOut()
 	return r, nil
 }
 
-// Scheduler returns the runner's scheduler, which holds its nodes' breakers.
+// layOut orders the nodes and makes the plan of their steps.
+func (r *Runner) layOut() {
+	queueBytes := queueBytes(r.options.sharedMemory, len(r.pipeline.Connections)+len(r.pipeline.Nodes))
+	steps := make([]flow.Step, 0, len(r.nodes))
+	for _, id := range r.pipeline.Order() {
+		n := r.nodes[id]
+		n.arena, n.replayBytes = r.arena, queueBytes
+		step := flow.Step{ID: id, Node: n, Encoded: n.isPython()}
+		for _, c := range n.inputs {
+			step.Inputs = append(step.Inputs, c.From)
+			if n.isPython() {
+				r.nodes[c.From].encodes = true
+			}
+		}
+		r.order = append(r.order, n)
+		steps = append(steps, step)
+	}
+	r.plan = flow.NewPlan(steps, r.arena, queueBytes)
+}
+
+// Scheduler returns the scheduler of the runner, which holds the breakers of its
+// nodes.
 func (r *Runner) Scheduler() *Scheduler { return r.scheduler }
 
-// Start makes the pipeline ready: it makes or reuses the Python environment,
-// starts the workers of all nodes side by side, and checks their params against
-// the nodes' signatures. Further calls return at once. After an error it can be
-// called again.
-func (r *Runner) Start(ctx context.Context) error {
-	if r.ready() {
-		return nil
-	}
-	if err := r.lockStarting(ctx); err != nil {
-		return err
-	}
-	defer r.unlockStarting()
-	if r.ready() {
-		return nil
-	}
-	r.mu.Lock()
-	r.isStarting = true
-	r.mu.Unlock()
-	err := r.startNodes(ctx)
-	if err == nil {
-		r.plan.know()
-	}
-	r.mu.Lock()
-	r.started, r.isStarting, r.startFailure = err == nil, false, nil
-	if err != nil && ctx.Err() == nil {
-		r.startFailure = classify(err)
-	}
-	closed := r.closed
-	r.mu.Unlock()
-	if err != nil {
-		return err
-	}
-	if closed {
-		r.closePools(ctx)
-		return errClosed()
-	}
-	return nil
-}
-
-// lockStarting waits until nobody else starts workers, or the context ends.
-func (r *Runner) lockStarting(ctx context.Context) error {
-	select {
-	case r.starting <- struct{}{}:
-		return nil
-	case <-ctx.Done():
-		return classify(context.Cause(ctx))
-	}
-}
-
-func (r *Runner) unlockStarting() { <-r.starting }
-
-func (r *Runner) ready() bool {
-	r.mu.RLock()
-	defer r.mu.RUnlock()
-	return r.started
-}
-
-func errClosed() *Error { return NewError(KindOther, "the runner is closed") }
-
-func errDraining() *Error { return NewError(KindOther, "the runner drains and takes nothing more") }
-
-// Run takes one input through the pipeline and returns the value of its sink,
-// or a map of the sinks' values by node id where there are several. Where a node
-// gives any number of values, as generators and stateful nodes do, the run is a
-// stream of one item, and what a sink gives comes in a list, a []any.
+// Run takes one input through the pipeline, and starts the runner if needed. It
+// returns the value of the sink, or a map of values by node id if there are several
+// sinks. If a node yields any number of values, as generators and stateful nodes do,
+// then the run is a stream of one item, and the values of each sink are a list, a
+// []any. When Run returns, nothing of the run is in progress any more.
 func (r *Runner) Run(ctx context.Context, input any) (any, error) {
 	if err := r.enter(ctx); err != nil {
 		return nil, err
 	}
 	defer r.runs.Done()
-	if r.plan.streams {
-		return r.gather(ctx, input)
+	if r.gathers {
+		return r.gather(ctx, input, decodeAndRelease)
 	}
-	out, err := r.plan.run(ctx, input)
+	out, err := r.plan.Run(ctx, input)
 	if err != nil {
-		return nil, err
+		return nil, flowError(err)
 	}
-	defer out.release()
-	return out.value(value.decode)
+	defer out.Release()
+	v, err := out.Value(flow.Value.Decode)
+	if err != nil {
+		return nil, classify(err)
+	}
+	return v, nil
 }
 
-// RunShared is [Runner.Run] without the last copy: large tensors, recordings and
-// images in the result view the shared memory that the worker wrote them to. The
-// result must be released.
+// RunShared is like [Runner.Run] without the last copy: large tensors, recordings
+// and images in the result are views of the shared memory into which the worker
+// wrote them. The caller must release the result.
 func (r *Runner) RunShared(ctx context.Context, input any) (*Shared, error) {
 	if err := r.enter(ctx); err != nil {
 		return nil, err
 	}
 	defer r.runs.Done()
-	if r.plan.streams {
+	if r.gathers {
 		return r.gatherShared(ctx, input)
 	}
-	out, err := r.plan.run(ctx, input)
+	out, err := r.plan.Run(ctx, input)
 	if err != nil {
-		return nil, err
+		return nil, flowError(err)
 	}
-	v, err := out.value(value.view)
+	v, err := out.Value(flow.Value.View)
 	if err != nil {
-		out.release()
-		return nil, err
+		out.Release()
+		return nil, classify(err)
 	}
-	return &Shared{Value: v, out: out}, nil
+	return &Shared{Value: v, result: out}, nil
 }
 
 // Shared is a result that may lie in shared memory.
 type Shared struct {
-	// Value is as [Runner.Run] returns it. It must not be changed, for a node may
-	// have kept the memory, and nothing of it may be used after Release: what is
-	// to last longer is copied before, with [slices.Clone] for instance.
+	// Value is as [Runner.Run] returns it. It must not be changed, because a node may
+	// still use the memory. Nothing of it may be used after Release: copy what is
+	// needed for longer, for instance with [slices.Clone].
 	Value any
 
-	out  outcome
-	once sync.Once
+	result flow.Result
+	items  []flow.Value // of a run that was a stream
+	once   sync.Once
 }
 
-// Release gives the memory back. It may be called twice. Until it is called, the
-// memory counts against the worker's limit.
+// Release frees the memory, which counts against the limit of the worker until then.
+// Calls after the first one have no effect.
 func (s *Shared) Release() {
 	s.once.Do(func() {
 		s.Value = nil
-		s.out.release()
+		s.result.Release()
+		for i := range s.items {
+			s.items[i].Release()
+		}
 	})
 }
 
-// enter counts a run, starting the runner where that has not been done.
+// enter counts a run as in progress, after starting the runner if needed.
 func (r *Runner) enter(ctx context.Context) error {
 	for {
 		r.mu.RLock()
@@ -236,9 +210,13 @@ func (r *Runner) enter(ctx context.Context) error {
 	}
 }
 
-// Drain lets no further run or stream begin, and waits for those under way. The
-// workers stay until [Runner.Close]. When the context ends first, its error is
-// returned, and still nothing more is let in.
+func errClosed() *Error { return NewError(KindOther, "the runner is closed") }
+
+func errDraining() *Error { return NewError(KindOther, "the runner drains and takes nothing more") }
+
+// Drain refuses further runs and streams, and waits for those in progress. The
+// workers stay until [Runner.Close]. If the context ends first, Drain returns its
+// error; the runner refuses further runs nevertheless.
 func (r *Runner) Drain(ctx context.Context) error {
 	r.mu.Lock()
 	if r.closed {
@@ -259,15 +237,15 @@ func (r *Runner) Drain(ctx context.Context) error {
 		if p == nil {
 			continue
 		}
-		if err := p.Drain(ctx); err != nil { // so that nothing is started any more
+		if err := p.Drain(ctx); err != nil { // so that it starts no further workers
 			return classify(err).WithNode(n.id)
 		}
 	}
 	return nil
 }
 
-// settled is closed when no run and no stream is under way any more. Nothing must be
-// let in by now.
+// settled returns a channel that is closed when no run and no stream is in progress.
+// The runner must already refuse further ones.
 func (r *Runner) settled() <-chan struct{} {
 	settled := make(chan struct{})
 	go func() {
@@ -277,8 +255,12 @@ func (r *Runner) settled() <-chan struct{} {
 	return settled
 }
 
-// Close waits for the runs and streams under way and shuts all workers down. When
-// the context ends first, it ends them at once. When it returns, no worker is left.
+// Close waits for the runs and streams in progress and shuts all workers down. If
+// the context ends first, they are ended at once. When Close returns, no worker is
+// left. It may be called several times.
+//
+// The error is always nil today. It is there, as that of [net/http.Server.Shutdown]
+// is, for executors of nodes that can fail to shut down.
 func (r *Runner) Close(ctx context.Context) error {
 	r.mu.Lock()
 	r.closed = true

@@ -316,3 +316,24 @@ func TestLogsPrintsAndChildrenReachTheLog(t *testing.T) {
 		assert.Eventually(t, func() bool { return log.contains(line) }, 10*time.Second, time.Millisecond, line)
 	}
 }
+
+func TestFaultsOfSeveralNodesAreOneError(t *testing.T) {
+	p, err := manifest.Parse("t.yaml", []byte("version: v1\nnodes: [{id: a, node_type: A}, {id: b, node_type: B}]"), t.TempDir())
+	require.NoError(t, err)
+	_, err = runner.New(p)
+	require.IsType(t, &runner.Error{}, err, "New")
+	e := err.(*runner.Error)
+	assert.Equal(t, runner.KindManifest, e.Kind)
+	for _, text := range []string{`there is no node type "A"`, `there is no node type "B"`, `in node "a"`, `in node "b"`} {
+		assert.ErrorContains(t, err, text)
+	}
+	require.Len(t, e.Faults(), 2)
+	assert.Equal(t, "b", e.Faults()[1].(*runner.Error).Node)
+	assert.Nil(t, e.Faults()[0].(*runner.Error).Faults())
+
+	r, err := load(t, "nodes: [{id: one, node_type: ad}, {id: two, node_type: ad}]")
+	require.NoError(t, err)
+	assert.IsType(t, &runner.Error{}, r.Start(t.Context()), "Start")
+	_, err = r.Describe(t.Context())
+	assert.IsType(t, &runner.Error{}, err, "Describe")
+}

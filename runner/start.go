@@ -2,9 +2,7 @@ package runner
 
 import (
 	"context"
-	"errors"
 	"path/filepath"
-	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -16,24 +14,233 @@ import (
 	"github.com/gophersnake/gophersnake/runner/internal/worker"
 )
 
-// The times that a manifest need not say.
+// Times that a manifest cannot set.
 const (
-	// cancelGrace is how long a node may go on after its call was cancelled.
+	// cancelGrace is the grace period of a call that was canceled: its worker is
+	// killed if the node continues for longer.
 	cancelGrace = 2 * time.Second
-	// sharedWait is how long a call waits for room in shared memory.
+	// sharedWait bounds how long a call waits for room in shared memory.
 	sharedWait = 10 * time.Second
-	// spareAfter is how long a node has to be ready before a spare is started, so
-	// that a short run does not pay for one.
+	// spareAfter is the time for which a node has been ready before a spare is
+	// started, so that a short run does not pay for one.
 	spareAfter = 2 * time.Second
 )
 
-// python is where the Python code runs.
-type python struct {
-	interpreter string // of the environment
-	pkg         string // the folder of the worker's package
+// Start makes the pipeline ready. It builds or reuses the Python environment, starts
+// the workers of all nodes concurrently, and checks the params of the nodes against
+// their signatures. It returns at once if the runner has been started. After an error
+// it may be called again. The error joins the faults if several nodes cannot be
+// started; see [Error.Faults].
+func (r *Runner) Start(ctx context.Context) error {
+	if r.isStarted() {
+		return nil
+	}
+	if err := r.lockStarting(ctx); err != nil {
+		return err
+	}
+	defer r.unlockStarting()
+	if r.isStarted() {
+		return nil
+	}
+	r.mu.Lock()
+	r.isStarting = true
+	r.mu.Unlock()
+	err := r.startNodes(ctx)
+	r.mu.Lock()
+	r.started, r.isStarting, r.startFailure = err == nil, false, nil
+	if err != nil && ctx.Err() == nil {
+		r.startFailure = classify(err)
+	}
+	closed := r.closed
+	r.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	if closed {
+		r.closePools(ctx)
+		return errClosed()
+	}
+	return nil
 }
 
-// preparePython finds an interpreter, makes or reuses the environment that the
+// lockStarting waits until no other Start or Reload is in progress.
+func (r *Runner) lockStarting(ctx context.Context) error {
+	select {
+	case r.starting <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return classify(context.Cause(ctx))
+	}
+}
+
+func (r *Runner) unlockStarting() { <-r.starting }
+
+func (r *Runner) isStarted() bool {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	return r.started
+}
+
+// startNodes starts the workers of all Python nodes concurrently. If some fail, it
+// returns all their errors and stops the others.
+func (r *Runner) startNodes(ctx context.Context) error {
+	nodes := r.pythonNodes()
+	if len(nodes) == 0 {
+		return nil
+	}
+	py, err := r.preparePython(ctx)
+	if err != nil {
+		return err
+	}
+	r.python, r.loaded = py, time.Now()
+	r.mu.Lock()
+	for _, n := range nodes {
+		n.pool = r.newPool(n, py)
+	}
+	r.mu.Unlock()
+	faults := make([]error, len(nodes))
+	var starting sync.WaitGroup
+	for i, n := range nodes {
+		starting.Go(func() {
+			description, err := n.pool.Warm(ctx)
+			if err != nil {
+				faults[i] = classify(err).WithNode(n.id)
+				return
+			}
+			n.noInput = len(description.Inputs) == 0
+			n.description.Store(&description)
+			faults[i] = n.checkInputs(description)
+		})
+	}
+	starting.Wait()
+	if err := joinFaults(faults); err != nil {
+		r.closePools(ctx)
+		r.mu.Lock()
+		for _, n := range nodes {
+			n.pool = nil
+		}
+		r.mu.Unlock()
+		return err
+	}
+	r.gathers, r.batch = false, 0
+	for _, n := range nodes {
+		d := n.description.Load()
+		r.gathers = r.gathers || d.Many || d.Stateful
+		r.batch = max(r.batch, d.Batch)
+	}
+	return nil
+}
+
+// pythonNodes returns the Python nodes in the order in which they run.
+func (r *Runner) pythonNodes() []*node {
+	var nodes []*node
+	for _, n := range r.order {
+		if n.isPython() {
+			nodes = append(nodes, n)
+		}
+	}
+	return nodes
+}
+
+// newPool returns the pool of a node. It has no workers yet.
+func (r *Runner) newPool(n *node, py python) *pool.Pool {
+	w, l := n.config.Workers, n.config.Limits
+	config := r.workerConfig(n, py)
+	return pool.New(pool.Config{
+		Worker: config,
+		Min:    w.Min, Max: w.Max,
+		Spare: w.Spare, SpareAfter: spareAfter,
+		ScaleAfter: w.ScaleAfter, IdleTimeout: w.IdleTimeout,
+		MaxAge: w.MaxAge, MaxCalls: uint64(w.MaxCalls),
+		Queue: l.Queue, QueueWait: l.QueueWait,
+		ForkServer: w.ForkServer,
+		Observe:    r.observe(n, config.Logger),
+	})
+}
+
+// workerConfig returns the configuration of each worker of a node.
+func (r *Runner) workerConfig(n *node, py python) worker.Config {
+	logger := r.options.logger.Named(n.id)
+	l := n.config.Limits
+	config := worker.Config{
+		Python:  py.interpreter,
+		Package: py.pkg,
+		Setup: ipc.Setup{
+			Node:     n.id,
+			Base:     r.pipeline.Base,
+			Python:   n.python,
+			NodeType: n.config.Type,
+			Params:   n.config.Params,
+			Ports:    n.ports(),
+			Limits:   ipc.SetupLimits{Limits: ipc.DefaultLimits(), Memory: l.Memory},
+			LogLevel: logger.GetLevel().String(),
+			Shared:   r.shared(),
+			Window:   r.window(),
+			Begun:    true,
+
+			Idempotent: n.config.Idempotent,
+		},
+		Env:          workerEnv(n.config, r.options.passEnv),
+		StartTimeout: n.config.SetupTimeout,
+		Timeout:      n.config.Timeout,
+		Grace:        cancelGrace,
+		Limits: worker.Limits{
+			ResidentSoft: l.ResidentSoft, Resident: l.Resident, CPUTime: l.CPUTime, OpenFiles: l.OpenFiles, Result: l.Result,
+		},
+		Logger: logger,
+	}
+	r.isolate(&config, n.config, py)
+	if r.options.events != nil {
+		config.Progress = func(p ipc.Progress) {
+			r.emit(SetupProgress{Node: n.id, Time: time.Now(), Message: p.Message, Fraction: p.Fraction})
+		}
+	}
+	return config
+}
+
+// shared returns the workers' settings for shared memory, nil if it is off.
+func (r *Runner) shared() *ipc.SetupShared {
+	if r.options.sharedMemory == 0 {
+		return nil
+	}
+	return &ipc.SetupShared{From: ipc.SharedFrom, Limit: r.options.sharedMemory, Wait: sharedWait.Seconds()}
+}
+
+// window returns the number of values and bytes that a node may yield ahead of the
+// stream. Large arrays must not fill the shared memory: the node would block there
+// until it gets an error.
+func (r *Runner) window() ipc.Window {
+	w := ipc.DefaultWindow()
+	if limit := r.options.sharedMemory; limit != 0 {
+		w.Bytes = int(min(int64(w.Bytes), limit/4))
+	}
+	return w
+}
+
+func (r *Runner) emit(e Event) {
+	if r.options.events != nil {
+		r.options.events(e)
+	}
+}
+
+// closePools shuts down the workers of all nodes concurrently.
+func (r *Runner) closePools(ctx context.Context) {
+	var closing sync.WaitGroup
+	for _, n := range r.nodes {
+		if n.pool != nil {
+			closing.Go(func() { n.pool.Close(ctx) })
+		}
+	}
+	closing.Wait()
+}
+
+// python is the installation that workers run.
+type python struct {
+	interpreter string // path of the environment's interpreter
+	pkg         string // folder with the worker's package
+}
+
+// preparePython finds an interpreter, builds or reuses the environment that the
 // pipeline requires, and unpacks the worker's package.
 func (r *Runner) preparePython(ctx context.Context) (python, error) {
 	cache, err := pyenv.CacheDir(r.options.cacheDir)
@@ -72,171 +279,20 @@ func (r *Runner) preparePython(ctx context.Context) (python, error) {
 	return python{interpreter: env.Python, pkg: pkg}, nil
 }
 
-// Python makes or reuses the environment that the pipeline requires, and returns
-// the path of its interpreter. Runs do so by themselves; this is for what else is
-// to run there, such as the tests of the nodes.
+// Python builds or reuses the environment that the pipeline requires, and returns
+// the path of its interpreter. Runs do this by themselves; the method is for other
+// programs that need the environment, such as tests of the nodes.
 func (r *Runner) Python(ctx context.Context) (string, error) {
 	py, err := r.preparePython(ctx)
 	return py.interpreter, err
 }
 
-// interpreter is the one that the manifest names; a path is relative to the manifest.
+// interpreter returns the interpreter that the manifest names. A relative path is
+// relative to the manifest.
 func (r *Runner) interpreter() string {
 	name := r.pipeline.Interpreter
 	if strings.ContainsRune(name, filepath.Separator) && !filepath.IsAbs(name) {
 		return filepath.Join(r.pipeline.Base, name)
 	}
 	return name
-}
-
-// startNodes brings up the workers of all Python nodes side by side. Where some
-// fail, all their errors are told, and nothing is left running.
-func (r *Runner) startNodes(ctx context.Context) error {
-	nodes := r.pythonNodes()
-	if len(nodes) == 0 {
-		return nil
-	}
-	py, err := r.preparePython(ctx)
-	if err != nil {
-		return err
-	}
-	r.python, r.loaded = py, time.Now()
-	r.mu.Lock()
-	for _, n := range nodes {
-		n.pool = r.newPool(n, py)
-	}
-	r.mu.Unlock()
-	faults := make([]error, len(nodes))
-	var starting sync.WaitGroup
-	for i, n := range nodes {
-		starting.Go(func() {
-			description, err := n.pool.Warm(ctx)
-			if err != nil {
-				faults[i] = classify(err).WithNode(n.id)
-				return
-			}
-			n.describe(description)
-			faults[i] = r.plan.checkInputs(n, description)
-		})
-	}
-	starting.Wait()
-	if err = joined(faults); err == nil {
-		return nil
-	}
-	r.closePools(ctx)
-	r.mu.Lock()
-	for _, n := range nodes {
-		n.pool = nil
-	}
-	r.mu.Unlock()
-	return err
-}
-
-// joined is what went wrong: nothing, one error as it is, or several joined.
-func joined(faults []error) error {
-	faults = slices.DeleteFunc(faults, func(err error) bool { return err == nil })
-	if len(faults) == 1 {
-		return faults[0]
-	}
-	return errors.Join(faults...)
-}
-
-func (r *Runner) pythonNodes() []*node {
-	var nodes []*node
-	for i := range r.plan.steps {
-		if n := r.plan.steps[i].node; n.isPython() {
-			nodes = append(nodes, n)
-		}
-	}
-	return nodes
-}
-
-// newPool makes the pool of a node, which has no workers yet.
-func (r *Runner) newPool(n *node, py python) *pool.Pool {
-	w, l := n.config.Workers, n.config.Limits
-	config := r.workerConfig(n, py)
-	return pool.New(pool.Config{
-		Worker: config,
-		Min:    w.Min, Max: w.Max,
-		Spare: w.Spare, SpareAfter: spareAfter,
-		ScaleAfter: w.ScaleAfter, IdleTimeout: w.IdleTimeout,
-		MaxAge: w.MaxAge, MaxCalls: uint64(w.MaxCalls),
-		Queue: l.Queue, QueueWait: l.QueueWait,
-		ForkServer: w.ForkServer,
-		Observe:    r.observe(n, config.Logger),
-	})
-}
-
-// workerConfig is what each worker of a node is told.
-func (r *Runner) workerConfig(n *node, py python) worker.Config {
-	logger := r.options.logger.Named(n.id)
-	l := n.config.Limits
-	config := worker.Config{
-		Python:  py.interpreter,
-		Package: py.pkg,
-		Setup: ipc.Setup{
-			Node:     n.id,
-			Base:     r.pipeline.Base,
-			Python:   n.python,
-			NodeType: n.config.Type,
-			Params:   n.config.Params,
-			Ports:    r.plan.ports(n),
-			Limits:   ipc.SetupLimits{Limits: ipc.DefaultLimits(), Memory: l.Memory},
-			LogLevel: logger.GetLevel().String(),
-			Shared:   r.shared(),
-			Window:   r.window(),
-			Begun:    true,
-
-			Idempotent: n.config.Idempotent,
-		},
-		Env:          workerEnv(n.config, r.options.passEnv),
-		StartTimeout: n.config.SetupTimeout,
-		Timeout:      n.config.Timeout,
-		Grace:        cancelGrace,
-		Limits: worker.Limits{
-			ResidentSoft: l.ResidentSoft, Resident: l.Resident, CPUTime: l.CPUTime, OpenFiles: l.OpenFiles, Result: l.Result,
-		},
-		Logger: logger,
-	}
-	r.isolate(&config, n.config, py)
-	if r.options.events != nil {
-		config.Progress = func(p ipc.Progress) {
-			r.emit(SetupProgress{Node: n.id, Time: time.Now(), Message: p.Message, Fraction: p.Fraction})
-		}
-	}
-	return config
-}
-
-// shared is what the workers are told of shared memory.
-func (r *Runner) shared() *ipc.SetupShared {
-	if r.options.sharedMemory == 0 {
-		return nil
-	}
-	return &ipc.SetupShared{From: ipc.SharedFrom, Limit: r.options.sharedMemory, Wait: sharedWait.Seconds()}
-}
-
-// window bounds what a call may send ahead of its taker. Large arrays must not fill
-// the shared memory, or the node would wait there, and not for ever.
-func (r *Runner) window() ipc.Window {
-	w := ipc.DefaultWindow()
-	if limit := r.options.sharedMemory; limit != 0 {
-		w.Bytes = int(min(int64(w.Bytes), limit/4))
-	}
-	return w
-}
-
-func (r *Runner) emit(e Event) {
-	if r.options.events != nil {
-		r.options.events(e)
-	}
-}
-
-func (r *Runner) closePools(ctx context.Context) {
-	var closing sync.WaitGroup
-	for _, n := range r.nodes {
-		if n.pool != nil {
-			closing.Go(func() { n.pool.Close(ctx) })
-		}
-	}
-	closing.Wait()
 }

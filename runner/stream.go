@@ -2,53 +2,26 @@ package runner
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"iter"
-	"sync"
+	"maps"
+	"slices"
 
-	"github.com/gophersnake/gophersnake/ipc"
+	"github.com/gophersnake/gophersnake/runner/internal/flow"
 )
 
-// Stream is a stream through a pipeline. Items go in by [Stream.Send] and come out
-// by [Stream.Recv], in order, while others are under way. Send and Recv are used
-// side by side: who sends much and receives nothing will wait, for a stream holds
-// no more than its window.
+// Stream is a stream of items through a pipeline. Items are put in by [Stream.Send]
+// and taken out by [Stream.Recv], in order, while the nodes work on others. A stream
+// holds no more than its window: a caller that sends much without receiving is
+// blocked, so Send and Recv are usually called by two goroutines.
 //
-// A stream that is not received to its end must be closed: it holds memory, and may
-// keep workers busy, until then. Its methods are safe for concurrent use.
-type Stream struct {
-	runner *Runner
-	plan   *plan
-	ctx    context.Context // of all that the stream does
-	cancel context.CancelCauseFunc
-	unhook func() bool // takes the stream off its caller's context
+// A stream that is not received to its end must be closed. Until then it holds
+// memory, and may keep workers busy. Its methods are safe for concurrent use.
+type Stream struct{ flow *flow.Stream }
 
-	sending sync.Mutex // one Send at a time
-
-	mu       sync.Mutex // guards what follows, with all queues and stages
-	stages   []*stage
-	in       []*queue   // what Send fills: the inputs of the sources
-	out      []*queue   // what Recv empties: the results of the sinks
-	turn     int        // the sink that Recv looks at first
-	sender   *sync.Cond // where Send waits
-	receiver *sync.Cond // where Recv waits
-
-	live     int   // goroutines
-	busy     int   // those that work, and do not wait for a queue
-	blocked  bool  // Send waits for room,
-	wants    int64 // so much of it
-	sent     bool  // no more input
-	received int   // items that Recv gave
-	// fault is the first failure of a node. It travels behind the items before it, and
-	// becomes err when it comes out.
-	fault   *Error
-	err     *Error        // why the stream ended early
-	ended   bool          // nothing of it is running any more
-	settled chan struct{} // closed when it has ended
-}
-
-// Item is what comes out of a stream.
+// Item is a value that a stream returns.
 type Item struct {
 	// Value is a copy, as [Runner.Run] returns it.
 	Value any
@@ -66,9 +39,10 @@ const defaultWindow = 16
 // LargestWindow is the largest window that [WithWindow] takes.
 const LargestWindow = 4096
 
-// WithWindow sets how many items may be under way or waiting between two nodes: those
-// that the first one works on, those that wait, and those that the second one works
-// on. The default is 16, or what the largest batch node takes at once.
+// WithWindow sets the number of items that may be between two nodes: those that the
+// first node works on, those that wait, and those that the second node works on. The
+// default is 16, or the number of calls that the largest batch node takes at once if
+// that is more.
 func WithWindow(items int) StreamOption {
 	return func(o *streamOptions) error {
 		if items < 1 || items > LargestWindow {
@@ -79,8 +53,8 @@ func WithWindow(items int) StreamOption {
 	}
 }
 
-// Stream opens a stream through the pipeline, starting the runner where that has
-// not been done. The stream ends with ctx.
+// Stream opens a stream through the pipeline, and starts the runner if needed. The
+// stream ends with ctx.
 func (r *Runner) Stream(ctx context.Context, opts ...StreamOption) (*Stream, error) {
 	var o streamOptions
 	for _, opt := range opts {
@@ -89,7 +63,7 @@ func (r *Runner) Stream(ctx context.Context, opts ...StreamOption) (*Stream, err
 		}
 	}
 	if ctx.Err() != nil {
-		return nil, contextEnd(ctx)
+		return nil, classify(context.Cause(ctx))
 	}
 	if err := r.enter(ctx); err != nil {
 		return nil, err
@@ -98,196 +72,84 @@ func (r *Runner) Stream(ctx context.Context, opts ...StreamOption) (*Stream, err
 	return r.openStream(ctx, o.window), nil
 }
 
-// Send hands the stream its next item, and waits while there is no room for it. What
-// was sent must not be changed afterwards.
+// openStream opens a stream with the given window, or the default one if it is 0. The
+// caller has entered the runner.
+func (r *Runner) openStream(ctx context.Context, window int) *Stream {
+	if window == 0 {
+		window = max(defaultWindow, r.batch)
+	}
+	s := &Stream{}
+	r.runs.Add(1)
+	r.mu.Lock()
+	s.flow = flow.Open(ctx, r.plan, window, func() { r.streamEnded(s) })
+	r.streams[s] = struct{}{}
+	ending := r.ending
+	r.mu.Unlock()
+	if ending {
+		s.flow.Abort(errClosed())
+	}
+	return s
+}
+
+func (r *Runner) streamEnded(s *Stream) {
+	r.mu.Lock()
+	delete(r.streams, s)
+	r.mu.Unlock()
+	r.runs.Done()
+}
+
+// endStreams stops all streams, because the runner closes, and those that are opened
+// later.
+func (r *Runner) endStreams() {
+	r.mu.Lock()
+	r.ending = true
+	open := slices.Collect(maps.Keys(r.streams))
+	r.mu.Unlock()
+	for _, s := range open {
+		s.flow.Abort(errClosed())
+	}
+}
+
+// Send puts the next item into the stream, and blocks while there is no room for it.
+// The item must not be changed afterwards.
 //
-// An error that concerns the item alone, such as that it cannot be carried, does not
-// end the stream. Where the stream has failed, Send returns why, which may be before
-// Recv has come to it.
+// An error that concerns the item alone, for instance that it cannot be encoded,
+// does not end the stream. If the stream has failed, Send returns the failure, which
+// may be before Recv gets to it.
 func (s *Stream) Send(v any) error {
-	s.sending.Lock()
-	defer s.sending.Unlock()
-	in := value{native: v}
-	if s.plan.toPython {
-		payload, err := ipc.Encode("input", v)
-		if err != nil {
-			return classify(err).WithOperation("encode the input")
-		}
-		in.payload, in.encoded = payload, true
-	}
-	s.mu.Lock()
-	err := s.awaitRoom(int64(in.payload.Size()))
-	s.mu.Unlock()
-	if err != nil {
-		return err
-	}
-	// Only Send fills these queues, so that there will still be room. Shared memory is
-	// taken now, when the items before have given theirs back.
-	var full *Error
-	if in.encoded {
-		in.payload, full = s.plan.share(s.ctx, in.payload)
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if err := s.refusal(); err != nil { // by now
-		in.release()
-		return err
-	}
-	if full != nil {
-		return full.WithOperation("encode the input")
-	}
-	push(s.in, in)
-	return nil
-}
-
-// awaitRoom waits until all sources can take an item of the given size.
-func (s *Stream) awaitRoom(size int64) error {
-	for {
-		if err := s.refusal(); err != nil {
-			return err
-		}
-		if haveRoom(s.in, size) {
-			return nil
-		}
-		s.blocked, s.wants = true, size
-		if !s.isStuck() {
-			s.sender.Wait()
-		}
-		s.blocked = false
-	}
-}
-
-// refusal says why the stream takes no further input.
-func (s *Stream) refusal() error {
-	switch {
-	case s.err != nil:
-		return s.err
-	case s.fault != nil:
-		return s.fault
-	case s.sent:
-		return NewError(KindOther, "Send after CloseSend: the stream takes no more items")
+	if err := s.flow.Send(v); err != nil {
+		return flowError(err)
 	}
 	return nil
 }
 
-// CloseSend says that there is no more input. It may be called twice.
-func (s *Stream) CloseSend() error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.endInput(nil)
-	return nil
-}
+// CloseSend ends the input. Calls after the first one have no effect. It cannot fail:
+// if the stream has failed, Recv returns the failure.
+func (s *Stream) CloseSend() { s.flow.CloseSend(nil) }
 
-// endInput ends the input, with a fault where there is one.
-func (s *Stream) endInput(fault *Error) {
-	if s.sent || s.ended {
-		return
-	}
-	s.sent = true
-	if fault != nil {
-		s.fail(s.in, fault)
-	} else {
-		shut(s.in)
-	}
-	s.sender.Broadcast()
-}
-
-// Recv returns the next item, and waits for it. At the end of the stream its error is
-// [io.EOF]. Where the stream failed, all items before the failure come first, and
-// then its error, which says in its metadata how many were "delivered". By then
-// nothing of the stream is running any more.
+// Recv returns the next item, and blocks until there is one. At the end of the stream
+// its error is [io.EOF]. If the stream has failed, Recv returns all items before the
+// failure first, and then its error, whose metadata has the number of items that
+// were "delivered". By then nothing of the stream is running any more.
 func (s *Stream) Recv() (Item, error) {
-	v, sink, err := s.next()
-	if err != nil {
-		return Item{}, s.report(err)
+	v, sink, err := s.flow.Next()
+	if err == io.EOF {
+		return Item{}, io.EOF
 	}
-	native, err := v.decode("result")
-	v.release()
 	if err != nil {
-		e := AsError(err).WithNode(sink.node.id)
-		s.abort(e)
+		return Item{}, flowError(err).WithMetadata("delivered", fmt.Sprint(s.flow.Received()))
+	}
+	native, err := decodeAndRelease(v)
+	if err != nil {
+		e := classify(err).WithNode(sink)
+		s.flow.Abort(e)
 		return Item{}, e
 	}
-	return Item{Value: native, Node: sink.node.id}, nil
+	return Item{Value: native, Node: sink}, nil
 }
 
-// next returns what comes out next, which the caller owes a release, and its sink.
-func (s *Stream) next() (value, *step, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for {
-		if q := s.readyOut(); q != nil {
-			v, size := q.pop()
-			q.done(size)
-			s.received++
-			s.turn = (s.turn + 1) % len(s.out)
-			if s.readyOut() != nil || s.drained() {
-				s.receiver.Broadcast() // to others who receive
-			}
-			return v, q.producer.step, nil
-		}
-		over := s.faultOut() || s.err != nil || s.drained()
-		switch {
-		case over && s.ended:
-			return value{}, nil, s.end()
-		case over || !s.isStuck():
-			s.receiver.Wait()
-		}
-	}
-}
-
-// readyOut is a sink whose result can be taken, each in turn.
-func (s *Stream) readyOut() *queue {
-	for range s.out {
-		if q := s.out[s.turn]; q.isReady() && !q.isFaulty() {
-			return q
-		}
-		s.turn = (s.turn + 1) % len(s.out)
-	}
-	return nil
-}
-
-// faultOut reports whether a fault has come out, and ends the stream with it.
-func (s *Stream) faultOut() bool {
-	for _, q := range s.out {
-		if q.isFaulty() {
-			s.stop(q.front().fault)
-			return true
-		}
-	}
-	return false
-}
-
-// drained reports whether all has come out.
-func (s *Stream) drained() bool {
-	for _, q := range s.out {
-		if !q.isOver() {
-			return false
-		}
-	}
-	return true
-}
-
-// end is how a stream that has ended did.
-func (s *Stream) end() error {
-	if s.err == nil {
-		return io.EOF
-	}
-	return s.err
-}
-
-// report adds how many items came out.
-func (s *Stream) report(err error) error {
-	if err == io.EOF {
-		return err
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return AsError(err).WithMetadata("delivered", fmt.Sprint(s.received))
-}
-
-// All receives to the end. An error is the last that it yields. Breaking off the
-// loop closes the stream.
+// All receives to the end. If the stream fails, the error is the last element of the
+// sequence. Breaking out of the loop closes the stream.
 func (s *Stream) All() iter.Seq2[Item, error] {
 	return func(yield func(Item, error) bool) {
 		defer func() { _ = s.Close() }()
@@ -300,28 +162,21 @@ func (s *Stream) All() iter.Seq2[Item, error] {
 	}
 }
 
-// Close ends the stream at once: what is under way is cancelled, and what has not
-// been received is dropped. When it returns, nothing of the stream is running. It
-// may be called twice, and after the end.
+// Close ends the stream at once: calls in progress are canceled, and items that were
+// not received are dropped. When it returns, nothing of the stream is running. It
+// may be called several times, and after the end of the stream.
+//
+// The error is always nil. It makes a Stream an [io.Closer].
 func (s *Stream) Close() error {
-	s.mu.Lock()
-	if !s.ended || !s.drained() {
-		s.stop(NewError(KindOther, "the stream is closed"))
-	}
-	s.mu.Unlock()
-	<-s.settled
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, q := range s.out {
-		q.discard(0)
-	}
+	s.flow.Close(NewError(KindOther, "the stream is closed"))
 	return nil
 }
 
-// Through feeds a sequence through a stream of its own, and yields what comes out.
-// An error of the sequence ends it, behind the items before. The sequence runs on a
-// goroutine of its own. When the loop is broken off, the stream is closed, and the
-// sequence is stopped at its next item; it should end with ctx where it waits.
+// Through sends a sequence through a stream of its own, and yields what the stream
+// returns. An error in the sequence ends the stream, after the items before it. The
+// sequence is read by another goroutine. Breaking out of the loop closes the stream;
+// the sequence is then stopped at its next item, and should end with ctx if it
+// blocks.
 func (r *Runner) Through(ctx context.Context, in iter.Seq2[any, error], opts ...StreamOption) iter.Seq2[Item, error] {
 	return func(yield func(Item, error) bool) {
 		s, err := r.Stream(ctx, opts...)
@@ -336,17 +191,98 @@ func (r *Runner) Through(ctx context.Context, in iter.Seq2[any, error], opts ...
 
 // feed sends a sequence.
 func (s *Stream) feed(in iter.Seq2[any, error]) {
-	var fault *Error
 	for v, err := range in {
 		if err == nil {
 			err = s.Send(v)
 		}
 		if err != nil {
-			fault = AsError(err)
-			break
+			s.flow.CloseSend(AsError(err))
+			return
 		}
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.endInput(fault)
+	s.flow.CloseSend(nil)
+}
+
+// gather runs one item as a stream of its own, and returns the values of each sink in
+// a list: one list, or a map of lists by node id. The values are read by take, which
+// has to release them.
+func (r *Runner) gather(ctx context.Context, input any, take func(flow.Value) (any, error)) (any, error) {
+	s := r.openStream(ctx, 0)
+	defer func() { _ = s.Close() }()
+	if err := s.Send(input); err != nil {
+		return nil, err
+	}
+	s.CloseSend()
+	sinks := r.plan.Sinks()
+	all := make(map[string]any, len(sinks))
+	for _, id := range sinks {
+		all[id] = []any{}
+	}
+	for {
+		v, sink, err := s.flow.Next()
+		if err == io.EOF {
+			break
+		}
+		if err != nil {
+			return nil, flowError(err)
+		}
+		native, err := take(v)
+		if err != nil {
+			return nil, classify(err).WithNode(sink)
+		}
+		all[sink] = append(all[sink].([]any), native)
+	}
+	if len(sinks) == 1 {
+		return all[sinks[0]], nil
+	}
+	return all, nil
+}
+
+// gatherShared is like gather, but the values are views of shared memory.
+func (r *Runner) gatherShared(ctx context.Context, input any) (*Shared, error) {
+	shared := &Shared{}
+	all, err := r.gather(ctx, input, func(v flow.Value) (any, error) {
+		shared.items = append(shared.items, v)
+		return v.View("result")
+	})
+	if err != nil {
+		shared.Release()
+		return nil, err
+	}
+	shared.Value = all
+	return shared, nil
+}
+
+func decodeAndRelease(v flow.Value) (any, error) {
+	defer v.Release()
+	return v.Decode("result")
+}
+
+// flowError returns the error of a run or a stream with its kind. That of a node has
+// one already.
+func flowError(err error) *Error {
+	if e, ok := errors.AsType[*flow.InputError](err); ok {
+		return classify(e.Err).WithOperation("encode the input")
+	}
+	if e, ok := errors.AsType[*flow.UnevenError](err); ok {
+		hint := "connect nodes that give as many items as each other"
+		if !e.Ended {
+			hint = "let its inputs give as many items as each other, or give the stream a larger window with runner.WithWindow"
+		}
+		return NewError(KindExecution, e.Error()).WithNode(e.Node).WithHint(hint)
+	}
+	return classify(err)
+}
+
+// largestQueue bounds the payload that each queue of a stream holds, in bytes.
+const largestQueue = 64 << 20
+
+// queueBytes returns that bound for streams with the given number of queues. All
+// queues together take up to half of the shared memory, so that there is room for
+// the values that nodes are making.
+func queueBytes(sharedMemory int64, queues int) int64 {
+	if sharedMemory == 0 {
+		return largestQueue
+	}
+	return min(largestQueue, sharedMemory/int64(2*queues))
 }

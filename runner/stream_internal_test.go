@@ -8,10 +8,11 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/gophersnake/gophersnake/ipc"
+	"github.com/gophersnake/gophersnake/runner/internal/flow"
 	"github.com/gophersnake/gophersnake/runner/manifest"
 )
 
-// constant is a runner of a Go node that gives nil.
+// constant returns a runner with a Go node whose value is nil.
 func constant(t *testing.T) *Runner {
 	t.Helper()
 	p := &manifest.Pipeline{Version: manifest.Version, Nodes: []manifest.Node{manifest.NewNode("n", "N")}}
@@ -30,24 +31,38 @@ func TestAStreamThatOpensWhileTheRunnerEndsThemEnds(t *testing.T) {
 	require.NoError(t, r.Close(t.Context()))
 }
 
-// A worker's values are checked before they go on, so that one which cannot be read
-// is put into the stream behind its back.
+// unreadable is a node whose values cannot be decoded. The host checks the values of
+// workers when they arrive, so no Python node can take its place.
+type unreadable struct{ flow.Node }
+
+func (unreadable) Kind() flow.Kind { return flow.Single }
+func (unreadable) Probing() bool   { return false }
+func (unreadable) Call(context.Context, flow.Inputs) (flow.Value, error) {
+	return flow.Value{Payload: ipc.Payload{Body: []byte{0xc1}}, Encoded: true}, nil
+}
+
 func TestAValueThatCannotBeReadIsAnError(t *testing.T) {
-	unreadable := value{payload: ipc.Payload{Body: []byte{0xc1}}, encoded: true}
 	r := constant(t)
 	defer r.Close(t.Context())
+	r.plan = flow.NewPlan([]flow.Step{{ID: "n", Node: unreadable{}}}, nil, largestQueue)
 	s, err := r.Stream(t.Context())
 	require.NoError(t, err)
-	s.mu.Lock()
-	push(s.out, unreadable)
-	s.mu.Unlock()
+	require.NoError(t, s.Send(nil))
 	_, err = s.Recv()
 	require.ErrorIs(t, err, KindMarshaling)
 	_, again := s.Recv()
 	assert.ErrorIs(t, again, err)
 	require.NoError(t, s.Close())
 
-	_, err = r.gatherBy(t.Context(), nil, func(value) (any, error) { return unreadable.decode("result") })
+	_, err = r.gather(t.Context(), nil, decodeAndRelease)
 	require.ErrorIs(t, err, KindMarshaling)
 	assert.Equal(t, "n", err.(*Error).Node)
+	for name, run := range map[string]func() error{
+		"Run":       func() error { _, err := r.Run(t.Context(), nil); return err },
+		"RunShared": func() error { _, err := r.RunShared(t.Context(), nil); return err },
+	} {
+		err := run()
+		require.ErrorIs(t, err, KindMarshaling, name)
+		assert.IsType(t, &Error{}, err, name)
+	}
 }

@@ -32,8 +32,8 @@ func (a *app) report(ctx context.Context, err error) {
 // reportError prints one error, or several joined ones, with its whole story: the
 // traceback is what its reader needs first.
 func (a *app) reportError(prefix string, err error) {
-	if joined, ok := err.(interface{ Unwrap() []error }); ok && !isRunnerError(err) {
-		for _, each := range joined.Unwrap() {
+	if faults := joinedErrors(err); len(faults) > 0 {
+		for _, each := range faults {
 			a.reportError(prefix, each)
 		}
 		return
@@ -65,9 +65,15 @@ func (a *app) errorLine(prefix, text string) string {
 // printError prints above the progress, where there is some.
 func (a *app) printError(text string) { _, _ = io.WriteString(a.log, text) }
 
-func isRunnerError(err error) bool {
-	_, ok := err.(*runner.Error)
-	return ok
+// joinedErrors returns the errors that err joins, if it does nothing else.
+func joinedErrors(err error) []error {
+	if e, ok := err.(*runner.Error); ok {
+		return e.Faults()
+	}
+	if joined, ok := err.(interface{ Unwrap() []error }); ok {
+		return joined.Unwrap()
+	}
+	return nil
 }
 
 // storyOf is all that is known of an error. A wrong manifest is told problem by

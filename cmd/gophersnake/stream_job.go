@@ -113,7 +113,7 @@ type piece struct {
 // feed sends what is read, until the input or the context ends. Its error is that of
 // the input, or the stream's.
 func (j *streamJob) feed(ctx context.Context, s *runner.Stream) error {
-	defer func() { _ = s.CloseSend() }()
+	defer s.CloseSend()
 	pieces := make(chan piece)
 	go j.read(ctx, pieces)
 	var pace pacer

@@ -101,7 +101,7 @@ func streaming(ctx context.Context, r *runner.Runner, p plan) (items int, wrong,
 				return // Recv tells why
 			}
 		}
-		_ = s.CloseSend() // Recv tells why, too
+		s.CloseSend()
 	}()
 	want := p.streamed()
 	for i := 0; ; i++ {

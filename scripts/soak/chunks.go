@@ -73,7 +73,8 @@ func streamChunks(ctx context.Context, r *runner.Runner, chunks int) (*profile, 
 				return
 			}
 		}
-		sent <- s.CloseSend()
+		s.CloseSend()
+		sent <- nil
 	}()
 	memory := newProfile(chunks)
 	for got := 0; ; got++ {

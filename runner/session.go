@@ -1,0 +1,233 @@
+package runner
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"github.com/gophersnake/gophersnake/ipc"
+	"github.com/gophersnake/gophersnake/runner/internal/flow"
+	"github.com/gophersnake/gophersnake/runner/internal/pool"
+)
+
+// checkpointItems is the number of items after which a session takes a checkpoint of
+// a node that can restore its state.
+const checkpointItems = 16
+
+// session is the part of a stateful Python node that belongs to one stream: a
+// session of its pool, and what is needed to open that again.
+//
+// The state of a node without snapshot and restore is lost with its worker, and in
+// doubt after a failure, so the stream ends. A node that has them is restored from
+// its last checkpoint and given the items since then again. Their values have been
+// emitted already and are dropped, so no value is emitted twice.
+type session struct {
+	node     *node
+	restores bool          // the state can be restored; as at the start of the stream
+	open     *pool.Session // nil before the first item and after a failure
+
+	checkpoint *ipc.Payload  // the state at the last checkpoint; nil for the initial one
+	since      []flow.Inputs // the items since then
+	bytes      int64         // of their payloads
+
+	taken, emitted int // items and values
+}
+
+// Open returns the session of one stream. It opens a session of the pool when the
+// first item comes.
+func (n *node) Open() flow.Session {
+	// To give a node items again is to call it twice.
+	restores := n.description.Load().Restores && n.entry.idempotent
+	return &session{node: n, restores: restores}
+}
+
+// Item gives the node an item and emits its values.
+func (s *session) Item(ctx context.Context, in flow.Inputs, emit flow.Emit) error {
+	if len(s.since) >= checkpointItems {
+		if err := s.takeCheckpoint(ctx); err != nil {
+			in.Release()
+			return err
+		}
+	}
+	started := s.node.noteStarted()
+	values := replay{emit: emit}
+	err := s.attempt(ctx, func(ctx context.Context) error {
+		return s.open.Call(ctx, s.node.args(&in), values.attempt())
+	})
+	s.node.noteFinished(started, err)
+	s.emitted += values.emitted
+	if err != nil {
+		in.Release()
+		return s.withLoss(err)
+	}
+	s.taken++
+	return s.keep(ctx, in)
+}
+
+// Finish makes the node yield its last values.
+func (s *session) Finish(ctx context.Context, emit flow.Emit) error {
+	values := replay{emit: emit}
+	err := s.attempt(ctx, func(ctx context.Context) error {
+		return s.open.Finish(ctx, values.attempt())
+	})
+	s.emitted += values.emitted
+	return s.withLoss(err)
+}
+
+// keep keeps an item until the next checkpoint if it may be needed again, and
+// releases it otherwise.
+func (s *session) keep(ctx context.Context, in flow.Inputs) error {
+	if !s.restores {
+		in.Release()
+		return nil
+	}
+	in.Rest = slices.Clone(in.Rest) // the stage uses its array for the next item
+	s.since = append(s.since, in)
+	s.bytes += in.Size()
+	if s.bytes <= s.node.replayBytes {
+		return nil
+	}
+	return s.takeCheckpoint(ctx) // the items hold memory that other nodes may wait for
+}
+
+// takeCheckpoint saves the state of the node and releases the items before.
+func (s *session) takeCheckpoint(ctx context.Context) error {
+	var state ipc.Payload
+	err := s.attempt(ctx, func(ctx context.Context) (err error) {
+		state, err = s.open.Snapshot(ctx)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	s.releaseKept()
+	s.checkpoint = &state
+	return nil
+}
+
+// releaseKept releases the checkpoint and the items since then.
+func (s *session) releaseKept() {
+	if s.checkpoint != nil {
+		s.checkpoint.Release()
+	}
+	for i := range s.since {
+		s.since[i].Release()
+	}
+	s.checkpoint, s.since, s.bytes = nil, nil, 0
+}
+
+// attempt runs an operation in the open session. If the state can be restored, the
+// operation is retried under the policy of the node, and otherwise only the opening
+// of the session is.
+func (s *session) attempt(ctx context.Context, operation func(ctx context.Context) error) error {
+	inSession := func(ctx context.Context) error {
+		err := s.ensureOpen(ctx)
+		if err == nil {
+			err = operation(ctx)
+		}
+		if err == nil {
+			return nil
+		}
+		s.leave() // after a failure the state is in doubt
+		return classify(err)
+	}
+	if s.restores {
+		return s.node.entry.execute(ctx, inSession)
+	}
+	if s.open == nil { // no state can be lost yet
+		if err := s.node.entry.execute(ctx, s.ensureOpen); err != nil {
+			return err
+		}
+	}
+	return s.node.entry.executeOnce(ctx, inSession)
+}
+
+// ensureOpen opens the session if it is not open, and replays the items since the
+// last checkpoint.
+func (s *session) ensureOpen(ctx context.Context) error {
+	if s.open != nil {
+		return nil
+	}
+	open, err := s.node.pool.Open(ctx, s.checkpoint)
+	if err != nil {
+		return classify(err)
+	}
+	s.open = open
+	drop := func(payload ipc.Payload) error {
+		payload.Release()
+		return nil
+	}
+	for i := range s.since {
+		if err := open.Call(ctx, s.node.args(&s.since[i]), drop); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// withLoss adds to the error of a dead worker that the state is lost with it, unless
+// it can be restored.
+func (s *session) withLoss(err error) error {
+	if err == nil || s.restores || s.taken+s.emitted == 0 || KindOf(err) != KindPythonVM && KindOf(err) != KindTransport {
+		return err
+	}
+	return AsError(err).add(func(e *Error) {
+		e.Message += fmt.Sprintf("; the state of the stream is lost with it: %d items had gone in, %d come out", s.taken, s.emitted)
+	}).WithHint("a node that has snapshot() and restore() goes on elsewhere")
+}
+
+func (s *session) leave() {
+	if s.open != nil {
+		s.open.Close()
+		s.open = nil
+	}
+}
+
+// Close ends the session of the pool and releases what it kept.
+func (s *session) Close() {
+	s.leave()
+	s.releaseKept()
+}
+
+// replay emits the values that a node yields for one item, each of them once,
+// however many attempts that takes.
+type replay struct {
+	emit    flow.Emit
+	emitted int
+}
+
+// attempt returns what emits the values of the next attempt. It drops as many as the
+// attempts before have emitted.
+func (r *replay) attempt() flow.Emit {
+	seen := 0
+	return func(payload ipc.Payload) error {
+		seen++
+		if seen <= r.emitted {
+			payload.Release()
+			return nil
+		}
+		r.emitted++
+		return r.emit(payload)
+	}
+}
+
+// executeOnce runs an operation that must not be retried under the breaker alone.
+func (e *entry) executeOnce(ctx context.Context, operation func(ctx context.Context) error) error {
+	e.counts.calls.Add(1)
+	permit, err := e.breaker.Allow()
+	if err != nil {
+		return e.counts.fail(e.refusal(err))
+	}
+	defer permit.Release()
+	if err = operation(ctx); err == nil {
+		permit.Success()
+		return nil
+	}
+	failure := AsError(err).WithNode(e.node)
+	e.tellBreach(failure)
+	if ctx.Err() == nil && nodeToBlame(failure) {
+		e.last.Store(failure)
+		permit.Failure()
+	}
+	return e.counts.fail(failure)
+}
