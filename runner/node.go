@@ -246,7 +246,8 @@ func (n *node) goInput(in *flow.Inputs) (Input, error) {
 		return input, nil
 	}
 	for i, c := range n.inputs {
-		v, err := in.At(i).Decode("input")
+		value := in.At(i)
+		v, err := value.Decode("input")
 		if err != nil {
 			return input, err
 		}

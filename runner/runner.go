@@ -126,14 +126,13 @@ func (r *Runner) Run(ctx context.Context, input any) (any, error) {
 	}
 	defer r.runs.Done()
 	if r.gathers {
-		return r.gather(ctx, input, decodeAndRelease)
+		return r.gather(ctx, input, nil)
 	}
 	out, err := r.plan.Run(ctx, input)
 	if err != nil {
 		return nil, flowError(err)
 	}
-	defer out.Release()
-	v, err := out.Value(flow.Value.Decode)
+	v, err := out.Take()
 	if err != nil {
 		return nil, classify(err)
 	}
@@ -149,13 +148,20 @@ func (r *Runner) RunShared(ctx context.Context, input any) (*Shared, error) {
 	}
 	defer r.runs.Done()
 	if r.gathers {
-		return r.gatherShared(ctx, input)
+		shared := &Shared{}
+		v, err := r.gather(ctx, input, shared)
+		if err != nil {
+			shared.Release()
+			return nil, err
+		}
+		shared.Value = v
+		return shared, nil
 	}
 	out, err := r.plan.Run(ctx, input)
 	if err != nil {
 		return nil, flowError(err)
 	}
-	v, err := out.Value(flow.Value.View)
+	v, err := out.View()
 	if err != nil {
 		out.Release()
 		return nil, classify(err)

@@ -139,7 +139,7 @@ func (s *Stream) Recv() (Item, error) {
 	if err != nil {
 		return Item{}, flowError(err).WithMetadata("delivered", fmt.Sprint(s.flow.Received()))
 	}
-	native, err := decodeAndRelease(v)
+	native, err := v.Take("result")
 	if err != nil {
 		e := classify(err).WithNode(sink)
 		s.flow.Abort(e)
@@ -204,9 +204,9 @@ func (s *Stream) feed(in iter.Seq2[any, error]) {
 }
 
 // gather runs one item as a stream of its own, and returns the values of each sink in
-// a list: one list, or a map of lists by node id. The values are read by take, which
-// has to release them.
-func (r *Runner) gather(ctx context.Context, input any, take func(flow.Value) (any, error)) (any, error) {
+// a list: one list, or a map of lists by node id. The values are copies if shared is
+// nil, and otherwise views of shared memory, which shared then holds.
+func (r *Runner) gather(ctx context.Context, input any, shared *Shared) (any, error) {
 	s := r.openStream(ctx, 0)
 	defer func() { _ = s.Close() }()
 	if err := s.Send(input); err != nil {
@@ -214,9 +214,9 @@ func (r *Runner) gather(ctx context.Context, input any, take func(flow.Value) (a
 	}
 	s.CloseSend()
 	sinks := r.plan.Sinks()
-	all := make(map[string]any, len(sinks))
+	lists := make(map[string][]any, len(sinks))
 	for _, id := range sinks {
-		all[id] = []any{}
+		lists[id] = []any{}
 	}
 	for {
 		v, sink, err := s.flow.Next()
@@ -226,36 +226,26 @@ func (r *Runner) gather(ctx context.Context, input any, take func(flow.Value) (a
 		if err != nil {
 			return nil, flowError(err)
 		}
-		native, err := take(v)
+		var native any
+		if shared == nil {
+			native, err = v.Take("result")
+		} else {
+			shared.items = append(shared.items, v)
+			native, err = v.View("result")
+		}
 		if err != nil {
 			return nil, classify(err).WithNode(sink)
 		}
-		all[sink] = append(all[sink].([]any), native)
+		lists[sink] = append(lists[sink], native)
 	}
 	if len(sinks) == 1 {
-		return all[sinks[0]], nil
+		return lists[sinks[0]], nil
+	}
+	all := make(map[string]any, len(sinks))
+	for id, list := range lists {
+		all[id] = list
 	}
 	return all, nil
-}
-
-// gatherShared is like gather, but the values are views of shared memory.
-func (r *Runner) gatherShared(ctx context.Context, input any) (*Shared, error) {
-	shared := &Shared{}
-	all, err := r.gather(ctx, input, func(v flow.Value) (any, error) {
-		shared.items = append(shared.items, v)
-		return v.View("result")
-	})
-	if err != nil {
-		shared.Release()
-		return nil, err
-	}
-	shared.Value = all
-	return shared, nil
-}
-
-func decodeAndRelease(v flow.Value) (any, error) {
-	defer v.Release()
-	return v.Decode("result")
 }
 
 // flowError returns the error of a run or a stream with its kind. That of a node has

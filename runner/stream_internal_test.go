@@ -54,7 +54,7 @@ func TestAValueThatCannotBeReadIsAnError(t *testing.T) {
 	assert.ErrorIs(t, again, err)
 	require.NoError(t, s.Close())
 
-	_, err = r.gather(t.Context(), nil, decodeAndRelease)
+	_, err = r.gather(t.Context(), nil, nil)
 	require.ErrorIs(t, err, KindMarshaling)
 	assert.Equal(t, "n", err.(*Error).Node)
 	for name, run := range map[string]func() error{

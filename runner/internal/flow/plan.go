@@ -6,8 +6,6 @@
 package flow
 
 import (
-	"context"
-
 	"github.com/gophersnake/gophersnake/ipc"
 )
 
@@ -83,75 +81,4 @@ func (p *Plan) Sinks() []string {
 		ids[at] = p.steps[i].id
 	}
 	return ids
-}
-
-// InputError is the error of an input that cannot be encoded, or not for now.
-type InputError struct{ Err error }
-
-// Error returns the text of the cause.
-func (e *InputError) Error() string { return e.Err.Error() }
-
-// Unwrap returns the cause.
-func (e *InputError) Unwrap() error { return e.Err }
-
-// Run takes one input through all steps. It returns when no node is running any
-// more. The caller releases the result. The error is an *[InputError], or that of
-// the first node that failed.
-func (p *Plan) Run(ctx context.Context, input any) (Result, error) {
-	v := Value{Native: input}
-	if p.encodes {
-		var err error
-		if v, err = Encode(ctx, p.arena, "input", input); err != nil {
-			return Result{}, &InputError{err}
-		}
-	}
-	if !p.isChain {
-		return p.runGraph(ctx, v)
-	}
-	// A chain needs no other goroutine than the caller's.
-	for i := range p.steps {
-		out, err := p.steps[i].node.Call(ctx, Inputs{First: v})
-		v.Release()
-		if err != nil {
-			return Result{}, err
-		}
-		v = out
-	}
-	return Result{plan: p, one: v}, nil
-}
-
-// Result is what a run returns: the value of each sink.
-type Result struct {
-	plan *Plan
-	one  Value   // of a chain
-	many []Value // in the order of the plan's sinks; nil for a chain
-}
-
-// Value returns the value of the only sink, or a map of all values by node id. The
-// values are read by [Value.Decode] or [Value.View].
-func (r *Result) Value(read func(v Value, root string) (any, error)) (any, error) {
-	switch len(r.many) {
-	case 0:
-		return read(r.one, "result")
-	case 1:
-		return read(r.many[0], "result")
-	}
-	all := make(map[string]any, len(r.many))
-	for at, i := range r.plan.sinks {
-		id := r.plan.steps[i].id
-		v, err := read(r.many[at], "result."+id)
-		if err != nil {
-			return nil, err
-		}
-		all[id] = v
-	}
-	return all, nil
-}
-
-// Release frees the values.
-func (r *Result) Release() {
-	r.one.Release()
-	for i := range r.many {
-		r.many[i].Release()
-	}
 }

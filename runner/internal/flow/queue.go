@@ -43,26 +43,24 @@ func newQueue(producer, consumer *stage, window int, maxBytes int64) *queue {
 // at returns the i-th of the slots that are reserved or filled.
 func (q *queue) at(i int) *slot { return &q.ring[(q.head+i)%len(q.ring)] }
 
-// isReady reports whether the first item can be taken.
-func (q *queue) isReady() bool { return q.n > 0 && q.at(0).filled }
+// front returns the first of these slots.
+func (q *queue) front() *slot { return &q.ring[q.head] }
+
+// isReady reports whether the first item can be taken. It may be a fault.
+func (q *queue) isReady() bool { return q.n > 0 && q.ring[q.head].filled }
 
 // isFaulty reports whether a fault is next.
-func (q *queue) isFaulty() bool { return q.isReady() && q.at(0).fault != nil }
+func (q *queue) isFaulty() bool { return q.n > 0 && q.ring[q.head].fault != nil }
 
 // isOver reports whether no item is left and none will be added.
 func (q *queue) isOver() bool { return q.closed && q.n == 0 }
 
-// hasRoom reports whether an item of the given size may be added. An empty queue
-// takes an item of any size.
-func (q *queue) hasRoom(size int64) bool {
-	used := q.n + q.taken
-	return used == 0 || used < len(q.ring)-1 && q.bytes+size <= q.maxBytes
-}
-
-// haveRoom reports whether an item of the given size may be added to each queue.
+// haveRoom reports whether an item of the given size may be added to each queue. An
+// empty queue takes an item of any size.
 func haveRoom(queues []*queue, size int64) bool {
 	for _, q := range queues {
-		if !q.hasRoom(size) {
+		used := q.n + q.taken
+		if used > 0 && (used >= len(q.ring)-1 || q.bytes+size > q.maxBytes) {
 			return false
 		}
 	}
@@ -71,7 +69,7 @@ func haveRoom(queues []*queue, size int64) bool {
 
 // reserve adds an item that is to be filled in later, and returns its slot.
 func (q *queue) reserve(size int64) *slot {
-	item := q.at(q.n)
+	item := &q.ring[(q.head+q.n)%len(q.ring)]
 	*item = slot{size: size}
 	q.n++
 	q.bytes += size
@@ -93,7 +91,7 @@ func (q *queue) fail(item *slot, fault error) {
 // pop takes the first value out. The consumer calls done with its size when it has
 // finished with it.
 func (q *queue) pop() (v Value, size int64) {
-	item := q.at(0)
+	item := &q.ring[q.head]
 	v, size = item.value, item.size
 	*item = slot{}
 	q.head = (q.head + 1) % len(q.ring)

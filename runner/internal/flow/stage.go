@@ -1,8 +1,9 @@
 package flow
 
 import (
-	"fmt"
 	"sync"
+
+	"github.com/gophersnake/gophersnake/ipc"
 )
 
 // stage is one node in a stream. It takes one item from each of its inputs and puts
@@ -107,7 +108,7 @@ func (st *stage) nextSizeLocked() int64 {
 	}
 	size := int64(0)
 	for _, q := range st.in {
-		size += q.at(0).size
+		size += q.front().size
 	}
 	return size
 }
@@ -136,7 +137,7 @@ func (st *stage) wakeLocked() {
 	}
 }
 
-// wakeAllLocked wakes all goroutines, for the stage or the stream has ended.
+// wakeAllLocked wakes all goroutines, because the stage or the stream has ended.
 func (st *stage) wakeAllLocked() {
 	st.idle = 0
 	st.wake.Broadcast()
@@ -157,7 +158,11 @@ func (st *stage) run() {
 				st.wake.Wait()
 			}
 		case nextTake:
-			h.passLocked()
+			if st.kind == Single {
+				h.callLocked()
+			} else {
+				h.generateLocked()
+			}
 		case nextFinish:
 			st.finishLocked(h)
 		case nextFault:
@@ -213,68 +218,202 @@ func (st *stage) endLocked() {
 func (st *stage) inputFaultLocked() error {
 	for _, q := range st.in {
 		if q.isFaulty() {
-			return q.at(0).fault
+			return q.front().fault
 		}
 	}
 	return nil
 }
 
-// UnevenError is the error of a node that takes one item from each of its inputs,
-// of which one gave more than another.
-type UnevenError struct {
-	Node          string
-	Fewer, More   string // ids of two nodes that it takes inputs from
-	FewerN, MoreN int    // the items that they gave
-	// Ended says that the input with fewer items has ended. Otherwise it has not
-	// given its next item, and the queue of the other one is full, so that the stream
-	// could not continue.
-	Ended bool
+// handoff carries items through a stage, one at a time. Each goroutine of a stage
+// has its own.
+//
+// An item passes through it in one line: reserve (of a single node) → take → call →
+// release the inputs → fill. A slot in each output is reserved at the moment when
+// the item is taken, so the values of concurrent calls stay in order. Generators
+// and sessions reserve nothing: each value waits for room when they emit it.
+type handoff struct {
+	stage *stage
+	in    Inputs  // of the item
+	sizes []int64 // of the inputs' payloads
+	slots []*slot // for the value, in each output
+	emit  Emit
 }
 
-// Error says how many items each input gave.
-func (e *UnevenError) Error() string {
-	if e.Ended {
-		return fmt.Sprintf("it takes its inputs in step, but %q ended after %d items and %q has given %d",
-			e.Fewer, e.FewerN, e.More, e.MoreN)
+func newHandoff(st *stage) *handoff {
+	h := &handoff{stage: st, sizes: make([]int64, len(st.in)), slots: make([]*slot, len(st.out)), emit: st.emit}
+	if rest := len(st.in) - 1; rest > 0 {
+		h.in.Rest = make([]Value, rest)
 	}
-	return fmt.Sprintf("it takes its inputs in step, but %q gave %d items, of which no more may wait, when %q had given %d",
-		e.More, e.MoreN, e.Fewer, e.FewerN)
+	return h
 }
 
-func (st *stage) newUnevenError(fewer, more *queue, ended bool) *UnevenError {
-	return &UnevenError{
-		Node: st.step.id, Ended: ended,
-		Fewer: fewer.producer.step.id, FewerN: fewer.given, More: more.producer.step.id, MoreN: more.given,
+// callLocked takes an item and passes it through a single node, while other
+// goroutines of the stage pass the next ones.
+func (h *handoff) callLocked() {
+	st, s := h.stage, h.stage.stream
+	size := st.nextSizeLocked()
+	for i, q := range st.out {
+		h.slots[i] = q.reserve(size)
 	}
-}
+	h.takeLocked()
+	st.calls++
+	st.wakeLocked() // a goroutine for the next item
 
-// unevenLocked returns the error of inputs of which some have ended.
-func (st *stage) unevenLocked() error {
-	var ended, open *queue
-	for _, q := range st.in {
-		if q.isOver() {
-			ended = q
-		} else {
-			open = q
+	s.unlockForWork()
+	out, err := st.step.node.Call(s.ctx, h.in)
+	h.in.Release()
+	s.lockAfterWork()
+
+	st.calls--
+	h.doneLocked()
+	switch {
+	case err == nil:
+		st.probing = false
+		st.lastSize = int64(out.Payload.Size())
+		out.retain(len(st.out) - 1)
+		for i, q := range st.out {
+			s.fillLocked(q, h.slots[i], out, st.lastSize)
 		}
+	case !s.isStoppedLocked():
+		for i, q := range st.out {
+			s.failLocked(q, h.slots[i], err)
+		}
+		s.noteFaultLocked(err)
+		st.endLocked()
 	}
-	return st.newUnevenError(ended, open, true)
 }
 
-// stuckLocked returns the error of a stage that waits for one input while another
-// one can take no more. It is nil if the stage is not in that state.
-func (st *stage) stuckLocked() *UnevenError {
-	var empty, full *queue
-	for _, q := range st.in {
-		switch {
-		case q.n == 0:
-			empty = q
-		case q.producer != nil && !q.hasRoom(q.producer.nextSizeLocked()):
-			full = q
+// generateLocked takes an item and passes it through a generator or a session, which
+// emits its values meanwhile.
+func (h *handoff) generateLocked() {
+	st, s := h.stage, h.stage.stream
+	h.takeLocked()
+
+	s.unlockForWork()
+	var err error
+	if st.session != nil {
+		err = st.session.Item(s.ctx, h.in, h.emit)
+	} else {
+		err = st.step.node.Generate(s.ctx, h.in, h.emit)
+		h.in.Release()
+	}
+	s.lockAfterWork()
+
+	h.doneLocked()
+	if err != nil {
+		st.failLocked(err)
+	}
+}
+
+// takeLocked takes one item from each input.
+func (h *handoff) takeLocked() {
+	h.in.First, h.sizes[0] = h.stage.in[0].pop()
+	for i := range h.in.Rest {
+		h.in.Rest[i], h.sizes[i+1] = h.stage.in[i+1].pop()
+	}
+}
+
+// doneLocked makes the room of the inputs free. They have been released, or are the
+// session's.
+func (h *handoff) doneLocked() {
+	h.in.First = Value{}
+	clear(h.in.Rest)
+	for i, q := range h.stage.in {
+		h.stage.stream.doneLocked(q, h.sizes[i])
+	}
+}
+
+// emit puts a value into all outputs, after waiting for room. It is the [Emit] of
+// the node's calls.
+func (st *stage) emit(payload ipc.Payload) error {
+	s := st.stream
+	v := Value{Payload: payload, Encoded: true}
+	size := int64(v.Payload.Size())
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for s.err == nil && !haveRoom(st.out, size) {
+		st.emitting, st.emitSize = true, size
+		s.busy--
+		if !s.stopIfStuckLocked() {
+			st.room.Wait()
 		}
+		s.busy++
+		st.emitting = false
 	}
-	if empty == nil || full == nil {
-		return nil
+	if s.err != nil {
+		payload.Release()
+		return s.err
 	}
-	return st.newUnevenError(empty, full, false)
+	s.putLocked(st.out, v, size)
+	return nil
+}
+
+// putLocked puts a value into queues that have room for it.
+func (s *Stream) putLocked(queues []*queue, v Value, size int64) {
+	v.retain(len(queues) - 1)
+	for _, q := range queues {
+		s.fillLocked(q, q.reserve(size), v, size)
+	}
+}
+
+// putFaultLocked puts a fault into queues, behind the items that they hold.
+func (s *Stream) putFaultLocked(queues []*queue, fault error) {
+	for _, q := range queues {
+		s.failLocked(q, q.reserve(0), fault)
+	}
+	s.noteFaultLocked(fault)
+}
+
+// noteFaultLocked makes Send return the first fault.
+func (s *Stream) noteFaultLocked(fault error) {
+	if s.fault == nil {
+		s.fault = fault
+	}
+	s.sender.Broadcast()
+}
+
+func (s *Stream) fillLocked(q *queue, item *slot, v Value, size int64) {
+	q.fill(item, v, size)
+	if item == q.front() {
+		s.wakeConsumerLocked(q)
+	}
+}
+
+func (s *Stream) failLocked(q *queue, item *slot, fault error) {
+	q.fail(item, fault)
+	if item == q.front() {
+		s.wakeConsumerLocked(q)
+	}
+}
+
+// closeLocked ends a queue: no further item is put into it.
+func (s *Stream) closeLocked(q *queue) {
+	q.closed = true
+	s.wakeConsumerLocked(q)
+}
+
+// wakeConsumerLocked wakes the consumer of a queue whose first item can be taken now,
+// or which has ended.
+func (s *Stream) wakeConsumerLocked(q *queue) {
+	switch {
+	case q.consumer != nil:
+		q.consumer.wakeLocked()
+	case q.n == 0:
+		s.receiver.Broadcast()
+	default:
+		s.receiver.Signal()
+	}
+}
+
+// doneLocked makes the room of a taken item free, and wakes the producer.
+func (s *Stream) doneLocked(q *queue, size int64) {
+	q.done(size)
+	switch p := q.producer; {
+	case p == nil:
+		s.sender.Signal()
+	case p.emitting:
+		p.room.Signal()
+	default:
+		p.wakeLocked()
+	}
 }

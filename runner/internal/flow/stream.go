@@ -114,7 +114,7 @@ func (s *Stream) Send(item any) error {
 		}
 		v.Payload, v.Encoded = payload, true
 	}
-	size := v.size()
+	size := int64(v.Payload.Size())
 	s.mu.Lock()
 	err := s.waitForRoomLocked(size)
 	s.mu.Unlock()
@@ -124,7 +124,7 @@ func (s *Stream) Send(item any) error {
 	// The room stays free, because only Send fills these queues. Shared memory is
 	// taken now that the items before have released some.
 	var full error
-	if v.Encoded {
+	if len(v.Payload.Buffers) > 0 {
 		v.Payload, full = s.plan.arena.Share(s.ctx, v.Payload)
 	}
 	s.mu.Lock()
@@ -233,7 +233,7 @@ func (s *Stream) readySinkLocked() *queue {
 // stopAtFaultLocked stops the stream if a fault has got to a sink.
 func (s *Stream) stopAtFaultLocked() {
 	if i := slices.IndexFunc(s.out, (*queue).isFaulty); i >= 0 {
-		s.stopLocked(s.out[i].at(0).fault)
+		s.stopLocked(s.out[i].front().fault)
 	}
 }
 
@@ -341,33 +341,4 @@ func (s *Stream) settleLocked() {
 	close(s.done)
 	s.receiver.Broadcast()
 	s.onEnd()
-}
-
-// stopIfStuckLocked reports whether the stream is stopped, having stopped it if it
-// cannot continue. Each goroutine calls it before it waits.
-//
-// A stream gets stuck where branches meet that give different numbers of items: one
-// of the queues is full, which holds the common source of the branches up, while the
-// other queue is waited for.
-func (s *Stream) stopIfStuckLocked() bool {
-	if !s.plan.joins || s.busy > 0 {
-		return false
-	}
-	if s.isBlocked && haveRoom(s.in, s.sendSize) || !s.isBlocked && !s.sendClosed {
-		return false // Send can continue, or it is the caller's turn to send
-	}
-	for _, q := range s.out {
-		if q.n > 0 {
-			return false // it is the caller's turn to receive
-		}
-	}
-	if slices.ContainsFunc(s.stages, (*stage).canProceedLocked) {
-		return false
-	}
-	for _, st := range s.stages {
-		if err := st.stuckLocked(); err != nil {
-			s.stopLocked(err)
-		}
-	}
-	return s.err != nil
 }

@@ -1,0 +1,193 @@
+package flow
+
+import (
+	"context"
+	"sync/atomic"
+
+	"github.com/gophersnake/gophersnake/ipc"
+)
+
+// InputError is the error of an input that cannot be encoded, or not for now.
+type InputError struct{ Err error }
+
+// Error returns the text of the cause.
+func (e *InputError) Error() string { return e.Err.Error() }
+
+// Unwrap returns the cause.
+func (e *InputError) Unwrap() error { return e.Err }
+
+// Run takes one input through all steps. It returns when no node is running any
+// more. The caller releases the result. The error is an *[InputError], or that of
+// the first node that failed.
+func (p *Plan) Run(ctx context.Context, input any) (Result, error) {
+	v := Value{Native: input}
+	if p.encodes {
+		var err error
+		if v, err = Encode(ctx, p.arena, "input", input); err != nil {
+			return Result{}, &InputError{err}
+		}
+	}
+	if !p.isChain {
+		return p.runGraph(ctx, v)
+	}
+	// A chain needs no other goroutine than the caller's.
+	for i := range p.steps {
+		out, err := p.steps[i].node.Call(ctx, Inputs{First: v})
+		v.Release()
+		if err != nil {
+			return Result{}, err
+		}
+		v = out
+	}
+	return Result{plan: p, one: v}, nil
+}
+
+// Result is what a run returns: the value of each sink.
+type Result struct {
+	plan *Plan
+	one  Value   // of a chain
+	many []Value // in the order of the plan's sinks; nil for a chain
+}
+
+// Take returns the value of the only sink, or a map of all values by node id, and
+// releases the result.
+func (r *Result) Take() (any, error) {
+	v, err := r.read((*Value).Decode)
+	r.Release()
+	return v, err
+}
+
+// View returns the same as Take, but with views of shared memory, as [Value.View]
+// does. The caller releases the result.
+func (r *Result) View() (any, error) { return r.read((*Value).View) }
+
+func (r *Result) read(decode func(v *Value, root string) (any, error)) (any, error) {
+	switch len(r.many) {
+	case 0:
+		return decode(&r.one, "result")
+	case 1:
+		return decode(&r.many[0], "result")
+	}
+	all := make(map[string]any, len(r.many))
+	for at, i := range r.plan.sinks {
+		id := r.plan.steps[i].id
+		v, err := decode(&r.many[at], "result."+id)
+		if err != nil {
+			return nil, err
+		}
+		all[id] = v
+	}
+	return all, nil
+}
+
+// Release frees the values.
+func (r *Result) Release() {
+	r.one.Release()
+	for i := range r.many {
+		r.many[i].Release()
+	}
+}
+
+// Value is what a connection carries: a Go value, its encoded form, or both. What
+// one worker returns is passed on to the next one without being decoded.
+type Value struct {
+	Native  any
+	Payload ipc.Payload
+	// Encoded says that Payload is set.
+	Encoded bool
+
+	// further counts the references to the payload beyond the first one. It is nil
+	// while there is only that one.
+	further *atomic.Int32
+}
+
+// Encode returns a Go value with its encoded form, whose large buffers lie in the
+// shared memory of arena. The caller releases it. The first name in the path of an
+// encoding error is root.
+func Encode(ctx context.Context, arena *ipc.Arena, root string, v any) (Value, error) {
+	payload, err := ipc.Encode(root, v)
+	if err == nil && len(payload.Buffers) > 0 {
+		payload, err = arena.Share(ctx, payload)
+	}
+	if err != nil {
+		return Value{}, err
+	}
+	return Value{Native: v, Payload: payload, Encoded: true}, nil
+}
+
+// retain adds references to the payload, each of which needs a Release. Copies of
+// the value that are released must be made afterwards.
+func (v *Value) retain(more int) {
+	if !v.Encoded || more == 0 {
+		return
+	}
+	if v.further == nil {
+		v.further = new(atomic.Int32)
+	}
+	v.further.Add(int32(more))
+}
+
+// Release gives up one reference. The last one frees the payload.
+func (v *Value) Release() {
+	if v.further == nil || v.further.Add(-1) < 0 {
+		v.Payload.Release()
+	}
+}
+
+// Take returns the Go value and gives up one reference. The first name in the path
+// of an error is root.
+func (v *Value) Take(root string) (any, error) {
+	native, err := v.Decode(root)
+	v.Release()
+	return native, err
+}
+
+// Decode returns the Go value, which is valid after the release.
+func (v *Value) Decode(root string) (any, error) {
+	if !v.Encoded || v.Native != nil {
+		return v.Native, nil
+	}
+	return v.Payload.Decode(root, ipc.DefaultLimits())
+}
+
+// View is like Decode, but large buffers in shared memory are not copied: the
+// result is valid until the release and must not be changed.
+func (v *Value) View(root string) (any, error) {
+	if !v.Encoded || v.Native != nil {
+		return v.Native, nil
+	}
+	return v.Payload.View(root, ipc.DefaultLimits())
+}
+
+// Inputs are the values that a node is called with, in the order of the connections
+// to it. The one input of a source is the input of the run.
+type Inputs struct {
+	First Value
+	// Rest is empty unless the node has several inputs.
+	Rest []Value
+}
+
+// At returns the input with the given index.
+func (in *Inputs) At(i int) Value {
+	if i == 0 {
+		return in.First
+	}
+	return in.Rest[i-1]
+}
+
+// Size returns the length of all payloads.
+func (in *Inputs) Size() int64 {
+	size := in.First.Payload.Size()
+	for i := range in.Rest {
+		size += in.Rest[i].Payload.Size()
+	}
+	return int64(size)
+}
+
+// Release gives up one reference to each value.
+func (in *Inputs) Release() {
+	in.First.Release()
+	for i := range in.Rest {
+		in.Rest[i].Release()
+	}
+}
