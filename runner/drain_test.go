@@ -14,12 +14,12 @@ import (
 	"github.com/gophersnake/gophersnake/runner"
 )
 
-func TestDrainFinishesWhatIsUnderWay(t *testing.T) {
+func TestDrainWaitsForTheCallsInProgress(t *testing.T) {
 	r := start(t, supervised("gated"))
 	gate, begun := touch(t, "gate"), filepath.Join(t.TempDir(), "begun")
 	first := called(t, r, map[string]any{"gate": gate, "begun": begun})
 	require.Eventually(t, exists(begun), long, time.Millisecond)
-	inLine := called(t, r, map[string]any{})
+	queued := called(t, r, map[string]any{})
 	eventually(t, r, func(h runner.Health) bool { return h.Nodes[0].Pool.Waiting == 1 })
 
 	drained := make(chan error, 1)
@@ -36,15 +36,15 @@ func TestDrainFinishesWhatIsUnderWay(t *testing.T) {
 
 	require.NoError(t, os.Remove(gate))
 	require.NoError(t, <-first)
-	require.NoError(t, <-inLine, "who was in line has been served")
+	require.NoError(t, <-queued, "the queued call has been served")
 	require.NoError(t, <-drained)
 	assert.Len(t, r.Health().Nodes[0].Pool.Workers, 1, "the workers stay")
-	require.NoError(t, r.Drain(t.Context()), "a second time there is nothing to do")
+	require.NoError(t, r.Drain(t.Context()), "a second call has nothing to do")
 	require.NoError(t, r.Close(t.Context()))
 	assert.ErrorContains(t, r.Drain(t.Context()), "the runner is closed")
 }
 
-func TestDrainGivesUpWithItsContext(t *testing.T) {
+func TestDrainEndsWithItsContext(t *testing.T) {
 	r := start(t, single("echo"))
 	s := open(t, r)
 	require.NoError(t, s.Send(1))
@@ -53,7 +53,7 @@ func TestDrainGivesUpWithItsContext(t *testing.T) {
 	cancel(late)
 	require.ErrorIs(t, r.Drain(ctx), late, "the stream is still open")
 	item, err := s.Recv()
-	require.NoError(t, err, "it goes on")
+	require.NoError(t, err, "the stream continues")
 	assert.Equal(t, int64(1), item.Value)
 	require.NoError(t, s.Send(2))
 	s.CloseSend()
@@ -69,5 +69,5 @@ func TestARunnerThatWasNotStartedDrainsAtOnce(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, r.Drain(t.Context()))
 	_, err = r.Run(t.Context(), 1)
-	assert.ErrorContains(t, err, "the runner drains", "nor does a run start it")
+	assert.ErrorContains(t, err, "the runner drains", "a run does not start it either")
 }

@@ -48,7 +48,7 @@ func ExampleWithNode() {
 	// Output: HELLO! <nil>
 }
 
-// An error says what happened, and the place in the Python code.
+// An error says what happened, and in which line of Python.
 func ExampleError() {
 	pipeline, err := runner.Load("testdata/fail.yaml")
 	if err != nil {

@@ -43,7 +43,7 @@ type node struct {
 	encodes bool       // a Python node takes the value of this Go node
 	arena   *ipc.Arena // shared memory for it
 
-	python      string     // where the code of a Python node is
+	python      string     // location of a Python node's code
 	pool        *pool.Pool // set by Start; the runner's lock guards it
 	noInput     bool       // the Python code takes no input; set by Start
 	replayBytes int64      // bounds the items that a session keeps to replay them

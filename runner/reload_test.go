@@ -17,7 +17,7 @@ import (
 	"github.com/gophersnake/gophersnake/runner"
 )
 
-// edited is a pipeline whose code is written by the test.
+// edited is a runner of a pipeline whose code the test writes.
 type edited struct {
 	*runner.Runner
 	t      *testing.T
@@ -25,13 +25,13 @@ type edited struct {
 	events *recorder
 }
 
-// edit writes a file of its code.
+// edit writes a file of the code.
 func (e *edited) edit(file, code string) {
 	e.t.Helper()
 	require.NoError(e.t, os.WriteFile(filepath.Join(e.folder, file), []byte("from gophersnake import node\n"+code), 0o600))
 }
 
-// says is a node that returns a value, whatever it gets.
+// says returns the code of a node that always returns the same value.
 func says(name string, value any) string {
 	return fmt.Sprintf("@node\ndef %s(x):\n    return %#v\n", name, value)
 }
@@ -71,10 +71,10 @@ func TestReloadReadsTheCodeAgain(t *testing.T) {
 	after := e.Health().Nodes[0].Pool
 	assert.Equal(t, before.Generation+1, after.Generation)
 	eventually(t, e.Runner, func(h runner.Health) bool { return len(h.Nodes[0].Pool.Workers) == 2 })
-	assert.Empty(t, of[runner.WorkerDied](e.events), "the old ones were told to end")
+	assert.Empty(t, of[runner.WorkerDied](e.events), "the old workers were shut down")
 }
 
-// Python takes bytecode for the source's where both are of the same second and size.
+// Python uses cached bytecode if the source has the same size and second of change.
 func TestQuickEditsAreSeen(t *testing.T) {
 	e := newEdited(t, single("a"), map[string]string{"nodes.py": "from helper import value\n@node\ndef a(x):\n    return value\n", "helper.py": "value = 0\n"})
 	e.gives(int64(0))
@@ -85,7 +85,7 @@ func TestQuickEditsAreSeen(t *testing.T) {
 	}
 }
 
-func TestCodeThatCannotBeReloadedLeavesTheOldInPlace(t *testing.T) {
+func TestTheOldCodeStaysIfTheNewCodeCannotBeLoaded(t *testing.T) {
 	whole := "@node\ndef a(left, right):\n    return 'old'\n"
 	text := `
 nodes: [{id: one, node_type: one, python: rest.py}, {id: two, node_type: two, python: rest.py}, {id: a, node_type: a}]
@@ -118,7 +118,7 @@ connections: [{from: one, to: a.left}, {from: two, to: a.right}]
 			assert.Equal(t, "old", got)
 		})
 	}
-	assert.Empty(t, of[runner.Reloaded](e.events), "nor have the others been")
+	assert.Empty(t, of[runner.Reloaded](e.events), "the other nodes have not been reloaded either")
 	e.edit("nodes.py", "@node\ndef a(left, right):\n    return 'new'\n")
 	require.NoError(t, e.Reload(t.Context()))
 	e.gives("new")
@@ -140,7 +140,7 @@ func TestReloadIsOfAllNodesOrNone(t *testing.T) {
 	e.edit("b.py", "raise RuntimeError('half an edit')\n")
 	err := e.Reload(t.Context())
 	require.ErrorContains(t, err, "half an edit")
-	assert.NotContains(t, err.Error(), `"a"`, "which could not help it")
+	assert.NotContains(t, err.Error(), `"a"`, "the node that could have been reloaded")
 	e.gives([]any{int64(1), int64(1)})
 
 	require.NoError(t, e.Reload(t.Context(), "a", "a"), "one of them by itself")
@@ -151,7 +151,7 @@ func TestReloadIsOfAllNodesOrNone(t *testing.T) {
 	e.gives([]any{int64(2), int64(1)})
 }
 
-func TestCallsUnderWayAreNotDisturbedByAReload(t *testing.T) {
+func TestCallsInProgressFinishWithTheOldCode(t *testing.T) {
 	gated := `
 import os, time
 @node
@@ -223,7 +223,7 @@ class Count:
         return x + ["%[1]s", self.n]
 `
 
-func TestAStreamGoesOnWhileItsCodeIsReloaded(t *testing.T) {
+func TestAStreamContinuesWhileItsCodeIsReloaded(t *testing.T) {
 	e := newEdited(t, "nodes: [{id: tag, node_type: tag}, {id: Count, node_type: Count}]\nconnections: [{from: tag, to: Count}]",
 		map[string]string{"nodes.py": fmt.Sprintf(doubled, "old")})
 	s := open(t, e.Runner)
@@ -237,7 +237,7 @@ func TestAStreamGoesOnWhileItsCodeIsReloaded(t *testing.T) {
 	assert.Equal(t, []any{"old", int64(1), "old", int64(1)}, next(1))
 	e.edit("nodes.py", fmt.Sprintf(doubled, "new"))
 	require.NoError(t, e.Reload(t.Context()))
-	assert.Equal(t, []any{"new", int64(2), "old", int64(2)}, next(2), "the state stays where it is")
+	assert.Equal(t, []any{"new", int64(2), "old", int64(2)}, next(2), "the state stays in its worker")
 	second := open(t, e.Runner)
 	require.NoError(t, second.Send(5))
 	item, err := second.Recv()
@@ -248,7 +248,7 @@ func TestAStreamGoesOnWhileItsCodeIsReloaded(t *testing.T) {
 	eventually(t, e.Runner, func(h runner.Health) bool { return len(h.Nodes[1].Pool.Workers) == 1 })
 }
 
-func TestAReloadCanBeGivenUp(t *testing.T) {
+func TestAReloadCanBeCanceled(t *testing.T) {
 	e := newEdited(t, "nodes: [{id: a, node_type: a}, {id: b, node_type: b, python: b.py}]",
 		map[string]string{"nodes.py": says("a", "old"), "b.py": says("b", "old")})
 	e.edit("nodes.py", says("a", "new"))
@@ -256,7 +256,7 @@ func TestAReloadCanBeGivenUp(t *testing.T) {
 	ctx, cancel := context.WithCancelCause(t.Context())
 	done := make(chan error, 1)
 	go func() { done <- e.Reload(ctx) }()
-	// The new worker of a is ready, and waits for that of b.
+	// The new worker of node a is ready, and waits for that of node b.
 	require.Eventually(t, func() bool { return len(of[runner.WorkerStarted](e.events)) == 3 }, long, time.Millisecond)
 	changed := errors.New("changed my mind")
 	cancel(changed)
@@ -278,7 +278,7 @@ func TestAReloadEndsWithTheRunner(t *testing.T) {
 	require.ErrorContains(t, e.Reload(t.Context()), "the runner is closed")
 }
 
-func TestWhatCannotBeReloaded(t *testing.T) {
+func TestGoNodesAndUnknownNodesCannotBeReloaded(t *testing.T) {
 	r, err := load(t, "nodes: [{id: a, node_type: echo}, {id: b, node_type: fn}]",
 		runner.WithNode("fn", func(_ context.Context, in runner.Input) (any, error) { return in.Value, nil }))
 	require.NoError(t, err)

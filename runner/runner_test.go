@@ -59,8 +59,8 @@ func load(t *testing.T, text string, opts ...runner.Option) (*runner.Runner, err
 	return loadIn(t, base, text, opts...)
 }
 
-// loadIn is load for a folder of the test's own. There are spares only where the text
-// says so: most tests count the workers.
+// loadIn is load for another folder. It sets the number of spares to 0 unless the
+// text sets it, because most tests count the workers.
 func loadIn(t *testing.T, base, text string, opts ...runner.Option) (*runner.Runner, error) {
 	t.Helper()
 	p, err := manifest.Parse("test.yaml", []byte("version: v1\npython: nodes.py\n"+text), base)
@@ -77,7 +77,7 @@ func loadIn(t *testing.T, base, text string, opts ...runner.Option) (*runner.Run
 	return r, err
 }
 
-// single is a pipeline of one node.
+// single returns a manifest with one node.
 func single(nodeType string, more ...string) string {
 	text := fmt.Sprintf("nodes:\n  - id: %s\n    node_type: %[1]s\n", nodeType)
 	for _, line := range more {
@@ -86,7 +86,7 @@ func single(nodeType string, more ...string) string {
 	return text
 }
 
-func TestAValueGoesThroughAPythonNode(t *testing.T) {
+func TestAPythonNodeReturnsTheValueThatItGets(t *testing.T) {
 	r := start(t, single("echo"))
 	tensor, err := ipc.NewTensor([]float32{1, 2, 3, 4}, 2, 2)
 	require.NoError(t, err)
@@ -102,7 +102,7 @@ func TestAValueGoesThroughAPythonNode(t *testing.T) {
 	}
 }
 
-func TestEveryFlavourOfNode(t *testing.T) {
+func TestEveryKindOfNode(t *testing.T) {
 	for nodeType, c := range map[string]struct{ in, want any }{
 		"now":         {nil, "now"},
 		"count":       {3, []any{int64(0), int64(1), int64(2)}},
@@ -157,8 +157,8 @@ func TestFanOutAndFanIn(t *testing.T) {
 	assert.Equal(t, 6.5, got)
 }
 
-// The branches meet: each waits for the other, so they must run side by side.
-func TestBranchesRunSideBySide(t *testing.T) {
+// Each branch waits for the other one.
+func TestBranchesRunAtTheSameTime(t *testing.T) {
 	meet := make(chan struct{})
 	branch := func(ctx context.Context, in runner.Input) (any, error) {
 		select {

@@ -222,7 +222,7 @@ func available(t *testing.T) int64 {
 	return kib << 10
 }
 
-// Who was busy once is not to hold on to the memory for ever.
+// A worker that was busy once must not keep the memory forever.
 func TestSharedMemoryThatNobodyNeedsIsGivenBack(t *testing.T) {
 	r := start(t, arrays(`nodes: [{id: a, TYPE: double, workers: {min: 1, max: 1}}]`))
 	require.NoError(t, r.Start(t.Context()))

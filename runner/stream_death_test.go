@@ -13,8 +13,8 @@ import (
 	"github.com/gophersnake/gophersnake/runner"
 )
 
-// deathsAt is a folder in which each file stands for a death that a node of
-// streams.py is to die once.
+// deathsAt returns a folder with a file for each point at which a node of streams.py
+// dies once.
 func deathsAt(t *testing.T, names ...any) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -24,7 +24,7 @@ func deathsAt(t *testing.T, names ...any) string {
 	return dir
 }
 
-// streaming is a node of streams.py.
+// streaming returns a manifest with one node of streams.py.
 func streaming(nodeType string, more ...string) string {
 	return strings.Replace(single(nodeType, more...), "node_type:", "python: streams.py\n    node_type:", 1)
 }
@@ -49,7 +49,7 @@ func TestAWorkerThatDiesAgainAndAgainLosesAndRepeatsNothing(t *testing.T) {
 	}
 }
 
-func TestAGeneratorWhoseWorkerDiesGoesOnWhereItWas(t *testing.T) {
+func TestAGeneratorWhoseWorkerDiesRepeatsNoValue(t *testing.T) {
 	r := start(t, streaming("thrice", "params: {deaths: "+deathsAt(t, "0.0", "2.1", "2.2", "4.2")+"}", quickRetry))
 	s := open(t, r)
 	feed(t, s, upTo(6)...)
@@ -70,11 +70,11 @@ func TestAGeneratorThatMayNotRunTwiceEndsTheStream(t *testing.T) {
 	feed(t, s, upTo(3)...)
 	got, err := values(s)
 	require.ErrorIs(t, err, runner.KindPythonVM)
-	assert.Equal(t, []any{"0.0", "0.1", "0.2", "1.0", "1.1"}, got, "what had come out stays")
+	assert.Equal(t, []any{"0.0", "0.1", "0.2", "1.0", "1.1"}, got, "values that were received before the failure stay")
 	assert.Equal(t, "5", err.(*runner.Error).Metadata["delivered"])
 }
 
-func TestTheStateOfANodeGoesWithItsWorker(t *testing.T) {
+func TestTheStateOfANodeIsLostWithItsWorker(t *testing.T) {
 	for name, c := range map[string]struct {
 		death any
 		out   []any
@@ -125,12 +125,12 @@ func TestANodeThatRestoresItsStateLosesAndRepeatsNothing(t *testing.T) {
 		want = append(want, []any{"item", int64(n)}, []any{"total", int64(total)})
 	}
 	want = append(want, []any{"end", int64(total)}, []any{"calls", int64(items - 48)})
-	assert.Equal(t, want, got, "and what came last was begun at the last checkpoint")
+	assert.Equal(t, want, got, "the last worker began at the last checkpoint")
 	assert.Len(t, of[runner.CallRetried](events), 10)
 	assert.Zero(t, r.Scheduler().Breaker("Ledger").Failures())
 	left, err := os.ReadDir(deaths)
 	require.NoError(t, err)
-	assert.Empty(t, left, "it died them all")
+	assert.Empty(t, left, "it died at each point")
 }
 
 func TestAnItemThatFailsEachTimeEndsTheStream(t *testing.T) {

@@ -18,8 +18,7 @@ import (
 	"github.com/gophersnake/gophersnake/runner"
 )
 
-// held is a Go node that tells of each item that it has begun, and holds it until its
-// context ends.
+// held is a Go node that sends each item to begun, and blocks until its context ends.
 func held(begun chan<- any) runner.Option {
 	return goNode("held", func(ctx context.Context, v any) (any, error) {
 		begun <- v
@@ -28,7 +27,7 @@ func held(begun chan<- any) runner.Option {
 	})
 }
 
-func TestCloseCancelsWhatIsUnderWay(t *testing.T) {
+func TestCloseCancelsTheCallsInProgress(t *testing.T) {
 	begun := make(chan any, 16)
 	r := start(t, "nodes: [{id: echo, node_type: echo}, {id: held, node_type: held}]\nconnections: [{from: echo, to: held}]", held(begun))
 	s := open(t, r)
@@ -45,10 +44,10 @@ func TestCloseCancelsWhatIsUnderWay(t *testing.T) {
 	assert.ErrorContains(t, err, "the stream is closed")
 	assert.ErrorContains(t, s.Send(1), "the stream is closed")
 	s.CloseSend()
-	assert.Zero(t, r.Scheduler().Breaker("held").Failures(), "its nodes are not to blame")
+	assert.Zero(t, r.Scheduler().Breaker("held").Failures(), "a cancellation does not count against the node")
 }
 
-func TestCloseDropsWhatWasNotReceived(t *testing.T) {
+func TestCloseDropsItemsThatWereNotReceived(t *testing.T) {
 	s := open(t, start(t, single("echo")))
 	feed(t, s, upTo(3)...)
 	_, err := s.Recv()
@@ -73,10 +72,10 @@ func TestAStreamEndsWithItsContext(t *testing.T) {
 	require.ErrorIs(t, err, runner.KindOther)
 	require.ErrorIs(t, s.Send(2), cause)
 	_, err = r.Stream(ctx)
-	require.ErrorIs(t, err, cause, "nor does another one begin")
+	require.ErrorIs(t, err, cause, "no other stream begins either")
 }
 
-func TestWhatCameOutBeforeTheContextEndedIsReceived(t *testing.T) {
+func TestItemsFromBeforeTheEndOfTheContextAreReceived(t *testing.T) {
 	begun := make(chan any, 1)
 	r := start(t, single("some"), goNode("some", func(ctx context.Context, v any) (any, error) {
 		if v.(int) < 3 {
@@ -93,7 +92,7 @@ func TestWhatCameOutBeforeTheContextEndedIsReceived(t *testing.T) {
 		require.NoError(t, s.Send(i))
 	}
 	<-begun
-	item, err := s.Recv() // the others may be on their way still
+	item, err := s.Recv() // the other values may not have arrived yet
 	require.NoError(t, err)
 	assert.Equal(t, 0, item.Value)
 	cancel()
@@ -104,7 +103,7 @@ func TestWhatCameOutBeforeTheContextEndedIsReceived(t *testing.T) {
 	assert.Equal(t, fmt.Sprint(1+len(got)), e.Metadata["delivered"])
 }
 
-func TestBreakingOffTheLoopClosesTheStream(t *testing.T) {
+func TestBreakingOutOfTheLoopClosesTheStream(t *testing.T) {
 	s := open(t, start(t, single("echo")))
 	feed(t, s, upTo(100)...)
 	for item, err := range s.All() {
@@ -117,7 +116,7 @@ func TestBreakingOffTheLoopClosesTheStream(t *testing.T) {
 	assert.ErrorContains(t, err, "the stream is closed")
 }
 
-// sequence yields items, and then an error where there is one.
+// sequence yields items, and then an error if it is not nil.
 func sequence(items []any, end error) iter.Seq2[any, error] {
 	return func(yield func(any, error) bool) {
 		for _, v := range items {
@@ -141,7 +140,7 @@ func TestASequenceGoesThroughAPipeline(t *testing.T) {
 	assert.Equal(t, upTo(100), got)
 }
 
-func TestAnErrorOfTheSequenceComesBehindTheItemsBefore(t *testing.T) {
+func TestAnErrorInTheSequenceFollowsTheItemsBeforeIt(t *testing.T) {
 	r := start(t, single("echo"))
 	for _, end := range []error{errors.New("the tape ended"), runner.NewError(runner.KindIO, "the tape ended")} {
 		var got []any
@@ -160,7 +159,7 @@ func TestAnErrorOfTheSequenceComesBehindTheItemsBefore(t *testing.T) {
 	}
 }
 
-func TestAnItemOfTheSequenceThatCannotBeCarriedEndsIt(t *testing.T) {
+func TestAnItemOfTheSequenceThatCannotBeEncodedEndsTheStream(t *testing.T) {
 	r := start(t, single("echo"))
 	var failed error
 	for _, err := range r.Through(t.Context(), sequence([]any{1, func() {}, 3}, nil)) {
@@ -169,7 +168,7 @@ func TestAnItemOfTheSequenceThatCannotBeCarriedEndsIt(t *testing.T) {
 	assert.ErrorIs(t, failed, runner.KindMarshaling)
 }
 
-func TestBreakingOffStopsTheSequence(t *testing.T) {
+func TestBreakingOutOfTheLoopStopsTheSequence(t *testing.T) {
 	r := start(t, single("echo"))
 	stopped := make(chan struct{})
 	endless := func(yield func(any, error) bool) {
@@ -183,10 +182,10 @@ func TestBreakingOffStopsTheSequence(t *testing.T) {
 	}
 	<-stopped
 	_, err := r.Run(t.Context(), "v")
-	require.NoError(t, err, "the runner goes on")
+	require.NoError(t, err, "the runner still works")
 }
 
-func TestThroughTellsWhatKeepsAStreamFromOpening(t *testing.T) {
+func TestThroughYieldsTheErrorOfAStreamThatCannotBeOpened(t *testing.T) {
 	r := start(t, single("echo"))
 	var all []error
 	for _, err := range r.Through(t.Context(), sequence(upTo(1), nil), runner.WithWindow(-1)) {
@@ -210,7 +209,7 @@ func TestCloseOfTheRunnerWaitsForStreams(t *testing.T) {
 		if err == nil {
 			assert.NoError(t, probe.Close())
 		}
-		return err != nil // it is closing
+		return err != nil // the runner is closing
 	}, waitFor, tick)
 	require.NoError(t, s.Send(2))
 	s.CloseSend()
@@ -256,13 +255,13 @@ connections: [{from: echo, to: misbehave}, {from: misbehave, to: maybe}]
 		return nil, ctx.Err()
 	}))
 	fine := map[string]any{"way": "", "marker": "/dev/null", "times": 0}
-	ways := []func(s *runner.Stream){
+	endings := []func(s *runner.Stream){
 		func(s *runner.Stream) { // to the end
 			feed(t, s, slices.Repeat([]any{fine}, 20)...)
 			_, err := values(s)
 			assert.NoError(t, err)
 		},
-		func(s *runner.Stream) { // closed while it is under way
+		func(s *runner.Stream) { // closed during a call
 			assert.NoError(t, s.Send(fine))
 			<-begun
 			assert.NoError(t, s.Close())
@@ -278,13 +277,13 @@ connections: [{from: echo, to: misbehave}, {from: misbehave, to: maybe}]
 			_, err := values(s)
 			assert.ErrorIs(t, err, runner.KindExecution)
 		},
-		func(*runner.Stream) {}, // nothing at all
+		func(*runner.Stream) {}, // without items
 	}
 	all := func() {
-		for _, way := range ways {
+		for _, ending := range endings {
 			s, err := r.Stream(t.Context())
 			require.NoError(t, err)
-			way(s)
+			ending(s)
 			require.NoError(t, s.Close())
 		}
 		for len(begun) > 0 {
@@ -299,7 +298,7 @@ connections: [{from: echo, to: misbehave}, {from: misbehave, to: maybe}]
 	assertHolding(t, before)
 }
 
-func TestAStreamOfManyStreams(t *testing.T) {
+func TestManyStreamsAtOnce(t *testing.T) {
 	r := start(t, single("add", "workers: {max: 2}"))
 	var total atomic.Int64
 	done := make(chan struct{})

@@ -8,8 +8,8 @@ import (
 	"github.com/gophersnake/gophersnake/runner"
 )
 
-// Items go in, and come out in order while others are under way. The node splits
-// each text into words, which go on one by one.
+// Items are sent and received in order, while the node works on others. The node
+// splits each text into words, which are received one by one.
 func ExampleRunner_Stream() {
 	pipeline, err := runner.Load("testdata/words.yaml")
 	if err != nil {
@@ -29,7 +29,7 @@ func ExampleRunner_Stream() {
 	go func() {
 		for _, line := range []string{"the snake", "and the gopher"} {
 			if s.Send(line) != nil {
-				return // Recv tells why
+				return // Recv returns the reason
 			}
 		}
 		s.CloseSend()
@@ -45,7 +45,7 @@ func ExampleRunner_Stream() {
 	// gopher <nil>
 }
 
-// A sequence goes through the pipeline, as fast as the loop takes what comes out.
+// A sequence is sent through the pipeline as fast as the loop takes the values.
 func ExampleRunner_Through() {
 	pipeline, err := runner.Load("testdata/sum.yaml")
 	if err != nil {

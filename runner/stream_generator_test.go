@@ -12,7 +12,7 @@ import (
 	"github.com/gophersnake/gophersnake/runner"
 )
 
-func TestTheValuesOfAGeneratorGoOnOneByOne(t *testing.T) {
+func TestTheValuesOfAGeneratorAreReceivedOneByOne(t *testing.T) {
 	for _, nodeType := range []string{"count", "count_later"} {
 		r := start(t, "nodes: [{id: count, node_type: "+nodeType+"}, {id: add, node_type: add}]\nconnections: [{from: count, to: add}]")
 		s := open(t, r)
@@ -25,11 +25,12 @@ func TestTheValuesOfAGeneratorGoOnOneByOne(t *testing.T) {
 	}
 }
 
-// What a generator may be ahead of its consumer: the window of the queue, the credits
-// of the call, the items that have come and wait for the queue, and one that it makes.
+// ahead bounds how many values a generator may be ahead of its consumer: the window of
+// the queue, the credits of the call, the values that have arrived and wait for the
+// queue, and the one that it is making.
 const ahead = 16 + 16 + 16 + 1
 
-func TestAGeneratorIsHeldUpByASlowConsumer(t *testing.T) {
+func TestAGeneratorBlocksBehindASlowConsumer(t *testing.T) {
 	log := filepath.Join(t.TempDir(), "log")
 	s := open(t, start(t, streaming("endless")))
 	require.NoError(t, s.Send(log))
@@ -45,7 +46,7 @@ func TestAGeneratorIsHeldUpByASlowConsumer(t *testing.T) {
 	assert.FileExists(t, log+".closed", "its finally block has run")
 }
 
-func TestCancellingARunEndsAGenerator(t *testing.T) {
+func TestCancelingARunEndsAGenerator(t *testing.T) {
 	log := filepath.Join(t.TempDir(), "log")
 	r := start(t, streaming("endless"))
 	ctx, cancel := context.WithCancel(t.Context())
@@ -67,15 +68,15 @@ func TestAGeneratorThatFailsIsCalledAgain(t *testing.T) {
 	got, err := values(s)
 	require.ErrorIs(t, err, runner.KindExecution)
 	assert.ErrorContains(t, err, "no more")
-	assert.Equal(t, upTo(3), got, "what came again was dropped")
+	assert.Equal(t, upTo(3), got, "repeated values are dropped")
 	assert.Len(t, of[runner.CallRetried](events), 3)
-	assert.Len(t, of[runner.NodeStarted](events), 1, "it works on one item, however often it is called for it")
+	assert.Len(t, of[runner.NodeStarted](events), 1, "one event for an item, however many attempts it takes")
 	finished := of[runner.NodeFinished](events)
 	require.Len(t, finished, 1)
 	assert.Error(t, finished[0].Err)
 }
 
-func TestARunGathersWhatTheSinksGive(t *testing.T) {
+func TestARunReturnsTheValuesOfTheSinksInLists(t *testing.T) {
 	r := start(t, graph(`
 nodes: [{id: thrice, STREAMING: thrice}, {id: one, node_type: echo}, {id: two, node_type: echo}, {id: other, node_type: echo}]
 connections: [{from: thrice, to: one}, {from: thrice, to: two}]
@@ -87,7 +88,7 @@ connections: [{from: thrice, to: one}, {from: thrice, to: two}]
 
 	got, err = start(t, streaming("some", "params: {every: 2}")).Run(t.Context(), 3)
 	require.NoError(t, err)
-	assert.Equal(t, []any{}, got, "none is a list too")
+	assert.Equal(t, []any{}, got, "no values are an empty list")
 
 	_, err = r.Run(t.Context(), make(chan int))
 	require.ErrorIs(t, err, runner.KindMarshaling)

@@ -12,12 +12,12 @@ import (
 	"github.com/gophersnake/gophersnake/runner"
 )
 
-// graph puts the nodes of a manifest whose type is written as STREAMING into streams.py.
+// graph replaces STREAMING in a manifest, so that the node's code is in streams.py.
 func graph(text string) string {
 	return strings.ReplaceAll(text, "STREAMING", "python: streams.py, node_type")
 }
 
-func TestEachConsumerGetsEachItem(t *testing.T) {
+func TestEachOutgoingConnectionGetsEachItem(t *testing.T) {
 	r := start(t, "nodes: [{id: a, node_type: echo}, {id: one, node_type: add}, {id: ten, node_type: add, params: {amount: 10}}, {id: same, node_type: same}]\n"+
 		"connections: [{from: a, to: one}, {from: a, to: ten}, {from: a, to: same}]",
 		goNode("same", func(_ context.Context, v any) (any, error) { return v, nil }))
@@ -26,7 +26,7 @@ func TestEachConsumerGetsEachItem(t *testing.T) {
 	next := map[string]int64{"one": 1, "ten": 10, "same": 0}
 	for item, err := range s.All() {
 		require.NoError(t, err)
-		assert.Equal(t, next[item.Node], item.Value, "each in order")
+		assert.Equal(t, next[item.Node], item.Value, "the values of each sink are in order")
 		next[item.Node]++
 	}
 	assert.Equal(t, map[string]int64{"one": 51, "ten": 60, "same": 50}, next)
@@ -43,7 +43,7 @@ func TestInputsAreTakenInStep(t *testing.T) {
 	}
 }
 
-// Each time all of the stream waits for the next item, which is no reason to end it.
+// All of the stream waits for the next item each time, and must not be taken for stuck.
 func TestBranchesWaitForTheNextItem(t *testing.T) {
 	s := open(t, start(t, diamond), runner.WithWindow(1))
 	for i := range 20 {
@@ -54,7 +54,7 @@ func TestBranchesWaitForTheNextItem(t *testing.T) {
 	}
 }
 
-func TestBranchesWaitForAConsumerWhoDoesNotReceive(t *testing.T) {
+func TestBranchesBlockBehindACallerThatDoesNotReceive(t *testing.T) {
 	const window = 4
 	s := open(t, start(t, diamond), runner.WithWindow(window))
 	var sent atomic.Int32
@@ -70,7 +70,7 @@ func TestBranchesWaitForAConsumerWhoDoesNotReceive(t *testing.T) {
 		s.CloseSend()
 		done <- nil
 	}()
-	// One window before each of the three nodes of a way through, and one behind.
+	// One window is before each of the three nodes of a path, and one is behind the last.
 	require.Eventually(t, func() bool { return sent.Load() == 4*window }, waitFor, tick)
 	got, err := values(s)
 	require.NoError(t, err)
@@ -123,11 +123,11 @@ func TestAnInputThatEndsBeforeAnotherIsAnError(t *testing.T) {
 	require.ErrorIs(t, err, runner.KindExecution)
 	assert.ErrorContains(t, err, `"some" ended after 3 items and "all" has given`)
 	assert.ErrorContains(t, err, `in node "mix"`)
-	assert.Equal(t, []any{float64(0), float64(3), float64(6)}, got, "what came before")
+	assert.Equal(t, []any{float64(0), float64(3), float64(6)}, got, "the values before the error")
 }
 
-// One branch holds back what the other one has long given: the stream cannot go on,
-// and says so, whether the input has ended or is still coming.
+// One branch withholds the value that the other one gave long ago. The stream cannot
+// continue and fails, whether the input has ended or not.
 func TestBranchesThatDriftTooFarApartAreAnError(t *testing.T) {
 	r := start(t, strings.Replace(graph(uneven), "EVERY", "100", 1))
 	s := open(t, r, runner.WithWindow(8))
@@ -151,7 +151,7 @@ connections: [{from: first, to: lag}, {from: first, to: mix.left}, {from: lag, t
 	}
 	s.CloseSend()
 	got, err = values(s)
-	require.NoError(t, err, "a window of 8 holds what lags behind by 8")
+	require.NoError(t, err, "a window of 8 is enough for a lag of 8")
 	assert.Len(t, got, 8)
 	s = open(t, r, runner.WithWindow(7))
 	feed(t, s, upTo(100)...)

@@ -22,7 +22,7 @@ func constant(t *testing.T) *Runner {
 	return r
 }
 
-func TestAStreamThatOpensWhileTheRunnerEndsThemEnds(t *testing.T) {
+func TestAStreamThatIsOpenedWhileTheRunnerStopsStreamsIsStopped(t *testing.T) {
 	r := constant(t)
 	r.endStreams()
 	s := r.openStream(t.Context(), 0)

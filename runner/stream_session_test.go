@@ -31,7 +31,7 @@ func TestEachStreamHasAStateOfItsOwn(t *testing.T) {
 	}
 }
 
-func TestAStatefulNodeGivesWhatItWants(t *testing.T) {
+func TestAStatefulNodeYieldsAnyNumberOfValues(t *testing.T) {
 	r := start(t, streaming("Pairs"))
 	s := open(t, r)
 	feed(t, s, upTo(5)...)

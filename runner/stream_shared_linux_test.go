@@ -13,7 +13,7 @@ import (
 	"github.com/gophersnake/gophersnake/runner"
 )
 
-// Without back-pressure, 200 MiB would not fit into 16.
+// Without backpressure, 200 MiB would not fit into 16.
 func TestLargeArraysFlowThroughLittleSharedMemory(t *testing.T) {
 	r := start(t, arrays(`
 nodes: [{id: a, TYPE: double}, {id: b, python: stream_arrays.py, node_type: pieces, params: {n: 2}}, {id: c, python: stream_arrays.py, node_type: Smooth}, {id: d, TYPE: double, workers: {max: 2}}]
@@ -60,7 +60,7 @@ connections: [{from: a, to: b}]`), runner.WithSharedMemory(0)))
 }
 
 // Send has found room in the stream, and waits for room in shared memory.
-func TestAStreamMayEndWhileSendWaitsForMemory(t *testing.T) {
+func TestAStreamMayEndWhileSendWaitsForSharedMemory(t *testing.T) {
 	for name, end := range map[string]func(*runner.Stream){
 		"Send after CloseSend": (*runner.Stream).CloseSend,
 		"the stream is closed": func(s *runner.Stream) { assert.NoError(t, s.Close()) },
@@ -70,7 +70,7 @@ func TestAStreamMayEndWhileSendWaitsForMemory(t *testing.T) {
 		require.NoError(t, other.Send(floats(t, 3<<20)))
 		_, err := other.Recv()
 		require.NoError(t, err)
-		shared, err := r.RunShared(t.Context(), floats(t, 3<<20)) // the node gives its input back
+		shared, err := r.RunShared(t.Context(), floats(t, 3<<20)) // the node returns its input
 		require.NoError(t, err)
 		sent := make(chan error)
 		go func() { sent <- s.Send(floats(t, 3<<20)) }()
@@ -81,7 +81,7 @@ func TestAStreamMayEndWhileSendWaitsForMemory(t *testing.T) {
 	}
 }
 
-// isIn reports whether a goroutine is in a function.
+// isIn returns a check whether a goroutine is in the function.
 func isIn(function string) func() bool {
 	return func() bool {
 		stacks := make([]byte, 1<<20)
@@ -106,13 +106,13 @@ connections: [{from: a, to: b}, {from: a, to: c}]`))
 	assert.Zero(t, segments(t, os.Getpid()))
 }
 
-func TestTheValuesOfAGeneratorInPlaceUntilTheirRelease(t *testing.T) {
+func TestSharedValuesOfAGeneratorStayValidUntilTheirRelease(t *testing.T) {
 	r := start(t, arrays(`nodes: [{id: a, python: stream_arrays.py, node_type: pieces, params: {n: 4}}]`))
 	shared, err := r.RunShared(t.Context(), floats(t, 1<<20))
 	require.NoError(t, err)
 	all := shared.Value.([]any)
 	require.Len(t, all, 4)
-	for range 3 { // nobody writes over them
+	for range 3 { // other calls do not overwrite the values
 		other, err := r.RunShared(t.Context(), floats(t, 1<<20))
 		require.NoError(t, err)
 		other.Release()
@@ -130,7 +130,7 @@ func TestTheValuesOfAGeneratorInPlaceUntilTheirRelease(t *testing.T) {
 	assert.Zero(t, segments(t, os.Getpid()))
 }
 
-func TestAReplayGetsTheSameArrays(t *testing.T) {
+func TestAReplayHasTheSameArrays(t *testing.T) {
 	t.Setenv("GOPHERSNAKE_TEST_MARKER", t.TempDir()+"/once")
 	r := start(t, arrays(`
 nodes: [{id: a, TYPE: double}, {id: b, python: stream_arrays.py, node_type: Smooth, params: {mortal: true}, pass_env: [GOPHERSNAKE_TEST_MARKER], retry: {fixed: 1ms, max_attempts: 2}}]

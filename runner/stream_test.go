@@ -17,7 +17,7 @@ import (
 	"github.com/gophersnake/gophersnake/runner"
 )
 
-// How long tests wait for what is to happen, and how often they look.
+// How long tests wait for a condition, and how often they check it.
 const (
 	waitFor = 20 * time.Second
 	tick    = time.Millisecond
@@ -32,14 +32,14 @@ func open(t *testing.T, r *runner.Runner, opts ...runner.StreamOption) *runner.S
 	return s
 }
 
-// feed sends items from a goroutine of its own, and ends the input.
+// feed sends items from another goroutine, and ends the input.
 func feed(t *testing.T, s *runner.Stream, items ...any) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
 		for _, v := range items {
 			if s.Send(v) != nil {
-				return // Recv tells why
+				return // Recv returns the reason
 			}
 		}
 		s.CloseSend()
@@ -47,7 +47,7 @@ func feed(t *testing.T, s *runner.Stream, items ...any) {
 	t.Cleanup(func() { <-done })
 }
 
-// upTo are the items 0 to n-1.
+// upTo returns the items 0 to n-1.
 func upTo(n int) []any {
 	all := make([]any, n)
 	for i := range all {
@@ -56,7 +56,7 @@ func upTo(n int) []any {
 	return all
 }
 
-// values receives to the end, and returns the items that came before the error.
+// values receives to the end, and returns the items before the error.
 func values(s *runner.Stream) (all []any, err error) {
 	for item, err := range s.All() {
 		if err != nil {
@@ -67,7 +67,7 @@ func values(s *runner.Stream) (all []any, err error) {
 	return all, nil
 }
 
-// goNode is a Go function of one item.
+// goNode makes a node of a Go function with one input.
 func goNode(nodeType string, fn func(ctx context.Context, v any) (any, error)) runner.Option {
 	return runner.WithNode(nodeType, func(ctx context.Context, in runner.Input) (any, error) { return fn(ctx, in.Value) })
 }
@@ -141,7 +141,7 @@ func TestManyCallsAreUnderWayAtOnce(t *testing.T) {
 	assert.Equal(t, upTo(3*window), got)
 }
 
-func TestNothingGoesOnBehindAConsumerWhoDoesNotReceive(t *testing.T) {
+func TestAStreamBlocksBehindACallerThatDoesNotReceive(t *testing.T) {
 	const window = 4
 	var begun atomic.Int32
 	r := start(t, "nodes: [{id: a, node_type: count}, {id: b, node_type: count}]\nconnections: [{from: a, to: b}]",
@@ -157,9 +157,9 @@ func TestNothingGoesOnBehindAConsumerWhoDoesNotReceive(t *testing.T) {
 			}
 		}
 	}()
-	// Each queue fills, and no more goes in or on: Send is the last to wait.
+	// Each queue fills up. Send is the last that blocks.
 	require.Eventually(t, func() bool { return sent.Load() == 3*window }, waitFor, tick)
-	assert.EqualValues(t, 3*window, begun.Load(), "two nodes, which began what has room behind them")
+	assert.EqualValues(t, 3*window, begun.Load(), "each of the two nodes began as many calls as have room for their values")
 	for range window {
 		_, err := s.Recv()
 		require.NoError(t, err)
@@ -197,7 +197,7 @@ connections: [{from: before, to: bad}, {from: bad, to: after}]
 	}
 }
 
-func TestAnItemThatCannotBeCarriedDoesNotEndTheStream(t *testing.T) {
+func TestAnItemThatCannotBeEncodedDoesNotEndTheStream(t *testing.T) {
 	s := open(t, start(t, single("echo")))
 	err := s.Send(map[string]any{"c": make(chan int)})
 	require.ErrorIs(t, err, runner.KindMarshaling)
@@ -224,7 +224,7 @@ func TestAWindowHasItsBounds(t *testing.T) {
 	}
 }
 
-func TestOneItemFindsOutWhetherANodeIsWellAgain(t *testing.T) {
+func TestOneItemProbesANodeWhoseBreakerWasOpen(t *testing.T) {
 	ill := true
 	r := start(t, single("moody", "retry: none", "breaker: {failures: 1, cool_down: 1ms}"), goNode("moody", func(_ context.Context, v any) (any, error) {
 		if ill {
@@ -240,11 +240,11 @@ func TestOneItemFindsOutWhetherANodeIsWellAgain(t *testing.T) {
 	s := open(t, r)
 	feed(t, s, upTo(50)...)
 	got, err := values(s)
-	require.NoError(t, err, "the others waited for it")
+	require.NoError(t, err, "the other items waited for it")
 	assert.Equal(t, upTo(50), got)
 }
 
-func TestABatchNodeGetsWhatTheWindowHolds(t *testing.T) {
+func TestABatchNodeGetsAsManyItemsAsTheWindowHolds(t *testing.T) {
 	r := start(t, streaming("together"))
 	s := open(t, r)
 	feed(t, s, upTo(64)...)

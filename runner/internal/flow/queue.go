@@ -1,8 +1,8 @@
 package flow
 
 // queue holds the items between two stages of a stream in order. It is a plain data
-// structure: the stream's lock guards it, and whoever changes it wakes the stage at
-// the other end.
+// structure, which the stream's lock guards. Its methods wake no
+// goroutine; those of [Stream] that call them do.
 //
 // An item counts against the window and the bytes of the queue from before it is
 // made until its consumer has finished with it:

@@ -48,7 +48,7 @@ func (st *stage) unevenLocked() error {
 }
 
 // stuckLocked returns the error of a stage that waits for one input while another
-// one can take no more. It is nil if the stage is not in that state.
+// one can take no more. It returns nil for a stage in another state.
 func (st *stage) stuckLocked() *UnevenError {
 	var empty, full *queue
 	for i, q := range st.in {
@@ -68,9 +68,9 @@ func (st *stage) stuckLocked() *UnevenError {
 // stopIfStuckLocked reports whether the stream is stopped, having stopped it if it
 // cannot continue. Each goroutine calls it before it waits.
 //
-// A stream gets stuck where branches meet that give different numbers of items: one
-// of the queues is full, which holds the common source of the branches up, while the
-// other queue is waited for.
+// A stream gets stuck if two branches that meet give different numbers of items: the
+// queue of one branch is full, which blocks their common source, while the stage that
+// joins them waits for the other one.
 func (s *Stream) stopIfStuckLocked() bool {
 	if !s.plan.joins || s.busy > 0 {
 		return false
