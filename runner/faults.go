@@ -1,6 +1,7 @@
 package runner
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -37,6 +38,6 @@ func joinFaults(all []error) error {
 // Faults returns the errors that e joins, for instance one for each node that could
 // not be started. It is nil if e stands for a single failure.
 func (e *Error) Faults() []error {
-	all, _ := e.Cause.(faults)
+	all, _ := errors.AsType[faults](e.Cause)
 	return slices.Clone(all)
 }

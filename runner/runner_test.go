@@ -322,14 +322,16 @@ func TestFaultsOfSeveralNodesAreOneError(t *testing.T) {
 	require.NoError(t, err)
 	_, err = runner.New(p)
 	require.IsType(t, &runner.Error{}, err, "New")
-	e := err.(*runner.Error)
+	var e, second *runner.Error
+	require.ErrorAs(t, err, &e)
 	assert.Equal(t, runner.KindManifest, e.Kind)
 	for _, text := range []string{`there is no node type "A"`, `there is no node type "B"`, `in node "a"`, `in node "b"`} {
 		assert.ErrorContains(t, err, text)
 	}
 	require.Len(t, e.Faults(), 2)
-	assert.Equal(t, "b", e.Faults()[1].(*runner.Error).Node)
-	assert.Nil(t, e.Faults()[0].(*runner.Error).Faults())
+	require.ErrorAs(t, e.Faults()[1], &second)
+	assert.Equal(t, "b", second.Node)
+	assert.Nil(t, second.Faults())
 
 	r, err := load(t, "nodes: [{id: one, node_type: ad}, {id: two, node_type: ad}]")
 	require.NoError(t, err)

@@ -132,12 +132,12 @@ func (s *Stream) CloseSend() { s.flow.CloseSend(nil) }
 // failure first, and then its error, whose metadata has the number of items that
 // were "delivered". By then nothing of the stream is running any more.
 func (s *Stream) Recv() (Item, error) {
-	v, sink, err := s.flow.Next()
-	if err == io.EOF {
+	v, sink, ok := s.flow.Next()
+	if !ok {
+		if err := s.flow.Err(); err != nil {
+			return Item{}, flowError(err).WithMetadata("delivered", fmt.Sprint(s.flow.Received()))
+		}
 		return Item{}, io.EOF
-	}
-	if err != nil {
-		return Item{}, flowError(err).WithMetadata("delivered", fmt.Sprint(s.flow.Received()))
 	}
 	native, err := v.Take("result")
 	if err != nil {
@@ -155,6 +155,7 @@ func (s *Stream) All() iter.Seq2[Item, error] {
 		defer func() { _ = s.Close() }()
 		for {
 			item, err := s.Recv()
+			//nolint:errorlint // a node's error may wrap io.EOF
 			if err == io.EOF || !yield(item, err) || err != nil {
 				return
 			}
@@ -219,14 +220,12 @@ func (r *Runner) gather(ctx context.Context, input any, shared *Shared) (any, er
 		lists[id] = []any{}
 	}
 	for {
-		v, sink, err := s.flow.Next()
-		if err == io.EOF {
+		v, sink, ok := s.flow.Next()
+		if !ok {
 			break
 		}
-		if err != nil {
-			return nil, flowError(err)
-		}
 		var native any
+		var err error
 		if shared == nil {
 			native, err = v.Take("result")
 		} else {
@@ -237,6 +236,9 @@ func (r *Runner) gather(ctx context.Context, input any, shared *Shared) (any, er
 			return nil, classify(err).WithNode(sink)
 		}
 		lists[sink] = append(lists[sink], native)
+	}
+	if err := s.flow.Err(); err != nil {
+		return nil, flowError(err)
 	}
 	if len(sinks) == 1 {
 		return lists[sinks[0]], nil

@@ -71,7 +71,7 @@ func TestAGeneratorThatMayNotRunTwiceEndsTheStream(t *testing.T) {
 	got, err := values(s)
 	require.ErrorIs(t, err, runner.KindPythonVM)
 	assert.Equal(t, []any{"0.0", "0.1", "0.2", "1.0", "1.1"}, got, "values that were received before the failure stay")
-	assert.Equal(t, "5", err.(*runner.Error).Metadata["delivered"])
+	assert.Equal(t, "5", runner.AsError(err).Metadata["delivered"])
 }
 
 func TestTheStateOfANodeIsLostWithItsWorker(t *testing.T) {

@@ -23,7 +23,8 @@ func ExampleRunner_Stream() {
 
 	s, err := r.Stream(context.Background())
 	if err != nil {
-		log.Fatal(err)
+		fmt.Println(err)
+		return
 	}
 	defer s.Close()
 	go func() {

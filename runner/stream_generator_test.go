@@ -94,5 +94,5 @@ connections: [{from: thrice, to: one}, {from: thrice, to: two}]
 	require.ErrorIs(t, err, runner.KindMarshaling)
 	_, err = start(t, streaming("fails_after", "retry: none")).Run(t.Context(), 1)
 	require.ErrorIs(t, err, runner.KindExecution)
-	assert.NotContains(t, err.(*runner.Error).Metadata, "delivered", "a run delivers all or nothing")
+	assert.NotContains(t, runner.AsError(err).Metadata, "delivered", "a run delivers all or nothing")
 }

@@ -56,7 +56,7 @@ func TestAValueThatCannotBeReadIsAnError(t *testing.T) {
 
 	_, err = r.gather(t.Context(), nil, nil)
 	require.ErrorIs(t, err, KindMarshaling)
-	assert.Equal(t, "n", err.(*Error).Node)
+	assert.Equal(t, "n", AsError(err).Node)
 	for name, run := range map[string]func() error{
 		"Run":       func() error { _, err := r.Run(t.Context(), nil); return err },
 		"RunShared": func() error { _, err := r.RunShared(t.Context(), nil); return err },

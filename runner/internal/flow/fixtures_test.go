@@ -3,7 +3,6 @@ package flow
 import (
 	"context"
 	"errors"
-	"io"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -143,12 +142,9 @@ func (o *opened) sendAll(t *testing.T, n int) {
 // receive receives to the end.
 func (o *opened) receive() (all []int64, err error) {
 	for {
-		v, _, err := o.Next()
-		if err == io.EOF {
-			return all, nil
-		}
-		if err != nil {
-			return all, err
+		v, _, ok := o.Next()
+		if !ok {
+			return all, o.Err()
 		}
 		all = append(all, number(v))
 		v.Release()

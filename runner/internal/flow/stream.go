@@ -3,7 +3,6 @@ package flow
 import (
 	"context"
 	"errors"
-	"io"
 	"slices"
 	"sync"
 
@@ -24,7 +23,7 @@ var ErrSendClosed = errors.New("Send after CloseSend: the stream takes no more i
 //	open     -                until CloseSend   returns items, or blocks
 //	faulty   fault            no                returns the items before the fault
 //	stopped  err              no                returns the items that are left, then blocks
-//	ended    ended, maybe err no                returns the items that are left, then the error
+//	ended    ended, maybe err no                returns the items that are left, then false
 //
 // A fault is the failure of a node. It passes through the queues behind the items
 // that were before it, and stops the stream when it gets to a sink. Abort, Close and
@@ -190,9 +189,9 @@ func (s *Stream) CloseSend(fault error) {
 }
 
 // Next returns the next value with the id of its sink, after waiting for it. The
-// caller releases the value. At the end of the stream the error is [io.EOF], or the
-// reason why the stream was stopped; then nothing of the stream is running any more.
-func (s *Stream) Next() (Value, string, error) {
+// caller releases the value. At the end of the stream ok is false: then nothing of
+// the stream is running any more, and [Stream.Err] says whether it was stopped.
+func (s *Stream) Next() (v Value, sink string, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for {
@@ -204,15 +203,13 @@ func (s *Stream) Next() (Value, string, error) {
 			if s.readySinkLocked() != nil || s.isDrainedLocked() {
 				s.receiver.Broadcast() // for concurrent calls of Next
 			}
-			return v, q.producer.step.id, nil
+			return v, q.producer.step.id, true
 		}
 		s.stopAtFaultLocked()
 		over := s.err != nil || s.isDrainedLocked()
 		switch {
-		case over && s.ended && s.err == nil:
-			return Value{}, "", io.EOF
 		case over && s.ended:
-			return Value{}, "", s.err
+			return Value{}, "", false
 		case over || !s.stopIfStuckLocked():
 			s.receiver.Wait()
 		}
@@ -245,6 +242,13 @@ func (s *Stream) isDrainedLocked() bool {
 		}
 	}
 	return true
+}
+
+// Err returns the reason why the stream was stopped, nil if it was not.
+func (s *Stream) Err() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.err
 }
 
 // Received returns how many values Next has returned.

@@ -3,7 +3,6 @@ package flow
 import (
 	"context"
 	"errors"
-	"io"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -45,8 +44,8 @@ func TestAWindowBoundsWhatIsInAStream(t *testing.T) {
 		synctest.Wait()
 		assert.Equal(t, 3*4, sent, "a window before each node, and one behind the last")
 		assert.EqualValues(t, 4, calls.Load())
-		_, _, err := s.Next()
-		require.NoError(t, err)
+		_, _, ok := s.Next()
+		require.True(t, ok)
 		synctest.Wait()
 		assert.Equal(t, 3*4+1, sent)
 		s.Close(errClosed)
@@ -73,8 +72,9 @@ func TestValuesBeforeAFaultAreReceivedBeforeIt(t *testing.T) {
 		require.ErrorIs(t, s.Send(1), errBad)
 		s.CloseSend(nil)
 		s.Close(errClosed)
-		_, _, err = s.Next()
-		require.ErrorIs(t, err, errBad, "it stays the error of the stream")
+		_, _, ok := s.Next()
+		require.False(t, ok)
+		require.ErrorIs(t, s.Err(), errBad, "it stays the error of the stream")
 		assert.Equal(t, 1, s.ends)
 	}
 }
@@ -91,8 +91,9 @@ func TestAFaultOfTheInputFollowsTheItems(t *testing.T) {
 	s = open(t, newPlan(Step{ID: "a", Node: &fake{}}), 4)
 	s.CloseSend(nil)
 	require.ErrorIs(t, s.Send(0), ErrSendClosed)
-	_, _, err = s.Next()
-	require.Equal(t, io.EOF, err)
+	_, _, ok := s.Next()
+	require.False(t, ok)
+	require.NoError(t, s.Err())
 }
 
 func TestStoppingAStreamCancelsItsCalls(t *testing.T) {
@@ -113,13 +114,13 @@ func TestStoppingAStreamCancelsItsCalls(t *testing.T) {
 				require.NoError(t, s.Send(0))
 				synctest.Wait()
 				stop(s, cancel)
-				_, _, err := s.Next()
-				require.ErrorIs(t, err, errClosed)
+				_, _, ok := s.Next()
+				require.False(t, ok)
+				require.ErrorIs(t, s.Err(), errClosed)
 				require.ErrorIs(t, s.Send(0), errClosed)
 				s.Abort(errBad)
 				s.Close(errBad)
-				_, _, err = s.Next()
-				require.ErrorIs(t, err, errClosed, "the first reason counts")
+				require.ErrorIs(t, s.Err(), errClosed, "the first reason counts")
 				assert.Equal(t, 1, ends)
 			})
 		})
@@ -169,8 +170,8 @@ func TestAGeneratorWaitsForRoomForEachValue(t *testing.T) {
 		synctest.Wait()
 		assert.EqualValues(t, 4, emitted)
 		for want := range int64(10) {
-			v, sink, err := s.Next()
-			require.NoError(t, err)
+			v, sink, ok := s.Next()
+			require.True(t, ok)
 			assert.Equal(t, want, number(v))
 			assert.Equal(t, "a", sink)
 		}
