@@ -95,8 +95,9 @@
 //
 // # Errors
 //
-// Errors are of type *[Error]; [New] and [Runner.Start] may return several of them,
-// joined with [errors.Join]. The [Kind] classifies the failure:
+// Every error is an *[Error]. One that joins several, for instance those of nodes that
+// cannot be started, lists them by [Error.Faults]. The [Kind] says what sort of failure
+// it is:
 //
 //	KindManifest       the pipeline is invalid
 //	KindExecution      the node's code raised an exception
