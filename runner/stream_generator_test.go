@@ -51,7 +51,10 @@ func TestCancelingARunEndsAGenerator(t *testing.T) {
 	r := start(t, streaming("endless"))
 	ctx, cancel := context.WithCancel(t.Context())
 	go func() {
-		assert.Eventually(t, exists(log), waitFor, tick)
+		assert.Eventually(t, func() bool { // it is in its try block
+			made, err := os.Stat(log)
+			return err == nil && made.Size() > 0
+		}, waitFor, tick)
 		cancel()
 	}()
 	_, err := r.Run(ctx, log)
