@@ -185,8 +185,7 @@ func (r *Runner) Health() Health {
 	}
 	r.mu.RUnlock()
 	h := Health{State: StateHealthy}
-	for i := range r.plan.steps {
-		n := r.plan.steps[i].node
+	for _, n := range r.order {
 		nh := n.health(pools[n.id])
 		if nh.State.worse(h.State) {
 			h.State, h.Reason, h.Err = nh.State, fmt.Sprintf("node %q", n.id), nh.Err

@@ -145,7 +145,7 @@ func (n *node) Kind() flow.Kind {
 }
 
 // Probing reports whether the node's circuit breaker is not closed.
-func (n *node) Probing() bool { return n.entry.breaker.State() != retry.Closed }
+func (n *node) Probing() bool { return n.entry.settings.Load().breaker.State() != retry.Closed }
 
 // Call runs the node under its policy and breaker and returns its value.
 func (n *node) Call(ctx context.Context, in flow.Inputs) (out flow.Value, err error) {

@@ -37,7 +37,7 @@ type session struct {
 // first item comes.
 func (n *node) Open() flow.Session {
 	// To give a node items again is to call it twice.
-	restores := n.description.Load().Restores && n.entry.idempotent
+	restores := n.description.Load().Restores && n.entry.settings.Load().idempotent
 	return &session{node: n, restores: restores}
 }
 
@@ -171,7 +171,7 @@ func (s *session) withLoss(err error) error {
 	if err == nil || s.restores || s.taken+s.emitted == 0 || KindOf(err) != KindPythonVM && KindOf(err) != KindTransport {
 		return err
 	}
-	return AsError(err).add(func(e *Error) {
+	return AsError(err).with(func(e *Error) {
 		e.Message += fmt.Sprintf("; the state of the stream is lost with it: %d items had gone in, %d come out", s.taken, s.emitted)
 	}).WithHint("a node that has snapshot() and restore() goes on elsewhere")
 }
@@ -209,25 +209,4 @@ func (r *replay) attempt() flow.Emit {
 		r.emitted++
 		return r.emit(payload)
 	}
-}
-
-// executeOnce runs an operation that must not be retried under the breaker alone.
-func (e *entry) executeOnce(ctx context.Context, operation func(ctx context.Context) error) error {
-	e.counts.calls.Add(1)
-	permit, err := e.breaker.Allow()
-	if err != nil {
-		return e.counts.fail(e.refusal(err))
-	}
-	defer permit.Release()
-	if err = operation(ctx); err == nil {
-		permit.Success()
-		return nil
-	}
-	failure := AsError(err).WithNode(e.node)
-	e.tellBreach(failure)
-	if ctx.Err() == nil && nodeToBlame(failure) {
-		e.last.Store(failure)
-		permit.Failure()
-	}
-	return e.counts.fail(failure)
 }
