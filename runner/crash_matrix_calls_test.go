@@ -46,7 +46,7 @@ var calls = []call{
 	{does: "raises an exception", way: "raising.raise_value_error", want: raised("raise_value_error"), says: "ValueError: the answer is not 42"},
 	{does: "raises `Permanent`", way: "raising.raise_permanent", want: exempt(runner.KindExecution, "raise_permanent"), says: "never again"},
 	{does: "raises `Transient`", way: "raising.raise_transient", want: raised("raise_transient"), says: "come back"},
-	{does: "raises an exception that has no text", way: "raising.raise_without_a_text", want: raised("raise_without_a_text"), says: "its text cannot be had"},
+	{does: "raises an exception that has no text", way: "raising.raise_without_a_text", want: raised("raise_without_a_text"), says: "the message cannot be read"},
 	{does: "raises `StopIteration`", way: "raising.raise_stop_iteration", want: raised("raise_stop_iteration"), says: "StopIteration"},
 	{does: "raises `KeyboardInterrupt`", way: "raising.raise_keyboard_interrupt", want: raised("raise_keyboard_interrupt"), says: "KeyboardInterrupt"},
 	{does: "raises another `BaseException`", way: "raising.raise_base_exception", want: raised("raise_base_exception"), says: "neither an Exception nor an exit"},

@@ -70,7 +70,7 @@ func TestNodesThatCannotStartAreTold(t *testing.T) {
 		"no such module": {"import nonsuch_module", "ModuleNotFoundError: No module named 'nonsuch_module'"},
 		"broken code":    {"def f(:", "SyntaxError: invalid syntax"},
 		"no such node":   {"from gophersnake import node\n@node\ndef mode(x): return x", "has no node 'made'; did you mean mode?"},
-		"no node at all": {"", "has no node 'made'; there are none: put @node on one"},
+		"no node at all": {"", "has no node 'made'; it has none: put @node on a function or class"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			nodes := write(t, "mine.py", c.python+"\n")

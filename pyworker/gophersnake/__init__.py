@@ -1,6 +1,6 @@
 """Write nodes for gophersnake pipelines.
 
-A node is a plain function or class; ``node`` says that it is one::
+A node is a plain function or class that is declared with ``node``::
 
     from gophersnake import Audio, node
 
@@ -14,8 +14,8 @@ A node is a plain function or class; ``node`` says that it is one::
         def process(self, audio: Audio): ...           # a value, a generator, or async def
         def close(self): ...
 
-The values of a generator go on one by one, while it runs. A class that is
-``@node(stateful=True)`` keeps state along a stream::
+The values of a generator are sent one by one, while it runs. A class that is declared
+with ``@node(stateful=True)`` keeps state along a stream::
 
     @node(stateful=True)
     class Average:
@@ -26,18 +26,18 @@ The values of a generator go on one by one, while it runs. A class that is
         def restore(self, state): self.count, self.total = state
 
 ``@node(batch=32, max_wait_ms=5)`` takes the inputs of several calls as one list, and
-``@node(concurrency=8)`` says how many calls of an ``async def`` node run at once.
+``@node(concurrency=8)`` limits how many calls of an ``async def`` node run at once.
 
 A test needs no supervisor: it calls the function, or the class's methods.
 
-Values that can go in and out: ``None``, ``bool``, integers of 64 bits, ``float``,
-``str``, ``bytes``, lists and tuples, dicts with ``str`` keys, dataclass instances
-(as dicts), ``datetime`` with a time zone, NumPy arrays and scalars, anything with
-``__dlpack__`` or the buffer protocol (a ``memoryview`` goes as ``bytes``, whatever
-its format), and the classes of this package.
+Nodes can take and return: ``None``, ``bool``, integers of 64 bits, ``float``, ``str``,
+``bytes``, lists and tuples, dicts with ``str`` keys, dataclass instances (as dicts),
+``datetime`` with a time zone, NumPy arrays and scalars, any object that supports
+``__dlpack__`` or the buffer protocol (a ``memoryview`` is sent as ``bytes``, whatever its
+format), and the classes of this package.
 
-Large arrays come in memory that is shared with the supervisor, and are read-only;
-a copy is the node's own. ``empty`` makes a large result without a copy.
+Large arrays arrive in memory that is shared with the supervisor, and are read-only; copy
+them to change them. ``empty`` allocates a large result that is returned without a copy.
 """
 
 from gophersnake.allocation import empty

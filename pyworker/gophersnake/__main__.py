@@ -1,4 +1,4 @@
-"""The commands of the package: the worker, and ``describe``, which looks at nodes."""
+"""The commands of the package: the worker, and ``describe``, which prints descriptions."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from gophersnake._worker import COOKIE, TEMPLATE
 
 
 def main() -> None:
-    """Serve a node where a supervisor started this process, or do as the arguments say."""
+    """Run a worker or a template if a supervisor started this process, else a command."""
     if os.environ.pop(TEMPLATE[0], None) == TEMPLATE[1]:
         from gophersnake._worker.process.template import run as fork_workers
 
-        fork_workers()  # this returns in them
+        fork_workers()  # returns in each forked worker
     if os.environ.pop(COOKIE[0], None) == COOKIE[1]:
-        from gophersnake._worker.process.start import run  # fast --help
+        from gophersnake._worker.process.start import run  # slow to import
 
         run()
     elif sys.argv[1:] == ["describe"]:

@@ -1,4 +1,4 @@
-"""Memory for large results."""
+"""Allocation of arrays for large results."""
 
 from __future__ import annotations
 
@@ -18,28 +18,32 @@ _allocate: Allocate | None = None
 
 
 def empty(shape: int | Sequence[int], dtype: npt.DTypeLike = "float32") -> npt.NDArray[Any]:
-    """Return an array whose elements are not set, as ``numpy.empty`` does.
+    """Return a new array with uninitialized elements, like ``numpy.empty``.
 
-    In a worker, a large one lies in memory that is shared with the supervisor: a
-    node that fills it and returns it, or a contiguous part of it, has nothing
-    copied::
+    In a worker, a large array is allocated in memory that is shared with the supervisor.
+    If a node fills it and returns it, or a contiguous part of it, nothing is copied::
 
         def double(x):
             out = gophersnake.empty(x.shape, x.dtype)
             return numpy.multiply(x, 2, out=out)
 
-    It must not be written to after it was returned: others read it then. Make
-    another one for the next call; memory that is not used any more is used again.
+    Do not write to the array after it has been returned, since others read it then.
+    Allocate another one for the next call: memory that is no longer used is reused.
 
-    In a test, where the array is small, or where shared memory is full, this is
-    ``numpy.empty``, and all else is as it was.
+    In a test, for a small array, or if there is no room in shared memory, this is the
+    same as ``numpy.empty``.
 
     Args:
-        shape: the dimensions, or the only one.
-        dtype: anything that NumPy takes for one.
+        shape: the dimensions, as a sequence of integers or a single integer.
+        dtype: any dtype of NumPy, or its name.
+
+    Returns:
+        A writable array of this shape and dtype, in C order.
 
     Raises:
         ImportError: NumPy is not installed.
+        TypeError: the shape or the dtype is invalid.
+        ValueError: a dimension is negative.
     """
     try:
         import numpy  # optional
@@ -66,6 +70,11 @@ def _dims(shape: int | Sequence[int]) -> tuple[int, ...]:
 
 
 def allocate_with(allocate: Allocate | None) -> None:
-    """Have large arrays lie in memory that this function returns; the worker does."""
-    global _allocate  # noqa: PLW0603 - one worker a process
+    """Make ``empty`` get memory from this function, ``None`` for none. The worker uses this.
+
+    Args:
+        allocate: takes a size in bytes, and returns a writable array of bytes, or
+            ``None`` if the size is too small or there is no room.
+    """
+    global _allocate  # noqa: PLW0603 - a process has one worker
     _allocate = allocate

@@ -1,4 +1,4 @@
-"""The exceptions with which a node tells the supervisor what to make of a failure."""
+"""The exceptions that tell the supervisor how to treat a failure of a node."""
 
 from __future__ import annotations
 
@@ -6,22 +6,27 @@ __all__ = ["Cancelled", "Permanent", "Transient"]
 
 
 class Permanent(Exception):
-    """Raise this where another attempt is of no use: the call is not retried.
+    """Raise this if another attempt would fail as well: the call is not retried.
 
-    The failure does not count against the node's circuit breaker, because the
-    node is well and refuses this one input.
+    The failure does not count against the node's circuit breaker, because the node
+    works and only rejects this input.
     """
 
     __module__ = "gophersnake"
 
 
 class Transient(Exception):
-    """Raise this where another attempt is worth it, whatever the retry policy's kinds say.
+    """Raise this if another attempt may succeed: the call is retried.
+
+    That is so whatever kinds of errors the retry policy names.
 
     Args:
-        *args: what an exception usually takes, most often a message.
-        retry_after: seconds to wait before the next attempt, instead of the
-            policy's delay; ``None`` leaves that to the policy.
+        *args: the usual arguments of an exception, most often a message.
+        retry_after: the seconds to wait before the next attempt, instead of the policy's
+            delay; ``None`` for the policy's delay.
+
+    Attributes:
+        retry_after: the seconds to wait, or ``None``.
 
     Raises:
         ValueError: ``retry_after`` is negative or not a finite number.
@@ -29,23 +34,23 @@ class Transient(Exception):
 
     __module__ = "gophersnake"
 
-    retry_after: float | None = None  # of a subclass whose __init__ does not come here, too
+    retry_after: float | None = None  # for subclasses that do not call this __init__
 
     def __init__(self, *args: object, retry_after: float | None = None) -> None:
-        """Take a message and a delay."""
+        """Create the exception with a message and a delay."""
         super().__init__(*args)
         if retry_after is not None and not 0 <= retry_after < float("inf"):
-            raise ValueError(f"retry_after is a number of seconds from 0, not {retry_after!r}")
+            raise ValueError(f"retry_after must be a number of seconds from 0, not {retry_after!r}")
         self.retry_after = None if retry_after is None else float(retry_after)
 
 
 class Cancelled(BaseException):
-    """Raised inside a node whose call the supervisor has given up.
+    """Raised in a node whose call the supervisor has canceled.
 
-    Like ``KeyboardInterrupt`` it is no ``Exception``, so that ``except Exception``
-    does not stop it; ``finally`` blocks run. In an ``async def`` node it arrives
-    as ``asyncio.CancelledError``. A node that goes on nevertheless is ended,
-    interpreter and all, after a grace time.
+    Like ``KeyboardInterrupt`` it is not an ``Exception``, so ``except Exception`` does
+    not catch it; ``finally`` blocks run. An ``async def`` node gets an
+    ``asyncio.CancelledError`` instead. If the node continues anyway, the supervisor
+    kills the process after a grace time.
     """
 
     __module__ = "gophersnake"

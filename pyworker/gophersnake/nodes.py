@@ -1,4 +1,4 @@
-"""The ``node`` decorator: it says which functions and classes of a module are nodes."""
+"""The ``node`` decorator, which declares functions and classes as nodes."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ T = TypeVar("T", bound=Callable[..., Any])
 
 _MARK = "__gophersnake_node__"
 
-MOST = 4096
-"""The largest batch, and the most calls at once."""
+MAX_SIZE = 4096
+"""The upper limit of ``batch`` and ``concurrency``."""
 
-LONGEST_WAIT = 60_000
-"""The most milliseconds that an input may wait for others."""
+MAX_WAIT_MS = 60_000
+"""The upper limit of ``max_wait_ms``."""
 
 
 class Options(NamedTuple):
-    """What ``node`` was told of a node; see there."""
+    """The options that a node was declared with; see ``node``."""
 
     name: str = ""
     stateful: bool = False
@@ -51,64 +51,66 @@ def node(
     batch: int | None = None,
     max_wait_ms: float | None = None,
 ) -> T | Callable[[T], T]:
-    """Declare that a function or a class is a node, and return it as it is.
+    """Declare that a function or a class is a node, and return it unchanged.
 
-    A function's first parameter is the node's input; the other ones come from
-    ``params`` in the manifest, or from further inputs, by name. It may return a
-    value, be a generator, whose values go on one by one, or be ``async def``.
+    The first parameter of a function is the node's input. The others are set by
+    ``params`` in the manifest, or by further inputs of their names. The function may
+    return a value, be a generator, whose values are sent one by one, or be
+    ``async def``.
 
-    A class takes its params in ``__init__`` and its inputs in ``process``. Where it
-    has ``setup``, that is called once in each worker before the first call, and
+    A class takes its params in ``__init__`` and its inputs in ``process``. If it has a
+    method ``setup``, that is called once in each worker before the first call, and
     ``close`` when the worker shuts down.
 
-    A *stateful* class keeps state along a stream. Each stream gets a shallow copy of
-    the object that was set up: the model is shared, and what is assigned is the
-    stream's own. ``process`` returns a value, ``None`` for no output, or is a
-    generator, for any number of them. The class may have::
+    A *stateful* class keeps state along a stream. Each stream gets a shallow copy of the
+    object that was set up, so the model is shared, and the attributes that ``process``
+    assigns belong to the stream. ``process`` returns a value, or ``None`` for no output,
+    or is a generator for any number of outputs. The class may have::
 
-        def begin(self): ...           # a stream begins: make the state
-        def finish(self): ...          # its input is over: a last value, or a generator
-        def snapshot(self): ...        # return the state, as a value that can be carried
+        def begin(self): ...           # a stream begins: create the state
+        def finish(self): ...          # its input has ended: a last value, or a generator
+        def snapshot(self): ...        # return the state, as a value that can be sent
         def restore(self, state): ...  # called instead of begin
 
-    With the last two, a stream outlives the worker that it runs on.
+    With the last two, a stream can continue in another worker.
 
-    A *batch* node gets a list of 1 to ``batch`` inputs, of several calls, and returns a
-    list of as many results. One that is an exception is raised for its input alone.
+    A *batch* node takes a list of 1 to ``batch`` inputs, from several calls, and returns
+    a list of as many results. A result that is an exception fails its call alone.
 
     Args:
-        target: the function or class; given by Python where ``@node`` has no brackets.
-        name: the node type, where it is not to be the name in Python.
+        target: the function or class, if ``@node`` is written without parentheses.
+        name: the node type; the default is the name in Python.
         stateful: whether the class keeps state along a stream.
         concurrency: how many calls of an ``async def`` node may run at once in one
-            worker; 64 where it is not given.
-        batch: how many inputs go together at most.
-        max_wait_ms: how many milliseconds the first input of a batch waits for others.
-            Where it is not given, those go together that are there already.
+            worker, from 1 to 4096; the default is 64.
+        batch: how many inputs a batch has at most, from 2 to 4096.
+        max_wait_ms: how many milliseconds the first input of a batch waits for others,
+            from 0 to 60000; by default it does not wait.
+
+    Returns:
+        The target, or a decorator if ``target`` is not given.
 
     Raises:
-        TypeError: the target is no function or class, or is a class without a
-            ``process`` method, or takes no attributes, as what is written in C;
-            or the options do not go together, or not with this target.
+        TypeError: the target is not a function or class, is a class without a
+            ``process`` method, or does not accept attributes (because it is written in
+            C); or the options do not fit each other or the target.
     """
 
     def declare(target: T) -> T:
         if not callable(target):
-            raise TypeError(f"@node goes on a function or a class, not on {target!r}")
+            raise TypeError(f"@node is for functions and classes, not for {target!r}")
         if isinstance(target, type) and not callable(getattr(target, "process", None)):
             raise TypeError(f"the node class {target.__name__} needs a method process(self, input)")
         if name is not None and not (isinstance(name, str) and name):
-            raise TypeError(f"name is the node's type, a string, not {name!r}")
-        known = name or str(getattr(target, "__name__", type(target).__name__))
-        options = Options(known, stateful, concurrency, batch, max_wait_ms)
-        if options != Options(known):
+            raise TypeError(f"name must be a string, the node type, not {name!r}")
+        node_type = name or str(getattr(target, "__name__", type(target).__name__))
+        options = Options(node_type, stateful, concurrency, batch, max_wait_ms)
+        if options != Options(node_type):
             _check(target, options)
         try:
             setattr(target, _MARK, options)
         except AttributeError:
-            raise TypeError(
-                f"@node cannot mark {target!r}: wrap it in a function of your own"
-            ) from None
+            raise TypeError(f"@node cannot mark {target!r}: wrap it in a Python function") from None
         return target
 
     return declare if target is None else declare(target)
@@ -117,37 +119,37 @@ def node(
 def _check(target: Callable[..., Any], options: Options) -> None:
     """Raise ``TypeError`` for options that are wrong, or do not fit together or the target."""
     name, stateful, concurrency, batch, max_wait_ms = options
-    how = kind_of(getattr(target, "process", target) if isinstance(target, type) else target)
+    kind = kind_of(getattr(target, "process", target) if isinstance(target, type) else target)
     if stateful:
         _check_stateful(target, options)
     if batch is not None:
         if not _within(batch, 2):
-            raise TypeError(f"{name}: batch is a whole number from 2 to {MOST}, not {batch!r}")
-        if how.endswith("generator"):
-            raise TypeError(f"{name}: a batch node returns a list, it does not yield")
+            raise TypeError(f"{name}: batch must be an integer from 2 to {MAX_SIZE}, not {batch!r}")
+        if kind.endswith("generator"):
+            raise TypeError(f"{name}: a batch node must return a list, not yield")
         if concurrency is not None:
             raise TypeError(
-                f"{name}: batches of a worker run one after the other; leave concurrency out, "
+                f"{name}: batches of a worker run one after another; remove concurrency, "
                 "or give the node more workers"
             )
     if max_wait_ms is not None:
         if batch is None:
-            raise TypeError(f"{name}: max_wait_ms is how long a batch waits; give it a batch, too")
+            raise TypeError(f"{name}: max_wait_ms is for batches; set batch as well")
         number = isinstance(max_wait_ms, (int, float)) and not isinstance(max_wait_ms, bool)
-        if not number or not 0 <= max_wait_ms <= LONGEST_WAIT:
+        if not number or not 0 <= max_wait_ms <= MAX_WAIT_MS:
             raise TypeError(
-                f"{name}: max_wait_ms is a number of milliseconds from 0 to {LONGEST_WAIT}, "
+                f"{name}: max_wait_ms must be a number of milliseconds from 0 to {MAX_WAIT_MS}, "
                 f"not {max_wait_ms!r}"
             )
     if concurrency is not None:
         if not _within(concurrency, 1):
             raise TypeError(
-                f"{name}: concurrency is a whole number from 1 to {MOST}, not {concurrency!r}"
+                f"{name}: concurrency must be an integer from 1 to {MAX_SIZE}, not {concurrency!r}"
             )
-        if not how.startswith("async"):
+        if not kind.startswith("async"):
             raise TypeError(
-                f"{name}: concurrency is for async def; a node that is not has one call at a "
-                "time on each worker, so give it more workers"
+                f"{name}: concurrency is for async def; other nodes run one call at a "
+                "time in each worker, so give the node more workers"
             )
 
 
@@ -155,47 +157,50 @@ def _check_stateful(target: Callable[..., Any], options: Options) -> None:
     name, _, concurrency, batch, _ = options
     if not isinstance(target, type):
         raise TypeError(
-            f"{name}: a stateful node needs a place for its state; make it a class with process"
+            f"{name}: a stateful node keeps its state in an object; make it a class with process"
         )
     if batch is not None:
-        raise TypeError(f"{name}: a stateful node has its inputs one by one, not as a batch")
+        raise TypeError(f"{name}: a stateful node takes its inputs one by one, not as a batch")
     if concurrency is not None:
         raise TypeError(
-            f"{name}: a stateful node has one call at a time, so that its state is its own; "
-            "leave concurrency out"
+            f"{name}: a stateful node runs one call at a time, because of its state; "
+            "remove concurrency"
         )
     found = [each for each in ("snapshot", "restore") if callable(getattr(target, each, None))]
     if len(found) == 1:
         missing = "restore(self, state)" if found == ["snapshot"] else "snapshot(self)"
-        raise TypeError(f"{name}: {found[0]} is of no use alone; the class needs {missing}, too")
+        raise TypeError(
+            f"{name}: {found[0]} alone has no effect; the class needs {missing} as well"
+        )
 
 
 def _within(value: object, least: int) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and least <= value <= MOST
+    return isinstance(value, int) and not isinstance(value, bool) and least <= value <= MAX_SIZE
 
 
 def options_of(target: object) -> Options | None:
-    """Return what ``node`` was told of a target, ``None`` where it was not put on it.
+    """Return the options with which a target was declared, ``None`` if it is not a node.
 
-    A class does not inherit it: a subclass of a node is a node where it says so.
+    Classes do not inherit them: a subclass of a node must be declared itself.
     """
     try:
         found = vars(target).get(_MARK)
-    except Exception:  # it has no attributes, or is a proxy that raises
+    except Exception:  # it has no __dict__, or is a proxy that raises
         return None
     return found if isinstance(found, Options) else None
 
 
 def name_of(target: object) -> str | None:
-    """Return the node type of what ``node`` was put on, ``None`` for anything else."""
+    """Return the node type of a node, ``None`` for anything else."""
     options = options_of(target)
     return None if options is None else options.name
 
 
 def kind_of(process: Callable[..., Any]) -> str:
-    """Return how a function, or an object that is called like one, gives its result.
+    """Return the node kind of a function or callable object: how it gives its result.
 
-    It is ``value``, ``generator``, ``async`` or ``async generator``.
+    Returns:
+        ``"value"``, ``"generator"``, ``"async"`` or ``"async generator"``.
     """
     while isinstance(process, functools.partial):
         process = process.func

@@ -1,4 +1,4 @@
-"""What a node says of long work while it is at it."""
+"""Progress reports from nodes whose setup takes long."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ _report: Report | None = None
 
 
 def progress(message: str, fraction: float | None = None) -> None:
-    """Tell the supervisor how far long work is, most often in ``setup``.
+    """Report the progress of long work, most often in ``setup``.
 
-    It is shown on the terminal and told to Go programs as ``SetupProgress``.
+    The report is shown on the terminal, and Go programs receive it as ``SetupProgress``.
     Outside of a worker, in a test for instance, it is a log record at level debug.
 
     Args:
         message: what is being done, for instance ``"loading the model"``.
-        fraction: between 0 and 1, ``None`` where it is not known. What lies
-            outside is taken as the nearest bound, NaN as not known.
+        fraction: how much of the work is done, between 0 and 1; ``None`` if unknown.
+            Other numbers are clamped to that range, and NaN means unknown.
     """
     if fraction is not None:
         fraction = float(fraction)
@@ -34,6 +34,6 @@ def progress(message: str, fraction: float | None = None) -> None:
 
 
 def report_to(report: Report | None) -> None:
-    """Have ``progress`` tell this function; the worker does."""
-    global _report  # noqa: PLW0603 - one worker a process
+    """Make ``progress`` call this function, ``None`` for none. The worker uses this."""
+    global _report  # noqa: PLW0603 - a process has one worker
     _report = report

@@ -1,4 +1,4 @@
-"""The values that are more than plain data: tensors, recordings, images, documents."""
+"""Values that are more than plain data: tensors, recordings, images, JSON documents."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ ITEM_SIZES: dict[str, int] = {
     "complex64": 8,
     "complex128": 16,
 }
-"""The dtypes that can be carried, by NumPy name, and the bytes of one element."""
+"""The supported dtypes by their NumPy names, and the bytes of one element."""
 
 PIXEL_SIZES: dict[str, int] = {"gray8": 1, "rgb8": 3, "bgr8": 3, "rgba8": 4, "bgra8": 4}
-"""The formats of an image, and the bytes of one pixel."""
+"""The pixel formats of an image, and the bytes of one pixel."""
 
 MAX_DIMENSIONS = 64
-"""The most dimensions of a tensor; NumPy's own limit."""
+"""The most dimensions that a tensor may have, which is NumPy's limit, too."""
 
 MAX_SIDE = 1 << 20
 """The largest width and height of an image, in pixels."""
@@ -44,15 +44,16 @@ MAX_SIDE = 1 << 20
 class Tensor:
     """An n-dimensional array as bytes.
 
-    A node gets a NumPy array instead where NumPy is installed and knows the dtype,
-    and may return one, or anything with ``__dlpack__`` or the buffer protocol.
-    This class is for what NumPy is not there for.
+    A node gets a NumPy array instead if NumPy is installed and supports the dtype. It may
+    return one, or any object that supports ``__dlpack__`` or the buffer protocol. This
+    class is for all other cases.
 
     Attributes:
-        dtype: a NumPy name such as ``"float32"``; also ``"bfloat16"``.
+        dtype: the NumPy name of the dtype, such as ``"float32"``; also ``"bfloat16"``,
+            which NumPy itself does not have.
         shape: the dimensions; empty for a scalar.
-        data: the elements in C order, little-endian; anything with the buffer
-            protocol, ``bytes`` for instance.
+        data: the elements in C order, little-endian, as ``bytes`` or any other object
+            that supports the buffer protocol.
     """
 
     dtype: str
@@ -60,11 +61,11 @@ class Tensor:
     data: Any
 
     def check(self) -> None:
-        """Hold dtype, shape and data against each other.
+        """Check that dtype, shape and data are valid and match.
 
         Raises:
-            ValueError: they do not fit together.
-            TypeError: ``data`` has no buffer protocol.
+            ValueError: they are invalid or do not match.
+            TypeError: ``data`` does not support the buffer protocol.
         """
         size = ITEM_SIZES.get(self.dtype) if isinstance(self.dtype, str) else None
         if size is None:
@@ -74,12 +75,12 @@ class Tensor:
                 f"a tensor of {len(self.shape)} dimensions, more than the limit of {MAX_DIMENSIONS}"
             )
         if not all(type(dim) is int for dim in self.shape):
-            raise ValueError(f"shape {list(self.shape)} is not of integers")
+            raise ValueError(f"the shape {list(self.shape)} has other elements than integers")
         if any(dim < 0 for dim in self.shape):
-            raise ValueError(f"negative dimension in shape {list(self.shape)}")
+            raise ValueError(f"negative dimension in the shape {list(self.shape)}")
         want = size * math.prod(self.shape)
         if want >= 1 << 63:
-            raise ValueError(f"shape {list(self.shape)} is larger than any memory")
+            raise ValueError(f"the shape {list(self.shape)} is larger than any memory")
         have = memoryview(self.data).nbytes
         if want != have:
             raise ValueError(
@@ -88,12 +89,15 @@ class Tensor:
             )
 
     def numpy(self) -> npt.NDArray[Any]:
-        """Return the tensor as a NumPy array that views ``data``.
+        """Return the tensor as a NumPy array that is a view of ``data``.
+
+        Returns:
+            An array of the tensor's shape and dtype. It is read-only if ``data`` is.
 
         Raises:
             ImportError: NumPy is not installed, or ml_dtypes for ``"bfloat16"``.
-            ValueError: the data does not fill the shape, or NumPy does not know
-                the dtype.
+            TypeError: NumPy does not have the dtype.
+            ValueError: the data does not have the size of the shape.
         """
         import numpy  # optional
 
@@ -111,14 +115,15 @@ class Audio:
     """A recording.
 
     Attributes:
-        samples: float32 between -1 and 1. A node gets a NumPy array of shape
-            ``(frames, channels)``, or where NumPy is not installed a flat
-            ``memoryview`` of floats with the channels interleaved. It may return
-            an array of shape ``(frames, channels)`` or ``(frames,)``, or any flat
-            sequence of floats; other float and integer dtypes are converted,
+        samples: the samples, float32 between -1 and 1. A node gets a read-only NumPy
+            array of shape ``(frames, channels)``. If NumPy is not installed it gets a
+            flat ``memoryview`` of floats, with the channels interleaved. A node may
+            return an array of shape ``(frames, channels)`` or ``(frames,)``, or any flat
+            sequence of floats. Other float and integer dtypes are converted to float32,
             integers without scaling.
-        rate: samples a second of each channel, in Hz.
-        channels: how many there are; only needed for flat samples of more than one.
+        rate: the sample rate in Hz.
+        channels: the number of channels. It is only needed for flat samples of more
+            than one; 0 takes it from the shape of ``samples``.
     """
 
     samples: Any
@@ -126,7 +131,7 @@ class Audio:
     channels: int = 0
 
     def __post_init__(self) -> None:
-        """Take the number of channels from the shape where it is not given."""
+        """Take the number of channels from the shape if it is not given."""
         if self.channels == 0:
             shape: tuple[int, ...] = getattr(self.samples, "shape", None) or ()
             self.channels = int(shape[1]) if len(shape) == 2 else 1
@@ -141,23 +146,24 @@ class Audio:
 
     @property
     def duration(self) -> float:
-        """The length in seconds."""
+        """The duration in seconds."""
         return self.frames / self.rate if self.rate else 0.0
 
 
 @dataclass(slots=True, eq=False)
 class Image:
-    """A picture, or a frame of video.
+    """A picture, or a frame of a video.
 
     Attributes:
-        pixels: bytes, row by row without padding. A node gets a NumPy array of
-            uint8 and shape ``(height, width, channels)``, or ``(height, width)``
-            for ``"gray8"``; ``bytes`` where NumPy is not installed. It may return
-            either.
+        pixels: the pixels, row by row without padding. A node gets a read-only NumPy
+            array of dtype uint8 and shape ``(height, width, channels)``, or
+            ``(height, width)`` for ``"gray8"``. If NumPy is not installed it gets
+            ``bytes``. It may return either.
         format: ``"gray8"``, ``"rgb8"``, ``"bgr8"``, ``"rgba8"`` or ``"bgra8"``.
-        width: in pixels; taken from the array's shape where it is not given.
-        height: in pixels; likewise.
-        pts: presentation time of a video frame in seconds, ``None`` for a picture.
+        width: the width in pixels. If width and height are 0, they are taken from the
+            shape of ``pixels``.
+        height: the height in pixels.
+        pts: the presentation time of a video frame in seconds, ``None`` for a picture.
     """
 
     pixels: Any
@@ -167,7 +173,7 @@ class Image:
     pts: float | None = None
 
     def __post_init__(self) -> None:
-        """Take width and height from the shape where they are not given."""
+        """Take width and height from the shape if they are not given."""
         shape = getattr(self.pixels, "shape", None)
         if self.width == 0 and self.height == 0 and shape is not None and len(shape) >= 2:
             self.height, self.width = int(shape[0]), int(shape[1])
@@ -177,22 +183,22 @@ class Image:
 class Json:
     """A JSON document, carried as its text.
 
-    Plain values need no JSON: return them as they are. This is for a document
-    that is to reach the other side letter by letter.
+    Plain values need no JSON: return them as they are. This class is for a document
+    whose exact text must be preserved.
 
     Attributes:
-        text: the document.
+        text: the text of the document.
     """
 
     text: str
 
     @classmethod
     def dump(cls, value: Any) -> Json:
-        """Return the document of a value.
+        """Return a value as a JSON document.
 
         Raises:
-            ValueError: the value holds NaN or an infinity, which JSON has not.
-            TypeError: the value holds what JSON has not.
+            ValueError: the value holds NaN, an infinity or a cycle.
+            TypeError: the value holds an object that JSON cannot represent.
         """
         import json  # most nodes need none
 
@@ -202,14 +208,14 @@ class Json:
         """Return the document as plain Python values.
 
         Raises:
-            ValueError: the text is not JSON.
+            ValueError: the text is not a JSON document.
         """
         import json  # most nodes need none
 
         return json.loads(self.text, parse_constant=_refuse_constant)
 
     def check(self) -> None:
-        """Look whether the text is a JSON document, of whatever numbers.
+        """Check that the text is a JSON document. Numbers may be of any size.
 
         Raises:
             ValueError: it is not.
@@ -217,13 +223,13 @@ class Json:
         import json  # most nodes need none
 
         if not isinstance(self.text, str):
-            raise ValueError(f"no JSON document: its text is a {type(self.text).__name__}")
-        try:  # Python bounds the digits of an int, JSON does not
+            raise ValueError(f"not a JSON document: its text is a {type(self.text).__name__}")
+        try:  # parse_int, because Python limits the digits of an int and JSON does not
             json.loads(self.text, parse_constant=_refuse_constant, parse_int=len)
         except RecursionError:
-            raise ValueError("no JSON document: it is nested too deep") from None
+            raise ValueError("not a JSON document: it is nested too deep") from None
         except ValueError as error:
-            raise ValueError(f"no JSON document: {error}") from None
+            raise ValueError(f"not a JSON document: {error}") from None
 
 
 def _refuse_constant(name: str) -> Any:

@@ -23,7 +23,7 @@ from gophersnake._worker.serving import batches
 from gophersnake._worker.serving import eventloop
 from gophersnake._worker.values import faults
 from gophersnake._worker.definition import param_types
-from gophersnake._worker.values import scan
+from gophersnake._worker.values import faults
 from gophersnake._worker.serving import sessions
 from gophersnake._worker.process.worker import Worker
 
@@ -42,7 +42,7 @@ while True:
         os.open(os.devnull, os.O_RDONLY)
         code = 99
         try:
-            code = Worker(socket.socket(fileno=descriptors[0])).live()
+            code = Worker(socket.socket(fileno=descriptors[0])).run()
         finally:
             os._exit(code)
     os.close(descriptors[0])

@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgpack
-from gophersnake._worker.values.codec import Decoder, Encoder
+from gophersnake._worker.values.decoder import Decoder
+from gophersnake._worker.values.encoder import Encoder
 
 from tests.sharing import FROM, Host
 

@@ -8,7 +8,9 @@ from typing import Any
 import msgpack
 import pytest
 from gophersnake import Audio, Image, Tensor
-from gophersnake._worker.values.codec import KEPT, TENSOR, Decoder, Encoder, ValueFault
+from gophersnake._worker.values.decoder import FORMS, Decoder
+from gophersnake._worker.values.encoder import Encoder
+from gophersnake._worker.values.format import TENSOR, ValueFault
 from gophersnake.values import ITEM_SIZES
 
 from tests.test_encode import carried, refused
@@ -133,12 +135,12 @@ def test_an_array_with_dlpack_arrives() -> None:
 
 
 def test_one_that_gives_no_memory_is_refused_with_what_to_do() -> None:
-    assert "bring it to the CPU" in refused(Foreign(np.zeros(2), (2, 0)))[1]
+    assert "move it to the CPU" in refused(Foreign(np.zeros(2), (2, 0)))[1]
 
     class Half:
         def __dlpack__(self) -> Any: ...
 
-    assert "does not give its memory" in refused(Half())[1]
+    assert "does not export its memory" in refused(Half())[1]
 
 
 def test_audio_of_arrays_arrives() -> None:
@@ -245,35 +247,35 @@ def test_an_array_is_decoded_alike_the_first_time_and_later() -> None:
     values = np.arange(1 << 16, dtype="float32")
     shared = np.frombuffer(values.tobytes(), "uint8")
     body, buffers = called([1 << 8, 1 << 8], shared)
-    assert decoder.alone(body, buffers) is None
+    assert decoder._known_array(body, buffers) is None
     ((first,), _) = decoder.decode(body, buffers)
-    decoder.keep(body, buffers, first)
+    decoder._remember(body, buffers, first)
     with warnings.catch_warnings():  # NumPy 2.5 would rather not have it
         warnings.simplefilter("ignore", DeprecationWarning)
         first.shape, first = (1 << 16,), None  # what the node does with it is its own affair
-    again = decoder.alone(memoryview(body), buffers)
+    again = decoder._known_array(memoryview(body), buffers)
     assert (again == values.reshape(1 << 8, 1 << 8)).all()
     assert again.dtype == "float32"
     assert again.base is shared
     assert not again.flags.writeable
-    assert decoder.alone(*called([1 << 8, 1 << 8], shared, "int32")) is None
-    assert decoder.alone(body, [shared, shared]) is None
-    assert decoder.alone(body, [bytearray(shared)]) is None  # which would be writable
+    assert decoder._known_array(*called([1 << 8, 1 << 8], shared, "int32")) is None
+    assert decoder._known_array(body, [shared, shared]) is None
+    assert decoder._known_array(body, [bytearray(shared)]) is None  # which would be writable
     for wrong in (shared[:-4], shared[:-3]):
-        assert decoder.alone(body, [wrong]) is None
+        assert decoder._known_array(body, [wrong]) is None
         with pytest.raises(ValueFault):
             decoder.decode(body, [wrong])
 
 
 def test_no_more_forms_of_arrays_are_kept_than_a_few() -> None:
     decoder = Decoder()
-    for size in range(1, 3 * KEPT):
+    for size in range(1, 3 * FORMS):
         data = np.zeros(4 * size, "uint8")
         body, buffers = called([size], data)
         ((array,), _) = decoder.decode(body, buffers)
-        decoder.keep(body, buffers, array)
-        assert decoder.alone(body, buffers).shape == (size,)
-    assert len(decoder._alone) <= KEPT
+        decoder._remember(body, buffers, array)
+        assert decoder._known_array(body, buffers).shape == (size,)
+    assert len(decoder._forms) <= FORMS
     for other in ("text", [array], np.ma.masked_array(data)):
-        decoder.keep(b"other", [data], other)
-    assert decoder.alone(b"other", [data]) is None
+        decoder._remember(b"other", [data], other)
+    assert decoder._known_array(b"other", [data]) is None

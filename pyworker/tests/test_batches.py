@@ -252,14 +252,14 @@ def test_a_call_that_waits_in_a_batch_can_be_cancelled(serve: Serve) -> None:
     worker = serve(ECHO.replace("batch=4", f"batch=4, max_wait_ms={LONG}"))
     calls = together(worker, 0, 1, 2, cancel=1)
     os.kill(worker.pid, signal.SIGUSR1)
-    assert "gave the call up" in str(answers(worker, [calls[1]])[101])
+    assert "canceled the call" in str(answers(worker, [calls[1]])[101])
     worker.send(CANCEL, 9999)  # of no call that is known
     others = [worker.begin("x"), worker.begin("y")]
     assert len(answers(worker, [100, 102, *others])) == 4
     assert batches(worker) == ["[0, 2, 'x', 'y']"]
     alone = worker.begin("alone")
     worker.cancel(alone)
-    assert "gave the call up" in str(answers(worker, [alone])[alone])
+    assert "canceled the call" in str(answers(worker, [alone])[alone])
     assert len(batches(worker)) == 1
 
 
@@ -305,7 +305,7 @@ def test_a_cancel_that_was_read_during_another_batch_takes_the_call_out(
     os.kill(worker.pid, signal.SIGUSR1)
     gate.write_text("go on")
     found = answers(worker, [100, 101, 102, 103, 104])
-    assert "gave the call up" in str(found.pop(102))
+    assert "canceled the call" in str(found.pop(102))
     assert found == {100: "wait", 101: "x", 103: "z", 104: "w"}
     worker.call("after")
     assert "['y', 'z']" not in batches(worker)
@@ -319,4 +319,4 @@ def test_ports_and_batches_do_not_go_together(start: Serve, tmp_path: Path) -> N
     with pytest.raises(Failed) as failed:
         worker.set_up(base=str(tmp_path), ports=["port"])
     assert (failed.value.body["kind"], failed.value.body["stage"]) == ("manifest", "params")
-    assert "those have one input" in failed.value.body["message"]
+    assert "which have a single input" in failed.value.body["message"]

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from gophersnake._worker.process import callers
-from gophersnake._worker.process.callers import Callers
+from gophersnake._worker.process import handshake
+from gophersnake._worker.process.handshake import Peers
 
 SECRET = os.urandom(32)
 WRONG = bytes(byte ^ 1 for byte in SECRET)
@@ -47,7 +47,7 @@ def door(tmp_path: Path) -> Iterator[Door]:
 
 
 def supervisor(door: Door, user: int | None = None) -> socket.socket:
-    return Callers(door.listener, os.geteuid() if user is None else user, SECRET).supervisor()
+    return Peers(door.listener, os.geteuid() if user is None else user, SECRET).supervisor()
 
 
 def turned_away(client: socket.socket) -> bool:
@@ -76,7 +76,7 @@ def test_strangers_before_the_supervisor_are_turned_away(door: Door) -> None:
 
 
 def test_a_crowd_that_says_nothing_keeps_nobody_out(door: Door) -> None:
-    crowd = [door.call() for _ in range(3 * callers.MOST)]
+    crowd = [door.call() for _ in range(3 * handshake.MAX_PEERS)]
     door.call(SECRET)
     with supervisor(door):
         assert all(map(turned_away, crowd))

@@ -29,9 +29,9 @@ STRICT: dict[str, Any] = {
 @pytest.fixture(autouse=True)
 def _isolated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setenv("TMPDIR", str(tmp_path))
-    sandbox.know(STRICT)
+    sandbox.configure(STRICT)
     yield
-    sandbox.know(None)
+    sandbox.configure(None)
 
 
 def hint(raising: Callable[[], Any]) -> str:
@@ -61,7 +61,7 @@ def refuse(code: int, name: Any = None) -> Callable[[], None]:
 
 
 def test_who_is_not_isolated_is_told_nothing_of_isolation() -> None:
-    sandbox.know(None)
+    sandbox.configure(None)
     assert hint(refuse(errno.EACCES, "/etc/shadow")) == ""
     assert hint(fork) == ""
 
@@ -136,7 +136,7 @@ def test_an_error_that_comes_of_itself_ends_the_search() -> None:
 
 
 def test_a_number_of_processes_is_named() -> None:
-    sandbox.know(STRICT | {"processes": 3, "network": True, "signals": True})
+    sandbox.configure(STRICT | {"processes": 3, "network": True, "signals": True})
 
     def fork() -> None:
         raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
@@ -149,5 +149,5 @@ def test_a_number_of_processes_is_named() -> None:
     assert "seccomp refuses this system call" in hint(kill)
     assert hint(refuse(errno.EACCES)) == ""
     assert hint(refuse(errno.EAGAIN)) == ""
-    sandbox.know(STRICT)
+    sandbox.configure(STRICT)
     assert hint(thread) == "", "nothing bounds them"

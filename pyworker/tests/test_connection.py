@@ -121,7 +121,7 @@ def test_mail_is_read_and_then_received_in_its_order(pair: Pair) -> None:
     here, there = pair
     link = Connection(here)
     there.sendall(frame(PING, 1, b"") + frame(CALL, 2, b"x" * 200_000) + frame(PING, 3, b""))
-    link.mail()
+    link.read_available()
     assert [each.call for each in link.mailbox] == [1, 2, 3]
     there.sendall(frame(PING, 4, b""))
     assert [link.receive().call for _ in range(4)] == [1, 2, 3, 4]
@@ -137,8 +137,8 @@ def test_what_breaks_while_mail_is_read_is_raised_by_receive(
     link = Connection(here)
     there.sendall(frame(PING, 1, b"") + rest)
     there.close()
-    link.mail()
-    link.mail()
+    link.read_available()
+    link.read_available()
     assert link.receive().call == 1
     for _ in range(2):
         with pytest.raises(error):
@@ -156,7 +156,8 @@ def test_small_calls_are_taken_as_they_lie_and_all_else_is_received(pair: Pair) 
         + frame(CALL, 3, b"", (b"buffer",))
         + last[:-1]
     )
-    link.listen()
+    link.flush()
+    link.await_frame()
     found = link.next_call()
     assert found is not None
     assert (*found[:2], bytes(found[2])) == (1, 9, b"one")
@@ -168,7 +169,7 @@ def test_small_calls_are_taken_as_they_lie_and_all_else_is_received(pair: Pair) 
     there.sendall(last[-1:])
     assert link.receive().body == b"last"
     there.sendall(last)
-    link.mail()
+    link.read_available()
     assert link.next_call() is None  # first what has been read before
     assert link.receive().body == b"last"
 
@@ -179,9 +180,9 @@ def test_what_has_arrived_is_returned_and_not_waited_for(pair: Pair) -> None:
     assert link.fileno() == here.fileno()
     small, large = frame(PING, 1, b"small"), frame(CALL, 2, b"x" * 100_000, (b"buffer",))
     there.sendall(small + small[:27])
-    assert not link.ahead
+    assert not link.has_arrived
     assert [each.body for each in link.arrived()] == [b"small"]
-    assert not link.ahead  # half of a frame is none
+    assert not link.has_arrived  # half of a frame is none
     there.sendall(small[27:] + small)
     assert [each.body for each in link.arrived()] == [b"small"] * 2
 
@@ -192,14 +193,14 @@ def test_what_has_arrived_is_returned_and_not_waited_for(pair: Pair) -> None:
     if len(found) == 1:  # the last frame had not come yet
         found += link.arrived()
     assert [each.call for each in found] == [2, 7]
-    assert link.cancelled == set()  # who is told of a cancelled call sees to it
+    assert link.canceled == set()  # who is told of a cancelled call sees to it
 
     there.sendall(small + small[:10])
     there.close()
     assert [each.body for each in link.arrived()] == [b"small"]
     with pytest.raises(Closed):
         link.arrived()
-    assert link.ahead  # there is an end to be told of
+    assert link.has_arrived  # there is an end to be told of
     with pytest.raises(Closed):
         link.arrived()
 
@@ -208,10 +209,10 @@ def test_what_mail_has_read_arrives_first(pair: Pair) -> None:
     here, there = pair
     link = Connection(here)
     there.sendall(frame(PING, 1, b"") + b"x" * 24)
-    link.mail()
-    assert link.ahead
+    link.read_available()
+    assert link.has_arrived
     assert [each.call for each in link.arrived()] == [1]
-    assert link.ahead
+    assert link.has_arrived
     with pytest.raises(ProtocolError):
         link.arrived()
 
@@ -228,24 +229,24 @@ def test_one_frame_can_be_waited_for_and_picked_out_of_the_mailbox(pair: Pair) -
     link = Connection(here)
     there.sendall(frame(PING, 1, b"") + frame(CANCEL, 2, b"") + frame(CANCEL, 3, b""))
     for _ in range(3):
-        link.more()
-    assert link.cancelled == {2, 3}
+        link.receive_into_mailbox()
+    assert link.canceled == {2, 3}
     assert link.pick(CANCEL, 4) is None
     picked = link.pick(CANCEL, 3)
     assert picked is not None
     assert picked.call == 3
     assert [link.receive().call for _ in range(2)] == [1, 2]
     there.close()
-    link.mail()
+    link.read_available()
     with pytest.raises(Closed):
-        link.more()
+        link.receive_into_mailbox()
 
 
 @pytest.mark.parametrize("kind", [PING, CANCEL, CREDIT])
 def test_a_session_is_refused_where_none_belongs(pair: Pair, kind: int) -> None:
     here, there = pair
     there.sendall(frame(kind, 1, b"", session=3))
-    with pytest.raises(ProtocolError, match="frame with session 3; it belongs to none"):
+    with pytest.raises(ProtocolError, match="frame with session 3; it cannot belong to a session"):
         Connection(here).receive()
 
 

@@ -92,4 +92,4 @@ def test_what_a_module_leaves_behind_does_not_stop_the_answer(tmp_path: Path, re
 def test_a_file_that_cannot_be_imported_is_a_problem(tmp_path: Path) -> None:
     (tmp_path / "nodes.py").write_text("import none_such_z")
     (answer,) = describe(tmp_path, file="nodes.py")
-    assert answer["problems"][0]["hint"].startswith("add the package that has 'none_such_z'")
+    assert answer["problems"][0]["hint"].startswith("add the package that provides 'none_such_z'")

@@ -17,7 +17,9 @@ from typing import Any, NamedTuple
 
 import pytest
 from gophersnake import Audio, Image, Json, Tensor
-from gophersnake._worker.values.codec import LARGE, Decoder, Encoder, ValueFault
+from gophersnake._worker.values.decoder import Decoder
+from gophersnake._worker.values.encoder import LARGE, Encoder
+from gophersnake._worker.values.format import ValueFault
 
 UTC = datetime.timezone.utc
 
@@ -154,18 +156,18 @@ def test_nanoseconds_of_a_timestamp_are_kept() -> None:
         (-(1 << 63) - 1, "an integer of 64 bits"),
         (1 << 69, "an integer of 70 bits"),
         ("\ud800", "not UTF-8: surrogates not allowed at position 0"),
-        (memoryview(b"abcd")[::2], "whose parts lie apart"),
-        ((ctypes.c_void_p * 1)(), "no tensor"),
-        (Json("{"), "no JSON document"),
+        (memoryview(b"abcd")[::2], "that is not contiguous"),
+        ((ctypes.c_void_p * 1)(), "cannot be sent as a tensor"),
+        (Json("{"), "not a JSON document"),
         (Json("[NaN]"), "JSON has no NaN"),
-        (Json("[" * 100_000), "no JSON document"),
-        (Json(b"1"), "no JSON document: its text is a bytes"),  # type: ignore[arg-type]
+        (Json("[" * 100_000), "not a JSON document"),
+        (Json(b"1"), "not a JSON document: its text is a bytes"),  # type: ignore[arg-type]
         (Json('"\ud800"'), "surrogates"),
         (Tensor("float8", (1,), b"a"), "unknown dtype 'float8'"),
         (Tensor(["x"], (1,), b"a"), "unknown dtype"),  # type: ignore[arg-type]
         (Tensor("int8", (2,), b"a"), "takes 2 bytes, but has 1"),
         (Tensor("int8", (-1,), b"a"), "negative dimension"),
-        (Tensor("int8", (1.0,), b"a"), "not of integers"),  # type: ignore[arg-type]
+        (Tensor("int8", (1.0,), b"a"), "other elements than integers"),  # type: ignore[arg-type]
         (Tensor("int8", (1,) * 65, b"a"), "65 dimensions"),
         (Tensor("int8", (1 << 32, 1 << 32), b"a"), "larger than any memory"),
         (Tensor("int8", (1,), None), "bytes-like object is required"),
@@ -174,9 +176,9 @@ def test_nanoseconds_of_a_timestamp_are_kept() -> None:
         (Audio([0.0], 8000.0), "an audio rate of 8000.0 Hz"),  # type: ignore[arg-type]
         (Audio([0.0], 1 << 31), "an audio rate of 2147483648 Hz"),
         (Audio([0.0], 8000, -1), "audio with -1 channels"),
-        (Audio([0.0], 8000, 2), "no whole number of frames of 2 channels"),
+        (Audio([0.0], 8000, 2), "not a whole number of frames of 2 channels"),
         (Audio(b"abcd", 8000), "give floats"),
-        (Image(b"", "cmyk8"), "unknown image format 'cmyk8'; there are: gray8"),
+        (Image(b"", "cmyk8"), "unknown image format 'cmyk8'; known formats: gray8"),
         (Image(b"a", "gray8", 2, 1), "takes 2 bytes, but has 1"),
         (Image(b"a", "gray8", 1 << 21, 1), "an image of 2097152 × 1"),
         (Image(b"a", "gray8", 1.0, 1), "an image of 1.0 × 1"),  # type: ignore[arg-type]

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgpack
 import pytest
-from gophersnake._worker.values.codec import Decoder
+from gophersnake._worker.values.decoder import Decoder
 
 from tests.conftest import Serve
 from tests.supervisor import (

@@ -101,7 +101,7 @@ def test_a_call_id_that_is_under_way_is_out_of_protocol(serve: Serve) -> None:
     call = worker.begin("a")
     worker.send(CALL, call, msgpack.packb([["b"], {}]))
     assert worker.wait() == 70
-    assert f"a call frame with the id {call}, which is under way" in worker.stderr()
+    assert f"a call frame with the id {call}, which is in use" in worker.stderr()
 
 
 def test_an_input_beyond_the_memory_limit_is_told_to_its_call(serve: Serve) -> None:
@@ -121,7 +121,7 @@ def test_an_input_beyond_the_memory_limit_is_told_to_its_call(serve: Serve) -> N
         (RESULT, b"", 0, "sent a result frame"),
         (OPEN, msgpack.packb([]), 1, "sent a open frame"),
         (CALL, msgpack.packb([["a"], {}]), 1, "session 1 for a node that is not stateful"),
-        (CALL, msgpack.packb(5), 0, "the inputs"),
+        (CALL, msgpack.packb(5), 0, "a map of arguments"),
     ],
 )
 def test_what_is_out_of_protocol_ends_the_worker(

@@ -12,7 +12,7 @@ import pytest
 from gophersnake import Cancelled, Permanent, Transient
 from gophersnake._worker.definition.lookup import NodeFault
 from gophersnake._worker.serving import failure
-from gophersnake._worker.values.codec import ValueFault
+from gophersnake._worker.values.format import ValueFault
 
 
 def told(raising: Callable[[], Any], stage: str = "call") -> dict[str, Any]:
@@ -204,7 +204,7 @@ def test_a_delay_that_is_none_is_left_out(delay: Any) -> None:
 
 def test_import_errors_say_what_to_do() -> None:
     missing = ModuleNotFoundError("No module named 'soundfile.x'", name="soundfile.x")
-    assert "the package that has 'soundfile'" in told(raises(missing), "import")["hint"]
+    assert "the package that provides 'soundfile'" in told(raises(missing), "import")["hint"]
     relative = ImportError("attempted relative import with no known parent package")
     assert "without the dot" in told(raises(relative), "import")["hint"]
     assert "hint" not in told(raises(ImportError("x")), "import")

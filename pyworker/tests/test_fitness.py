@@ -93,4 +93,4 @@ def test_what_cannot_be_looked_at_speaks_against_it(monkeypatch: pytest.MonkeyPa
         raise PermissionError(13, "refused", path)
 
     monkeypatch.setattr(fork_safety, "os", SimpleNamespace(listdir=refused))
-    assert "cannot be looked at: [Errno 13] refused: '/proc/self/fd'" in fork_safety.why_not(set())
+    assert "cannot be checked: [Errno 13] refused: '/proc/self/fd'" in fork_safety.why_not(set())

@@ -135,7 +135,7 @@ def test_any_signature_is_described_and_checked(
 @example([1], _of(list, _of(Annotated, (str, []))))
 def test_any_value_fits_an_annotation_or_not(value: Any, hint: Any) -> None:
     reason = param_types.misfit(value, hint)
-    assert reason == "" or reason.startswith("is to be ")
+    assert reason == "" or reason.startswith("must be ")
 
 
 FITTING: dict[Any, st.SearchStrategy[Any]] = {

@@ -8,8 +8,10 @@ from typing import Any
 
 import msgpack
 from gophersnake import Tensor
-from gophersnake._worker.values import scan
-from gophersnake._worker.values.codec import Decoder, Encoder, ValueFault
+from gophersnake._worker.values import faults
+from gophersnake._worker.values.decoder import Decoder
+from gophersnake._worker.values.encoder import Encoder
+from gophersnake._worker.values.format import ValueFault
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -51,7 +53,9 @@ def test_a_value_takes_memory_in_proportion_to_its_bytes(piece: bytes, times: in
 def test_the_scanner_finds_a_fault_wherever_msgpack_does(body: bytes) -> None:
     found = decoded(body, [])
     if not isinstance(found, ValueFault):
-        assert scan.find(body, lambda code, payload: None) is None or _more_than_the_limit(body)
+        assert faults.find_in_body(
+            body, lambda code, payload: None
+        ) is None or _more_than_the_limit(body)
         return
     assert found.path.startswith("input")
     assert found.reason
@@ -59,7 +63,7 @@ def test_the_scanner_finds_a_fault_wherever_msgpack_does(body: bytes) -> None:
 
 def _more_than_the_limit(body: bytes) -> bool:
     """Tell whether what is left to the host is wrong: keys of bytes, and the depth."""
-    _, reason = scan.find(body, lambda code, payload: None) or ("", "")
+    _, reason = faults.find_in_body(body, lambda code, payload: None) or ("", "")
     return "key" in reason or "nested deeper" in reason
 
 

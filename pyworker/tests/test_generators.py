@@ -10,8 +10,7 @@ import msgpack
 import pytest
 from gophersnake._worker.serving.answers import Answers
 from gophersnake._worker.serving.interrupts import Interrupts
-from gophersnake._worker.serving.items import Items
-from gophersnake._worker.serving.window import Window, limits
+from gophersnake._worker.serving.items import Items, Window, window_limits
 from gophersnake._worker.wire import frames
 from gophersnake._worker.wire.connection import Connection
 from gophersnake._worker.wire.frames import Frame
@@ -394,5 +393,5 @@ def test_a_window_counts_items_and_their_bytes_in_order() -> None:
     assert window.full
     window.credit(5)  # more than there are
     assert not window.full
-    assert limits({}) == (16, 32 << 20)
-    assert limits({"window": {"items": 2, "bytes": 3}}) == (2, 3)
+    assert window_limits({}) == (16, 32 << 20)
+    assert window_limits({"window": {"items": 2, "bytes": 3}}) == (2, 3)

@@ -75,8 +75,8 @@ def test_it_fits(value: Any, hint: Any) -> None:
 @pytest.mark.parametrize(
     ("value", "hint", "says"),
     [
-        ("x", int, "is to be an integer, not 'x'"),
-        (1.5, int, "is to be an integer, not 1.5"),
+        ("x", int, "must be an integer, not 'x'"),
+        (1.5, int, "must be an integer, not 1.5"),
         (True, int, "an integer"),
         (True, float, "a number"),
         ("1.5", float, "a number"),
@@ -105,11 +105,12 @@ def test_it_does_not_fit(value: Any, hint: Any, says: str) -> None:
 def test_annotations_that_cannot_be_evaluated_are_left_to_the_node() -> None:
     def mixed(a: int, b: OnlyForTypeCheckers) -> None: ...  # type: ignore[name-defined] # noqa: F821
 
-    assert param_types.of(mixed) == {}
+    assert param_types.annotations_of(mixed) == {}
     mixed.__annotations__["a"] = int
-    assert param_types.of(mixed) == {"a": int, "return": None} or param_types.of(mixed) == {
-        "a": int
-    }
+    assert param_types.annotations_of(mixed) == {
+        "a": int,
+        "return": None,
+    } or param_types.annotations_of(mixed) == {"a": int}
 
 
 def test_annotations_are_found_behind_partials_and_wrappers() -> None:
@@ -118,7 +119,7 @@ def test_annotations_are_found_behind_partials_and_wrappers() -> None:
     @functools.wraps(function)
     def wrapper(*args: Any) -> None: ...
 
-    assert param_types.of(functools.partial(function))["a"] is int
-    assert param_types.of(wrapper)["a"] is int
-    assert param_types.of(len) == {}
-    assert param_types.of(object.__init__) == {}
+    assert param_types.annotations_of(functools.partial(function))["a"] is int
+    assert param_types.annotations_of(wrapper)["a"] is int
+    assert param_types.annotations_of(len) == {}
+    assert param_types.annotations_of(object.__init__) == {}

@@ -291,7 +291,7 @@ def test_a_signal_while_mail_is_read_does_not_read_it_too(
     """The signal hits between the header of a frame and its body."""
     here, there = pair
     link = Connection(here)
-    take = link._take
+    take = link._read_owned
     depth: list[int] = []
 
     def interrupted(size: int) -> object:
@@ -302,7 +302,7 @@ def test_a_signal_while_mail_is_read_does_not_read_it_too(
         depth.clear()
         return take(size)
 
-    monkeypatch.setattr(link, "_take", interrupted)
+    monkeypatch.setattr(link, "_read_owned", interrupted)
     before = signal.getsignal(signal.SIGUSR1)
     try:
         interrupts = Interrupts(link)
@@ -323,7 +323,7 @@ def test_an_interruption_that_is_held_comes_at_the_end_of_the_block(
     pair[1].sendall(frame(PING, 1, b"") + frame(CANCEL, 5, b""))
     interrupts.begin(5)
     reached = []
-    with pytest.raises(Cancelled), interrupts.held(), interrupts.held():  # noqa: PT012
+    with pytest.raises(Cancelled), interrupts.deferred(), interrupts.deferred():  # noqa: PT012
         signal.raise_signal(signal.SIGUSR1)
         reached.append(1)
     assert reached

@@ -69,15 +69,15 @@ def test_a_node_is_found(base: Path, python: str, node_type: str, name: str) -> 
         ("speech_node.py", "did you mean speech_nodes.py?", ""),
         ("nowhere/speech.py", "there is no folder", ""),
         ("speech_package/inner", "did you mean inner.py?", ""),
-        ("speech_nodes.py:number", "is no function or class, but a int", ""),
+        ("speech_nodes.py:number", "is not a function or class, but a int", ""),
         ("speech_nodes.py:NoProcess", "has no method process", "give it process"),
         ("speech_nodes.py:Outer.x.y", "has no Outer.x.y", ""),
         ("nothing_of_this_name:x", "there is no Python module", "is it in the requirements?"),
         ("speech_nodes.inner:x", "there is no Python module", ""),
         ("../x:y", "no Python file", ""),
-        ("not a module:x", "is no Python module", "path.py:Object"),
-        (".relative:x", "is no Python module", ""),
-        ("", "is no Python module", ""),
+        ("not a module:x", "is not a Python module", "path.py:Object"),
+        (".relative:x", "is not a Python module", ""),
+        ("", "is not a Python module", ""),
     ],
 )
 def test_what_is_missing_is_named_with_what_may_be_meant(
@@ -91,7 +91,7 @@ def test_what_is_missing_is_named_with_what_may_be_meant(
 
 @pytest.mark.parametrize(
     ("node_type", "says"),
-    [("helo", "did you mean hello?"), ("plain", "plain in speech_nodes.py is no node")],
+    [("helo", "did you mean hello?"), ("plain", "plain in speech_nodes.py is not a node")],
 )
 def test_a_node_type_that_is_missing_is_named(base: Path, node_type: str, says: str) -> None:
     with pytest.raises(NodeFault, match=says):
@@ -100,7 +100,7 @@ def test_a_node_type_that_is_missing_is_named(base: Path, node_type: str, says: 
 
 def test_a_module_without_nodes_says_what_to_do(tmp_path: Path) -> None:
     (tmp_path / "empty_one.py").write_text("")
-    with pytest.raises(NodeFault, match="there are none: put @node on one"):
+    with pytest.raises(NodeFault, match="it has none: put @node on a function or class"):
         load(str(tmp_path), "empty_one.py", "x")
 
 
@@ -108,7 +108,7 @@ def test_a_folder_may_have_a_colon_in_its_name(tmp_path: Path) -> None:
     (tmp_path / "a.py:b").mkdir()
     (tmp_path / "a.py:b" / "colon_nodes.py").write_text("def x(v): ...")
     assert load(str(tmp_path), "a.py:b/colon_nodes.py:x", "x")
-    with pytest.raises(NodeFault, match=r"x in a[.]py:b/colon_nodes[.]py is no node"):
+    with pytest.raises(NodeFault, match=r"x in a[.]py:b/colon_nodes[.]py is not a node"):
         load(str(tmp_path), "a.py:b/colon_nodes.py", "x")
 
 

@@ -110,7 +110,7 @@ def test_a_field_without_a_text_does_not_lose_the_message(serve: Serve) -> None:
     )
     worker.call(1)
     assert worker.logs[0]["message"] == "kept"
-    assert "Mute whose text cannot be had" in worker.logs[0]["fields"]["f"]
+    assert "Mute that cannot be shown" in worker.logs[0]["fields"]["f"]
 
 
 def test_threads_log_too(serve: Serve) -> None:

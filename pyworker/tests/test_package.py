@@ -72,7 +72,7 @@ def test_importing_the_package_is_light() -> None:
     loaded = set(python("-c", code, PYTHONPATH=str(PACKAGE)).stdout.split())
     assert "gophersnake._worker.process.worker" in loaded
     assert not loaded & {"asyncio", "numpy", "difflib", "json", "platform", "heapq"}
-    assert not loaded & {"gophersnake._worker.values.scan", "gophersnake._worker.values.faults"}
+    assert not loaded & {"gophersnake._worker.values.faults"}
 
 
 def test_the_worker_needs_msgpack_and_says_so(tmp_path: Path) -> None:

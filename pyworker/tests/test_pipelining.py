@@ -249,7 +249,7 @@ def test_where_no_thread_is_to_be_had_nothing_is_kept(
     monkeypatch.setattr("threading.Thread.start", start)
     link = Connection(pair[0])
     link.keep(RESULT, 7, b"x")
-    link.watch()
+    link.flush_soon()
     assert pair[1].recv(100) == frame(RESULT, 7, b"x")
 
 
@@ -260,7 +260,7 @@ def test_what_is_kept_is_sent_by_the_flusher_or_with_the_next_frame(
     there = Connection(pair[1])
     for turn in range(50):
         link.keep(RESULT, turn, b"x")
-        link.watch()
+        link.flush_soon()
         if turn % 2:
             link.send(PING, turn, b"")
         assert there.receive().call == turn
@@ -272,7 +272,7 @@ def test_the_flusher_ends_with_the_connection(pair: tuple[socket.socket, socket.
     link = Connection(pair[0])
     pair[1].close()
     link.keep(RESULT, 1, b"x")
-    link.watch()
+    link.flush_soon()
     flusher = link._outbox._flusher
     assert flusher is not None
     flusher.join(60)

@@ -201,7 +201,7 @@ def test_a_worker_without_a_place_to_show_it_has_no_pulse(
     file = os.open(tmp_path / "autopsy", os.O_RDWR | os.O_CREAT)
     try:
         os.write(file, bytes(8))
-        alone = heartbeat.Pulse(lambda do: do())
+        alone = heartbeat.Heartbeat(lambda do: do())
         alone.start(file)
         alone.revive()
         assert os.pread(file, 100, 0) == bytes(8)
@@ -222,7 +222,7 @@ def test_a_process_that_gets_no_thread_has_no_pulse(
     file = os.open(tmp_path / "autopsy", os.O_RDWR | os.O_CREAT)
     try:
         os.write(file, bytes(16))
-        alone = heartbeat.Pulse(lambda do: do())
+        alone = heartbeat.Heartbeat(lambda do: do())
         alone.start(file)
         assert os.pread(file, 100, 0) == bytes(16)
         alone._leave()

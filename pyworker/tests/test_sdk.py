@@ -39,9 +39,9 @@ def test_a_node_is_what_it_was() -> None:
 @pytest.mark.parametrize(
     ("target", "says"),
     [
-        (5, "goes on a function or a class"),
+        (5, "is for functions and classes"),
         (type("NoProcess", (), {}), "needs a method process"),
-        (len, "wrap it in a function of your own"),
+        (len, "wrap it in a Python function"),
     ],
 )
 def test_what_cannot_be_a_node_is_refused(target: Any, says: str) -> None:
@@ -51,7 +51,7 @@ def test_what_cannot_be_a_node_is_refused(target: Any, says: str) -> None:
 
 @pytest.mark.parametrize("name", ["", 5])
 def test_a_name_is_text(name: Any) -> None:
-    with pytest.raises(TypeError, match="name is the node's type"):
+    with pytest.raises(TypeError, match="name must be a string"):
         node(name=name)(lambda value: value)
 
 

@@ -344,7 +344,7 @@ def test_a_call_of_a_session_is_cancelled_and_the_session_goes_on(serve: Serve) 
         (SNAPSHOT, 1, b"", "without snapshot and restore"),
         (OPEN, 0, msgpack.packb([]), "session 0 cannot be opened"),
         (OPEN, 1, msgpack.packb([]), "session 1 cannot be opened"),
-        (OPEN, 2, msgpack.packb([5]), "the node restores none"),
+        (OPEN, 2, msgpack.packb([5]), "the node cannot restore"),
         (OPEN, 2, msgpack.packb([1, 2]), "an array of one state, or none"),
         (OPEN, 2, msgpack.packb(None), "an array of one state, or none"),
     ],

@@ -13,7 +13,7 @@ from typing import Any
 import msgpack
 import pytest
 from gophersnake._worker.memory import arena
-from gophersnake._worker.memory.mappings import Atlas
+from gophersnake._worker.memory.segments import Mappings
 
 from tests.conftest import Serve
 from tests.sharing import OWN, Host
@@ -51,21 +51,21 @@ def test_a_result_waits_for_room(serve: Serve) -> None:
 def test_a_free_segment_that_nobody_needs_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 0.0
     monkeypatch.setattr("gophersnake._worker.memory.arena.time.monotonic", lambda: now)
-    found = arena.Arena(64 * MIB, Atlas())
+    found = arena.Arena(64 * MIB, Mappings())
     for size in (MIB, 2 * MIB, 4 * MIB):
         segment = found.take(size)
         assert segment is not None
         segment.loans = 0
-        found.rest(segment)
-    now = 2 * arena.REST_TIME
+        found.free_if_unused(segment)
+    now = 2 * arena.KEEP_SECONDS
     segment = found.take(4 * MIB)
     assert segment is not None
     segment.loans = 0
-    found.rest(segment)
+    found.free_if_unused(segment)
     assert [each.size for each in found.segments.values()] == [4 * MIB]
     assert found.in_use == 0
     now *= 2
-    found.tidy()
+    found.discard_unused()
     assert found.segments == {}
 
 
@@ -289,7 +289,7 @@ def test_a_system_without_shared_memory_goes_inline(serve: Serve) -> None:
     assert [
         each["message"] for each in worker.logs if "Too many open files" in each["message"]
     ] == [
-        "a large buffer went through the socket, for lack of shared memory: "
+        "a large buffer was sent through the socket, for lack of shared memory: "
         "[Errno 24] Too many open files"
     ]
 
@@ -377,18 +377,18 @@ def closed(worker: Supervisor, host: Host) -> None:
 @pytest.mark.parametrize(
     ("speak", "reason"),
     [
-        (lend_wrongly(1, MIB, seals=0), "size is not settled"),
-        (lend_wrongly(1, MIB, seals=2), "size is not settled"),
+        (lend_wrongly(1, MIB, seals=0), "size is not sealed"),
+        (lend_wrongly(1, MIB, seals=2), "size is not sealed"),
         (lend_wrongly(1, MIB, claim=2 * MIB), "1048576 bytes is said to have 2097152"),
         (lend_wrongly(1, MIB, claim=1), "is said to have 1"),
-        (lend_wrongly(OWN | 1, MIB), "a segment numbered 0x80000001 comes"),
+        (lend_wrongly(OWN | 1, MIB), "a segment with the number 0x80000001 came"),
         (name(1, 0, MIB + 1), "a buffer of 1048577 bytes at 0 in segment 0x1"),
         (name(1, (1 << 64) - 1, 2), "2 bytes at 18446744073709551615"),
         (name(1, MIB, 1), "1 bytes at 1048576"),
-        (name(OWN | 1, 0, 1), "number of this worker's own"),
-        (twice, "a segment numbered 0x1 comes instead"),
-        (no_descriptor, "comes with 0 descriptors"),
-        (closed, "a message of 0 bytes comes instead"),
+        (name(OWN | 1, 0, 1), "one of this worker's own segments"),
+        (twice, "a segment with the number 0x1 came"),
+        (no_descriptor, "came with 0 descriptors"),
+        (closed, "a message of 0 bytes came instead"),
         (forget_lent, "names 1, which is lent or unknown"),
         (release_too_often, "gives back \\[2147483649, 2\\]"),
         (say(RELEASE, [[OWN | 9, 1]]), "which was not lent"),
@@ -396,10 +396,10 @@ def closed(worker: Supervisor, host: Host) -> None:
         (say(RELEASE, [["x"]]), "gives back \\['x'\\]"),
         (say(RELEASE, [[[], 1]]), "gives back \\[\\[\\], 1\\]"),
         (say(RELEASE, [3]), "gives back 3"),
-        (say(RELEASE, 1), "a release frame whose body is no array"),
+        (say(RELEASE, 1), "a release frame whose body is not an array"),
         (say(FORGET, [9]), "names 9"),
         (say(FORGET, ["x"]), "names 'x'"),
-        (lambda worker, _: worker.send(FORGET, 0, b"\xc1"), "a forget frame is no msgpack"),
+        (lambda worker, _: worker.send(FORGET, 0, b"\xc1"), "a forget frame that is not msgpack"),
     ],
 )
 def test_a_host_out_of_protocol_ends_the_worker(
@@ -417,7 +417,7 @@ def test_a_segment_that_never_comes(serve: Serve) -> None:
     worker.send(CALL, 1, b"", (1, 0, 1))
     assert worker.wait() == 70
     assert 4 < time.monotonic() - began < 8
-    assert "names the segment 0x1: it does not come" in worker.stderr()
+    assert "names the segment 0x1: its descriptor did not arrive" in worker.stderr()
 
 
 def test_a_setup_with_shared_memory_needs_the_channel(

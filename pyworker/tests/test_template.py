@@ -277,8 +277,8 @@ def test_workers_outlive_the_template(fork: Fork) -> None:
 @pytest.mark.parametrize(
     ("question", "says"),
     [
-        ({"nonsense": 1}, "there is no question ['nonsense']"),
-        ({"fork": []}, "a worker is not born with 0 descriptors"),
+        ({"nonsense": 1}, "unknown request ['nonsense']"),
+        ({"fork": []}, "a worker cannot start with 0 descriptors"),
         ({"reap": 1}, "cannot reap 1"),
         ({"reap": "x"}, "cannot reap 'x'"),
         ({"reap": 1 << 40}, f"cannot reap {1 << 40}"),
@@ -308,7 +308,7 @@ def test_too_many_descriptors_end_the_template(begin: Begin) -> None:
 
 def test_a_question_before_the_setup_ends_the_template(begin: Begin) -> None:
     template = begin("")
-    assert template.ask({"reap": 1}) == {"error": "setup comes first"}
+    assert template.ask({"reap": 1}) == {"error": "the first request must be setup"}
     assert template.wait() == 0
 
 

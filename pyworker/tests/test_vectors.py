@@ -11,7 +11,9 @@ from typing import Any
 
 import pytest
 from gophersnake import Audio, Image, Json, Tensor
-from gophersnake._worker.values.codec import Decoder, Encoder, ValueFault
+from gophersnake._worker.values.decoder import Decoder
+from gophersnake._worker.values.encoder import Encoder
+from gophersnake._worker.values.format import ValueFault
 from gophersnake._worker.wire import frames
 from gophersnake._worker.wire.connection import Closed, Connection
 from gophersnake._worker.wire.frames import ProtocolError

@@ -263,8 +263,8 @@ def test_a_supervisor_that_hangs_up_is_the_end(serve: Serve) -> None:
         (SETUP, b"", "sent a setup frame"),
         (RESULT, b"", "sent a result frame"),
         (200, b"", "type 200"),
-        (CALL, msgpack.packb(5), "the inputs"),
-        (CALL, msgpack.packb([[], []]), "the inputs"),
+        (CALL, msgpack.packb(5), "a map of arguments"),
+        (CALL, msgpack.packb([[], []]), "a map of arguments"),
     ],
 )
 def test_what_is_out_of_protocol_ends_the_worker(
@@ -281,7 +281,7 @@ def test_anything_but_a_set_up_after_hello_is_out_of_protocol(start: Serve) -> N
     worker.connect()
     worker.send(READY)
     assert worker.wait() == 70
-    assert "a ready frame where setup belongs" in worker.stderr()
+    assert "a ready frame instead of setup" in worker.stderr()
 
 
 def test_the_end_of_the_lifeline_ends_the_worker(serve: Serve) -> None:

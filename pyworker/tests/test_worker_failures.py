@@ -167,7 +167,7 @@ def test_an_input_beyond_the_memory_limit_is_told_to_its_call(serve: Serve) -> N
         ("def n(:", {}, "import", "execution", ""),
         ("import sys; sys.exit(5)", {}, "import", "python_vm", "5"),
         ("from .other import x", {}, "import", "execution", "relative import"),
-        ("def n(v): ...", {}, "import", "manifest", "n in nodes.py is no node"),
+        ("def n(v): ...", {}, "import", "manifest", "n in nodes.py is not a node"),
         ("def n(v): ...", {"python": "node.py"}, "import", "manifest", "did you mean nodes.py"),
         ("def n(v, a=1): ...", {"params": {"aa": 1}}, "params", "manifest", "no parameter 'aa'"),
         ("def n(v, a: int=1): ...", {"params": {"a": "x"}}, "params", "manifest", "an integer"),

@@ -203,7 +203,7 @@ func TestAWorkerWithoutADescriptorForAnArraySaysSo(t *testing.T) {
 	_, err = w.Call(t.Context(), Op{Kind: ipc.FrameCall}, ipc.OneArg(shared))
 	var broken *BrokenError
 	require.ErrorAs(t, err, &broken)
-	assert.ErrorContains(t, err, "no descriptor is left: the process has all open that it may")
+	assert.ErrorContains(t, err, "the process has reached its limit of open descriptors")
 	assert.Equal(t, ReasonBroken, broken.Exit.Reason)
 }
 

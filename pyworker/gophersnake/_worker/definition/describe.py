@@ -1,7 +1,7 @@
-"""``describe``: what the nodes of a pipeline or a file take and return, as JSON.
+"""The command ``describe``: prints the descriptions of the nodes of a pipeline or a file.
 
-The question is a document on standard input, the answer one on standard output;
-Go's runner/describe.go has both. The code is imported, and no node is set up.
+The request is a JSON document on standard input, the response one on standard output;
+Go's ``runner/describe.go`` has the other side. Modules are imported, but nodes not set up.
 """
 
 from __future__ import annotations
@@ -18,25 +18,25 @@ from gophersnake._worker.serving import failure
 
 
 def run() -> NoReturn:
-    """Read the question, write the answer, and end the process."""
-    answer_to = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(2, 1)  # what a module prints while it is imported is no part of the answer
-    question = json.load(sys.stdin)
-    sys.stdin = open(os.devnull, encoding="utf-8")  # noqa: SIM115 - for as long as the process
-    base = question["base"]
-    sandbox.know(question.get("isolation"))
-    if question.get("file"):
-        nodes = _file(base, question["file"])
+    """Read the request, write the response, and exit."""
+    response_to = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)  # what modules print while they are imported must not get into the response
+    request = json.load(sys.stdin)
+    sys.stdin = open(os.devnull, encoding="utf-8")  # noqa: SIM115 - open until the process exits
+    base = request["base"]
+    sandbox.configure(request.get("isolation"))
+    if request.get("file"):
+        nodes = _file(base, request["file"])
     else:
-        nodes = [_node(base, node) for node in question["nodes"]]
-    with answer_to:
-        json.dump({"nodes": nodes}, answer_to)
+        nodes = [_node(base, node) for node in request["nodes"]]
+    with response_to:
+        json.dump({"nodes": nodes}, response_to)
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
-        except Exception:  # a module may have closed it, or put None in its place
+        except Exception:  # a module may have closed it or set it to None
             pass
-    os._exit(0)  # a module may have started threads that do not end
+    os._exit(0)  # modules may have started threads that do not end
 
 
 def _node(base: str, node: dict[str, Any]) -> dict[str, Any]:

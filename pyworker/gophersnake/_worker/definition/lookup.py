@@ -1,4 +1,4 @@
-"""Finds the Python code of a node: a module, and a function or class in it."""
+"""Finds the Python code of a node: imports its module, and looks up the function or class."""
 
 from __future__ import annotations
 
@@ -7,22 +7,22 @@ import importlib.util
 import os
 import sys
 import zlib
+from collections.abc import Iterable
 from types import ModuleType
 from typing import Any
 
-from gophersnake._worker.definition.suggest import nearest
 from gophersnake.nodes import name_of
 
 
 class NodeFault(Exception):
-    """The manifest and the Python code do not fit together.
+    """The manifest and the Python code of a node do not match.
 
     Attributes:
-        hint: what to do next; empty where the message says it.
+        hint: what to do next; empty if the message says it.
     """
 
     def __init__(self, message: str, hint: str = "") -> None:
-        """Take the message and the hint."""
+        """Create the error with a message and a hint."""
         super().__init__(message)
         self.hint = hint
 
@@ -31,12 +31,12 @@ def load(base: str, python: str, node_type: str) -> Any:
     """Return the function or class of a node.
 
     Args:
-        base: the folder that Python paths are relative to.
+        base: the folder to which Python paths are relative.
         python: ``path.py[:Object]`` or ``package.module[:Object]``.
-        node_type: looked up in the module where ``python`` names no object.
+        node_type: the node to find in the module if ``python`` names no object.
 
     Raises:
-        NodeFault: there is no such file, module or node.
+        NodeFault: the file, module, object or node does not exist, or is not a node.
         BaseException: whatever the module raises while it is imported.
     """
     source, attribute = _split(python)
@@ -47,7 +47,7 @@ def load(base: str, python: str, node_type: str) -> Any:
 
 
 def _split(python: str) -> tuple[str, str]:
-    """Return the file or module, and the object, which may be empty."""
+    """Return the file or module of a ``python`` path, and the object, which may be empty."""
     source, colon, attribute = python.rpartition(":")
     if not colon or python.endswith(".py"):  # a folder may have a colon in its name
         return python, ""
@@ -58,14 +58,14 @@ def load_module(base: str, source: str) -> ModuleType:
     """Return the module of a file or a dotted name, imported at most once.
 
     Raises:
-        NodeFault: there is no such file or module.
+        NodeFault: the file or module does not exist.
         BaseException: whatever the module raises while it is imported.
     """
     if source.endswith(".py") or "/" in source:
         return _load_file(os.path.abspath(os.path.join(base, source)))
     if not all(part.isidentifier() for part in source.split(".")):
         raise NodeFault(
-            f"{source!r} is no Python module", "write path.py:Object or package.module:Object"
+            f"{source!r} is not a Python module", "write path.py:Object or package.module:Object"
         )
     _search(os.path.abspath(base))
     try:
@@ -73,10 +73,10 @@ def load_module(base: str, source: str) -> ModuleType:
     except ModuleNotFoundError as error:
         missing = error.name or ""
         if source != missing and not source.startswith(missing + "."):
-            raise  # the module is there, and misses another one
+            raise  # the module exists, and imports another one that does not
         raise NodeFault(
             f"there is no Python module {source!r}: {error}",
-            f"it is looked for in {base} and in the environment; is it in the requirements?",
+            f"it was searched in {base} and in the environment; is it in the requirements?",
         ) from None
 
 
@@ -89,15 +89,15 @@ def _load_file(path: str) -> ModuleType:
     if known is not None and getattr(known, "__file__", None) == path:
         return known
     if known is not None or name in sys.stdlib_module_names or not name.isidentifier():
-        # The same name in each process: an exception's class is known by it.
+        # The same name in every process, because class names in errors contain it.
         name = f"gophersnake_node_{zlib.crc32(os.fsencode(path)):08x}"
         if name in sys.modules:
             return sys.modules[name]
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
-        raise NodeFault(f"{path} is no Python file")
+        raise NodeFault(f"{path} is not a Python file")
     module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module  # before it runs: dataclasses and pickle look for it there
+    sys.modules[name] = module  # first, since dataclasses and pickle look it up
     try:
         spec.loader.exec_module(module)
     except BaseException:
@@ -112,21 +112,21 @@ def _nearest_file(path: str) -> str:
         files = [each for each in sorted(os.listdir(folder)) if each.endswith(".py")]
     except OSError:
         return f"; there is no folder {folder}"
-    return nearest(name, files, "there are none in that folder")
+    return nearest(name, files, "that folder has none")
 
 
 def _search(folder: str) -> None:
-    """Let a module import what lies beside it.
+    """Let a module import the modules beside it.
 
-    ``python path.py`` would look there before all else. Here the standard library
-    comes first: a node in a file ``queue.py`` is not to be what ``asyncio`` gets.
+    ``python path.py`` would search its folder first. Here the standard library comes
+    first, so that ``asyncio`` does not import a node from a file called ``queue.py``.
     """
     if folder in sys.path:
         return
     standard = os.path.dirname(os.__file__)
     own = (standard, os.path.join(standard, "lib-dynload"))
-    places = [place for place, entry in enumerate(sys.path) if entry in own]
-    sys.path.insert(places[-1] + 1 if places else 0, folder)
+    at = [i for i, entry in enumerate(sys.path) if entry in own]
+    sys.path.insert(at[-1] + 1 if at else 0, folder)
 
 
 def _object(module: ModuleType, source: str, attribute: str) -> Any:
@@ -137,7 +137,9 @@ def _object(module: ModuleType, source: str, attribute: str) -> Any:
             raise NodeFault(f"{source} has no {attribute}{nearest(name, known, 'it is empty')}")
         found = getattr(found, name)
     if not callable(found):
-        raise NodeFault(f"{source}:{attribute} is no function or class, but a {_kind(found)}")
+        raise NodeFault(
+            f"{source}:{attribute} is not a function or class, but a {type(found).__qualname__}"
+        )
     if isinstance(found, type) and not callable(getattr(found, "process", None)):
         raise NodeFault(
             f"the class {source}:{attribute} has no method process",
@@ -146,28 +148,41 @@ def _object(module: ModuleType, source: str, attribute: str) -> Any:
     return found
 
 
-def _kind(value: object) -> str:
-    return type(value).__qualname__
-
-
 def _node(module: ModuleType, source: str, node_type: str) -> Any:
     nodes = nodes_of(module)
     if node_type in nodes:
         return nodes[node_type]
     if callable(getattr(module, node_type, None)):
         raise NodeFault(
-            f"{node_type} in {source} is no node",
+            f"{node_type} in {source} is not a node",
             f"put @node on it, or name it in the manifest: python: {source}:{node_type}",
         )
-    suggestion = nearest(node_type, nodes, "there are none: put @node on one")
+    suggestion = nearest(node_type, nodes, "it has none: put @node on a function or class")
     raise NodeFault(f"{source} has no node {node_type!r}{suggestion}")
 
 
 def nodes_of(module: ModuleType) -> dict[str, Any]:
-    """Return the nodes of a module by type, in the order in which they stand there."""
+    """Return the nodes of a module by node type, in the order of their definition."""
     found: dict[str, Any] = {}
     for value in list(vars(module).values()):
         name = name_of(value)
         if name is not None:
             found.setdefault(name, value)
     return found
+
+
+def nearest(name: str, known: Iterable[str], none: str) -> str:
+    """Return the end of a message about an unknown name: the nearest known one, or all.
+
+    Args:
+        name: the unknown name.
+        known: the known names.
+        none: the text to use if there are no known names.
+    """
+    import difflib  # only mistakes need it
+
+    known = list(known)
+    close = difflib.get_close_matches(name, known, 1)
+    if close:
+        return f"; did you mean {close[0]}?"
+    return f"; there are: {', '.join(known[:20])}" if known else f"; {none}"

@@ -1,7 +1,7 @@
-"""Whether a param of the manifest fits the annotation of its parameter.
+"""Checks a param of the manifest against the annotation of its parameter.
 
-Only what a manifest can hold is judged: numbers, text, lists, maps. An annotation
-that says more, a class of the node's own for instance, is left to the node.
+Only types that a manifest can hold are checked: numbers, text, lists, maps. Any other
+annotation, such as a class of the node's own, accepts every value.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ NAMES = {
     dict: "a map",
     type(None): "null",
 }
-"""The plain types, as messages name them."""
+"""The names of the plain types in messages."""
 
 LISTS: tuple[Any, ...] = (list, tuple, set, frozenset, collections.abc.Sequence)
 LISTS += (collections.abc.Iterable, collections.abc.Collection, collections.abc.Set)
@@ -30,25 +30,25 @@ UNIONS = (typing.Union, types.UnionType)
 MAPS: tuple[Any, ...] = (dict, collections.abc.Mapping, collections.abc.MutableMapping)
 
 
-def of(function: Callable[..., Any]) -> dict[str, Any]:
-    """Return the annotations of a function, less those that cannot be evaluated."""
+def annotations_of(function: Callable[..., Any]) -> dict[str, Any]:
+    """Return the annotations of a function, without those that cannot be evaluated."""
     while isinstance(function, functools.partial):
         function = function.func
     try:
         return typing.get_type_hints(function)
-    except Exception:  # names that exist for type checkers alone
+    except Exception:  # names that only type checkers see
         raw = getattr(function, "__annotations__", None) or {}
         return {name: hint for name, hint in raw.items() if not isinstance(hint, str)}
 
 
 def misfit(value: Any, hint: Any) -> str:
-    """Return why a value does not fit, for instance "is to be an integer, not 'x'"."""
+    """Return why a value does not fit, for instance "must be an integer, not 'x'"."""
     if _fits(value, hint):
         return ""
-    return f"is to be {_name(hint)}, not {value!r:.60}"
+    return f"must be {_name(hint)}, not {value!r:.60}"
 
 
-# Annotations are any objects: they may have no hash, or refuse to be compared or shown.
+# Annotations can be any objects: they may not be hashable, comparable or printable.
 
 
 def _among(hint: Any, hints: Iterable[Any]) -> bool:
@@ -107,12 +107,12 @@ def _name(hint: Any) -> str:
 
 
 def _plain(hint: Any) -> str:
-    """Return the name of a plain type, nothing for other annotations."""
+    """Return the name of a plain type, an empty string for other annotations."""
     return next((name for each, name in NAMES.items() if hint is each), "")
 
 
 def _shown(hint: Any) -> str:
     try:
         return repr(hint)
-    except Exception:  # a __repr__ of the node's own
+    except Exception:  # from a __repr__ of the node's own
         return f"<{type(hint).__name__}>"

@@ -1,4 +1,4 @@
-"""What a node takes and returns, and whether the manifest gives it that."""
+"""The signature of a node: its inputs and params, and whether the manifest matches them."""
 
 from __future__ import annotations
 
@@ -9,60 +9,59 @@ from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import gophersnake
-from gophersnake._worker.definition.lookup import NodeFault
-from gophersnake._worker.definition.suggest import nearest
+from gophersnake._worker.definition.lookup import NodeFault, nearest
 from gophersnake.nodes import Options, kind_of, options_of
 
 POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 NAMED = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
 CONCURRENCY = 64
-"""How many calls of an async node may run at once, where it does not say."""
+"""How many calls of an async node may run at once if it sets no limit."""
 
 SINGLE = (*POSITIONAL, inspect.Parameter.KEYWORD_ONLY)
-"""The kinds that stand for one value; the others are ``*args`` and ``**kwargs``."""
+"""The kinds of a parameter for one value; the others are ``*args`` and ``**kwargs``."""
 
 
 class Signature:
-    """The parameters of a node, told apart: its inputs, and those that params set.
+    """The parameters of a node, divided into its inputs and those that params set.
 
-    Without ports, the input is the first positional parameter; one that params
-    set is none, and then the first of those that have no default.
+    If the connections name no ports, the input is the first positional parameter. If
+    params set that one, it is the first of the others that has no default.
 
     Attributes:
         target: the function or class.
-        process: what is called: the function, or the class's ``process``.
-        inputs: the parameters that take inputs; empty where the node takes none.
-        params: all others that the manifest's params can set.
-        options: what ``node`` was told of it.
-        flavour: how the node gives its result: value, generator, async or async generator.
-        stateful: whether it keeps state along a stream.
-        restores: whether that state can be carried over to another worker.
+        process: the function that is called: the target, or the class's ``process``.
+        inputs: the parameters that take inputs; empty if the node takes none.
+        params: the other parameters, which the manifest's params can set.
+        options: the options of the ``node`` decorator.
+        kind: how the node gives its result; see ``gophersnake.nodes.kind_of``.
+        stateful: whether the node keeps state along a stream.
+        restores: whether that state can be moved to another worker.
         many: whether a call may give any number of values.
-        batch: how many inputs go together; 0 where each is a call of its own.
-        max_wait: how many seconds the first of them waits for others.
+        batch: how many inputs a batch has at most; 0 if the node takes single inputs.
+        max_wait: how many seconds the first input of a batch waits for others.
         at_once: whether several calls may run at the same time in one worker.
-        concurrency: how many they may be.
+        concurrency: how many calls may do so.
     """
 
     def __init__(
         self, target: Any, params: Collection[str] = (), ports: Collection[str] = ()
     ) -> None:
-        """Look at a function or class, given what the manifest sets and connects."""
+        """Inspect a function or class, given the params and ports of the manifest."""
         self.target = target
         self._is_class = isinstance(target, type)
         self.process: Callable[..., Any] = target.process if self._is_class else target
         self._called = _parameters(self.process)
-        self.flavour = kind_of(self.process)
+        self.kind = kind_of(self.process)
         self.options = options = options_of(target) or Options()
         self.stateful = options.stateful and self._is_class
         self.restores = self.stateful and callable(getattr(target, "restore", None))
         self.batch = options.batch or 0
-        self.many = self.stateful or (self.flavour.endswith("generator") and not self.batch)
+        self.many = self.stateful or (self.kind.endswith("generator") and not self.batch)
         self.max_wait = (options.max_wait_ms or 0) / 1000
-        self.at_once = self.flavour.startswith("async") and not (self.stateful or self.batch)
+        self.at_once = self.kind.startswith("async") and not (self.stateful or self.batch)
         self.concurrency = (options.concurrency or CONCURRENCY) if self.at_once else 1
         if self._is_class:
-            # Of an instance method, self is given already.
+            # The instance is bound when an instance method is called.
             if not isinstance(
                 inspect.getattr_static(target, "process"), (staticmethod, classmethod)
             ):
@@ -75,7 +74,7 @@ class Signature:
             self.params = [p for p in self._called if p.name not in taken]
 
     def problems(self, params: Mapping[str, Any], ports: Collection[str]) -> list[NodeFault]:
-        """Return what the manifest gives that the node does not take, and what it lacks."""
+        """Return the mismatches: params and ports that are unknown, missing or of a wrong type."""
         return [
             *self._port_problems(ports),
             *self._batch_problems(ports),
@@ -99,8 +98,8 @@ class Signature:
             return []
         return [
             NodeFault(
-                f"{self.name} takes batches, and those have one input, without a name",
-                "connect it to the node alone (to: ID), or leave the batch out",
+                f"{self.name} takes batches, which have a single input without a name",
+                "connect the input without a port (to: ID), or remove the batch option",
             )
         ]
 
@@ -145,30 +144,30 @@ class Signature:
             return []
         from gophersnake._worker.definition import param_types  # many nodes have no params
 
-        wanted = param_types.of(self.target.__init__ if self._is_class else self.target)
+        wanted = param_types.annotations_of(self.target.__init__ if self._is_class else self.target)
         defaults = {p.name: p.default for p in self.params}
         return [
             NodeFault(f"{self.name}: the parameter {name!r} {reason}")
             for name, value in params.items()
             if name in wanted
-            # x: int = None is meant to take null, too.
+            # A parameter like x: int = None takes null, too.
             and not (value is None and defaults.get(name, 0) is None)
             and (reason := param_types.misfit(value, wanted[name]))
         ]
 
     @property
     def name(self) -> str:
-        """The node type, by which messages name the node."""
+        """The node type, for messages."""
         return self.options.name or _name(self.target)
 
     def call_with(
         self, process: Callable[..., Any], params: Mapping[str, Any]
     ) -> Callable[..., Any]:
-        """Return what is called with the inputs.
+        """Return a function that takes the inputs alone.
 
         Args:
-            process: the function with ``params`` still to be given, or the bound method.
-            params: of a function; those of a class went into its ``__init__``.
+            process: a node that is a function. (The params of a class go into its ``__init__``.)
+            params: the params to bind.
         """
         if not params:
             return process
@@ -182,13 +181,13 @@ class Signature:
         return functools.partial(process, **params)
 
     def describe(self) -> dict[str, Any]:
-        """Return the signature and docstring as the protocol has them."""
-        file, line = _place(self.target)
+        """Return the description of the node, the body of the ready frame."""
+        file, line = _location(self.target)
         doc = self.target.__doc__ if not isinstance(self.target, functools.partial) else None
         return {
             "name": self.name,
             "kind": "class" if self._is_class else "function",
-            "flavour": self.flavour,
+            "flavour": self.kind,
             "doc": inspect.cleandoc(doc) if isinstance(doc, str) else "",
             "file": file,
             "line": line,
@@ -215,7 +214,7 @@ def _name(target: Any) -> str:
 def _parameters(target: Any) -> list[inspect.Parameter]:
     try:
         return list(inspect.signature(target).parameters.values())
-    except (TypeError, ValueError):  # written in C, and says nothing of itself
+    except (TypeError, ValueError):  # written in C, without a signature
         if isinstance(target, type):
             return [inspect.Parameter("params", inspect.Parameter.VAR_KEYWORD)]
         return [inspect.Parameter("value", inspect.Parameter.POSITIONAL_ONLY)]
@@ -251,7 +250,7 @@ def _describe(parameter: inspect.Parameter) -> dict[str, Any]:
 def _shown(value: object) -> str:
     try:
         return f"{value!r:.80}"
-    except Exception:  # a __repr__ of the node's own
+    except Exception:  # from a __repr__ of the node's own
         return f"<{type(value).__name__}>"
 
 
@@ -268,21 +267,21 @@ def _annotation(annotation: Any) -> str:
     try:
         if isinstance(annotation, str):
             return annotation
-        # As it is imported: gophersnake.Audio.
+        # The name by which it is imported: gophersnake.Audio.
         return inspect.formatannotation(annotation).replace("gophersnake.values.", "gophersnake.")
-    except Exception:  # a __repr__ of the node's own
+    except Exception:  # from a __repr__ of the node's own
         return f"<{type(annotation).__name__}>"
 
 
-def _place(target: Any) -> tuple[str, int]:
-    """Return where a function or class begins, empty where nobody knows."""
+def _location(target: Any) -> tuple[str, int]:
+    """Return the file and line of a function or class; empty and 0 if unknown."""
     while isinstance(target, functools.partial):
         target = target.func
     if not inspect.isroutine(target) and not isinstance(target, type):
         target = type(target)
     target = inspect.unwrap(target)
     code = getattr(target, "__code__", None)
-    if code is not None:  # the same answer as below, and no source to be read
+    if code is not None:  # the same as below, without reading the source
         return str(code.co_filename), int(code.co_firstlineno)
     try:
         file = inspect.getsourcefile(target) or ""

@@ -1,4 +1,4 @@
-"""The shared memory that a worker itself owns."""
+"""The segments of shared memory that a worker owns."""
 
 from __future__ import annotations
 
@@ -6,39 +6,38 @@ import functools
 import time
 
 from gophersnake._worker.memory import segments
-from gophersnake._worker.memory.mappings import Atlas
-from gophersnake._worker.memory.segments import Segment
+from gophersnake._worker.memory.segments import Mappings, Segment
 
 OWN = 1 << 31
-"""The bit of the numbers that workers give to their own segments."""
+"""The bit that is set in the numbers of workers' own segments."""
 
 LEAST = 64 << 10
-"""The size of the smallest segments."""
+"""The size of the smallest segments, in bytes."""
 
 SPARE = 4
-"""Free segments may keep this part of the limit, a quarter."""
+"""Free segments may take one part in so many of the limit: a quarter."""
 
-REST_TIME = 20.0
-"""Seconds that a free segment is kept that nobody needs."""
+KEEP_SECONDS = 20.0
+"""How long a free segment is kept for reuse, in seconds."""
 
 
 class Arena:
-    """Segments that are used again. It is not safe for use by several threads.
+    """Creates segments and uses them again. Not safe for concurrent use.
 
     Attributes:
         limit: how many bytes the segments may take together.
-        segments: all of them, by number.
-        gone: the numbers of those that the host has and is to forget.
+        segments: all segments, by number.
+        gone: the numbers of discarded segments that the supervisor has mapped.
     """
 
-    def __init__(self, limit: int, atlas: Atlas) -> None:
-        """Begin without segments; the atlas is told of those that end."""
+    def __init__(self, limit: int, mappings: Mappings) -> None:
+        """Begin without segments; discarded ones are removed from the mappings."""
         self.limit = limit
-        self._atlas = atlas
+        self._mappings = mappings
         self.segments: dict[int, Segment] = {}
         self.gone: list[int] = []
         self._free: list[Segment] = []  # the one used last is at the end
-        self._total = self._idle = 0
+        self._total = self._idle = 0  # bytes of all segments, and of the free ones
         self._last = 0
 
     @property
@@ -47,12 +46,12 @@ class Arena:
         return self._total - self._idle
 
     def take(self, size: int) -> Segment | None:
-        """Return a segment with room for that many bytes, lent once.
+        """Return a segment of at least ``size`` bytes, with one loan.
 
-        ``None`` where there is no room within the limit.
+        Returns ``None`` if that would exceed the limit.
 
         Raises:
-            OSError: the system has none to give.
+            OSError: the system cannot create a segment.
         """
         if size > self.limit:
             return None
@@ -64,9 +63,9 @@ class Arena:
                 break
         else:
             if self.in_use + size > self.limit:
-                return None  # not even without the free ones
+                return None  # even without the free ones
             while self._total + size > self.limit:
-                self._end_oldest()
+                self._discard_oldest()
             segment = segments.create(OWN | (self._last + 1), size)
             self._last += 1
             self.segments[segment.number] = segment
@@ -74,39 +73,39 @@ class Arena:
         segment.loans = 1
         return segment
 
-    def rest(self, segment: Segment) -> None:
-        """Take a segment back if nobody uses it any more."""
+    def free_if_unused(self, segment: Segment) -> None:
+        """Make a segment free if it has no loans and no arrays."""
         if segment.loans or segment.arrays:
             return
-        now = segment.rested = time.monotonic()
+        now = segment.unused_since = time.monotonic()
         self._free.append(segment)
         self._idle += segment.size
         while len(self._free) > 1 and self._idle > self.limit // SPARE:
-            self._end_oldest()
-        if now - self._free[0].rested > REST_TIME:
-            self.tidy()
+            self._discard_oldest()
+        if now - self._free[0].unused_since > KEEP_SECONDS:
+            self.discard_unused()
 
-    def tidy(self) -> None:
-        """End the segments that nobody has needed for a while."""
+    def discard_unused(self) -> None:
+        """Discard the segments that have been free for ``KEEP_SECONDS``."""
         now = time.monotonic()
-        while self._free and now - self._free[0].rested > REST_TIME:
-            self._end_oldest()
+        while self._free and now - self._free[0].unused_since > KEEP_SECONDS:
+            self._discard_oldest()
 
-    def _end_oldest(self) -> None:
+    def _discard_oldest(self) -> None:
         segment = self._free.pop(0)
         self._idle -= segment.size
         self._total -= segment.size
         del self.segments[segment.number]
-        self._atlas.remove(segment)
+        self._mappings.remove(segment)
         if segment.descriptor < 0:
             self.gone.append(segment.number)
-        else:  # the host never heard of it
+        else:  # it was never transferred
             segments.discard(segment)
 
 
 @functools.lru_cache(256)
 def size_class(size: int) -> int:
-    """Return a size rounded up by a quarter at most, so that a few sizes serve all buffers."""
+    """Return a size rounded up by a quarter at most, so that a few sizes fit all buffers."""
     size = max(size, LEAST)
     step = 1 << max((size - 1).bit_length() - 3, 12)
     return -(-size // step) * step

@@ -1,6 +1,7 @@
-"""The bodies of release frames, as the host's ipc/sharing.go writes and reads them.
+"""The bodies of release frames, which give borrowed segments back.
 
-They go along with most calls that take or return large data.
+Most calls that take or return large buffers come with one, so they are packed and
+unpacked without msgpack where possible. Go's package ipc has the other side.
 """
 
 from __future__ import annotations
@@ -20,19 +21,25 @@ _ONE = struct.Struct(">BIBBIBQ")
 ARRAY, PAIR, UINT32, UINT64 = 0xDD, 0x92, 0xCE, 0xCF
 
 
-def pack(over: dict[int, int]) -> bytes:
-    """Return the body that says how many mentions of which segments are over."""
-    pairs = [_PAIR.pack(PAIR, UINT32, number, UINT64, count) for number, count in over.items()]
-    return _ARRAY.pack(ARRAY, len(over)) + b"".join(pairs)
+def pack(released: dict[int, int]) -> bytes:
+    """Return the body that gives back a number of loans of each segment.
+
+    Args:
+        released: the number of loans, by segment number.
+    """
+    pairs = [_PAIR.pack(PAIR, UINT32, number, UINT64, count) for number, count in released.items()]
+    return _ARRAY.pack(ARRAY, len(released)) + b"".join(pairs)
 
 
 def unpack(body: Bytes) -> Any:
-    """Return what a body says, which may be anything: pairs of segments and counts, if it is right.
+    """Return the content of a body: pairs of segment numbers and loans, if it is valid.
+
+    The content is not checked.
 
     Raises:
-        Exception: it is no msgpack.
+        Exception: the body is not msgpack.
     """
-    if len(body) == _ONE.size:  # most often it is about one segment
+    if len(body) == _ONE.size:  # most bodies have one pair
         array, length, pair, first, number, second, count = _ONE.unpack(body)
         if (array, length, pair, first, second) == (ARRAY, 1, PAIR, UINT32, UINT64):
             return ((number, count),)

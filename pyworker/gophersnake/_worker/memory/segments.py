@@ -1,7 +1,8 @@
-"""Segments of shared memory as the kernel has them: nameless files, handed over a socket."""
+"""Segments of shared memory: nameless files, transferred as descriptors over a socket."""
 
 from __future__ import annotations
 
+import bisect
 import fcntl
 import mmap
 import os
@@ -17,18 +18,19 @@ ADD_SEALS, GET_SEALS = 1033, 1034
 SEAL, SHRINK, GROW = 1, 2, 4
 """Linux's numbers; Python 3.10 may lack their names."""
 
-SETTLED = SHRINK | GROW
-"""Whoever reads a mapping whose file has shrunk dies of it."""
+FIXED_SIZE = SHRINK | GROW
+"""The seals that every segment has: reading a mapping whose file has shrunk is fatal."""
 
 MESSAGE = struct.Struct("<IQ")
-"""Number and size of the segment whose descriptor goes with the message."""
+"""The message that a descriptor comes with: the number and the size of the segment."""
 
-HAND_OVER_TIME = 5.0
-"""Seconds. A descriptor is sent before the frame that names it: it is there, or never comes."""
+TRANSFER_TIMEOUT = 5.0
+"""Seconds to wait for a descriptor. It is sent before the frame that names its segment, so
+it has arrived when the frame is read, or never will."""
 
 if sys.platform == "linux":
     RECEIVE_FLAGS = socket.MSG_CMSG_CLOEXEC
-else:  # which has no segments
+else:  # there are no segments
     RECEIVE_FLAGS = 0
 
 
@@ -37,15 +39,15 @@ class Segment:
     """A mapped segment.
 
     Attributes:
-        number: by which frames name it.
-        memory: the mapping. It ends with the last reference, arrays included.
-        size: its bytes.
-        loans: how often the receiving side was told of it and has not given it back.
-        arrays: how many arrays this process has handed out over it. Those over a
-            segment of the host's are the loans.
-        address: where it is mapped; 0 as long as there was no array.
-        rested: when it became free the last time, by ``time.monotonic``.
-        descriptor: of one that has not been handed over yet, else -1.
+        number: the number by which frames name the segment.
+        memory: the mapping. It ends with its last reference, arrays included.
+        size: the size in bytes.
+        loans: how often the receiving side was lent the segment and has not given it back.
+        arrays: how many arrays of this process lie in a segment of its own. For segments
+            of the supervisor, ``loans`` counts them.
+        address: the address of the mapping; 0 until the first array is made.
+        unused_since: the time at which the segment became free, by ``time.monotonic``.
+        descriptor: the descriptor of a segment that has not been transferred yet, else -1.
     """
 
     number: int
@@ -54,24 +56,57 @@ class Segment:
     loans: int = 0
     arrays: int = 0
     address: int = 0
-    rested: float = 0.0
+    unused_since: float = 0.0
     descriptor: int = -1
 
     def __post_init__(self) -> None:
-        """Take down the size, which is asked for often."""
+        """Store the size, which is needed often."""
         self.size = len(self.memory)
 
 
+class Mappings:
+    """The segments in which arrays lie, by address. Not safe for concurrent use."""
+
+    def __init__(self) -> None:
+        """Begin without segments."""
+        self._starts: list[int] = []
+        self._segments: dict[int, Segment] = {}
+
+    def __bool__(self) -> bool:
+        """Return whether there are any segments."""
+        return bool(self._starts)
+
+    def add(self, segment: Segment) -> None:
+        """Add a segment whose address has been set."""
+        bisect.insort(self._starts, segment.address)
+        self._segments[segment.address] = segment
+
+    def remove(self, segment: Segment) -> None:
+        """Remove a segment, if it was added."""
+        if segment.address:
+            self._starts.remove(segment.address)
+            del self._segments[segment.address]
+
+    def find(self, address: int, size: int) -> tuple[Segment, int] | None:
+        """Return the segment that holds all of a piece of memory, and the offset in it."""
+        i = bisect.bisect_right(self._starts, address) - 1
+        if i < 0:
+            return None
+        start = self._starts[i]
+        segment = self._segments[start]
+        return (segment, address - start) if address + size <= start + segment.size else None
+
+
 def create(number: int, size: int) -> Segment:
-    """Make a segment.
+    """Create a segment of ``size`` bytes.
 
     Raises:
-        OSError: the system has none to give.
+        OSError: the system has no memory or no descriptor left.
     """
     descriptor = os.memfd_create("gophersnake", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
     try:
         os.ftruncate(descriptor, size)
-        fcntl.fcntl(descriptor, ADD_SEALS, SETTLED | SEAL)
+        fcntl.fcntl(descriptor, ADD_SEALS, FIXED_SIZE | SEAL)
         memory = _map(descriptor, size, mmap.PROT_READ | mmap.PROT_WRITE)
     except BaseException:
         os.close(descriptor)
@@ -79,26 +114,35 @@ def create(number: int, size: int) -> Segment:
     return Segment(number, memory, descriptor=descriptor)
 
 
-def hand_over(channel: socket.socket, segment: Segment) -> None:
-    """Send a segment's descriptor, which is closed then, without waiting for room.
+def transfer(channel: socket.socket, segment: Segment) -> None:
+    """Send the descriptor of a segment, and close it. This does not wait.
 
     Raises:
-        OSError: that is not possible, now or at all.
+        OSError: the descriptor cannot be sent, now or at all.
     """
     socket.send_fds(channel, [MESSAGE.pack(segment.number, segment.size)], [segment.descriptor])
+    discard(segment)
+
+
+def discard(segment: Segment) -> None:
+    """Close the descriptor of a segment that needs no further transfer."""
     os.close(segment.descriptor)
     segment.descriptor = -1
 
 
-def take_over(channel: socket.socket, timeout: float) -> Segment:
-    """Return the next segment that is handed over, mapped for reading.
+def receive(channel: socket.socket, timeout: float) -> Segment:
+    """Receive the next segment that is transferred, and map it for reading.
+
+    Args:
+        channel: the socket on which descriptors arrive.
+        timeout: the seconds to wait at most.
 
     Raises:
-        ProtocolError: none comes, or what comes is none.
-        OSError: it cannot be mapped.
+        ProtocolError: no segment arrives, or the message is invalid.
+        OSError: the segment cannot be mapped.
     """
     if not select.select([channel], [], [], max(timeout, 0.0))[0]:
-        raise ProtocolError("it does not come")
+        raise ProtocolError("its descriptor did not arrive")
     try:
         message, descriptors, flags, _ = socket.recv_fds(
             channel, MESSAGE.size + 1, 4, RECEIVE_FLAGS
@@ -107,11 +151,11 @@ def take_over(channel: socket.socket, timeout: float) -> Segment:
         raise ProtocolError(str(error)) from error
     try:
         if len(message) != MESSAGE.size:
-            raise ProtocolError(f"a message of {len(message)} bytes comes instead")
+            raise ProtocolError(f"a message of {len(message)} bytes came instead")
         if flags & socket.MSG_CTRUNC and not descriptors:
-            raise ProtocolError("no descriptor is left: the process has all open that it may")
+            raise ProtocolError("the process has reached its limit of open descriptors")
         if len(descriptors) != 1:
-            raise ProtocolError(f"a message comes with {len(descriptors)} descriptors")
+            raise ProtocolError(f"a message came with {len(descriptors)} descriptors")
         number, size = MESSAGE.unpack(message)
         _verify(descriptors[0], size)
         return Segment(number, _map(descriptors[0], size, mmap.PROT_READ))
@@ -121,24 +165,18 @@ def take_over(channel: socket.socket, timeout: float) -> Segment:
 
 
 def _verify(descriptor: int, size: int) -> None:
-    have = os.fstat(descriptor).st_size
-    if not size or have != size:
-        raise ProtocolError(f"a segment of {have} bytes is said to have {size}")
+    actual = os.fstat(descriptor).st_size
+    if not size or actual != size:
+        raise ProtocolError(f"a segment of {actual} bytes is said to have {size}")
     try:
         seals = fcntl.fcntl(descriptor, GET_SEALS)
     except OSError as error:
-        raise ProtocolError(f"what comes is no shared memory: {error}") from error
-    if seals & SETTLED != SETTLED:
-        raise ProtocolError("a segment whose size is not settled")
+        raise ProtocolError(f"a descriptor that is not shared memory: {error}") from error
+    if seals & FIXED_SIZE != FIXED_SIZE:
+        raise ProtocolError("a segment whose size is not sealed")
 
 
 def _map(descriptor: int, size: int, protection: int) -> mmap.mmap:
     if sys.version_info >= (3, 13):  # before, a mapping keeps a descriptor of its own
         return mmap.mmap(descriptor, size, mmap.MAP_SHARED, protection, trackfd=False)
     return mmap.mmap(descriptor, size, mmap.MAP_SHARED, protection)
-
-
-def discard(segment: Segment) -> None:
-    """Close the descriptor of a segment that is not to be handed over."""
-    os.close(segment.descriptor)
-    segment.descriptor = -1

@@ -1,9 +1,9 @@
-"""A worker's part in shared memory: what it was lent, and what it lends.
+"""The worker's part of the memory that it shares with the supervisor.
 
-Each descriptor in a frame that names a segment is one loan by the frame's sender.
-What a frame lends to this worker becomes an array; when that and all that view it
-are gone, the loan is given back. What this worker lends lies in segments of its
-own, or in the very segment that it came in.
+A descriptor (segment, offset, size) in a frame is one loan of that segment by the sender
+of the frame. What the supervisor lends becomes an array; once that array and all its views
+are gone, a release frame gives the loan back. What the worker lends lies in a segment of
+its own arena, or in the very segment of the supervisor that the data arrived in.
 """
 
 from __future__ import annotations
@@ -25,33 +25,32 @@ import msgpack
 
 from gophersnake._worker.memory import releases, segments
 from gophersnake._worker.memory.arena import OWN, Arena
-from gophersnake._worker.memory.mappings import Atlas
-from gophersnake._worker.memory.segments import Segment
+from gophersnake._worker.memory.segments import Mappings, Segment
 from gophersnake._worker.values import arrays
-from gophersnake._worker.values.codec import ValueFault
+from gophersnake._worker.values.format import ValueFault
 from gophersnake._worker.wire import frames
-from gophersnake._worker.wire.frames import Bytes, Frame, Place, ProtocolError
+from gophersnake._worker.wire.frames import Bytes, Frame, Location, ProtocolError
 
 
 class Full(Exception):
     """There was no room in shared memory within the time allowed.
 
     Attributes:
-        hint: what would do.
+        hint: how to avoid the error.
     """
 
     hint = (
-        "raise the limit of shared memory, or have those who get the node's results "
-        "let go of them earlier"
+        "raise the limit of shared memory, or make the consumers of the node's results "
+        "release them earlier"
     )
 
 
 class _Lease(weakref.ref[Any]):
-    """Knows where an array of bytes lies, and says when it is gone.
+    """A weak reference to an array of bytes in a segment; its callback ends the lease.
 
     Attributes:
-        segment: in which segment.
-        offset: where in it.
+        segment: the segment that the array lies in.
+        offset: the offset in it.
         key: the array's identity.
     """
 
@@ -64,177 +63,190 @@ class _Lease(weakref.ref[Any]):
 class SharedMemory:
     """The segments of one connection.
 
-    The main thread reads and sends; any thread may let arrays go or ask for memory.
-    An array may die at any point of any thread, in the middle of a method of this
-    class, too: that is only taken down, and worked off where it does no harm.
+    The main thread borrows and lends; any thread may let arrays go or allocate. An array
+    may be finalized at any point of any thread, even in the middle of a method of this
+    class, so its callback only appends the lease to a deque. ``_settle_locked`` does
+    the rest later. Methods that end in ``_locked`` are called with the lock held.
 
     Attributes:
-        ended: the leases of arrays over the host's segments that are gone. Where this,
-            ``back`` or ``gone`` is not empty, there may be ``news`` for the host.
-        back: how many loans of each of the host's segments are to be given back.
-        gone: the numbers of this worker's segments that the host is to forget.
+        ended: the leases of the supervisor's segments whose arrays are gone.
+        back: how many loans of each of the supervisor's segments must be given back.
+        gone: the numbers of the worker's segments that the supervisor can forget. If any
+            of these three is not empty, ``pending_frames`` may have frames to send.
     """
 
     def __init__(self, channel: socket.socket, start: int, limit: int, wait: float) -> None:
-        """Take the socket on which descriptors are handed over, and what setup says.
+        """Create the shared memory that the setup frame describes.
 
         Args:
-            channel: the socket.
-            start: the bytes from which a buffer is shared.
-            limit: the bytes that this worker's own segments may take.
-            wait: the seconds that who finds no room waits for it.
+            channel: the socket over which descriptors are transferred.
+            start: the size, in bytes, from which a buffer is shared.
+            limit: how many bytes the worker's own segments may take.
+            wait: how many seconds a result may wait for room.
         """
         channel.setblocking(False)
         self._channel = channel
         self._start, self._wait = start, wait
-        self._atlas = Atlas()
-        self._arena = Arena(limit, self._atlas)
-        self._lent: dict[int, Segment] = {}  # the host's
-        # By the array's identity; that of one that is gone may be another's by now.
+        self._mappings = Mappings()
+        self._arena = Arena(limit, self._mappings)
+        self._borrowed: dict[int, Segment] = {}  # the supervisor's segments
+        # By the array's identity, which a later array may have once this one is gone.
         self._leases: dict[int, _Lease] = {}
         self.ended: deque[_Lease] = deque()
-        self._ended_own: deque[_Lease] = deque()  # the same, over its own segments
+        self._ended_own: deque[_Lease] = deque()  # the same for the worker's own segments
         self.back: dict[int, int] = {}
         self.gone = self._arena.gone
         self._lock = threading.Lock()
-        self._told = False  # that shared memory cannot be had
+        self._warned = False
         self._left = False
         os.register_at_fork(after_in_child=self._leave)
 
     def _leave(self) -> None:
-        # The child has copies of arrays that its parent will give back.
+        # The child has copies of arrays that its parent gives back.
         self._left = True
         self._lock = threading.Lock()
         self._channel.close()
 
-    def borrow(self, number: int, offset: int, size: int) -> Any:
-        """Return what a descriptor in a received frame names: a read-only array of bytes.
+    # Borrowing: buffers of received frames.
 
-        Without NumPy it is a copy, and given back at once.
+    def borrow(self, number: int, offset: int, size: int) -> Any:
+        """Return a buffer of a received frame as a read-only array of bytes.
+
+        This may wait for the segment's descriptor. Without NumPy the buffer is copied,
+        and given back at once.
 
         Raises:
-            ProtocolError: there is no such place.
-            MemoryError: there is no memory for it.
+            ProtocolError: there is no such segment, or the buffer exceeds it.
+            MemoryError: there is not enough memory to map or copy it.
         """
         np = arrays.numpy()
         with self._lock:
-            segment = self._lent.get(number) or self._take_over(number)
+            segment = self._borrowed.get(number) or self._receive_locked(number)
             if offset + size > segment.size:
                 raise ProtocolError(
                     f"a buffer of {size} bytes at {offset} in segment {number:#x}, "
                     f"which has {segment.size}"
                 )
             if np is None or not size:
-                self._give_back(segment)
+                self._give_back_locked(segment)
                 return segment.memory[offset : offset + size]
-            return self._lease(np, segment, offset, size)
+            return self._borrow_locked(np, segment, offset, size)
 
     def borrow_mapped(self, number: int, reserved: int, offset: int, size: int) -> Any:
-        """Return what ``borrow`` returns, where that takes no time.
+        """Return the same as ``borrow`` if the segment is mapped already.
 
-        ``None``, and nothing is borrowed, where it does or something is wrong.
+        Returns ``None``, and borrows nothing, if it is not, or if the descriptor is invalid.
         """
-        segment = self._lent.get(number)
+        segment = self._borrowed.get(number)
         if segment is None or reserved or not size or offset + size > segment.size:
             return None
         np = arrays.numpy()
         if np is None:
             return None
         with self._lock:
-            return self._lease(np, segment, offset, size)
+            return self._borrow_locked(np, segment, offset, size)
 
-    def _lease(self, np: ModuleType, segment: Segment, offset: int, size: int) -> Any:
-        lease = np.frombuffer(segment.memory, np.uint8, size, offset)
+    def _borrow_locked(self, np: ModuleType, segment: Segment, offset: int, size: int) -> Any:
+        array = np.frombuffer(segment.memory, np.uint8, size, offset)
         segment.loans += 1
-        self._let(lease, segment, offset)
-        return lease
+        self._lease_locked(array, segment, offset)
+        return array
 
-    def _take_over(self, number: int) -> Segment:
-        until = time.monotonic() + segments.HAND_OVER_TIME
+    def _receive_locked(self, number: int) -> Segment:
+        """Return one of the supervisor's segments, whose descriptor must have been sent."""
+        until = time.monotonic() + segments.TRANSFER_TIMEOUT
         try:
             if number & OWN:
-                raise ProtocolError("that is a number of this worker's own segments")
-            while number not in self._lent:
-                segment = segments.take_over(self._channel, until - time.monotonic())
-                if segment.number & OWN or not segment.number or segment.number in self._lent:
-                    raise ProtocolError(f"a segment numbered {segment.number:#x} comes instead")
-                self._lent[segment.number] = segment
+                raise ProtocolError("the number is one of this worker's own segments")
+            while number not in self._borrowed:
+                segment = segments.receive(self._channel, until - time.monotonic())
+                if segment.number & OWN or not segment.number or segment.number in self._borrowed:
+                    raise ProtocolError(f"a segment with the number {segment.number:#x} came")
+                self._borrowed[segment.number] = segment
         except ProtocolError as error:
             raise ProtocolError(f"a frame names the segment {number:#x}: {error}") from None
         except OSError as error:
             if error.errno == errno.ENOMEM:
                 raise MemoryError from error
             raise ProtocolError(f"the segment {number:#x} cannot be mapped: {error}") from error
-        return self._lent[number]
+        return self._borrowed[number]
 
-    def _let(self, lease: Any, segment: Segment, offset: int) -> None:
-        """Take down that an array lies in a segment, at an offset."""
+    def _lease_locked(self, array: Any, segment: Segment, offset: int) -> None:
+        """Record that an array lies in a segment, at an offset."""
         ended = self._ended_own if segment.number & OWN else self.ended
-        reference = _Lease(lease, ended.append)
-        reference.segment, reference.offset, reference.key = segment, offset, id(lease)
-        self._leases[id(lease)] = reference
+        lease = _Lease(array, ended.append)
+        lease.segment, lease.offset, lease.key = segment, offset, id(array)
+        self._leases[id(array)] = lease
         if not segment.address:
-            segment.address = arrays.address(lease) - offset
-            self._atlas.add(segment)
+            segment.address = arrays.address(array) - offset
+            self._mappings.add(segment)
 
-    def _give_back(self, segment: Segment) -> None:
+    def _give_back_locked(self, segment: Segment) -> None:
         self.back[segment.number] = self.back.get(segment.number, 0) + 1
 
-    def _settle(self) -> None:
-        """Work off which arrays are gone; the lock is held."""
+    def _settle_locked(self) -> None:
+        """End the leases whose arrays are gone."""
         while self._ended_own:
-            segment = self._strike_out(self._ended_own.popleft())
+            segment = self._end_locked(self._ended_own.popleft())
             segment.arrays -= 1
-            self._arena.rest(segment)
+            self._arena.free_if_unused(segment)
         while self.ended:
-            segment = self._strike_out(self.ended.popleft())
+            segment = self._end_locked(self.ended.popleft())
             segment.loans -= 1
-            self._give_back(segment)
+            self._give_back_locked(segment)
 
-    def _strike_out(self, lease: _Lease) -> Segment:
+    def _end_locked(self, lease: _Lease) -> Segment:
         if self._leases.get(lease.key) is lease:
             del self._leases[lease.key]
         return lease.segment
 
     def collect(self) -> None:
-        """Free what a failure left behind that holds itself, as one of asyncio's does."""
+        """Free arrays that only reference cycles keep, as failures of asyncio do."""
         with self._lock:
-            self._settle()
+            self._settle_locked()
         if self._leases:
             gc.collect()
 
-    def empty(self, size: int) -> Any:
-        """Return a writable array of bytes in a segment, ``None`` where there is no room."""
+    # Allocating: memory for results, before they are made.
+
+    def allocate(self, size: int) -> Any:
+        """Return a writable array of ``size`` bytes in a segment.
+
+        Returns ``None`` if it is too small to be shared, or if there is no room at once.
+        """
         np = arrays.numpy()
         if size < self._start or np is None or self._left:
             return None
-        # Who holds the lock may be this very thread: a finalizer can run anywhere.
+        # This thread itself may hold the lock: a finalizer can run anywhere.
         lock = self._lock
         if not lock.acquire(blocking=False):
             return None
         try:
-            self._settle()
+            self._settle_locked()
             segment = self._arena.take(size)
             if segment is None:
                 return None
             segment.loans, segment.arrays = 0, 1
-            lease = np.frombuffer(segment.memory, np.uint8, size)
-            self._let(lease, segment, 0)
-            return lease
+            array = np.frombuffer(segment.memory, np.uint8, size)
+            self._lease_locked(array, segment, 0)
+            return array
         except OSError:
             return None
         finally:
             lock.release()
 
-    def place(self, buffers: list[Bytes], wait: Callable[[float], None]) -> list[Bytes | Place]:
-        """Return where the buffers of a frame lie in shared memory; small ones stay as they are.
+    # Lending: buffers of frames to send.
 
-        The frame must be sent next. Only the main thread may call this.
+    def lend(self, buffers: list[Bytes], wait: Callable[[float], None]) -> list[Bytes | Location]:
+        """Lend the large buffers of a frame, and return their locations.
+
+        Small buffers are returned as they are, and so are those that cannot be shared:
+        they go inline. The frame must be sent next. Only the main thread calls this.
 
         Args:
-            buffers: of the frame. What lies in no segment is copied into one.
-            wait: called where there is no room, with the seconds that are left: it
-                reads what the host says meanwhile.
+            buffers: the frame's buffers. One that lies in no segment is copied into one.
+            wait: called with the seconds left if there is no room; it handles frames of
+                the supervisor meanwhile.
 
         Raises:
             Full: there was no room in time.
@@ -242,54 +254,54 @@ class SharedMemory:
         """
         if self._left:
             return list(buffers)
-        if len(buffers) == 1 and len(buffers[0]) >= self._start:  # most often it is one
-            known = self._found(buffers[0])
-            if known is not None:
-                return [known[1] if self._is_handed_over(known[0]) else buffers[0]]
-        placed: list[tuple[Segment, Place] | None] = []
+        if len(buffers) == 1 and len(buffers[0]) >= self._start:  # the most frequent case
+            found = self._find(buffers[0])
+            if found is not None:
+                return [found[1] if self._transfer(found[0]) else buffers[0]]
+        lent: list[tuple[Segment, Location] | None] = []
         copied = 0
         try:
             for buffer in buffers:
                 found = None
-                if len(buffer) >= self._start and (found := self._found(buffer)) is None:
+                if len(buffer) >= self._start and (found := self._find(buffer)) is None:
                     copied += len(buffer)
-                    found = self._copied(buffer, copied, wait)
-                placed.append(found)
+                    found = self._copy(buffer, copied, wait)
+                lent.append(found)
         except BaseException:
-            for found in filter(None, placed):
-                self._take_back(found[0])
+            for found in filter(None, lent):
+                self._undo_loan(found[0])
             raise
         return [
-            found[1] if found is not None and self._is_handed_over(found[0]) else buffer
-            for found, buffer in zip(placed, buffers, strict=True)
+            found[1] if found is not None and self._transfer(found[0]) else buffer
+            for found, buffer in zip(lent, buffers, strict=True)
         ]
 
-    def _found(self, buffer: Bytes) -> tuple[Segment, Place] | None:
-        """Return the segment that a buffer lies in already, lent once more, and the place."""
-        if not self._atlas or isinstance(buffer, (bytes, bytearray)):
+    def _find(self, buffer: Bytes) -> tuple[Segment, Location] | None:
+        """Return the segment that a buffer lies in, with one more loan, and the location."""
+        if not self._mappings or isinstance(buffer, (bytes, bytearray)):
             return None
         size = len(buffer)
-        # Most often it is the whole of an array that was handed out here.
+        # Most often it is the whole of an array that was leased here.
         whole = getattr(buffer.obj, "base", buffer)
         lease = self._leases.get(id(whole))
         with self._lock:
             if lease is not None and len(whole) == size and lease() is whole:
                 segment, offset = lease.segment, lease.offset
-            elif (found := self._atlas.find(arrays.address(buffer), size)) is not None:
+            elif (found := self._mappings.find(arrays.address(buffer), size)) is not None:
                 segment, offset = found
             else:
                 return None
             if segment.number & OWN:
                 segment.loans += 1
-        return segment, Place(segment.number, offset, size)
+        return segment, Location(segment.number, offset, size)
 
-    def _copied(
+    def _copy(
         self, buffer: Bytes, total: int, wait: Callable[[float], None]
-    ) -> tuple[Segment, Place] | None:
-        """Return a segment that a buffer was copied into, lent once, and the place.
+    ) -> tuple[Segment, Location] | None:
+        """Copy a buffer into a segment; return that, with one loan, and the location.
 
-        ``None`` where the system has none to give. The total is what the frame's
-        buffers need so far: room for more than the limit would never come.
+        Returns ``None`` if the system cannot create a segment. ``total`` is the size of the
+        frame's copied buffers so far: if it exceeds the limit, waiting is of no use.
         """
         size, limit = len(buffer), self._arena.limit
         if total > limit:
@@ -299,18 +311,18 @@ class SharedMemory:
                 f"worker, whose limit is {_mib(limit)}",
             )
         try:
-            segment = self._room(size, wait)
+            segment = self._wait_for_room(size, wait)
         except OSError as error:
-            self._tell(error)
+            self._warn(error)
             return None
         memoryview(segment.memory)[:size] = buffer
-        return segment, Place(segment.number, 0, size)
+        return segment, Location(segment.number, 0, size)
 
-    def _room(self, size: int, wait: Callable[[float], None]) -> Segment:
-        """Return a segment of this worker's, lent once."""
+    def _wait_for_room(self, size: int, wait: Callable[[float], None]) -> Segment:
+        """Return one of the worker's segments with one loan."""
         if (segment := self._take(size)) is not None:
             return segment
-        gc.collect()  # an exception that holds itself may hold arrays, too
+        gc.collect()  # an exception in a reference cycle may keep arrays
         until = time.monotonic() + self._wait
         while (segment := self._take(size)) is None:
             left = until - time.monotonic()
@@ -325,120 +337,122 @@ class SharedMemory:
 
     def _take(self, size: int) -> Segment | None:
         with self._lock:
-            self._settle()
+            self._settle_locked()
             return self._arena.take(size)
 
-    def _is_handed_over(self, segment: Segment) -> bool:
-        """Have the host know a segment; where that fails, the buffer goes inline."""
+    def _transfer(self, segment: Segment) -> bool:
+        """Transfer a segment if the supervisor does not have it; return False if that fails."""
         if segment.descriptor < 0:
             return True
         try:
-            segments.hand_over(self._channel, segment)
-        except OSError as error:  # too many are on their way, perhaps
-            self._take_back(segment)
-            self._tell(error)
+            segments.transfer(self._channel, segment)
+        except OSError as error:  # too many descriptors may be in flight
+            self._undo_loan(segment)
+            self._warn(error)
             return False
         return True
 
-    def _take_back(self, segment: Segment) -> None:
-        """Undo that a segment was lent."""
+    def _undo_loan(self, segment: Segment) -> None:
         if segment.number & OWN:
             with self._lock:
                 segment.loans -= 1
-                self._arena.rest(segment)
+                self._arena.free_if_unused(segment)
 
-    def _tell(self, error: OSError) -> None:
-        if not self._told:
-            self._told = True
+    def _warn(self, error: OSError) -> None:
+        """Log, once, that shared memory is not available."""
+        if not self._warned:
+            self._warned = True
             logging.getLogger("gophersnake").warning(
-                "a large buffer went through the socket, for lack of shared memory: %s", error
+                "a large buffer was sent through the socket, for lack of shared memory: %s", error
             )
 
-    def news(self, blocking: bool) -> bytes:
-        """Return the frames that tell the host what is over.
+    # Frames about segments.
+
+    def pending_frames(self, blocking: bool) -> bytes:
+        """Return the frames that give back loans and announce discarded segments.
 
         Args:
-            blocking: whether to wait for other threads; a thread that may be in the
-                middle of a method of this class already must not.
+            blocking: whether to wait for the lock. A thread that may hold it already,
+                because a finalizer can run anywhere, must not.
         """
         lock = self._lock
         if self._left or not lock.acquire(blocking):
             return b""
         try:
-            self._settle()
-            news = b""
+            self._settle_locked()
+            pending = b""
             if self.back:
-                news = frames.whole(frames.RELEASE, releases.pack(self.back))
+                pending = frames.whole(frames.RELEASE, releases.pack(self.back))
                 self.back.clear()
             if self.gone:
-                news += frames.whole(frames.FORGET, msgpack.packb(self.gone))
+                pending += frames.whole(frames.FORGET, msgpack.packb(self.gone))
                 self.gone.clear()
-            return news
+            return pending
         finally:
             lock.release()
 
-    def heard(self, frame: Frame) -> bool:
-        """Do as a frame of the host's says, if it is about segments.
+    def handle_frame(self, frame: Frame) -> bool:
+        """Handle a release or forget frame; return False for any other frame.
 
         Raises:
-            ProtocolError: it says what cannot be.
+            ProtocolError: the frame is invalid.
         """
         if frame.type == frames.RELEASE:
-            self.released(frame.body)
+            self.take_back(frame.body)
         elif frame.type == frames.FORGET:
             numbers = _array(frames.FORGET, frame.body, msgpack.unpackb)
             with self._lock:
-                self._settle()
+                self._settle_locked()
                 for number in numbers:
-                    self._forget(number)
+                    self._forget_locked(number)
         else:
             return False
         return True
 
-    def released(self, body: Bytes) -> None:
-        """Take back what a release frame with this body gives back.
+    def take_back(self, body: Bytes) -> None:
+        """Take back the loans that the body of a release frame names.
 
-        One that gives nothing back has a worker at rest end what it does not need.
+        A body without any asks an idle worker to discard the segments that it does not need.
 
         Raises:
-            ProtocolError: it says what cannot be.
+            ProtocolError: the body is invalid, or gives back what was not lent.
         """
         pairs = _array(frames.RELEASE, body, releases.unpack)
         with self._lock:
-            self._settle()
+            self._settle_locked()
             for pair in pairs:
-                self._released(pair)
+                self._take_back_locked(pair)
             if not pairs:
-                self._arena.tidy()
+                self._arena.discard_unused()
 
-    def _released(self, pair: Any) -> None:
+    def _take_back_locked(self, pair: Any) -> None:
         try:
             number, count = pair
             segment = self._arena.segments[number]
             if type(count) is int and 0 < count <= segment.loans:
                 segment.loans -= count
-                self._arena.rest(segment)
+                self._arena.free_if_unused(segment)
                 return
-        except (KeyError, TypeError, ValueError):  # of what is no pair, or no number
+        except (KeyError, TypeError, ValueError):  # not a pair, or not a known number
             pass
         raise ProtocolError(f"a release frame gives back {pair!r:.80}, which was not lent")
 
-    def _forget(self, number: Any) -> None:
-        segment = self._lent.get(number) if isinstance(number, int) else None
+    def _forget_locked(self, number: Any) -> None:
+        segment = self._borrowed.get(number) if isinstance(number, int) else None
         if segment is None or segment.loans:
             raise ProtocolError(f"a forget frame names {number!r:.80}, which is lent or unknown")
-        del self._lent[segment.number]
-        self._atlas.remove(segment)
+        del self._borrowed[segment.number]
+        self._mappings.remove(segment)
 
 
 def _array(kind: int, body: Bytes, unpack: Callable[[Bytes], Any]) -> Sequence[Any]:
-    """Return the body of a frame about segments."""
+    """Return the content of a frame about segments, which is an array."""
     try:
         message = unpack(body)
     except Exception as error:
-        raise ProtocolError(f"a {frames.name(kind)} frame is no msgpack: {error}") from None
+        raise ProtocolError(f"a {frames.name(kind)} frame that is not msgpack: {error}") from None
     if not isinstance(message, (list, tuple)):
-        raise ProtocolError(f"a {frames.name(kind)} frame whose body is no array")
+        raise ProtocolError(f"a {frames.name(kind)} frame whose body is not an array")
     return message
 
 

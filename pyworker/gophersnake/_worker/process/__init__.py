@@ -1,1 +1,7 @@
-"""The worker process: its start, its limits, its logs, and what it leaves when it ends."""
+"""The worker process: how it starts, what limits it, and what it leaves when it ends.
+
+``start`` begins a worker, ``handshake`` connects it to the supervisor, and ``worker`` sets
+its node up and serves it to the end. ``template`` is the other kind of process: it forks
+workers, if ``fork_safety`` allows it. ``limits`` and ``sandbox`` are about what the process
+may use. ``logs``, ``heartbeat`` and ``exit_report`` show the supervisor its state.
+"""

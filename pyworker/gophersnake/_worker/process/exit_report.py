@@ -1,8 +1,8 @@
-"""Sees to it that an interpreter that ends without a word leaves one.
+"""The exit report: the final message that a dying interpreter leaves for the supervisor.
 
-The supervisor opens the autopsy file for the worker and reads it when the process
-is gone. ``faulthandler`` writes the Python stacks into it as a fatal signal comes,
-even while the GIL is held; ``os._exit`` is made to do the same.
+The supervisor opens the autopsy file for the worker, and reads it once the process has
+ended. ``faulthandler`` writes the Python stacks into it on a fatal signal, even while the
+GIL is held. ``os._exit`` is replaced by a function that does the same.
 """
 
 from __future__ import annotations
@@ -16,31 +16,31 @@ from typing import NoReturn
 _exit = os._exit
 
 
-def record(descriptor: int) -> None:
-    """Have last words written to a descriptor."""
+def install(descriptor: int) -> None:
+    """Make fatal signals and ``os._exit`` write a report to a descriptor."""
     os.set_inheritable(descriptor, False)
     faulthandler.enable(descriptor, all_threads=True)
     worker = os.getpid()
 
-    def leave(status: int) -> NoReturn:
-        if os.getpid() == worker:  # a forked child leaves this way as a matter of course
-            say(descriptor, f"os._exit({status})\n\n{_stack(sys._getframe(1))}")
+    def report_and_exit(status: int) -> NoReturn:
+        if os.getpid() == worker:  # forked children often end this way
+            write(descriptor, f"os._exit({status})\n\n{_stack(sys._getframe(1))}")
         _exit(status)
 
-    os._exit = leave
+    os._exit = report_and_exit
     os.register_at_fork(after_in_child=faulthandler.disable)
 
 
-def say(descriptor: int, words: str) -> None:
-    """Write last words that are the worker's own."""
+def write(descriptor: int, message: str) -> None:
+    """Write a report with a message of the worker."""
     try:
-        os.write(descriptor, f"gophersnake: {words}".encode(errors="backslashreplace"))
+        os.write(descriptor, f"gophersnake: {message}".encode(errors="backslashreplace"))
     except OSError:
-        pass  # the node has closed what it did not open
+        pass  # the node has closed the descriptor
 
 
 def _stack(frame: FrameType | None) -> str:
-    """Return a stack in faulthandler's form."""
+    """Return a stack in the format of faulthandler."""
     lines = ["Stack (most recent call first):"]
     while frame is not None and len(lines) <= 100:
         code = frame.f_code
@@ -49,14 +49,14 @@ def _stack(frame: FrameType | None) -> str:
     return "\n".join(lines) + "\n"
 
 
-def leave_at_once(status: int) -> NoReturn:
-    """End the process without running anything more, and without a last word."""
-    flush()
+def exit_now(status: int) -> NoReturn:
+    """End the process without a report, and without running anything else."""
+    flush_streams()
     _exit(status)
 
 
-def flush() -> None:
-    """Write what is on its way to the standard streams, which a node may have closed."""
+def flush_streams() -> None:
+    """Flush the standard streams, which the node may have closed."""
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()

@@ -1,4 +1,4 @@
-"""Whether a process that has imported a module can be forked, and its copies be workers."""
+"""Fork safety: whether copies of a process that has imported a module can be workers."""
 
 from __future__ import annotations
 
@@ -8,28 +8,28 @@ import threading
 import warnings
 
 GPUS = ("/dev/nvidia", "/dev/dri/", "/dev/kfd", "/dev/dxg")
-"""How the devices of GPUs begin. What a driver keeps for a process is not there after a fork."""
+"""How the paths of GPU devices begin. A driver's state of a process is lost in a fork."""
 
 
 def why_not(own: set[int]) -> str:
-    """Return what speaks against it, or nothing.
+    """Return why this process must not be forked, or an empty string if it may be.
 
     Args:
-        own: descriptors that are not the module's.
+        own: the descriptors that the module has not opened.
     """
     try:
         return _devices(own) or _cuda() or _threads()
     except OSError as error:
-        return f"its descriptors and threads cannot be looked at: {error}"
+        return f"its descriptors and threads cannot be checked: {error}"
 
 
 def _devices(own: set[int]) -> str:
-    """Tell of open descriptors that the copies cannot share."""
+    """Check for open descriptors that forked processes cannot share."""
     for descriptor in map(int, os.listdir("/proc/self/fd")):
         try:
             target = os.readlink(f"/proc/self/fd/{descriptor}")
         except FileNotFoundError:
-            continue  # it was for the listing
+            continue  # it was the one of listdir
         if target.startswith(GPUS):
             return f"the import opened a GPU ({target})"
         if target.startswith("socket:") and descriptor not in own:
@@ -43,17 +43,17 @@ def _cuda() -> str:
 
 
 def _threads() -> str:
-    """Tell of threads, which the copies would not have.
+    """Check for threads, which forked processes would not have.
 
-    Those of libraries that end them before a fork do not count, OpenBLAS's for one,
-    which NumPy starts: it is forked once to see.
+    Some libraries end their threads before a fork, as OpenBLAS does, which NumPy loads.
+    Those do not count, so this process is forked once to find out.
     """
     names = [each.name for each in threading.enumerate() if each is not threading.current_thread()]
     if names:
         return f"the import started threads ({', '.join(sorted(names))})"
     if _count() > 1:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Python 3.12 says of forks that there are threads
+            warnings.simplefilter("ignore")  # Python 3.12 warns of a fork with threads
             child = os.fork()
         if child == 0:
             os._exit(0)

@@ -1,35 +1,45 @@
-"""How a worker gets its connection: a socket, one line, a peer that knows the secret."""
+"""The handshake: the worker announces a socket, and waits for a peer with the secret."""
 
 from __future__ import annotations
 
 import fcntl
 import os
 import select
+import selectors
 import signal
 import socket
+import struct
 import sys
 import threading
 
 from gophersnake._worker import PROTOCOL
-from gophersnake._worker.process.callers import Callers
 
 LIFELINE, AUTOPSY, CHANNEL = 3, 4, 5
-"""The descriptors that a worker is born with, beside the standard three.
+"""The descriptors that a worker starts with, in addition to the standard three.
 
-The last one is there only where the supervisor shares memory; setup says so.
+The lifeline is a pipe whose write end only the supervisor holds. The autopsy file takes
+the exit report. The channel transfers shared memory; it is open only if the supervisor
+shares memory, which the setup frame says.
 """
 
 SECRET_SIZE = 32
 
-QUEUE = 64
-"""How many may wait to be heard, so that a few strangers do not keep the supervisor out."""
+BACKLOG = 64
+"""How many connections may wait to be accepted, so that a few strangers do not keep the
+supervisor out."""
+
+MAX_PEERS = 16
+"""How many peers may be connected at a time; the one connected longest makes room."""
+
+_CREDENTIALS = struct.Struct("3i")
+"""The process, user and group of a peer."""
 
 
 def connect() -> socket.socket:
     """Announce a socket on standard output, and return the supervisor's connection to it.
 
-    The secret comes through the lifeline, a pipe whose write end the supervisor
-    alone holds. The socket is gone when this returns.
+    This waits until the supervisor has connected. The socket's path is removed then.
+    It exits if the supervisor has ended.
     """
     secret = _read_secret()
     _watch_lifeline()
@@ -37,11 +47,11 @@ def connect() -> socket.socket:
     if not folder:
         sys.exit("gophersnake: the supervisor names no folder for the socket")
     for name in [name for name in os.environ if name.startswith("PLUGIN_")]:
-        del os.environ[name]  # a node may be the host of plugins of its own
+        del os.environ[name]  # a node may start go-plugin processes of its own
     path = os.path.join(folder, "worker")
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
         listener.bind(path)
-        listener.listen(QUEUE)
+        listener.listen(BACKLOG)
         print(f"1|{PROTOCOL}|unix|{path}|msgpack", flush=True)
         connection = _accept(listener, secret)
     os.unlink(path)
@@ -53,12 +63,13 @@ def connect() -> socket.socket:
 
 
 def channel() -> socket.socket:
-    """Return the socket on which descriptors of shared memory are handed over."""
+    """Return the socket over which descriptors of shared memory are transferred."""
     os.set_inheritable(CHANNEL, False)
     return socket.socket(fileno=CHANNEL)
 
 
 def _read_secret() -> bytes:
+    """Read the secret of this worker from the lifeline."""
     os.set_inheritable(LIFELINE, False)
     secret = b""
     while len(secret) < SECRET_SIZE:
@@ -70,14 +81,14 @@ def _read_secret() -> bytes:
 
 
 def _watch_lifeline() -> None:
-    """End this process and its children when the supervisor does.
+    """End this process and its children when the supervisor ends.
 
-    On Linux the supervisor has had the kernel do it: the end of the lifeline's
-    write end is a SIGKILL to the process group, whatever Python is doing. Elsewhere
-    a thread waits for it.
+    On Linux the supervisor has set the lifeline up so that the kernel kills the process
+    group when the write end closes, whatever Python is doing. Elsewhere a thread waits
+    for that.
     """
     if fcntl.fcntl(LIFELINE, fcntl.F_GETFL) & getattr(os, "O_ASYNC", 0o20000):
-        # It may have ended before it was set up so.
+        # The supervisor may have ended before it did so.
         if select.select([LIFELINE], [], [], 0)[0]:
             sys.exit("gophersnake: the supervisor is gone")
         return
@@ -90,5 +101,92 @@ def _watch_lifeline() -> None:
 
 
 def _accept(listener: socket.socket, secret: bytes) -> socket.socket:
-    """Return the supervisor's connection; whoever else connects is turned away."""
-    return Callers(listener, os.geteuid(), secret).supervisor()
+    """Return the supervisor's connection; all other peers are disconnected."""
+    return Peers(listener, os.geteuid(), secret).supervisor()
+
+
+class Peers:
+    """The peers that connect before the supervisor is identified.
+
+    All of them are read at the same time, so that a silent peer does not keep the
+    supervisor out.
+    """
+
+    def __init__(self, listener: socket.socket, user: int, secret: bytes) -> None:
+        """Create the peers of a listening socket.
+
+        Args:
+            listener: the socket.
+            user: the user id of the supervisor.
+            secret: the bytes that the supervisor sends first.
+        """
+        self._listener = listener
+        self._user = user
+        self._secret = secret
+        self._received: dict[socket.socket, bytes] = {}  # by peer, the oldest first
+        self._ready = selectors.DefaultSelector()
+
+    def supervisor(self) -> socket.socket:
+        """Wait for the first peer that is the user and sends the secret; return its socket.
+
+        All others are disconnected.
+        """
+        self._listener.setblocking(False)
+        self._ready.register(self._listener, selectors.EVENT_READ)
+        with self._ready:
+            while True:
+                for key, _ in self._ready.select():
+                    if key.fileobj is self._listener:
+                        self._admit()
+                    elif (found := self._read(key.fileobj)) is not None:
+                        for stranger in self._received:
+                            stranger.close()
+                        return found
+
+    def _admit(self) -> None:
+        peer, _ = self._listener.accept()
+        if not self._is_same_user(peer):
+            peer.close()
+            return
+        if len(self._received) == MAX_PEERS:
+            self._disconnect(next(iter(self._received)))
+        peer.setblocking(False)
+        self._received[peer] = b""
+        self._ready.register(peer, selectors.EVENT_READ)
+
+    def _is_same_user(self, peer: socket.socket) -> bool:
+        option = getattr(socket, "SO_PEERCRED", None)
+        if option is None:
+            return True  # only the secret decides
+        credentials = peer.getsockopt(socket.SOL_SOCKET, option, _CREDENTIALS.size)
+        return bool(_CREDENTIALS.unpack(credentials)[1] == self._user)
+
+    def _read(self, peer: object) -> socket.socket | None:
+        """Read from a peer, and return it if it has sent the secret."""
+        if not isinstance(peer, socket.socket) or peer not in self._received:
+            return None  # it has just made room for another one
+        try:
+            part = peer.recv(len(self._secret) - len(self._received[peer]))
+        except ConnectionError:
+            part = b""
+        self._received[peer] += part
+        if part and len(self._received[peer]) < len(self._secret):
+            return None
+        if not self._has_secret(peer):
+            self._disconnect(peer)
+            return None
+        del self._received[peer]
+        peer.setblocking(True)
+        return peer
+
+    def _has_secret(self, peer: socket.socket) -> bool:
+        # All bytes are compared, so that the time taken reveals nothing.
+        presented = self._received[peer]
+        return len(presented) == len(self._secret) and not sum(
+            a ^ b for a, b in zip(presented, self._secret, strict=True)
+        )
+
+    def _disconnect(self, peer: socket.socket) -> None:
+        self._ready.unregister(peer)
+        del self._received[peer]
+        peer.close()

@@ -1,13 +1,13 @@
-"""Lets the supervisor see whether Python code can run in this process.
+"""The heartbeat: shows the supervisor whether Python code can run in this process.
 
-A node that does not answer is blocked in Python, where other threads go on, or in C
-code that holds the GIL, where none can. To tell which, the supervisor writes two bytes
-into a pipe of this process, and looks whether they are taken out. A thread takes them
-one by one: the kernel hands it the first, but for the second it must have had the GIL.
+A node that does not answer is blocked either in Python code, while other threads can run,
+or in C code that holds the GIL, while none can. To find out, the supervisor writes two
+bytes into a pipe of this process and checks whether they are read. A thread reads them one
+by one: the kernel gives it the first in any case, but for the second it needs the GIL.
 
-The thread waits in the kernel and costs nothing. It is no thread of the node's:
-``threading`` does not know it, it takes no signals, and it is gone while the process
-forks, so that a child finds no more threads than its node has made.
+The thread waits in the kernel and costs nothing. It is hidden from the node: ``threading``
+does not list it, it handles no signals, and it ends while the process forks, so that a
+child finds only the threads of its node.
 """
 
 from __future__ import annotations
@@ -23,93 +23,100 @@ import threading
 import time
 from collections.abc import Callable
 
-PLACE = 8
-"""Where in the autopsy file the pipe's inode number stands, 8 bytes; 0 is no pipe."""
+INODE_AT = 8
+"""The offset in the autopsy file of the pipe's inode number, 8 bytes; 0 if there is no pipe."""
 
-FROM = 10
-"""The lowest descriptor that the pipe gets."""
+LOWEST = 10
+"""The lowest descriptor that the pipe may have."""
 
 QUIT = b"q"
 
 STACK = 256 << 10
-"""Bytes are enough for the thread; a memory limit counts them."""
+"""The stack size of the thread in bytes; a memory limit counts it."""
 
 PATIENCE = 1.0
-"""Seconds in which the thread has to end before a fork."""
+"""How many seconds the thread has to end before a fork."""
 
 COUNTED_LATE = sys.version_info >= (3, 13)
-"""Python warns of threads once the hooks have run that follow a fork, no more before them."""
+"""Whether Python counts threads, to warn of them, after the hooks that follow a fork."""
 
 
 def _pipe() -> tuple[int, int]:
-    """Return a pipe whose numbers are none that a supervisor gives something to."""
+    """Return a pipe whose descriptors are above those that a supervisor assigns."""
     ends = os.pipe()
     try:
-        read, write = (fcntl.fcntl(end, fcntl.F_DUPFD_CLOEXEC, FROM) for end in ends)
+        read, write = (fcntl.fcntl(end, fcntl.F_DUPFD_CLOEXEC, LOWEST) for end in ends)
     finally:
         for end in ends:
             os.close(end)
     return read, write
 
 
-class Pulse:
-    """The thread, and its pipe."""
+class Heartbeat:
+    """The thread and its pipe."""
 
-    def __init__(self, later: Callable[[Callable[[], None]], None]) -> None:
-        """Take what has something done once the worker is idle. Nothing is started yet."""
-        self._later = later
+    def __init__(self, when_idle: Callable[[Callable[[], None]], None]) -> None:
+        """Create the heartbeat without starting it.
+
+        Args:
+            when_idle: calls a function once the worker is idle.
+        """
+        self._when_idle = when_idle
         self._autopsy = -1
         self._read = self._write = -1
         self._inode = 0
-        self._busy = threading.Lock()  # somebody starts or stops the thread
+        self._busy = threading.Lock()  # held while the thread is being started or stopped
         self._running = False
         self._ended = _thread.allocate_lock()  # held while the thread runs
         self._thread = 0
 
     def start(self, autopsy: int) -> None:
-        """Begin, and name the pipe in the autopsy file, if that has room for it."""
+        """Start the thread, and write the pipe's inode into the autopsy file.
+
+        Without room in the file, a pipe or a thread there is no heartbeat.
+        """
         try:
-            if os.fstat(autopsy).st_size < PLACE + 8:
+            if os.fstat(autopsy).st_size < INODE_AT + 8:
                 return
             self._read, self._write = _pipe()
         except OSError:
-            return  # the supervisor will not be able to tell, no more
+            return
         self._autopsy = autopsy
         self._inode = os.fstat(self._read).st_ino
-        usual = threading.stack_size(STACK)  # of whoever starts a thread: nobody else does yet
+        usual = threading.stack_size(STACK)  # a global setting; no other thread starts yet
         try:
-            self._go()
+            self._start_thread()
         finally:
             threading.stack_size(usual)
         os.register_at_fork(
             before=self._stop, after_in_parent=self._resume, after_in_child=self._leave
         )
 
-    def _go(self) -> None:
+    def _start_thread(self) -> None:
         self._ended.acquire()
         try:
-            _thread.start_new_thread(self._listen, ())
-        except RuntimeError:  # no thread is to be had
+            _thread.start_new_thread(self._run, ())
+        except RuntimeError:  # no further thread can be started
             self._ended.release()
             return
         self._running = True
-        self._show(self._inode)
+        self._publish(self._inode)
 
-    def _show(self, inode: int) -> None:
+    def _publish(self, inode: int) -> None:
         try:
-            os.pwrite(self._autopsy, struct.pack("<Q", inode), PLACE)
+            os.pwrite(self._autopsy, struct.pack("<Q", inode), INODE_AT)
         except OSError:
-            pass  # the node has closed what it did not open
+            pass  # the node has closed the autopsy file
 
-    def _listen(self) -> None:
+    def _run(self) -> None:
         try:
-            # The main thread is to get them all, that which ends a stopped process too.
+            # The main thread must handle all signals, also those that stop and continue.
             signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
             self._thread = threading.get_native_id()
             while os.read(self._read, 1) not in (QUIT, b""):
                 pass
         except OSError:
-            pass  # the node has closed it
+            pass  # the node has closed the pipe
         finally:
             self._ended.release()
 
@@ -119,21 +126,21 @@ class Pulse:
         if not self._running:
             return
         self._running = False
-        self._show(0)
+        self._publish(0)
         if self._is_ours(self._write):
             os.write(self._write, QUIT)
         if self._ended.acquire(timeout=PATIENCE):
             self._ended.release()
-            # Python is done with it, the system a moment later.
+            # The system removes the thread a moment after Python has finished it.
             until = time.monotonic() + PATIENCE
             while os.path.exists(f"/proc/self/task/{self._thread}") and time.monotonic() < until:
                 time.sleep(0)
 
     def _resume(self) -> None:
-        """Start the thread again, after a fork."""
+        """Restart the thread after a fork, or once the worker is idle."""
         if COUNTED_LATE:
             self._busy.release()
-            self._later(self.revive)
+            self._when_idle(self.revive)
             return
         try:
             self._restart()
@@ -141,18 +148,18 @@ class Pulse:
             self._busy.release()
 
     def revive(self) -> None:
-        """Start the thread again if it is not there."""
+        """Start the thread if it does not run."""
         with self._busy:
             self._restart()
 
     def _restart(self) -> None:
         if self._running or self._ended.locked():
-            return  # it is there, or has not ended in time
+            return  # it runs, or has not ended in time
         if self._is_ours(self._read) and self._is_ours(self._write):
-            self._go()
+            self._start_thread()
 
     def _leave(self) -> None:
-        """Forget it all, in a forked child."""
+        """Close the pipe, in a forked child."""
         self._busy = threading.Lock()
         self._running = False
         for descriptor in (self._read, self._write):
@@ -160,7 +167,7 @@ class Pulse:
                 os.close(descriptor)
 
     def _is_ours(self, descriptor: int) -> bool:
-        """Return whether that is the pipe still: a node may close what it did not open."""
+        """Return whether a descriptor is still the pipe: a node may close what it did not open."""
         try:
             found = os.fstat(descriptor)
         except OSError:

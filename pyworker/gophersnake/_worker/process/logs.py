@@ -1,4 +1,4 @@
-"""Python's logging, as log frames to the host."""
+"""Sends the records of Python's logging to the supervisor, as log frames."""
 
 from __future__ import annotations
 
@@ -18,26 +18,26 @@ LEVELS = {
     "error": logging.ERROR,
     "off": logging.CRITICAL + 1,
 }
-"""The host's levels."""
+"""The supervisor's level names, and the numbers of their levels."""
 
 STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
-"""What every record has; all else was given by ``extra``."""
+"""The attributes of every record; all others were given by ``extra``."""
 
 MAX_MESSAGE = 64 << 10
 MAX_FIELD = 8 << 10
 
 
-class HostHandler(logging.Handler):
-    """Sends records to the host, with the fields given by ``extra``."""
+class SupervisorHandler(logging.Handler):
+    """Sends records to the supervisor, with the fields given by ``extra``."""
 
     def __init__(self, connection: Connection, interrupts: Interrupts) -> None:
-        """Take the connection."""
+        """Create the handler for a connection."""
         super().__init__()
         self._connection = connection
         self._interrupts = interrupts
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Send one record; a forked child, which has no connection, writes it."""
+        """Send a record. A forked child, which has no connection, writes it to standard error."""
         try:
             message = self.format(record)  # the traceback of exc_info included
             if not self._connection.open:
@@ -57,41 +57,46 @@ class HostHandler(logging.Handler):
             self.handleError(record)
 
     def handleError(self, record: logging.LogRecord) -> None:
-        """Tell of a record that cannot be sent, on standard error if that is open."""
+        """Report a record that cannot be sent, on standard error unless that is closed."""
         try:
             super().handleError(record)
         except ValueError:
             pass
 
     def handle(self, record: logging.LogRecord) -> bool:
-        """Do as a handler does, without being interrupted in the middle."""
-        with self._interrupts.held():
+        """Handle a record, while interruptions are deferred."""
+        with self._interrupts.deferred():
             return bool(super().handle(record))
 
 
-_stand_in: logging.Handler | None = None
-"""The handler of a template, in the worker's place while the node is imported."""
+_placeholder: logging.Handler | None = None
+"""The handler that a template installs, until its workers have a connection."""
 
 
 def install(connection: Connection, interrupts: Interrupts, level: str) -> None:
-    """Have the root logger, and warnings, go to the host.
+    """Send the records of the root logger, and warnings, to the supervisor.
 
-    In a worker that was forked it takes the place of what the template installed, and
-    leaves alone what the node's module has changed since.
+    In a forked worker the handler replaces the template's, unless the node's module has
+    removed that. All else that the module has configured remains.
+
+    Args:
+        connection: the connection to send on.
+        interrupts: deferred while a record is sent.
+        level: the lowest level to send, by its name in ``LEVELS``.
     """
-    handler = HostHandler(connection, interrupts)
+    handler = SupervisorHandler(connection, interrupts)
     handlers = logging.getLogger().handlers
-    if _stand_in is None:
+    if _placeholder is None:
         _set_up(handler, level)
-    elif _stand_in in handlers:
-        handlers[handlers.index(_stand_in)] = handler
+    elif _placeholder in handlers:
+        handlers[handlers.index(_placeholder)] = handler
 
 
-def prepare(level: str) -> None:
-    """Do as ``install`` does where there is no host yet: records go to standard error."""
-    global _stand_in  # noqa: PLW0603 - one worker a process
-    _stand_in = logging.StreamHandler()
-    _set_up(_stand_in, level)
+def install_placeholder(level: str) -> None:
+    """Send records to standard error, in a template, which has no connection."""
+    global _placeholder  # noqa: PLW0603 - one worker a process
+    _placeholder = logging.StreamHandler()
+    _set_up(_placeholder, level)
 
 
 def _set_up(handler: logging.Handler, level: str) -> None:
@@ -113,15 +118,15 @@ def _fields(record: logging.LogRecord) -> dict[str, Any]:
 
 
 def _field(value: object) -> object:
-    """Return what a log frame can carry: plain values, and text for all others."""
+    """Return a field as a log frame can carry it: plain values as such, others as text."""
     if value is None or isinstance(value, (bool, float)):
         return value
     if isinstance(value, int) and -(1 << 63) <= value < 1 << 64:
         return value
     try:
         return _shortened(str(value), MAX_FIELD)
-    except Exception as error:  # a message is not to be lost for one of its fields
-        return f"<a {type(value).__name__} whose text cannot be had: {type(error).__name__}>"
+    except Exception as error:  # one field must not prevent the message
+        return f"<a {type(value).__name__} that cannot be shown: {type(error).__name__}>"
 
 
 def _shortened(text: str, most: int) -> str:

@@ -1,7 +1,7 @@
-"""Says what refused an isolated node something, and how to have it allowed.
+"""Hints for the errors that an isolated node gets from its sandbox.
 
-The kernel says no more than that an operation is not permitted. What the supervisor
-has restricted is known from the setup frame, so that a hint can name it.
+The kernel only says that an operation is not permitted. The setup frame says what the
+supervisor has restricted, so a hint can name the restriction and how to lift it.
 """
 
 from __future__ import annotations
@@ -20,12 +20,19 @@ from typing import Any
 STARTS = re.compile(r"fork|spawn|popen|subprocess|multiprocessing|os\.system", re.IGNORECASE)
 SIGNALS = re.compile(r"kill|signal")
 CHAIN = 10
-"""How many of the exceptions behind one are looked at."""
+"""How many causes of an exception are examined."""
 
 
 @dataclass(frozen=True, slots=True)
-class Confines:
-    """What this process may do, as the setup frame tells it: Go's ipc.SetupIsolation."""
+class Sandbox:
+    """The permissions of this process, from the setup frame: Go's ipc.SetupIsolation.
+
+    Attributes:
+        write: the files and folders that it may change.
+        network: whether it may open sockets.
+        signals: whether it may send signals to other processes.
+        processes: how many further processes and threads it may have.
+    """
 
     write: list[str]
     network: bool
@@ -33,27 +40,27 @@ class Confines:
     processes: int
 
 
-_known: list[Confines] = []
-"""Those of this process, if it has some."""
+_sandboxes: list[Sandbox] = []
+"""The sandbox of this process; empty if it has none."""
 
 
-def know(isolation: dict[str, Any] | None) -> None:
-    """Take down how this process is isolated, if it is."""
-    _known.clear()
+def configure(isolation: dict[str, Any] | None) -> None:
+    """Store the sandbox of this process; ``None`` if it has none."""
+    _sandboxes.clear()
     if isolation is None:
         return
-    write = [*(isolation["write"] or []), os.environ["TMPDIR"]]  # which is its own
-    places = [os.path.realpath(path) for path in write]
-    _known.append(
-        Confines(places, isolation["network"], isolation["signals"], isolation["processes"])
+    write = [*(isolation["write"] or []), os.environ["TMPDIR"]]  # it has its own TMPDIR
+    paths = [os.path.realpath(path) for path in write]
+    _sandboxes.append(
+        Sandbox(paths, isolation["network"], isolation["signals"], isolation["processes"])
     )
 
 
 def hint(error: BaseException) -> dict[str, str]:
-    """Return the hint of an error that the isolation brought about; nothing for others."""
-    for confines in _known:
+    """Return the hint for an error that the sandbox caused; an empty dict for others."""
+    for sandbox in _sandboxes:
         for each in _chain(error):
-            refusal = _refusal(each, confines)
+            refusal = _refusal(each, sandbox)
             if refusal:
                 return {"hint": f"the node is isolated: {refusal}"}
     return {}
@@ -67,24 +74,24 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
         error = error.__cause__ or error.__context__
 
 
-def _refusal(error: BaseException, confines: Confines) -> str:
+def _refusal(error: BaseException, sandbox: Sandbox) -> str:
     if isinstance(error, socket.gaierror):
-        return "" if confines.network else NO_NETWORK
+        return "" if sandbox.network else NO_NETWORK
     if isinstance(error, ImportError):
         denied = "ermission denied" in str(error) or "not permitted" in str(error)
         return NO_LIBRARY if denied else ""
     if isinstance(error, RuntimeError) and "start new thread" in str(error):
-        return _too_many(confines)
+        return _too_many(sandbox)
     if not isinstance(error, OSError):
         return ""
     if error.errno == errno.EAGAIN and STARTS.search(_where(error)):
-        return _too_many(confines)
+        return _too_many(sandbox)
     if error.errno == errno.EACCES:
         if isinstance(error.filename, (str, bytes)):
-            return _no_file(os.fsdecode(error.filename), confines)
-        return "" if confines.network else NO_NETWORK
+            return _no_file(os.fsdecode(error.filename), sandbox)
+        return "" if sandbox.network else NO_NETWORK
     if error.errno == errno.EPERM:
-        return _not_permitted(error, confines)
+        return _not_permitted(error, sandbox)
     return ""
 
 
@@ -106,39 +113,37 @@ NO_ATTRIBUTES = "seccomp refuses to change the modes, owners, times and attribut
 NO_CALL = "seccomp refuses this system call to all isolated nodes"
 
 
-def _too_many(confines: Confines) -> str:
-    if confines.processes <= 0:
+def _too_many(sandbox: Sandbox) -> str:
+    if sandbox.processes <= 0:
         return ""
     return (
-        f"its cgroup has room for {confines.processes} further processes and threads; "
+        f"its cgroup has room for {sandbox.processes} further processes and threads; "
         "if it may have more, raise isolation.processes in the manifest"
     )
 
 
-def _not_permitted(error: OSError, confines: Confines) -> str:
+def _not_permitted(error: OSError, sandbox: Sandbox) -> str:
     where = _where(error)
-    if confines.processes == 0 and STARTS.search(where):
+    if sandbox.processes == 0 and STARTS.search(where):
         return NO_PROCESSES
     if error.filename is not None:
         return NO_ATTRIBUTES
-    if not confines.signals and SIGNALS.search(where):
+    if not sandbox.signals and SIGNALS.search(where):
         return NO_SIGNALS
     return NO_CALL
 
 
-def _no_file(name: str, confines: Confines) -> str:
-    """Return what Landlock has to do with a file that was refused; nothing, perhaps."""
+def _no_file(name: str, sandbox: Sandbox) -> str:
+    """Return why access to a file was denied; an empty string if not by Landlock."""
     path = os.path.realpath(name)
-    if any(
-        path == each or path.startswith(each.rstrip(os.sep) + os.sep) for each in confines.write
-    ):
-        return ""  # it is the file's own mode
+    if any(path == each or path.startswith(each.rstrip(os.sep) + os.sep) for each in sandbox.write):
+        return ""  # denied by the mode of the file
     if _can_be_read(path):
         return (
             f"Landlock lets it read {path}, but not change it; if it may, add it, or its folder, "
             "to isolation.write in the manifest"
         )
-    # What is not there is refused only to who would make it.
+    # Access to a file that does not exist is denied only when it would be created.
     lists = "isolation.read or isolation.write" if os.path.lexists(path) else "isolation.write"
     return (
         f"Landlock keeps {path} from it; if it may have it, add it, or its folder, "
@@ -147,7 +152,7 @@ def _no_file(name: str, confines: Confines) -> str:
 
 
 def _can_be_read(path: str) -> bool:
-    """Look whether a file, or the folder that it would be in, can be read."""
+    """Return whether a file, or the folder in which it would be, can be read."""
     try:
         mode = os.stat(path).st_mode
     except FileNotFoundError:
@@ -155,7 +160,7 @@ def _can_be_read(path: str) -> bool:
     except OSError:
         return False
     if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
-        return False  # to open it may mean something
+        return False  # opening it may have side effects
     try:
         os.close(os.open(path, os.O_RDONLY | os.O_CLOEXEC))
     except OSError:
@@ -164,10 +169,10 @@ def _can_be_read(path: str) -> bool:
 
 
 def _where(error: BaseException) -> str:
-    """Return the place at which an error was raised, with the line of the source."""
-    place = ""
+    """Return the file, function and source line at which an error was raised."""
+    where = ""
     for frame, line in traceback.walk_tb(error.__traceback__):
         code = frame.f_code
         file = code.co_filename
-        place = f"{os.path.basename(file)} {code.co_name} {linecache.getline(file, line)}"
-    return place
+        where = f"{os.path.basename(file)} {code.co_name} {linecache.getline(file, line)}"
+    return where

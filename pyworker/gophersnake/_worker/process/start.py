@@ -1,4 +1,4 @@
-"""The start of a worker process, before it is certain that it can serve."""
+"""Starts a worker process, up to the point at which it has its connection."""
 
 from __future__ import annotations
 
@@ -10,19 +10,22 @@ from gophersnake._worker.process import exit_report, handshake
 
 
 def run() -> NoReturn:
-    """Serve one node until the supervisor says that it is enough."""
-    exit_report.record(handshake.AUTOPSY)
+    """Serve one node until the supervisor ends the worker, and exit.
+
+    This imports only what every Python has, so that a missing msgpack is reported well.
+    """
+    exit_report.install(handshake.AUTOPSY)
     try:
-        from gophersnake._worker.process.worker import Worker  # it needs msgpack
+        from gophersnake._worker.process.worker import Worker  # needs msgpack
     except ImportError as error:
         sys.exit(f"gophersnake: {error}; install it for {sys.executable}: pip install msgpack")
     connection = handshake.connect()
-    write_line_by_line()
-    exit_report.leave_at_once(Worker(connection).live())
+    make_streams_logs()
+    exit_report.exit_now(Worker(connection).run())
 
 
-def write_line_by_line() -> None:
-    """Make the standard streams logs."""
+def make_streams_logs() -> None:
+    """Make standard output and error line-buffered, and able to write any text."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(line_buffering=True, errors="backslashreplace")

@@ -1,4 +1,4 @@
-"""A worker from its first frame to its last."""
+"""The worker: sets up one node and serves it, from the first frame to the last."""
 
 from __future__ import annotations
 
@@ -17,21 +17,13 @@ from gophersnake._worker import PROTOCOL
 from gophersnake._worker.definition.lookup import load
 from gophersnake._worker.definition.signature import Signature
 from gophersnake._worker.memory.shared import SharedMemory
-from gophersnake._worker.process import (
-    descriptor_limit,
-    exit_report,
-    handshake,
-    logs,
-    memory_limit,
-    sandbox,
-)
-from gophersnake._worker.process.heartbeat import Pulse
+from gophersnake._worker.process import exit_report, handshake, limits, logs, sandbox
+from gophersnake._worker.process.heartbeat import Heartbeat
 from gophersnake._worker.serving import invoker
-from gophersnake._worker.serving.answers import BROKEN, Answers, End
+from gophersnake._worker.serving.answers import EXIT_SOFTWARE, Answers, WorkerExit
 from gophersnake._worker.serving.batches import Batches
-from gophersnake._worker.serving.calls import Generators, Values
-from gophersnake._worker.serving.frameloop import Server
-from gophersnake._worker.serving.handler import Handler
+from gophersnake._worker.serving.calls import Generators, Handler, Values
+from gophersnake._worker.serving.frameloop import FrameLoop
 from gophersnake._worker.serving.interrupts import Interrupts
 from gophersnake._worker.serving.sessions import Sessions
 from gophersnake._worker.wire import frames
@@ -45,41 +37,42 @@ class Worker:
     """One node behind one connection."""
 
     def __init__(self, sock: socket.socket) -> None:
-        """Take the connected socket."""
+        """Create the worker on a connected socket."""
         self._connection = Connection(sock)
         self._interrupts = Interrupts(self._connection)
         self._answers = Answers(self._connection, self._interrupts)
-        self._pulse = Pulse(self._answers.when_idle)
-        self._close: Callable[[], Any] | None = None
-        self._end: Callable[[], None] | None = None
+        self._heartbeat = Heartbeat(self._answers.when_idle)
+        self._close: Callable[[], Any] | None = None  # the node's close method
+        self._end: Callable[[], None] | None = None  # ends the tasks of an async node
         self._serve: Callable[[], None]
 
-    def live(self) -> int:
+    def run(self) -> int:
         """Set the node up, serve its calls, and return the exit code."""
         try:
             self._set_up()
-            gc.freeze()  # what is there now stays: do not look at it in every collection
+            gc.freeze()  # these objects stay: no collection need examine them
             self._serve()
             return self._shut_down()
-        except End as end:
+        except WorkerExit as end:
             return end.code
-        except Closed as error:  # the supervisor has no more use for this worker, most often
-            self._tell_the_end(error)
+        except Closed as error:  # most often the supervisor has no more use for this worker
+            self._report_end(error)
             return 0
         except ProtocolError as error:
-            self._tell_the_end(error, "out of protocol: ")
-            _say(f"gophersnake: out of protocol: {error}")
+            self._report_end(error, "out of protocol: ")
+            _write_error(f"gophersnake: out of protocol: {error}")
         except Exception:
-            _say(traceback.format_exc())
-        return BROKEN
+            _write_error(traceback.format_exc())
+        return EXIT_SOFTWARE
 
-    def _tell_the_end(self, error: Exception, how: str = "") -> None:
-        """Leave word that it is for its connection that this process ends."""
+    def _report_end(self, error: Exception, how: str = "") -> None:
+        """Write an exit report that says how the connection ended."""
         if self._connection.open:
-            exit_report.say(handshake.AUTOPSY, f"the connection ended: {how}{error}\n")
+            exit_report.write(handshake.AUTOPSY, f"the connection ended: {how}{error}\n")
 
     def _set_up(self) -> None:
-        self._pulse.start(handshake.AUTOPSY)
+        """Send the hello frame, and set the node up as the setup frame says."""
+        self._heartbeat.start(handshake.AUTOPSY)
         self._connection.send_message(
             frames.HELLO,
             {
@@ -92,24 +85,35 @@ class Worker:
         )
         frame = self._connection.receive()
         if frame.type == frames.SHUTDOWN:
-            raise End(0)
+            raise WorkerExit(0)
         if frame.type != frames.SETUP:
-            raise ProtocolError(f"a {frames.name(frame.type)} frame where setup belongs")
-        self._obey(msgpack.unpackb(frame.body))
+            raise ProtocolError(f"a {frames.name(frame.type)} frame instead of setup")
+        setup = msgpack.unpackb(frame.body)
+        self._set_up_process(setup)
+        description = self._set_up_node(setup)
+        self._connection.send_message(frames.READY, description)
 
-    def _obey(self, setup: dict[str, Any]) -> None:
-        """Do as the setup frame says, and tell the supervisor of it."""
-        limits = setup["limits"]
-        self._connection.limits = Limits(*(limits[name] for name in Limits._fields))
-        self._connection.bound(limits.get("result", 0))
-        memory_limit.limit(limits["memory"])
-        sandbox.know(setup.get("isolation"))
-        descriptor_limit.limit(limits.get("open_files", 0))
+    def _set_up_process(self, setup: dict[str, Any]) -> None:
+        """Apply what the setup frame says about the process: limits, logs, memory."""
+        allowed = setup["limits"]
+        self._connection.limits = Limits(*(allowed[name] for name in Limits._fields))
+        self._connection.limit_results(allowed.get("result", 0))
+        limits.limit_memory(allowed["memory"])
+        sandbox.configure(setup.get("isolation"))
+        limits.limit_descriptors(allowed.get("open_files", 0))
         logs.install(self._connection, self._interrupts, setup["log_level"])
-        report_to(self._progress)
-        self._share(setup.get("shared"))
+        report_to(self._report_progress)
+        self._share_memory(setup.get("shared"))
         if setup.get("begun"):
-            self._show_begun()
+            self._map_begun_count()
+
+    def _set_up_node(self, setup: dict[str, Any]) -> dict[str, Any]:
+        """Load, check and set up the node; return its description.
+
+        Raises:
+            Closed: the connection has ended.
+            WorkerExit: one of the steps failed. The error frame has been sent.
+        """
         stage = "import"
         try:
             target = load(setup["base"], setup["python"], setup["node_type"])
@@ -120,16 +124,17 @@ class Worker:
                 raise problem
             description = signature.describe()
             stage = "setup"
-            self._serve = self._server(signature, self._ready(signature, params), setup)
+            node = self._make_node(signature, params)
+            self._serve = self._make_loop(signature, node, setup)
         except Closed:
             raise
         except BaseException as error:
             self._answers.fail(0, error, stage)
-            raise End(1) from error
-        self._connection.send_message(frames.READY, description)
+            raise WorkerExit(1) from error
+        return description
 
-    def _share(self, setup: dict[str, Any] | None) -> None:
-        """Share memory with the supervisor, if it does so."""
+    def _share_memory(self, setup: dict[str, Any] | None) -> None:
+        """Share memory with the supervisor, if the setup frame says so."""
         if not setup or not setup["limit"]:
             return
         try:
@@ -140,31 +145,31 @@ class Worker:
             ) from error
         start = setup["from"]
         shared = SharedMemory(channel, start, setup["limit"], setup["wait"])
-        self._connection.shared = shared
+        self._connection.share(shared)
 
         def allocate(size: int) -> Any:
             if size < start:
                 return None
-            with self._interrupts.held():
-                found = shared.empty(size)
+            with self._interrupts.deferred():
+                found = shared.allocate(size)
             if found is None:
-                self._interrupts.look()  # room may have come with the mail
-                with self._interrupts.held():
-                    found = shared.empty(size)
+                self._interrupts.read_now()  # a release frame may have arrived
+                with self._interrupts.deferred():
+                    found = shared.allocate(size)
             return found
 
         allocate_with(allocate)
 
-    def _show_begun(self) -> None:
+    def _map_begun_count(self) -> None:
         try:
-            self._connection.begun.show(handshake.AUTOPSY)
+            self._connection.begun.map_to(handshake.AUTOPSY)
         except (OSError, ValueError) as error:
             raise ProtocolError(
                 f"setup wants begun frames counted, but the autopsy file has no room: {error}"
             ) from error
 
-    def _ready(self, signature: Signature, params: dict[str, Any]) -> Any:
-        """Return the node: the function with its params given, or the class, set up."""
+    def _make_node(self, signature: Signature, params: dict[str, Any]) -> Any:
+        """Return the node: a function with its params bound, or an object that is set up."""
         if not isinstance(signature.target, type):
             return signature.call_with(signature.target, params)
         node = signature.target(**params)
@@ -174,20 +179,22 @@ class Worker:
             invoker.run(setup())
         return node
 
-    def _server(self, signature: Signature, node: Any, setup: dict[str, Any]) -> Callable[[], None]:
-        """Return what serves the calls of a node, to the end."""
+    def _make_loop(
+        self, signature: Signature, node: Any, setup: dict[str, Any]
+    ) -> Callable[[], None]:
+        """Return the function that serves the node until the shutdown frame."""
         connection, interrupts, answers = self._connection, self._interrupts, self._answers
         parts = connection, interrupts, answers, setup
         if signature.stateful:
             sessions = Sessions(node, signature.restores, *parts)
-            return Server(connection, answers, sessions).serve
+            return FrameLoop(connection, answers, sessions).serve
         process = node.process if isinstance(signature.target, type) else node
         if signature.at_once:
-            from gophersnake._worker.serving.eventloop import EventLoop  # only async nodes need it
+            from gophersnake._worker.serving.eventloop import EventLoop  # imports asyncio
 
-            tasks = EventLoop(connection, answers, process, signature, setup)
-            self._end = tasks.end
-            return tasks.serve
+            loop = EventLoop(connection, answers, process, signature, setup)
+            self._end = loop.end
+            return loop.serve
         handler: Handler
         if signature.batch:
             idempotent = setup.get("idempotent", True)
@@ -198,17 +205,17 @@ class Worker:
             handler = Generators(process, *parts)
         else:
             handler = Values(process, *parts)
-        return Server(connection, answers, handler).serve
+        return FrameLoop(connection, answers, handler).serve
 
-    def _progress(self, message: str, fraction: float | None) -> None:
-        with self._interrupts.held():
+    def _report_progress(self, message: str, fraction: float | None) -> None:
+        with self._interrupts.deferred():
             if self._connection.open:
                 self._connection.send_message(
                     frames.PROGRESS, {"message": message, "fraction": fraction}
                 )
 
     def _shut_down(self) -> int:
-        """Close the node; what it raises then is for the log alone."""
+        """Close the node, and return the exit code. Its exceptions are only logged."""
         try:
             try:
                 if self._close is not None:
@@ -217,13 +224,13 @@ class Worker:
                 if self._end is not None:
                     self._end()
         except BaseException:  # sys.exit, too: the worker ends already
-            _say(traceback.format_exc())
+            _write_error(traceback.format_exc())
             return 1
         return 0
 
 
-def _say(text: str) -> None:
-    """Write to standard error, which may be closed or gone."""
+def _write_error(text: str) -> None:
+    """Write to standard error, unless it is closed."""
     try:
         print(text, file=sys.stderr)
     except (OSError, ValueError):

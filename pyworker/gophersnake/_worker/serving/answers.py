@@ -1,4 +1,4 @@
-"""What a worker answers: results, the items of a stream, errors."""
+"""The worker's answers: results, items and errors."""
 
 from __future__ import annotations
 
@@ -6,133 +6,99 @@ import traceback
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from gophersnake._worker.process import memory_limit
+from gophersnake._worker.process import limits
 from gophersnake._worker.serving import failure
 from gophersnake._worker.serving.interrupts import Interrupts
-from gophersnake._worker.values.codec import Decoder, Encoder, TooLarge, ValueFault
+from gophersnake._worker.values.encoder import Encoder
+from gophersnake._worker.values.format import TooLarge, ValueFault
 from gophersnake._worker.wire import frames
 from gophersnake._worker.wire.connection import Connection
-from gophersnake._worker.wire.frames import Bytes, Place, ProtocolError
+from gophersnake._worker.wire.frames import Bytes, Location
 
-BROKEN = 70
+EXIT_SOFTWARE = 70
 """The exit code of a worker that cannot go on; sysexits.h calls it EX_SOFTWARE."""
 
 
-class End(Exception):
-    """The worker has said its last word and ends with this exit code."""
+class WorkerExit(Exception):
+    """The worker has sent its last frame and must end with this exit code."""
 
     def __init__(self, code: int) -> None:
-        """Take the exit code."""
+        """Create the error for an exit code."""
         super().__init__(code)
         self.code = code
 
 
 class Answers:
-    """Reads what calls bring along, and answers them. Only the main thread uses it.
+    """Encodes and sends answers. Only the main thread uses it.
 
-    Whatever a node's value raises while it is encoded comes out of ``result`` and
-    ``item``, before anything was sent; the caller has it told by ``fail``. Small
-    results are kept until something else is sent or ``Connection.flush`` is called:
-    before the caller waits for more frames.
+    If a value cannot be encoded, ``result`` and ``item`` raise before they send anything,
+    and the caller passes the exception to ``fail``. Small results are kept back until
+    something else is sent or the caller flushes the connection, as it must do before it
+    waits for frames.
 
     Attributes:
-        later: whether small items are kept, too.
+        keep_items: whether small items are kept back, too.
+        chores: functions that ``run_chores`` calls once the worker is idle.
     """
 
     def __init__(self, connection: Connection, interrupts: Interrupts) -> None:
-        """Take the connection to answer on."""
+        """Create the answers of a connection."""
         self._connection = connection
         self._interrupts = interrupts
         self._encode = Encoder().encode
-        self._decoder = Decoder()
-        self._decode = self._decoder.decode
-        self.later = False
-        self._chores: list[Callable[[], None]] = []  # to be done when the worker is idle
-
-    def arguments(self, body: Bytes, buffers: list[Any]) -> tuple[list[Any], dict[str, Any]]:
-        """Return the positional and the named inputs of a call.
-
-        Raises:
-            ProtocolError: the body is no inputs.
-            ValueFault: the body is no value.
-        """
-        if buffers and (array := self._decoder.alone(body, buffers)) is not None:
-            buffers.clear()  # what is shared goes with the node's last view of it
-            return [array], {}
-        value = self._decode(body, buffers)
-        if type(value) is list and len(value) == 2:
-            args, named = value
-            if type(args) is list and type(named) is dict:
-                if buffers:
-                    if len(args) == 1 and not named:
-                        self._decoder.keep(body, buffers, args[0])
-                    buffers.clear()
-                return args, named
-        raise ProtocolError("a call frame whose body is not the inputs: an array and a map")
-
-    def state(self, body: Bytes, buffers: list[Any]) -> list[Any]:
-        """Return what a session begins with: one value in a list, or an empty list.
-
-        Raises:
-            ProtocolError: the body is no list, or has more in it.
-            ValueFault: it is no value.
-        """
-        value = self._decode(body, buffers, "state")
-        if type(value) is not list or len(value) > 1:
-            raise ProtocolError("an open frame whose body is not an array of one state, or none")
-        buffers.clear()
-        return value
+        self.keep_items = False
+        self.chores: list[Callable[[], None]] = []
 
     def result(self, call: int, value: Any) -> None:
         """Answer a call with its result.
 
         Raises:
-            Closed: the supervisor is gone.
-            BaseException: the value cannot be carried.
+            Closed: the connection has ended.
+            BaseException: the value cannot be encoded.
         """
-        body, parts = self._encode(value)
-        if parts or len(body) > self._connection.small:
-            self._send(frames.RESULT, call, body, parts)
+        body, buffers = self._encode(value)
+        if buffers or len(body) > self._connection.small:
+            self._send(frames.RESULT, call, body, buffers)
         else:
             self._connection.keep(frames.RESULT, call, body)
 
     def snapshot(self, call: int, state: Any) -> None:
-        """Answer with the state of a session, which no user sees: no limit is set to it.
+        """Answer with the state of a session, to which the limit of results does not apply.
 
         Raises:
-            Closed: the supervisor is gone.
-            BaseException: the value cannot be carried.
+            Closed: the connection has ended.
+            BaseException: the state cannot be encoded.
         """
-        body, parts = self._encode(state)
-        self._send(frames.RESULT, call, body, parts, bounded=False)
+        body, buffers = self._encode(state)
+        self._send(frames.RESULT, call, body, buffers, limited=False)
 
     def item(self, call: int, value: Any) -> int:
-        """Send one value of a call that gives many; return the bytes that it takes.
+        """Send one item of a call, and return its size in bytes.
 
         Raises:
-            Closed: the supervisor is gone.
-            BaseException: the value cannot be carried.
+            Closed: the connection has ended.
+            BaseException: the value cannot be encoded.
         """
-        body, parts = self._encode(value)
-        if parts or not self.later or len(body) > self._connection.small:
-            return self._send(frames.ITEM, call, body, parts)
+        body, buffers = self._encode(value)
+        if buffers or not self.keep_items or len(body) > self._connection.small:
+            return self._send(frames.ITEM, call, body, buffers)
         self._connection.keep(frames.ITEM, call, body)
         return len(body)
 
     def _send(
-        self, kind: int, call: int, body: Bytes, parts: list[Bytes], bounded: bool = True
+        self, kind: int, call: int, body: Bytes, buffers: list[Bytes], limited: bool = True
     ) -> int:
-        total = self._check(body, parts)
+        total = self._checked_size(body, buffers)
         largest = self._connection.largest
-        if bounded and 0 < largest < total:
+        if limited and 0 < largest < total:
             raise TooLarge(total, largest)
-        placed = self._place(call, parts) if parts else parts
-        # The value is still there: nothing that the frame names is given back before it.
-        self._connection.send(kind, call, body, placed)
+        lent = self._lend(call, buffers) if buffers else buffers
+        # The caller holds the value, so no segment that the frame names is released before.
+        self._connection.send(kind, call, body, lent)
         return total
 
-    def _check(self, body: Bytes, buffers: list[Bytes]) -> int:
-        """Return the bytes of a value, which are within the limits."""
+    def _checked_size(self, body: Bytes, buffers: list[Bytes]) -> int:
+        """Return the size of a value in bytes, or raise if it exceeds a limit of frames."""
         limits = self._connection.limits
         total = sum(map(len, buffers)) if buffers else 0
         if len(body) > limits.body:
@@ -151,56 +117,60 @@ class Answers:
             )
         return len(body) + total
 
-    def _place(self, call: int, parts: list[Bytes]) -> Sequence[Bytes | Place]:
-        """Return the buffers, the large ones in shared memory."""
+    def _lend(self, call: int, buffers: list[Bytes]) -> Sequence[Bytes | Location]:
+        """Return the buffers, with the large ones in shared memory."""
         shared = self._connection.shared
         if shared is None:
-            return parts
+            return buffers
 
         def wait(seconds: float) -> None:
-            self._connection.flush()  # the supervisor may be waiting for this worker
+            self._connection.flush()  # the supervisor may be waiting for releases
             self._interrupts.wait(call, seconds)
 
-        return shared.place(parts, wait)
+        return shared.lend(buffers, wait)
 
     def fail(self, call: int, error: BaseException, stage: str) -> None:
-        """Tell of a failure, and end where the interpreter is not to be trusted after it.
+        """Answer a call with an exception.
+
+        Args:
+            call: the call's id; 0 for a failure of the setup.
+            error: the exception.
+            stage: where it was raised; see ``failure.remote_error``.
 
         Raises:
-            Closed: the supervisor is gone.
-            End: so is the trust in the interpreter.
+            Closed: the connection has ended.
+            WorkerExit: the interpreter can no longer be trusted after this exception.
         """
-        self.when_idle(self._forget)
-        # Not isinstance: that asks the exception, which may be a hostile one.
+        self.when_idle(self._collect_memory)
+        # issubclass, because isinstance asks the exception, whose class may be hostile.
         if issubclass(type(error), MemoryError):
-            memory_limit.make_room()
-            traceback.clear_frames(error.__traceback__)  # what the node had gathered
+            limits.make_room()
+            traceback.clear_frames(error.__traceback__)  # releases the node's local variables
         try:
             body = failure.remote_error(error, stage)
-        except Exception as broken:  # an exception that cannot even be looked at
+        except Exception as broken:  # a hostile exception
             body = {
                 "kind": "execution",
                 "class": type(error).__name__,
-                "message": f"<it cannot be told: {type(broken).__name__}>",
+                "message": f"<the exception cannot be read: {type(broken).__name__}>",
                 "stage": stage,
             }
         self._connection.send_message(frames.ERROR, body, call)
         if body.get("fatal"):
-            raise End(body.get("exit_code", BROKEN))
+            raise WorkerExit(body.get("exit_code", EXIT_SOFTWARE))
 
-    def collect(self) -> None:
-        """Do what was put off until the worker is idle."""
-        if self._chores:
-            chores, self._chores = self._chores, []
-            for do in chores:
-                do()
+    def when_idle(self, chore: Callable[[], None]) -> None:
+        """Call a function once, before the worker next waits for frames."""
+        if chore not in self.chores:
+            self.chores.append(chore)
 
-    def when_idle(self, do: Callable[[], None]) -> None:
-        """Have something done, once, before the worker waits for more to do."""
-        if do not in self._chores:
-            self._chores.append(do)
+    def run_chores(self) -> None:
+        """Call the functions that were put off until the worker is idle."""
+        chores, self.chores = self.chores, []
+        for chore in chores:
+            chore()
 
-    def _forget(self) -> None:
-        """Free what failures left behind that holds itself."""
+    def _collect_memory(self) -> None:
+        """Free the shared memory that exceptions keep in reference cycles."""
         if self._connection.shared is not None:
             self._connection.shared.collect()

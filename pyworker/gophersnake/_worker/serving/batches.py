@@ -1,4 +1,4 @@
-"""Calls of nodes that take several inputs at once."""
+"""The handler of batch nodes, which take the inputs of several calls at once."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from gophersnake._worker.serving.handler import Handler
+from gophersnake._worker.serving.calls import Handler
 from gophersnake._worker.wire.frames import CALL, CANCEL, Bytes, Frame
 from gophersnake.errors import Cancelled
 
 
 class Batch:
-    """Calls that have come, in their order, with an input for each."""
+    """Calls that have arrived, in order, with the input of each."""
 
     def __init__(self) -> None:
-        """Begin without any."""
+        """Begin without calls."""
         self.calls: list[int] = []
         self.inputs: list[Any] = []
 
@@ -25,7 +25,7 @@ class Batch:
         self.inputs.append(value)
 
     def remove(self, call: int) -> bool:
-        """Take a call out; False where it is not here."""
+        """Remove a call; return False if it is not in the batch."""
         if call not in self.calls:
             return False
         at = self.calls.index(call)
@@ -34,7 +34,7 @@ class Batch:
 
 
 class Batches(Handler):
-    """A node that takes a list of inputs, and returns as many results."""
+    """Serves a node that takes a list of inputs and returns as many results."""
 
     def __init__(
         self,
@@ -45,15 +45,15 @@ class Batches(Handler):
         idempotent: bool,
         *parts: Any,
     ) -> None:
-        """Take the node's function, and how its calls go together.
+        """Create the handler.
 
         Args:
-            process: the function.
-            name: the node's, for messages.
-            most: the inputs that go together at most.
-            max_wait: how many seconds the first one waits for others.
-            idempotent: whether the inputs of a batch that failed may go in again.
-            *parts: see ``Handler``.
+            process: the node's function.
+            name: the node's name, for messages.
+            most: the largest number of inputs in a batch.
+            max_wait: how many seconds the first input waits for others.
+            idempotent: whether the inputs of a failed batch may be processed again.
+            *parts: the arguments of ``Handler``.
         """
         super().__init__(*parts)
         self._process = process
@@ -63,10 +63,10 @@ class Batches(Handler):
         self._idempotent = idempotent
 
     def call(self, call: int, session: int, body: Bytes, buffers: list[Any]) -> None:
-        """Serve a call, with those that come soon after it; see ``Handler``."""
+        """Serve a call, and those that arrive soon after it; see ``Handler``."""
         batch = Batch()
         count = self._gather(batch, call, session, body, buffers)
-        self._begun.count(count)
+        self._begun.add(count)
         for each in list(batch.calls):
             try:
                 self._interrupts.check(each)
@@ -79,10 +79,10 @@ class Batches(Handler):
     def _gather(
         self, batch: Batch, call: int, session: int, body: Bytes, buffers: list[Any]
     ) -> int:
-        """Fill a batch with a call and those that come in time; return how many have come.
+        """Fill a batch with a call and those that arrive in time; return their number.
 
-        Some of them may be answered already: their input could not be read, or they
-        were given up meanwhile.
+        That counts calls which have been answered already, because their input was invalid
+        or they were canceled.
         """
         connection = self._connection
         until = time.monotonic() + self._max_wait
@@ -101,20 +101,20 @@ class Batches(Handler):
                 self._take(batch, frame.call, frame.session, frame.body, frame.buffers)
                 count += 1
             elif frame.type == CANCEL:
-                connection.cancelled.discard(frame.call)
+                connection.canceled.discard(frame.call)
                 if batch.remove(frame.call):
-                    given_up = Cancelled("the supervisor gave the call up")
-                    self._answers.fail(frame.call, given_up, "call")
+                    canceled = Cancelled("the supervisor canceled the call")
+                    self._answers.fail(frame.call, canceled, "call")
             else:
                 connection.mailbox.appendleft(frame)
                 break
         return count
 
     def _take(self, batch: Batch, call: int, session: int, body: Bytes, buffers: list[Any]) -> None:
-        """Put a call into the batch, or answer it where its input is of no use."""
-        self._stateless(session)
-        with self._telling(call, "decode"):
-            args, named = self._answers.arguments(body, buffers)
+        """Add a call to the batch, or answer it if its input is invalid."""
+        self._refuse_session(session)
+        with self._reporting(call, "decode"):
+            args, named = self._decoder.arguments(body, buffers)
             if len(args) != 1 or named:
                 raise TypeError(
                     f"{self._name} takes batches of one input each; "
@@ -123,9 +123,9 @@ class Batches(Handler):
             batch.add(call, args[0])
 
     def _next(self, until: float) -> Frame | None:
-        """Return the next frame; ``None`` where there is none, and it is time to begin."""
+        """Return the next frame; ``None`` if there is none and the batch must begin."""
         connection = self._connection
-        if not connection.ahead and not connection.wait(0):
+        if not connection.has_arrived and not connection.wait(0):
             connection.flush()
             left = until - time.monotonic()
             if left <= 0 or not connection.wait(left):
@@ -133,17 +133,18 @@ class Batches(Handler):
         return connection.receive()
 
     def _run(self, batch: Batch) -> None:
+        """Run the node, and answer the calls. If it fails, each input may run alone."""
         calls = batch.calls
-        self._connection.watch()  # others of the batch may have been answered
+        self._connection.flush_soon()  # some of the calls may have been answered
         alone = calls[0] if len(calls) == 1 else 0  # one of several cannot be interrupted
         try:
-            results = self._invoke.value(alone, self._process, (list(batch.inputs),), {})
+            results = self._invoker.value(alone, self._process, (list(batch.inputs),), {})
         except BaseException as error:
-            again = self._can_go_alone(batch, error)
+            again = self._can_run_alone(batch, error)
             if not again:
                 self._fail(calls, error)
         else:
-            batch.inputs.clear()  # they are not needed while the results are sent
+            batch.inputs.clear()  # shared memory need not wait until the results are sent
             self._answer(calls, results)
             return
         if again:
@@ -152,8 +153,8 @@ class Batches(Handler):
                 one.add(call, value)
                 self._run(one)
 
-    def _can_go_alone(self, batch: Batch, error: BaseException) -> bool:
-        """Say whether each input may go in again, alone, so that only the culprit fails."""
+    def _can_run_alone(self, batch: Batch, error: BaseException) -> bool:
+        """Return whether each input may run again alone, so that only the faulty one fails."""
         kind = type(error)
         bad_input = issubclass(kind, Exception) and not issubclass(kind, MemoryError)
         return bad_input and self._idempotent and len(batch.calls) > 1
@@ -176,7 +177,7 @@ class Batches(Handler):
                 if issubclass(type(value), Exception):
                     self._answers.fail(call, value, "call")
                 else:
-                    with self._telling(call, "encode"):
+                    with self._reporting(call, "encode"):
                         self._answers.result(call, value)
 
     def _fail(self, calls: list[int], error: BaseException) -> None:

@@ -1,12 +1,11 @@
-"""Serves the calls of an async node, many at once, on an event loop.
+"""The loop of async nodes, which serves many calls at once on an event loop.
 
-The loop watches the socket. Each call is a task of its own, and answers go out as
-tasks finish; those that finish in one turn of the loop are written together.
+The event loop watches the socket. Each call is a task, and is answered when its task
+finishes; the answers of tasks that finish in one turn of the loop are sent together.
 
-A cancel frame cancels the call's task. It is read when the loop comes to it: a
-coroutine that never lets the loop go on is not interrupted in the middle, where
-other calls might find what they share with it half changed. The supervisor ends
-such a worker after a grace time.
+A cancel frame cancels the call's task. It is read in a later turn of the loop: a coroutine
+that never yields to the loop is not interrupted, because other calls could then find state
+that they share with it half changed. The supervisor kills such a worker after a grace time.
 """
 
 from __future__ import annotations
@@ -20,34 +19,34 @@ from typing import Any
 
 from gophersnake._worker.definition.signature import Signature
 from gophersnake._worker.serving import failure, invoker
-from gophersnake._worker.serving.answers import Answers, End
-from gophersnake._worker.serving.items import credited
-from gophersnake._worker.serving.window import Window, limits
+from gophersnake._worker.serving.answers import Answers, WorkerExit
+from gophersnake._worker.serving.items import Window, credited_items, window_limits
+from gophersnake._worker.values.decoder import Decoder
 from gophersnake._worker.wire import frames
 from gophersnake._worker.wire.connection import Closed, Connection, NoRoom
 from gophersnake._worker.wire.frames import Frame, ProtocolError
 from gophersnake.errors import Cancelled
 
-NONE = Window()
+NO_WINDOW = Window()
 """The window of a call that gives one value."""
 
 
 class _Call:
-    """A call that has come and has not been answered."""
+    """A call that has arrived and has not been answered."""
 
-    __slots__ = ("asked", "body", "buffers", "id", "room", "stage", "task", "window")
+    __slots__ = ("body", "buffers", "canceled", "id", "room", "stage", "task", "window")
     task: asyncio.Task[None]
 
     def __init__(self, frame: Frame, window: Window) -> None:
         self.id, self.body, self.buffers = frame.call, frame.body, frame.buffers
         self.window = window
-        self.stage = ""  # where it is; empty: it has not begun
-        self.asked = False  # to give up
-        self.room: asyncio.Future[None] | None = None  # what it waits for, its window being full
+        self.stage = ""  # for error frames; empty until the call is begun
+        self.canceled = False
+        self.room: asyncio.Future[None] | None = None  # done when the full window has room
 
 
 class EventLoop:
-    """Calls an async node on the thread that reads the socket."""
+    """Serves the calls of an async node, on the main thread."""
 
     def __init__(
         self,
@@ -57,43 +56,52 @@ class EventLoop:
         signature: Signature,
         setup: dict[str, Any],
     ) -> None:
-        """Take the connection, what serves beside it, and the node that is set up."""
+        """Create the loop of a node that has been set up.
+
+        Args:
+            connection: the connection to the supervisor.
+            answers: sends on that connection.
+            process: the node's function.
+            signature: the node's signature.
+            setup: the body of the setup frame.
+        """
         self._connection = connection
         self._begun = connection.begun
         self._answers = answers
-        answers.later = True  # items that are given in one turn of the loop go out together
+        answers.keep_items = True  # the items of one turn of the loop are sent together
+        self._decoder = Decoder()
         self._process = process
         self._many = signature.many
-        self._window = limits(setup)
+        self._window_limits = window_limits(setup)
         self._loop = invoker.loop()
-        self._context = contextvars.copy_context()  # what each call begins with
+        self._context = contextvars.copy_context()  # each call runs in a copy of it
         self._calls: dict[int, _Call] = {}
-        self._waiting: deque[_Call] = deque()  # beyond what runs at once
+        self._waiting: deque[_Call] = deque()  # the calls above the limit of concurrency
         self._free = signature.concurrency
-        self._settling = False  # before this turn of the loop is over
-        self._ending = False  # the shutdown has come
+        self._settling = False  # whether _settle runs before this turn of the loop ends
+        self._ending = False  # the shutdown frame has arrived
         self._over = False  # nothing is answered any more
         self._error: BaseException | None = None
 
     def serve(self) -> None:
-        """Serve all frames up to the shutdown, and the calls that are under way then.
+        """Serve frames until the shutdown frame, and finish the calls that run then.
 
         Raises:
-            Closed: the supervisor is gone. What was under way has been cancelled.
-            End: the interpreter is not to be trusted.
-            ProtocolError: the supervisor spoke out of protocol.
+            Closed: the connection has ended. The running calls have been canceled.
+            WorkerExit: the interpreter can no longer be trusted.
+            ProtocolError: the supervisor violated the protocol.
         """
         descriptor = self._connection.fileno()
         self._loop.add_reader(descriptor, self._read)
-        os.set_blocking(descriptor, True)  # uvloop changes that, and answers have to wait for room
-        if self._connection.ahead:
+        os.set_blocking(descriptor, True)  # uvloop changes it, but answers must wait for room
+        if self._connection.has_arrived:
             self._loop.call_soon(self._read)
         try:
-            while not self._over:  # a node may stop the loop, too
+            while not self._over:  # the node may stop the loop, too
                 self._run()
         finally:
             self._over = True
-            if self._connection.open:  # the loop's epoll is the parent's, too, after a fork
+            if self._connection.open:  # a forked child shares the epoll of its parent's loop
                 self._loop.remove_reader(descriptor)
         error = self._error
         if isinstance(error, Closed):
@@ -105,7 +113,7 @@ class EventLoop:
             raise error
 
     def end(self) -> None:
-        """Cancel the tasks that the node has left behind, and wait for their end."""
+        """Cancel the tasks that the node has left running, and wait until they end."""
         tasks = asyncio.all_tasks(self._loop)
         for task in tasks:
             task.cancel()
@@ -128,43 +136,43 @@ class EventLoop:
     def _run(self) -> None:
         try:
             self._loop.run_forever()
-        except SystemExit as error:  # in a task or a callback of the node's own
+        except SystemExit as error:  # raised in a task or a callback of the node
             call = next(iter(self._calls.values()), None)
             if call is None:
-                self._stop(End(failure.exit_code(error)))
+                self._stop(WorkerExit(failure.exit_code(error)))
             else:
                 self._fail(call.id, error, "call")
 
     def _stop(self, error: BaseException | None = None) -> None:
-        """Leave the loop after this turn, with an error or in order."""
+        """Leave the event loop after this turn; ``serve`` raises the error, if any."""
         if not self._over:
             self._over = True
             self._error = error
             self._loop.stop()
 
-    # What the supervisor says.
+    # Frames of the supervisor.
 
     def _read(self) -> None:
-        """Do as the frames say that have arrived."""
+        """Handle the frames that have arrived."""
         try:
             while True:
                 for frame in self._connection.arrived():
                     if self._over:
                         return
-                    self._do(frame)
-                if not self._connection.ahead:
+                    self._handle(frame)
+                if not self._connection.has_arrived:
                     return
         except NoRoom as error:
             self._fail(error.call, error, "decode")
         except BaseException as error:
             self._stop(error)
 
-    def _do(self, frame: Frame) -> None:
+    def _handle(self, frame: Frame) -> None:
         kind, number = frame.type, frame.call
         if kind == frames.CALL and not self._ending:
             self._admit(frame)
         elif kind == frames.CREDIT:
-            self._credit(number, credited(frame))
+            self._credit(number, credited_items(frame))
         elif kind == frames.CANCEL:
             self._cancel(number)
         elif kind == frames.PING:
@@ -178,13 +186,14 @@ class EventLoop:
             raise ProtocolError(f"the supervisor sent a {frames.name(kind)} frame{when}")
 
     def _admit(self, frame: Frame) -> None:
+        """Begin a call, or queue it if as many run as may."""
         if frame.session:
             raise ProtocolError(
                 f"a call of session {frame.session} for a node that is not stateful"
             )
         if frame.call in self._calls:
-            raise ProtocolError(f"a call frame with the id {frame.call}, which is under way")
-        call = _Call(frame, Window(*self._window) if self._many else NONE)
+            raise ProtocolError(f"a call frame with the id {frame.call}, which is in use")
+        call = _Call(frame, Window(*self._window_limits) if self._many else NO_WINDOW)
         self._calls[call.id] = call
         if self._free:
             self._free -= 1
@@ -195,58 +204,58 @@ class EventLoop:
     def _credit(self, number: int, items: int) -> None:
         call = self._calls.get(number)
         if call is None:
-            return  # it came too late: the call has been answered
+            return  # too late: the call has been answered
         call.window.credit(items)
         if call.room is not None and not call.room.done() and not call.window.full:
             call.room.set_result(None)
 
     def _cancel(self, number: int) -> None:
         call = self._calls.get(number)
-        if call is None or call.asked:
+        if call is None or call.canceled:
             return
-        call.asked = True
+        call.canceled = True
         if call.stage:
             call.task.cancel()
-        else:  # it has not begun, and now never will
+        else:  # it has not begun, and never will
             call.body, call.buffers = b"", []
             self._failed(call, asyncio.CancelledError())
 
     # A call, from its task to its answer.
 
     def _begin(self, call: _Call) -> None:
-        serve = self._give_many if self._many else self._give_one
+        serve = self._send_items if self._many else self._send_result
         call.task = self._loop.create_task(serve(call))
 
     def _enter(self, call: _Call) -> bool:
-        """Say that a call's frame is begun; False where it was given up before that."""
+        """Count a call as begun; return False if it must not run any more."""
         if self._over:
             return False
-        self._begun.count()
-        if call.asked:
+        self._begun.add()
+        if call.canceled:
             self._release()
             return False
         call.stage = "decode"
         return True
 
-    async def _give_one(self, call: _Call) -> None:
+    async def _send_result(self, call: _Call) -> None:
         if not self._enter(call):
             return
         try:
-            args, named = self._answers.arguments(call.body, call.buffers)
+            args, named = self._decoder.arguments(call.body, call.buffers)
             call.body = b""
             call.stage = "call"
             awaitable = self._process(*args, **named)
-            del args, named  # the node alone says how long it needs its input
+            del args, named  # only the node decides how long it keeps its input
             self._result(call, await awaitable)
         except BaseException as error:
             self._failed(call, error)
         self._release()
 
-    async def _give_many(self, call: _Call) -> None:
+    async def _send_items(self, call: _Call) -> None:
         if not self._enter(call):
             return
         try:
-            args, named = self._answers.arguments(call.body, call.buffers)
+            args, named = self._decoder.arguments(call.body, call.buffers)
             call.body = b""
             call.stage = "call"
             generator = self._process(*args, **named)
@@ -254,7 +263,7 @@ class EventLoop:
             try:
                 async for value in generator:
                     if self._over:
-                        break  # it has swallowed its cancellation
+                        break  # it has suppressed its cancellation
                     if call.window.full:
                         await self._room(call)
                     self._item(call, value)
@@ -267,6 +276,7 @@ class EventLoop:
         self._release()
 
     async def _room(self, call: _Call) -> None:
+        """Wait until the call's window has room."""
         call.room = self._loop.create_future()
         try:
             await call.room
@@ -274,7 +284,7 @@ class EventLoop:
             call.room = None
 
     def _release(self) -> None:
-        """Let the next call begin, now that one is over."""
+        """Begin the next queued call, after one has ended."""
         if self._over:
             return
         if self._waiting:
@@ -302,17 +312,17 @@ class EventLoop:
         self._answered(call.id)
 
     def _failed(self, call: _Call, error: BaseException) -> None:
-        # Not isinstance: that asks the exception, which may be a hostile one.
+        # type, because isinstance asks the exception, whose class may be hostile.
         kind = type(error)
         if self._over:
             return
         if kind is Closed or kind is ProtocolError:
             self._stop(error)
             return
-        if call.asked and issubclass(kind, asyncio.CancelledError):
-            cancelled = Cancelled("the supervisor gave the call up")
-            cancelled.__cause__ = error
-            error = cancelled.with_traceback(error.__traceback__)  # where the node was
+        if call.canceled and issubclass(kind, asyncio.CancelledError):
+            canceled = Cancelled("the supervisor canceled the call")
+            canceled.__cause__ = error
+            error = canceled.with_traceback(error.__traceback__)  # it shows where the node was
         self._fail(call.id, error, call.stage or "call")
 
     def _fail(self, number: int, error: BaseException, stage: str) -> None:
@@ -323,7 +333,7 @@ class EventLoop:
             self._stop(end)
 
     def _answered(self, number: int) -> None:
-        """Strike a call out. Where others are under way, its answer goes out with theirs."""
+        """Remove a call. If others run, its answer is sent together with theirs."""
         del self._calls[number]
         if self._calls or self._connection.shared is not None:
             self._settle_soon()
@@ -331,18 +341,19 @@ class EventLoop:
             self._connection.flush()
 
     def _settle_soon(self) -> None:
-        self._connection.watch()  # what else there is in this turn may block
+        self._connection.flush_soon()  # the rest of this turn may take long
         if not self._settling:
             self._settling = True
             self._loop.call_soon(self._settle, context=self._context)
 
     def _settle(self) -> None:
-        """Send what this turn has kept back, and read the mail that came meanwhile."""
+        """Send what this turn has kept back, and handle the frames read meanwhile."""
         self._settling = False
         try:
-            self._answers.collect()
+            if self._answers.chores:
+                self._answers.run_chores()
             self._connection.flush()
         except Closed as error:
             self._stop(error)
-        if self._connection.ahead:
+        if self._connection.has_arrived:
             self._read()

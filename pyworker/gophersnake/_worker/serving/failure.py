@@ -1,4 +1,4 @@
-"""Puts exceptions into the words of the protocol: Go's ipc.RemoteError."""
+"""Turns exceptions into the bodies of error frames, which Go reads as ipc.RemoteError."""
 
 from __future__ import annotations
 
@@ -11,31 +11,36 @@ from typing import Any
 from gophersnake._worker.definition.lookup import NodeFault
 from gophersnake._worker.memory.shared import Full
 from gophersnake._worker.process import sandbox
-from gophersnake._worker.values.codec import TooLarge, ValueFault
+from gophersnake._worker.values.format import TooLarge, ValueFault
 from gophersnake.errors import Cancelled, Permanent, Transient
 
 PACKAGE = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", "..")) + os.sep
-"""Frames of this package's own code are left out of tracebacks."""
+"""The package's folder. Frames of its own code are left out at the top of tracebacks."""
 
 FROZEN = "<frozen importlib"
-"""So are those of the import system."""
+"""The beginning of the import system's file names, whose frames are left out as well."""
 
 ASYNCIO = os.path.join(os.path.dirname(os.__file__), "asyncio") + os.sep
-"""So are those of the event loop that runs an async node."""
+"""The folder of asyncio, whose frames are left out as well."""
 
 MAX_TEXT = 64 << 10
 MAX_LINE = 500
 MAX_FRAMES = 100
 MAX_CHAIN = 20
 MAX_NOTES = 50
+"""The most characters of a text and a source line, frames, causes, and notes in a body."""
 
 
 def remote_error(error: BaseException, stage: str) -> dict[str, Any]:
     """Return the body of an error frame.
 
     Args:
-        error: what was raised.
-        stage: where in the worker's life: import, params, setup, decode, call, encode.
+        error: the exception. It may be a hostile object of the node's own.
+        stage: the stage at which it was raised: import, params, setup, decode, call,
+            encode, or for stateful nodes begin, restore, finish, snapshot.
+
+    Raises:
+        Exception: the exception cannot be read.
     """
     if isinstance(error, ValueFault):
         size = {"oversize": error.size} if isinstance(error, TooLarge) else {}
@@ -48,7 +53,7 @@ def remote_error(error: BaseException, stage: str) -> dict[str, Any]:
     body = exception(error)
     body |= {"kind": "execution", "stage": stage, "text": text(error)}
     if isinstance(error, MemoryError):
-        # The interpreter may have lost its balance anywhere: it is not trusted again.
+        # Any code of the interpreter may have failed half way, so it is not trusted again.
         body |= {"kind": "python_vm", "class": "MemoryError", "fatal": True}
     elif isinstance(error, SystemExit):
         body |= {"kind": "python_vm", "fatal": True, "exit_code": exit_code(error)}
@@ -67,24 +72,24 @@ def remote_error(error: BaseException, stage: str) -> dict[str, Any]:
 def _import_hint(error: BaseException) -> dict[str, str]:
     if isinstance(error, ModuleNotFoundError) and error.name:
         package = error.name.partition(".")[0]
-        return {"hint": f"add the package that has {package!r} to the pipeline's requirements"}
+        return {"hint": f"add the package that provides {package!r} to the pipeline's requirements"}
     if isinstance(error, ImportError) and "no known parent package" in _message(error):
         return {
-            "hint": "a file has no package: import what lies beside it without the dot, "
+            "hint": "a file is not part of a package: import the modules beside it without the dot, "
             "or name the node as package.module:Object"
         }
     return {}
 
 
 def _seconds(retry_after: object) -> float | None:
-    """Return a delay that the host can read; a node may have put anything there."""
+    """Return a delay in seconds that Go can read; a node may have set it to anything."""
     if isinstance(retry_after, (int, float)) and 0 <= retry_after < float("inf"):
         return float(retry_after)
     return None
 
 
 def exit_code(error: SystemExit) -> int:
-    """Return the code with which the interpreter would exit."""
+    """Return the exit code that the interpreter would use for this error."""
     if error.code is None:
         return 0
     if not isinstance(error.code, int):
@@ -93,8 +98,8 @@ def exit_code(error: SystemExit) -> int:
 
 
 def exception(error: BaseException) -> dict[str, Any]:
-    """Return an exception with those that it came from."""
-    body = _alone(error)
+    """Return an exception and its chain of causes and contexts."""
+    body = _single(error)
     inner = body
     seen = {id(error)}
     for _ in range(MAX_CHAIN):
@@ -107,12 +112,12 @@ def exception(error: BaseException) -> dict[str, Any]:
         if id(error) in seen:
             break
         seen.add(id(error))
-        inner["cause"] = _alone(error) | {"relation": relation}
+        inner["cause"] = _single(error) | {"relation": relation}
         inner = inner["cause"]
     return body
 
 
-def _alone(error: BaseException) -> dict[str, Any]:
+def _single(error: BaseException) -> dict[str, Any]:
     kind = type(error)
     name = kind.__qualname__
     if kind.__module__ not in ("builtins", "__main__"):
@@ -129,7 +134,7 @@ def _notes(error: BaseException) -> list[str]:
     try:
         notes = error.__notes__ if hasattr(error, "__notes__") else []
         return [_shortened(str(note)) for note in list(notes)[:MAX_NOTES]]
-    except Exception:  # anything can be put there
+    except Exception:  # __notes__ can be any object
         return []
 
 
@@ -139,7 +144,7 @@ def _message(error: BaseException) -> str:
             return str(error.msg)
         message = str(error)
     except Exception as broken:
-        message = f"<its text cannot be had: {type(broken).__name__} in __str__>"
+        message = f"<the message cannot be read: {type(broken).__name__} in __str__>"
     return _shortened(message)
 
 
@@ -154,7 +159,7 @@ def _frames(error: BaseException) -> list[dict[str, Any]]:
     for frame, line in traceback.walk_tb(own(error.__traceback__)):
         code = frame.f_code
         frames.append((code.co_filename, line or 0, code.co_name))  # some code has no lines
-    if len(frames) > MAX_FRAMES:  # the beginning and the end tell the most
+    if len(frames) > MAX_FRAMES:  # the first and the last ones are the most useful
         frames = frames[: MAX_FRAMES // 4] + frames[-MAX_FRAMES * 3 // 4 :]
     if isinstance(error, SyntaxError) and isinstance(error.filename, str):
         line = error.lineno if isinstance(error.lineno, int) else 0
@@ -168,12 +173,12 @@ def _frames(error: BaseException) -> list[dict[str, Any]]:
 def _source(file: str, line: int) -> str:
     try:
         return linecache.getline(file, line).strip()[:MAX_LINE]
-    except Exception:  # a loader of the node's own that raises
+    except Exception:  # from a module loader of the node's own
         return ""
 
 
 def own(trace: TracebackType | None) -> TracebackType | None:
-    """Return a traceback from the first frame on that is the node's."""
+    """Return a traceback from the node's first frame on."""
     begin = trace
     while begin is not None and begin.tb_frame.f_code.co_filename.startswith(
         (PACKAGE, FROZEN, ASYNCIO)
@@ -183,11 +188,11 @@ def own(trace: TracebackType | None) -> TracebackType | None:
 
 
 def text(error: BaseException) -> str:
-    """Return what Python would print, without the worker's own frames."""
+    """Return the text that Python would print, without the worker's own frames."""
     try:
         trace = own(error.__traceback__)
         lines = traceback.format_exception(type(error), error, trace)
-    except Exception:  # a node's own __str__ or __repr__
+    except Exception:  # from a __str__ or __repr__ of the node's own
         return ""
     whole = "".join(lines)
     return (

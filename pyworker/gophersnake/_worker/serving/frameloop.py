@@ -1,71 +1,75 @@
-"""Serves the frames of a connection, one after the other."""
+"""The loop that serves frames one after another, for all nodes but async ones."""
 
 from __future__ import annotations
 
 from gophersnake._worker.serving.answers import Answers
-from gophersnake._worker.serving.handler import Handler
+from gophersnake._worker.serving.calls import Handler
 from gophersnake._worker.wire import frames
 from gophersnake._worker.wire.connection import Connection, NoRoom
 from gophersnake._worker.wire.frames import Frame, ProtocolError
 
 
-class Server:
-    """Calls a node on the thread that reads the socket."""
+class FrameLoop:
+    """Serves the frames of a connection on the main thread."""
 
     def __init__(self, connection: Connection, answers: Answers, handler: Handler) -> None:
-        """Take the connection, what answers on it, and what serves the calls."""
+        """Create a loop that passes calls to a handler."""
         self._connection = connection
         self._answers = answers
         self._handler = handler
 
     def serve(self) -> None:
-        """Serve all frames up to the shutdown.
+        """Serve frames until the shutdown frame.
 
-        Results are kept as long as there is another call to be served at once, so
-        that those of many small calls go out together.
+        Small results are kept back as long as another call is ready to be served, so
+        that the results of many small calls are sent together.
 
         Raises:
-            Closed: the supervisor is gone.
-            ProtocolError: it spoke out of protocol.
-            End: the interpreter is not to be trusted any more.
+            Closed: the connection has ended.
+            ProtocolError: the supervisor violated the protocol.
+            WorkerExit: the interpreter can no longer be trusted.
         """
-        next_call, watch = self._connection.next_call, self._connection.watch
+        connection, answers = self._connection, self._answers
+        next_call, flush_soon = connection.next_call, connection.flush_soon
+        flush, await_frame = connection.flush, connection.await_frame
         call = self._handler.call
         try:
             while True:
                 found = next_call()
                 if found is None:
-                    self._answers.collect()
-                    self._connection.listen()
+                    if answers.chores:
+                        answers.run_chores()
+                    flush()
+                    await_frame()
                     found = next_call()
                     if found is None:
-                        if not self._do(self._connection.receive()):
+                        if not self._handle(connection.receive()):
                             return
                         continue
                 else:
-                    watch()  # the call may take long, and others before it are done
+                    flush_soon()  # this call may take long, and others before it are done
                 call(*found)
         except NoRoom as error:
             self._answers.fail(error.call, error, "decode")
-            raise  # it has ended the worker already
+            raise  # not reached: fail has raised WorkerExit
         except ProtocolError:
-            self._connection.flush()  # what was answered before it stands
+            connection.flush()  # the results of the calls before remain valid
             raise
 
-    def _do(self, frame: Frame) -> bool:
-        """Do what a frame asks for; False where that is the end."""
+    def _handle(self, frame: Frame) -> bool:
+        """Handle a frame of any type; return False for the shutdown frame."""
         kind = frame.type
         if kind == frames.CALL:
             self._handler.call(frame.call, frame.session, frame.body, frame.buffers)
         elif kind in frames.OF_SESSIONS:
-            self._handler.of_session(frame)
+            self._handler.handle_session(frame)
         elif kind == frames.PING:
             self._connection.send(frames.PONG, frame.call, b"")
         elif kind == frames.SHUTDOWN:
             self._handler.end()
             return False
         elif kind == frames.CANCEL:  # too late: the call has been answered
-            self._connection.cancelled.discard(frame.call)
-        elif kind != frames.CREDIT:  # too late, too
+            self._connection.canceled.discard(frame.call)
+        elif kind != frames.CREDIT:  # credit is too late as well
             raise ProtocolError(f"the supervisor sent a {frames.name(kind)} frame")
         return True

@@ -1,24 +1,22 @@
-"""Lets the supervisor interrupt a node that is at work.
+"""Lets the supervisor cancel a call while node code runs.
 
-A synchronous node works on the thread that reads the socket, so nobody reads it
-meanwhile. The supervisor therefore sends SIGUSR1 behind a cancel frame: the
-handler reads the mail, and raises ``Cancelled`` where the node is.
+A synchronous node runs on the thread that reads the socket, so a cancel frame is not read
+meanwhile. Therefore the supervisor sends a wake signal (SIGUSR1) after the frame. Its
+handler reads the frames that have arrived, and raises ``Cancelled`` in the node code.
 
-The signal may come at any moment; the frame was written before it.
+The signal may arrive at any time; the frame has been written before.
 
-- Before the call is begun, or while nothing may be interrupted: the handler takes
-  down that somebody knocked. ``begin``, ``resume`` or the end of ``held`` reads the
-  mail then.
-- While the node works: the handler reads the mail. If that gives up this call,
-  ``Cancelled`` is raised; if it gives up one that waits in the mailbox, reading it
-  has put that call into ``connection.cancelled``, where its own ``begin`` finds it.
-- While mail is being read: it is read once more, since the frame may have come too
-  late for the first time.
-- After the call's end: the next ``begin`` finds nothing that it is concerned with,
-  and the cancel frame is dropped when it is received in its turn.
+- Before node code runs, or while interruptions are deferred: the handler only sets
+  ``woken``. ``begin``, ``resume`` or the end of the deferral reads the frames then.
+- While node code runs: the handler reads the frames. If the cancel frame is for this
+  call, it raises ``Cancelled``. If it is for a call that waits in the mailbox, the
+  connection has added that to ``canceled``, which the call's own ``begin`` checks.
+- While frames are being read: they are read once more, since the cancel frame may have
+  arrived too late for the first time.
+- After node code has returned: the next ``begin`` reads the frames. The cancel frame does
+  not concern it, and is dropped when it is handled in its turn.
 
-So a call without a knock, and with nothing in ``connection.cancelled``, need not look
-at the socket. The handler forgets the call as it raises: it does so once.
+So a call need not look at the socket if there was no wake signal and ``canceled`` is empty.
 """
 
 from __future__ import annotations
@@ -34,106 +32,106 @@ from gophersnake.errors import Cancelled
 
 
 class Interrupts:
-    """Cancellation of the call that the node is working on.
+    """Cancels the call whose node code is running, at most once.
 
     Attributes:
-        call: the call that may be interrupted, 0 for none.
-        knocked: a signal came when nothing could be done about it.
-        cancelled: the calls that are given up.
+        call: the id of the call that may be interrupted, 0 for none. To pause, set it to 0
+            and pass its value to ``resume`` later.
+        woken: whether a wake signal has come after which no frames have been read.
+        canceled: the ids of canceled calls; see ``Connection``.
     """
 
     def __init__(self, connection: Connection) -> None:
-        """Take the connection whose mail is to be read, and install the handler."""
+        """Install the handler of the wake signal, which reads the connection's frames."""
         self._connection = connection
-        self.cancelled = connection.cancelled
+        self.canceled = connection.canceled
         self.call = 0
         self._cancel: Callable[[], None] | None = None
-        self._held = 0  # blocks, one inside another, that put an interruption off
+        self._deferred = 0  # the depth of nested deferrals
         self._reading = False
-        self.knocked = False
+        self.woken = False
         self._main = threading.get_ident()
         signal.signal(signal.SIGUSR1, self._handle)
         os.register_at_fork(after_in_child=lambda: signal.signal(signal.SIGUSR1, signal.SIG_IGN))
 
     def begin(self, call: int, cancel: Callable[[], None] | None = None) -> None:
-        """Say that from here on the call may be interrupted, once.
+        """Allow the call to be interrupted from now on.
 
         Args:
-            call: the call.
-            cancel: called instead of raising ``Cancelled``, where that would hit
-                something else than the node, an event loop for instance.
+            call: the call's id.
+            cancel: called instead of raising ``Cancelled``, for code such as an event
+                loop in which that must not be raised.
 
         Raises:
-            Cancelled: the cancellation has come already, and there is no ``cancel``.
+            Cancelled: the call has been canceled already, and there is no ``cancel``.
         """
         self._cancel = cancel
         self.resume(call)
 
     def end(self) -> None:
-        """Say that the node is done. A cancellation from here on comes too late."""
+        """End the time in which the call may be interrupted."""
         self.call = 0
-        self._cancel = None  # it keeps a task, and that the node's input
-
-    def pause(self) -> int:
-        """Put interruptions off, and return the call that ``resume`` takes."""
-        call, self.call = self.call, 0
-        return call
+        self._cancel = None  # it keeps a task, and thereby the node's input
 
     def resume(self, call: int) -> None:
-        """Say that the call may be interrupted, from here on or again.
+        """Allow the call to be interrupted again.
 
         Raises:
-            Cancelled: the cancellation has come already, and ``begin`` was given no ``cancel``.
+            Cancelled: the call has been canceled already, and ``begin`` got no ``cancel``.
         """
         self.call = call
-        if self.knocked or self.cancelled:
-            self.look_up()
+        if self.woken or self.canceled:
+            self.interrupt()
 
     def check(self, call: int) -> None:
-        """Look whether a call was given up, while none may be interrupted.
+        """Check whether a call has been canceled, while no call may be interrupted.
 
         Raises:
-            Cancelled: it was.
+            Cancelled: it has.
         """
-        if self.knocked:
-            self._read_mail()
-        if call in self.cancelled:
-            raise Cancelled("the supervisor gave the call up")
+        if self.woken:
+            self._read_frames()
+        if call in self.canceled:
+            raise Cancelled("the supervisor canceled the call")
 
     def wait(self, call: int, timeout: float) -> None:
-        """Wait for mail and read it, at most that many seconds, while none may be interrupted.
+        """Wait at most ``timeout`` seconds for frames and read them, like ``check``.
 
         Raises:
-            Cancelled: the call was given up.
-            Closed: there will be no mail.
-            ProtocolError: what came is no frame.
+            Cancelled: the call has been canceled.
+            Closed: the connection has ended.
+            ProtocolError: the supervisor violated the protocol.
         """
         self._connection.wait(timeout)
-        self._read_mail()
+        self._read_frames()
         self.check(call)
 
-    def look(self) -> None:
-        """Read the mail that is there, if this is the main thread with the node at work.
+    def read_now(self) -> None:
+        """Read the frames that have arrived, if this is the main thread and node code runs.
 
         Raises:
-            Cancelled: the call was given up.
+            Cancelled: the call has been canceled.
         """
-        if threading.get_ident() == self._main and self.call and not (self._held or self._reading):
-            self.knocked = True
-            self.look_up()
+        if (
+            threading.get_ident() == self._main
+            and self.call
+            and not (self._deferred or self._reading)
+        ):
+            self.woken = True
+            self.interrupt()
 
-    def held(self) -> Interrupts:
-        """Return what puts an interruption off to the end of its ``with`` block.
+    def deferred(self) -> Interrupts:
+        """Return a context manager that defers an interruption to its end.
 
-        It is for what must not be cut in half, such as a frame that is being
-        sent; in other threads than the main one it does nothing.
+        It protects code that must not be cut short, such as the sending of a frame. In
+        other threads than the main one it does nothing.
         """
         return self
 
     def __enter__(self) -> None:
-        """Begin a block; see ``held``."""
+        """Begin a deferral; see ``deferred``."""
         if threading.get_ident() == self._main:
-            self._held += 1
+            self._deferred += 1
 
     def __exit__(
         self,
@@ -141,37 +139,40 @@ class Interrupts:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """End a block, and let the interruption come that it has put off."""
+        """End a deferral, and raise the interruption that it has deferred."""
         if threading.get_ident() == self._main:
-            self._held -= 1
-            if not self._held and self.knocked and self.call:
-                self.look_up()
+            self._deferred -= 1
+            if not self._deferred and self.woken and self.call:
+                self.interrupt()
 
     def _handle(self, _signal: int, _frame: FrameType | None) -> None:
-        self.knocked = True
-        if self.call and not (self._held or self._reading):
-            self.look_up()
+        self.woken = True
+        if self.call and not (self._deferred or self._reading):
+            self.interrupt()
 
-    def look_up(self) -> None:
-        """Read the mail if somebody knocked, and interrupt the call if it was given up."""
-        if self.knocked:
-            self._read_mail()
+    def interrupt(self) -> None:
+        """Read frames after a wake signal, and interrupt the call if it is canceled.
+
+        Raises:
+            Cancelled: the call is canceled, and ``begin`` got no ``cancel``.
+        """
+        if self.woken:
+            self._read_frames()
         call = self.call
-        if call and call in self.cancelled:
-            self.call = 0  # once
+        if call and call in self.canceled:
+            self.call = 0  # so that it is interrupted once
             if self._cancel is None:
-                raise Cancelled("the supervisor gave the call up")
+                raise Cancelled("the supervisor canceled the call")
             self._cancel()
 
-    def _read_mail(self) -> None:
-        # A signal may come in the middle of it: to read a frame while another one
-        # is being read would tear both.
+    def _read_frames(self) -> None:
+        # A handler that runs meanwhile must not read: both would get parts of a frame.
         while True:
             self._reading = True
-            self.knocked = False
+            self.woken = False
             try:
-                self._connection.mail()
+                self._connection.read_available()
             finally:
                 self._reading = False
-            if not self.knocked:
+            if not self.woken:
                 return

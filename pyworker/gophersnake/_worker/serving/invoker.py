@@ -1,4 +1,4 @@
-"""Calls a node, of whatever flavour, and takes what it gives."""
+"""Runs node code, of whatever kind, and takes its values."""
 
 from __future__ import annotations
 
@@ -20,36 +20,36 @@ Emit = Callable[[Any], None]
 class Invoker:
     """Runs node code for calls, which can be interrupted meanwhile.
 
-    A decorator may hide a function's flavour, so it is what comes back that counts.
+    A decorator may hide the kind of a function, so the type of the returned object decides.
     """
 
     def __init__(self, interrupts: Interrupts) -> None:
-        """Take what interrupts it."""
+        """Create an invoker whose calls can be interrupted."""
         self._interrupts = interrupts
 
     def value(
         self, call: int, function: Callable[..., Any], args: Sequence[Any], named: dict[str, Any]
     ) -> Any:
-        """Return a function's value; that of a generator is a list of all that it gives.
+        """Return a function's value, or the list of a generator's values.
 
         Raises:
             BaseException: whatever the function raises, ``Cancelled`` included.
         """
         interrupts = self._interrupts
         try:
-            interrupts.call = call  # as begin and resume do, without a function of its own
-            if interrupts.knocked or interrupts.cancelled:
-                interrupts.look_up()
+            interrupts.call = call  # the same as begin, without a function call
+            if interrupts.woken or interrupts.canceled:
+                interrupts.interrupt()
             value = function(*args, **named) if named else function(*args)
             if type(value) is GeneratorType:
                 values: list[Any] = []
                 _each(value, values.append)
                 return values
         finally:
-            interrupts.call = 0  # as end does
+            interrupts.call = 0  # the same as end
         if type(value) is AsyncGeneratorType:
             values = []
-            self._finish(call, _each_later(value, values.append))
+            self._finish(call, _each_async(value, values.append))
             return values
         return self._finish(call, value) if type(value) is CoroutineType else value
 
@@ -61,10 +61,10 @@ class Invoker:
         named: dict[str, Any],
         emit: Emit,
     ) -> None:
-        """Emit all that a generator gives, or the value of another function if it is not None.
+        """Emit the values of a generator, or another function's value unless it is None.
 
-        ``emit`` is called when the generator stands still. If that raises, the
-        generator is closed.
+        ``emit`` is called while the generator is suspended. If it raises, the generator
+        is closed.
 
         Raises:
             BaseException: whatever the function or ``emit`` raises, ``Cancelled`` included.
@@ -79,7 +79,7 @@ class Invoker:
         finally:
             interrupts.end()
         if type(value) is AsyncGeneratorType:
-            self._finish(call, _each_later(value, emit))
+            self._finish(call, _each_async(value, emit))
             return
         if type(value) is CoroutineType:
             value = self._finish(call, value)
@@ -87,17 +87,17 @@ class Invoker:
             emit(value)
 
     def _finish(self, call: int, value: Coroutine[Any, Any, Any]) -> Any:
-        """Return what a coroutine returns, on an event loop that lives as long as the worker."""
+        """Run a coroutine on the worker's event loop, and return its value."""
         import asyncio  # only async nodes need it
 
         waiting = loop()
         task = waiting.create_task(value)
-        asked = False
+        canceled = False
 
         def cancel() -> None:
-            nonlocal asked
-            asked = True
-            if waiting.is_running():  # it may be asleep, and only this wakes it
+            nonlocal canceled
+            canceled = True
+            if waiting.is_running():  # it may be waiting, and only this wakes it
                 waiting.call_soon_threadsafe(task.cancel)
             else:
                 task.cancel()
@@ -106,22 +106,22 @@ class Invoker:
         try:
             return waiting.run_until_complete(task)
         except asyncio.CancelledError as error:
-            if not asked:
+            if not canceled:
                 raise
-            raise Cancelled("the supervisor gave the call up") from error
+            raise Cancelled("the supervisor canceled the call") from error
         finally:
             self._interrupts.end()
 
 
 def _each(values: Generator[Any, Any, Any], emit: Emit) -> None:
     try:
-        for value in values:  # in Python: list() lets no signal in between them
+        for value in values:  # not list(values), in which no signal handler runs
             emit(value)
     finally:
-        values.close()  # now, and not when its traceback is forgotten
+        values.close()  # now, rather than when its traceback is freed
 
 
-async def _each_later(values: AsyncGenerator[Any, Any], emit: Emit) -> None:
+async def _each_async(values: AsyncGenerator[Any, Any], emit: Emit) -> None:
     try:
         async for value in values:
             emit(value)
@@ -131,7 +131,7 @@ async def _each_later(values: AsyncGenerator[Any, Any], emit: Emit) -> None:
 
 @functools.cache
 def loop() -> asyncio.AbstractEventLoop:
-    """Return the worker's event loop, of whatever policy the node has set."""
+    """Return the worker's event loop, created with the policy that the node has set."""
     import asyncio  # only async nodes need it
 
     made = asyncio.new_event_loop()
@@ -140,7 +140,7 @@ def loop() -> asyncio.AbstractEventLoop:
 
 
 def run(value: Any) -> Any:
-    """Return the value, or what it comes to where it is awaitable: an async ``setup``."""
+    """Return a value, or the result of an awaitable: ``setup`` may be an ``async def``."""
     if hasattr(value, "__await__"):
 
         async def wait() -> Any:

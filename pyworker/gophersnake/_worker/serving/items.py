@@ -1,34 +1,90 @@
-"""Sends the values of calls that give many, as far as the supervisor takes them."""
+"""Items: the values of calls that give many, sent as far as the consumer keeps up."""
 
 from __future__ import annotations
 
+from collections import deque
 from typing import Any
 
 import msgpack
 
 from gophersnake._worker.serving.answers import Answers
 from gophersnake._worker.serving.interrupts import Interrupts
-from gophersnake._worker.serving.window import Window
 from gophersnake._worker.wire.connection import Closed, Connection
 from gophersnake._worker.wire.frames import CREDIT, Frame, ProtocolError
 from gophersnake.errors import Cancelled
 
+WINDOW_ITEMS, WINDOW_BYTES = 16, 32 << 20
+"""The window of a call if the setup frame names none."""
 
-class Unsent(Exception):
-    """A node gave something that cannot be sent.
+
+class Window:
+    """The items of one call that were sent and for which no credit has come, oldest first.
 
     Attributes:
-        error: what encoding it raised.
+        full: whether the next item must wait for credit. A single item may always be in
+            flight, whatever its size.
+    """
+
+    def __init__(self, items: int = WINDOW_ITEMS, size: int = WINDOW_BYTES) -> None:
+        """Create a window of at most so many items, and so many bytes of them."""
+        self._items, self._bytes = items, size
+        self._sizes: deque[int] = deque()
+        self._total = 0
+        self.full = False
+
+    def sent(self, size: int) -> None:
+        """Record that an item of ``size`` bytes was sent."""
+        self._sizes.append(size)
+        self._total += size
+        self._update()
+
+    def credit(self, items: int) -> None:
+        """Remove the oldest items, which the consumer has taken."""
+        for _ in range(min(items, len(self._sizes))):
+            self._total -= self._sizes.popleft()
+        self._update()
+
+    def _update(self) -> None:
+        sizes = self._sizes
+        self.full = bool(sizes) and (len(sizes) >= self._items or self._total > self._bytes)
+
+
+def window_limits(setup: dict[str, Any]) -> tuple[int, int]:
+    """Return the items and bytes of each call's window, from the body of the setup frame."""
+    window = setup.get("window") or {}
+    return int(window.get("items", WINDOW_ITEMS)), int(window.get("bytes", WINDOW_BYTES))
+
+
+def credited_items(frame: Frame) -> int:
+    """Return for how many further items a credit frame gives credit.
+
+    Raises:
+        ProtocolError: the body is not a positive integer.
+    """
+    try:
+        items = msgpack.unpackb(frame.body)
+    except Exception as error:
+        raise ProtocolError(f"a credit frame that is not msgpack: {error}") from None
+    if type(items) is not int or items < 1:
+        raise ProtocolError(f"a credit frame for {items!r:.80} items")
+    return items
+
+
+class Unsent(Exception):
+    """A node gave a value that cannot be sent.
+
+    Attributes:
+        error: the exception that encoding it raised.
     """
 
     def __init__(self, error: BaseException) -> None:
-        """Take what encoding it raised."""
+        """Wrap the exception that encoding raised."""
         super().__init__(error)
         self.error = error
 
 
 class Items:
-    """The items of one call; it is what a node's values are emitted to."""
+    """Sends the items of one call. The invoker calls it with each value."""
 
     def __init__(
         self,
@@ -38,7 +94,7 @@ class Items:
         answers: Answers,
         window: Window,
     ) -> None:
-        """Take the call, what it is answered with, and how far it may be ahead."""
+        """Create the sender of a call's items."""
         self._call = call
         self._connection = connection
         self._interrupts = interrupts
@@ -46,46 +102,32 @@ class Items:
         self._window = window
 
     def __call__(self, value: Any) -> None:
-        """Send a value as the call's next item, when there is credit for it.
+        """Send a value as the call's next item, waiting for credit if the window is full.
 
         Raises:
-            Cancelled: the call was given up.
-            Unsent: the value cannot be carried.
-            Closed: the supervisor is gone.
+            Cancelled: the call was canceled.
+            Unsent: the value cannot be encoded.
+            Closed: the connection has ended.
         """
-        call = self._interrupts.pause()  # no frame is to be cut in half
-        self._interrupts.check(self._call)
-        if self._window.full:
+        interrupts, window = self._interrupts, self._window
+        call, interrupts.call = interrupts.call, 0  # nothing may cut the frame in half
+        if interrupts.woken or interrupts.canceled:
+            interrupts.check(self._call)
+        while window.full:
             self._wait()
         try:
-            self._window.sent(self._answers.item(self._call, value))
+            window.sent(self._answers.item(self._call, value))
         except (Closed, ProtocolError, Cancelled):
             raise
         except BaseException as error:
             raise Unsent(error) from error
-        self._interrupts.resume(call)
+        interrupts.resume(call)
 
     def _wait(self) -> None:
-        """Wait for credit. Other frames are left for later."""
-        while self._window.full:
-            self._interrupts.check(self._call)  # it may read mail, so it comes first
-            credit = self._connection.pick(CREDIT, self._call)
-            if credit is None:
-                self._connection.more()
-            else:
-                self._window.credit(credited(credit))
-
-
-def credited(frame: Frame) -> int:
-    """Return how many more items a credit frame lets through.
-
-    Raises:
-        ProtocolError: it does not say so.
-    """
-    try:
-        items = msgpack.unpackb(frame.body)
-    except Exception as error:
-        raise ProtocolError(f"a credit frame is no msgpack: {error}") from None
-    if type(items) is not int or items < 1:
-        raise ProtocolError(f"a credit frame for {items!r:.80} items")
-    return items
+        """Wait for credit, or for another frame, which stays in the mailbox."""
+        self._interrupts.check(self._call)  # it may read frames, so it must be first
+        credit = self._connection.pick(CREDIT, self._call)
+        if credit is None:
+            self._connection.receive_into_mailbox()
+        else:
+            self._window.credit(credited_items(credit))

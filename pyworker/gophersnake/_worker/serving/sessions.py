@@ -1,11 +1,11 @@
-"""Calls of nodes that keep state along a stream."""
+"""The handler of stateful nodes, which keep state along a stream."""
 
 from __future__ import annotations
 
 import copy
 from typing import Any
 
-from gophersnake._worker.serving.handler import Handler
+from gophersnake._worker.serving.calls import Handler
 from gophersnake._worker.wire.frames import (
     DROP,
     FINISH,
@@ -19,15 +19,15 @@ from gophersnake.errors import Permanent
 
 
 class Sessions(Handler):
-    """A stateful node: each stream is a session, with an object of its own."""
+    """Serves a stateful node: each stream is a session with its own copy of the node."""
 
     def __init__(self, prototype: Any, restores: bool, *parts: Any) -> None:
-        """Take the object that sessions are copies of, and what ``Handler`` takes.
+        """Create the handler.
 
         Args:
-            prototype: the node's class, set up.
+            prototype: the node that was set up; sessions get copies of it.
             restores: whether it has ``snapshot`` and ``restore``.
-            *parts: see ``Handler``.
+            *parts: the arguments of ``Handler``.
         """
         super().__init__(*parts)
         self._prototype = prototype
@@ -35,12 +35,12 @@ class Sessions(Handler):
         self._sessions: dict[int, Any] = {}
 
     def call(self, call: int, session: int, body: Bytes, buffers: list[Any]) -> None:
-        """Serve a call, and answer it; see ``Handler``. The session goes on if it fails."""
+        """Serve a call and answer it; see ``Handler``. If it fails, the session stays open."""
         node = self._find(session, "a call")
-        self._give_many(call, node.process, body, buffers)
+        self._send_items(call, node.process, body, buffers)
 
-    def of_session(self, frame: Frame) -> None:
-        """Do what a frame about a session says; see ``Handler``."""
+    def handle_session(self, frame: Frame) -> None:
+        """Open, finish, snapshot or drop a session; see ``Handler``."""
         if frame.type == OPEN:
             self._open(frame)
         elif frame.type == FINISH:
@@ -54,27 +54,29 @@ class Sessions(Handler):
         """Drop all sessions; see ``Handler``."""
         self._sessions.clear()
 
-    def _find(self, session: int, what: str) -> Any:
+    def _find(self, session: int, frame: str) -> Any:
         try:
             return self._sessions[session]
         except KeyError:
-            raise ProtocolError(f"{what} of session {session}, which is not open") from None
+            raise ProtocolError(f"{frame} of session {session}, which is not open") from None
 
     def _open(self, frame: Frame) -> None:
         number = frame.session
         if not number or number in self._sessions:
-            raise ProtocolError(f"session {number} cannot be opened: it is open, or no number")
-        self._begun.count()
-        with self._telling(frame.call, "decode") as told:
-            state = self._answers.state(frame.body, frame.buffers)
+            raise ProtocolError(f"session {number} cannot be opened: it is open already, or 0")
+        self._begun.add()
+        with self._reporting(frame.call, "decode") as report:
+            state = self._decoder.state(frame.body, frame.buffers)
             if state and not self._restores:
-                raise ProtocolError(f"session {number} begins with a state; the node restores none")
-            told.stage = "restore" if state else "begin"
+                raise ProtocolError(
+                    f"session {number} begins with a state, which the node cannot restore"
+                )
+            report.stage = "restore" if state else "begin"
             node = self._copy()
             if state:
-                self._invoke.value(frame.call, node.restore, state, {})
+                self._invoker.value(frame.call, node.restore, state, {})
             elif callable(begin := getattr(node, "begin", None)):
-                self._invoke.value(frame.call, begin, (), {})
+                self._invoker.value(frame.call, begin, (), {})
             self._sessions[number] = node
             self._answers.result(frame.call, None)
 
@@ -84,17 +86,17 @@ class Sessions(Handler):
         except Exception as error:
             name = type(self._prototype).__name__
             raise Permanent(
-                f"a session is a copy of the {name} that was set up, and copy.copy of that "
-                f"failed: {error!r:.500}; give the class a __copy__"
+                f"each session gets a copy of the {name} that was set up, but copy.copy failed: "
+                f"{error!r:.500}; give the class a __copy__ method"
             ) from error
 
     def _finish(self, frame: Frame) -> None:
         node = self._find(frame.session, "a finish frame")
-        self._begun.count()
+        self._begun.add()
         try:
-            with self._telling(frame.call, "finish"):
+            with self._reporting(frame.call, "finish"):
                 if callable(finish := getattr(node, "finish", None)):
-                    self._invoke.items(frame.call, finish, (), {}, self._items(frame.call))
+                    self._invoker.items(frame.call, finish, (), {}, self._items(frame.call))
                 self._answers.result(frame.call, None)
         finally:
             del self._sessions[frame.session]
@@ -103,8 +105,8 @@ class Sessions(Handler):
         node = self._find(frame.session, "a snapshot frame")
         if not self._restores:
             raise ProtocolError("a snapshot frame for a node without snapshot and restore")
-        self._begun.count()
-        with self._telling(frame.call, "snapshot") as told:
-            state = self._invoke.value(frame.call, node.snapshot, (), {})
-            told.stage = "encode"
+        self._begun.add()
+        with self._reporting(frame.call, "snapshot") as report:
+            state = self._invoker.value(frame.call, node.snapshot, (), {})
+            report.stage = "encode"
             self._answers.snapshot(frame.call, state)

@@ -1,4 +1,4 @@
-"""Arrays of all sorts to bytes and back, with NumPy where it is installed."""
+"""Converts arrays of all kinds to bytes and back, with NumPy if it is installed."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from gophersnake.values import ITEM_SIZES, Tensor
 
 BUFFER_KINDS = {"?": "bool", "e": "float", "f": "float", "d": "float"}
 BUFFER_KINDS |= dict.fromkeys("bhilqn", "int") | dict.fromkeys("BHILQN", "uint")
-"""The dtypes of the struct module's letters, less the size."""
+"""The dtypes of the struct module's format letters, without the size."""
 
 
 @functools.cache
 def dtypes() -> dict[str, Any]:
-    """Return the dtypes of NumPy's own that can be carried, by their names on the wire.
+    """Return the NumPy dtypes that can be carried, by their names on the wire.
 
     Raises:
         ImportError: NumPy is not installed.
@@ -29,20 +29,20 @@ def dtypes() -> dict[str, Any]:
 
 @functools.cache
 def _names() -> dict[Any, str]:
-    """Return the names of those dtypes."""
-    import numpy  # it is there
+    """Return the names of those dtypes, by dtype."""
+    import numpy  # its caller has found it imported
 
     names = {dtype: name for name, dtype in dtypes().items()}
-    # Those of most arrays are these very objects, which are found without a comparison.
+    # Most arrays have these very dtype objects, which are found without a comparison.
     native = map(numpy.dtype, dtypes())
     return {dtype: names[dtype] for dtype in native if dtype in names} | names
 
 
-def viewed(value: Any) -> tuple[str, memoryview] | None:
-    """Return dtype and bytes of an ordinary NumPy array, ``None`` for all others.
+def view_ndarray(value: Any) -> tuple[str, memoryview] | None:
+    """Return dtype and bytes of an ordinary NumPy array, ``None`` for anything else.
 
-    It is a short way to what ``ndarray`` returns: a worker comes here with cold
-    caches, where each step costs several times what it does in a loop.
+    This is a fast path for what ``ndarray`` returns. A worker runs it with cold caches,
+    so each step costs several times what it costs in a loop.
     """
     np = sys.modules.get("numpy")
     if np is None or type(value) is not np.ndarray:
@@ -56,7 +56,7 @@ def viewed(value: Any) -> tuple[str, memoryview] | None:
 
 @functools.cache
 def numpy() -> ModuleType | None:
-    """Return NumPy, imported by the first value that wants it; ``None`` if there is none."""
+    """Return NumPy, imported by the first value that needs it; ``None`` if not installed."""
     try:
         import numpy  # optional, and slow to import
     except ImportError:
@@ -65,22 +65,22 @@ def numpy() -> ModuleType | None:
 
 
 def foreign(value: Any) -> Any:
-    """Return the array of another library, ``None`` where the value is no array.
+    """Convert the array of another library; ``None`` if the value is not an array.
 
     Raises:
-        TypeError: it is one, and its memory cannot be had.
+        TypeError: the array's memory cannot be accessed.
     """
     if hasattr(value, "__dlpack__"):
         np = numpy()
         if np is None:
             raise TypeError("an array with __dlpack__ needs NumPy; add it to the requirements")
         try:
-            # PyTorch gives no memory of what it keeps a gradient for.
+            # PyTorch does not export tensors that require a gradient.
             return ndarray(np.from_dlpack(value.detach() if hasattr(value, "detach") else value))
         except (AttributeError, BufferError, RuntimeError, TypeError, ValueError) as error:
             raise TypeError(
-                f"the {type(value).__qualname__} does not give its memory: {error}; "
-                "bring it to the CPU and to a dtype that NumPy has"
+                f"the {type(value).__qualname__} does not export its memory: {error}; "
+                "move it to the CPU and convert it to a dtype of NumPy"
             ) from error
     try:
         view = memoryview(value)
@@ -93,22 +93,22 @@ def from_buffer(view: memoryview) -> Any:
     """Return bytes for a flat buffer of bytes, a ``Tensor`` for any other.
 
     Raises:
-        TypeError: its elements have no dtype on the wire.
+        TypeError: the format of its elements has no dtype.
     """
     if view.format in ("B", "c") and view.ndim == 1:
         return view.tobytes()
     kind = BUFFER_KINDS.get(view.format[-1:]) if view.format[:-1] in ("", "@", "=", "<") else None
     dtype = kind if kind == "bool" else f"{kind}{8 * view.itemsize}"
     if kind is None or dtype not in ITEM_SIZES:
-        raise TypeError(f"a buffer of format {view.format!r} is no tensor")
+        raise TypeError(f"a buffer of format {view.format!r} cannot be sent as a tensor")
     return Tensor(dtype, tuple(view.shape or ()), view.tobytes())
 
 
 def ndarray(value: Any) -> Tensor:
-    """Return a NumPy array as a tensor that views its memory where it can.
+    """Return a NumPy array as a tensor, which views its memory if possible.
 
     Raises:
-        TypeError: its dtype has no form on the wire.
+        TypeError: arrays of its dtype cannot be sent.
         ValueError: some of its elements are masked.
     """
     np = sys.modules["numpy"]
@@ -123,33 +123,33 @@ def ndarray(value: Any) -> Tensor:
         value = value.astype(dtype.newbyteorder("<"))
     if not value.flags.c_contiguous:
         value = value.copy(order="C")
-    # As bytes, because not every dtype has a form as a buffer.
+    # As bytes, because not every dtype supports the buffer protocol.
     return Tensor(dtype.name, value.shape, value.reshape(-1).view("u1") if value.size else b"")
 
 
 def flat(data: Any) -> Bytes:
-    """Return memory as flat bytes: a view of it, a copy where its parts lie apart.
+    """Return memory as flat bytes: a view, or a copy if it is not contiguous.
 
     Raises:
-        TypeError: it has no buffer protocol.
+        TypeError: the object does not support the buffer protocol.
     """
     if isinstance(data, (bytes, bytearray)):
         return data
     view = memoryview(data)
-    try:  # a view of no elements cannot be cast
+    try:  # a view without elements cannot be cast
         return view.cast("B") if view.nbytes else b""
-    except TypeError:  # nor one that is not contiguous, or of a foreign byte order
+    except TypeError:  # it is not contiguous, or of a foreign byte order
         return view.tobytes()
 
 
 def address(data: Any) -> int:
-    """Return where memory lies, 0 where NumPy is not there to say so."""
+    """Return the address of memory; 0 if NumPy, which finds it, is not installed."""
     np = numpy()
     return 0 if np is None else int(np.frombuffer(data, np.uint8).__array_interface__["data"][0])
 
 
 def tensor(dtype: Any, shape: Any, data: Bytes) -> Any:
-    """Return a received tensor as a read-only array, or a ``Tensor`` where there is none for it.
+    """Return a received tensor as a read-only array, or as a ``Tensor`` if NumPy cannot hold it.
 
     Raises:
         ValueError: the parts do not fit together.
@@ -175,7 +175,7 @@ def tensor(dtype: Any, shape: Any, data: Bytes) -> Any:
 
 
 def _array(dtype: Any, shape: Any, data: Any) -> Any:
-    """Return most tensors as arrays, ``None`` for the others and where something is wrong."""
+    """Return a tensor as an array; ``None`` if it is of a rare kind or invalid."""
     np = numpy()
     if np is None or type(dtype) is not str or type(shape) is not list:
         return None

@@ -1,4 +1,4 @@
-"""Recordings and images to bytes and back, with NumPy where it is installed."""
+"""Converts recordings and images to bytes and back, with NumPy if it is installed."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ MAX_COUNT = (1 << 31) - 1
 
 
 def _whole(value: Any) -> int | None:
-    """Return an integer, NumPy's too, ``None`` for anything else."""
+    """Return an integer (also one of NumPy's) as an int, ``None`` for anything else."""
     try:
         return None if isinstance(value, bool) else operator.index(value)
     except TypeError:
@@ -27,19 +27,19 @@ def encode_audio(audio: Audio) -> tuple[list[Any], Bytes]:
     """Return rate and channels, and the samples as interleaved little-endian float32.
 
     Raises:
-        ValueError: the parts do not fit together, or the samples are no numbers.
-        TypeError: the samples are none.
+        ValueError: the parts do not fit together, or the samples are not numbers.
+        TypeError: the samples are not a sequence.
     """
     rate, channels = _whole(audio.rate), _whole(audio.channels)
     if rate is None or not 0 < rate <= MAX_COUNT:
-        raise ValueError(f"an audio rate of {audio.rate!r:.40} Hz; it is an integer above 0")
+        raise ValueError(f"an audio rate of {audio.rate!r:.40} Hz; it must be a positive integer")
     if channels is None or not 0 < channels <= MAX_COUNT:
         raise ValueError(f"audio with {audio.channels!r:.40} channels")
     data = _samples(audio.samples, channels)
     count = len(data) // 4
     if count % channels:
         raise ValueError(
-            f"{count} audio samples are no whole number of frames of {channels} channels"
+            f"{count} audio samples are not a whole number of frames of {channels} channels"
         )
     return [rate, channels], data
 
@@ -49,7 +49,7 @@ def _samples(given: Any, channels: int) -> Bytes:
         raise ValueError(f"audio samples as {type(given).__name__}; give floats")
     np = sys.modules.get("numpy")
     if np is None and not isinstance(given, (list, tuple, array, memoryview)):
-        np = arrays.numpy()  # it may be an array of another library
+        np = arrays.numpy()  # the samples may be an array of another library
     if np is None:
         return _floats(given)
     given = np.asarray(given)
@@ -61,7 +61,7 @@ def _samples(given: Any, channels: int) -> Bytes:
 
 
 def _floats(given: Any) -> Bytes:
-    """Return the samples without NumPy."""
+    """Convert samples without NumPy."""
     if not (isinstance(given, (array, memoryview)) and memoryview(given).format == "f"):
         given = array("f", given)
     if sys.byteorder == "big":
@@ -75,7 +75,7 @@ def encode_image(image: Image) -> tuple[list[Any], Bytes]:
 
     Raises:
         ValueError: the parts do not fit together.
-        TypeError: the pixels have no buffer protocol, or pts is no number.
+        TypeError: the pixels do not support the buffer protocol, or pts is not a number.
     """
     width, height = _whole(image.width), _whole(image.height)
     pts = None if image.pts is None else float(image.pts)
@@ -101,7 +101,7 @@ def _check_image(format: Any, width: int, height: int, data: Bytes) -> None:
     size = PIXEL_SIZES.get(format) if isinstance(format, str) else None
     if size is None:
         raise ValueError(
-            f"unknown image format {format!r:.40}; there are: {', '.join(PIXEL_SIZES)}"
+            f"unknown image format {format!r:.40}; known formats: {', '.join(PIXEL_SIZES)}"
         )
     if not (0 <= width <= MAX_SIDE and 0 <= height <= MAX_SIDE):
         raise ValueError(f"an image of {width} × {height}")
@@ -113,7 +113,7 @@ def _check_image(format: Any, width: int, height: int, data: Bytes) -> None:
 
 
 def decode_audio(data: Bytes, rate: Any, channels: Any) -> Audio:
-    """Return a received recording; its samples are read-only.
+    """Return a received recording, whose samples are read-only.
 
     Raises:
         ValueError: the parts do not fit together.
@@ -126,10 +126,10 @@ def decode_audio(data: Bytes, rate: Any, channels: Any) -> Audio:
     if channels == 0:
         raise ValueError("audio with 0 channels")
     if len(data) % 4:
-        raise ValueError(f"{len(data)} bytes are no whole number of float32 samples")
+        raise ValueError(f"{len(data)} bytes are not a whole number of float32 samples")
     if len(data) % (4 * channels):
         raise ValueError(
-            f"{len(data) // 4} audio samples are no whole number of frames of {channels} channels"
+            f"{len(data) // 4} audio samples are not a whole number of frames of {channels} channels"
         )
     np = arrays.numpy()
     if np is not None:
@@ -144,7 +144,7 @@ def decode_audio(data: Bytes, rate: Any, channels: Any) -> Audio:
 
 
 def decode_image(data: Bytes, format: Any, width: Any, height: Any, pts: Any) -> Image:
-    """Return a received image; its pixels are read-only.
+    """Return a received image, whose pixels are read-only.
 
     Raises:
         ValueError: the parts do not fit together.

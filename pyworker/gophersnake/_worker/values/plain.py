@@ -1,4 +1,4 @@
-"""Python's own values that msgpack does not know, as ones that it knows."""
+"""Converts Python's own values that msgpack cannot pack to ones that it can."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.timezone.utc)
 
 
 def plain(value: Any) -> Any:
-    """Return the value as what msgpack knows or a ``Tensor``.
+    """Return an equivalent that msgpack can pack, or a ``Tensor``.
 
     Raises:
-        TypeError: it has no form on the wire; the message says what would do.
-        ValueError: it is of a type that has, but not this one.
+        TypeError: values of this type cannot be sent; the message suggests what to return.
+        ValueError: values of this type can be sent, but not this one.
     """
-    # An enum's member, a NumPy scalar: as the plain type that it is a kind of.
+    # Members of an enum and NumPy scalars may be subclasses of plain types.
     if isinstance(value, str):
         return str.__str__(value)
     if isinstance(value, int):
@@ -40,7 +40,7 @@ def plain(value: Any) -> Any:
         return timestamp(value)
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
-    np = sys.modules.get("numpy")  # without it, the value cannot be one of its
+    np = sys.modules.get("numpy")  # if it is not imported, the value is not from NumPy
     if np is not None and isinstance(value, np.generic):
         item = value.item()
         return item if isinstance(item, (bool, int, float)) else arrays.ndarray(np.asarray(value))
@@ -53,24 +53,24 @@ def plain(value: Any) -> Any:
 
 
 def timestamp(value: datetime.datetime) -> msgpack.Timestamp:
-    """Return an instant, to the microsecond, or to the nanosecond where it has those.
+    """Return an instant with microseconds, or nanoseconds if the object has them (pandas).
 
     Raises:
-        ValueError: it is of no time zone.
+        ValueError: the datetime has no time zone.
     """
     if value.utcoffset() is None:
         raise ValueError(
             "a datetime without a time zone could be any instant: "
             "give it one, such as datetime.now(timezone.utc)"
         )
-    # In integers: a float has no room for the microseconds of year 9999.
+    # Integers, because a float cannot hold the microseconds of the year 9999.
     since = value - EPOCH
     nanoseconds = since.microseconds * 1000 + getattr(value, "nanosecond", 0)
     return msgpack.Timestamp(since.days * 86400 + since.seconds, nanoseconds)
 
 
 def described(value: Any) -> str:
-    """Return the class of a value with its article, for messages."""
+    """Return the class of a value with an article, for messages."""
     kind = type(value)
     name = kind.__qualname__
     if kind.__module__ != "builtins":
@@ -79,7 +79,7 @@ def described(value: Any) -> str:
 
 
 def advice(value: Any) -> str:
-    """Return what would do in place of a value that has no form."""
+    """Return what to return instead of a value that cannot be sent."""
     if isinstance(value, (set, frozenset)):
         return ": return a list, sorted(…) for instance"
     if isinstance(value, complex):

@@ -1,31 +1,39 @@
-"""Says which of the frames that came were begun, beyond the death of the worker."""
+"""The begun count: how many frames the worker has handed to node code.
+
+The supervisor reads it from shared memory after a worker has died, to learn which of
+the frames that it sent were never begun and can be sent to another worker.
+"""
 
 from __future__ import annotations
 
 import mmap
 
 
-class Begun:
-    """Counts the frames that node code runs for: call, open, finish and snapshot.
+class BegunCount:
+    """Counts the frames that run node code: call, open, finish and snapshot.
 
-    Of a worker that dies, the supervisor knows by this which of them it never began.
-    The count that it sees is one more: 0 is a worker that counts for nobody.
+    The stored number is the count plus one, since 0 says that the worker does not count.
+    Before ``map_to`` is called the count is private to this process.
+
+    Attributes:
+        cell: the number, at index 0. The calls of plain nodes add to it directly, which
+            saves them a function call.
     """
 
     def __init__(self) -> None:
-        """Count for nobody."""
-        self._cell = memoryview(bytearray(8)).cast("Q")
+        """Begin with a private count."""
+        self.cell = memoryview(bytearray(8)).cast("Q")
 
-    def show(self, descriptor: int) -> None:
-        """Count where the supervisor can see it: in the first 8 bytes of a file.
+    def map_to(self, descriptor: int) -> None:
+        """Keep the count in the first 8 bytes of a file from now on.
 
         Raises:
             OSError: the file cannot be mapped.
-            ValueError: it is too short.
+            ValueError: the file is too short.
         """
-        self._cell = memoryview(mmap.mmap(descriptor, 8)).cast("Q")
-        self._cell[0] = 1
+        self.cell = memoryview(mmap.mmap(descriptor, 8)).cast("Q")
+        self.cell[0] = 1
 
-    def count(self, frames: int = 1) -> None:
-        """Say that the next frames begin, in the order in which they came."""
-        self._cell[0] += frames
+    def add(self, frames: int = 1) -> None:
+        """Record that the next frames are begun, in the order in which they arrived."""
+        self.cell[0] += frames

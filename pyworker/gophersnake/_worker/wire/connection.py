@@ -1,4 +1,19 @@
-"""The worker's end of the socket: frames in, frames out."""
+"""The connection to the supervisor: this module receives frames, the outbox sends them.
+
+Only the main thread receives. Bytes are read into a read-ahead buffer, so that small
+frames which have arrived together take one system call. From there a frame takes one of
+these ways:
+
+- ``next_call`` returns a small call that is complete in the read-ahead buffer, without
+  copying it. Almost all calls take this way.
+- ``receive`` waits for the next frame of any type and size, and copies it out.
+- ``arrived`` returns the frames that have arrived, for the event loop of async nodes.
+- While node code runs or waits, ``read_available`` and ``receive_into_mailbox`` put
+  frames into ``mailbox``. The three above return those first, so the order is kept.
+
+Frames about shared memory (release, forget) are never returned: they are handled as soon
+as they are read. So is the call id of a cancel frame, which goes into ``canceled``.
+"""
 
 from __future__ import annotations
 
@@ -6,13 +21,10 @@ import os
 import select
 import socket
 from collections import deque
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-import msgpack
-
 from gophersnake._worker.wire import frames
-from gophersnake._worker.wire.begun import Begun
+from gophersnake._worker.wire.begun import BegunCount
 from gophersnake._worker.wire.frames import (
     BRIEF,
     CALL,
@@ -26,10 +38,10 @@ from gophersnake._worker.wire.frames import (
     Bytes,
     Frame,
     Limits,
-    Place,
+    Location,
     ProtocolError,
 )
-from gophersnake._worker.wire.outbox import Closed, Outbox
+from gophersnake._worker.wire.outbox import JOIN, Closed, Outbox
 
 if TYPE_CHECKING:
     from gophersnake._worker.memory.shared import SharedMemory
@@ -37,84 +49,89 @@ if TYPE_CHECKING:
 __all__ = ["Closed", "Connection", "NoRoom"]
 
 READ_AHEAD = 128 << 10
-"""Small frames that have arrived together are read together; larger ones go
-straight to the memory that they stay in."""
-
-JOIN = 16 << 10
-"""Up to so many bytes, a body is joined to its header rather than sent beside it."""
+"""The size of the read-ahead buffer. Larger frames are read into memory of their own."""
 
 _CALL, _RELEASE = WORDS[CALL], WORDS[RELEASE]
 
 _unpack_brief = BRIEF.unpack_from
 
-NONE: list[Any] = []
-"""The buffers of a call that has none."""
+NO_BUFFERS: list[Any] = []
+"""The buffers of a call that has none. It is never changed."""
 
 
 class NoRoom(MemoryError):
-    """There is no memory for a frame that has been announced.
+    """There is not enough memory for a frame that is being received.
 
     Attributes:
         call: the frame's call id.
     """
 
     def __init__(self, call: int, size: int) -> None:
-        """Take the frame's call id and the bytes that were asked for."""
+        """Create the error for a frame of ``size`` bytes."""
         super().__init__(f"no memory for an input of {size} bytes")
         self.call = call
 
 
 class Connection:
-    """Frames over a stream socket.
+    """Receives frames from a stream socket, and sends frames through its outbox.
 
-    One thread receives, the main one. Any thread may send.
+    One thread receives, the main one. ``send`` and ``send_message`` may be called by any
+    thread. After a fork, the child's connection is closed.
 
     Attributes:
-        shared: the shared memory, if the supervisor shares any.
-        mailbox: the frames that were read while something else was waited for, and
-            that ``receive`` has not yet returned.
-        cancelled: the calls that a cancel frame in the mailbox gives up.
-        keep: has a small frame sent together with later ones; see ``Outbox``.
-        watch: has what is kept sent soon, whatever the main thread does.
-        begun: counts those of its frames whose work is begun.
-        small: up to so many bytes, a body without buffers can be kept back.
-        largest: the bytes of the largest result; 0 is no bound.
+        shared: the memory shared with the supervisor, if there is any; set it by ``share``.
+        mailbox: frames that were read while the worker waited for something else, and
+            that no method has returned yet.
+        canceled: the ids of calls whose cancel frame has been read but not yet handled
+            in its turn.
+        begun: the begun count of this connection's frames.
+        small: a body of up to this many bytes can be kept back by the outbox.
+        largest: the limit of a result in bytes; 0 for no limit.
+        send: sends a frame; see ``Outbox``. So do the following four:
+        send_message: sends a frame whose body is a message of the protocol.
+        keep: sends a small frame together with later ones.
+        flush: sends what is kept back, and the releases of shared memory.
+        flush_soon: makes a background thread send what is kept back.
     """
 
     def __init__(self, sock: socket.socket, limits: Limits | None = None) -> None:
-        """Take a connected, blocking socket."""
+        """Create the connection on a connected, blocking socket."""
         self.largest = 0
         self.limits = limits or Limits()
         self.shared: SharedMemory | None = None
+        self.mailbox: deque[Frame] = deque()
+        self.canceled: set[int] = set()
+        self.begun = BegunCount()
         self._sock = sock
         self._ahead = memoryview(bytearray(READ_AHEAD))
-        self._start = self._end = 0  # _ahead[_start:_end] has been read and not yet taken
-        self.mailbox: deque[Frame] = deque()
-        self.cancelled: set[int] = set()
-        self.begun = Begun()
-        self._broken: Closed | ProtocolError | None = None  # found by mail, raised by receive
-        self._outbox = Outbox(sock)
-        self._kept = self._outbox.kept
-        self.keep, self.watch = self._outbox.keep, self._outbox.watch
+        self._start = self._end = 0  # _ahead[_start:_end] has been read and not yet consumed
+        self._broken: Closed | ProtocolError | None = None  # raised once the mailbox is empty
+        self._outbox = outbox = Outbox(sock)
+        self.send, self.send_message = outbox.send, outbox.send_message
+        self.keep, self.flush, self.flush_soon = outbox.keep, outbox.flush, outbox.flush_soon
         self._pid = os.getpid()
-        # A forked child has the socket too; what it wrote would be garbage to the host.
+        # A forked child has the socket, too, and must not write into its parent's frames.
         os.register_at_fork(after_in_child=self._leave)
 
     def _leave(self) -> None:
-        self._outbox.leave()
-        self._start = self._end = 0  # those calls are its parent's
+        self._outbox.reset_after_fork()
+        self._start = self._end = 0  # the calls read ahead are the parent's
         self.mailbox.clear()
         self._pid = 0
-        self._sock.close()  # shared memory sees to itself
+        self._sock.close()
 
     @property
     def open(self) -> bool:
         """False in a forked child, which has no connection."""
         return self._pid != 0
 
+    def share(self, shared: SharedMemory) -> None:
+        """Use memory that is shared with the supervisor, for received and sent frames."""
+        self.shared = self._outbox.shared = shared
+
     @property
     def limits(self) -> Limits:
-        """What a received frame may claim, and a result, too."""
+        """The limits of received frames, and of results."""
         return self._limits
 
     @limits.setter
@@ -122,26 +139,32 @@ class Connection:
         self._limits = limits
         self.small = min(JOIN, limits.body)
 
-    def bound(self, size: int) -> None:
-        """Bound a result, in bytes; 0 is no bound."""
+    def limit_results(self, size: int) -> None:
+        """Limit the size of a result, in bytes; 0 for no limit."""
         self.largest = size
         if size:
-            self.small = min(self.small, size)  # what is kept back is not looked at
+            self.small = min(self.small, size)  # frames that are kept back are not checked
 
     def fileno(self) -> int:
-        """Return the descriptor of the socket, for who watches it."""
+        """Return the socket's descriptor, for an event loop."""
         return self._sock.fileno()
 
-    def next_call(self) -> tuple[int, int, Bytes, list[Any]] | None:
-        """Return the next call's id, session, body and buffers, where that takes no time.
+    def close(self) -> None:
+        """Close the socket."""
+        self._sock.close()
 
-        That is: it is small, all of it has been read ahead, and its buffer, if it has
-        one, lies in a segment that is mapped already. The body is valid until more is read.
-        Otherwise this is ``None``, and ``receive`` returns whatever comes next.
-        What comes before about shared memory is done.
+    # One frame after another, for nodes that serve one call at a time.
+
+    def next_call(self) -> tuple[int, int, Bytes, list[Any]] | None:
+        """Return the next call's id, session, body and buffers if that needs no waiting.
+
+        This is so if the call is small, has been read ahead completely, and has no
+        buffers or a single one in a segment that is mapped already. The body is valid
+        until more is received. For anything else this returns ``None``, and ``receive``
+        returns the next frame. Release frames ahead of the call are handled.
 
         Raises:
-            ProtocolError: what comes before cannot be.
+            ProtocolError: a release frame ahead of the call is invalid.
         """
         while True:
             start = self._start
@@ -152,13 +175,13 @@ class Connection:
             end = table + count * DESCRIPTOR_SIZE + size
             if end > self._end or size > self.small:
                 return None
-            buffers = NONE
+            buffers = NO_BUFFERS
             if first == _CALL:
                 if count:
                     if self.shared is None or count > 1:
                         return None
-                    place = DESCRIPTOR.unpack_from(self._ahead, table)
-                    found = self.shared.borrow_mapped(*place)
+                    location = DESCRIPTOR.unpack_from(self._ahead, table)
+                    found = self.shared.borrow_mapped(*location)
                     if found is None:
                         return None
                     buffers = [found]
@@ -167,16 +190,17 @@ class Connection:
             if first != _RELEASE or count or session or self.shared is None:
                 return None
             self._start = end
-            self.shared.released(self._ahead[table:end])
+            self.shared.take_back(self._ahead[table:end])
 
-    def listen(self) -> None:
-        """Send all that is kept, and wait for the next frame; at least its header is read.
+    def await_frame(self) -> None:
+        """Wait until there is a frame to return; at least its header is read then.
+
+        Call ``flush`` before: the supervisor may be waiting for what is kept back.
 
         Raises:
-            Closed: there will be none.
-            ProtocolError: what came is no frame.
+            Closed: the connection has ended.
+            ProtocolError: the supervisor violated the protocol.
         """
-        self.flush()
         if self.mailbox:
             return
         if self._broken is not None:
@@ -185,64 +209,98 @@ class Connection:
             self._fill(HEADER_SIZE)
 
     def receive(self) -> Frame:
-        """Return the next frame. Its memory is its own, and not used again.
+        """Wait for the next frame and return it. Its memory is never used again.
 
         Raises:
-            Closed: there will be none.
-            ProtocolError: what came is no frame.
-            NoRoom: there is no memory for it.
+            Closed: the connection has ended.
+            ProtocolError: the supervisor violated the protocol.
+            NoRoom: there is not enough memory for the frame.
         """
         while True:
-            self.listen()
+            self.flush()
+            self.await_frame()
             if self.mailbox:
                 return self.mailbox.popleft()
             frame = self._read()
-            if not self._is_heard(frame):
+            if not self._concerns_memory(frame):
                 return frame
 
-    def more(self) -> None:
-        """Wait for one more frame, and put it into the mailbox.
+    # The mailbox.
+
+    def receive_into_mailbox(self) -> None:
+        """Wait for one more frame and put it into the mailbox.
 
         Raises:
-            Closed: there will be none.
-            ProtocolError: what came is no frame.
-            NoRoom: there is no memory for it.
+            Closed: the connection has ended.
+            ProtocolError: the supervisor violated the protocol.
+            NoRoom: there is not enough memory for the frame.
         """
         self.flush()
         if self._broken is not None:
             raise self._broken
         frame = self._read()
-        if not self._is_heard(frame):
+        if not self._concerns_memory(frame):
             self.mailbox.append(frame)
 
+    def read_available(self) -> None:
+        """Read the frames that have arrived into the mailbox, without waiting for more.
+
+        The main thread calls this while node code runs, from a signal handler for
+        instance, but not while it is reading a frame already. The errors ``Closed`` and
+        ``ProtocolError`` are kept for the next ``receive``, because the node would take
+        them for its own.
+        """
+        try:
+            while self._broken is None and (
+                self._start < self._end or select.select([self._sock], [], [], 0)[0]
+            ):
+                frame = self._read()
+                if not self._concerns_memory(frame):
+                    self.mailbox.append(frame)
+        except (Closed, ProtocolError) as error:
+            self._broken = error
+
     def pick(self, kind: int, call: int) -> Frame | None:
-        """Take the first frame of this type and call out of the mailbox."""
+        """Remove and return the first frame of a type and call in the mailbox, if any."""
         for i, frame in enumerate(self.mailbox):
             if frame.type == kind and frame.call == call:
                 del self.mailbox[i]
                 return frame
         return None
 
-    def arrived(self) -> list[Frame]:
-        """Return the frames that are there; it is called when the socket can be read.
-
-        The rest of a large one may be waited for, that of a small one is not.
+    def wait(self, timeout: float) -> bool:
+        """Wait at most ``timeout`` seconds for something to read; return whether there is.
 
         Raises:
-            Closed: there will be none.
-            ProtocolError: what came is no frame.
-            NoRoom: there is no memory for it.
+            Closed: the connection has ended.
+            ProtocolError: the supervisor violated the protocol.
+        """
+        if self._broken is not None:
+            raise self._broken
+        return self._start < self._end or bool(select.select([self._sock], [], [], timeout)[0])
+
+    # Many frames at once, for the event loop.
+
+    def arrived(self) -> list[Frame]:
+        """Return the frames that have arrived; call this when the socket is readable.
+
+        This may wait for the rest of a large frame, but not for that of a small one.
+
+        Raises:
+            Closed: the connection has ended.
+            ProtocolError: the supervisor violated the protocol.
+            NoRoom: there is not enough memory for a frame.
         """
         found = list(self.mailbox)
         self.mailbox.clear()
         try:
-            if not found and not self._whole:
+            if not found and not self._is_readable():
                 if self._broken is not None:
                     raise self._broken
                 self._fill(self._end - self._start + 1)
-            while self._whole:
+            while self._is_readable():
                 frame = self._read()
-                if not self._is_heard(frame):
+                if not self._concerns_memory(frame):
                     found.append(frame)
         except (Closed, ProtocolError) as error:
             self._broken = error
@@ -250,58 +308,32 @@ class Connection:
                 raise
         for frame in found:
             if frame.type == CANCEL:
-                self.cancelled.discard(frame.call)
+                self.canceled.discard(frame.call)
         return found
 
     @property
-    def ahead(self) -> bool:
-        """True where ``arrived`` has something to return, or to raise, without more to read."""
-        return bool(self.mailbox) or self._whole or self._broken is not None
+    def has_arrived(self) -> bool:
+        """True if ``arrived`` can return or raise something without reading the socket."""
+        return bool(self.mailbox) or self._is_readable() or self._broken is not None
 
-    @property
-    def _whole(self) -> bool:
-        """True where a frame has been read ahead, the beginning of a large one, or what is none."""
-        there = self._end - self._start
-        if there < HEADER_SIZE:
+    def _is_readable(self) -> bool:
+        """Return whether ``_read`` can take the next frame from the read-ahead buffer.
+
+        That is also so for an invalid header, which ``_read`` raises, and for the beginning
+        of a large frame, whose rest it waits for.
+        """
+        available = self._end - self._start
+        if available < HEADER_SIZE:
             return False
         first, size, _, buffers, _ = _unpack_brief(self._ahead, self._start)
         if first & ~(0xFF << 16) != WORDS[0]:
             return True
-        return bool(buffers or size > READ_AHEAD // 2 or HEADER_SIZE + size <= there)
+        return bool(buffers or size > READ_AHEAD // 2 or HEADER_SIZE + size <= available)
 
-    def _is_heard(self, frame: Frame) -> bool:
-        """Do what a frame says that is not for who receives: it is about shared memory."""
-        return frame.type >= RELEASE and self.shared is not None and self.shared.heard(frame)
-
-    def mail(self) -> None:
-        """Read the frames that have arrived into the ``mailbox``.
-
-        It is called while the node works, by the thread that receives, and not
-        while that is reading already. It raises neither ``Closed`` nor
-        ``ProtocolError``, which the node would take for a failure of its own.
-        """
-        try:
-            while self._broken is None and (
-                self._start < self._end or select.select([self._sock], [], [], 0)[0]
-            ):
-                frame = self._read()
-                if not self._is_heard(frame):
-                    self.mailbox.append(frame)
-        except (Closed, ProtocolError) as error:
-            self._broken = error
-
-    def wait(self, timeout: float) -> bool:
-        """Wait until there is something to be read, at most that many seconds.
-
-        Raises:
-            Closed: there will be none.
-            ProtocolError: what came is no frame.
-        """
-        if self._broken is not None:
-            raise self._broken
-        return self._start < self._end or bool(select.select([self._sock], [], [], timeout)[0])
+    # A frame, from the header to the buffers.
 
     def _read(self) -> Frame:
+        """Read one whole frame, waiting for it if needed."""
         if self._end - self._start < HEADER_SIZE:
             self._fill(HEADER_SIZE)
         header = HEADER.unpack_from(self._ahead, self._start)
@@ -309,33 +341,48 @@ class Connection:
         _, _, kind, _, size, call, count, session = header
         self._start += HEADER_SIZE
         if kind == CANCEL:
-            self.cancelled.add(call)
-        places = []
+            self.canceled.add(call)
+        locations = []
         if count:
-            table = self._part(count * DESCRIPTOR_SIZE)
-            places = frames.check_descriptors(kind, table, self._limits, self.shared is not None)
+            table = self._read_part(count * DESCRIPTOR_SIZE)
+            shared = self.shared is not None
+            locations = frames.check_descriptors(kind, table, self._limits, shared)
         try:
-            body = self._part(size)
-            return Frame(kind, call, body, [self._buffer(each) for each in places], session)
+            body = self._read_part(size)
+            return Frame(kind, call, body, [self._buffer(each) for each in locations], session)
         except MemoryError:
-            raise NoRoom(call, size + sum(each.size for each in places)) from None
+            raise NoRoom(call, size + sum(each.size for each in locations)) from None
 
-    def _part(self, size: int) -> Bytes:
-        """Return that many bytes of a frame; most often all of them are here."""
+    def _concerns_memory(self, frame: Frame) -> bool:
+        """Handle a frame about shared memory; return False if it is about something else."""
+        return frame.type >= RELEASE and self.shared is not None and self.shared.handle_frame(frame)
+
+    def _buffer(self, location: Location) -> Any:
+        if location.segment and self.shared is not None:
+            return self.shared.borrow(*location)
+        return self._read_owned(location.size)
+
+    def _read_part(self, size: int) -> Bytes:
+        """Return the next bytes of a frame, copied if they have been read ahead."""
         start, end = self._start, self._start + size
         if end > self._end:
-            return self._take(size)
+            return self._read_owned(size)
         self._start = end
-        # A copy: the memory is used again, perhaps while the value is in use.
         return bytes(self._ahead[start:end])
 
-    def _buffer(self, place: Place) -> Any:
-        if place.segment and self.shared is not None:
-            return self.shared.borrow(*place)
-        return self._take(place.size)
+    def _read_owned(self, size: int) -> Bytes:
+        """Return the next bytes in memory of their own, received directly into it."""
+        data = bytearray(size)
+        view = memoryview(data)
+        ready = min(size, self._end - self._start)
+        view[:ready] = self._ahead[self._start : self._start + ready]
+        self._start += ready
+        while ready < size:
+            ready += self._recv(view[ready:])
+        return data
 
     def _fill(self, size: int) -> None:
-        """Read ahead until there are that many bytes."""
+        """Read ahead until at least ``size`` bytes are available."""
         if self._start == self._end:
             self._start = self._end = 0
         elif READ_AHEAD - self._start < size:
@@ -343,20 +390,10 @@ class Connection:
             self._ahead[: len(rest)] = rest
             self._start, self._end = 0, len(rest)
         while self._end - self._start < size:
-            self._end += self._receive(self._ahead[self._end :])
+            self._end += self._recv(self._ahead[self._end :])
 
-    def _take(self, size: int) -> Bytes:
-        """Return that many bytes, in memory of their own."""
-        data = bytearray(size)
-        view = memoryview(data)
-        ready = min(size, self._end - self._start)
-        view[:ready] = self._ahead[self._start : self._start + ready]
-        self._start += ready
-        while ready < size:
-            ready += self._receive(view[ready:])
-        return data
-
-    def _receive(self, into: memoryview) -> int:
+    def _recv(self, into: memoryview) -> int:
+        """Receive at least one byte, and return how many were received."""
         try:
             count = self._sock.recv_into(into)
         except OSError as error:
@@ -364,47 +401,3 @@ class Connection:
         if not count:
             raise Closed("end of file: the supervisor closed the connection")
         return count
-
-    def send(
-        self, kind: int, call: int, body: Bytes, buffers: Sequence[Bytes | Place] = ()
-    ) -> None:
-        """Send one frame. Body and buffers can be changed once it returns.
-
-        Raises:
-            Closed: the supervisor is gone.
-        """
-        head = frames.head(kind, call, body, buffers)
-        news = self._news(blocking=False)
-        inline = [each for each in buffers if not isinstance(each, Place)]
-        if not inline and len(body) <= JOIN:
-            self._outbox.write(head + body, news=news)
-        else:
-            self._outbox.write(head, [body, *inline], news)
-
-    def flush(self) -> None:
-        """Send what is kept, and which shared memory is over; the main thread does this.
-
-        Raises:
-            Closed: the supervisor is gone.
-        """
-        news = self._news(blocking=True)
-        if news or self._kept:
-            self._outbox.write(news=news)
-
-    def _news(self, blocking: bool) -> bytes:
-        shared = self.shared
-        if shared is not None and (shared.ended or shared.back or shared.gone):
-            return shared.news(blocking)
-        return b""
-
-    def send_message(self, kind: int, message: dict[str, Any], call: int = 0) -> None:
-        """Send a frame whose body is a message of the protocol, not a node's value.
-
-        Raises:
-            Closed: the supervisor is gone.
-        """
-        self.send(kind, call, msgpack.packb(message, unicode_errors="backslashreplace"))
-
-    def close(self) -> None:
-        """End the connection."""
-        self._sock.close()

@@ -1,4 +1,4 @@
-"""Frames as they stand on the wire; Go's package ipc describes them."""
+"""The binary format of frames, as Go's package ipc describes it: types, headers, checks."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import Any, NamedTuple
 
 HELLO, SETUP, READY, CALL, RESULT, ERROR, CANCEL, LOG, PROGRESS, PING, PONG, SHUTDOWN = range(1, 13)
 RELEASE, FORGET, ITEM, CREDIT, OPEN, FINISH, DROP, SNAPSHOT = range(13, 21)
-"""The types of frames; the host's ipc/doc.go tells what they are for."""
+"""The frame types. ``ipc/doc.go`` describes what each one means."""
 
 OF_SESSIONS = (CALL, OPEN, FINISH, DROP, SNAPSHOT)
-"""The types of frames that may name a session."""
+"""The frame types whose header may have a session id."""
 
 NAMES = (
     "", "hello", "setup", "ready", "call", "result", "error",
@@ -23,26 +23,26 @@ MAGIC = 0x47
 VERSION = 1
 
 HEADER = struct.Struct("<BBBBIQII")
-"""Magic, version, type, flags, body length, call id, number of buffers, session."""
+"""Magic, version, type, flags, body length, call id, number of buffers, session id."""
 
 BRIEF = struct.Struct("<IIQII")
-"""The same, with magic, version, type and flags in one number: see ``WORDS``."""
+"""The same header with magic, version, type and flags as one number; see ``WORDS``."""
 
 WORDS = tuple(MAGIC | VERSION << 8 | kind << 16 for kind in range(len(NAMES)))
-"""By type, the first four bytes of a frame as a number."""
+"""The first four bytes of a frame as a number, indexed by frame type."""
 
 DESCRIPTOR = struct.Struct("<IIQQ")
-"""Segment (0: inline), reserved, offset, length."""
+"""Segment (0 for an inline buffer), reserved, offset, length."""
 
 HEADER_SIZE, DESCRIPTOR_SIZE = HEADER.size, DESCRIPTOR.size
 
 Bytes = bytes | bytearray | memoryview
 
 
-class Place(NamedTuple):
-    """Where a buffer lies that is not in the frame: which segment, and where in it.
+class Location(NamedTuple):
+    """The location of a buffer in shared memory: segment, offset and size in bytes.
 
-    Segment 0 is none: the bytes are in the frame.
+    Segment 0 means that the bytes are inline in the frame.
     """
 
     segment: int
@@ -51,17 +51,17 @@ class Place(NamedTuple):
 
 
 class Frame(NamedTuple):
-    """One message. ``call`` and ``session`` are 0 where it belongs to none."""
+    """One message. ``call`` and ``session`` are 0 if it belongs to none."""
 
     type: int
     call: int
     body: Bytes
-    buffers: list[Any]  # of Bytes, or of NumPy arrays of bytes where they are shared
+    buffers: list[Any]  # Bytes, or NumPy arrays of bytes if they are in shared memory
     session: int = 0
 
 
 class Limits(NamedTuple):
-    """What one frame may claim: bytes, buffers, bytes, levels of a value."""
+    """The limits of one frame: body bytes, buffers, buffer bytes, nesting levels of a value."""
 
     body: int = 256 << 20
     buffers: int = 4096
@@ -70,16 +70,20 @@ class Limits(NamedTuple):
 
 
 class ProtocolError(Exception):
-    """The peer spoke out of protocol; the connection is of no use after it."""
+    """The supervisor violated the protocol. The connection cannot be used any more."""
 
 
 def name(kind: int) -> str:
-    """Return the name of a frame type."""
+    """Return the name of a frame type, for messages."""
     return NAMES[kind] if 0 < kind < len(NAMES) else f"type {kind}"
 
 
 def check_header(header: tuple[Any, ...], limits: Limits) -> None:
-    """Raise ``ProtocolError`` for a header that is none, or claims too much."""
+    """Check a received header, as ``HEADER`` unpacks it.
+
+    Raises:
+        ProtocolError: it is not a valid header, or exceeds the limits.
+    """
     magic, version, kind, flags, size, _, buffers, session = header
     if magic != MAGIC:
         raise ProtocolError(f"a frame begins with byte {magic:#04x} instead of {MAGIC:#04x}")
@@ -90,7 +94,9 @@ def check_header(header: tuple[Any, ...], limits: Limits) -> None:
     if flags:
         raise ProtocolError(f"a {name(kind)} frame with flags {flags:#x}; version 1 has none")
     if session and kind not in OF_SESSIONS:
-        raise ProtocolError(f"a {name(kind)} frame with session {session}; it belongs to none")
+        raise ProtocolError(
+            f"a {name(kind)} frame with session {session}; it cannot belong to a session"
+        )
     if size > limits.body:
         raise ProtocolError(
             f"a {name(kind)} frame claims a body of {size} bytes, more than the limit of {limits.body}"
@@ -101,14 +107,20 @@ def check_header(header: tuple[Any, ...], limits: Limits) -> None:
         )
 
 
-def check_descriptors(kind: int, table: Bytes, limits: Limits, shared: bool) -> list[Place]:
-    """Return the places of the buffers of a table of descriptors.
+def check_descriptors(kind: int, table: Bytes, limits: Limits, shared: bool) -> list[Location]:
+    """Return the locations of a frame's buffers from its table of descriptors.
+
+    Args:
+        kind: the frame type, for messages.
+        table: the descriptors, packed one after another.
+        limits: the limits of the frame.
+        shared: whether this connection has shared memory.
 
     Raises:
-        ProtocolError: a descriptor is none, names a segment where nothing is
-            shared, or all of them claim too much.
+        ProtocolError: a descriptor is invalid, names a segment although there is no
+            shared memory, or the buffers exceed the limits.
     """
-    places = []
+    locations = []
     total = 0
     for segment, reserved, offset, size in DESCRIPTOR.iter_unpack(table):
         if segment:
@@ -127,20 +139,20 @@ def check_descriptors(kind: int, table: Bytes, limits: Limits, shared: bool) -> 
                 f"a {name(kind)} frame describes an inline buffer with a reserved part of "
                 f"{reserved:#x} and the offset {offset}; both belong to shared segments"
             )
-        places.append(Place(segment, offset, size))
+        locations.append(Location(segment, offset, size))
         total += size
     if total > limits.buffer_bytes:
         raise ProtocolError(
             f"a {name(kind)} frame claims buffers of more than {limits.buffer_bytes} bytes in all"
         )
-    return places
+    return locations
 
 
-def head(kind: int, call: int, body: Bytes, buffers: Sequence[Bytes | Place]) -> bytes:
-    """Return the header of a frame with its descriptors."""
+def head(kind: int, call: int, body: Bytes, buffers: Sequence[Bytes | Location]) -> bytes:
+    """Return the header of a frame and its table of descriptors."""
     parts = [BRIEF.pack(WORDS[kind], len(body), call, len(buffers), 0)]
     for buffer in buffers:
-        if isinstance(buffer, Place):
+        if isinstance(buffer, Location):
             segment, offset, size = buffer
             parts.append(DESCRIPTOR.pack(segment, 0, offset, size))
         else:
@@ -149,5 +161,5 @@ def head(kind: int, call: int, body: Bytes, buffers: Sequence[Bytes | Place]) ->
 
 
 def whole(kind: int, body: bytes) -> bytes:
-    """Return a frame that belongs to no call and has no buffers."""
+    """Return a complete frame that belongs to no call and has no buffers."""
     return BRIEF.pack(WORDS[kind], len(body), 0, 0, 0) + body

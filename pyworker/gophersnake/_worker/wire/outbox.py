@@ -1,4 +1,9 @@
-"""The sending half of the connection."""
+"""The sending half of the connection.
+
+Small results are kept back for a moment, so that those of many small calls go out with
+one system call. They are sent with the next frame, by ``flush`` before the worker waits,
+or by a background thread (the flusher) if node code runs longer than a tick or two.
+"""
 
 from __future__ import annotations
 
@@ -8,62 +13,73 @@ import threading
 import time
 from collections import deque
 from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
-from gophersnake._worker.wire.frames import BRIEF, WORDS, Bytes
+import msgpack
+
+from gophersnake._worker.wire import frames
+from gophersnake._worker.wire.frames import BRIEF, WORDS, Bytes, Location
+
+if TYPE_CHECKING:
+    from gophersnake._worker.memory.shared import SharedMemory
+
+JOIN = 16 << 10
+"""A body of up to this many bytes is joined to its header before it is written."""
+
+GATHER = 1000
+"""The most pieces that one sendmsg may take (IOV_MAX is 1024)."""
+
+KEPT_BYTES, KEPT_FRAMES = 32 << 10, 64
+"""The most bytes and frames that are kept back."""
+
+TICK = 0.005
+"""The interval, in seconds, at which the flusher looks for frames that are kept back."""
+
+IDLE = 20
+"""The flusher goes to sleep after this many ticks without such frames."""
 
 _pack_brief = BRIEF.pack
 
-GATHER = 1000
-"""How many pieces one sendmsg may take (IOV_MAX is 1024)."""
-
-KEPT_BYTES, KEPT_FRAMES = 32 << 10, 64
-"""So much is kept back at most, to be sent together."""
-
-TICK = 0.005
-"""Seconds after which what is kept back is sent, whatever the node is doing."""
-
-IDLE = 20
-"""So many ticks with nothing to do, and the flusher goes to sleep."""
-
 
 class Closed(Exception):
-    """The supervisor has closed the connection."""
+    """The connection to the supervisor has ended."""
 
 
 class Outbox:
     """Writes whole frames to a socket, at once or together with later ones.
 
-    Any thread may write; the main one alone keeps frames back. A thread of its own,
-    the flusher, sends what has been kept back for a tick: a node that works long
-    holds up no answer of a call before it.
+    Any thread may call ``send``, ``send_message`` and ``write``. Only the main thread
+    calls ``keep``, ``flush_soon`` and ``flush``.
 
     Attributes:
         kept: the frames that are kept back, oldest first.
+        shared: the shared memory whose releases are sent along, if there is any.
     """
 
     def __init__(self, sock: socket.socket) -> None:
-        """Take a connected, blocking socket."""
+        """Create an outbox for a connected, blocking socket."""
         self._sock = sock
+        self.shared: SharedMemory | None = None
         self.kept: list[bytes] = []
-        self._size = 0  # of what is kept, at least; no more than a measure
+        self._size = 0  # of what is kept; approximate, since the flusher resets it
         self._sending = threading.Lock()
-        self._writer = 0  # the thread that is writing
-        self._later: deque[bytes] = deque()  # what it wants to write meanwhile
+        self._writer = 0  # the id of the thread that holds _sending
+        self._later: deque[bytes] = deque()  # what that thread wants to write meanwhile
         self._writes = 0
-        self._asleep = True  # the flusher is, or is not there yet
+        self._asleep = True  # the flusher sleeps, or has not been started
         self._wake = threading.Event()
         self._flusher: threading.Thread | None = None
 
-    def leave(self) -> None:
-        """Forget it all, in a forked child."""
+    def reset_after_fork(self) -> None:
+        """Drop all frames; a forked child calls this."""
         self._sending = threading.Lock()
         self.kept.clear()
 
     def keep(self, kind: int, call: int, body: Bytes) -> None:
-        """Have a small frame sent with the next one, or with the next ``flush``.
+        """Add a small frame that is sent with the next one or by the next ``flush``.
 
         Raises:
-            Closed: the supervisor is gone.
+            Closed: the connection has ended.
         """
         size = len(body)
         kept = self.kept
@@ -72,13 +88,104 @@ class Outbox:
         if self._size >= KEPT_BYTES or len(kept) >= KEPT_FRAMES:
             self.write()
 
-    def watch(self) -> None:
-        """Have the flusher see to it that what is kept goes out within two ticks or so.
-
-        It is called before something that may take long.
+    def flush(self) -> None:
+        """Send the frames that are kept back, and the releases of shared memory.
 
         Raises:
-            Closed: the supervisor is gone.
+            Closed: the connection has ended.
+        """
+        shared = self.shared
+        first = b""
+        if shared is not None and (shared.ended or shared.back or shared.gone):
+            first = shared.pending_frames(blocking=True)
+        if first or self.kept:
+            self.write(first=first)
+
+    def send(
+        self, kind: int, call: int, body: Bytes, buffers: Sequence[Bytes | Location] = ()
+    ) -> None:
+        """Send one frame, behind those that are kept back.
+
+        Body and buffers may be changed once this returns.
+
+        Raises:
+            Closed: the connection has ended.
+        """
+        head = frames.head(kind, call, body, buffers)
+        shared = self.shared
+        first = b""
+        if shared is not None and (shared.ended or shared.back or shared.gone):
+            first = shared.pending_frames(blocking=False)
+        inline = [each for each in buffers if not isinstance(each, Location)]
+        if not inline and len(body) <= JOIN:
+            self.write(head + body, first=first)
+        else:
+            self.write(head, [body, *inline], first)
+
+    def send_message(self, kind: int, message: dict[str, Any], call: int = 0) -> None:
+        """Send a frame whose body is a message of the protocol, not a node's value.
+
+        Raises:
+            Closed: the connection has ended.
+        """
+        self.send(kind, call, msgpack.packb(message, unicode_errors="backslashreplace"))
+
+    def write(self, data: bytes = b"", rest: Sequence[Bytes] = (), first: bytes = b"") -> None:
+        """Write the frames that are kept back and further ones behind them.
+
+        Threads write one after another. A thread that calls this while it is already
+        writing (from a finalizer that logs, say) has its frames written afterwards.
+
+        Args:
+            data: whole frames, the last of which ``rest`` may complete.
+            rest: the remaining parts of the last frame, which are not copied.
+            first: whole frames that go ahead of those that are kept back.
+
+        Raises:
+            Closed: the connection has ended.
+        """
+        me = threading.get_ident()
+        if self._writer == me:
+            self._later.append(b"".join((first, data, *rest)))
+            return
+        try:
+            with self._sending:
+                self._writer = me
+                try:
+                    self._writes += 1
+                    count = len(self.kept)  # the main thread may append meanwhile
+                    data = b"".join((first, *self.kept[:count], data))
+                    del self.kept[:count]
+                    self._size = 0
+                    if rest:
+                        self._gather([data, *rest])
+                    else:
+                        self._sock.sendall(data)
+                    while self._later:
+                        self._sock.sendall(self._later.popleft())
+                finally:
+                    self._writer = 0
+        except OSError as error:
+            raise Closed(f"the connection broke: {error}") from error
+
+    def _gather(self, parts: list[Bytes]) -> None:
+        """Write the parts without joining them first."""
+        views = deque(memoryview(part) for part in parts if len(part))
+        while views:
+            sent = self._sock.sendmsg([views[i] for i in range(min(len(views), GATHER))])
+            while sent:
+                if sent < len(views[0]):
+                    views[0] = views[0][sent:]
+                    break
+                sent -= len(views.popleft())
+
+    def flush_soon(self) -> None:
+        """Make the flusher send what is kept back, within about two ticks.
+
+        The main thread calls this before it does something that may take long.
+
+        Raises:
+            Closed: the connection has ended.
         """
         if not self._asleep or not self.kept:
             return
@@ -88,7 +195,7 @@ class Outbox:
             )
             try:
                 flusher.start()
-            except RuntimeError:  # no thread is to be had
+            except RuntimeError:  # no further thread can be started
                 self.write()
                 return
             self._flusher = flusher
@@ -96,7 +203,7 @@ class Outbox:
         self._wake.set()
 
     def _flush_late(self) -> None:
-        # The main thread is to get that one, out of whatever it waits for.
+        # The wake signal must interrupt the main thread, whatever that waits for.
         signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])
         while True:
             self._wake.wait()
@@ -112,59 +219,7 @@ class Outbox:
                         try:
                             self.write()
                         except Closed:
-                            return  # the main thread will find out
+                            return  # the main thread finds out by itself
             self._asleep = True
-            if self.kept:  # perhaps since it was still awake
-                self.watch()
-
-    def write(self, data: bytes = b"", rest: Sequence[Bytes] = (), news: bytes = b"") -> None:
-        """Write what is kept and whole frames behind it, one thread after the other.
-
-        Args:
-            data: frames.
-            rest: what belongs to the last of them, written from where it lies.
-            news: frames that go first.
-
-        Raises:
-            Closed: the supervisor is gone.
-        """
-        me = threading.get_ident()
-        if self._writer == me:
-            # A finalizer that logs, in the middle of another frame: it comes behind.
-            self._later.append(b"".join((news, data, *rest)))
-            return
-        try:
-            with self._sending:
-                self._writer = me
-                try:
-                    data = news + self._taken() + data
-                    if rest:
-                        self._gather([data, *rest])
-                    else:
-                        self._sock.sendall(data)
-                    while self._later:
-                        self._sock.sendall(self._later.popleft())
-                finally:
-                    self._writer = 0
-        except OSError as error:
-            raise Closed(f"the connection broke: {error}") from error
-
-    def _taken(self) -> bytes:
-        """Return what is kept, which is no longer; the main thread may go on keeping."""
-        self._writes += 1
-        count = len(self.kept)
-        data = b"".join(self.kept[:count])
-        del self.kept[:count]
-        self._size = 0
-        return data
-
-    def _gather(self, parts: list[Bytes]) -> None:
-        """Write the parts from where they lie."""
-        views = deque(memoryview(part) for part in parts if len(part))
-        while views:
-            sent = self._sock.sendmsg([views[i] for i in range(min(len(views), GATHER))])
-            while sent:
-                if sent < len(views[0]):
-                    views[0] = views[0][sent:]
-                    break
-                sent -= len(views.popleft())
+            if self.kept:  # kept back before _asleep was set
+                self.flush_soon()

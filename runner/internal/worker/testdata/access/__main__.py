@@ -18,7 +18,7 @@ from gophersnake._worker.process.worker import Worker
 
 FILE, GATE = Path(os.environ["SOCKET"]), os.environ["GATE"]
 
-exit_report.record(handshake.AUTOPSY)
+exit_report.install(handshake.AUTOPSY)
 secret = b""
 read_secret = handshake._read_secret
 
@@ -45,4 +45,4 @@ def announce(line: str, flush: bool) -> None:
 
 handshake._read_secret = keep_secret
 handshake.print = announce
-exit_report.leave_at_once(Worker(handshake.connect()).live())
+exit_report.exit_now(Worker(handshake.connect()).run())

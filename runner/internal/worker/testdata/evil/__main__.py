@@ -24,7 +24,7 @@ WAY = os.environ["EVIL"]
 FILE = os.environ.get("EVIL_FILE", os.devnull)
 FOLDER = os.environ.get("PLUGIN_UNIX_SOCKET_DIR", "")
 
-exit_report.record(handshake.AUTOPSY)
+exit_report.install(handshake.AUTOPSY)
 
 
 def stay() -> None:
@@ -107,7 +107,7 @@ open(sys.argv[2], "w").write(f"refused {refused} {mode}")
     del sys.argv[1:]
     from gophersnake._worker.process.worker import Worker
 
-    exit_report.leave_at_once(Worker(handshake.connect()).live())
+    exit_report.exit_now(Worker(handshake.connect()).run())
 
 sock = handshake.connect()
 connection = Connection(sock)

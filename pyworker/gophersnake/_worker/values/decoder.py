@@ -1,0 +1,187 @@
+"""Decodes msgpack bodies, and the buffers beside them, into values."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgpack
+
+from gophersnake._worker.values import arrays, media
+from gophersnake._worker.values.format import AUDIO, IMAGE, JSON, NAMES, TENSOR, ValueFault
+from gophersnake._worker.wire.frames import Bytes, ProtocolError
+from gophersnake.values import Json
+
+FORM_BYTES, FORMS = 128, 256
+"""The size up to which the body of a call with a single array is remembered, and how many
+such bodies are."""
+
+_unpackb = msgpack.unpackb
+
+
+class Decoder:
+    """Decodes values, one after another. Not safe for concurrent use."""
+
+    def __init__(self) -> None:
+        """Begin without buffers."""
+        self._buffers: list[Any] = []  # those of the current value, the next one last
+        self._hook = self._extension  # bound once
+        self._forms: dict[bytes, tuple[Any, tuple[int, ...]]] = {}
+
+    def arguments(self, body: Bytes, buffers: list[Any]) -> tuple[list[Any], dict[str, Any]]:
+        """Return the positional and the named arguments in the body of a call frame.
+
+        The list of buffers is emptied, so that the arrays alone keep shared memory.
+
+        Raises:
+            ProtocolError: the body does not hold arguments.
+            ValueFault: the body is not a valid value.
+        """
+        if buffers:
+            if (array := self._known_array(body, buffers)) is not None:
+                buffers.clear()
+                return [array], {}
+            value = self.decode(body, buffers)
+        else:
+            self._buffers = buffers
+            try:
+                value = _unpackb(body, ext_hook=self._hook, timestamp=3)
+            except Exception:
+                value = self.decode(body, buffers)  # raises an error that names the location
+        if type(value) is list and len(value) == 2:
+            args, named = value
+            if type(args) is list and type(named) is dict:
+                if buffers:
+                    if len(args) == 1 and not named:
+                        self._remember(body, buffers, args[0])
+                    buffers.clear()
+                return args, named
+        raise ProtocolError("a call frame whose body is not an array and a map of arguments")
+
+    def state(self, body: Bytes, buffers: list[Any]) -> list[Any]:
+        """Return the state in the body of an open frame: a list of one value or none.
+
+        Raises:
+            ProtocolError: the body does not hold a state.
+            ValueFault: the body is not a valid value.
+        """
+        value = self.decode(body, buffers, "state")
+        if type(value) is not list or len(value) > 1:
+            raise ProtocolError("an open frame whose body is not an array of one state, or none")
+        buffers.clear()
+        return value
+
+    def decode(self, body: Bytes, buffers: list[Any], root: str = "input") -> Any:
+        """Return the value of a body and its buffers.
+
+        Arrays are read-only views of the buffers. Timestamps are datetimes with
+        microseconds. Keys of bytes, and nesting between the protocol's limit and that of
+        msgpack, are not checked: the supervisor has checked what it sends.
+
+        Args:
+            body: the msgpack body.
+            buffers: the buffers, in the order in which the body refers to them.
+            root: the beginning of the path in an error.
+
+        Raises:
+            ValueFault: the body is not a valid value.
+            MemoryError: there is not enough memory for the value.
+        """
+        self._buffers = buffers[::-1] if buffers else buffers
+        try:
+            value = _unpackb(body, ext_hook=self._hook, timestamp=3)
+        except MemoryError:
+            raise
+        except Exception as error:
+            from gophersnake._worker.values import faults  # seldom needed
+
+            self._buffers = buffers[::-1]
+            reason = str(error) or type(error).__name__
+            path, reason = faults.find_in_body(body, self._extension) or ("", reason)
+            self._buffers = []
+            raise ValueFault(root + path, reason) from error
+        if self._buffers:
+            self._buffers, left = [], len(self._buffers)  # do not keep shared memory
+            raise ValueFault(root, f"{left} buffers belong to no value")
+        return value
+
+    def _known_array(self, body: Bytes, buffers: list[Any]) -> Any:
+        """Return the only argument of a call if its body is remembered: an array.
+
+        Returns ``None`` if it is not, or if the buffer does not fit. ``decode`` would
+        return the same array, and raises the error.
+        """
+        if not _is_shared(buffers) or (form := self._forms.get(bytes(body))) is None:
+            return None
+        dtype, shape = form
+        try:
+            array = buffers[0].view(dtype)
+            return array if array.shape == shape else array.reshape(shape)
+        except ValueError:
+            return None
+
+    def _remember(self, body: Bytes, buffers: list[Any], array: Any) -> None:
+        """Remember the dtype and shape that a body stands for, if it is a shared array's.
+
+        Most callers send arrays of a few shapes.
+        """
+        if (
+            _is_shared(buffers)
+            and len(body) <= FORM_BYTES
+            and arrays.view_ndarray(array) is not None
+        ):
+            if len(self._forms) >= FORMS:
+                self._forms.clear()
+            self._forms[bytes(body)] = array.dtype, array.shape
+
+    def _extension(self, code: int, payload: bytes) -> Any:
+        if code == JSON:
+            return _document(payload)
+        if code not in NAMES:
+            raise ValueError(f"unknown extension {code}")
+        parts = _parts(code, payload)
+        data = self._data(parts.pop())
+        if code == TENSOR:
+            return arrays.tensor(parts[0], parts[1], data)
+        if code == AUDIO:
+            return media.decode_audio(data, *parts)
+        return media.decode_image(data, *parts)
+
+    def _data(self, data: Any) -> Any:
+        if isinstance(data, bytes):
+            return data
+        if data is not None:
+            raise ValueError(f"inside an extension: {type(data).__name__} instead of data")
+        if not self._buffers:
+            raise ValueError("a buffer is missing")
+        return self._buffers.pop()
+
+
+def _is_shared(buffers: list[Any]) -> bool:
+    """Return whether there is a single buffer, and it is in shared memory."""
+    return len(buffers) == 1 and not isinstance(buffers[0], (bytes, bytearray))
+
+
+def _document(payload: bytes) -> Json:
+    try:
+        document = Json(payload.decode())
+    except UnicodeDecodeError as error:
+        raise ValueError(f"not a JSON document: it is not UTF-8: {error.reason}") from None
+    document.check()
+    return document
+
+
+def _parts(code: int, payload: bytes) -> list[Any]:
+    try:
+        parts = msgpack.unpackb(payload)
+    except msgpack.ExtraData as error:
+        raise ValueError(f"{len(error.extra)} bytes follow inside extension {code}") from None
+    except Exception as error:
+        raise ValueError(
+            f"the payload of extension {code} ends in the middle, or is not msgpack: {error}"
+        ) from None
+    if not isinstance(parts, list):
+        raise ValueError(f"inside an extension: {type(parts).__name__} instead of an array")
+    want = 5 if code == IMAGE else 3
+    if len(parts) != want:
+        raise ValueError(f"{NAMES[code]} of {len(parts)} parts instead of {want}")
+    return parts

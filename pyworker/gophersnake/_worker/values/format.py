@@ -1,0 +1,41 @@
+"""The form of values on the wire, as Go's package ipc describes it, and its errors."""
+
+from __future__ import annotations
+
+TENSOR, AUDIO, IMAGE, JSON = 1, 2, 3, 4
+"""The msgpack extension types of gophersnake."""
+
+NAMES = {TENSOR: "a tensor", AUDIO: "audio", IMAGE: "an image", JSON: "a JSON document"}
+
+OUT_OF_BAND = 16 << 10
+"""Data of at least this many bytes travels in a buffer beside the body."""
+
+
+class ValueFault(Exception):
+    """A value cannot be carried over the wire.
+
+    Attributes:
+        path: the location inside the value, for instance ``"result.items[3].handle"``.
+        reason: what is wrong there, and what to do instead.
+    """
+
+    def __init__(self, path: str, reason: str) -> None:
+        """Create the error for a location and a reason."""
+        super().__init__(f"cannot carry {path}: {reason}")
+        self.path = path
+        self.reason = reason
+
+
+class TooLarge(ValueFault):
+    """A result exceeds the limit that the manifest sets for its node.
+
+    Attributes:
+        size: the size of the result in bytes.
+    """
+
+    def __init__(self, size: int, limit: int) -> None:
+        """Create the error for a size and a limit, both in bytes."""
+        super().__init__(
+            "result", f"it takes {size} bytes, more than the {limit} that limits.result allows"
+        )
+        self.size = size
