@@ -96,7 +96,7 @@ class Worker:
     def _set_up_process(self, setup: dict[str, Any]) -> None:
         """Apply what the setup frame says about the process: limits, logs, memory."""
         allowed = setup["limits"]
-        self._connection.limits = Limits(*(allowed[name] for name in Limits._fields))
+        self._connection.limit_frames(Limits(*(allowed[name] for name in Limits._fields)))
         self._connection.limit_results(allowed.get("result", 0))
         limits.limit_memory(allowed["memory"])
         sandbox.configure(setup.get("isolation"))

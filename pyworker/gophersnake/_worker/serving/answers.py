@@ -80,9 +80,12 @@ class Answers:
             BaseException: the value cannot be encoded.
         """
         body, buffers = self._encode(value)
-        if buffers or not self.keep_items or len(body) > self._connection.small:
+        connection = self._connection
+        if buffers or len(body) > connection.small:
             return self._send(frames.ITEM, call, body, buffers)
-        self._connection.keep(frames.ITEM, call, body)
+        connection.keep(frames.ITEM, call, body)
+        if not self.keep_items:
+            connection.flush()
         return len(body)
 
     def _send(

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from gophersnake._worker.serving.calls import Handler
+from gophersnake._worker.serving.calls import Handler, Reporting
 from gophersnake._worker.wire.frames import CALL, CANCEL, Bytes, Frame
 from gophersnake.errors import Cancelled
 
@@ -113,7 +113,7 @@ class Batches(Handler):
     def _take(self, batch: Batch, call: int, session: int, body: Bytes, buffers: list[Any]) -> None:
         """Add a call to the batch, or answer it if its input is invalid."""
         self._refuse_session(session)
-        with self._reporting(call, "decode"):
+        with Reporting(self._answers, call, "decode"):
             args, named = self._decoder.arguments(body, buffers)
             if len(args) != 1 or named:
                 raise TypeError(
@@ -177,7 +177,7 @@ class Batches(Handler):
                 if issubclass(type(value), Exception):
                     self._answers.fail(call, value, "call")
                 else:
-                    with self._reporting(call, "encode"):
+                    with Reporting(self._answers, call, "encode"):
                         self._answers.result(call, value)
 
     def _fail(self, calls: list[int], error: BaseException) -> None:

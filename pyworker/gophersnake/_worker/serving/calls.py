@@ -72,7 +72,7 @@ class Handler:
     ) -> None:
         """Serve a call whose node gives many values, and answer it."""
         self._begun.add()
-        with self._reporting(call, "decode") as report:
+        with Reporting(self._answers, call, "decode") as report:
             args, named = self._decoder.arguments(body, buffers)
             report.stage = "call"
             self._invoker.items(call, process, args, named, self._items(call))
@@ -82,10 +82,6 @@ class Handler:
         """Return the sender of a call's items."""
         window = Window(*self._window_limits)
         return Items(call, self._connection, self._interrupts, self._answers, window)
-
-    def _reporting(self, call: int, stage: str) -> Reporting:
-        """Return a ``with`` block whose exceptions are sent to the supervisor."""
-        return Reporting(self._answers, call, stage)
 
 
 class Reporting:

@@ -35,7 +35,7 @@ class FrameLoop:
         call = self._handler.call
         try:
             while True:
-                found = next_call()
+                found = next_call() if connection.start < connection.end else None
                 if found is None:
                     if answers.chores:
                         answers.run_chores()

@@ -34,18 +34,16 @@ class Window:
 
     def sent(self, size: int) -> None:
         """Record that an item of ``size`` bytes was sent."""
-        self._sizes.append(size)
+        sizes = self._sizes
+        sizes.append(size)
         self._total += size
-        self._update()
+        self.full = len(sizes) >= self._items or self._total > self._bytes
 
     def credit(self, items: int) -> None:
         """Remove the oldest items, which the consumer has taken."""
-        for _ in range(min(items, len(self._sizes))):
-            self._total -= self._sizes.popleft()
-        self._update()
-
-    def _update(self) -> None:
         sizes = self._sizes
+        for _ in range(min(items, len(sizes))):
+            self._total -= sizes.popleft()
         self.full = bool(sizes) and (len(sizes) >= self._items or self._total > self._bytes)
 
 

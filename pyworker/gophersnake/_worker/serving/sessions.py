@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from typing import Any
 
-from gophersnake._worker.serving.calls import Handler
+from gophersnake._worker.serving.calls import Handler, Reporting
 from gophersnake._worker.wire.frames import (
     DROP,
     FINISH,
@@ -65,7 +65,7 @@ class Sessions(Handler):
         if not number or number in self._sessions:
             raise ProtocolError(f"session {number} cannot be opened: it is open already, or 0")
         self._begun.add()
-        with self._reporting(frame.call, "decode") as report:
+        with Reporting(self._answers, frame.call, "decode") as report:
             state = self._decoder.state(frame.body, frame.buffers)
             if state and not self._restores:
                 raise ProtocolError(
@@ -94,7 +94,7 @@ class Sessions(Handler):
         node = self._find(frame.session, "a finish frame")
         self._begun.add()
         try:
-            with self._reporting(frame.call, "finish"):
+            with Reporting(self._answers, frame.call, "finish"):
                 if callable(finish := getattr(node, "finish", None)):
                     self._invoker.items(frame.call, finish, (), {}, self._items(frame.call))
                 self._answers.result(frame.call, None)
@@ -106,7 +106,7 @@ class Sessions(Handler):
         if not self._restores:
             raise ProtocolError("a snapshot frame for a node without snapshot and restore")
         self._begun.add()
-        with self._reporting(frame.call, "snapshot") as report:
+        with Reporting(self._answers, frame.call, "snapshot") as report:
             state = self._invoker.value(frame.call, node.snapshot, (), {})
             report.stage = "encode"
             self._answers.snapshot(frame.call, state)

@@ -80,8 +80,11 @@ class Connection:
 
     Attributes:
         shared: the memory shared with the supervisor, if there is any; set it by ``share``.
+        limits: the limits of received frames, and of results.
         mailbox: frames that were read while the worker waited for something else, and
             that no method has returned yet.
+        start: the index of the first byte that has been read ahead and not yet consumed.
+        end: the index after the last such byte; equal to ``start`` if there is none.
         canceled: the ids of calls whose cancel frame has been read but not yet handled
             in its turn.
         begun: the begun count of this connection's frames.
@@ -97,14 +100,14 @@ class Connection:
     def __init__(self, sock: socket.socket, limits: Limits | None = None) -> None:
         """Create the connection on a connected, blocking socket."""
         self.largest = 0
-        self.limits = limits or Limits()
+        self.limit_frames(limits or Limits())
         self.shared: SharedMemory | None = None
         self.mailbox: deque[Frame] = deque()
         self.canceled: set[int] = set()
         self.begun = BegunCount()
         self._sock = sock
         self._ahead = memoryview(bytearray(READ_AHEAD))
-        self._start = self._end = 0  # _ahead[_start:_end] has been read and not yet consumed
+        self.start = self.end = 0
         self._broken: Closed | ProtocolError | None = None  # raised once the mailbox is empty
         self._outbox = outbox = Outbox(sock)
         self.send, self.send_message = outbox.send, outbox.send_message
@@ -115,7 +118,7 @@ class Connection:
 
     def _leave(self) -> None:
         self._outbox.reset_after_fork()
-        self._start = self._end = 0  # the calls read ahead are the parent's
+        self.start = self.end = 0  # the calls read ahead are the parent's
         self.mailbox.clear()
         self._pid = 0
         self._sock.close()
@@ -129,14 +132,9 @@ class Connection:
         """Use memory that is shared with the supervisor, for received and sent frames."""
         self.shared = self._outbox.shared = shared
 
-    @property
-    def limits(self) -> Limits:
-        """The limits of received frames, and of results."""
-        return self._limits
-
-    @limits.setter
-    def limits(self, limits: Limits) -> None:
-        self._limits = limits
+    def limit_frames(self, limits: Limits) -> None:
+        """Set the limits of received frames, and of results."""
+        self.limits = limits
         self.small = min(JOIN, limits.body)
 
     def limit_results(self, size: int) -> None:
@@ -167,13 +165,13 @@ class Connection:
             ProtocolError: a release frame ahead of the call is invalid.
         """
         while True:
-            start = self._start
+            start = self.start
             table = start + HEADER_SIZE
-            if table > self._end or self.mailbox:
+            if table > self.end or self.mailbox:
                 return None
             first, size, call, count, session = _unpack_brief(self._ahead, start)
             end = table + count * DESCRIPTOR_SIZE + size
-            if end > self._end or size > self.small:
+            if end > self.end or size > self.small:
                 return None
             buffers = NO_BUFFERS
             if first == _CALL:
@@ -185,11 +183,11 @@ class Connection:
                     if found is None:
                         return None
                     buffers = [found]
-                self._start = end
+                self.start = end
                 return call, session, self._ahead[end - size : end], buffers
             if first != _RELEASE or count or session or self.shared is None:
                 return None
-            self._start = end
+            self.start = end
             self.shared.take_back(self._ahead[table:end])
 
     def await_frame(self) -> None:
@@ -205,7 +203,7 @@ class Connection:
             return
         if self._broken is not None:
             raise self._broken
-        if self._end - self._start < HEADER_SIZE:
+        if self.end - self.start < HEADER_SIZE:
             self._fill(HEADER_SIZE)
 
     def receive(self) -> Frame:
@@ -252,7 +250,7 @@ class Connection:
         """
         try:
             while self._broken is None and (
-                self._start < self._end or select.select([self._sock], [], [], 0)[0]
+                self.start < self.end or select.select([self._sock], [], [], 0)[0]
             ):
                 frame = self._read()
                 if not self._concerns_memory(frame):
@@ -277,7 +275,7 @@ class Connection:
         """
         if self._broken is not None:
             raise self._broken
-        return self._start < self._end or bool(select.select([self._sock], [], [], timeout)[0])
+        return self.start < self.end or bool(select.select([self._sock], [], [], timeout)[0])
 
     # Many frames at once, for the event loop.
 
@@ -297,7 +295,7 @@ class Connection:
             if not found and not self._is_readable():
                 if self._broken is not None:
                     raise self._broken
-                self._fill(self._end - self._start + 1)
+                self._fill(self.end - self.start + 1)
             while self._is_readable():
                 frame = self._read()
                 if not self._concerns_memory(frame):
@@ -322,10 +320,10 @@ class Connection:
         That is also so for an invalid header, which ``_read`` raises, and for the beginning
         of a large frame, whose rest it waits for.
         """
-        available = self._end - self._start
+        available = self.end - self.start
         if available < HEADER_SIZE:
             return False
-        first, size, _, buffers, _ = _unpack_brief(self._ahead, self._start)
+        first, size, _, buffers, _ = _unpack_brief(self._ahead, self.start)
         if first & ~(0xFF << 16) != WORDS[0]:
             return True
         return bool(buffers or size > READ_AHEAD // 2 or HEADER_SIZE + size <= available)
@@ -334,19 +332,19 @@ class Connection:
 
     def _read(self) -> Frame:
         """Read one whole frame, waiting for it if needed."""
-        if self._end - self._start < HEADER_SIZE:
+        if self.end - self.start < HEADER_SIZE:
             self._fill(HEADER_SIZE)
-        header = HEADER.unpack_from(self._ahead, self._start)
-        frames.check_header(header, self._limits)
+        header = HEADER.unpack_from(self._ahead, self.start)
+        frames.check_header(header, self.limits)
         _, _, kind, _, size, call, count, session = header
-        self._start += HEADER_SIZE
+        self.start += HEADER_SIZE
         if kind == CANCEL:
             self.canceled.add(call)
         locations = []
         if count:
             table = self._read_part(count * DESCRIPTOR_SIZE)
             shared = self.shared is not None
-            locations = frames.check_descriptors(kind, table, self._limits, shared)
+            locations = frames.check_descriptors(kind, table, self.limits, shared)
         try:
             body = self._read_part(size)
             return Frame(kind, call, body, [self._buffer(each) for each in locations], session)
@@ -364,33 +362,33 @@ class Connection:
 
     def _read_part(self, size: int) -> Bytes:
         """Return the next bytes of a frame, copied if they have been read ahead."""
-        start, end = self._start, self._start + size
-        if end > self._end:
+        start, end = self.start, self.start + size
+        if end > self.end:
             return self._read_owned(size)
-        self._start = end
+        self.start = end
         return bytes(self._ahead[start:end])
 
     def _read_owned(self, size: int) -> Bytes:
         """Return the next bytes in memory of their own, received directly into it."""
         data = bytearray(size)
         view = memoryview(data)
-        ready = min(size, self._end - self._start)
-        view[:ready] = self._ahead[self._start : self._start + ready]
-        self._start += ready
+        ready = min(size, self.end - self.start)
+        view[:ready] = self._ahead[self.start : self.start + ready]
+        self.start += ready
         while ready < size:
             ready += self._recv(view[ready:])
         return data
 
     def _fill(self, size: int) -> None:
         """Read ahead until at least ``size`` bytes are available."""
-        if self._start == self._end:
-            self._start = self._end = 0
-        elif READ_AHEAD - self._start < size:
-            rest = bytes(self._ahead[self._start : self._end])
+        if self.start == self.end:
+            self.start = self.end = 0
+        elif READ_AHEAD - self.start < size:
+            rest = bytes(self._ahead[self.start : self.end])
             self._ahead[: len(rest)] = rest
-            self._start, self._end = 0, len(rest)
-        while self._end - self._start < size:
-            self._end += self._recv(self._ahead[self._end :])
+            self.start, self.end = 0, len(rest)
+        while self.end - self.start < size:
+            self.end += self._recv(self._ahead[self.end :])
 
     def _recv(self, into: memoryview) -> int:
         """Receive at least one byte, and return how many were received."""
