@@ -1,5 +1,5 @@
-// Package pyworker carries the Python package gophersnake, which nodes import and
-// workers run, so that the Go binary is all that has to be installed.
+// Package pyworker embeds the Python package gophersnake, which nodes import and
+// workers run, so that only the Go binary has to be installed.
 package pyworker
 
 import (
@@ -16,9 +16,10 @@ import (
 //go:embed __main__.py gophersnake/*.py gophersnake/py.typed gophersnake/_worker/*.py gophersnake/_worker/*/*.py
 var files embed.FS
 
-// Extract unpacks the package into a folder of root that is named after its
-// content, and returns that folder: python FOLDER runs the worker. It appears
-// there as a whole, and further calls find it. Its error is the file system's.
+// Extract writes the package into a folder below root whose name is a digest of the
+// content, and returns that folder: "python FOLDER" runs the worker. The folder
+// appears at once and complete, and later calls reuse it. Errors are those of the
+// file system. Extract is safe for concurrent use, also by several processes.
 func Extract(root string) (string, error) {
 	sum, err := digest()
 	if err != nil {
@@ -48,6 +49,7 @@ func Extract(root string) (string, error) {
 	return dir, nil
 }
 
+// digest returns a hash of the names and contents of all files.
 func digest() (string, error) {
 	sum := sha256.New()
 	err := fs.WalkDir(files, ".", func(path string, entry fs.DirEntry, err error) error {

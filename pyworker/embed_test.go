@@ -14,7 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// sources lists the files that the package consists of.
+// sources lists the files of the package.
 func sources(t *testing.T) []string {
 	files := []string{"__main__.py", filepath.Join("gophersnake", "py.typed")}
 	require.NoError(t, filepath.WalkDir("gophersnake", func(path string, _ fs.DirEntry, err error) error {
@@ -49,7 +49,7 @@ func TestExtractIsComplete(t *testing.T) {
 	}
 }
 
-func TestExtractFindsWhatIsThere(t *testing.T) {
+func TestExtractReusesTheFolder(t *testing.T) {
 	root := t.TempDir()
 	dir, err := Extract(root)
 	require.NoError(t, err)
@@ -64,8 +64,7 @@ func TestExtractFindsWhatIsThere(t *testing.T) {
 	assertAlone(t, dir)
 }
 
-// Processes that extract at once do not know of each other, no more than these
-// goroutines do.
+// Like separate processes, these goroutines do not coordinate.
 func TestExtractAtOnce(t *testing.T) {
 	root := t.TempDir()
 	var all sync.WaitGroup

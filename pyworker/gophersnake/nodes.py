@@ -70,12 +70,10 @@ def node(
         def begin(self): ...           # a stream begins: create the state
         def finish(self): ...          # its input has ended: a last value, or a generator
         def snapshot(self): ...        # return the state, as a value that can be sent
-        def restore(self, state): ...  # called instead of begin
+        def restore(self, state): ...  # called instead of begin, in another worker
 
-    With the last two, a stream can continue in another worker.
-
-    A *batch* node takes a list of 1 to ``batch`` inputs, from several calls, and returns
-    a list of as many results. A result that is an exception fails its call alone.
+    A *batch* node takes a list of up to ``batch`` inputs, from several calls, and returns
+    as many results in a list. A result that is an exception fails its call alone.
 
     Args:
         target: the function or class, if ``@node`` is written without parentheses.
@@ -91,9 +89,8 @@ def node(
         The target, or a decorator if ``target`` is not given.
 
     Raises:
-        TypeError: the target is not a function or class, is a class without a
-            ``process`` method, or does not accept attributes (because it is written in
-            C); or the options do not fit each other or the target.
+        TypeError: the target is not a function or class, has no ``process`` method, or is
+            written in C; or the options do not fit each other or the target.
     """
 
     def declare(target: T) -> T:

@@ -1,4 +1,4 @@
-"""What several tests share."""
+"""Fixtures that several tests share."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
 @pytest.fixture
 def start() -> Iterator[Callable[..., Supervisor]]:
-    """Start workers that have not been told of a node; they end with the test."""
+    """Start workers without a node; they end with the test."""
     started: list[Supervisor] = []
 
     def begin(*options: str, **named: Any) -> Supervisor:
@@ -56,7 +56,7 @@ def serve(start: Callable[..., Supervisor], tmp_path: Path) -> Serve:
 
 @pytest.fixture
 def gate(tmp_path: Path) -> Path:
-    """Return a pipe with a name: who reads it waits until the other side writes."""
+    """Return a named pipe: opening it for reading blocks until it is opened for writing."""
     path = tmp_path / "gate"
     os.mkfifo(path)
     return path
@@ -73,7 +73,7 @@ def pair() -> Iterator[tuple[socket.socket, socket.socket]]:
 
 @pytest.fixture(params=["with numpy", "without numpy"])
 def numpy(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Run a test with NumPy where it is installed, and as if it were not; it is None then."""
+    """Run a test with NumPy, if it is installed, and as if it were not (the value is None)."""
     if request.param == "with numpy":
         return pytest.importorskip("numpy")
     without_numpy(monkeypatch)

@@ -1,4 +1,4 @@
-"""Many workers, each forked from a process that has imported all there is to import.
+"""Forks many workers from one process that has imported all modules.
 
 A worker of its own takes a tenth of a second to start; one of these takes a few
 milliseconds, so that hypothesis can have hundreds of them.
@@ -52,7 +52,7 @@ while True:
 """
 
 
-class Nursery:
+class Forker:
     """The process that forks workers, one at a time."""
 
     def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""The host's part in shared memory, written out apart from the package's code."""
+"""The supervisor's part in shared memory, written independently of the package's code."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ class Host:
     """Lends segments to one worker, and is lent the worker's.
 
     Attributes:
-        lent: by the host's numbers, how many loans the worker has.
-        mentions: by the worker's numbers, how many loans the host has.
+        lent: by the supervisor's numbers, how many loans the worker has.
+        borrowed: by the worker's numbers, how many loans the host has.
         keep: whether results are kept, instead of given back as soon as they are read.
         places: of the buffers of the last frame.
         forgotten: the worker's segments that are no more.
@@ -34,11 +34,11 @@ class Host:
         self.channel, self.worker_end = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.channel.settimeout(5)
         self.lent: Counter[int] = Counter()
-        self.mentions: Counter[int] = Counter()
+        self.borrowed: Counter[int] = Counter()
         self.keep = False
         self.places: list[tuple[int, int, int]] = []
         self.forgotten: list[int] = []
-        self.told: list[int] = []
+        self.frame_types: list[int] = []
         self._maps: dict[int, mmap.mmap] = {}
         self._last = 0
 
@@ -54,7 +54,7 @@ class Host:
         return self._maps[number]
 
     def lend(self, data: bytes, offset: int = 0) -> tuple[int, int, int]:
-        """Return where these bytes lie in a segment of the host's, which is lent once more."""
+        """Return where these bytes lie in a segment of the supervisor's, which is lent once more."""
         for number, memory in self._maps.items():
             if not number & OWN and not self.lent[number] and len(memory) >= offset + len(data):
                 break
@@ -79,7 +79,7 @@ class Host:
             self._maps[found] = mmap.mmap(fd, length)
             os.close(fd)
         if number & OWN:
-            self.mentions[number] += 1
+            self.borrowed[number] += 1
         else:  # only what the worker has can be returned
             assert self.lent[number] > 0, f"segment {number} was given back before it was returned"
         assert offset + size <= len(self._maps[number])
@@ -90,7 +90,7 @@ class Host:
         return self._maps[number][offset : offset + size]
 
     def end_free(self, send: Callable[..., None]) -> None:
-        """Have the worker forget the host's segments that are not lent."""
+        """Have the worker forget the supervisor's segments that are not lent."""
         free = [each for each in self._maps if not each & OWN and not self.lent[each]]
         for number in free:
             del self._maps[number]
@@ -107,14 +107,14 @@ class Host:
                 assert 0 < count <= self.lent[number], "given back more often than lent"
                 self.lent[number] -= count
             else:
-                assert not self.mentions[each], "a segment ends that the host still reads"
+                assert not self.borrowed[each], "a segment ends that the host still reads"
                 del self._maps[each]
                 self.forgotten.append(each)
 
     def give_back(self) -> bytes:
-        """Return the body of a release frame for all mentions."""
-        pairs = [[number, count] for number, count in self.mentions.items() if count]
-        self.mentions.clear()
+        """Return the body of a release frame for all loans."""
+        pairs = [[number, count] for number, count in self.borrowed.items() if count]
+        self.borrowed.clear()
         return bytes(msgpack.packb(pairs)) if pairs else b""
 
     @property

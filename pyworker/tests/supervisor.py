@@ -1,4 +1,4 @@
-"""A small supervisor: it starts a real worker and speaks with it as the Go host does."""
+"""A small supervisor: it starts a real worker and communicates with it like the Go one."""
 
 from __future__ import annotations
 
@@ -94,7 +94,9 @@ class Supervisor:
         lifeline, self.lifeline = os.pipe()
         os.write(self.lifeline, self._secret)
         self._autopsy = os.memfd_create("autopsy") if sys.platform == "linux" else self._file()
-        os.write(self._autopsy, bytes(16))  # what is begun, and the pulse; last words come behind
+        os.write(
+            self._autopsy, bytes(16)
+        )  # the begun count and the heartbeat; the exit report follows
         self._stderr = self._file()
         stdout, out = os.pipe()
         self.pid = self._spawn(options, env or {}, [lifeline, self._autopsy, out, self._stderr])
@@ -325,7 +327,7 @@ class Supervisor:
             places = [(number, offset, length) for number, _, offset, length in table]
             buffers = [self._buffer(*place) for place in places]
             if self.shares is not None:
-                self.shares.told.append(kind)
+                self.shares.frame_types.append(kind)
                 if kind in (RELEASE, FORGET):
                     self.shares.hear(kind, body)
                     continue
@@ -349,21 +351,21 @@ class Supervisor:
         return data
 
     def stderr(self) -> str:
-        """Return what the worker wrote to standard error."""
+        """Return the text that the worker wrote to standard error."""
         return os.pread(self._stderr, 1 << 20, 0).decode(errors="replace")
 
-    def last_words(self) -> str:
-        """Return what the worker wrote into the autopsy file."""
+    def exit_report(self) -> str:
+        """Return the exit report in the autopsy file."""
         return os.pread(self._autopsy, 1 << 20, 16).decode(errors="replace")
 
     @property
-    def pulse(self) -> int:
+    def heartbeat(self) -> int:
         """The inode of the pipe whose bytes a thread of the worker takes; 0 for no thread."""
         return int.from_bytes(os.pread(self._autopsy, 8, 8), "little")
 
     @property
     def begun(self) -> int | None:
-        """How many frames the worker has begun; ``None`` where it does not count."""
+        """How many frames the worker has begun; ``None`` if it does not count."""
         count = int.from_bytes(os.pread(self._autopsy, 8, 0), "little")
         return count - 1 if count else None
 

@@ -1,4 +1,4 @@
-"""A template, and the workers that it forks, as the Go host has them."""
+"""A template and the workers that it forks, started like those of the Go supervisor."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class Template:
         return self.ask({"setup": self._setup})
 
     def ask(self, question: Any, *descriptors: int) -> Any:
-        """Return the answer to a question; ``None`` where there is none."""
+        """Return the answer to a request; ``None`` if there is none."""
         message = question if isinstance(question, bytes) else msgpack.packb(question)
         socket.send_fds(self._control, [message], descriptors)
         answer = self._control.recv(1 << 16)
@@ -140,7 +140,7 @@ class Forked(Supervisor):
         """End it, however it is, and let all of it go."""
         if self.status is None and self._template.status is not None:
             signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
-            self.status = -1  # nobody can tell
+            self.status = -1  # unknown
         super().close()
         os.close(self._pidfd)
 

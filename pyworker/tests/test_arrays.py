@@ -90,7 +90,7 @@ def test_scalars_of_numpy_arrive_as_plain_values() -> None:
         (np.ma.masked_array([1, 2], [True, False]), "return .filled(…) of it"),
     ],
 )
-def test_what_has_no_dtype_on_the_wire_is_refused(given: Any, reason: str) -> None:
+def test_arrays_of_unsupported_dtypes_are_refused(given: Any, reason: str) -> None:
     if reason == "float128" and np.dtype("longdouble").itemsize == 8:
         pytest.skip("a long double is a double here")
     path, why = refused({"x": given})
@@ -134,7 +134,7 @@ def test_an_array_with_dlpack_arrives() -> None:
     assert (carried(Foreign(given.T)) == given.T).all()
 
 
-def test_one_that_gives_no_memory_is_refused_with_what_to_do() -> None:
+def test_an_array_without_accessible_memory_is_refused_with_a_hint() -> None:
     assert "move it to the CPU" in refused(Foreign(np.zeros(2), (2, 0)))[1]
 
     class Half:
@@ -194,7 +194,7 @@ def test_more_dimensions_than_numpy_has_are_a_tensor() -> None:
     assert found.shape == (1,) * 64
 
 
-def test_nobody_else_can_write_into_what_was_received() -> None:
+def test_received_arrays_are_read_only() -> None:
     body, buffers = Encoder().encode(np.zeros(10_000))
     memory = bytearray(buffers[0])
     found = Decoder().decode(bytes(body), [memory])
@@ -252,7 +252,7 @@ def test_an_array_is_decoded_alike_the_first_time_and_later() -> None:
     decoder._remember(body, buffers, first)
     with warnings.catch_warnings():  # NumPy 2.5 would rather not have it
         warnings.simplefilter("ignore", DeprecationWarning)
-        first.shape, first = (1 << 16,), None  # what the node does with it is its own affair
+        first.shape, first = (1 << 16,), None  # the node may do that to its own array
     again = decoder._known_array(memoryview(body), buffers)
     assert (again == values.reshape(1 << 8, 1 << 8)).all()
     assert again.dtype == "float32"

@@ -218,7 +218,7 @@ def test_as_many_results_as_inputs_are_wanted(serve: Serve, returned: str, says:
         assert says in str(message)
 
 
-def test_the_end_of_the_interpreter_is_told_once(serve: Serve) -> None:
+def test_the_end_of_the_interpreter_is_reported_once(serve: Serve) -> None:
     worker = serve(HEAD + "\n    @node(batch=4)\n    def n(values): raise SystemExit(3)\n")
     together(worker, 1, 2, 3)
     with pytest.raises(Failed) as failed:
@@ -227,7 +227,7 @@ def test_the_end_of_the_interpreter_is_told_once(serve: Serve) -> None:
     assert worker.wait() == 3
 
 
-def test_an_input_that_is_none_fails_alone(serve: Serve) -> None:
+def test_an_invalid_input_fails_alone(serve: Serve) -> None:
     worker = serve(ECHO)
     assert worker.socket is not None
     bodies = [

@@ -27,7 +27,7 @@ def test_a_frame_cut_short_is_the_end(pair: Pair, size: int) -> None:
         Connection(here).receive()
 
 
-def test_a_frame_that_comes_byte_by_byte_is_whole(pair: Pair) -> None:
+def test_a_frame_that_arrives_byte_by_byte_is_complete(pair: Pair) -> None:
     here, there = pair
     there.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
     for i in range(len(WHOLE)):
@@ -117,7 +117,7 @@ def test_threads_do_not_mix_their_frames(pair: Pair) -> None:
     assert set(got.values()) == {each}
 
 
-def test_mail_is_read_and_then_received_in_its_order(pair: Pair) -> None:
+def test_available_frames_are_received_in_order(pair: Pair) -> None:
     here, there = pair
     link = Connection(here)
     there.sendall(frame(PING, 1, b"") + frame(CALL, 2, b"x" * 200_000) + frame(PING, 3, b""))
@@ -130,7 +130,7 @@ def test_mail_is_read_and_then_received_in_its_order(pair: Pair) -> None:
 @pytest.mark.parametrize(
     ("rest", "error"), [(b"", Closed), (b"\x47\x01", Closed), (b"x" * 24, ProtocolError)]
 )
-def test_what_breaks_while_mail_is_read_is_raised_by_receive(
+def test_errors_while_available_frames_are_read_are_raised_by_receive(
     pair: Pair, rest: bytes, error: type[Exception]
 ) -> None:
     here, there = pair
@@ -174,7 +174,7 @@ def test_small_calls_are_taken_as_they_lie_and_all_else_is_received(pair: Pair) 
     assert link.receive().body == b"last"
 
 
-def test_what_has_arrived_is_returned_and_not_waited_for(pair: Pair) -> None:
+def test_arrived_frames_are_returned_without_waiting(pair: Pair) -> None:
     here, there = pair
     link = Connection(here)
     assert link.fileno() == here.fileno()
@@ -193,19 +193,19 @@ def test_what_has_arrived_is_returned_and_not_waited_for(pair: Pair) -> None:
     if len(found) == 1:  # the last frame had not come yet
         found += link.arrived()
     assert [each.call for each in found] == [2, 7]
-    assert link.canceled == set()  # who is told of a cancelled call sees to it
+    assert link.canceled == set()  # the caller of arrived handles it
 
     there.sendall(small + small[:10])
     there.close()
     assert [each.body for each in link.arrived()] == [b"small"]
     with pytest.raises(Closed):
         link.arrived()
-    assert link.has_arrived  # there is an end to be told of
+    assert link.has_arrived  # arrived can raise
     with pytest.raises(Closed):
         link.arrived()
 
 
-def test_what_mail_has_read_arrives_first(pair: Pair) -> None:
+def test_frames_in_the_mailbox_arrive_first(pair: Pair) -> None:
     here, there = pair
     link = Connection(here)
     there.sendall(frame(PING, 1, b"") + b"x" * 24)
@@ -217,7 +217,7 @@ def test_what_mail_has_read_arrives_first(pair: Pair) -> None:
         link.arrived()
 
 
-def test_a_header_that_is_none_is_refused_before_its_body_is_there(pair: Pair) -> None:
+def test_an_invalid_header_is_refused_before_its_body_arrives(pair: Pair) -> None:
     here, there = pair
     there.sendall(frames.HEADER.pack(0x47, 2, CALL, 0, 100, 1, 0, 0))
     with pytest.raises(ProtocolError, match="version 2"):
@@ -274,7 +274,7 @@ def test_limits_are_held_before_memory_is_taken(pair: Pair) -> None:
         Connection(here, Limits(body=10)).receive()
 
 
-def test_a_frame_without_room_says_whose_it_was(pair: Pair) -> None:
+def test_a_frame_without_room_names_its_call(pair: Pair) -> None:
     here, there = pair
     size = (1 << 62).to_bytes(8, "little")  # more than any machine has
     there.sendall(frames.HEADER.pack(0x47, 1, CALL, 0, 0, 12, 1, 0) + bytes(16) + size)
@@ -290,7 +290,7 @@ def test_messages_can_hold_any_text(pair: Pair) -> None:
 
 
 @pytest.mark.timeout(20)
-def test_what_a_finalizer_sends_in_the_middle_of_a_frame_comes_behind_it(pair: Pair) -> None:
+def test_a_frame_that_a_finalizer_sends_within_another_follows_it(pair: Pair) -> None:
     here, there = pair
     link, other = Connection(here), Connection(there)
 

@@ -82,7 +82,9 @@ def test_the_nodes_of_a_pipeline_are_described_with_their_problems(tmp_path: Pat
         "import sys\nassert sys.stdin.read() == ''",
     ],
 )
-def test_what_a_module_leaves_behind_does_not_stop_the_answer(tmp_path: Path, rest: str) -> None:
+def test_threads_and_streams_of_a_module_do_not_prevent_the_response(
+    tmp_path: Path, rest: str
+) -> None:
     (tmp_path / "nodes.py").write_text(
         f"from gophersnake import node\n@node\ndef n(value): ...\n{rest}\n"
     )

@@ -1,4 +1,4 @@
-"""What values of all sorts become on the wire, and why some are refused."""
+"""The encoding of values of all kinds, and the reasons why some are refused."""
 
 from __future__ import annotations
 
@@ -185,7 +185,9 @@ def test_nanoseconds_of_a_timestamp_are_kept() -> None:
         (Image(None, "gray8", 1, 1), "bytes-like object is required"),
     ],
 )
-def test_what_has_no_form_is_refused_with_its_place(given: Any, reason: str, numpy: Any) -> None:
+def test_values_that_cannot_be_sent_are_refused_with_their_path(
+    given: Any, reason: str, numpy: Any
+) -> None:
     for value, path in (
         (given, "result"),
         ({"a": [0, given]}, "result.a[1]"),
@@ -216,12 +218,12 @@ def test_a_cycle_is_refused_where_it_closes() -> None:
     assert refused(box) == ("result.inside[0]", "a cycle: the value holds itself")
 
 
-def test_a_value_twice_in_another_is_no_cycle() -> None:
+def test_a_value_contained_twice_is_not_a_cycle() -> None:
     shared = [1]
     assert carried([shared, shared]) == [[1], [1]]
 
 
-def test_a_fault_deep_inside_is_found_and_depth_is_for_the_host() -> None:
+def test_a_fault_deep_inside_is_found_and_depth_is_left_to_the_supervisor() -> None:
     deep: Any = {1, 2}
     for _ in range(100):
         deep = [deep]
@@ -324,7 +326,7 @@ def test_an_array_of_the_standard_library_is_a_tensor(typecode: str, dtype: str)
     assert body == want
 
 
-def test_dlpack_without_numpy_is_refused_with_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_dlpack_without_numpy_is_refused_with_a_hint(monkeypatch: pytest.MonkeyPatch) -> None:
     from tests.conftest import without_numpy
 
     without_numpy(monkeypatch)

@@ -199,7 +199,7 @@ def test_each_call_has_its_own_context(serve: Serve, concurrency: int) -> None:
     assert answers(worker, 2) == {one: ["nothing", 0], other: ["nothing", 1]}
 
 
-def test_what_asyncio_offers_works_in_a_node(serve: Serve) -> None:
+def test_the_features_of_asyncio_work_in_a_node(serve: Serve) -> None:
     worker = serve(
         HEAD
         + """
@@ -265,7 +265,7 @@ def test_a_node_that_stops_the_loop_stops_nothing(serve: Serve) -> None:
     assert [worker.call(i) for i in range(3)] == [0, 1, 2]
 
 
-def test_an_error_is_told_with_its_frames_and_hits_its_call_alone(serve: Serve) -> None:
+def test_an_error_is_reported_with_its_frames_and_fails_its_call_alone(serve: Serve) -> None:
     worker = serve(
         HEAD
         + """
@@ -294,7 +294,7 @@ def test_an_error_is_told_with_its_frames_and_hits_its_call_alone(serve: Serve) 
     assert worker.call(2) == 0.5
 
 
-def test_a_result_that_cannot_be_carried_is_told_at_its_stage(serve: Serve) -> None:
+def test_a_result_that_cannot_be_sent_fails_at_the_stage_encode(serve: Serve) -> None:
     worker = serve("async def n(value): return {'a': [1, {2}]}", python="nodes.py:n")
     with pytest.raises(Failed) as failed:
         worker.call(1)
@@ -317,7 +317,7 @@ def test_a_node_that_cancels_itself_has_failed(serve: Serve) -> None:
     assert failed.value.body["class"].endswith("CancelledError")
 
 
-def test_a_failure_of_a_background_task_goes_to_the_log(serve: Serve) -> None:
+def test_a_failure_of_a_background_task_is_logged(serve: Serve) -> None:
     worker = serve(
         HEAD
         + """

@@ -40,7 +40,7 @@ WAITS = (
 
 
 def cancelled(worker: Supervisor, call: int) -> None:
-    """Check that the next answer says that the call was given up, and that the worker lives."""
+    """Check that the next answer says that the call was canceled, and that the worker continues."""
     number, body = answer(worker)
     assert (number, body["kind"], body["class"]) == (call, "cancelled", "gophersnake.Cancelled")
     assert worker.call("quick") == "quick"
@@ -155,7 +155,7 @@ def test_a_call_can_be_cancelled_after_the_shutdown(serve: Serve) -> None:
     assert worker.wait() == 0
 
 
-def test_what_is_left_behind_is_cancelled_after_the_node_is_closed(
+def test_remaining_tasks_are_cancelled_after_the_node_is_closed(
     serve: Serve, tmp_path: Path
 ) -> None:
     worker = serve(
@@ -264,7 +264,7 @@ def test_a_call_that_swallows_its_cancellation_is_not_answered_after_the_end(
 
 
 @pytest.mark.parametrize("others", [0, 1])
-def test_an_answer_that_nobody_takes_any_more_ends_the_worker(
+def test_an_answer_on_a_closed_connection_ends_the_worker(
     serve: Serve, tmp_path: Path, others: int
 ) -> None:
     os.mkfifo(tmp_path / "fifo")
@@ -313,9 +313,7 @@ def test_a_sys_exit_while_the_supervisor_has_hung_up_changes_nothing(serve: Serv
 @pytest.mark.parametrize(
     "where", ["sys.exit(value)", "await asyncio.create_task(leave(value))", "raise MemoryError"]
 )
-def test_what_ends_the_interpreter_is_told_to_its_call_and_to_no_other(
-    serve: Serve, where: str
-) -> None:
+def test_an_error_that_ends_the_interpreter_fails_its_call_alone(serve: Serve, where: str) -> None:
     worker = serve(
         HEAD
         + f"""

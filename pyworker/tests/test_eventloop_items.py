@@ -189,7 +189,7 @@ def test_a_generator_that_is_cancelled_before_it_begins_is_not_called(serve: Ser
     is_still(worker)
 
 
-def test_an_error_comes_behind_the_values_before_it(serve: Serve) -> None:
+def test_an_error_follows_the_values_before_it(serve: Serve) -> None:
     worker = serve(
         HEAD
         + """
@@ -252,7 +252,7 @@ def test_a_generator_that_will_not_close_has_failed(serve: Serve) -> None:
 
 
 @pytest.mark.parametrize("body", [b"", msgpack.packb("x"), msgpack.packb(-1)])
-def test_credit_that_is_no_number_ends_the_worker(serve: Serve, body: bytes) -> None:
+def test_credit_that_is_not_a_number_ends_the_worker(serve: Serve, body: bytes) -> None:
     worker = serve(COUNT, python="nodes.py:n")
     worker.send(CREDIT, 1, body)
     assert worker.wait() == 70
@@ -277,7 +277,7 @@ def test_credit_for_a_call_that_gives_one_value_changes_nothing(serve: Serve) ->
     assert worker.call(1) == 1
 
 
-def test_no_item_goes_out_behind_the_error_that_ends_the_worker(serve: Serve) -> None:
+def test_no_item_follows_the_error_that_ends_the_worker(serve: Serve) -> None:
     worker = serve(
         """
     import sys

@@ -1,4 +1,4 @@
-"""The frames that the worker of an async node is sent, in order and out of order."""
+"""The frames that the worker of an async node gets, in any order."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_frames_cut_anywhere_are_put_together(serve: Serve) -> None:
     assert sorted(found) == [(RESULT, 0), (RESULT, 3), (PONG, 1)]
 
 
-def test_a_call_that_comes_with_the_set_up_is_served(
+def test_a_call_that_arrives_with_setup_is_served(
     start: Callable[..., Supervisor], tmp_path: Path
 ) -> None:
     (tmp_path / "nodes.py").write_text("async def n(value): return value")
@@ -104,7 +104,7 @@ def test_a_call_id_that_is_under_way_is_out_of_protocol(serve: Serve) -> None:
     assert f"a call frame with the id {call}, which is in use" in worker.stderr()
 
 
-def test_an_input_beyond_the_memory_limit_is_told_to_its_call(serve: Serve) -> None:
+def test_an_input_beyond_the_memory_limit_fails_its_call(serve: Serve) -> None:
     worker = serve(WAITS, python="nodes.py:n", limits={"memory": 160 << 20})
     assert worker.socket is not None
     # A header alone: there is no need to send what cannot be taken.
@@ -124,7 +124,7 @@ def test_an_input_beyond_the_memory_limit_is_told_to_its_call(serve: Serve) -> N
         (CALL, msgpack.packb(5), 0, "a map of arguments"),
     ],
 )
-def test_what_is_out_of_protocol_ends_the_worker(
+def test_protocol_violations_end_the_worker(
     serve: Serve, tmp_path: Path, kind: int, body: bytes, session: int, says: str
 ) -> None:
     worker = serve(WAITS, python="nodes.py:n")

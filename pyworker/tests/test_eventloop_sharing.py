@@ -71,7 +71,7 @@ def test_an_input_is_given_back_when_its_call_is_over(
         answers(worker, 2)
 
 
-def test_frames_that_come_while_there_is_no_room_are_heard_afterwards(serve: Serve) -> None:
+def test_frames_that_arrive_while_there_is_no_room_are_handled_afterwards(serve: Serve) -> None:
     pytest.importorskip("numpy")
     worker = serve(
         HEAD

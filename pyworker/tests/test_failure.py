@@ -1,4 +1,4 @@
-"""How exceptions are told."""
+"""The bodies of error frames."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from gophersnake._worker.serving import failure
 from gophersnake._worker.values.format import ValueFault
 
 
-def told(raising: Callable[[], Any], stage: str = "call") -> dict[str, Any]:
-    """Return what is told of an exception, having crossed the wire."""
+def body_of(raising: Callable[[], Any], stage: str = "call") -> dict[str, Any]:
+    """Return the body of the error frame of an exception, packed and unpacked."""
     with pytest.raises(BaseException) as caught:  # noqa: PT011
         raising()
     body = failure.remote_error(caught.value, stage)
@@ -31,7 +31,7 @@ def raises(error: BaseException | type[BaseException]) -> Callable[[], None]:
     return raising
 
 
-def test_chained_exceptions_are_told_with_how_they_are_related() -> None:
+def test_chained_exceptions_are_reported_with_their_relation() -> None:
     def chain() -> None:
         try:
             try:
@@ -41,7 +41,7 @@ def test_chained_exceptions_are_told_with_how_they_are_related() -> None:
         except ValueError as error:
             raise RuntimeError("third") from error
 
-    body = told(chain)
+    body = body_of(chain)
     assert (body["class"], body["message"]) == ("RuntimeError", "third")
     cause = body["cause"]
     assert (cause["class"], cause["relation"]) == ("ValueError", "cause")
@@ -50,55 +50,55 @@ def test_chained_exceptions_are_told_with_how_they_are_related() -> None:
     assert "The above exception was the direct cause" in body["text"]
 
 
-def test_a_context_that_was_suppressed_is_not_told() -> None:
+def test_a_suppressed_context_is_left_out() -> None:
     def chain() -> None:
         try:
             raise KeyError
         except KeyError:
             raise ValueError from None
 
-    assert "cause" not in told(chain)
+    assert "cause" not in body_of(chain)
 
 
 def test_a_chain_that_is_a_ring_or_endless_has_an_end() -> None:
     one, other = ValueError("one"), KeyError("other")
     one.__cause__, other.__cause__ = other, one
-    assert "cause" not in told(raises(one))["cause"]
+    assert "cause" not in body_of(raises(one))["cause"]
     error = last = ValueError("0")
     for i in range(1000):
         last.__cause__ = ValueError(str(i))
         last = last.__cause__
-    body, length = told(raises(error)), 0
+    body, length = body_of(raises(error)), 0
     while "cause" in body:
         body, length = body["cause"], length + 1
     assert length == failure.MAX_CHAIN
 
 
 @pytest.mark.skipif(sys.version_info < (3, 11), reason="notes are of Python 3.11")
-def test_notes_are_told() -> None:
+def test_notes_are_reported() -> None:
     error = ValueError("x")
     error.__notes__ = ["the rate came from the input", 5]  # type: ignore[attr-defined,unused-ignore]
-    assert told(raises(error))["notes"] == ["the rate came from the input", "5"]
+    assert body_of(raises(error))["notes"] == ["the rate came from the input", "5"]
 
 
 @pytest.mark.parametrize("notes", [5, None, [object], iter([])])
 def test_notes_of_any_sort_do_no_harm(notes: Any) -> None:
     error = ValueError("x")
     error.__notes__ = notes  # type: ignore[attr-defined,unused-ignore]
-    assert told(raises(error))["class"] == "ValueError"
+    assert body_of(raises(error))["class"] == "ValueError"
 
 
 @pytest.mark.skipif(sys.version_info < (3, 11), reason="groups are of Python 3.11")
-def test_a_group_tells_its_members_in_the_text() -> None:
+def test_the_text_of_a_group_has_its_members() -> None:
     group = ExceptionGroup("two", [ValueError("one"), KeyError("other")])  # type: ignore[name-defined,unused-ignore] # noqa: F821
-    body = told(raises(group))
+    body = body_of(raises(group))
     assert body["message"] == "two (2 sub-exceptions)"
     assert "ValueError: one" in body["text"]
     assert "KeyError: 'other'" in body["text"]
 
 
 def test_a_syntax_error_ends_where_it_is() -> None:
-    body = told(lambda: compile("x = (\n", "/nodes/bad.py", "exec"))
+    body = body_of(lambda: compile("x = (\n", "/nodes/bad.py", "exec"))
     assert body["message"] == "'(' was never closed"
     assert body["frames"][-1] == {
         "file": "/nodes/bad.py",
@@ -108,10 +108,10 @@ def test_a_syntax_error_ends_where_it_is() -> None:
     }
     odd = SyntaxError("odd")
     odd.filename, odd.lineno = "f.py", "three"  # type: ignore[assignment]
-    assert told(raises(odd))["frames"][-1]["line"] == 0
+    assert body_of(raises(odd))["frames"][-1]["line"] == 0
 
 
-def test_an_exception_whose_text_cannot_be_had_is_told() -> None:
+def test_an_exception_whose_message_cannot_be_read_is_reported() -> None:
     class Mute(Exception):
         def __str__(self) -> str:
             raise RuntimeError("no")
@@ -120,39 +120,39 @@ def test_an_exception_whose_text_cannot_be_had_is_told() -> None:
         def __str__(self) -> str:
             return 5  # type: ignore[return-value] # noqa: PLE0307
 
-    assert "RuntimeError in __str__" in told(raises(Mute))["message"]
-    assert "TypeError in __str__" in told(raises(Wrong))["message"]
-    assert told(raises(Mute))["class"].endswith("Mute")
+    assert "RuntimeError in __str__" in body_of(raises(Mute))["message"]
+    assert "TypeError in __str__" in body_of(raises(Wrong))["message"]
+    assert body_of(raises(Mute))["class"].endswith("Mute")
 
 
 def test_a_long_message_is_shortened() -> None:
-    body = told(raises(ValueError("x" * 1_000_000)))
+    body = body_of(raises(ValueError("x" * 1_000_000)))
     assert body["message"].endswith("… (1000000 characters)")
     assert len(body["text"]) < 2 * failure.MAX_TEXT
 
 
-def test_a_recursion_error_is_told_by_its_beginning_and_end() -> None:
+def test_a_recursion_error_is_shortened_to_its_beginning_and_end() -> None:
     def again() -> None:
         again()
 
-    body = told(again)
+    body = body_of(again)
     assert body["class"] == "RecursionError"
     assert len(body["frames"]) <= failure.MAX_FRAMES
-    assert body["frames"][0]["function"] == "told"
+    assert body["frames"][0]["function"] == "body_of"
     assert body["frames"][-1]["function"] == "again"
 
 
 def test_a_long_source_line_is_cut(tmp_path: Any) -> None:
     path = tmp_path / "long.py"
     path.write_text("raise ValueError(0 * " + "1" * 3000 + ")")
-    body = told(lambda: exec(compile(path.read_text(), str(path), "exec")))
+    body = body_of(lambda: exec(compile(path.read_text(), str(path), "exec")))
     assert len(body["frames"][-1]["source"]) == failure.MAX_LINE
 
 
 def test_the_workers_own_frames_are_left_out() -> None:
     from gophersnake._worker.definition.lookup import load_module
 
-    body = told(lambda: load_module("/nowhere", "json.nothing_like_it_x"), "import")
+    body = body_of(lambda: load_module("/nowhere", "json.nothing_like_it_x"), "import")
     assert body["kind"] == "manifest"
     trace = None
     try:
@@ -183,38 +183,38 @@ def test_the_workers_own_frames_are_left_out() -> None:
     ],
 )
 def test_the_kind_of_each_exception(error: BaseException, says: dict[str, Any]) -> None:
-    body = told(raises(error))
+    body = body_of(raises(error))
     assert {key: body[key] for key in says} == says
     assert body["stage"] == "call"
 
 
 def test_numpys_memory_error_is_a_memory_error() -> None:
     np = pytest.importorskip("numpy")
-    body = told(lambda: np.empty(1 << 60, "u1"))
+    body = body_of(lambda: np.empty(1 << 60, "u1"))
     assert (body["kind"], body["class"], body["fatal"]) == ("python_vm", "MemoryError", True)
     assert "Unable to allocate" in body["message"]
 
 
 @pytest.mark.parametrize("delay", ["soon", -1, float("nan"), float("inf"), object()])
-def test_a_delay_that_is_none_is_left_out(delay: Any) -> None:
+def test_an_invalid_delay_is_left_out(delay: Any) -> None:
     error = Transient("x")
     error.retry_after = delay
-    assert told(raises(error))["retry_after"] is None
+    assert body_of(raises(error))["retry_after"] is None
 
 
-def test_import_errors_say_what_to_do() -> None:
+def test_import_errors_have_hints() -> None:
     missing = ModuleNotFoundError("No module named 'soundfile.x'", name="soundfile.x")
-    assert "the package that provides 'soundfile'" in told(raises(missing), "import")["hint"]
+    assert "the package that provides 'soundfile'" in body_of(raises(missing), "import")["hint"]
     relative = ImportError("attempted relative import with no known parent package")
-    assert "without the dot" in told(raises(relative), "import")["hint"]
-    assert "hint" not in told(raises(ImportError("x")), "import")
-    assert "hint" not in told(raises(missing), "call")
+    assert "without the dot" in body_of(raises(relative), "import")["hint"]
+    assert "hint" not in body_of(raises(ImportError("x")), "import")
+    assert "hint" not in body_of(raises(missing), "call")
 
 
-def test_code_without_lines_is_told() -> None:
+def test_code_without_lines_is_reported() -> None:
     code = compile("1/0", "<made>", "exec")
     made = types.CodeType.replace(code, co_filename="/gone/made.py")
-    body = told(lambda: exec(made))
+    body = body_of(lambda: exec(made))
     assert body["frames"][-1] == {
         "file": "/gone/made.py",
         "line": 1,

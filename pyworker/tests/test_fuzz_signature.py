@@ -20,7 +20,7 @@ from tests.test_properties import plain
 
 
 class Odd:
-    """What compares, hashes and shows itself in ways that nobody counts on."""
+    """Compares, hashes and represents itself in unexpected ways."""
 
     __hash__ = None  # type: ignore[assignment]
 
@@ -75,7 +75,7 @@ def _combined(inner: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
 
 
 def _of(generic: Any, args: Any) -> Any:
-    """Return the annotation that has these arguments, plain ``int`` where Python refuses it."""
+    """Return the annotation that has these arguments, plain ``int`` if Python refuses it."""
     try:
         return generic[args]
     except Exception:
@@ -165,6 +165,6 @@ def fitting(draw: st.DrawFn, depth: int = 3) -> tuple[Any, Any]:
 
 
 @given(fitting())
-def test_what_fits_is_taken(drawn: tuple[Any, Any]) -> None:
+def test_matching_params_are_accepted(drawn: tuple[Any, Any]) -> None:
     hint, value = drawn
     assert param_types.misfit(value, hint) == ""

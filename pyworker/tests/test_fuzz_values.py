@@ -23,7 +23,7 @@ each level that msgpack goes down to, a count can claim as many items as there a
 
 
 def decoded(body: bytes, buffers: list[Any]) -> Any:
-    """Return the value of a body, and a fault where it is none."""
+    """Return the value of a body, or the fault if it is invalid."""
     try:
         return Decoder().decode(body, buffers)
     except ValueFault as fault:
@@ -62,7 +62,7 @@ def test_the_scanner_finds_a_fault_wherever_msgpack_does(body: bytes) -> None:
 
 
 def _more_than_the_limit(body: bytes) -> bool:
-    """Tell whether what is left to the host is wrong: keys of bytes, and the depth."""
+    """Return whether a value has faults that only the supervisor checks: keys of bytes, depth."""
     _, reason = faults.find_in_body(body, lambda code, payload: None) or ("", "")
     return "key" in reason or "nested deeper" in reason
 
@@ -83,14 +83,14 @@ def test_buffers_that_are_missing_or_too_many_or_short_are_a_fault(
 
 
 @given(plain)
-def test_what_was_decoded_is_encoded_as_it_came(value: Any) -> None:
+def test_a_decoded_value_is_encoded_as_it_was_received(value: Any) -> None:
     body, _ = Encoder().encode(value)
     again, _ = Encoder().encode(Decoder().decode(bytes(body), []))
     assert bytes(again) == bytes(body)
 
 
 @given(st.integers(-9, 9) | st.floats() | st.text() | st.binary() | st.none())
-def test_a_key_that_is_no_text_is_no_crash(key: Any) -> None:
+def test_a_key_that_is_not_text_does_not_crash(key: Any) -> None:
     decoded(msgpack.packb({key: 1}, unicode_errors="surrogatepass"), [])
     with contextlib.suppress(ValueFault):
         Encoder().encode({key: 1})

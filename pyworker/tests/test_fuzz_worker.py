@@ -1,4 +1,4 @@
-"""Workers that are told anything at all: each answers or ends, and none hangs or crashes."""
+"""Workers that get arbitrary frames: each answers or ends, and none hangs or crashes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from gophersnake._worker.wire import frames
 from hypothesis import given, note, settings
 from hypothesis import strategies as st
 
-from tests.forked import Nursery
+from tests.forked import Forker
 from tests.supervisor import (
     CALL,
     CREDIT,
@@ -82,11 +82,11 @@ SAID = {RESULT, ERROR, LOG, PROGRESS, PONG, ITEM}
 
 
 @pytest.fixture(scope="module")
-def nursery() -> Iterator[Nursery]:
+def forker() -> Iterator[Forker]:
     """The process that forks the workers of this file."""
-    nursery = Nursery()
-    yield nursery
-    nursery.close()
+    forker = Forker()
+    yield forker
+    forker.close()
 
 
 @pytest.fixture(scope="module")
@@ -122,10 +122,10 @@ def received(link: socket.socket) -> Iterator[tuple[int, int, bytes]]:
 
 
 def converse(
-    nursery: Nursery, said: bytes, hang_up: bool = True
+    forker: Forker, said: bytes, hang_up: bool = True
 ) -> tuple[int, list[tuple[int, int, bytes]]]:
     """Say something to a worker, and hang up; return its exit code and what it said."""
-    with nursery.worker() as link:
+    with forker.worker() as link:
         try:
             link.sendall(said)
             if hang_up:
@@ -137,7 +137,7 @@ def converse(
             heard.extend(received(link))
         except ConnectionResetError:  # it did not hear the rest
             pass
-        return nursery.exit_code(), heard
+        return forker.exit_code(), heard
 
 
 calls = st.integers(0, 5) | st.integers(0, (1 << 64) - 1)
@@ -170,11 +170,11 @@ def streams(draw: st.DrawFn) -> bytes:
 
 @settings(max_examples=2 * EXAMPLES)
 @given(st.sampled_from(KINDS), streams())
-def test_whatever_a_worker_is_told_it_answers_or_ends(
-    nursery: Nursery, base: str, kind: str, stream: bytes
+def test_a_worker_answers_any_frames_or_ends(
+    forker: Forker, base: str, kind: str, stream: bytes
 ) -> None:
     setup = frame(SETUP, 0, msgpack.packb(setup_of(base, kind)))
-    code, heard = converse(nursery, setup + stream)
+    code, heard = converse(forker, setup + stream)
     note(f"exit code {code}, heard {heard}")
     assert code in (0, EXIT_SOFTWARE)
     types = [each for each, _, _ in heard if each not in (LOG, PROGRESS)]
@@ -188,8 +188,8 @@ def test_whatever_a_worker_is_told_it_answers_or_ends(
 
 
 @given(st.sampled_from(KINDS), st.lists(plain | tensors(), max_size=6))
-def test_calls_whose_values_are_sound_are_all_answered_once(
-    nursery: Nursery, base: str, kind: str, values: list[Any]
+def test_valid_calls_are_all_answered_once(
+    forker: Forker, base: str, kind: str, values: list[Any]
 ) -> None:
     from gophersnake._worker.values.encoder import Encoder
 
@@ -207,7 +207,7 @@ def test_calls_whose_values_are_sound_are_all_answered_once(
             tuple(bytes(each) for each in buffers),
             1 if kind == "Stateful" else 0,
         )
-    code, heard = converse(nursery, stream + frame(SHUTDOWN, 0, b""), hang_up=False)
+    code, heard = converse(forker, stream + frame(SHUTDOWN, 0, b""), hang_up=False)
     assert code == 0
     answered = [call for each, call, _ in heard if each in (RESULT, ERROR) and call != 100]
     assert sorted(answered) == list(range(1, len(values) + 1))
@@ -222,14 +222,14 @@ fields = st.sampled_from(
 @given(
     st.dictionaries(fields, plain, min_size=1, max_size=3), st.binary(max_size=30), st.booleans()
 )
-def test_a_worker_whose_setup_is_wrong_says_so_or_ends(
-    nursery: Nursery, base: str, wrong: dict[str, Any], body: bytes, mangled: bool
+def test_a_worker_with_an_invalid_setup_reports_it_or_ends(
+    forker: Forker, base: str, wrong: dict[str, Any], body: bytes, mangled: bool
 ) -> None:
     setup = setup_of(base, "value") | wrong
     if mangled:
         setup = {"x": setup["node"]}
     packed = msgpack.packb(setup, datetime=True)
-    code, heard = converse(nursery, frame(SETUP, 0, packed + body if mangled else packed))
+    code, heard = converse(forker, frame(SETUP, 0, packed + body if mangled else packed))
     assert code in (0, 1, EXIT_SOFTWARE)
     types = [each for each, _, _ in heard if each not in (LOG, PROGRESS)]
     assert types[:1] == [HELLO]
@@ -237,7 +237,7 @@ def test_a_worker_whose_setup_is_wrong_says_so_or_ends(
 
 
 @given(streams() | st.binary(max_size=100))
-def test_a_worker_that_is_not_set_up_ends(nursery: Nursery, stream: bytes) -> None:
-    code, heard = converse(nursery, stream)
+def test_a_worker_that_is_not_set_up_ends(forker: Forker, stream: bytes) -> None:
+    code, heard = converse(forker, stream)
     assert code in (0, 1, EXIT_SOFTWARE)
     assert next(each for each, _, _ in heard) == HELLO

@@ -138,7 +138,7 @@ def test_credit_that_was_read_ahead_counts(serve: Serve) -> None:
 
 
 @pytest.mark.parametrize("body", [b"", msgpack.packb(0), msgpack.packb(-1), msgpack.packb("3")])
-def test_credit_that_is_none_is_out_of_protocol(serve: Serve, body: bytes) -> None:
+def test_invalid_credit_is_a_protocol_error(serve: Serve, body: bytes) -> None:
     worker = counting(serve)
     call = worker.begin(9)
     worker.item(call)
@@ -147,7 +147,7 @@ def test_credit_that_is_none_is_out_of_protocol(serve: Serve, body: bytes) -> No
     assert "a credit frame" in worker.stderr()
 
 
-def test_an_exception_comes_behind_the_items_before_it(serve: Serve) -> None:
+def test_an_exception_follows_the_items_before_it(serve: Serve) -> None:
     worker = serve(
         """
     def n(k):
@@ -280,7 +280,7 @@ def test_a_supervisor_that_hangs_up_closes_a_generator_that_waits(serve: Serve) 
     assert worker.stderr() == "closed"
 
 
-def test_a_frame_without_room_that_comes_while_a_generator_waits_is_the_end(serve: Serve) -> None:
+def test_a_frame_without_room_while_a_generator_waits_ends_the_worker(serve: Serve) -> None:
     worker = counting(serve, limits={"buffer_bytes": 1 << 63})
     call = worker.begin(10)
     assert [worker.item(call) for _ in range(3)] == [0, 1, 2]
@@ -293,7 +293,7 @@ def test_a_frame_without_room_that_comes_while_a_generator_waits_is_the_end(serv
     assert worker.wait() == 70
 
 
-def test_what_is_abandoned_is_closed_at_once_and_its_failure_told(serve: Serve) -> None:
+def test_an_abandoned_generator_is_closed_at_once_and_its_failure_reported(serve: Serve) -> None:
     worker = serve(
         """
     def n(k):
@@ -350,24 +350,24 @@ def test_frames_that_come_while_a_generator_waits_are_kept_in_order(serve: Serve
     assert worker.until(PONG).call == 77
 
 
-def test_credit_that_comes_with_a_knock_is_not_waited_for_twice(
+def test_credit_that_arrives_with_a_wake_signal_is_not_awaited_twice(
     pair: tuple[socket.socket, socket.socket], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The signal of another call's cancellation hits between a look at the mail and the next."""
+    """The signal of another call's cancellation hits between two reads of the frames."""
     before = signal.getsignal(signal.SIGUSR1)
     link = Connection(pair[0])
-    pick, knocks = link.pick, [1]
+    pick, signals = link.pick, [1]
 
-    def knocked(kind: int, call: int) -> Frame | None:
+    def woken(kind: int, call: int) -> Frame | None:
         found = pick(kind, call)
-        if knocks:
-            knocks.pop()
+        if signals:
+            signals.pop()
             assert found is None
             pair[1].sendall(frame(CANCEL, 8, b"") + frame(CREDIT, 7, msgpack.packb(1)))
             signal.raise_signal(signal.SIGUSR1)
         return found
 
-    monkeypatch.setattr(link, "pick", knocked)
+    monkeypatch.setattr(link, "pick", woken)
     try:
         interrupts = Interrupts(link)
         items = Items(7, link, interrupts, Answers(link, interrupts), Window(1, 100))

@@ -76,7 +76,7 @@ def test_one_value_of_many_that_is_too_large_ends_them(serve: Serve, kind: str) 
     assert worker.items(worker.begin([10])) == ["x" * 10]
 
 
-def test_in_a_batch_it_is_told_to_its_own_caller(serve: Serve) -> None:
+def test_in_a_batch_it_fails_its_own_call(serve: Serve) -> None:
     worker = serve(
         """
         from gophersnake import node
@@ -95,7 +95,7 @@ def test_in_a_batch_it_is_told_to_its_own_caller(serve: Serve) -> None:
     assert worker.end(calls[2]) == "x" * 20
 
 
-def test_a_state_is_no_result(serve: Serve) -> None:
+def test_a_state_is_not_limited_like_a_result(serve: Serve) -> None:
     worker = serve(
         """
         from gophersnake import node

@@ -59,7 +59,7 @@ def test_a_record_has_level_logger_and_fields(serve: Serve) -> None:
         ("unheard of", ["info", "warn", "error", "error"]),
     ],
 )
-def test_the_level_is_the_hosts(serve: Serve, level: str, seen: list[str]) -> None:
+def test_the_level_is_set_by_the_supervisor(serve: Serve, level: str, seen: list[str]) -> None:
     worker = serve(
         n("[log.log(k, 'x') for k in (5, 10, 20, 30, 40, 50)]; return 1"),
         python="nodes.py:n",
@@ -89,7 +89,7 @@ def test_huge_texts_are_shortened(serve: Serve) -> None:
     assert worker.logs[0]["fields"]["f"].endswith("… (10000000 characters)")
 
 
-def test_a_record_that_cannot_be_formatted_is_told_on_stderr(serve: Serve) -> None:
+def test_a_record_that_cannot_be_formatted_is_reported_on_stderr(serve: Serve) -> None:
     worker = serve(n("log.info('%d items', 'three'); log.info('next')"), python="nodes.py:n")
     worker.call(1)
     assert [record["message"] for record in worker.logs] == ["next"]
@@ -185,7 +185,7 @@ def test_warnings_are_logged(serve: Serve) -> None:
     assert "UserWarning: old" in worker.logs[0]["message"]
 
 
-def test_progress_is_told_between_its_bounds(serve: Serve) -> None:
+def test_progress_is_clamped_to_its_bounds(serve: Serve) -> None:
     worker = serve(
         n("progress('a'); progress('b', 0.5); progress('c', 7); progress(5, -1)"),
         python="nodes.py:n",
@@ -243,7 +243,7 @@ def test_closed_streams_do_not_end_the_worker(serve: Serve, how: str) -> None:
 
 
 @pytest.mark.skipif(not os.path.isdir("/proc"), reason="the node opens the test's pipe in /proc")
-def test_logging_after_the_supervisor_hung_up_is_no_error_of_the_node(serve: Serve) -> None:
+def test_logging_on_a_closed_connection_does_not_fail_the_node(serve: Serve) -> None:
     read, write = os.pipe()
     with os.fdopen(read) as gone, os.fdopen(write, "w") as hang_up:
         path = f"/proc/{os.getpid()}/fd/{gone.fileno()}"

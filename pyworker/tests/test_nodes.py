@@ -1,4 +1,4 @@
-"""What ``@node`` can be told, and what it refuses."""
+"""The options of ``@node``, and the ones that it refuses."""
 
 from __future__ import annotations
 
@@ -134,7 +134,7 @@ def test_options_that_do_not_fit_are_refused(
     assert options_of(target) is None
 
 
-def test_options_belong_to_what_they_were_put_on() -> None:
+def test_options_belong_to_the_declared_target() -> None:
     @node(name="Base", stateful=True)
     class Base(Keeps):
         pass

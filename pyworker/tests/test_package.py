@@ -28,7 +28,7 @@ def python(*args: str, cwd: Path | None = None, **env: str) -> subprocess.Comple
 
 
 @pytest.mark.parametrize("how", [[str(PACKAGE)], ["-m", "gophersnake"]])
-def test_the_worker_that_a_person_starts_says_what_it_is(how: list[str]) -> None:
+def test_a_worker_started_by_hand_explains_itself(how: list[str]) -> None:
     done = python(*how, PYTHONPATH=str(PACKAGE))
     assert done.returncode == 1
     assert "which the supervisor starts by itself" in done.stderr
@@ -67,7 +67,7 @@ def test_the_example_of_the_readme_runs(tmp_path: Path) -> None:
 
 
 def test_importing_the_package_is_light() -> None:
-    """What only some nodes need is imported by them, and not at the start."""
+    """Modules that only some nodes need are not imported at the start."""
     code = "import sys, gophersnake._worker.process.worker; print(*sys.modules)"
     loaded = set(python("-c", code, PYTHONPATH=str(PACKAGE)).stdout.split())
     assert "gophersnake._worker.process.worker" in loaded

@@ -122,12 +122,12 @@ def test_the_call_at_work_and_those_behind_it_can_be_cancelled_together(serve: S
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_cancels_at_any_moment_reach_their_call_or_nobody(serve: Serve, seed: int) -> None:
+def test_cancels_at_any_moment_reach_only_their_call(serve: Serve, seed: int) -> None:
     worker = serve(NODE, python="nodes.py:n")
     for turn in range(60):
         calls = send(worker, *range(30))
-        given_up = {calls[(turn * 7 + i * (seed + 3)) % 30] for i in range(4)}
-        for call in given_up:
+        canceled = {calls[(turn * 7 + i * (seed + 3)) % 30] for i in range(4)}
+        for call in canceled:
             worker.cancel(call)
         for i, call in enumerate(calls):
             found = worker.until(RESULT, ERROR)
@@ -136,12 +136,12 @@ def test_cancels_at_any_moment_reach_their_call_or_nobody(serve: Serve, seed: in
                 assert msgpack.unpackb(found.body) == i
             else:
                 assert found.message["kind"] == "cancelled"
-                assert call in given_up
+                assert call in canceled
     assert worker.call("after") == "after"
     assert worker.stderr() == ""
 
 
-def test_what_a_dead_worker_began_is_known(serve: Serve) -> None:
+def test_the_begun_count_survives_the_worker(serve: Serve) -> None:
     worker = serve(NODE, python="nodes.py:n", begun=True)
     assert worker.call(1) == 1
     assert worker.begun == 1
@@ -150,7 +150,7 @@ def test_what_a_dead_worker_began_is_known(serve: Serve) -> None:
     assert worker.begun == 5
 
 
-def test_what_was_cancelled_before_its_turn_counts_as_begun(serve: Serve, gate: Path) -> None:
+def test_a_call_canceled_while_queued_counts_as_begun(serve: Serve, gate: Path) -> None:
     worker = serve(NODE, python="nodes.py:n", params={"gate": str(gate)}, begun=True)
     calls = send(worker, "wait", "long", "die", 3)
     worker.until_log("at work")
@@ -195,7 +195,7 @@ def test_the_calls_of_a_batch_count_at_once(serve: Serve) -> None:
     send(worker, 1, 2, 3, 4, 5, "die", 7, 8, 9, 10)
     assert worker.wait() == -signal.SIGABRT
     assert worker.begun == 8
-    assert "Fatal Python error: Aborted" in worker.last_words()
+    assert "Fatal Python error: Aborted" in worker.exit_report()
 
 
 def test_generators_count_as_other_calls_do(serve: Serve) -> None:
@@ -204,7 +204,7 @@ def test_generators_count_as_other_calls_do(serve: Serve) -> None:
     assert worker.begun == 1
 
 
-def test_without_being_asked_a_worker_counts_for_nobody(serve: Serve) -> None:
+def test_a_worker_does_not_count_unless_setup_says_so(serve: Serve) -> None:
     worker = serve(NODE, python="nodes.py:n")
     assert worker.call(1) == 1
     assert worker.begun is None
@@ -219,7 +219,7 @@ def test_a_file_without_room_for_the_count_is_out_of_protocol(start: Serve) -> N
     assert "the autopsy file has no room" in worker.stderr()
 
 
-def test_what_was_answered_before_a_breach_of_the_protocol_stands(serve: Serve) -> None:
+def test_answers_before_a_protocol_error_are_sent(serve: Serve) -> None:
     worker = serve(NODE, python="nodes.py:n")
     assert worker.socket is not None
     good, bad = msgpack.packb([[1], {}]), msgpack.packb(5)
@@ -253,7 +253,7 @@ def test_where_no_thread_is_to_be_had_nothing_is_kept(
     assert pair[1].recv(100) == frame(RESULT, 7, b"x")
 
 
-def test_what_is_kept_is_sent_by_the_flusher_or_with_the_next_frame(
+def test_kept_frames_are_sent_by_the_flusher_or_with_the_next_frame(
     pair: tuple[socket.socket, socket.socket],
 ) -> None:
     link = Connection(pair[0])
@@ -294,7 +294,7 @@ def test_so_much_is_kept_and_no_more(pair: tuple[socket.socket, socket.socket]) 
         assert len(pair[1].recv(1 << 20)) == fit * (24 + len(body))
 
 
-def test_what_cannot_be_sent_is_the_end(pair: tuple[socket.socket, socket.socket]) -> None:
+def test_a_failed_write_ends_the_connection(pair: tuple[socket.socket, socket.socket]) -> None:
     link = Connection(pair[0])
     pair[1].close()
     link.keep(RESULT, 1, b"x")

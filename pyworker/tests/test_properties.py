@@ -81,7 +81,7 @@ def test_tensors_come_back(value: Tensor) -> None:
 
 
 @given(st.lists(st.floats(width=32), max_size=30), st.integers(1, 1 << 31 - 1))
-def test_audio_comes_back(samples: list[float], rate: int) -> None:
+def test_audio_is_returned_unchanged(samples: list[float], rate: int) -> None:
     body, _ = Encoder().encode(Audio(samples, rate))
     found = Decoder().decode(bytes(body), [])
     assert found.rate == rate
@@ -108,7 +108,7 @@ def test_documents_come_back(value: Any) -> None:
 
 
 def place_of_fault(body: bytes, buffers: list[Bytes]) -> str:
-    """Return the path of the fault in a body, that of the whole where there is none."""
+    """Return the path of the fault in a body, empty if there is none."""
     try:
         Decoder().decode(body, buffers)
     except ValueFault as fault:

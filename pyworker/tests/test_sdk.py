@@ -1,4 +1,4 @@
-"""What node authors import: it works without a supervisor."""
+"""The SDK without a supervisor."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from gophersnake import Audio, Image, Json, Tensor, Transient, node, progress
 from gophersnake.nodes import name_of
 
 
-def test_a_node_is_what_it_was() -> None:
+def test_declaring_a_node_does_not_change_it() -> None:
     @node
     def double(value: int) -> int:
         return 2 * value
@@ -44,7 +44,7 @@ def test_a_node_is_what_it_was() -> None:
         (len, "wrap it in a Python function"),
     ],
 )
-def test_what_cannot_be_a_node_is_refused(target: Any, says: str) -> None:
+def test_targets_that_cannot_be_nodes_are_refused(target: Any, says: str) -> None:
     with pytest.raises(TypeError, match=says):
         node(target)
 
@@ -95,6 +95,6 @@ def test_sizes_are_taken_from_the_shape() -> None:
     assert Tensor("int16", (2,), b"\x01\x00\x02\x00").numpy().tolist() == [1, 2]
 
 
-def test_what_is_public_has_a_docstring() -> None:
+def test_public_names_have_docstrings() -> None:
     for name in gophersnake.__all__:
         assert getattr(gophersnake, name).__doc__, name

@@ -98,7 +98,7 @@ def test_each_session_has_a_state_of_its_own(serve: Serve) -> None:
     assert worker.until_log("closed, False")
 
 
-def test_sessions_share_what_was_set_up_once(serve: Serve) -> None:
+def test_sessions_share_the_object_that_was_set_up(serve: Serve) -> None:
     worker = serve(TOTAL)
     opened(worker, 1, 2)
     (one,), (other,) = fed(worker, 1, "model"), fed(worker, 2, "model")
@@ -107,7 +107,7 @@ def test_sessions_share_what_was_set_up_once(serve: Serve) -> None:
     assert one[1] == 1
 
 
-def test_none_is_no_output_and_an_exception_ends_no_session(serve: Serve) -> None:
+def test_none_is_no_output_and_an_exception_leaves_the_session_open(serve: Serve) -> None:
     worker = serve(TOTAL)
     opened(worker, 1)
     assert fed(worker, 1, 1, "none", 1) == [1, 2]
@@ -230,7 +230,7 @@ def test_a_session_that_fails_to_begin_is_not_there(serve: Serve, stage: str, me
     assert "session 1, which is not open" in worker.stderr()
 
 
-def test_a_state_that_is_no_value_is_an_error_and_the_worker_goes_on(serve: Serve) -> None:
+def test_an_invalid_state_is_an_error_and_the_worker_continues(serve: Serve) -> None:
     worker = serve(TOTAL)
     worker.send(OPEN, 5, b"\xc1", session=3)
     body = failure(worker, 5)
@@ -309,7 +309,7 @@ def test_a_dropped_session_is_over_and_nothing_is_called(serve: Serve) -> None:
     assert worker.wait() == 0
 
 
-def test_a_call_of_a_session_is_cancelled_and_the_session_goes_on(serve: Serve) -> None:
+def test_a_canceled_call_leaves_its_session_open(serve: Serve) -> None:
     worker = serve(
         HEAD
         + """

@@ -42,7 +42,7 @@ def floats(size: int) -> Any:
 
 
 def idle(worker: Supervisor) -> None:
-    """Have the worker come by its mail, so that it has told what there is to tell."""
+    """Make the worker read its frames, so that it has sent all releases."""
     for call in (1 << 40, 1 << 41):
         worker.send(PING, call)
         assert worker.until(PONG).call == call
@@ -67,8 +67,8 @@ def test_an_input_is_a_read_only_view_and_a_result_is_shared(serve: Serve) -> No
         assert host.places == [(OWN | 1, 0, MIB)]
         assert worker.logs[-1]["message"] == "['r--s']"
     assert host.outstanding == 0  # given back with the result, before it
-    assert host.told[-2:] == [13, 5]
-    assert host.told.count(13) == 3
+    assert host.frame_types[-2:] == [13, 5]
+    assert host.frame_types.count(13) == 3
 
 
 def test_empty_costs_no_copy(serve: Serve) -> None:
@@ -93,14 +93,14 @@ def test_empty_costs_no_copy(serve: Serve) -> None:
     assert [(each.shape, each.max()) for each in found] == [((2, MIB // 2), 2), ((MIB - 4096,), 1)]
     host.keep = True
     seen = set()
-    for i in range(5):  # what the host reads is not written again
+    for i in range(5):  # lent memory is not written again
         assert (worker.call(i) == i).all()
         seen.add(host.places[0][0])
     assert len(seen) == 5
     assert len([line for line in maps(worker) if "gophersnake" in line]) == 5
 
 
-def test_what_empty_does_elsewhere(serve: Serve) -> None:
+def test_empty_without_shared_memory(serve: Serve) -> None:
     import gophersnake
 
     plain = gophersnake.empty((2, 3), "int16")
@@ -191,7 +191,7 @@ def test_a_node_that_keeps_an_input_keeps_its_loan(serve: Serve) -> None:
     assert (worker.call("first") == (x + 1)[5:] * 3).all()
     worker.call(None)
     assert host.outstanding == 0
-    assert host.told[-2:] == [13, 5]
+    assert host.frame_types[-2:] == [13, 5]
 
 
 def test_an_input_is_given_back_when_the_node_fails(serve: Serve) -> None:
@@ -255,7 +255,7 @@ def test_free_segments_beyond_a_quarter_of_the_limit_end(serve: Serve) -> None:
     assert descriptors(worker) < 20
 
 
-def test_the_host_ends_its_segments(serve: Serve) -> None:
+def test_the_supervisor_can_end_its_segments(serve: Serve) -> None:
     worker, host = sharing(serve, "def n(x): return x + 1")
     x = floats(MIB)
     for _ in range(5):
@@ -360,7 +360,7 @@ def test_a_worker_without_shared_memory_leaves_descriptor_5_alone(serve: Serve) 
 
 
 @pytest.mark.parametrize("how", ["def", "async def"])
-def test_what_fails_in_any_way_is_given_back(serve: Serve, how: str) -> None:
+def test_inputs_of_failed_calls_are_given_back(serve: Serve, how: str) -> None:
     worker, host = sharing(
         serve,
         f"""
@@ -388,12 +388,12 @@ def test_what_fails_in_any_way_is_given_back(serve: Serve, how: str) -> None:
         assert host.outstanding == 0, what
     worker.call(floats(MIB), "cycle")
     idle(worker)
-    assert host.outstanding == 1  # until the collector comes by
+    assert host.outstanding == 1  # until the garbage collector runs
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_no_memory_is_written_while_somebody_reads_it(serve: Serve, seed: int) -> None:
-    """Calls of all sorts; what the host was lent is looked at as late as it gives it back."""
+def test_no_memory_is_written_while_it_is_lent(serve: Serve, seed: int) -> None:
+    """Calls of all kinds; the memory that the supervisor was lent is checked when it is given back."""
     worker, host = sharing(
         serve,
         """

@@ -1,4 +1,4 @@
-"""Shared memory that is full, fails, or is spoken of out of protocol."""
+"""Shared memory that is full, fails, or is used against the protocol."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_a_result_waits_for_room(serve: Serve) -> None:
         worker.call(2 * MIB)
     call = worker.begin(3 * MIB)
     worker.until_log("at work")
-    worker.send(PING, 77)  # other mail is read, and kept
+    worker.send(PING, 77)  # other frames are read, and kept
     time.sleep(0.2)
     worker.give_back()
     assert (worker.end(call) == np.ones(3 * MIB, "u1")).all()
@@ -48,7 +48,7 @@ def test_a_result_waits_for_room(serve: Serve) -> None:
     assert host.places == []
 
 
-def test_a_free_segment_that_nobody_needs_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_segment_that_is_free_for_long_is_discarded(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 0.0
     monkeypatch.setattr("gophersnake._worker.memory.arena.time.monotonic", lambda: now)
     found = arena.Arena(64 * MIB, Mappings())
@@ -69,7 +69,7 @@ def test_a_free_segment_that_nobody_needs_is_ended(monkeypatch: pytest.MonkeyPat
     assert found.segments == {}
 
 
-def test_what_the_worker_owes_is_told_before_it_waits(serve: Serve) -> None:
+def test_releases_are_sent_before_the_worker_waits(serve: Serve) -> None:
     worker, host = sharing(serve, "def n(x): return x + 1", limit=2 * MIB)
     host.keep = True
     worker.call(floats(MIB))
@@ -83,7 +83,7 @@ def test_what_the_worker_owes_is_told_before_it_waits(serve: Serve) -> None:
     assert (worker.end(call) == floats(MIB) + 1).all()
 
 
-def test_who_waits_too_long_fails(serve: Serve) -> None:
+def test_a_result_that_waits_too_long_for_room_fails(serve: Serve) -> None:
     worker, host = sharing(serve, ONES, limit=4 * MIB, wait=0.3)
     host.keep = True
     worker.call(3 * MIB)
@@ -116,7 +116,7 @@ def test_a_result_that_fails_in_part_takes_nothing(serve: Serve) -> None:
     worker.give_back()
     assert [len(each) for each in worker.call([2 * MIB, 2 * MIB])] == [2 * MIB] * 2
     idle(worker)
-    assert host.forgotten == [OWN | 1]  # the host never heard of the others in the way
+    assert host.forgotten == [OWN | 1]  # the others were never transferred
 
 
 def test_a_buffer_beyond_the_limit_is_refused(serve: Serve) -> None:
@@ -129,7 +129,7 @@ def test_a_buffer_beyond_the_limit_is_refused(serve: Serve) -> None:
 
 
 @pytest.mark.parametrize("how", ["def", "async def"])
-def test_who_waits_can_be_cancelled(serve: Serve, how: str) -> None:
+def test_a_call_that_waits_for_room_can_be_canceled(serve: Serve, how: str) -> None:
     worker, host = sharing(serve, ONES.replace("def", how), limit=4 * MIB, wait=60)
     host.keep = True
     worker.call(3 * MIB)
@@ -158,7 +158,7 @@ def test_a_cancel_of_another_call_does_not_end_the_wait(serve: Serve) -> None:
     assert len(worker.end(call)) == 2 * MIB
 
 
-def test_who_waits_ends_with_the_supervisor(serve: Serve) -> None:
+def test_a_worker_that_waits_for_room_ends_with_the_supervisor(serve: Serve) -> None:
     worker, host = sharing(serve, ONES, limit=4 * MIB, wait=60)
     host.keep = True
     worker.call(3 * MIB)
@@ -271,7 +271,7 @@ def test_a_forked_child_gives_nothing_back(serve: Serve) -> None:
     assert set(host.places) == {(OWN | 1, 0, MIB)}
 
 
-def test_a_system_without_shared_memory_goes_inline(serve: Serve) -> None:
+def test_without_shared_memory_buffers_are_sent_inline(serve: Serve) -> None:
     source = """
     def n(x):
         if isinstance(x, str):
@@ -305,7 +305,7 @@ def test_more_new_segments_than_the_channel_takes(serve: Serve) -> None:
     assert [number != 0 for number, _, _ in host.places] == [True] * 3
 
 
-def test_a_worker_that_is_killed_leaves_what_the_host_has(serve: Serve) -> None:
+def test_the_segments_that_the_supervisor_has_survive_the_worker(serve: Serve) -> None:
     worker, host = sharing(serve, "def n(x): kept.append(x); return x + 1")
     host.keep = True
     x = floats(MIB)
@@ -402,7 +402,7 @@ def closed(worker: Supervisor, host: Host) -> None:
         (lambda worker, _: worker.send(FORGET, 0, b"\xc1"), "a forget frame that is not msgpack"),
     ],
 )
-def test_a_host_out_of_protocol_ends_the_worker(
+def test_a_supervisor_that_violates_the_protocol_ends_the_worker(
     serve: Serve, speak: Callable[[Supervisor, Host], None], reason: str
 ) -> None:
     worker, host = sharing(serve, "def n(x): kept.append(x); return x + 1")
@@ -411,7 +411,7 @@ def test_a_host_out_of_protocol_ends_the_worker(
     assert re.search(f"gophersnake: out of protocol: .*{reason}", worker.stderr())
 
 
-def test_a_segment_that_never_comes(serve: Serve) -> None:
+def test_a_segment_whose_descriptor_never_arrives(serve: Serve) -> None:
     worker, _ = sharing(serve, "def n(x): pass")
     began = time.monotonic()
     worker.send(CALL, 1, b"", (1, 0, 1))

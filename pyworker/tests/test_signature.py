@@ -1,4 +1,4 @@
-"""What the signatures of all sorts of nodes say."""
+"""The signatures of nodes of all kinds."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def wrapped(function: Callable[..., Any]) -> Callable[..., Any]:
         (Slotted, ["value"], []),
     ],
 )
-def test_inputs_and_params_are_told_apart(
+def test_inputs_and_params_are_distinguished(
     target: Any, inputs: list[str], params: list[str]
 ) -> None:
     signature = Signature(target)
@@ -125,7 +125,7 @@ def test_a_class_that_says_nothing_of_itself_takes_any_params() -> None:
         ({}, ["loud"], ["loud"]),
     ],
 )
-def test_ports_and_params_say_what_the_inputs_are(
+def test_ports_and_params_determine_the_inputs(
     params: dict[str, Any], ports: list[str], inputs: list[str]
 ) -> None:
     assert names(Signature(plain, params, ports).inputs) == inputs
@@ -159,7 +159,7 @@ def test_the_first_without_a_default_takes_the_place_of_one_that_params_set() ->
         (Callable_(), {"scal": 1}, [], "Callable_ has no parameter 'scal'"),
     ],
 )
-def test_what_does_not_fit_is_said(
+def test_mismatches_are_reported(
     target: Any, params: dict[str, Any], ports: list[str], says: str
 ) -> None:
     assert any(says in fault for fault in faults(target, params, ports))
@@ -180,7 +180,9 @@ def test_what_does_not_fit_is_said(
         (max, {}, []),
     ],
 )
-def test_what_fits_is_no_fault(target: Any, params: dict[str, Any], ports: list[str]) -> None:
+def test_matching_params_are_no_fault(
+    target: Any, params: dict[str, Any], ports: list[str]
+) -> None:
     assert faults(target, params, ports) == []
 
 
@@ -226,7 +228,7 @@ def test_a_default_that_cannot_be_compared_or_shown_does_no_harm() -> None:
     assert shown["params"][1]["annotation"] == "<Unspeakable>"
 
 
-def test_a_description_says_what_a_person_wants_to_know() -> None:
+def test_the_description_of_a_node() -> None:
     shown = Signature(plain).describe()
     assert shown["doc"] == "Do something.\n\nQuite plain."
     assert shown["file"] == __file__

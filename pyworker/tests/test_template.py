@@ -1,4 +1,4 @@
-"""The template, and what the workers that it forks are."""
+"""The template, and the workers that it forks."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def test_a_forked_worker_is_like_a_spawned_one(serve: Serve, fork: Fork) -> None
         ("ctypes.string_at(0)", -signal.SIGSEGV),
     ],
 )
-def test_the_template_tells_how_a_worker_ended(fork: Fork, how: str, status: int) -> None:
+def test_the_template_reports_how_a_worker_ended(fork: Fork, how: str, status: int) -> None:
     worker = fork(f"import ctypes, os, signal, sys\ndef n(value):\n    {how}")
     worker.begin(1)
     ended = worker.ended()
@@ -110,10 +110,10 @@ def test_the_template_tells_how_a_worker_ended(fork: Fork, how: str, status: int
     assert ended["max_rss"] > 1000  # KiB
     assert ended["user"] + ended["system"] > 0
     if "sys" not in how:
-        assert 'nodes.py", line 3 in n' in worker.last_words()
+        assert 'nodes.py", line 3 in n' in worker.exit_report()
 
 
-def test_a_worker_that_lives_is_not_reaped(fork: Fork) -> None:
+def test_a_running_worker_is_not_reaped(fork: Fork) -> None:
     worker = fork("def n(value): return value")
     template = worker._template
     assert "has not ended" in template.ask({"reap": worker.pid})["error"]
@@ -122,7 +122,7 @@ def test_a_worker_that_lives_is_not_reaped(fork: Fork) -> None:
     assert "cannot reap" in template.ask({"reap": worker.pid})["error"]
 
 
-def test_the_lifeline_of_a_worker_ends_its_group_and_nobody_else(fork: Fork) -> None:
+def test_the_lifeline_of_a_worker_ends_only_its_group(fork: Fork) -> None:
     worker = fork(
         """
         import os, signal
@@ -206,7 +206,7 @@ def test_the_modules_logging_is_as_in_a_spawned_worker(serve: Serve, fork: Fork,
         assert forked._template.output().count("while it is imported") == 1
 
 
-def test_what_the_import_changes_stays(fork: Fork) -> None:
+def test_changes_made_by_the_import_remain(fork: Fork) -> None:
     worker = fork(
         """
         import os, signal
@@ -245,7 +245,7 @@ def test_the_memory_limit_holds_for_the_import(begin: Begin) -> None:
         ("m = 1", "NodeFault: "),
     ],
 )
-def test_a_module_that_cannot_be_imported_is_told(begin: Begin, source: str, says: str) -> None:
+def test_a_module_that_cannot_be_imported_is_reported(begin: Begin, source: str, says: str) -> None:
     template = begin(source)
     assert template.prepare()["failed"].startswith(says)
     assert template.wait() == 0
@@ -284,7 +284,9 @@ def test_workers_outlive_the_template(fork: Fork) -> None:
         ({"reap": 1 << 40}, f"cannot reap {1 << 40}"),
     ],
 )
-def test_a_question_that_is_none_is_told(begin: Begin, question: Any, says: str) -> None:
+def test_an_invalid_request_is_answered_with_an_error(
+    begin: Begin, question: Any, says: str
+) -> None:
     template = begin("def n(value): return value")
     assert template.prepare() == {"ready": True}
     assert template.ask(question)["error"].startswith(says)
@@ -306,13 +308,13 @@ def test_too_many_descriptors_end_the_template(begin: Begin) -> None:
     assert template.wait() == 1
 
 
-def test_a_question_before_the_setup_ends_the_template(begin: Begin) -> None:
+def test_a_request_before_setup_ends_the_template(begin: Begin) -> None:
     template = begin("")
     assert template.ask({"reap": 1}) == {"error": "the first request must be setup"}
     assert template.wait() == 0
 
 
-def test_a_fork_that_fails_is_told(begin: Begin) -> None:
+def test_a_failed_fork_is_reported(begin: Begin) -> None:
     template = begin(
         """
         import os

@@ -23,7 +23,7 @@ VECTORS = json.loads(
 )
 
 LEFT_TO_THE_HOST = {"list of depth 65", "map of depth 65", "bytes key"}
-"""What the worker does not look for, because the host has: it checks every value
+"""Faults that the worker does not check, because the supervisor does: it checks every value
 before it sends it, and its check costs 20 times less than one in Python."""
 
 
@@ -140,7 +140,7 @@ def test_a_decoded_value_encodes_to_its_body_again(vector: dict[str, Any], numpy
 
 
 @named("refused")
-def test_what_is_no_value_is_refused_with_its_place(vector: dict[str, Any], numpy: Any) -> None:
+def test_invalid_values_are_refused_with_their_path(vector: dict[str, Any], numpy: Any) -> None:
     if vector["name"] in LEFT_TO_THE_HOST:
         assert Decoder().decode(octets(vector["body"]), buffers_of(vector), "value")
         return
@@ -191,7 +191,7 @@ def test_a_frame_of_session_9_is_received(
 
 
 @named("refused_frames")
-def test_what_is_no_frame_is_refused(
+def test_invalid_frames_are_refused(
     vector: dict[str, Any], pair: tuple[socket.socket, socket.socket]
 ) -> None:
     here, there = pair

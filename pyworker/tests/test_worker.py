@@ -67,7 +67,7 @@ def test_calls_that_arrive_together_are_answered_in_order(serve: Serve) -> None:
     assert [worker.end(i) for i in range(100)] == list(range(100))
 
 
-def test_arrays_come_read_only_and_stay_what_they_were(serve: Serve) -> None:
+def test_arrays_are_read_only_and_keep_their_content(serve: Serve) -> None:
     np = pytest.importorskip("numpy")
     worker = serve(
         """
@@ -89,7 +89,7 @@ def test_arrays_come_read_only_and_stay_what_they_were(serve: Serve) -> None:
         assert (again[1] == 2 * i).all()
 
 
-def test_without_numpy_a_tensor_goes_through(serve: Serve) -> None:
+def test_a_tensor_is_passed_through_without_numpy(serve: Serve) -> None:
     worker = serve(
         """
         import sys
@@ -158,7 +158,7 @@ def test_a_node_can_be_a_class_with_setup_and_close(serve: Serve, tmp_path: Path
 
 
 @pytest.mark.parametrize("how", ["raise OSError('no')", "import sys; sys.exit(0)"])
-def test_a_close_that_fails_is_told_and_ends_the_worker(serve: Serve, how: str) -> None:
+def test_a_failing_close_is_reported_and_ends_the_worker(serve: Serve, how: str) -> None:
     worker = serve(
         f"""
         from gophersnake import node
@@ -267,7 +267,7 @@ def test_a_supervisor_that_hangs_up_is_the_end(serve: Serve) -> None:
         (CALL, msgpack.packb([[], []]), "a map of arguments"),
     ],
 )
-def test_what_is_out_of_protocol_ends_the_worker(
+def test_protocol_violations_end_the_worker(
     serve: Serve, kind: int, body: bytes, says: str
 ) -> None:
     worker = serve(ECHO)

@@ -1,4 +1,4 @@
-"""What real workers tell of failures, and what they live through."""
+"""Failures in real workers: how they are reported, and which ones end the worker."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ ECHO = """
 """
 
 
-def test_an_exception_is_told_with_its_frames(serve: Serve) -> None:
+def test_an_exception_is_reported_with_its_frames(serve: Serve) -> None:
     worker = serve(
         """
         from gophersnake import node
@@ -147,7 +147,7 @@ def test_the_memory_limit_is_an_error_and_the_end(serve: Serve) -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux bounds a process's memory")
-def test_an_input_beyond_the_memory_limit_is_told_to_its_call(serve: Serve) -> None:
+def test_an_input_beyond_the_memory_limit_fails_its_call(serve: Serve) -> None:
     worker = serve(ECHO, limits={"memory": 128 << 20})
     assert worker.socket is not None
     # A header alone: there is no need to send what cannot be taken.

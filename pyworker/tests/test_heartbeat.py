@@ -1,4 +1,4 @@
-"""Whether the supervisor sees that Python code can run in a worker."""
+"""The heartbeat, which shows whether Python code can run in a worker."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ linux = pytest.mark.skipif(sys.platform != "linux", reason="it looks into /proc"
 
 
 def pipe(worker: Supervisor) -> int:
-    """Open the pipe of a worker's pulse, as its supervisor does."""
+    """Open the pipe of a worker's heartbeat, as its supervisor does."""
     folder = Path(f"/proc/{worker.pid}/fd")
     for entry in folder.iterdir():
-        if os.readlink(entry) == f"pipe:[{worker.pulse}]":
+        if os.readlink(entry) == f"pipe:[{worker.heartbeat}]":
             return os.open(entry, os.O_WRONLY | os.O_NONBLOCK)
     raise LookupError
 
 
 def left(descriptor: int) -> int:
-    """Return how many bytes nobody has taken out yet."""
+    """Return how many bytes have not been read yet."""
     return int(unpack("i", ioctl(descriptor, FIONREAD, bytes(4)))[0])
 
 
@@ -46,7 +46,7 @@ def beats(worker: Supervisor) -> bool:
 
 
 @linux
-def test_a_worker_that_waits_shows_its_pulse(serve: Serve) -> None:
+def test_an_idle_worker_has_a_heartbeat(serve: Serve) -> None:
     worker = serve("def n(value): return value", python="nodes.py:n")
     assert beats(worker)
     assert worker.call(1) == 1
@@ -55,7 +55,7 @@ def test_a_worker_that_waits_shows_its_pulse(serve: Serve) -> None:
 
 @linux
 @pytest.mark.parametrize("how", ["open(gate).read()", "while True: pass"])
-def test_a_node_that_is_blocked_in_python_leaves_the_pulse(
+def test_a_node_blocked_in_python_does_not_stop_the_heartbeat(
     serve: Serve, gate: Path, how: str
 ) -> None:
     worker = serve(f"def n(gate):\n    print('begun', flush=True)\n    {how}", python="nodes.py:n")
@@ -113,7 +113,7 @@ def test_python_does_not_warn_of_the_thread_when_a_node_forks(serve: Serve) -> N
         def n(what):
             forks, inode = what
             found = []
-            with warnings.catch_warnings(record=True) as told:
+            with warnings.catch_warnings(record=True) as warned:
                 warnings.simplefilter("always")
                 for _ in range(forks):
                     here, there = os.pipe()
@@ -127,14 +127,14 @@ def test_python_does_not_warn_of_the_thread_when_a_node_forks(serve: Serve) -> N
                     found.append(os.read(here, 1000).decode())
                     os.close(here)
                     os.close(there)
-            return found, [str(each.message) for each in told], [each.name for each in threading.enumerate()]
+            return found, [str(each.message) for each in warned], [each.name for each in threading.enumerate()]
         """,
         python="nodes.py:n",
     )
     for _ in range(3):
-        found, told, active = worker.call([20, worker.pulse])
+        found, warned, active = worker.call([20, worker.heartbeat])
         assert set(found) == {"False"}, "a child has no end of the pipe"
-        assert told == []
+        assert warned == []
         assert active == ["MainThread"]
         # Where Python would warn of it, it comes back when the worker is idle.
         worker.call([0, 0])
@@ -170,7 +170,7 @@ def test_several_threads_may_fork_at_once(serve: Serve) -> None:
 
 
 @linux
-def test_a_node_may_close_what_it_did_not_open(serve: Serve, tmp_path: Path) -> None:
+def test_a_node_may_close_the_descriptors_of_the_heartbeat(serve: Serve, tmp_path: Path) -> None:
     worker = serve(
         """
         import os
@@ -191,11 +191,11 @@ def test_a_node_may_close_what_it_did_not_open(serve: Serve, tmp_path: Path) -> 
     assert worker.call(str(path)) == [10, 11]
     assert path.read_text() == "", "nothing of the worker's was written into it"
     assert worker.call(str(path)) == [10, 11]
-    assert worker.pulse == 0
+    assert worker.heartbeat == 0
     assert worker.shut_down() == 0
 
 
-def test_a_worker_without_a_place_to_show_it_has_no_pulse(
+def test_a_worker_without_room_in_the_autopsy_file_has_no_heartbeat(
     tmp_path: Path,
 ) -> None:
     file = os.open(tmp_path / "autopsy", os.O_RDWR | os.O_CREAT)
@@ -210,7 +210,7 @@ def test_a_worker_without_a_place_to_show_it_has_no_pulse(
         os.close(file)
 
 
-def test_a_process_that_gets_no_thread_has_no_pulse(
+def test_a_process_that_gets_no_thread_has_no_heartbeat(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     def refuse(*_: object) -> int:

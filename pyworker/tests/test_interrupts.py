@@ -1,4 +1,4 @@
-"""Calls that the supervisor gives up, in real workers."""
+"""Calls that the supervisor cancels, in real workers."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ HEAD = """
 """
 
 
-def given_up(worker: Supervisor, call: int) -> None:
+def assert_canceled(worker: Supervisor, call: int) -> None:
     """Check that a call is answered as a cancelled one, and that the worker lives."""
     with pytest.raises(Failed) as failed:
         worker.end(call)
@@ -63,7 +63,7 @@ def test_a_node_at_work_is_interrupted(serve: Serve, work: str) -> None:
         call = worker.begin("long")
         worker.until_log("asleep")
         worker.cancel(call)
-        given_up(worker, call)
+        assert_canceled(worker, call)
 
 
 @pytest.mark.parametrize(
@@ -93,7 +93,7 @@ def test_an_async_node_is_woken_and_cancelled(serve: Serve, body: str) -> None:
     worker.until_log("at work")
     worker.cancel(call)
     worker.until_log("cleaned up")
-    given_up(worker, call)
+    assert_canceled(worker, call)
 
 
 def test_an_async_node_is_cancelled_once_however_often_it_is_asked(serve: Serve) -> None:
@@ -106,7 +106,7 @@ def test_an_async_node_is_cancelled_once_however_often_it_is_asked(serve: Serve)
             log("at work")
             await asyncio.sleep(3600)
         except asyncio.CancelledError:
-            for i in range(100):  # each of these looks whether somebody knocked
+            for i in range(100):  # each of these checks for a wake signal
                 log("cleaning up")
                 await asyncio.sleep(0)
             return "cleaned up"
@@ -144,7 +144,7 @@ def test_a_generator_is_closed_when_it_is_interrupted(serve: Serve, how: str) ->
     worker.until_log("at work")
     worker.cancel(call)
     worker.until_log("closed")
-    given_up(worker, call)
+    assert_canceled(worker, call)
 
 
 def test_an_async_generator_is_closed_when_it_is_cancelled(serve: Serve) -> None:
@@ -185,7 +185,7 @@ def test_a_cancel_right_behind_its_call_is_seen(serve: Serve) -> None:
         assert worker.call(0) is None
 
 
-def test_a_cancel_of_another_call_interrupts_nobody(serve: Serve) -> None:
+def test_a_cancel_of_another_call_does_not_interrupt(serve: Serve) -> None:
     worker = serve(
         HEAD
         + """
@@ -203,7 +203,7 @@ def test_a_cancel_of_another_call_interrupts_nobody(serve: Serve) -> None:
     assert worker.end(call) == "x"
 
 
-def test_a_node_that_swallows_it_goes_on_and_is_answered(serve: Serve) -> None:
+def test_a_node_that_suppresses_the_cancellation_is_answered(serve: Serve) -> None:
     worker = serve(
         HEAD
         + """
@@ -268,7 +268,7 @@ def test_a_forked_child_does_not_answer_signals_or_write_frames(serve: Serve) ->
     assert worker.call(1) == 7
     assert worker.logs == []
     assert worker.stderr() == "from the child\n" * 2
-    assert worker.last_words() == ""
+    assert worker.exit_report() == ""
 
 
 def test_a_child_that_returns_from_the_node_does_not_answer(serve: Serve) -> None:
@@ -285,7 +285,7 @@ def interrupts(pair: tuple[socket.socket, socket.socket]) -> Iterator[Interrupts
     signal.signal(signal.SIGUSR1, before)
 
 
-def test_a_signal_while_mail_is_read_does_not_read_it_too(
+def test_a_signal_while_frames_are_read_does_not_read_as_well(
     pair: tuple[socket.socket, socket.socket], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The signal hits between the header of a frame and its body."""
@@ -317,7 +317,7 @@ def test_a_signal_while_mail_is_read_does_not_read_it_too(
         signal.signal(signal.SIGUSR1, before)
 
 
-def test_an_interruption_that_is_held_comes_at_the_end_of_the_block(
+def test_a_deferred_interruption_is_raised_at_the_end_of_the_block(
     pair: tuple[socket.socket, socket.socket], interrupts: Interrupts
 ) -> None:
     pair[1].sendall(frame(PING, 1, b"") + frame(CANCEL, 5, b""))

@@ -1,4 +1,4 @@
-"""What an interpreter that ends without a word leaves in the autopsy file."""
+"""The exit reports that dying interpreters leave in the autopsy file."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def end(serve: Serve, how: str) -> tuple[int, str]:
         python="nodes.py:n",
     )
     worker.begin(1)
-    return worker.wait(), worker.last_words()
+    return worker.wait(), worker.exit_report()
 
 
 @pytest.mark.parametrize("how", ["os._exit(3)", "os._exit(status=3)"])
@@ -54,7 +54,7 @@ def test_a_fatal_signal_leaves_the_stacks(serve: Serve, how: str, number: int) -
     assert 'nodes.py", line 8 in deeper' in words
 
 
-def test_os_exit_in_a_thread_is_told_with_its_own_stack(serve: Serve) -> None:
+def test_os_exit_in_a_thread_is_reported_with_its_own_stack(serve: Serve) -> None:
     code, words = end(serve, "threading.Thread(target=os._exit, args=(4,)).start(); signal.pause()")
     assert code == 4
     assert words.startswith("gophersnake: os._exit(4)")
@@ -74,7 +74,7 @@ def test_a_forked_child_leaves_no_words(serve: Serve, how: str) -> None:
         python="nodes.py:n",
     )
     assert worker.call(1) == "alive"
-    assert worker.last_words() == ""
+    assert worker.exit_report() == ""
 
 
 def test_processes_of_multiprocessing_end_as_they_should(serve: Serve) -> None:
@@ -101,7 +101,7 @@ def test_processes_of_multiprocessing_end_as_they_should(serve: Serve) -> None:
     )
     for how in ("fork", "spawn"):
         assert worker.call(how) == [[2, 4], 6]
-    assert worker.last_words() == ""
+    assert worker.exit_report() == ""
     assert worker.shut_down() == 0
 
 
@@ -115,4 +115,4 @@ def test_an_end_in_good_order_leaves_no_words(serve: Serve) -> None:
     with pytest.raises(Failed):
         worker.call(1)
     assert worker.wait() == 3
-    assert worker.last_words() == ""
+    assert worker.exit_report() == ""

@@ -1,4 +1,4 @@
-"""What a module may not have done that is to be forked."""
+"""Checks of whether a process may be forked after an import."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def begin(tmp_path: Path) -> Iterator[Begin]:
         ("import asyncio\nloop = asyncio.new_event_loop()", "the import opened a socket"),
     ],
 )
-def test_a_module_that_cannot_be_forked_is_told(begin: Begin, source: str, says: str) -> None:
+def test_a_module_that_cannot_be_forked_is_reported(begin: Begin, source: str, says: str) -> None:
     template = begin(f"{source}\ndef n(value): return value")
     assert template.prepare() == {"unfit": says}
     assert template.wait() == 0
@@ -75,20 +75,20 @@ def test_a_thread_that_a_hook_ends_does_not_count(begin: Begin) -> None:
     assert template.prepare() == {"ready": True}
 
 
-def test_a_gpu_that_is_open_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_open_gpu_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fork_safety, "GPUS", (os.devnull,))
     with open(os.devnull, "rb"):
         assert fork_safety.why_not(set()) == f"the import opened a GPU ({os.devnull})"
 
 
-def test_cuda_that_is_initialized_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_initialized_cuda_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     torch = SimpleNamespace(cuda=SimpleNamespace(is_initialized=lambda: True))
     monkeypatch.setitem(sys.modules, "torch", torch)
     sockets = set(map(int, os.listdir("/proc/self/fd")))
     assert fork_safety.why_not(sockets) == "the import initialized CUDA"
 
 
-def test_what_cannot_be_looked_at_speaks_against_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_process_that_cannot_be_checked_is_not_forked(monkeypatch: pytest.MonkeyPatch) -> None:
     def refused(path: str) -> list[str]:
         raise PermissionError(13, "refused", path)
 

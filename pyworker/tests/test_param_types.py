@@ -1,4 +1,4 @@
-"""Which params fit which annotations."""
+"""Params that fit their annotations, and params that do not."""
 
 from __future__ import annotations
 

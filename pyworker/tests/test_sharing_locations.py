@@ -1,4 +1,4 @@
-"""Where arrays lie in shared memory, and what is found there."""
+"""The locations of arrays in shared memory."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ def shared_with(host: Host) -> SharedMemory:
 
 
 def place(shared: SharedMemory, array: Any) -> Any:
-    """Return where the memory of an array is said to lie."""
+    """Return the location at which the memory of an array is lent."""
     (found,) = shared.lend([memoryview(array).cast("B")], lambda _: None)
     return found
 
 
 def given_back(shared: SharedMemory) -> list[list[int]]:
-    """Return what the worker tells the host is over."""
+    """Return the loans that the worker gives back."""
     news = shared.pending_frames(blocking=True)
     return list(msgpack.unpackb(news[HEADER.size :])) if news else []
 
@@ -60,7 +60,7 @@ def test_an_array_and_its_parts_are_found_where_they_lie(shared: SharedMemory) -
     assert place(shared, np.ones(MIB, "u1")[:]) == Location(OWN | 3, 0, MIB)
 
 
-def test_an_input_is_found_where_it_lies(host: Host, shared: SharedMemory) -> None:
+def test_an_input_is_lent_from_its_own_segment(host: Host, shared: SharedMemory) -> None:
     data = bytes(range(256)) * (MIB // 256)
     array = shared.borrow(*host.lend(data, offset=4096)).view("f4")
     assert array.tobytes() == data
@@ -111,7 +111,7 @@ def test_a_small_call_with_a_shared_buffer_is_taken_as_it_lies(
     pair[1].sendall(frame(CALL, 1, b"first", (where,)))
     link.flush()
     link.await_frame()
-    assert link.next_call() is None  # the segment is to be taken over
+    assert link.next_call() is None  # the segment's descriptor must be received
     assert link.receive().buffers[0].tobytes() == data
     lent = shared.allocate(MIB)
     assert place(shared, lent) == Location(OWN | 1, 0, MIB)
@@ -128,10 +128,10 @@ def test_a_small_call_with_a_shared_buffer_is_taken_as_it_lies(
     assert place(shared, buffer[:]) == Location(*where)
     assert place(shared, shared.allocate(MIB)) == Location(OWN | 1, 0, MIB)  # it was released
     del buffer, found
-    assert given_back(shared) == [[where[0], 1]]  # listen has told of the first
+    assert given_back(shared) == [[where[0], 1]]  # flush has sent the first
 
 
-def test_what_is_not_that_simple_is_received(pair: Pair, host: Host, shared: SharedMemory) -> None:
+def test_other_calls_are_received(pair: Pair, host: Host, shared: SharedMemory) -> None:
     link = Connection(pair[0])
     link.share(shared)
     where = host.lend(bytes(MIB))

@@ -12,14 +12,14 @@ OVER = [{1: 1}, {1 << 31 | 7: (1 << 63) + 1}, {}, {number: number * 3 for number
 
 
 @pytest.mark.parametrize("over", OVER, ids=["one", "large", "none", "many"])
-def test_what_is_packed_is_msgpack_and_is_read_again(over: dict[int, int]) -> None:
+def test_a_packed_body_is_msgpack_and_can_be_unpacked(over: dict[int, int]) -> None:
     body = releases.pack(over)
     assert dict(msgpack.unpackb(body)) == over
     assert dict(releases.unpack(memoryview(body))) == over
     assert dict(releases.unpack(msgpack.packb(list(over.items())))) == over
 
 
-def test_what_only_looks_like_one_mention_is_read_as_what_it_is() -> None:
+def test_a_body_of_the_same_size_as_a_single_pair_is_unpacked_correctly() -> None:
     one = releases.pack({5: 6})
     others: list[Any] = [b"x" * (len(one) - 2), [1] * (len(one) - 3)]
     for other in others:

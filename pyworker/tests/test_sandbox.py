@@ -1,4 +1,4 @@
-"""What is said of refusals by a node's isolation.
+"""The hints for errors that a node's sandbox causes.
 
 Here nothing is isolated: the errors are made, and those of a real kernel are looked at
 by the tests of the Go package runner.
@@ -37,8 +37,8 @@ def _isolated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]
 def hint(raising: Callable[[], Any]) -> str:
     with pytest.raises(BaseException) as caught:  # noqa: PT011
         raising()
-    told: str = failure.remote_error(caught.value, "call").get("hint", "")
-    return told
+    hint: str = failure.remote_error(caught.value, "call").get("hint", "")
+    return hint
 
 
 def fork() -> None:
@@ -60,13 +60,13 @@ def refuse(code: int, name: Any = None) -> Callable[[], None]:
     return look
 
 
-def test_who_is_not_isolated_is_told_nothing_of_isolation() -> None:
+def test_a_node_without_isolation_gets_no_hint() -> None:
     sandbox.configure(None)
     assert hint(refuse(errno.EACCES, "/etc/shadow")) == ""
     assert hint(fork) == ""
 
 
-def test_each_refusal_names_what_refused_it() -> None:
+def test_each_hint_names_the_restriction() -> None:
     assert "seccomp refuses further processes" in hint(fork)
     assert "Landlock refuses signals" in hint(kill)
     assert "seccomp refuses this system call" in hint(mount)
@@ -75,7 +75,7 @@ def test_each_refusal_names_what_refused_it() -> None:
     assert "Landlock keeps /no/such/secret" not in hint(refuse(errno.ENOENT, "/no/such/secret"))
 
 
-def test_a_file_that_can_be_read_was_to_be_changed(tmp_path: Path) -> None:
+def test_a_readable_file_was_opened_for_writing(tmp_path: Path) -> None:
     assert "lets it read /etc/passwd, but not change it" in hint(
         refuse(errno.EACCES, b"/etc/passwd")
     )
@@ -88,7 +88,7 @@ def test_a_file_that_can_be_read_was_to_be_changed(tmp_path: Path) -> None:
     assert hint(refuse(errno.EACCES, str(tmp_path / "own"))) == "", "its own mode is to blame"
 
 
-def test_a_file_that_cannot_be_opened_is_kept_away(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_that_cannot_be_opened_is_denied(monkeypatch: pytest.MonkeyPatch) -> None:
     def refused(*_: Any) -> int:
         raise PermissionError(errno.EACCES, "Permission denied")
 
@@ -100,7 +100,7 @@ def test_a_file_that_cannot_be_opened_is_kept_away(monkeypatch: pytest.MonkeyPat
     assert "to isolation.write in the manifest" in made
 
 
-def test_a_refusal_behind_another_error_is_found() -> None:
+def test_a_refusal_that_caused_another_error_is_found() -> None:
     def wrapped() -> None:
         try:
             fork()
@@ -125,7 +125,7 @@ def test_a_refusal_behind_another_error_is_found() -> None:
     assert "seccomp refuses sockets" in hint(lookup)
 
 
-def test_an_error_that_comes_of_itself_ends_the_search() -> None:
+def test_a_cycle_of_causes_ends_the_search() -> None:
     first, second = ValueError("a"), ValueError("b")
     first.__cause__, second.__cause__ = second, first
 

@@ -1,4 +1,4 @@
-"""How the code of a node is found."""
+"""The lookup of a node's code."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def test_a_node_is_found(base: Path, python: str, node_type: str, name: str) -> 
         ("", "is not a Python module", ""),
     ],
 )
-def test_what_is_missing_is_named_with_what_may_be_meant(
+def test_missing_code_is_named_with_a_suggestion(
     base: Path, python: str, says: str, hint: str
 ) -> None:
     with pytest.raises(NodeFault) as fault:
@@ -98,7 +98,7 @@ def test_a_node_type_that_is_missing_is_named(base: Path, node_type: str, says: 
         load(str(base), "speech_nodes.py", node_type)
 
 
-def test_a_module_without_nodes_says_what_to_do(tmp_path: Path) -> None:
+def test_a_module_without_nodes_has_a_hint(tmp_path: Path) -> None:
     (tmp_path / "empty_one.py").write_text("")
     with pytest.raises(NodeFault, match="it has none: put @node on a function or class"):
         load(str(tmp_path), "empty_one.py", "x")
@@ -153,7 +153,7 @@ def test_dataclasses_and_pickle_work_in_a_file(tmp_path: Path) -> None:
     assert pickle.loads(pickle.dumps(item)) == item
 
 
-def test_a_file_can_import_what_lies_beside_it(tmp_path: Path) -> None:
+def test_a_file_can_import_the_modules_beside_it(tmp_path: Path) -> None:
     (tmp_path / "beside_it.py").write_text("value = 7")
     (tmp_path / "importing.py").write_text("import beside_it\ndef n(x): return beside_it.value")
     assert load(str(tmp_path), "importing.py:n", "n")(0) == 7
@@ -162,7 +162,9 @@ def test_a_file_can_import_what_lies_beside_it(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "code", ["raise OSError('x')", "raise SystemExit(3)", "import none_such_x"]
 )
-def test_what_an_import_raises_is_raised_and_can_be_tried_again(tmp_path: Path, code: str) -> None:
+def test_an_error_of_an_import_is_raised_and_the_import_can_be_repeated(
+    tmp_path: Path, code: str
+) -> None:
     (tmp_path / "failing_one.py").write_text(code)
     for _ in range(2):
         with pytest.raises((OSError, SystemExit, ModuleNotFoundError)):
@@ -183,7 +185,7 @@ def test_objects_that_raise_when_looked_at_are_no_nodes() -> None:
     assert nodes_of(module) == {}
 
 
-def test_a_worker_lives_beside_files_named_like_its_own_imports(
+def test_a_worker_runs_beside_files_named_like_its_own_imports(
     serve: Serve, tmp_path: Path
 ) -> None:
     for name in ("difflib", "traceback", "asyncio", "linecache", "inspect", "json", "logging"):
