@@ -128,13 +128,9 @@ func (r *Runner) Run(ctx context.Context, input any) (any, error) {
 	if r.gathers {
 		return r.gather(ctx, input, nil)
 	}
-	out, err := r.plan.Run(ctx, input)
+	v, err := r.plan.Run(ctx, input)
 	if err != nil {
 		return nil, flowError(err)
-	}
-	v, err := out.Take()
-	if err != nil {
-		return nil, classify(err)
 	}
 	return v, nil
 }
@@ -157,7 +153,7 @@ func (r *Runner) RunShared(ctx context.Context, input any) (*Shared, error) {
 		shared.Value = v
 		return shared, nil
 	}
-	out, err := r.plan.Run(ctx, input)
+	out, err := r.plan.RunShared(ctx, input)
 	if err != nil {
 		return nil, flowError(err)
 	}

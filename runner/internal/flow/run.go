@@ -16,10 +16,23 @@ func (e *InputError) Error() string { return e.Err.Error() }
 // Unwrap returns the cause.
 func (e *InputError) Unwrap() error { return e.Err }
 
-// Run takes one input through all steps. It returns when no node is running any
-// more. The caller releases the result. The error is an *[InputError], or that of
-// the first node that failed.
-func (p *Plan) Run(ctx context.Context, input any) (Result, error) {
+// Run takes one input through all steps and returns the value of the only sink, or a
+// map of all values by node id. It returns when no node is running any more. The
+// error is an *[InputError], that of the first node that failed, or that of a value
+// that cannot be decoded.
+func (p *Plan) Run(ctx context.Context, input any) (any, error) {
+	out, err := p.RunShared(ctx, input)
+	if err != nil {
+		return nil, err
+	}
+	v, err := out.read((*Value).Decode)
+	out.Release()
+	return v, err
+}
+
+// RunShared is Run without the last step: it returns the values as the sinks returned
+// them. The caller releases the result.
+func (p *Plan) RunShared(ctx context.Context, input any) (Result, error) {
 	v := Value{Native: input}
 	if p.encodes {
 		var err error
@@ -49,16 +62,8 @@ type Result struct {
 	many []Value // in the order of the plan's sinks; nil for a chain
 }
 
-// Take returns the value of the only sink, or a map of all values by node id, and
-// releases the result.
-func (r *Result) Take() (any, error) {
-	v, err := r.read((*Value).Decode)
-	r.Release()
-	return v, err
-}
-
-// View returns the same as Take, but with views of shared memory, as [Value.View]
-// does. The caller releases the result.
+// View returns what [Plan.Run] returns, but with views of shared memory, as
+// [Value.View] does. They are valid until the result is released.
 func (r *Result) View() (any, error) { return r.read((*Value).View) }
 
 func (r *Result) read(decode func(v *Value, root string) (any, error)) (any, error) {

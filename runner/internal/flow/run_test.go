@@ -19,9 +19,7 @@ func TestAChainRunsOneStepAfterTheOther(t *testing.T) {
 	)
 	assert.True(t, p.isChain)
 	assert.Equal(t, []string{"b"}, p.Sinks())
-	out, err := p.Run(t.Context(), 1)
-	require.NoError(t, err)
-	v, err := out.Take()
+	v, err := p.Run(t.Context(), 1)
 	require.NoError(t, err)
 	assert.Equal(t, 3, v)
 }
@@ -34,7 +32,7 @@ func TestAGraphGivesTheValuesOfAllSinks(t *testing.T) {
 		Step{ID: "d", Node: single(increment), Inputs: []string{"b"}},
 	)
 	assert.False(t, p.isChain)
-	out, err := p.Run(t.Context(), 1)
+	out, err := p.RunShared(t.Context(), 1)
 	require.NoError(t, err)
 	v, err := out.View()
 	require.NoError(t, err)
@@ -58,9 +56,7 @@ func TestASourceThatTakesEncodedInputGetsItEncoded(t *testing.T) {
 	p := newPlan(Step{ID: "a", Node: &fake{call: func(_ context.Context, in Inputs) (any, error) {
 		return in.First.Payload.Decode("v", ipc.DefaultLimits())
 	}}, Encoded: true})
-	out, err := p.Run(t.Context(), 7)
-	require.NoError(t, err)
-	v, err := out.Take()
+	v, err := p.Run(t.Context(), 7)
 	require.NoError(t, err)
 	assert.Equal(t, int64(7), v)
 
@@ -82,7 +78,7 @@ func TestASourceThatTakesEncodedInputGetsItEncoded(t *testing.T) {
 func TestAValueThatCannotBeReadIsTheErrorOfItsSink(t *testing.T) {
 	bad := Value{Payload: ipc.Payload{Body: []byte{0xc1}}, Encoded: true}
 	out := Result{one: bad}
-	_, err := out.Take()
+	_, err := out.View()
 	require.ErrorContains(t, err, "result")
 	p := newPlan(Step{ID: "a"}, Step{ID: "b"})
 	out = Result{plan: p, many: []Value{{Native: 1}, bad}}
