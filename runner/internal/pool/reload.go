@@ -24,7 +24,7 @@ type generation struct {
 // its workers have ended, its template is closed, which is what reports how forked
 // workers end. Close waits for that.
 func (p *Pool) newGeneration(number int, config worker.Config) *generation {
-	config.OnSoftBreach = p.wornOut
+	config.OnSoftBreach = p.softBreached
 	if p.config.ForkServer {
 		config.Template = worker.NewTemplate(config)
 	}

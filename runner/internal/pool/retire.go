@@ -27,8 +27,8 @@ func (p *Pool) checkCallsLocked(m *member) {
 	}
 }
 
-// wornOut is called by a worker that has passed a soft limit.
-func (p *Pool) wornOut(w *worker.Worker) {
+// softBreached marks a worker that has passed a soft limit. The worker calls it.
+func (p *Pool) softBreached(w *worker.Worker) {
 	p.mu.Lock()
 	defer p.unlock()
 	for _, m := range p.members {

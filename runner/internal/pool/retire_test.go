@@ -240,7 +240,7 @@ func TestAQueuedCallerGetsTheReplacementOfARetiringWorker(t *testing.T) {
 	f.retired(worker.LimitCalls, 4)
 }
 
-func TestAWornWorkerIsReplaced(t *testing.T) {
+func TestAWorkerPastASoftLimitIsReplaced(t *testing.T) {
 	f := newPoolWith(t, "work", Config{
 		Min: 1, Max: 1, Spare: 1, Worker: worker.Config{Limits: worker.Limits{ResidentSoft: 1}},
 	})
