@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 	"runtime/pprof"
 	"slices"
 	"strings"
@@ -18,281 +17,300 @@ import (
 	"github.com/gophersnake/gophersnake/runner"
 )
 
-// config is what a run is to be.
+// config holds the settings of a run.
 type config struct {
-	seed   uint64
-	length time.Duration // 0 where the number of calls is given
-	calls  int
-	rate   float64       // the part of the calls that have a fault
-	strike time.Duration // the time between two signals to workers
-	stuck  time.Duration // how long a call may take
-	lanes  []string      // nil for all
-	json   bool
+	seed      uint64
+	length    time.Duration // 0 if the number of calls is given
+	calls     int
+	rate      float64       // the fraction of the calls that have a fault
+	interval  time.Duration // between two injections
+	stuck     time.Duration // how long a call may take
+	pipelines []string      // names of targets; nil for all
+	json      bool
 }
 
 // chaos is a run.
 type chaos struct {
 	config
-	planner planner
-	lanes   []*lane // those that take part
-	ledger  *ledger
-	workers *workers
-	memory  *memory
-	gate    gate
-	watch   *watch
-	took    time.Duration // for the calls
-	items   atomic.Int64  // that came out of streams
-	closing atomic.Bool
-	out     io.Writer
+	planner  planner
+	targets  []*target // those that are called
+	ledger   *ledger
+	workers  *workers
+	memory   *memory
+	gate     gate
+	watchdog *watchdog
+	took     time.Duration // of all calls together
+	items    atomic.Int64  // received from streams
+	closing  atomic.Bool
+	out      io.Writer
 }
 
-// newChaos prepares a run.
+// newChaos prepares a run. It fails if a pipeline's name is unknown.
 func newChaos(c config, out io.Writer) (*chaos, error) {
-	all := newLanes()
-	known := make([]string, len(all))
-	for i, l := range all {
-		known[i] = l.name
+	all := newTargets()
+	names := make([]string, len(all))
+	for i, t := range all {
+		names[i] = t.name
 	}
-	lanes := all
-	if c.lanes != nil {
-		lanes = slices.DeleteFunc(slices.Clone(all), func(l *lane) bool { return !slices.Contains(c.lanes, l.name) })
-		for _, name := range c.lanes {
-			if !slices.Contains(known, name) {
-				return nil, fmt.Errorf("there is no pipeline %q; there are: %s", name, strings.Join(known, ", "))
+	targets := all
+	if c.pipelines != nil {
+		targets = slices.DeleteFunc(slices.Clone(all), func(t *target) bool { return !slices.Contains(c.pipelines, t.name) })
+		for _, name := range c.pipelines {
+			if !slices.Contains(names, name) {
+				return nil, fmt.Errorf("there is no pipeline %q; there are: %s", name, strings.Join(names, ", "))
 			}
 		}
 	}
 	made := &chaos{
-		config:  c,
-		planner: planner{seed: c.seed, rate: c.rate, lanes: all},
-		lanes:   lanes,
-		ledger:  newLedger(len(all)),
-		workers: newWorkers(len(all)),
-		watch:   newWatch(c.stuck),
-		out:     out,
+		config:   c,
+		planner:  planner{seed: c.seed, rate: c.rate, targets: all},
+		targets:  targets,
+		ledger:   newLedger(len(all)),
+		workers:  newWorkers(len(all)),
+		watchdog: newWatchdog(c.stuck),
+		out:      out,
 	}
 	made.memory = &memory{calls: &made.gate, ledger: made.ledger.bytes}
 	if !c.json {
-		made.ledger.tell = func(text string) { fmt.Fprintf(out, "violation: %s\n", text) }
+		made.ledger.report = func(text string) { _, _ = fmt.Fprintf(out, "violation: %s\n", text) }
 	}
 	return made, nil
 }
 
-// run goes through with it, and returns what there is to tell. Its error is one of
-// the machine's; what gophersnake did wrong is told in the report.
+// run executes the run and returns its report. It returns an error only if the run could
+// not be made on this machine; what gophersnake did wrong is in the report.
 func (c *chaos) run(ctx context.Context) (*report, error) {
 	folder, err := os.MkdirTemp("", "chaos-")
 	if err != nil {
 		return nil, err
 	}
-	defer os.RemoveAll(folder)
-	site, err := newSite(folder)
+	defer func() { _ = os.RemoveAll(folder) }()
+	workspace, err := newWorkspace(folder)
 	if err != nil {
 		return nil, err
 	}
-	defer site.leave()
-	// What the program sets up once is not to be taken for a leak.
-	if err := c.visit(ctx, site.pipelines); err != nil {
+	defer workspace.restore()
+	// What the process sets up only once does not count as a leak.
+	if err := c.openOnce(ctx, workspace.pipelines); err != nil {
 		return nil, err
 	}
-	before, err := site.look()
+	before, err := workspace.resources()
 	if err != nil {
 		return nil, err
 	}
-	if err := c.live(ctx, site); err != nil {
+	if err := c.load(ctx, workspace); err != nil {
 		return nil, err
 	}
 	c.ledger.close()
-	if n := c.workers.groundless; n > 0 {
-		c.ledger.violation("nodes were called unhealthy without a cause %d times", n)
+	if n := c.workers.unexplained; n > 0 {
+		c.ledger.violate("nodes became unhealthy without a cause %d times", n)
 	}
-	executed := c.ledger.checkExecuted(filepath.Join(site.pipelines, "notes", "executed"), c.planner.lanes)
-	left := site.left(before)
-	for _, each := range left {
-		c.ledger.violation("left behind: %s", each)
+	executed := c.ledger.checkExecuted(workspace.executedFile(), c.planner.targets)
+	leaks := workspace.leaks(before)
+	for _, leak := range leaks {
+		c.ledger.violate("left behind: %s", leak)
 	}
-	return c.report(executed, left), nil
+	return c.report(executed, leaks), nil
 }
 
-// visit opens and closes one of the pipelines.
-func (c *chaos) visit(ctx context.Context, folder string) error {
-	r, err := c.lanes[0].open(ctx, folder)
+// openOnce opens and closes one of the pipelines.
+func (c *chaos) openOnce(ctx context.Context, folder string) error {
+	r, err := c.targets[0].open(ctx, folder)
 	if err != nil {
 		return err
 	}
 	return r.Close(ctx)
 }
 
-// live opens all pipelines, has them called, hurt and struck, and closes them.
-func (c *chaos) live(ctx context.Context, site *site) error {
-	runners := make([]*runner.Runner, len(c.lanes))
+// load opens all pipelines, calls them while signals and reloads are injected, and
+// closes them.
+func (c *chaos) load(ctx context.Context, workspace *workspace) error {
+	runners, err := c.openAll(ctx, workspace)
 	defer func() {
 		for _, r := range runners {
 			if r != nil {
-				_ = r.Close(ctx) // it has been closed already, but for an error on the way
+				_ = r.Close(ctx) // does nothing unless an error occurred below
 			}
 		}
 	}()
-	var opening sync.WaitGroup
-	failed := make([]error, len(c.lanes))
-	for i, l := range c.lanes {
-		opening.Go(func() {
-			runners[i], failed[i] = l.open(ctx, site.pipelines, runner.WithEvents(c.workers.events(l)))
-		})
-	}
-	opening.Wait()
-	if err := errors.Join(append(failed, site.canTell())...); err != nil {
+	if err != nil {
 		return err
 	}
 	stop, cancel := context.WithCancel(ctx)
 	defer cancel()
-	var around sync.WaitGroup // what goes on beside the calls
-	reload := func(l *lane) {
-		r := runners[slices.Index(c.lanes, l)]
-		around.Go(func() { c.reload(stop, l, r) })
+	var background sync.WaitGroup
+	reload := func(t *target) {
+		r := runners[slices.Index(c.targets, t)]
+		background.Go(func() { c.reload(stop, t, r) })
 	}
-	around.Go(func() { c.workers.strikes(stop, c.planner.seed, c.strike, c.lanes, reload) })
-	around.Go(func() { c.memory.follow(stop) })
-	around.Go(func() { c.progress(stop) })
-	around.Go(func() {
-		c.watch.follow(stop, func(what []string) {
-			c.tellStuck(what, runners, os.Stderr)
-			os.Exit(1) // there is nothing to wait for
+	background.Go(func() { c.workers.injectAll(stop, c.planner.seed, c.interval, c.targets, reload) })
+	background.Go(func() { c.memory.run(stop) })
+	background.Go(func() { c.progress(stop) })
+	background.Go(func() {
+		c.watchdog.run(stop, func(overdue []string) {
+			c.reportStuck(overdue, runners, os.Stderr)
+			os.Exit(1) // the run would not end
 		})
 	})
 	if c.length > 0 {
 		time.AfterFunc(c.length, cancel)
 	}
-	begun := time.Now()
+	c.callAll(ctx, stop, runners)
+	c.closeAll(ctx, runners)
+	cancel()
+	background.Wait()
+	return ctx.Err()
+}
+
+// openAll starts the runners of all targets. With an error it returns those that did
+// start, the others being nil.
+func (c *chaos) openAll(ctx context.Context, workspace *workspace) ([]*runner.Runner, error) {
+	runners := make([]*runner.Runner, len(c.targets))
+	failed := make([]error, len(c.targets))
+	var opening sync.WaitGroup
+	for i, t := range c.targets {
+		opening.Go(func() {
+			runners[i], failed[i] = t.open(ctx, workspace.pipelines, runner.WithEvents(c.workers.observer(t)))
+		})
+	}
+	opening.Wait()
+	return runners, errors.Join(append(failed, workspace.checkWorkersVisible())...)
+}
+
+// callAll makes the calls of all targets, until their number is reached or stop ends. The
+// calls in progress at that time run to their end.
+func (c *chaos) callAll(ctx, stop context.Context, runners []*runner.Runner) {
+	started := time.Now()
 	var calling sync.WaitGroup
-	for i, l := range c.lanes {
-		var turns atomic.Int64
-		turns.Store(c.turns(l))
-		for range l.callers {
+	for i, t := range c.targets {
+		var remaining atomic.Int64
+		remaining.Store(c.callCount(t))
+		for range t.callers {
 			calling.Go(func() {
-				for stop.Err() == nil && turns.Add(-1) >= 0 {
+				for stop.Err() == nil && remaining.Add(-1) >= 0 {
 					c.gate.enter()
-					c.call(ctx, l, runners[i])
+					c.call(ctx, t, runners[i])
 					c.gate.leave()
 				}
 			})
 		}
 	}
 	calling.Wait()
-	c.took = time.Since(begun)
+	c.took = time.Since(started)
+}
+
+// closeAll closes all runners.
+func (c *chaos) closeAll(ctx context.Context, runners []*runner.Runner) {
 	c.closing.Store(true)
 	var closing sync.WaitGroup
-	for i, l := range c.lanes {
+	for i, t := range c.targets {
 		closing.Go(func() {
-			defer c.watch.begin("closing the pipeline " + l.name)()
+			defer c.watchdog.track("closing the pipeline " + t.name)()
 			if err := runners[i].Close(ctx); err != nil {
-				c.ledger.violation("closing the pipeline %s: %v", l.name, err)
+				c.ledger.violate("closing the pipeline %s: %v", t.name, err)
 			}
 		})
 	}
 	closing.Wait()
-	cancel()
-	around.Wait()
-	return ctx.Err()
 }
 
-// turns is how many calls a lane has.
-func (c *chaos) turns(l *lane) int64 {
+// callCount returns the number of calls of a target.
+func (c *chaos) callCount(t *target) int64 {
 	if c.length > 0 {
 		return 1 << 62
 	}
-	all := 0
-	for _, each := range c.lanes {
-		all += each.share
+	total := 0
+	for _, other := range c.targets {
+		total += other.weight
 	}
-	return max(1, int64(c.calls)*int64(l.share)/int64(all))
+	return max(1, int64(c.calls)*int64(t.weight)/int64(total))
 }
 
-// call makes the next call of a lane.
-func (c *chaos) call(ctx context.Context, l *lane, r *runner.Runner) {
-	k := c.ledger.issue(l)
-	p := c.planner.plan(l, k)
-	defer c.watch.begin(p)()
+// call makes the next call of a target and enters its outcome into the ledger.
+func (c *chaos) call(ctx context.Context, t *target, r *runner.Runner) {
+	k := c.ledger.issue(t)
+	p := c.planner.plan(t, k)
+	defer c.watchdog.track(p)()
 	switch {
-	case p.cancel > 0 && p.deadline:
+	case p.cancelAfter > 0 && p.deadline:
 		var done context.CancelFunc
-		ctx, done = context.WithTimeout(ctx, p.cancel)
+		ctx, done = context.WithTimeout(ctx, p.cancelAfter)
 		defer done()
-	case p.cancel > 0:
+	case p.cancelAfter > 0:
 		var done context.CancelFunc
 		ctx, done = context.WithCancel(ctx)
 		defer done()
-		defer time.AfterFunc(p.cancel, done).Stop()
+		defer time.AfterFunc(p.cancelAfter, done).Stop()
 	}
-	items, wrong, err := l.do(ctx, r, p)
-	got, story := judge(p, err)
+	items, wrong, err := t.do(ctx, r, p)
+	got, detail := classify(p, err)
 	if wrong != nil {
-		got, story = other, "a wrong answer: "+wrong.Error()
+		got, detail = other, "a wrong answer: "+wrong.Error()
 	}
 	allowed := p.allowed()
-	if !l.single || c.isExplained(err) {
-		allowed |= neighbour
+	if !t.serial || c.hasCause(err) {
+		allowed |= collateral
 	}
-	c.ledger.settle(p, k, got, allowed, story)
+	c.ledger.settle(p, k, got, allowed, detail)
 	c.items.Add(int64(items))
 }
 
-// isExplained reports whether it is known what ended a worker that had but one call:
-// a signal, or the deadline, which a busy machine may be the reason for.
-func (c *chaos) isExplained(err error) bool {
+// hasCause reports whether there is a cause for the death of a worker that had a single
+// call: an injected signal, or a deadline that the call may have missed on a busy machine.
+func (c *chaos) hasCause(err error) bool {
 	var e *runner.Error
-	return errors.As(err, &e) && (c.workers.wasHit(e.PID) || strings.Contains(e.Message, "no answer within"))
+	return errors.As(err, &e) && (c.workers.wasSignaled(e.PID) || strings.Contains(e.Message, "no answer within"))
 }
 
-// reload has a pipeline begin anew under its calls. That may fail where a signal hits
-// one of its new workers, and then changes nothing.
-func (c *chaos) reload(ctx context.Context, l *lane, r *runner.Runner) {
+// reload reloads a pipeline while it is called. The reload may fail if a signal kills one
+// of the new workers; it then changes nothing.
+func (c *chaos) reload(ctx context.Context, t *target, r *runner.Runner) {
 	c.gate.enter()
 	defer c.gate.leave()
-	defer c.watch.begin("reloading the pipeline " + l.name)()
+	defer c.watchdog.track("reloading the pipeline " + t.name)()
 	err := r.Reload(ctx)
 	if err == nil || ctx.Err() != nil || c.closing.Load() {
 		return
 	}
 	if kind := runner.KindOf(err); kind != runner.KindPythonVM && kind != runner.KindTransport {
-		c.ledger.violation("reloading the pipeline %s: %+v", l.name, err)
+		c.ledger.violate("reloading the pipeline %s: %+v", t.name, err)
 	}
 }
 
-// judge says what an error means, and tells its story.
-func judge(p plan, err error) (outcome, string) {
+// classify returns the outcome that an error stands for, and the error's full text.
+func classify(p plan, err error) (outcome, string) {
 	if err == nil {
 		return right, ""
 	}
-	story := fmt.Sprintf("%+v", err)
+	detail := fmt.Sprintf("%+v", err)
 	switch {
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
-		return cancelled, story
+		return canceled, detail
 	case errors.Is(err, retry.ErrOpen):
-		return refused, story
+		return refused, detail
 	}
 	switch runner.KindOf(err) {
 	case runner.KindExecution:
-		if !strings.Contains(story, fmt.Sprintf("call %d", p.number)) {
-			return other, "an exception that is not its own: " + story
+		if !strings.Contains(detail, fmt.Sprintf("call %d", p.number)) {
+			return other, "an exception of another call: " + detail
 		}
-		return execution, story
+		return execution, detail
 	case runner.KindPythonVM:
-		return vm, story
+		return vm, detail
 	case runner.KindTransport:
-		return transport, story
+		return transport, detail
 	case runner.KindMarshaling:
-		return marshaling, story
+		return marshaling, detail
 	}
-	return other, story
+	return other, detail
 }
 
-// tellStuck says of calls that take too long how the pipelines are, and what the
-// program is doing.
-func (c *chaos) tellStuck(what []string, runners []*runner.Runner, out io.Writer) {
-	fmt.Fprintf(out, "violation: no answer within %v:\n  %s\n", c.stuck, strings.Join(what, "\n  "))
+// reportStuck prints the operations that take too long, the health of all pipelines and
+// the stacks of all goroutines.
+func (c *chaos) reportStuck(overdue []string, runners []*runner.Runner, out io.Writer) {
+	_, _ = fmt.Fprintf(out, "violation: no answer within %v:\n  %s\n", c.stuck, strings.Join(overdue, "\n  "))
 	for i, r := range runners {
-		fmt.Fprintf(out, "%s:\n%v\n", c.lanes[i].name, r.Health())
+		_, _ = fmt.Fprintf(out, "%s:\n%v\n", c.targets[i].name, r.Health())
 	}
-	_ = pprof.Lookup("goroutine").WriteTo(out, 1) // there is nobody to tell that it failed
+	_ = pprof.Lookup("goroutine").WriteTo(out, 1)
 }

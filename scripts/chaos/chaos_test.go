@@ -18,65 +18,65 @@ import (
 	"github.com/gophersnake/gophersnake/runner/manifest"
 )
 
-// Chaos in short: half of the pipelines, ten times as many faults as by hand.
+// A short run: half of the pipelines, and ten times as many faults as by default.
 func TestNoCallIsLostInAShortChaos(t *testing.T) {
 	if runtime.GOOS != "linux" {
-		t.Skip("looks into /proc")
+		t.Skip("needs /proc")
 	}
 	var out strings.Builder
-	err := run(t.Context(), []string{"--time", "10s", "--rate", "0.04", "--strike", "150ms", "--json",
+	err := run(t.Context(), []string{"--time", "10s", "--rate", "0.04", "--inject-every", "150ms", "--json",
 		"--pipelines", "ahead,sync,async,once_together,shared,stream"}, &out)
 	require.NoError(t, err, out.String())
 	var r report
 	require.NoError(t, json.Unmarshal([]byte(out.String()), &r))
 	assert.Equal(t, r.Calls, r.Answered)
 	assert.Positive(t, r.Deaths)
-	assert.NotEmpty(t, r.Struck)
-	assert.Empty(t, r.Left)
+	assert.NotEmpty(t, r.Injected)
+	assert.Empty(t, r.Leaks)
 	assert.Len(t, r.Pipelines, 6)
 }
 
-func TestTheSeedDecidesWhatGoesWrong(t *testing.T) {
-	lanes := newLanes()
-	told := func(seed uint64) string {
+func TestTheSeedDeterminesFaultsAndInjections(t *testing.T) {
+	targets := newTargets()
+	planned := func(seed uint64) string {
 		var all strings.Builder
-		planner := planner{seed: seed, rate: 0.3, lanes: lanes}
-		for _, l := range lanes {
+		planner := planner{seed: seed, rate: 0.3, targets: targets}
+		for _, t := range targets {
 			for k := range uint64(100) {
-				p := planner.plan(l, k)
+				p := planner.plan(t, k)
 				all.WriteString(p.String() + p.nap.String())
 			}
 		}
-		aims := newAims(seed, lanes)
+		schedule := newSchedule(seed, targets)
 		for range 100 {
-			of, which, b := aims.next()
-			all.WriteString(of.name + b.name + string(rune(which)))
+			t, choice, in := schedule.next()
+			all.WriteString(t.name + in.name + string(rune(choice)))
 		}
 		return all.String()
 	}
-	assert.Equal(t, told(1), told(1))
-	assert.NotEqual(t, told(1), told(2))
+	assert.Equal(t, planned(1), planned(1))
+	assert.NotEqual(t, planned(1), planned(2))
 	for _, f := range faults {
-		assert.Contains(t, told(1), "fault: "+f.name)
+		assert.Contains(t, planned(1), "fault: "+f.name)
 	}
 }
 
-func TestWhatACallMayComeToDependsOnItsFault(t *testing.T) {
-	plain, careful, broken := &lane{}, &lane{once: true}, &lane{breaker: true}
-	raises, deep := &fault{own: execution}, &fault{own: marshaling, last: marshaling}
+func TestTheAllowedOutcomesDependOnTheFault(t *testing.T) {
+	plain, careful, broken := &target{}, &target{nonIdempotent: true}, &target{breaker: true}
+	raises, deep := &fault{own: execution}, &fault{own: marshaling, notRetried: marshaling}
 	for _, c := range []struct {
 		p    plan
 		want outcome
 	}{
-		{plan{lane: plain}, right},
-		{plan{lane: plain, fault: raises}, execution},
-		{plan{lane: plain, fault: raises, once: true}, right},
-		{plan{lane: plain, fault: deep, once: true}, right | marshaling},
-		{plan{lane: careful, fault: raises, once: true}, right | execution},
-		{plan{lane: plain, fault: raises, stop: 1}, right | execution},
-		{plan{lane: broken}, right | refused},
-		{plan{lane: plain, cancel: 1}, right | cancelled},
-		{plan{lane: plain, cancel: 1, fault: raises}, execution | cancelled},
+		{plan{target: plain}, right},
+		{plan{target: plain, fault: raises}, execution},
+		{plan{target: plain, fault: raises, firstOnly: true}, right},
+		{plan{target: plain, fault: deep, firstOnly: true}, right | marshaling},
+		{plan{target: careful, fault: raises, firstOnly: true}, right | execution},
+		{plan{target: plain, fault: raises, stopAfter: 1}, right | execution},
+		{plan{target: broken}, right | refused},
+		{plan{target: plain, cancelAfter: 1}, right | canceled},
+		{plan{target: plain, cancelAfter: 1, fault: raises}, execution | canceled},
 	} {
 		assert.Equal(t, c.want, c.p.allowed(), "%v", c.p)
 	}
@@ -84,12 +84,12 @@ func TestWhatACallMayComeToDependsOnItsFault(t *testing.T) {
 
 func TestTheArgumentsAreChecked(t *testing.T) {
 	for args, says := range map[string]string{
-		"":                                "how much",
-		"--time 1m --calls 5":             "how much",
-		"--time -1s":                      "how much",
+		"":                                "give either",
+		"--time 1m --calls 5":             "give either",
+		"--time -1s":                      "give either",
 		"--calls 5 --rate 2":              "between 0 and 1",
-		"--calls 5 --strike 0s":           "must be positive",
-		"--calls 5 all":                   `what is "all"?`,
+		"--calls 5 --inject-every 0s":     "must be positive",
+		"--calls 5 all":                   `unexpected argument "all"`,
 		"--calls 5 --pipelines sync,rain": `no pipeline "rain"; there are: sync, ahead`,
 		"--speed 5":                       "not defined",
 	} {
@@ -100,12 +100,12 @@ func TestTheArgumentsAreChecked(t *testing.T) {
 	assert.Contains(t, out.String(), "go run ./scripts/chaos --seed 1 --time 10m")
 }
 
-func TestWhatIsUnderWayForTooLongIsTold(t *testing.T) {
-	w := newWatch(time.Nanosecond)
-	done := w.begin("a call")
-	told := make(chan []string, 1)
-	w.follow(t.Context(), func(what []string) { told <- what })
-	assert.Contains(t, (<-told)[0], "a call, for ")
+func TestOverdueOperationsAreReported(t *testing.T) {
+	w := newWatchdog(time.Nanosecond)
+	done := w.track("a call")
+	reported := make(chan []string, 1)
+	w.run(t.Context(), func(overdue []string) { reported <- overdue })
+	assert.Contains(t, (<-reported)[0], "a call, for ")
 	done()
 	assert.Empty(t, w.overdue())
 
@@ -114,17 +114,17 @@ func TestWhatIsUnderWayForTooLongIsTold(t *testing.T) {
 	r, err := runner.New(&manifest.Pipeline{Version: "v1", Nodes: []manifest.Node{manifest.NewNode("sum", "sum_in_go")}},
 		runner.WithNode("sum_in_go", sumInGo))
 	require.NoError(t, err)
-	defer r.Close(t.Context())
+	defer func() { assert.NoError(t, r.Close(t.Context())) }()
 	var out strings.Builder
-	c.tellStuck([]string{"a call"}, []*runner.Runner{r}, &out)
+	c.reportStuck([]string{"a call"}, []*runner.Runner{r}, &out)
 	assert.Contains(t, out.String(), "violation: no answer within 1m0s:\n  a call\nsync:\n")
-	assert.Contains(t, out.String(), "TestWhatIsUnderWayForTooLongIsTold")
+	assert.Contains(t, out.String(), "TestOverdueOperationsAreReported")
 }
 
-func TestAPipelineThatCannotStartIsTheMachinesFault(t *testing.T) {
-	c, err := newChaos(config{calls: 1, lanes: []string{"sync"}}, io.Discard)
+func TestAPipelineThatCannotStartIsAnErrorOfTheRun(t *testing.T) {
+	c, err := newChaos(config{calls: 1, pipelines: []string{"sync"}}, io.Discard)
 	require.NoError(t, err)
-	require.ErrorIs(t, c.visit(t.Context(), t.TempDir()), fs.ErrNotExist)
+	require.ErrorIs(t, c.openOnce(t.Context(), t.TempDir()), fs.ErrNotExist)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	_, err = c.run(ctx)

@@ -5,56 +5,59 @@ import (
 	"time"
 )
 
-// gate is what calls go through, so that there can be a lull.
+// gate counts the calls in progress and can pause them: while it is paused, no new call
+// begins.
 type gate struct {
-	mu     sync.Mutex
-	inside int
-	shut   chan struct{} // closed when the lull is over; nil where there is none
-	quiet  chan struct{} // closed when nobody is inside any more; nil where nobody asks
+	mu       sync.Mutex // guards what follows
+	inside   int
+	reopened chan struct{} // closed at the end of the pause; nil if the gate is open
+	empty    chan struct{} // closed when inside reaches 0; nil unless a pause waits for that
 }
 
-// enter waits for the end of a lull.
+// enter registers a call. It blocks while the gate is paused.
 func (g *gate) enter() {
 	g.mu.Lock()
-	for g.shut != nil {
-		shut := g.shut
+	for g.reopened != nil {
+		reopened := g.reopened
 		g.mu.Unlock()
-		<-shut
+		<-reopened
 		g.mu.Lock()
 	}
 	g.inside++
 	g.mu.Unlock()
 }
 
+// leave ends a call that entered.
 func (g *gate) leave() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.inside--
-	if g.inside == 0 && g.quiet != nil {
-		close(g.quiet)
-		g.quiet = nil
+	if g.inside == 0 && g.empty != nil {
+		close(g.empty)
+		g.empty = nil
 	}
 }
 
-// lull lets nobody in while it does something, and begins when nobody is inside, or
-// after the patience: those who hang would keep all others waiting.
-func (g *gate) lull(patience time.Duration, do func()) {
-	quiet, shut := make(chan struct{}), make(chan struct{})
+// pause closes the gate, waits until no call is inside, but at most for the timeout,
+// calls do and opens the gate again. The timeout is for calls that hang, which would
+// otherwise block all others. Only one goroutine may pause a gate.
+func (g *gate) pause(timeout time.Duration, do func()) {
+	empty, reopened := make(chan struct{}), make(chan struct{})
 	g.mu.Lock()
-	g.shut = shut
+	g.reopened = reopened
 	if g.inside == 0 {
-		close(quiet)
+		close(empty)
 	} else {
-		g.quiet = quiet
+		g.empty = empty
 	}
 	g.mu.Unlock()
 	select {
-	case <-quiet:
-	case <-time.After(patience):
+	case <-empty:
+	case <-time.After(timeout):
 	}
 	do()
 	g.mu.Lock()
-	g.shut, g.quiet = nil, nil
+	g.reopened, g.empty = nil, nil
 	g.mu.Unlock()
-	close(shut)
+	close(reopened)
 }

@@ -10,10 +10,10 @@ import (
 	"github.com/stretchr/testify/assert"
 )
 
-func TestNobodyIsInsideDuringALull(t *testing.T) {
+func TestNoCallIsInsideDuringAPause(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var g gate
-		var inside, lulls atomic.Int32
+		var inside, pauses atomic.Int32
 		var callers sync.WaitGroup
 		for i := range 20 {
 			callers.Go(func() {
@@ -28,26 +28,26 @@ func TestNobodyIsInsideDuringALull(t *testing.T) {
 		}
 		for range 50 {
 			time.Sleep(3 * time.Millisecond)
-			g.lull(time.Second, func() {
-				lulls.Add(1)
+			g.pause(time.Second, func() {
+				pauses.Add(1)
 				time.Sleep(time.Millisecond)
 				assert.Zero(t, inside.Load())
 			})
 		}
 		callers.Wait()
-		assert.EqualValues(t, 50, lulls.Load())
+		assert.EqualValues(t, 50, pauses.Load())
 	})
 }
 
-func TestALullDoesNotWaitForThoseWhoHang(t *testing.T) {
+func TestAPauseDoesNotWaitForCallsThatHang(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var g gate
 		g.enter()
-		began := time.Now()
-		g.lull(time.Second, func() { assert.Equal(t, time.Second, time.Since(began)) })
+		started := time.Now()
+		g.pause(time.Second, func() { assert.Equal(t, time.Second, time.Since(started)) })
 		g.enter()
 		g.leave()
 		g.leave()
-		g.lull(time.Second, func() { assert.Equal(t, time.Second, time.Since(began)) })
+		g.pause(time.Second, func() { assert.Equal(t, time.Second, time.Since(started)) })
 	})
 }

@@ -8,56 +8,58 @@ import (
 	"sync"
 )
 
-// mostTold is how many violations are told in full.
-const mostTold = 20
+// maxReported is how many violations are reported in full.
+const maxReported = 20
 
-// ledger holds each call, what it came to, and what should not have been.
+// ledger records each call with its outcome, and all violations.
 type ledger struct {
-	mu       sync.Mutex
-	lanes    [][]outcome // by lane and its count of calls; 0 is no answer yet
-	table    map[string]map[outcome]int
-	calls    int
-	answered int
-	innocent int // calls without a fault that failed over that of another one
-	wrong    []string
-	tell     func(string) // is told of violations as they come
-	wrongs   int
+	report func(string) // is called for each violation, with mu held
+
+	mu             sync.Mutex  // guards what follows
+	outcomes       [][]outcome // by target and its count of calls; 0 until the call returns
+	table          map[string]map[outcome]int
+	calls          int
+	answered       int
+	bystanders     int // calls without a fault that failed by the fault of another one
+	violations     []string
+	violationCount int
 }
 
-func newLedger(lanes int) *ledger {
-	return &ledger{lanes: make([][]outcome, lanes), table: make(map[string]map[outcome]int), tell: func(string) {}}
+func newLedger(targets int) *ledger {
+	return &ledger{outcomes: make([][]outcome, targets), table: make(map[string]map[outcome]int), report: func(string) {}}
 }
 
-// issue enters the next call of a lane and returns its place there.
-func (l *ledger) issue(of *lane) uint64 {
+// issue enters the next call of a target and returns its position there.
+func (l *ledger) issue(t *target) uint64 {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.calls++
-	l.lanes[of.index] = append(l.lanes[of.index], 0)
-	return uint64(len(l.lanes[of.index]) - 1)
+	l.outcomes[t.index] = append(l.outcomes[t.index], 0)
+	return uint64(len(l.outcomes[t.index]) - 1)
 }
 
-// bytes is how much memory the calls' outcomes take.
+// bytes returns how much memory the outcomes take.
 func (l *ledger) bytes() int64 {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	size := 0
-	for _, outcomes := range l.lanes {
-		size += cap(outcomes) // each is a byte
+	for _, outcomes := range l.outcomes {
+		size += cap(outcomes) // an outcome is one byte
 	}
 	return int64(size)
 }
 
-// settle enters what a call came to, and whether that may be.
-func (l *ledger) settle(p plan, k uint64, got, allowed outcome, story string) {
+// settle enters the outcome of the k-th call of a target. An outcome that is not allowed
+// is a violation, which is reported with the detail.
+func (l *ledger) settle(p plan, k uint64, got, allowed outcome, detail string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	place := &l.lanes[p.lane.index][k]
-	if *place != 0 {
-		l.violate("%v: a second answer, %v after %v", p, got, *place)
+	entry := &l.outcomes[p.target.index][k]
+	if *entry != 0 {
+		l.violateLocked("%v: a second answer, %v after %v", p, got, *entry)
 		return
 	}
-	*place = got
+	*entry = got
 	l.answered++
 	row := l.table[p.faultName()]
 	if row == nil {
@@ -65,73 +67,74 @@ func (l *ledger) settle(p plan, k uint64, got, allowed outcome, story string) {
 		l.table[p.faultName()] = row
 	}
 	row[got]++
-	if p.fault == nil && got&neighbour != 0 {
-		l.innocent++
+	if p.fault == nil && got&collateral != 0 {
+		l.bystanders++
 	}
 	if got&allowed == 0 {
-		l.violate("%v: it came to %v; allowed: %v\n%s", p, got, allowed, story)
+		l.violateLocked("%v: the outcome is %v; allowed: %v\n%s", p, got, allowed, detail)
 	}
 }
 
-// violation enters something that should not be.
-func (l *ledger) violation(format string, args ...any) {
+// violate records a violation.
+func (l *ledger) violate(format string, args ...any) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.violate(format, args...)
+	l.violateLocked(format, args...)
 }
 
-func (l *ledger) violate(format string, args ...any) {
-	l.wrongs++
-	if len(l.wrong) < mostTold {
+func (l *ledger) violateLocked(format string, args ...any) {
+	l.violationCount++
+	if len(l.violations) < maxReported {
 		text := fmt.Sprintf(format, args...)
-		l.wrong = append(l.wrong, text)
-		l.tell(text)
+		l.violations = append(l.violations, text)
+		l.report(text)
 	}
 }
 
-// close looks for calls without an answer.
+// close checks that each call was answered.
 func (l *ledger) close() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.answered != l.calls {
-		l.violate("%d of %d calls got no answer", l.calls-l.answered, l.calls)
+		l.violateLocked("%d of %d calls got no answer", l.calls-l.answered, l.calls)
 	}
 }
 
-// checkExecuted reads which calls were carried out that must not be twice, and
-// holds it against the answers.
-func (l *ledger) checkExecuted(path string, lanes []*lane) (executed int) {
+// checkExecuted reads the file in which nodes of non-idempotent targets recorded their
+// calls, and returns how many there were. It is a violation if a call was executed twice,
+// or was answered without being executed. All calls must have returned.
+func (l *ledger) checkExecuted(path string, targets []*target) (executed int) {
 	file, err := os.Open(path)
 	if os.IsNotExist(err) {
 		return 0
 	}
 	if err != nil {
-		l.violation("%v", err)
+		l.violate("%v", err)
 		return 0
 	}
-	defer file.Close()
+	defer func() { _ = file.Close() }()
 	times := make(map[uint64]int)
 	lines := bufio.NewScanner(file)
 	for ; lines.Scan(); executed++ {
 		number, err := strconv.ParseUint(lines.Text(), 10, 64)
 		if err != nil {
-			l.violation("the file of the calls that were carried out holds %q", lines.Text())
+			l.violate("the file of executed calls holds %q", lines.Text())
 			continue
 		}
 		if times[number]++; times[number] == 2 {
-			l.violation("call %d was carried out twice", number)
+			l.violate("call %d was executed twice", number)
 		}
 	}
 	if err := lines.Err(); err != nil {
-		l.violation("%v", err)
+		l.violate("%v", err)
 	}
-	for _, of := range lanes {
-		if !of.once {
+	for _, t := range targets {
+		if !t.nonIdempotent {
 			continue
 		}
-		for k, got := range l.lanes[of.index] {
-			if number := uint64(k)*uint64(len(lanes)) + uint64(of.index); got == right && times[number] == 0 {
-				l.violation("call %d was answered, but not carried out", number)
+		for k, got := range l.outcomes[t.index] {
+			if number := callNumber(t, uint64(k), len(targets)); got == right && times[number] == 0 {
+				l.violate("call %d was answered, but not executed", number)
 			}
 		}
 	}

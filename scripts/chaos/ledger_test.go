@@ -17,50 +17,50 @@ import (
 )
 
 func TestTheLedgerTakesOneAnswerForEachCall(t *testing.T) {
-	of := &lane{name: "sync"}
-	p := plan{lane: of}
+	of := &target{name: "sync"}
+	p := plan{target: of}
 	l := newLedger(1)
 	first, second := l.issue(of), l.issue(of)
 	l.settle(p, first, right, right, "")
 	l.close()
-	require.Len(t, l.wrong, 1)
-	assert.Equal(t, "1 of 2 calls got no answer", l.wrong[0])
-	l.settle(p, second, vm, right|neighbour, "")
+	require.Len(t, l.violations, 1)
+	assert.Equal(t, "1 of 2 calls got no answer", l.violations[0])
+	l.settle(p, second, vm, right|collateral, "")
 	l.close()
-	assert.Len(t, l.wrong, 1)
-	assert.Equal(t, 1, l.innocent)
+	assert.Len(t, l.violations, 1)
+	assert.Equal(t, 1, l.bystanders)
 	l.settle(p, first, right, right, "")
-	assert.Contains(t, l.wrong[1], "a second answer")
+	assert.Contains(t, l.violations[1], "a second answer")
 	l.settle(p, l.issue(of), execution, right|vm, "the story")
-	assert.Contains(t, l.wrong[2], "it came to execution; allowed: right or python_vm\nthe story")
-	for range mostTold {
-		l.violation("again")
+	assert.Contains(t, l.violations[2], "the outcome is execution; allowed: right or python_vm\nthe story")
+	for range maxReported {
+		l.violate("again")
 	}
-	assert.Len(t, l.wrong, mostTold)
-	assert.Equal(t, mostTold+3, l.wrongs)
+	assert.Len(t, l.violations, maxReported)
+	assert.Equal(t, maxReported+3, l.violationCount)
 }
 
-func TestTheLedgerFindsCallsThatWereCarriedOutTwice(t *testing.T) {
-	lanes := []*lane{{name: "sync"}, {index: 1, name: "once", once: true}}
+func TestTheLedgerFindsCallsThatWereExecutedTwice(t *testing.T) {
+	targets := []*target{{name: "sync"}, {index: 1, name: "once", nonIdempotent: true}}
 	l := newLedger(2)
 	for range 3 { // the calls 1, 3 and 5
-		l.settle(plan{lane: lanes[1]}, l.issue(lanes[1]), right, right, "")
+		l.settle(plan{target: targets[1]}, l.issue(targets[1]), right, right, "")
 	}
 	path := filepath.Join(t.TempDir(), "executed")
 	assert.Zero(t, l.checkExecuted(path, nil), "there is none")
 	require.NoError(t, os.WriteFile(path, []byte("1\n3\n1\n1\nx\n"), 0o600))
-	assert.Equal(t, 5, l.checkExecuted(path, lanes))
+	assert.Equal(t, 5, l.checkExecuted(path, targets))
 	assert.Equal(t, []string{
-		"call 1 was carried out twice",
-		`the file of the calls that were carried out holds "x"`,
-		"call 5 was answered, but not carried out",
-	}, l.wrong)
+		"call 1 was executed twice",
+		`the file of executed calls holds "x"`,
+		"call 5 was answered, but not executed",
+	}, l.violations)
 	l.checkExecuted(t.TempDir(), nil)
-	assert.Contains(t, l.wrong[3], "is a directory")
+	assert.Contains(t, l.violations[3], "is a directory")
 }
 
-func TestErrorsAreTakenForWhatTheyAre(t *testing.T) {
-	p := plan{number: 7, lane: &lane{}}
+func TestErrorsAreClassified(t *testing.T) {
+	p := plan{number: 7, target: &target{}}
 	for _, c := range []struct {
 		err  error
 		want outcome
@@ -76,13 +76,13 @@ func TestErrorsAreTakenForWhatTheyAre(t *testing.T) {
 		{runner.Wrap(os.ErrDeadlineExceeded, runner.KindOther, ""), other},
 		{errors.New("what?"), other},
 	} {
-		got, _ := judge(p, c.err)
+		got, _ := classify(p, c.err)
 		assert.Equal(t, c.want, got, "%v", c.err)
 	}
 }
 
 func TestWrongAnswersAreFound(t *testing.T) {
-	p := plan{number: 12, lane: &lane{}, size: 20, items: 3}
+	p := plan{number: 12, target: &target{}, size: 20, items: 3}
 	message := map[string]any{"n": int64(12), "sum": p.sum(), "data": []byte{}}
 	for says, err := range map[string]error{
 		"the answer is <nil>":  p.checkMessage(nil),
@@ -104,10 +104,10 @@ func TestWrongAnswersAreFound(t *testing.T) {
 	require.ErrorContains(t, short.checkArray(array), "element 0 of 27 is 12")
 }
 
-func TestMemoryIsHeldAgainstThatAfterTheFirstMinute(t *testing.T) {
+func TestMemoryIsComparedWithThatAfterTheFirstMinute(t *testing.T) {
 	m := memory{peak: 120 << 20}
 	for i, size := range []int64{90, 91, 92, 105, 104, 106, 111, 115, 140, 103, 102, 101} {
-		m.looks = append(m.looks, look{time.Duration(i) * 20 * time.Second, size << 20})
+		m.samples = append(m.samples, sample{time.Duration(i) * 20 * time.Second, size << 20})
 	}
 	f := m.figures()
 	assert.Equal(t, memoryFigures{Settled: 104 << 20, Least: 101 << 20, Most: 111 << 20, Peak: 120 << 20, Minutes: []int64{104 << 20, 111 << 20, 101 << 20}}, f)
@@ -119,27 +119,26 @@ func TestMemoryIsHeldAgainstThatAfterTheFirstMinute(t *testing.T) {
 	f.Most, f.Least = f.Settled, 90<<20
 	require.Error(t, f.check())
 
-	short := memory{looks: m.looks[:5]}
+	short := memory{samples: m.samples[:5]}
 	assert.Contains(t, short.figures().String(), "too short")
 	require.NoError(t, short.figures().check())
 }
 
-func TestWhatIsLeftBehindIsNamed(t *testing.T) {
-	before := holdings{goroutines: 3}
+func TestLeaksAreDescribed(t *testing.T) {
+	before := resources{goroutines: 3}
 	assert.Empty(t, before.since(before))
-	now := holdings{residue: procs.Residue{Descriptors: 1}, goroutines: 4, related: []int{5}, files: []string{"socket"}}
+	now := resources{residue: procs.Residue{Descriptors: 1}, goroutines: 4, processes: []int{5}, files: []string{"socket"}}
 	assert.Equal(t, []string{
-		"1 descriptors are left, before it were 0", "4 goroutines, before it were 3",
-		"the processes [5]", "the temporary files [socket]",
+		"1 descriptors, 0 before", "4 goroutines, 3 before", "processes [5]", "temporary files [socket]",
 	}, now.since(before))
 }
 
-func TestTheReportSaysWhatWasWrong(t *testing.T) {
+func TestTheReportListsViolations(t *testing.T) {
 	r := &report{Seed: 3, Calls: 2, Answered: 1, Violations: []string{"1 of 2 calls got no answer"}, Count: 1,
 		Table: map[string]map[string]int{noFault: {"right": 1}}}
 	var out strings.Builder
 	require.NoError(t, r.write(&out, false))
 	assert.Contains(t, out.String(), "none of its own      1")
 	assert.Contains(t, out.String(), "violation: 1 of 2 calls got no answer\nviolations: 1\n")
-	assert.Contains(t, out.String(), "from outside: none")
+	assert.Contains(t, out.String(), "injected signals and reloads: none")
 }

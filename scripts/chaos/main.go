@@ -1,15 +1,15 @@
-// Command chaos calls pipelines from many goroutines while all goes wrong that can:
-// workers are killed, stopped and crash, hang, flood their output, lie on the wire.
-// A ledger of all calls proves that each got one answer, and the right one, or an
-// error of the right kind; that nothing was carried out twice that must not be; and
-// that nothing is left behind.
+// Command chaos calls pipelines from many goroutines while faults are injected: workers
+// are killed, stopped, crash, hang, flood their output and violate the wire protocol. A
+// ledger of all calls shows that each call got exactly one answer, either the right one or
+// an error of the right kind; that no non-idempotent call was executed twice; and that no
+// resource is left behind.
 //
 //	go run ./scripts/chaos --seed 1 --time 10m
 //	go run ./scripts/chaos --calls 20000 --rate 0.05
 //
-// The seed decides what each call carries, what goes wrong with it, and which signals
-// workers are sent in which order: with the same seed and --rate, call N is the same
-// call again. When things happen is the machine's doing and cannot be had again.
+// The seed determines the payload and the fault of each call, and the order of the signals
+// that are sent to workers: with the same seed and --rate, call N is the same call again.
+// The timing differs from run to run.
 package main
 
 import (
@@ -26,28 +26,25 @@ import (
 	"time"
 )
 
-const help = `chaos calls pipelines while all goes wrong that can, and proves that no call suffers from it.
+const help = `chaos calls pipelines while faults are injected, and checks the outcome of every call.
 
-    go run ./scripts/chaos --seed 1 --time 10m            for ten minutes
-    go run ./scripts/chaos --calls 20000 --rate 0.05      many faults, for some calls
+    go run ./scripts/chaos --seed 1 --time 10m            calls for ten minutes
+    go run ./scripts/chaos --calls 20000 --rate 0.05      20000 calls, many of them with faults
     go run ./scripts/chaos --time 1m --pipelines sync,shared
     go run ./scripts/chaos --time 10m --json > chaos.json
 
-It exits with 1 where something is not as it should be.
+It exits with 1 if there is a violation.
 
 `
 
-// errViolations is the error of a run in which something was not as it should be.
-var errViolations = errors.New("gophersnake did not keep what it promises; see the violations")
+// errViolations is the error of a run with violations.
+var errViolations = errors.New("gophersnake broke a guarantee; see the violations")
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
 	err := run(ctx, os.Args[1:], os.Stdout)
-	if errors.Is(err, flag.ErrHelp) {
-		return
-	}
-	if err != nil {
+	stop()
+	if err != nil && !errors.Is(err, flag.ErrHelp) {
 		fmt.Fprintln(os.Stderr, "chaos:", err)
 		os.Exit(1)
 	}
@@ -59,7 +56,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 		return err
 	}
 	if runtime.GOOS != "linux" {
-		return errors.New("it looks into /proc, which only Linux has")
+		return errors.New("chaos needs /proc, which only Linux has")
 	}
 	chaos, err := newChaos(c, out)
 	if err != nil {
@@ -80,36 +77,36 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 
 func parse(args []string, out io.Writer) (config, error) {
 	var c config
-	var lanes string
+	var pipelines string
 	flags := flag.NewFlagSet("chaos", flag.ContinueOnError)
 	flags.SetOutput(out)
 	flags.Usage = func() {
 		fmt.Fprint(out, help)
 		flags.PrintDefaults()
 	}
-	flags.Uint64Var(&c.seed, "seed", 1, "decides what goes wrong with which call")
-	flags.DurationVar(&c.length, "time", 0, "how long calls are made")
-	flags.IntVar(&c.calls, "calls", 0, "or how many calls are made")
-	flags.Float64Var(&c.rate, "rate", 0.004, "the part of the calls that have a fault")
-	flags.DurationVar(&c.strike, "strike", 400*time.Millisecond, "the time between two signals to workers")
-	flags.DurationVar(&c.stuck, "stuck", 5*time.Minute, "how long a call may take before it counts as lost")
-	flags.StringVar(&lanes, "pipelines", "", "some of the pipelines only, separated by commas")
+	flags.Uint64Var(&c.seed, "seed", 1, "determines the payloads, the faults and the order of the signals")
+	flags.DurationVar(&c.length, "time", 0, "how long to make calls")
+	flags.IntVar(&c.calls, "calls", 0, "how many calls to make; instead of --time")
+	flags.Float64Var(&c.rate, "rate", 0.004, "the fraction of the calls that have a fault")
+	flags.DurationVar(&c.interval, "inject-every", 400*time.Millisecond, "the time between two signals or reloads")
+	flags.DurationVar(&c.stuck, "stuck", 5*time.Minute, "how long a call may take before it is reported as stuck")
+	flags.StringVar(&pipelines, "pipelines", "", "the pipelines to call, comma-separated (default: all)")
 	flags.BoolVar(&c.json, "json", false, "print the report as JSON, and nothing else")
 	if err := flags.Parse(args); err != nil {
 		return c, err
 	}
-	if lanes != "" {
-		c.lanes = strings.Split(lanes, ",")
+	if pipelines != "" {
+		c.pipelines = strings.Split(pipelines, ",")
 	}
 	switch {
 	case flags.NArg() > 0:
-		return c, fmt.Errorf("what is %q? All is said by flags; see --help", flags.Arg(0))
+		return c, fmt.Errorf("unexpected argument %q; see --help", flags.Arg(0))
 	case c.length < 0 || c.calls < 0 || (c.length > 0) == (c.calls > 0):
-		return c, errors.New("how much: --time 10m, or --calls 20000?")
+		return c, errors.New("give either --time or --calls, for instance --time 10m")
 	case c.rate < 0 || c.rate > 1:
-		return c, fmt.Errorf("--rate is a part of the calls, between 0 and 1, not %v", c.rate)
-	case c.strike <= 0 || c.stuck <= 0:
-		return c, errors.New("--strike and --stuck must be positive")
+		return c, fmt.Errorf("--rate is %v; it must be between 0 and 1", c.rate)
+	case c.interval <= 0 || c.stuck <= 0:
+		return c, errors.New("--inject-every and --stuck must be positive")
 	}
 	return c, nil
 }

@@ -15,88 +15,87 @@ import (
 )
 
 const (
-	// mostGrowth is by how much the supervisor's memory may change after the first minute.
-	mostGrowth = 0.10
-	// sampling is the time between two looks at it.
-	sampling = 15 * time.Second
-	// settling is how long a look waits for the calls that are under way.
-	settling = 2 * time.Second
+	// maxGrowth is the fraction by which memory may change after the first minute.
+	maxGrowth = 0.10
+	// sampleInterval is the time between two samples.
+	sampleInterval = 15 * time.Second
+	// drainTimeout is how long a sample waits for the calls in progress.
+	drainTimeout = 2 * time.Second
 )
 
-// memory follows the resident memory of the supervisor. What it holds is measured
-// while no call is under way, but for those that hang, and when the garbage has been
-// given back: the one is what the callers ask for, and how much of the other lies about
-// is the garbage collector's choice. Free segments of shared memory are kept for a
-// while, more or fewer of them; so it is the least of each minute that counts, which a
-// leak would raise all the same. The ledger of the calls, which grows with each, is no
-// memory of the supervisor's.
+// memory samples the resident memory of the supervisor. A sample is taken while no call is
+// in progress, except for calls that hang, and after a garbage collection, so that neither
+// the callers nor the collector's timing affect it. Free segments of shared memory are
+// kept for a while, so that samples differ. The least of each minute is therefore what
+// counts; a leak would raise it too. The ledger, which grows with each call, is
+// subtracted.
 type memory struct {
 	calls  *gate
-	ledger func() int64 // the bytes that it takes
+	ledger func() int64 // returns its size in bytes
 
-	mu     sync.Mutex
-	looks  []look
-	shared int64 // of the last look, what are segments of shared memory
-	peak   int64 // garbage and what is under way included
+	mu      sync.Mutex // guards what follows
+	samples []sample
+	shared  int64 // shared memory in the last sample
+	peak    int64 // including garbage and calls in progress
 }
 
-// look is what was held some time after the beginning.
-type look struct {
+// sample is the resident memory some time after the start.
+type sample struct {
 	after time.Duration
 	bytes int64
 }
 
-// follow looks until the context ends.
-func (m *memory) follow(ctx context.Context) {
-	begun := time.Now()
-	every(ctx, sampling, func() bool {
-		m.glance()
-		m.calls.lull(settling, func() {
-			if ctx.Err() == nil { // else the pipelines are closed
-				m.look(time.Since(begun))
+// run takes samples until the context ends.
+func (m *memory) run(ctx context.Context) {
+	started := time.Now()
+	every(ctx, sampleInterval, func() bool {
+		m.updatePeak()
+		m.calls.pause(drainTimeout, func() {
+			if ctx.Err() == nil { // otherwise the pipelines are closed
+				m.sample(time.Since(started))
 			}
 		})
 		return false
 	})
 }
 
-func (m *memory) glance() {
+func (m *memory) updatePeak() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.peak = max(m.peak, procs.Resident(os.Getpid()))
 }
 
-func (m *memory) look(after time.Duration) {
-	runtime.GC() // what pools hold outlives one collection
+func (m *memory) sample(after time.Duration) {
+	runtime.GC() // objects in a sync.Pool survive one collection
 	debug.FreeOSMemory()
 	own := os.Getpid()
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.looks = append(m.looks, look{after, procs.Resident(own) - m.ledger()})
+	m.samples = append(m.samples, sample{after, procs.Resident(own) - m.ledger()})
 	m.shared = procs.Segments(own)
 }
 
-// minutes is the least that was held in each minute after the first one.
+// minutes returns the least sample of each minute after the first one.
 func (m *memory) minutes() []int64 {
 	var least []int64
-	for _, l := range m.looks {
-		switch n := int(l.after/time.Minute) - 1; {
+	for _, s := range m.samples {
+		switch n := int(s.after/time.Minute) - 1; {
 		case n < 0:
 		case n < len(least):
-			least[n] = min(least[n], l.bytes)
+			least[n] = min(least[n], s.bytes)
 		default:
-			least = append(least, l.bytes)
+			least = append(least, s.bytes)
 		}
 	}
 	return least
 }
 
-// memoryFigures are what a run's memory comes to, in bytes.
+// memoryFigures summarize the memory of a run, in bytes.
 type memoryFigures struct {
-	Settled int64   `json:"after_first_minute"` // the least of the second one
-	Least   int64   `json:"least"`              // of the leasts of all minutes
-	Most    int64   `json:"most"`
-	Minutes []int64 `json:"minutes"` // in their order
+	Settled int64   `json:"after_first_minute"` // the least of the second minute
+	Least   int64   `json:"least"`              // the least of all minutes
+	Most    int64   `json:"most"`               // the most of the minutes' leasts
+	Minutes []int64 `json:"minutes"`            // the least of each
 	Shared  int64   `json:"shared_of_last"`
 	Peak    int64   `json:"peak_with_garbage"`
 }
@@ -111,15 +110,15 @@ func (m *memory) figures() memoryFigures {
 	return f
 }
 
-// isLong reports whether there is something to be compared.
+// isLong reports whether there are several minutes to compare.
 func (f memoryFigures) isLong() bool { return len(f.Minutes) > 1 }
 
-// check refuses memory that is not what it was after the first minute.
+// check returns an error if the memory changed by more than maxGrowth.
 func (f memoryFigures) check() error {
 	if !f.isLong() {
 		return nil
 	}
-	bound := int64(mostGrowth * float64(f.Settled))
+	bound := int64(maxGrowth * float64(f.Settled))
 	if f.Most-f.Settled > bound || f.Settled-f.Least > bound {
 		return fmt.Errorf("the supervisor's memory was %s after the first minute, then %s to %s", mib(f.Settled), mib(f.Least), mib(f.Most))
 	}
@@ -128,7 +127,7 @@ func (f memoryFigures) check() error {
 
 func (f memoryFigures) String() string {
 	if !f.isLong() {
-		return fmt.Sprintf("%s at most with garbage (too short a run to say whether it stays)", mib(f.Peak))
+		return fmt.Sprintf("%s at most with garbage (the run is too short to detect growth)", mib(f.Peak))
 	}
 	var minutes []string
 	for _, held := range f.Minutes {
@@ -139,7 +138,7 @@ func (f memoryFigures) String() string {
 		"\n  minute by minute: " + strings.Join(minutes, ", ")
 }
 
-// change is a size beside that after the first minute, in per cent.
+// change returns by how many percent a size differs from that after the first minute.
 func (f memoryFigures) change(now int64) float64 {
 	return 100 * (float64(now)/float64(f.Settled) - 1)
 }

@@ -6,90 +6,98 @@ import (
 	"time"
 )
 
-// plan is all that is decided of a call before it is made: a pure function of the
-// seed and the call's number. What cannot be had again from a seed is when things
-// happen, and so which calls are under way when a worker dies.
+// plan holds all that is decided about a call before it is made. It depends only on the
+// seed and the call's number. The timing of a run, and so which calls are in progress
+// when a worker dies, cannot be reproduced.
 type plan struct {
-	number   uint64
-	lane     *lane
-	fault    *fault        // nil for most
-	once     bool          // the fault befalls the first attempt alone
-	at       string        // the node that it befalls, where the pipeline has several
-	nap      time.Duration // what the node's work takes
-	cancel   time.Duration // after which the caller gives up; 0 for never
-	deadline bool          // he does so by a deadline
-	size     int           // of what it carries
-	items    int           // that it sends or wants, where the pipeline gives many
-	hurt     int           // which of them has the fault
-	stop     int           // after how many of them the stream is closed; 0 for none
+	number      uint64
+	target      *target
+	fault       *fault        // nil for most calls
+	firstOnly   bool          // the fault occurs only in the first attempt
+	at          string        // the node that the fault occurs in, if the pipeline has several
+	nap         time.Duration // how long the node sleeps
+	cancelAfter time.Duration // when the caller cancels; 0 for never
+	deadline    bool          // the caller cancels by a deadline
+	size        int           // of the payload
+	items       int           // the number of items of a stream
+	faultItem   int           // the item that has the fault
+	stopAfter   int           // how many items are received before the stream is closed; 0 for all
 }
 
 // planner makes plans.
 type planner struct {
-	seed  uint64
-	rate  float64 // the part of the calls that have a fault
-	lanes []*lane
+	seed    uint64
+	rate    float64   // the fraction of the calls that have a fault
+	targets []*target // all of them, also if only some are called
 }
 
-// plan returns the plan of the k-th call of a lane.
-func (pl planner) plan(l *lane, k uint64) plan {
-	number := k*uint64(len(pl.lanes)) + uint64(l.index)
-	chance := rand.New(rand.NewPCG(pl.seed, number))
-	p := plan{number: number, lane: l}
-	if chance.Float64() < pl.rate*float64(max(1, l.burden)) {
-		p.fault = l.faults[chance.IntN(len(l.faults))]
-		p.once = chance.Float64() < 0.6
-		if len(l.nodes) > 0 {
-			p.at = l.nodes[chance.IntN(len(l.nodes))]
+// callNumber returns the number of the k-th call of a target.
+func callNumber(t *target, k uint64, targets int) uint64 {
+	return k*uint64(targets) + uint64(t.index)
+}
+
+// plan returns the plan of the k-th call of a target. The order in which random numbers
+// are drawn is part of what a seed means.
+func (pl planner) plan(t *target, k uint64) plan {
+	number := callNumber(t, k, len(pl.targets))
+	random := rand.New(rand.NewPCG(pl.seed, number))
+	p := plan{number: number, target: t}
+	if random.Float64() < pl.rate*float64(max(1, t.faultWeight)) {
+		p.fault = t.faults[random.IntN(len(t.faults))]
+		p.firstOnly = random.Float64() < 0.6
+		if len(t.nodes) > 0 {
+			p.at = t.nodes[random.IntN(len(t.nodes))]
 		}
 	}
-	switch {
-	case p.fault != nil && p.fault.cancel, chance.Float64() < 0.01:
-		p.cancel = time.Duration(1+chance.IntN(20)) * time.Millisecond
-		p.deadline = chance.IntN(2) == 0
-		p.nap = time.Duration(chance.IntN(20)) * time.Millisecond
+	if p.fault != nil && p.fault.cancel || random.Float64() < 0.01 {
+		p.cancelAfter = time.Duration(1+random.IntN(20)) * time.Millisecond
+		p.deadline = random.IntN(2) == 0
+		p.nap = time.Duration(random.IntN(20)) * time.Millisecond
 	}
-	switch n := chance.IntN(100); { // most are small, some are not
+	switch n := random.IntN(100); { // most are small
 	case n < 90:
-		p.size = chance.IntN(2 << 10)
+		p.size = random.IntN(2 << 10)
 	case n < 99:
-		p.size = chance.IntN(100 << 10)
+		p.size = random.IntN(100 << 10)
 	default:
-		p.size = chance.IntN(256 << 10)
+		p.size = random.IntN(256 << 10)
 	}
-	p.items = 1 + chance.IntN(24)
-	p.hurt = chance.IntN(p.items)
-	if l.streams && chance.Float64() < 0.1 {
-		p.stop = 1 + chance.IntN(p.items)
+	p.items = 1 + random.IntN(24)
+	p.faultItem = random.IntN(p.items)
+	if t.streams && random.Float64() < 0.1 {
+		p.stopAfter = 1 + random.IntN(p.items)
 	}
 	return p
 }
 
-// allowed is what the call may come to by itself. What others may do to it, neighbour,
-// comes on top of that.
+// allowed returns the outcomes that the call may have by itself. The caller adds
+// collateral if other calls or signals may affect the call.
 func (p plan) allowed() outcome {
-	var may outcome
+	var allowed outcome
 	switch {
 	case p.fault == nil:
-		may = right
-	case p.once && !p.lane.once:
-		may = right | p.fault.last
-	case p.once: // a second attempt is made only where the first one was not begun
-		may = right | p.fault.own
+		allowed = right
+	case p.firstOnly && !p.target.nonIdempotent:
+		allowed = right | p.fault.notRetried
+	case p.firstOnly: // a second attempt is made only if the first one was not begun
+		allowed = right | p.fault.own
 	default:
-		may = p.fault.own
+		allowed = p.fault.own
 	}
-	if p.stop > 0 { // perhaps before the fault
-		may |= right
+	if p.stopAfter > 0 { // perhaps before the fault
+		allowed |= right
 	}
-	if p.cancel > 0 {
-		may |= cancelled
+	if p.cancelAfter > 0 {
+		allowed |= canceled
 	}
-	if p.lane.breaker {
-		may |= refused
+	if p.target.breaker {
+		allowed |= refused
 	}
-	return may
+	return allowed
 }
+
+// noFault is the name of the row of calls without a fault.
+const noFault = "none of its own"
 
 func (p plan) faultName() string {
 	if p.fault == nil {
@@ -98,19 +106,16 @@ func (p plan) faultName() string {
 	return p.fault.name
 }
 
-// noFault is the name of the calls that have none.
-const noFault = "none of its own"
-
 func (p plan) String() string {
-	text := fmt.Sprintf("call %d of %s, fault: %s", p.number, p.lane.name, p.faultName())
-	if p.once {
-		text += " (once)"
+	text := fmt.Sprintf("call %d of %s, fault: %s", p.number, p.target.name, p.faultName())
+	if p.firstOnly {
+		text += " (first attempt only)"
 	}
 	if p.at != "" {
 		text += " at " + p.at
 	}
-	if p.cancel > 0 {
-		text += fmt.Sprintf(", given up after %v", p.cancel)
+	if p.cancelAfter > 0 {
+		text += fmt.Sprintf(", canceled after %v", p.cancelAfter)
 	}
 	return text
 }

@@ -15,7 +15,7 @@ import (
 	"github.com/gophersnake/gophersnake/scripts/internal/procs"
 )
 
-// report is what there is to tell of a run.
+// report is the result of a run.
 type report struct {
 	Seed       uint64                    `json:"seed"`
 	Seconds    float64                   `json:"seconds"`
@@ -25,22 +25,22 @@ type report struct {
 	Items      int64                     `json:"items_of_streams"`
 	Deaths     int                       `json:"worker_deaths"`
 	Events     map[string]int            `json:"events"`
-	Struck     map[string]int            `json:"blows"`
+	Injected   map[string]int            `json:"blows"`
 	Executed   int                       `json:"carried_out_once"`
-	Innocent   int                       `json:"failed_by_others"`
+	Bystanders int                       `json:"failed_by_others"`
 	Pipelines  map[string]int            `json:"calls_by_pipeline"`
 	Table      map[string]map[string]int `json:"outcomes"`
 	Memory     memoryFigures             `json:"supervisor_rss"`
-	Left       []string                  `json:"left_behind"`
+	Leaks      []string                  `json:"left_behind"`
 	Violations []string                  `json:"violations"`
 	Count      int                       `json:"violation_count"`
 }
 
-// report gathers the figures.
-func (c *chaos) report(executed int, left []string) *report {
+// report collects the figures of the run, and checks the memory.
+func (c *chaos) report(executed int, leaks []string) *report {
 	memory := c.memory.figures()
 	if err := memory.check(); err != nil {
-		c.ledger.violation("%v", err)
+		c.ledger.violate("%v", err)
 	}
 	c.ledger.mu.Lock()
 	defer c.ledger.mu.Unlock()
@@ -49,14 +49,14 @@ func (c *chaos) report(executed int, left []string) *report {
 	r := &report{
 		Seed: c.seed, Seconds: c.took.Seconds(), Calls: c.ledger.calls, Answered: c.ledger.answered,
 		PerSecond: float64(c.ledger.calls) / c.took.Seconds(),
-		Items:     c.items.Load(), Deaths: c.workers.deaths, Events: c.workers.seen, Struck: c.workers.struck,
-		Executed: executed, Innocent: c.ledger.innocent, Memory: memory, Left: left,
+		Items:     c.items.Load(), Deaths: c.workers.deaths, Events: c.workers.events, Injected: c.workers.injected,
+		Executed: executed, Bystanders: c.ledger.bystanders, Memory: memory, Leaks: leaks,
 		Pipelines:  make(map[string]int),
 		Table:      make(map[string]map[string]int),
-		Violations: c.ledger.wrong, Count: c.ledger.wrongs,
+		Violations: c.ledger.violations, Count: c.ledger.violationCount,
 	}
-	for _, l := range c.lanes {
-		r.Pipelines[l.name] = len(c.ledger.lanes[l.index])
+	for _, t := range c.targets {
+		r.Pipelines[t.name] = len(c.ledger.outcomes[t.index])
 	}
 	for name, row := range c.ledger.table {
 		r.Table[name] = make(map[string]int)
@@ -67,7 +67,7 @@ func (c *chaos) report(executed int, left []string) *report {
 	return r
 }
 
-// write prints the report for people, or for machines.
+// write prints the report, as text or as JSON.
 func (r *report) write(out io.Writer, asJSON bool) error {
 	if asJSON {
 		encoder := json.NewEncoder(out)
@@ -78,22 +78,22 @@ func (r *report) write(out io.Writer, asJSON bool) error {
 	fmt.Fprintf(out, "\nseed %d: %d calls in %.1f s (%.0f a second), %d answered, each once\n", r.Seed, r.Calls, r.Seconds, r.PerSecond, r.Answered)
 	fmt.Fprintf(out, "calls by pipeline: %s\n", counts(r.Pipelines))
 	fmt.Fprintf(out, "%d workers died; events: %s\n", r.Deaths, counts(r.Events))
-	fmt.Fprintf(out, "from outside: %s\n", counts(r.Struck))
-	fmt.Fprintf(out, "%d items came out of streams, each once and in order\n", r.Items)
-	fmt.Fprintf(out, "%d calls failed by the fault of another one\n", r.Innocent)
-	fmt.Fprintf(out, "%d calls were carried out that must not be twice\n", r.Executed)
+	fmt.Fprintf(out, "injected signals and reloads: %s\n", counts(r.Injected))
+	fmt.Fprintf(out, "%d items received from streams, each once and in order\n", r.Items)
+	fmt.Fprintf(out, "%d calls failed by the fault of another call\n", r.Bystanders)
+	fmt.Fprintf(out, "%d non-idempotent calls executed, each once\n", r.Executed)
 	fmt.Fprintf(out, "the supervisor's resident memory: %v\n", r.Memory)
-	if len(r.Left) == 0 {
+	if len(r.Leaks) == 0 {
 		fmt.Fprintln(out, "left behind: no process, descriptor, goroutine, segment or temporary file")
 	}
-	for _, each := range r.Violations {
-		fmt.Fprintf(out, "violation: %s\n", each)
+	for _, violation := range r.Violations {
+		fmt.Fprintf(out, "violation: %s\n", violation)
 	}
 	_, err := fmt.Fprintf(out, "violations: %d\n", r.Count)
 	return err
 }
 
-// writeTable prints what the calls came to, by their faults.
+// writeTable prints how often each fault had each outcome.
 func (r *report) writeTable(out io.Writer) {
 	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprintf(table, "fault\t%s\t\n", strings.Join(outcomeNames, "\t"))
@@ -114,14 +114,14 @@ func (r *report) writeTable(out io.Writer) {
 		}
 		fmt.Fprintf(table, "%s\t%s\t\n", name, strings.Join(cells, "\t"))
 	}
-	_ = table.Flush() // the lines that follow meet the same error
+	_ = table.Flush() // the last Fprintf of write returns the same error
 }
 
-// counts lists what there is of each.
-func counts(of map[string]int) string {
+// counts formats a map of counts, in the order of the names.
+func counts(byName map[string]int) string {
 	var parts []string
-	for _, name := range slices.Sorted(maps.Keys(of)) {
-		parts = append(parts, fmt.Sprintf("%d %s", of[name], name))
+	for _, name := range slices.Sorted(maps.Keys(byName)) {
+		parts = append(parts, fmt.Sprintf("%d %s", byName[name], name))
 	}
 	if parts == nil {
 		return "none"
@@ -129,22 +129,22 @@ func counts(of map[string]int) string {
 	return strings.Join(parts, ", ")
 }
 
-// progress prints a line each few seconds, until the context ends.
+// progress prints a line every 5 s, until the context ends. It prints none with --json.
 func (c *chaos) progress(ctx context.Context) {
-	begun := time.Now()
+	started := time.Now()
 	if c.json {
 		return
 	}
 	every(ctx, 5*time.Second, func() bool {
 		c.ledger.mu.Lock()
-		calls, wrongs := c.ledger.answered, c.ledger.wrongs
+		calls, violations := c.ledger.answered, c.ledger.violationCount
 		c.ledger.mu.Unlock()
 		c.workers.mu.Lock()
-		deaths, retries := c.workers.deaths, c.workers.seen["CallRetried"]
+		deaths, retries := c.workers.deaths, c.workers.events["CallRetried"]
 		c.workers.mu.Unlock()
-		took := time.Since(begun)
+		took := time.Since(started)
 		fmt.Fprintf(c.out, "%4.0f s  %d calls (%.0f/s)  %d deaths  %d retries  %s  %d violations\n",
-			took.Seconds(), calls, float64(calls)/took.Seconds(), deaths, retries, mib(procs.Resident(os.Getpid())), wrongs)
+			took.Seconds(), calls, float64(calls)/took.Seconds(), deaths, retries, mib(procs.Resident(os.Getpid())), violations)
 		return false
 	})
 }

@@ -11,11 +11,11 @@ import (
 	"github.com/gophersnake/gophersnake/runner"
 )
 
-// marked is what a call's number and its fault look like to a node.
-func (p plan) marked(number int64) map[string]any {
+// callMessage returns the part of an input that all nodes expect: a number and the fault.
+func (p plan) callMessage(number int64) map[string]any {
 	call := map[string]any{"n": number}
 	if p.fault != nil {
-		call["fault"], call["once"] = p.fault.name, p.once
+		call["fault"], call["once"] = p.fault.name, p.firstOnly
 		if p.at != "" {
 			call["at"] = p.at
 		}
@@ -23,9 +23,9 @@ func (p plan) marked(number int64) map[string]any {
 	return call
 }
 
-// message is the input of a call whose values are plain ones.
+// message returns an input of plain values.
 func (p plan) message() any {
-	call := p.marked(int64(p.number))
+	call := p.callMessage(int64(p.number))
 	call["numbers"], call["data"], call["nap"] = p.numbers(), p.data(), p.nap.Seconds()
 	return call
 }
@@ -46,7 +46,7 @@ func (p plan) sum() int64 {
 	return total
 }
 
-// data is what only this call carries.
+// data returns p.size bytes that differ from call to call.
 func (p plan) data() []byte {
 	data := make([]byte, p.size)
 	pattern := binary.LittleEndian.AppendUint64(nil, p.number*0x9e3779b97f4a7c15|1)
@@ -56,7 +56,7 @@ func (p plan) data() []byte {
 	return data
 }
 
-// checkMessage holds the answer of a message against what it has to be.
+// checkMessage returns an error if an answer is not the right one for message.
 func (p plan) checkMessage(got any) error {
 	answer, ok := got.(map[string]any)
 	if !ok {
@@ -75,7 +75,7 @@ func (p plan) checkMessage(got any) error {
 	return nil
 }
 
-// checkGraph does so where a Go node has its part in the answer.
+// checkGraph is checkMessage for answers to which a Go node contributes.
 func (p plan) checkGraph(got any) error {
 	if err := p.checkMessage(got); err != nil {
 		return err
@@ -86,9 +86,9 @@ func (p plan) checkGraph(got any) error {
 	return nil
 }
 
-// sumInGo is a node between Python ones.
+// sumInGo is a Go node between Python nodes. It passes the fault on.
 func sumInGo(_ context.Context, in runner.Input) (any, error) {
-	call := in.Value.(map[string]any) // a wound may hand on something else: then this panics
+	call := in.Value.(map[string]any) // panics if a fault made the node before return something else
 	total := int64(0)
 	for _, n := range call["numbers"].([]any) {
 		total += n.(int64)
@@ -102,10 +102,10 @@ func sumInGo(_ context.Context, in runner.Input) (any, error) {
 	return onward, nil
 }
 
-// elements is how long the array of a call is.
-func (p plan) elements() int { return 8 + p.size } // up to 2 MiB of int64
+// elements returns the length of a call's array, which is up to 2 MiB of int64.
+func (p plan) elements() int { return 8 + p.size }
 
-// arrayMessage is the input of a call that carries an array.
+// arrayMessage returns an input with an array.
 func (p plan) arrayMessage() any {
 	elements := make([]int64, p.elements())
 	for i := range elements {
@@ -113,13 +113,14 @@ func (p plan) arrayMessage() any {
 	}
 	array, err := ipc.NewTensor(elements, len(elements))
 	if err != nil {
-		panic(err) // the shape is that of the elements
+		panic(err) // impossible: the shape is that of the elements
 	}
-	call := p.marked(int64(p.number))
+	call := p.callMessage(int64(p.number))
 	call["array"] = array
 	return call
 }
 
+// checkArray returns an error if an answer is not the right one for arrayMessage.
 func (p plan) checkArray(got any) error {
 	answer, ok := got.(map[string]any)
 	if !ok {
@@ -144,13 +145,14 @@ func (p plan) checkArray(got any) error {
 	return nil
 }
 
-// chainMessage is the input of a call that is made an array on the way.
+// chainMessage returns an input from which the first node makes an array.
 func (p plan) chainMessage() any {
-	call := p.marked(int64(p.number))
+	call := p.callMessage(int64(p.number))
 	call["size"] = p.elements()
 	return call
 }
 
+// checkChain returns an error if an answer is not the right one for chainMessage.
 func (p plan) checkChain(got any) error {
 	n := int64(p.elements())
 	total := n*int64(p.number) + n*(n-1)/2
@@ -161,15 +163,19 @@ func (p plan) checkChain(got any) error {
 	return nil
 }
 
-// burstMessage is one input of a node that gives parts, its fault in the middle.
+// burstMessage returns an input of a generator, which yields several parts. Only the item
+// p.faultItem has the fault.
 func (p plan) burstMessage(item int) map[string]any {
-	call := p.marked(p.itemNumber(item))
-	if item != p.hurt {
+	call := p.callMessage(p.itemNumber(item))
+	if item != p.faultItem {
 		call = map[string]any{"n": p.itemNumber(item)}
 	}
 	call["parts"], call["value"] = p.parts(item), p.value(item)
 	return call
 }
+
+// oneBurst returns the item with the fault as the input of a whole run.
+func (p plan) oneBurst() any { return p.burstMessage(p.faultItem) }
 
 func (p plan) itemNumber(item int) int64 { return int64(p.number)*1000 + int64(item) }
 
@@ -177,14 +183,15 @@ func (p plan) parts(item int) int { return 1 + int(p.number+uint64(item))%4 }
 
 func (p plan) value(item int) int64 { return int64(p.number)%1000 + int64(item) }
 
-// checkMany holds what a run of a generator gave against what it has to be.
+// checkMany returns an error if the parts that a generator yielded are not the right ones
+// for oneBurst.
 func (p plan) checkMany(got any) error {
 	parts, ok := got.([]any)
-	if !ok || len(parts) != p.parts(p.hurt) {
-		return fmt.Errorf("the answer is %v instead of %d parts", got, p.parts(p.hurt))
+	if !ok || len(parts) != p.parts(p.faultItem) {
+		return fmt.Errorf("the answer is %v instead of %d parts", got, p.parts(p.faultItem))
 	}
 	for i, part := range parts {
-		want := map[string]any{"n": p.itemNumber(p.hurt), "part": int64(i), "value": p.value(p.hurt)}
+		want := map[string]any{"n": p.itemNumber(p.faultItem), "part": int64(i), "value": p.value(p.faultItem)}
 		if fmt.Sprint(part) != fmt.Sprint(want) {
 			return fmt.Errorf("part %d is %v instead of %v", i, part, want)
 		}
@@ -192,8 +199,8 @@ func (p plan) checkMany(got any) error {
 	return nil
 }
 
-// streamed returns all that comes out of a stream, in order.
-func (p plan) streamed() []map[string]any {
+// expectedItems returns what a stream of all items yields, in order.
+func (p plan) expectedItems() []map[string]any {
 	var all []map[string]any
 	count, total := int64(0), int64(0)
 	for item := range p.items {

@@ -6,13 +6,13 @@ from typing import Any
 
 import gophersnake
 import numpy as np
+from faults import inject
 from gophersnake import node
-from wounds import hurt
 
 
 @node
 def scale(call: dict[str, Any]) -> Any:
-    """Return three times the array and the number, in memory of its own or not."""
+    """Return three times the array plus the number, in half of the calls in shared memory."""
     array = call["array"]
     if call["n"] % 2:
         out = gophersnake.empty(array.shape, array.dtype.name)
@@ -20,28 +20,28 @@ def scale(call: dict[str, Any]) -> Any:
         out += call["n"]
     else:
         out = array * 3 + call["n"]
-    return hurt(call, {"n": call["n"], "array": out})
+    return inject(call, {"n": call["n"], "array": out})
 
 
 @node
 def grow(call: dict[str, Any]) -> Any:
-    """Make an array of a number."""
+    """Return an array that counts up from the number."""
     out = gophersnake.empty((call["size"],), "int64")
     out[:] = np.arange(call["size"])
     out += call["n"]
-    return hurt(call, call | {"array": out}, at="grow")
+    return inject(call, call | {"array": out}, at="grow")
 
 
 @node
 def pass_on(call: dict[str, Any]) -> Any:
-    """Give back what came, which need not be copied."""
-    return hurt(call, call, at="pass_on")
+    """Return the input, which need not be copied."""
+    return inject(call, call, at="pass_on")
 
 
 @node
 def shrink(call: dict[str, Any]) -> Any:
-    """Make a number of an array, all of which is as it was made."""
-    right = np.arange(call["size"]) + call["n"]
-    same = bool(np.array_equal(call["array"], right))
+    """Return the sum of the array, and whether it still has the elements that grow made."""
+    expected = np.arange(call["size"]) + call["n"]
+    same = bool(np.array_equal(call["array"], expected))
     total = int(call["array"].sum())
-    return hurt(call, {"n": call["n"], "same": same, "total": total}, at="shrink")
+    return inject(call, {"n": call["n"], "same": same, "total": total}, at="shrink")

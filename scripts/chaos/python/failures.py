@@ -1,4 +1,4 @@
-"""Calls that fail, or make noise, while their worker lives on."""
+"""Faults that the worker survives: exceptions, bad values, floods of output."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from typing import Any
 
 from gophersnake import Permanent, Transient
 
-TENS_OF_MIB = 24 << 20
+FLOOD = 24 << 20
+"""How many bytes a flood of output has."""
 
 
 # Exceptions.
@@ -20,17 +21,17 @@ def raises(call: dict[str, Any], answer: Any, index: int) -> Any:
 
 
 def permanent(call: dict[str, Any], answer: Any, index: int) -> Any:
-    """Raise one that is not to be retried."""
+    """Raise an exception that must not be retried."""
     raise Permanent(f"call {call['n']} is refused for ever")
 
 
 def transient(call: dict[str, Any], answer: Any, index: int) -> Any:
-    """Raise one that is to be retried."""
+    """Raise an exception that may be retried."""
     raise Transient(f"call {call['n']} is refused for now", retry_after=0.001)
 
 
 def recursion(call: dict[str, Any], answer: Any, index: int) -> Any:
-    """Go deeper than Python allows."""
+    """Recurse more deeply than Python allows."""
 
     def down(level: int) -> int:
         return down(level + 1) + 1
@@ -41,11 +42,11 @@ def recursion(call: dict[str, Any], answer: Any, index: int) -> Any:
         raise RecursionError(f"call {call['n']}: {error}") from None
 
 
-# Values that cannot be carried.
+# Values that cannot be encoded.
 
 
 def open_file(call: dict[str, Any], answer: Any, index: int) -> Any:
-    """Return what stays in its process."""
+    """Return an open file."""
     return {"n": call["n"], "file": open(os.devnull)}
 
 
@@ -55,40 +56,40 @@ def large_number(call: dict[str, Any], answer: Any, index: int) -> Any:
 
 
 def cycle(call: dict[str, Any], answer: Any, index: int) -> Any:
-    """Return a value that holds itself."""
+    """Return a list that contains itself."""
     value: list[Any] = []
     value.append(value)
     return value
 
 
 def too_deep(call: dict[str, Any], answer: Any, index: int) -> Any:
-    """Return a value of too many levels."""
+    """Return a value that is nested too deeply."""
     value: Any = answer
     for _ in range(1000):
         value = [value]
     return value
 
 
-# Noise, and company.
+# Output, and child processes.
 
 
 def floods_stdout(call: dict[str, Any], answer: Any, index: int) -> Any:
-    """Write tens of MiB without a line end."""
+    """Write many MiB to standard output, without a newline."""
     _flood(1)
     return answer
 
 
 def floods_stderr(call: dict[str, Any], answer: Any, index: int) -> Any:
-    """Write tens of MiB without a line end."""
+    """Write many MiB to standard error, without a newline."""
     _flood(2)
     return answer
 
 
 def _flood(descriptor: int) -> None:
-    left = TENS_OF_MIB
-    piece = memoryview(b"x" * (1 << 20))  # one line
-    while left > 0:
-        left -= os.write(descriptor, piece)
+    remaining = FLOOD
+    block = memoryview(b"x" * (1 << 20))
+    while remaining > 0:
+        remaining -= os.write(descriptor, block)
 
 
 def leaves_a_child(call: dict[str, Any], answer: Any, index: int) -> Any:

@@ -1,4 +1,4 @@
-"""Bytes of its own making on its worker's socket, for what no worker would send."""
+"""Writes frames to the worker's socket that the worker itself would not send."""
 
 from __future__ import annotations
 
@@ -22,58 +22,58 @@ _DESCRIPTOR = struct.Struct("<IIQQ")
 
 
 def frame(kind: int, call: int, body: bytes = b"", claimed: int | None = None) -> bytes:
-    """Return a frame, whose length may be said to be another one."""
+    """Return a frame. Its header gives the claimed length of the body instead, if any."""
     size = len(body) if claimed is None else claimed
     return _HEADER.pack(MAGIC, VERSION, kind, 0, size, call, 0, 0) + body
 
 
 def with_buffer(kind: int, call: int, claimed: int) -> bytes:
-    """Return the beginning of a frame that announces a buffer of so many bytes."""
+    """Return the start of a frame that announces a buffer of the claimed length."""
     return _HEADER.pack(MAGIC, VERSION, kind, 0, 0, call, 1, 0) + _DESCRIPTOR.pack(0, 0, 0, claimed)
 
 
 def packed(value: Any) -> bytes:
-    """Return a value as the body of a result."""
+    """Return a value encoded as the body of a result."""
     return bytes(msgpack.packb(value))
 
 
 def send(data: bytes, last: bool = False) -> None:
-    """Write bytes into the worker's socket, between two of its own frames.
+    """Write bytes to the worker's socket, between two of its own frames.
 
     Args:
         data: the bytes.
-        last: whether to close the connection behind them.
+        last: whether to close the connection after them.
     """
-    settle()
+    flush()
     with _connection() as sock:
         sock.sendall(data)
         if last:
             sock.shutdown(socket.SHUT_RDWR)
 
 
-def settle() -> None:
-    """Have all that the worker keeps back sent: nobody else writes after that.
+def flush() -> None:
+    """Make the worker send all frames that it has queued.
 
-    Otherwise these bytes could end up in the middle of another call's answer, where
-    nothing could tell them from it.
+    Otherwise the bytes could become a part of another call's answer, and that call would
+    return a wrong value.
     """
-    progress("about to misbehave")
+    progress("about to violate the protocol")
 
 
 def _connection() -> socket.socket:
-    """Find the socket on which the supervisor is connected, among all that is open."""
+    """Find the socket to the supervisor among all open descriptors."""
     for name in os.listdir("/proc/self/fd"):
         try:
             found = socket.socket(fileno=os.dup(int(name)))
-        except OSError:  # no socket, or the folder that is being read
+        except OSError:  # not a socket, or the descriptor of the listing
             continue
         try:
             if found.family == socket.AF_UNIX and found.getsockname() and _has_peer(found):
-                return found  # the others are pairs, which have no name
+                return found  # socket pairs have no name
         except OSError:
             pass
         found.close()
-    raise LookupError("there is no connection")
+    raise LookupError("no descriptor is the connection to the supervisor")
 
 
 def _has_peer(sock: socket.socket) -> bool:
@@ -85,10 +85,10 @@ def _has_peer(sock: socket.socket) -> bool:
 
 
 def own_call(index: int) -> int:
-    """Return the id of the call that the node works on: the worker knows it.
+    """Return the id of the call that the node works on, from the worker's own variables.
 
     Args:
-        index: the place of the call in its batch.
+        index: the index of the call in its batch.
     """
     found = sys._getframe(1)
     while found is not None:
@@ -102,4 +102,4 @@ def own_call(index: int) -> int:
         if found.f_back is None:
             break
         found = found.f_back
-    raise LookupError("no call is under way")
+    raise LookupError("no call is in progress")

@@ -1,5 +1,5 @@
-// Package procs looks at the processes of a long run: which there are, and what
-// they hold. It reads /proc, and finds nothing where there is none.
+// Package procs finds the processes of a long run and the resources that they hold. It
+// reads /proc; without it, it finds nothing.
 package procs
 
 import (
@@ -10,12 +10,12 @@ import (
 	"strings"
 )
 
-// Children returns the processes that a process has started, zombies included.
+// Children returns the child processes of a process, including zombies.
 func Children(pid int) []int {
 	tasks, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", pid))
 	var children []int
 	for _, task := range tasks {
-		text, _ := os.ReadFile(task) // a thread may have ended
+		text, _ := os.ReadFile(task) // empty if the thread has ended
 		for _, field := range strings.Fields(string(text)) {
 			if child, err := strconv.Atoi(field); err == nil {
 				children = append(children, child)
@@ -25,7 +25,7 @@ func Children(pid int) []int {
 	return children
 }
 
-// Descendants returns the children of a process, and theirs.
+// Descendants returns the children of a process and their descendants.
 func Descendants(pid int) []int {
 	found := Children(pid)
 	for _, child := range found {
@@ -34,19 +34,19 @@ func Descendants(pid int) []int {
 	return found
 }
 
-// IsBelow reports whether a process was started by this one, or by one that was.
+// IsBelow reports whether a process is a descendant of this one.
 func IsBelow(pid int) bool {
-	for own := os.Getpid(); pid > 1; pid = parent(pid) {
-		if parent(pid) == own {
+	for self := os.Getpid(); pid > 1; pid = parent(pid) {
+		if parent(pid) == self {
 			return true
 		}
 	}
 	return false
 }
 
-// parent returns the parent of a process, 0 where there is none.
+// parent returns the parent of a process, or 0 if there is none.
 func parent(pid int) int {
-	stat, _ := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid)) // it may have ended
+	stat, _ := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid)) // empty if it has ended
 	_, after, _ := strings.Cut(string(stat), ") ")
 	fields := strings.Fields(after)
 	if len(fields) < 2 {
@@ -56,14 +56,14 @@ func parent(pid int) int {
 	return found
 }
 
-// With returns the processes in whose environment a variable was set so when they
-// were started, this one excepted. It finds those too that nobody is the parent of.
+// With returns the processes that were started with a variable in their environment, given
+// as NAME=VALUE, except this process. It also finds orphans.
 func With(variable string) []int {
 	environments, _ := filepath.Glob("/proc/[0-9]*/environ")
 	var found []int
 	for _, path := range environments {
 		pid, _ := strconv.Atoi(filepath.Base(filepath.Dir(path)))
-		text, _ := os.ReadFile(path) // it may have ended
+		text, _ := os.ReadFile(path) // empty if it has ended
 		if pid != os.Getpid() && strings.Contains("\x00"+string(text), "\x00"+variable+"\x00") {
 			found = append(found, pid)
 		}
@@ -71,12 +71,12 @@ func With(variable string) []int {
 	return found
 }
 
-// Resident is the resident memory of processes, in bytes. Shared memory counts for
-// each that has touched it.
+// Resident returns the resident memory of processes, in bytes. Shared memory counts for
+// each process that has touched it.
 func Resident(pids ...int) int64 {
 	total := int64(0)
 	for _, pid := range pids {
-		text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/statm", pid)) // it may have ended
+		text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/statm", pid)) // empty if it has ended
 		if fields := strings.Fields(string(text)); len(fields) > 1 {
 			pages, _ := strconv.ParseInt(fields[1], 10, 64)
 			total += pages * int64(os.Getpagesize())
@@ -85,9 +85,9 @@ func Resident(pids ...int) int64 {
 	return total
 }
 
-// Segments is how much of a process's resident memory is shared memory, in bytes.
+// Segments returns how much of a process's resident memory is shared memory, in bytes.
 func Segments(pid int) int64 {
-	status, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid)) // it may have ended
+	status, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid)) // empty if it has ended
 	_, after, _ := strings.Cut(string(status), "\nRssShmem:")
 	if fields := strings.Fields(after); len(fields) > 0 {
 		kib, _ := strconv.ParseInt(fields[0], 10, 64)

@@ -13,11 +13,11 @@ import (
 
 func TestAProcessIsFoundByItsParentAndItsEnvironment(t *testing.T) {
 	if runtime.GOOS != "linux" {
-		t.Skip("looks into /proc")
+		t.Skip("needs /proc")
 	}
 	before, err := Look()
 	require.NoError(t, err)
-	// A line of the child's own: it has been started, and has its environment.
+	// After the child's first line, its environment is visible.
 	child := exec.Command("sh", "-c", "echo up; read end; exit 0")
 	child.Env = []string{"PROCS_TEST=this one"}
 	input, err := child.StdinPipe()
@@ -49,14 +49,14 @@ func TestAProcessIsFoundByItsParentAndItsEnvironment(t *testing.T) {
 	assert.Empty(t, With("PROCS_TEST=this one"))
 }
 
-func TestWhatIsLeftIsNamed(t *testing.T) {
+func TestSinceNamesWhatIsLeft(t *testing.T) {
 	before := Residue{Descriptors: 5, Named: []string{"a"}}
 	require.NoError(t, before.Since(before))
 	for says, now := range map[string]Residue{
-		"6 descriptors": {Descriptors: 6},
-		"1 segments":    {Segments: 1},
-		"/dev/shm":      {Named: []string{"a", "b"}},
-		"1 processes":   {Children: 1},
+		"6 descriptors":     {Descriptors: 6},
+		"1 segments":        {Segments: 1},
+		"/dev/shm":          {Named: []string{"a", "b"}},
+		"1 child processes": {Children: 1},
 	} {
 		require.ErrorContains(t, now.Since(before), says)
 	}

@@ -7,22 +7,22 @@ import (
 	"strings"
 )
 
-// Residue is what a supervisor might leave behind, counted at one moment.
+// Residue counts the resources that a supervisor could leave behind, at one moment.
 type Residue struct {
 	Descriptors int      // of this process
 	Segments    int      // shared memory that this process and its children hold or map
-	Named       []string // of /dev/shm
-	Children    int      // of this process, zombies included
+	Named       []string // the entries of /dev/shm
+	Children    int      // of this process, including zombies
 }
 
-// Look counts what there is now.
+// Look counts the resources that are held now.
 func Look() (Residue, error) {
 	var r Residue
-	own, err := os.ReadDir("/proc/self/fd")
+	open, err := os.ReadDir("/proc/self/fd")
 	if err != nil {
 		return r, err
 	}
-	r.Descriptors = len(own) - 1 // one of them reads the folder
+	r.Descriptors = len(open) - 1 // without the one that reads the folder
 	children := Children(os.Getpid())
 	for _, pid := range append(children, os.Getpid()) {
 		r.Segments += segmentsOf(pid)
@@ -38,7 +38,8 @@ func Look() (Residue, error) {
 	return r, nil
 }
 
-// segmentsOf counts what a process holds and maps, 0 where it is gone by now.
+// segmentsOf counts the segments that a process holds or maps. It returns 0 if the process
+// has ended.
 func segmentsOf(pid int) int {
 	isOurs := func(target string) bool { return strings.Contains(target, "memfd:gophersnake") }
 	n := 0
@@ -57,17 +58,17 @@ func segmentsOf(pid int) int {
 	return n
 }
 
-// Since says what there is now that was not there before.
+// Since returns an error if more is held now than before.
 func (r Residue) Since(before Residue) error {
 	switch {
 	case r.Descriptors > before.Descriptors:
-		return fmt.Errorf("%d descriptors are left, before it were %d", r.Descriptors, before.Descriptors)
+		return fmt.Errorf("%d descriptors, %d before", r.Descriptors, before.Descriptors)
 	case r.Segments > before.Segments:
-		return fmt.Errorf("%d segments are left, before it were %d", r.Segments, before.Segments)
+		return fmt.Errorf("%d segments, %d before", r.Segments, before.Segments)
 	case len(r.Named) > len(before.Named):
-		return fmt.Errorf("/dev/shm holds %v, before it was %v", r.Named, before.Named)
+		return fmt.Errorf("/dev/shm holds %v, before %v", r.Named, before.Named)
 	case r.Children > before.Children:
-		return fmt.Errorf("%d processes are left, before it were %d", r.Children, before.Children)
+		return fmt.Errorf("%d child processes, %d before", r.Children, before.Children)
 	}
 	return nil
 }

@@ -1,4 +1,4 @@
-"""Calls that their worker does not survive, or does not come back from."""
+"""Faults that end the worker, or keep it from answering in time."""
 
 from __future__ import annotations
 
@@ -16,77 +16,77 @@ def killed(call: dict[str, Any], answer: Any, index: int) -> Any:
 
 
 def stopped(call: dict[str, Any], answer: Any, index: int) -> Any:
-    """Be stopped, for good."""
+    """Stop the process, and never continue it."""
     os.kill(os.getpid(), signal.SIGSTOP)
     return answer
 
 
 def segfault(call: dict[str, Any], answer: Any, index: int) -> Any:
-    """Read where nothing is."""
+    """Read from address 0."""
     ctypes.string_at(0)
 
 
 def aborts(call: dict[str, Any], answer: Any, index: int) -> Any:
-    """Die as a failed assertion in C does."""
+    """Abort, as a failed assertion in C does."""
     os.abort()
 
 
 def leaves(call: dict[str, Any], answer: Any, index: int) -> Any:
-    """Leave as if all were well."""
+    """Exit at once, with code 0."""
     os._exit(0)
 
 
 def exits(call: dict[str, Any], answer: Any, index: int) -> Any:
-    """Exit as a script would."""
+    """Exit as a script would, by SystemExit."""
     sys.exit(f"call {call['n']} is enough")
 
 
 def stack_overflow(call: dict[str, Any], answer: Any, index: int) -> Any:
-    """Run out of stack in C."""
-    # The C library's parser goes down a level for each bracket, which Python cannot see.
+    """Overflow the stack in C."""
+    # The C library's parser recurses for each bracket, which Python's own limit does not see.
     depth = 1 << 20
     pattern = b"(" * depth + b")" * depth
     ctypes.CDLL(None).regcomp(ctypes.create_string_buffer(1024), pattern, 1)
 
 
 def eats_memory(call: dict[str, Any], answer: Any, index: int) -> Any:
-    """Take all memory that there is."""
-    hoard = []
+    """Allocate memory until none is left."""
+    blocks = []
     while True:
-        hoard.append(bytearray(16 << 20))
+        blocks.append(bytearray(16 << 20))
 
 
 # Hangs.
 
 
 def hangs(call: dict[str, Any], answer: Any, index: int) -> Any:
-    """Wait for what never comes."""
+    """Sleep for ever."""
     while True:
         time.sleep(0.01)
 
 
 def hangs_in_c(call: dict[str, Any], answer: Any, index: int) -> Any:
-    """Wait in C, and let nobody else run."""
+    """Block in C while holding the GIL."""
     threads = ctypes.PyDLL(None)  # PyDLL keeps the GIL
     mutex = ctypes.create_string_buffer(64)
-    while True:  # no signal wakes who waits for a mutex
+    while True:  # a signal does not end the wait for a mutex
         threads.pthread_mutex_lock(mutex)
 
 
 def stubborn(call: dict[str, Any], answer: Any, index: int) -> Any:
-    """Go on, whatever is said."""
+    """Ignore the cancellation, and sleep for ever."""
     while True:
         try:
             while True:
                 time.sleep(0.01)
-        except BaseException:  # the cancellation above all
+        except BaseException:  # the cancellation above all others
             pass
 
 
 def late(call: dict[str, Any], answer: Any, index: int) -> Any:
-    """Answer although the call has been given up."""
-    until = time.monotonic() + 0.1
-    while time.monotonic() < until:
+    """Answer after the caller has canceled."""
+    deadline = time.monotonic() + 0.1
+    while time.monotonic() < deadline:
         try:
             time.sleep(0.01)
         except BaseException:  # the cancellation
