@@ -13,13 +13,13 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// light are the peers whose packages are small. The others are tested, and so is
-// what is drawn, where they are asked for:
+// light are the peers whose packages are small. The others, and the plot, are tested on
+// request:
 //
 //	GOPHERSNAKE_BENCH_PEERS=ray,mosec,dora go test ./scripts/bench
 const light = "gophersnake,gophersnake-shared,pipe,blocks,executor,grpc"
 
-// figures runs the whole program with few calls and returns what it found.
+// figures runs the whole program with few calls, and returns its report.
 func figures(t *testing.T, args ...string) (r report, out string) {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "figures.json")
@@ -32,8 +32,8 @@ func figures(t *testing.T, args ...string) (r report, out string) {
 	return r, written.String()
 }
 
-// TestRunMeasuresEveryPeer asks how the figures hang together, not how good they
-// are. That each peer returns what it should is checked where it is measured.
+// TestRunMeasuresEveryPeer checks that the figures are consistent, not how good they are.
+// The peers check the results of their calls themselves.
 func TestRunMeasuresEveryPeer(t *testing.T) {
 	peers := light
 	if more := os.Getenv("GOPHERSNAKE_BENCH_PEERS"); more != "" {
@@ -41,7 +41,7 @@ func TestRunMeasuresEveryPeer(t *testing.T) {
 	}
 	r, out := figures(t, "--rounds", "2", "--calls", "10", "--sections", "calls", "--peers", peers)
 	require.Empty(t, r.Skipped)
-	chosen, err := choose("peer", contenders, func(c contender) string { return c.name }, peers)
+	chosen, err := choosePeers(peers)
 	require.NoError(t, err)
 	for _, load := range payloads {
 		for _, c := range chosen {
@@ -83,7 +83,7 @@ func TestRunMeasuresEverySection(t *testing.T) {
 	assert.Empty(t, r.Rows)
 }
 
-func TestRunSaysWhatCannotBeRun(t *testing.T) {
+func TestRunRejectsInvalidArguments(t *testing.T) {
 	for _, c := range []struct{ name, args, says string }{
 		{"unknown section", "--sections call", `no section "call"; there are: calls, roundtrip, handover`},
 		{"unknown peer", "--peers pipe,pype", `no peer "pype"; there are: gophersnake, gophersnake-shared, pipe`},

@@ -6,20 +6,20 @@ import (
 	"fmt"
 )
 
-// running is a peer that has been set up.
-type running struct {
-	contender
+// runningPeer is a peer that is set up.
+type runningPeer struct {
+	peerSpec
 	peer
-	failed bool // with the payload at hand
+	failed bool // with the current payload
 }
 
-// measureCalls compares the peers: one call after the other, payload by payload.
+// measureCalls compares the peers for each payload, with one call at a time.
 func measureCalls(ctx context.Context, b *bench) (err error) {
 	peers, err := b.setUp(ctx)
 	defer func() {
 		for _, p := range peers {
-			if fault := p.close(); ctx.Err() == nil { // else it was ended, and says so
-				err = errors.Join(err, fault)
+			if closeErr := p.close(); ctx.Err() == nil { // otherwise it reports its own SIGTERM
+				err = errors.Join(err, closeErr)
 			}
 		}
 	}()
@@ -34,24 +34,23 @@ func measureCalls(ctx context.Context, b *bench) (err error) {
 	return nil
 }
 
-// setUp sets the peers up one after the other. Those that cannot be are skipped,
-// but gophersnake is not. With an error, it returns those that are running all the
-// same, so that they can be closed.
-func (b *bench) setUp(ctx context.Context) ([]*running, error) {
-	var peers []*running
-	for _, c := range b.peers {
-		b.say("setting up %s", c.name)
-		p, err := c.setUp(ctx, b.host)
+// setUp sets up the peers one after the other. It skips those that fail, except for
+// gophersnake. The caller must close the returned peers, also if there is an error.
+func (b *bench) setUp(ctx context.Context) ([]*runningPeer, error) {
+	var peers []*runningPeer
+	for _, spec := range b.peers {
+		b.logf("setting up %s", spec.name)
+		p, err := spec.setUp(ctx, b.host)
 		if err == nil {
-			peers = append(peers, &running{contender: c, peer: p})
+			peers = append(peers, &runningPeer{peerSpec: spec, peer: p})
 		}
 		switch {
 		case ctx.Err() != nil:
 			return peers, context.Cause(ctx)
-		case err != nil && c.name == gophersnakeName:
-			return peers, fmt.Errorf("%s cannot be set up: %w", c.name, err)
+		case err != nil && spec.name == gophersnakeName:
+			return peers, fmt.Errorf("%s cannot be set up: %w", spec.name, err)
 		case err != nil:
-			b.skip(callsName, c.name, err)
+			b.skip(callsName, spec.name, err)
 		}
 	}
 	if len(peers) == 0 {
@@ -60,12 +59,13 @@ func (b *bench) setUp(ctx context.Context) ([]*running, error) {
 	return peers, nil
 }
 
-// measurePayload lets the peers take turns with one payload: A B C D, A B C D, and
-// so on, so that what else the machine does meets all of them alike.
-func (b *bench) measurePayload(ctx context.Context, peers []*running, load payload) error {
+// measurePayload measures the peers in turns with one payload: A B C D, A B C D, and so on.
+// Other load on the machine then affects all of them equally. A peer that fails is skipped
+// for the rest of the payload.
+func (b *bench) measurePayload(ctx context.Context, peers []*runningPeer, load payload) error {
 	calls := max(b.calls/load.fewer, 1)
 	warmup := max(calls/5, 1)
-	b.say("measuring %s: %d rounds of %d calls", load.name, b.rounds, calls)
+	b.logf("measuring %s: %d rounds of %d calls", load.name, b.rounds, calls)
 	all := make([]series, len(peers))
 	for _, p := range peers {
 		p.failed = p.arrays && !load.array

@@ -13,14 +13,15 @@ import (
 //go:embed python
 var embedded embed.FS
 
-// host is what the peers are set up on: one interpreter for all of them, and a
-// folder with their Python programs.
+// host provides what the peers have in common: one interpreter, and a folder with their
+// Python programs.
 type host struct {
 	python   runner.Interpreter
 	programs string
 }
 
-// newHost finds the interpreter, as the runner does, and unpacks the programs.
+// newHost finds the interpreter, as the runner does, and unpacks the programs. The caller
+// must close the host.
 func newHost(ctx context.Context, python string) (_ *host, err error) {
 	h := &host{}
 	if h.python, err = runner.FindInterpreter(ctx, runner.WithPython(python)); err != nil {
@@ -40,8 +41,9 @@ func newHost(ctx context.Context, python string) (_ *host, err error) {
 	return h, nil
 }
 
-// environment makes or reuses, in the user's cache folder, a virtual environment
-// of the host's interpreter with what python/requirements/NAME.txt lists.
+// environment returns a virtual environment of the host's interpreter with the packages of
+// python/requirements/NAME.txt. It creates the environment in the user's cache folder if
+// there is none yet, which takes long and needs the network.
 func (h *host) environment(ctx context.Context, name string) (runner.Environment, error) {
 	list, err := embedded.ReadFile("python/requirements/" + name + ".txt")
 	if err != nil {
@@ -51,4 +53,5 @@ func (h *host) environment(ctx context.Context, name string) (runner.Environment
 	return runner.EnsureEnvironment(ctx, lines, runner.WithPython(h.python.Path))
 }
 
+// close removes the programs.
 func (h *host) close() error { return os.RemoveAll(h.programs) }

@@ -1,5 +1,5 @@
-// Command bench measures a call through gophersnake against other ways to call
-// Python, all in one run and on the same values. See README.md beside it.
+// Command bench compares a call through gophersnake with other ways to call Python, in one
+// run and with the same values. See README.md in this folder.
 package main
 
 import (
@@ -12,6 +12,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"syscall"
 )
 
@@ -25,42 +26,43 @@ func main() {
 	}
 }
 
-// liveHeap is what the program keeps on its heap, as a service would: with an empty
-// one, Go's collector would run every few calls of some MiB.
+// liveHeap is the size of the live heap during the run. A service has such a heap; with an
+// empty one, Go's garbage collector would run every few calls of some MiB.
 const liveHeap = 64 << 20
 
-// settings are what the flags say.
+// settings are the values of the flags.
 type settings struct {
 	python        string
 	rounds, calls int
 	sections      []section
-	peers         []contender
+	peers         []peerSpec
 	payloads      []payload
 	json          string
 	plots         []string
 	check         bool
 }
 
+// parse reads the flags. Usage and errors of the flags are written to messages.
 func parse(args []string, messages io.Writer) (settings, error) {
 	var s settings
 	var parts, peers, loads string
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
 	flags.SetOutput(messages)
-	flags.StringVar(&s.python, "python", "", "the interpreter of all peers: a path, a command or a version (default: as the runner finds it)")
-	flags.IntVar(&s.rounds, "rounds", 20, "how many turns each peer takes")
-	flags.IntVar(&s.calls, "calls", 200, "how many calls a turn is, fewer of large payloads")
-	flags.StringVar(&parts, "sections", "", "the sections of the report, comma-separated (default: all)")
+	flags.StringVar(&s.python, "python", "", "the interpreter of all peers: a path, a command or a version (default: the runner's choice)")
+	flags.IntVar(&s.rounds, "rounds", 20, "how many rounds to measure")
+	flags.IntVar(&s.calls, "calls", 200, "how many calls each peer makes in a round; fewer of large payloads")
+	flags.StringVar(&parts, "sections", "", "the sections to measure, comma-separated (default: all)")
 	flags.StringVar(&peers, "peers", "", "the peers to measure, comma-separated (default: all)")
 	flags.StringVar(&loads, "payloads", "", "the payloads to measure with, comma-separated (default: all)")
-	flags.StringVar(&s.json, "json", "", "write the figures into this file, too")
-	flags.Func("plot", "draw the calls into this file, .svg or .png; may be given again", func(path string) error {
+	flags.StringVar(&s.json, "json", "", "also write the figures to this file")
+	flags.Func("plot", "draw the calls to this file, .svg or .png; may be repeated", func(path string) error {
 		if ext := filepath.Ext(path); ext != ".svg" && ext != ".png" {
-			return fmt.Errorf("it ends in %q, not in .svg or .png", ext)
+			return fmt.Errorf("the name ends in %q, not in .svg or .png", ext)
 		}
 		s.plots = append(s.plots, path)
 		return nil
 	})
-	flags.BoolVar(&s.check, "check", false, "fail where the figures are not as expected")
+	flags.BoolVar(&s.check, "check", false, "fail if a figure is not within its bounds")
 	if err := flags.Parse(args); err != nil {
 		return s, err
 	}
@@ -68,16 +70,16 @@ func parse(args []string, messages io.Writer) (settings, error) {
 		return s, fmt.Errorf("unexpected argument %q", flags.Arg(0))
 	}
 	if s.rounds < 1 || s.calls < 1 {
-		return s, errors.New("--rounds and --calls are at least 1")
+		return s, errors.New("--rounds and --calls must be at least 1")
 	}
 	var err error
 	if s.sections, err = choose("section", sections, func(s section) string { return s.name }, parts); err != nil {
 		return s, err
 	}
-	if s.peers, err = choose("peer", contenders, func(c contender) string { return c.name }, peers); err != nil {
+	if s.peers, err = choosePeers(peers); err != nil {
 		return s, err
 	}
-	s.payloads, err = choose("payload", payloads, func(p payload) string { return p.name }, loads)
+	s.payloads, err = choosePayloads(loads)
 	return s, err
 }
 
@@ -116,4 +118,37 @@ func run(ctx context.Context, args []string, out, messages io.Writer) (err error
 		return b.report.check()
 	}
 	return nil
+}
+
+func choosePeers(list string) ([]peerSpec, error) {
+	return choose("peer", allPeers, func(p peerSpec) string { return p.name }, list)
+}
+
+func choosePayloads(list string) ([]payload, error) {
+	return choose("payload", payloads, func(p payload) string { return p.name }, list)
+}
+
+// choose returns the elements of all whose names are in a comma-separated list, in the
+// order of all. An empty list stands for all of them.
+func choose[T any](what string, all []T, name func(T) string, list string) ([]T, error) {
+	if list == "" {
+		return all, nil
+	}
+	wanted := map[string]bool{}
+	for w := range strings.SplitSeq(list, ",") {
+		wanted[strings.TrimSpace(w)] = true
+	}
+	var chosen []T
+	var names []string
+	for _, one := range all {
+		names = append(names, name(one))
+		if wanted[name(one)] {
+			chosen = append(chosen, one)
+			delete(wanted, name(one))
+		}
+	}
+	for w := range wanted {
+		return nil, fmt.Errorf("there is no %s %q; there are: %s", what, w, strings.Join(names, ", "))
+	}
+	return chosen, nil
 }

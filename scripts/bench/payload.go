@@ -6,41 +6,40 @@ import (
 	"fmt"
 	"math"
 	"reflect"
-	"strings"
 	"sync"
 
 	"github.com/gophersnake/gophersnake/ipc"
 )
 
-// payload is a value that every peer takes to Python and brings back worked on:
-// an array comes back as a new one, of twice the numbers, all else as it was.
+// payload is a value that every peer sends to Python and receives back. An array comes
+// back as a new array with each element doubled, any other value unchanged.
 type payload struct {
 	name string
-	// fewer divides the number of calls, where each takes long.
+	// fewer divides the number of calls, for payloads whose calls take long.
 	fewer int
-	// array says that the value is a *ipc.Tensor.
+	// array is set if the value is a *ipc.Tensor.
 	array bool
-	// made says how Python makes the value; see make in python/rounds.py.
-	made making
-	// value returns the value, and result what is to come back.
+	// spec describes the value to Python; see make in python/rounds.py.
+	spec valueSpec
+	// value returns the value, and result the expected result.
 	value, result func() any
 }
 
-// making is how a request tells a Python program of a value.
-type making struct {
+// valueSpec describes a value in a request to a Python program.
+type valueSpec struct {
 	Value    any `json:"value,omitempty"`
 	Elements int `json:"elements,omitempty"` // of an array of float32
 	Bytes    int `json:"bytes,omitempty"`
 }
 
-// payloads are the sections of the table.
+// payloads are all payloads, in the order of the report.
 var payloads = []payload{
-	echoed("small", 1, making{Value: small}, small), // 63 bytes of msgpack
+	echoed("small", 1, valueSpec{Value: small}, small), // 63 bytes of msgpack
 	array("64KiB", 64<<10, 1),
 	array("1MiB", 1<<20, 4),
 	array("4MiB", 4<<20, 10),
 	array("64MiB", 64<<20, 100),
-	echoed("1MiB-bytes", 4, making{Bytes: 1 << 20}, make([]byte, 1<<20)),
+	echoed("1MiB-bytes", 4, valueSpec{Bytes: 1 << 20}, make([]byte, 1<<20)),
 }
 
 var small = map[string]any{
@@ -50,22 +49,22 @@ var small = map[string]any{
 	"final": true,
 }
 
-// echoed is a payload that comes back as it was.
-func echoed(name string, fewer int, made making, value any) payload {
+// echoed returns a payload that comes back unchanged.
+func echoed(name string, fewer int, spec valueSpec, value any) payload {
 	same := func() any { return value }
-	return payload{name: name, fewer: fewer, made: made, value: same, result: same}
+	return payload{name: name, fewer: fewer, spec: spec, value: same, result: same}
 }
 
-// array is a payload of size bytes of float32. The large ones are made when they
-// are needed.
+// array returns a payload of size bytes of float32. Its values are made at their first use.
 func array(name string, size, fewer int) payload {
 	times := func(factor float32) func() any {
 		return sync.OnceValue(func() any { return tensor(size/4, factor) })
 	}
-	return payload{name: name, fewer: fewer, array: true, made: making{Elements: size / 4}, value: times(1), result: times(2)}
+	return payload{name: name, fewer: fewer, array: true, spec: valueSpec{Elements: size / 4}, value: times(1), result: times(2)}
 }
 
-// tensor returns n elements which count up, times a factor, as python/rounds.py has them.
+// tensor returns n elements that count up from 0, times a factor. The function make in
+// python/rounds.py returns the same.
 func tensor(n int, factor float32) *ipc.Tensor {
 	data := make([]byte, 0, 4*n)
 	for i := range n {
@@ -74,7 +73,7 @@ func tensor(n int, factor float32) *ipc.Tensor {
 	return &ipc.Tensor{DType: ipc.Float32, Shape: []int{n}, Data: data}
 }
 
-// verify returns an error where what came back is not what it should be.
+// verify returns an error if a result is not the expected one.
 func (p payload) verify(result any) error {
 	expected := p.result()
 	want, isArray := expected.(*ipc.Tensor)
@@ -84,34 +83,9 @@ func (p payload) verify(result any) error {
 		}
 		return fmt.Errorf("an array of %v came back as one of %v, or with other elements", want.Shape, got.Shape)
 	}
-	// Python writes a positive integer as an unsigned one, which is the same number.
+	// Python encodes a positive integer as unsigned, so the Go types may differ.
 	if reflect.DeepEqual(result, expected) || !isArray && fmt.Sprint(result) == fmt.Sprint(expected) {
 		return nil
 	}
 	return fmt.Errorf("the result of %.80s is %.80s", fmt.Sprint(expected), fmt.Sprint(result))
-}
-
-// choose returns those of all that the comma-separated list names, in the order
-// of all; an empty list names them all.
-func choose[T any](what string, all []T, name func(T) string, list string) ([]T, error) {
-	if list == "" {
-		return all, nil
-	}
-	wanted := map[string]bool{}
-	for w := range strings.SplitSeq(list, ",") {
-		wanted[strings.TrimSpace(w)] = true
-	}
-	var chosen []T
-	var names []string
-	for _, one := range all {
-		names = append(names, name(one))
-		if wanted[name(one)] {
-			chosen = append(chosen, one)
-			delete(wanted, name(one))
-		}
-	}
-	for w := range wanted {
-		return nil, fmt.Errorf("there is no %s %q; there are: %s", what, w, strings.Join(names, ", "))
-	}
-	return chosen, nil
 }

@@ -45,8 +45,8 @@ func TestABrokenPluginIsExplained(t *testing.T) {
 	require.ErrorContains(t, err, "nothing_of_the_kind")
 }
 
-// benchOf returns a benchmark of the given peers.
-func benchOf(t *testing.T, messages *strings.Builder, peers ...contender) *bench {
+// benchOf returns a benchmark of the given peers, with one call.
+func benchOf(t *testing.T, messages *strings.Builder, peers ...peerSpec) *bench {
 	return &bench{
 		settings: settings{rounds: 1, calls: 1, peers: peers, payloads: payloads[:1]},
 		host:     hostOf(t, "import rounds\nrounds.serve(lambda v: 7)"),
@@ -56,12 +56,12 @@ func benchOf(t *testing.T, messages *strings.Builder, peers ...contender) *bench
 }
 
 func TestAPeerThatCannotBeSetUpIsSkippedInTheReport(t *testing.T) {
-	failing := func(name string) contender {
-		return contender{name: name, setUp: func(context.Context, *host) (peer, error) {
+	failing := func(name string) peerSpec {
+		return peerSpec{name: name, setUp: func(context.Context, *host) (peer, error) {
 			return nil, errors.New("no such wheel\nat all")
 		}}
 	}
-	pipe := contenders[2]
+	pipe := allPeers[2]
 	require.Equal(t, pipeName, pipe.name)
 	var messages, out strings.Builder
 
@@ -79,8 +79,8 @@ func TestAPeerThatCannotBeSetUpIsSkippedInTheReport(t *testing.T) {
 
 func TestAPeerThatFailsIsSkippedInTheReport(t *testing.T) {
 	var messages strings.Builder
-	broken := contender{name: "broken", setUp: pythonProgram("broken.py", "numpy")}
-	b := benchOf(t, &messages, contenders[2], broken)
+	broken := peerSpec{name: "broken", setUp: pythonProgram("broken.py", "numpy")}
+	b := benchOf(t, &messages, allPeers[2], broken)
 	require.NoError(t, measureCalls(t.Context(), b))
 	require.Len(t, b.report.Rows, 1)
 	require.Len(t, b.report.Skipped, 1)
@@ -88,9 +88,9 @@ func TestAPeerThatFailsIsSkippedInTheReport(t *testing.T) {
 	assert.Contains(t, b.report.Skipped[0].Reason, "the result is 7")
 }
 
-// TestCancellationEndsAPeer has all that a peer started end with it.
+// TestCancellationEndsAPeer checks that the descendants of a peer end with it.
 func TestCancellationEndsAPeer(t *testing.T) {
-	wanted, err := choose("peer", contenders, func(c contender) string { return c.name },
+	wanted, err := choosePeers(
 		strings.TrimSuffix("blocks,executor,"+os.Getenv("GOPHERSNAKE_BENCH_PEERS"), ","))
 	require.NoError(t, err)
 	for _, c := range wanted {

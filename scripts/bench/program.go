@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -10,13 +11,14 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
+	"syscall"
 	"time"
 )
 
-// program is a peer that is Python on both sides: a Python program makes the
-// calls, batch by batch, as it is told on its standard input. See
-// python/rounds.py.
+// program is a peer with Python on both sides: a Python program makes the calls, batch by
+// batch, as requests on its standard input ask for. See python/rounds.py.
 type program struct {
 	*process
 	name   string
@@ -24,15 +26,15 @@ type program struct {
 	stdout *bufio.Reader
 }
 
-// pythonProgram sets up one of the embedded programs in the environment that
-// requirements names.
+// pythonProgram returns the setUp function of a peer that is one of the embedded programs.
+// It runs in the environment that requirements names.
 func pythonProgram(name, requirements string) func(context.Context, *host) (peer, error) {
 	return func(ctx context.Context, h *host) (peer, error) {
 		p, err := startProgram(ctx, h, name, requirements)
 		if err != nil {
 			return nil, err
 		}
-		// The set-up is over when something has come back.
+		// A first call shows that the peer is ready.
 		if _, err := p.measure(ctx, payloads[0], 1, 0); err != nil {
 			return nil, errors.Join(err, p.close())
 		}
@@ -62,18 +64,18 @@ func startProgram(ctx context.Context, h *host, name, requirements string) (*pro
 	return p, nil
 }
 
-// variables is the environment of a program: the commands of its own packages
-// come first, and what it leaves in a temporary folder goes with the programs.
+// variables returns the environment variables of a program: its own packages' commands
+// come first in PATH, and its temporary files are removed with the host's folder.
 func (h *host) variables(python string) []string {
 	path := filepath.Dir(python) + string(os.PathListSeparator) + os.Getenv("PATH")
 	return append(os.Environ(), "PATH="+path, "TMPDIR="+h.programs)
 }
 
-// request asks for one batch; see serve in python/rounds.py.
-type request struct {
+// batch is a request for calls; see serve in python/rounds.py.
+type batch struct {
 	Warmup int `json:"warmup"`
 	Calls  int `json:"calls"`
-	making
+	valueSpec
 }
 
 func (p *program) measure(ctx context.Context, load payload, warmup, calls int) ([]time.Duration, error) {
@@ -81,7 +83,7 @@ func (p *program) measure(ctx context.Context, load payload, warmup, calls int) 
 		NS    []time.Duration `json:"ns"`
 		Error string          `json:"error"`
 	}
-	err := p.ask(request{warmup, calls, load.made}, &answer)
+	err := p.request(batch{warmup, calls, load.spec}, &answer)
 	switch {
 	case ctx.Err() != nil:
 		return nil, context.Cause(ctx)
@@ -93,9 +95,11 @@ func (p *program) measure(ctx context.Context, load payload, warmup, calls int) 
 	return answer.NS, nil
 }
 
-func (p *program) ask(r request, answer any) error {
-	// A write fails where the program has ended; then reading tells more.
-	writeErr := json.NewEncoder(p.stdin).Encode(r)
+// request sends a request and decodes the answer.
+func (p *program) request(b batch, answer any) error {
+	// A write fails if the program has ended. The error of the read says more, so it is
+	// the first one.
+	writeErr := json.NewEncoder(p.stdin).Encode(b)
 	line, err := p.stdout.ReadBytes('\n')
 	if err != nil {
 		return errors.Join(fmt.Errorf("%s does not answer: %w", p.name, err), writeErr)
@@ -103,11 +107,92 @@ func (p *program) ask(r request, answer any) error {
 	return json.Unmarshal(line, answer)
 }
 
-// close tells the program to end, and ends it and its children where it does not.
+// close asks the program to end, by closing its standard input, and kills it if it does
+// not. It returns when all processes of the program are gone.
 func (p *program) close() error {
 	_ = p.stdin.Close()
-	if err := p.wait(patience); err != nil {
+	if err := p.wait(endTimeout); err != nil {
 		return fmt.Errorf("%s: %w\n%s", p.name, err, p.stderr.String())
 	}
 	return nil
+}
+
+// endTimeout is how long a process may take to end after it was asked to, and how long
+// its killed descendants may take.
+const endTimeout = 5 * time.Second
+
+// process is a process whose descendants end with it. It leads a session of its own.
+// Therefore Ctrl-C does not reach it, and all its descendants can be found, even those
+// in process groups of their own, such as Ray's workers and dora's nodes.
+type process struct {
+	command *exec.Cmd
+	stderr  bytes.Buffer
+	ended   chan struct{} // closed when the process and its descendants are gone
+	err     error         // valid after ended is closed
+}
+
+// startProcess starts a command. When ctx ends, the process gets SIGTERM and, after
+// endTimeout, SIGKILL.
+func startProcess(ctx context.Context, prepare func(*exec.Cmd) error, name string, args ...string) (*process, error) {
+	p := &process{command: exec.CommandContext(ctx, name, args...), ended: make(chan struct{})}
+	p.command.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	p.command.Cancel = func() error { return syscall.Kill(-p.pid(), syscall.SIGTERM) }
+	p.command.WaitDelay = endTimeout
+	p.command.Stderr = &p.stderr
+	if err := prepare(p.command); err != nil {
+		return nil, err
+	}
+	if err := p.command.Start(); err != nil {
+		return nil, err
+	}
+	go func() {
+		defer close(p.ended)
+		p.err = p.command.Wait()
+		p.kill() // its descendants
+	}()
+	return p, nil
+}
+
+func (p *process) pid() int { return p.command.Process.Pid }
+
+// wait waits until the process and its descendants are gone. It kills them after the
+// limit. It returns the error of the process.
+func (p *process) wait(limit time.Duration) error {
+	timer := time.AfterFunc(limit, p.kill)
+	defer timer.Stop()
+	<-p.ended
+	return p.err
+}
+
+// kill kills all processes of the session, and waits until they are gone, at most for
+// endTimeout. A process that is killed while it starts a child leaves that child, so it
+// looks again until none is left.
+func (p *process) kill() {
+	_ = syscall.Kill(-p.pid(), syscall.SIGKILL)
+	for deadline := time.Now().Add(endTimeout); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
+		alive := inSession(p.pid())
+		if len(alive) == 0 {
+			return
+		}
+		for _, pid := range alive {
+			_ = syscall.Kill(pid, syscall.SIGKILL)
+		}
+	}
+}
+
+// inSession returns the processes of a session that are alive. Without /proc it returns
+// none; only the process group is then killed.
+func inSession(session int) []int {
+	stats, _ := filepath.Glob("/proc/[0-9]*/stat")
+	var alive []int
+	for _, path := range stats {
+		stat, _ := os.ReadFile(path) // empty if it has ended
+		text := string(stat)
+		fields := strings.Fields(text[strings.LastIndex(text, ")")+1:]) // state, parent, group, session, …
+		if len(fields) > 3 && fields[0] != "Z" && fields[0] != "X" && fields[3] == strconv.Itoa(session) {
+			pid, _ := strconv.Atoi(filepath.Base(filepath.Dir(path)))
+			alive = append(alive, pid)
+		}
+	}
+	return alive
 }

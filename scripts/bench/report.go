@@ -2,28 +2,31 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 )
 
-// report is all that a run of the benchmark found.
+// report is the result of a run.
 type report struct {
 	Go       string    `json:"go"`
 	Python   string    `json:"python"`
 	Platform string    `json:"platform"`
 	CPUs     int       `json:"cpus"`
 	Rounds   int       `json:"rounds"`
-	Calls    int       `json:"calls"` // of each round
+	Calls    int       `json:"calls"` // in each round
 	Sections []string  `json:"sections"`
 	Rows     []row     `json:"rows"` // of the section calls
 	Tables   []table   `json:"tables"`
 	Skipped  []skipped `json:"skipped"`
 }
 
-// row is one peer with one payload. A ratio is 0 where the peer that it refers
-// to was not measured.
+// row holds the figures of one peer with one payload. A ratio is 0 if the peer that it
+// refers to was not measured.
 type row struct {
 	Payload        string  `json:"payload"`
 	Peer           string  `json:"peer"`
@@ -35,23 +38,23 @@ type row struct {
 	ToPipe         float64 `json:"ratio_to_pipe,omitempty"`
 }
 
-// table is what a section other than calls found.
+// table is the result of a section other than calls.
 type table struct {
 	Section string   `json:"section"`
 	Title   string   `json:"title"`
 	Unit    string   `json:"unit"`  // of the values
-	Ratio   string   `json:"ratio"` // what the ratios are
+	Ratio   string   `json:"ratio"` // the meaning of the ratios
 	Figures []figure `json:"figures"`
 }
 
-// figure is a line of a table; its ratio is 0 where it has none.
+// figure is a line of a table. Its ratio is 0 if it has none.
 type figure struct {
 	Name  string  `json:"name"`
 	Value float64 `json:"value"`
 	Ratio float64 `json:"ratio,omitempty"`
 }
 
-// skipped is what could not be measured.
+// skipped names something that could not be measured.
 type skipped struct {
 	Section string `json:"section"`
 	What    string `json:"what"`
@@ -74,7 +77,7 @@ func newReport(python string, s settings) *report {
 }
 
 // addCalls adds the rows of one payload.
-func (r *report) addCalls(peers []*running, load payload, all []series) {
+func (r *report) addCalls(peers []*runningPeer, load payload, all []series) {
 	ratio := func(s series, name string) float64 {
 		for i, p := range peers {
 			if p.name == name && !p.failed {
@@ -122,7 +125,7 @@ func (r *report) figure(section, name string) (figure, bool) {
 	return figure{}, false
 }
 
-// save writes the report as JSON; the file is there whole or not at all.
+// save writes the report to a file, as JSON and atomically.
 func (r *report) save(path string) error {
 	text, err := json.MarshalIndent(r, "", "  ")
 	if err != nil {
@@ -132,7 +135,7 @@ func (r *report) save(path string) error {
 	if err != nil {
 		return err
 	}
-	defer func() { _ = os.Remove(file.Name()) }() // gone already when all went well
+	defer func() { _ = os.Remove(file.Name()) }() // fails if the rename succeeded
 	_, err = file.Write(append(text, '\n'))
 	if closeErr := file.Close(); err == nil {
 		err = closeErr
@@ -141,4 +144,62 @@ func (r *report) save(path string) error {
 		return err
 	}
 	return os.Rename(file.Name(), path)
+}
+
+// expectation bounds a ratio of the report: in the section calls the ratio of two peers
+// with the small payload, otherwise the ratio in a line of the section's table.
+type expectation struct {
+	section     string
+	of, to      string
+	least, most float64 // 0 for no bound
+}
+
+var expectations = []expectation{
+	{section: callsName, of: gophersnakeName, to: pipeName, most: 1.2},
+	{section: callsName, of: grpcName, to: gophersnakeName, least: 7},
+	{section: roundtripName, of: roundtripReturned, to: "copy of 4 MiB", most: 2.5},
+	{section: handoverName, of: "64 MiB", to: "64 B", most: 1.3},
+	{section: throughputName, of: "64 in flight", to: "1 in flight", least: 6},
+	{section: batchName, of: "64 in flight, in batches of 32", to: "1 in flight", least: 10},
+}
+
+// check returns an error for each expectation that the report does not meet. It ignores
+// those of sections that were not measured.
+func (r *report) check() error {
+	var failures []error
+	for _, e := range expectations {
+		if slices.Contains(r.Sections, e.section) {
+			failures = append(failures, e.check(r))
+		}
+	}
+	return errors.Join(failures...)
+}
+
+func (e expectation) check(r *report) error {
+	ratio := e.ratio(r)
+	bound := ""
+	switch {
+	case ratio == 0:
+		return fmt.Errorf("%s: cannot check %s against %s: it was not measured", e.section, e.of, e.to)
+	case e.most > 0 && ratio > e.most:
+		bound = fmt.Sprintf("at most %g", e.most)
+	case e.least > 0 && ratio < e.least:
+		bound = fmt.Sprintf("at least %g", e.least)
+	default:
+		return nil
+	}
+	return fmt.Errorf("%s: %s is %.2f times %s; expected %s", e.section, e.of, ratio, e.to, bound)
+}
+
+// ratio returns the ratio, or 0 if it was not measured.
+func (e expectation) ratio(r *report) float64 {
+	if e.section != callsName {
+		f, _ := r.figure(e.section, e.of)
+		return f.Ratio
+	}
+	row, _ := r.row("small", e.of)
+	if e.to == pipeName {
+		return row.ToPipe
+	}
+	return row.ToGophersnake
 }

@@ -44,8 +44,8 @@ func TestCheckNamesWhatIsNotAsExpected(t *testing.T) {
 
 func TestWhatTakesLongerIsTheDifferenceOfTheMedians(t *testing.T) {
 	small, large, unit := series{{1, 2, 3}, {20}}, series{{10, 12, 99}, {220}}, series{{5}, {40}}
-	assert.Equal(t, series{{10}, {200}}, large.less(small))
-	assert.InDelta(t, 2, large.less(small).ratio(unit), 1e-9)
+	assert.Equal(t, series{{10}, {200}}, large.minus(small))
+	assert.InDelta(t, 2, large.minus(small).ratio(unit), 1e-9)
 }
 
 func TestProfilesBecomeTheTwoSides(t *testing.T) {
@@ -59,10 +59,10 @@ func TestProfilesBecomeTheTwoSides(t *testing.T) {
 	}
 	profiles, err := readProfiles(folder)
 	require.NoError(t, err)
-	of, err := sidesOf(pipeName, profiles)
+	of, err := splitBySide(pipeName, profiles)
 	require.NoError(t, err)
-	assert.Equal(t, sides{caller: 200, worker: 300}, of)
-	_, err = sidesOf(gophersnakeName, profiles)
+	assert.Equal(t, instructions{caller: 200, worker: 300}, of)
+	_, err = splitBySide(gophersnakeName, profiles)
 	require.ErrorContains(t, err, "3 processes")
 	require.NoError(t, os.WriteFile(filepath.Join(folder, "5"), []byte("cmd: python"), 0o600))
 	_, err = readProfiles(folder)

@@ -10,7 +10,7 @@ import (
 	"github.com/gophersnake/gophersnake/runner"
 )
 
-// measureThroughput has several callers share one worker, whose node is a plain
+// measureThroughput measures concurrent callers of one worker, whose node is a plain
 // function.
 func measureThroughput(ctx context.Context, b *bench) (err error) {
 	r, err := b.host.pipeline(ctx, "echo.yaml")
@@ -18,12 +18,12 @@ func measureThroughput(ctx context.Context, b *bench) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, r.Close(context.Background())) }()
-	b.say("measuring the throughput: %d rounds", b.rounds)
+	b.logf("measuring the throughput: %d rounds", b.rounds)
 	return b.inFlight(ctx, table{Section: throughputName, Title: "Small calls in flight at once, one worker"},
-		throughputCalls*b.calls, small, []crowd{{"1 in flight", r, 1}, {"8 in flight", r, 8}, {"64 in flight", r, 64}})
+		throughputCalls*b.calls, small, []callerGroup{{"1 in flight", r, 1}, {"8 in flight", r, 8}, {"64 in flight", r, 64}})
 }
 
-// measureBatch has a network work on its inputs one by one, and in batches.
+// measureBatch measures a network that gets its inputs one by one, and in batches.
 func measureBatch(ctx context.Context, b *bench) (err error) {
 	alone, err := b.host.pipeline(ctx, "recur.yaml")
 	if err != nil {
@@ -35,58 +35,58 @@ func measureBatch(ctx context.Context, b *bench) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, together.Close(context.Background())) }()
-	b.say("measuring batches: %d rounds", b.rounds)
+	b.logf("measuring batches: %d rounds", b.rounds)
 	input := tensor(100*16, 1e-5)
 	input.Shape = []int{100, 16}
 	return b.inFlight(ctx, table{Section: batchName, Title: "A small recurrent network, one worker"}, batchCalls*b.calls, input,
-		[]crowd{{"1 in flight", alone, 1}, {"64 in flight", alone, 64}, {"64 in flight, in batches of 32", together, 64}})
+		[]callerGroup{{"1 in flight", alone, 1}, {"64 in flight", alone, 64}, {"64 in flight, in batches of 32", together, 64}})
 }
 
-// throughputCalls and batchCalls are how many times as many calls a turn is, so that it
-// does not count how 64 callers begin and end.
+// throughputCalls and batchCalls multiply the number of calls in a round, so that the start
+// and the end of 64 callers have little weight.
 const throughputCalls, batchCalls = 100, 10
 
-// crowd is a number of callers at once.
-type crowd struct {
-	name    string
-	runner  *runner.Runner
-	callers int
+// callerGroup is a number of concurrent callers of a runner.
+type callerGroup struct {
+	name   string
+	runner *runner.Runner
+	count  int
 }
 
-// inFlight measures the calls a second of crowds of callers, for a table.
-func (b *bench) inFlight(ctx context.Context, t table, calls int, input any, crowds []crowd) error {
-	tasks := make([]task, len(crowds))
-	for i, c := range crowds {
+// inFlight measures the calls per second of each group, and adds a table of them.
+func (b *bench) inFlight(ctx context.Context, t table, calls int, input any, groups []callerGroup) error {
+	tasks := make([]task, len(groups))
+	for i, group := range groups {
 		tasks[i] = func() ([]time.Duration, error) {
-			if err := callTogether(ctx, c, input, max(calls/5, 1)); err != nil { // warm
+			if err := callConcurrently(ctx, group, input, max(calls/5, 1)); err != nil { // warm
 				return nil, err
 			}
 			start := time.Now()
-			err := callTogether(ctx, c, input, calls)
+			err := callConcurrently(ctx, group, input, calls)
 			return []time.Duration{time.Since(start)}, err
 		}
 	}
-	all, err := turns(b.rounds, tasks...)
+	all, err := takeTurns(b.rounds, tasks...)
 	if err != nil {
 		return err
 	}
-	t.Unit, t.Ratio = "calls/s", "÷ "+crowds[0].name
-	for i, c := range crowds {
-		// What takes half as long has twice the rate.
-		t.Figures = append(t.Figures, figure{c.name, all[i].rate() * float64(calls), all[0].ratio(all[i])})
+	t.Unit, t.Ratio = "calls/s", "÷ "+groups[0].name
+	for i, group := range groups {
+		// The ratio of the rates is the inverse of that of the times.
+		t.Figures = append(t.Figures, figure{group.name, all[i].rate() * float64(calls), all[0].ratio(all[i])})
 	}
 	b.report.Tables = append(b.report.Tables, t)
 	return nil
 }
 
-// callTogether has a crowd make so many calls in all.
-func callTogether(ctx context.Context, c crowd, input any, calls int) error {
+// callConcurrently makes a number of calls, shared among the callers of a group.
+func callConcurrently(ctx context.Context, callers callerGroup, input any, calls int) error {
 	group, ctx := errgroup.WithContext(ctx)
-	for i := range c.callers {
-		share := (calls + i) / c.callers // they add up to all calls
+	for i := range callers.count {
+		share := (calls + i) / callers.count // the shares add up to calls
 		group.Go(func() error {
 			for range share {
-				if _, err := c.runner.Run(ctx, input); err != nil {
+				if _, err := callers.runner.Run(ctx, input); err != nil {
 					return err
 				}
 			}

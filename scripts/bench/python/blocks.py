@@ -1,10 +1,10 @@
 """Peer: two blocks of multiprocessing.shared_memory, written by hand.
 
-It is what a careful programmer would make of the standard library. One block
-takes arrays to the child, one brings them back; both are used again for each
-call, and the child computes straight into its one. What says that there is
-something, and all that is not an array, goes through a pipe. The caller copies
-the result out, for the next call overwrites the block.
+This is what a careful programmer would write with the standard library alone. One
+block carries arrays to the child, the other one carries them back. All calls use the
+same two blocks, and the child computes directly into its own. A pipe carries the
+signals, and all values that are not arrays. The caller copies the result, since the
+next call overwrites the block.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ import rounds
 
 
 def view(block: SharedMemory, shape: tuple[int, ...], dtype: str) -> np.ndarray:
-    """Return an array that lies at the beginning of a block."""
+    """Return an array at the start of a block."""
     return np.ndarray(shape, dtype, block.buf)
 
 
 def child(inside: Connection, outside: Connection) -> None:
-    """Work on all that comes, until the other end is closed."""
-    outside.close()  # where this process was forked, it has that end too
+    """Answer requests until the other end is closed."""
+    outside.close()  # a forked process has this end too
     blocks: list[SharedMemory] = []
     try:
         while True:
@@ -46,26 +46,26 @@ class Caller:
     """The caller's end."""
 
     def __init__(self, pipe: Connection) -> None:
-        """Begin without blocks."""
+        """Start without blocks."""
         self._pipe = pipe
         self._blocks: list[SharedMemory] = []
 
     def __call__(self, value: Any) -> Any:
-        """Have a value worked on."""
+        """Return the child's result for a value."""
         if not isinstance(value, np.ndarray):
             return self._ask("value", value)
         if not self._blocks or self._blocks[0].size < value.nbytes:
             self._grow(value.nbytes)
-        place = (value.shape, value.dtype.str)
-        np.copyto(view(self._blocks[0], *place), value)
-        self._ask("array", *place)
-        return view(self._blocks[1], *place).copy()
+        form = (value.shape, value.dtype.str)
+        np.copyto(view(self._blocks[0], *form), value)
+        self._ask("array", *form)
+        return view(self._blocks[1], *form).copy()
 
     def _grow(self, size: int) -> None:
         self._blocks = [SharedMemory(create=True, size=size) for _ in range(2)]
         self._ask("blocks", *(block.name for block in self._blocks))
         for block in self._blocks:
-            block.unlink()  # both have it; now nothing is left, however they end
+            block.unlink()  # both processes have it open; it is freed when they end
 
     def _ask(self, *message: Any) -> Any:
         self._pipe.send(message)

@@ -1,4 +1,4 @@
-"""The node of the dora peer that calls: it sends a value and waits for the result."""
+"""The calling node of the dora peer: it sends a value and waits for the result."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """Peer: a dataflow of two nodes of dora-rs.
 
-This program becomes ``dora run``, which starts the two. The caller answers the
-benchmark's requests: it finds this program's standard input and output under
-other numbers, since dora gives its nodes others.
+This program executes ``dora run``, which starts the two nodes. The caller node answers
+the benchmark's requests. Since dora redirects the standard streams of its nodes, the
+caller gets this program's standard input and output as two other descriptors.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ for descriptor in (0, 1):
     copy = os.dup(descriptor)
     os.set_inheritable(copy, True)
     os.environ[variable] = str(copy)
-nothing = os.open(os.devnull, os.O_RDONLY)
-os.dup2(nothing, 0)
+null = os.open(os.devnull, os.O_RDONLY)
+os.dup2(null, 0)
 os.dup2(2, 1)
 os.chdir(os.path.dirname(os.path.abspath(__file__)))
 os.execvp("dora", ["dora", "run", "--log-level", "error", "dora.yaml"])

@@ -1,4 +1,4 @@
-"""The node of the dora peer that works."""
+"""The working node of the dora peer."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from dora import Node
 
 
 def main() -> None:
-    """Answer what comes, until the caller is gone."""
+    """Answer values until the caller is gone."""
     for name in ("BENCH_REQUESTS", "BENCH_ANSWERS"):
-        os.close(int(os.environ[name]))  # the caller's
+        os.close(int(os.environ[name]))  # only the caller uses them
     node = Node()
     for event in node:
         if event["type"] != "INPUT":

@@ -9,7 +9,7 @@ import rounds
 
 
 def work(value: Any) -> Any:
-    """Work on a value, in the worker."""
+    """Work on a value, in the worker process."""
     return rounds.work(value)
 
 

@@ -15,7 +15,7 @@ import rounds
 
 
 def free_port() -> int:
-    """Return a port of this machine that nobody listens to."""
+    """Return a local port that is not in use."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         return listener.getsockname()[1]
@@ -29,7 +29,7 @@ def main() -> None:
         "address": "127.0.0.1",
         "port": str(port),
         "timeout": "60000",  # ms
-        "max-request-size": str(1 << 30),  # it is 10 MiB by default
+        "max-request-size": str(1 << 30),  # the default is 10 MiB
         "log-level": "error",
     }
     for name, value in options.items():
@@ -38,8 +38,8 @@ def main() -> None:
     client = httpx.Client(
         base_url=f"http://127.0.0.1:{port}",
         timeout=60,
-        trust_env=False,  # no proxy between the two
-        transport=httpx.HTTPTransport(retries=8),  # until the server listens
+        trust_env=False,  # no proxy
+        transport=httpx.HTTPTransport(retries=8),  # the server may not listen yet
     )
 
     def post(value: Any) -> Any:

@@ -1,4 +1,4 @@
-"""The server of the mosec peer: one worker behind HTTP, with msgpack as its body."""
+"""The server of the mosec peer: one worker behind HTTP, with msgpack bodies."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from mosec.mixin import MsgpackMixin
 
 
 class Echo(MsgpackMixin, Worker):
-    """The worker. An array is a map of its dtype, its shape and its bytes."""
+    """The worker. It gets an array as a map of dtype, shape and bytes."""
 
     def forward(self, data: Any) -> Any:
         """Work on a value."""

@@ -1,4 +1,4 @@
-"""The nodes of the pipelines."""
+"""The nodes of the pipelines that use NumPy."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ import numpy as np
 
 @gophersnake.node
 def work(value: Any) -> Any:
-    """Return twice an array, and any other value as it came."""
+    """Return an array with each element doubled, and any other value unchanged."""
     if not isinstance(value, np.ndarray):
         return value
     return np.multiply(value, 2, out=gophersnake.empty(value.shape, value.dtype))
@@ -16,22 +16,22 @@ def work(value: Any) -> Any:
 
 @gophersnake.node
 def same(value: Any) -> Any:
-    """Return a value as it came."""
+    """Return the value unchanged."""
     return value
 
 
 STEPS, WIDTH = 100, 16
-"""The form of the network's input: so many steps, of so many numbers."""
+"""The shape of the network's input: steps, and numbers in each of them."""
 
 _random = np.random.default_rng(0)
-_INTO, _ALONG = (_random.normal(0, 0.1, (WIDTH, WIDTH)).astype("float32") for _ in range(2))
+_INPUT, _STATE = (_random.normal(0, 0.1, (WIDTH, WIDTH)).astype("float32") for _ in range(2))
 
 
 def _recur(steps: np.ndarray) -> np.ndarray:
-    """Run a recurrent network; steps has the shape (STEPS, inputs, WIDTH)."""
+    """Run the recurrent network; steps has the shape (STEPS, inputs, WIDTH)."""
     state = np.zeros(steps.shape[1:], "float32")
     for step in steps:
-        state = np.tanh(step @ _INTO + state @ _ALONG)
+        state = np.tanh(step @ _INPUT + state @ _STATE)
     return state.mean(axis=1)
 
 
@@ -49,11 +49,11 @@ def recur_together(inputs: list[np.ndarray]) -> list[float]:
 
 @gophersnake.node
 def make(size: int) -> np.ndarray:
-    """Return an array of so many bytes. Nobody fills it: it is the handover that counts."""
+    """Return an array of this many bytes, unfilled: only its transfer is measured."""
     return gophersnake.empty(size, "uint8")
 
 
 @gophersnake.node
 def length(array: np.ndarray) -> int:
-    """Return how many bytes the array has."""
+    """Return the size of the array in bytes."""
     return array.nbytes

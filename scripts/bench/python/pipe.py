@@ -10,8 +10,8 @@ import rounds
 
 
 def child(inside: Connection, outside: Connection) -> None:
-    """Work on all that comes, until the other end is closed."""
-    outside.close()  # where this process was forked, it has that end too
+    """Answer requests until the other end is closed."""
+    outside.close()  # a forked process has this end too
     try:
         while True:
             inside.send(rounds.work(inside.recv()))

@@ -1,9 +1,9 @@
-"""Draws the figures of a run: how many times as long as gophersnake each peer takes.
+"""Draws the figures of a run: the time of each peer, relative to gophersnake.
 
     python plot.py FIGURES.json FILE.svg FILE.png …
 
-There is a line for each peer over the payloads, on a logarithmic scale; what is
-below 1 is faster than gophersnake.
+Each peer is a line over the payloads, on a logarithmic scale. A peer below 1 is faster
+than gophersnake.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from typing import Any
 import matplotlib as mpl
 
 mpl.use("Agg")  # no window
-mpl.rcParams["svg.hashsalt"] = "gophersnake"  # the same figures make the same file
+mpl.rcParams["svg.hashsalt"] = "gophersnake"  # equal figures give equal files
 
-from matplotlib import pyplot  # noqa: E402 - it looks for a window where nothing was said
+from matplotlib import pyplot  # noqa: E402 - after the choice of a backend
 
 OWN = {"gophersnake": "-", "gophersnake-shared": "--"}
-"""The lines that stand out."""
+"""The peers that are drawn in black, with their line styles."""
 
 NOTHING = float("nan")
-"""What breaks a line."""
+"""The value that interrupts a line."""
 
 
 def draw(report: dict[str, Any]) -> Any:
@@ -39,15 +39,15 @@ def draw(report: dict[str, Any]) -> Any:
             for row in rows
             if row["peer"] == peer
         }
-        places, values = [], []
-        for place, payload in enumerate(payloads):
-            if payload.endswith("-bytes"):  # of another kind: not on the line of the arrays
-                places.append(place)
+        positions, values = [], []
+        for position, payload in enumerate(payloads):
+            if payload.endswith("-bytes"):  # not an array: no line to it
+                positions.append(position)
                 values.append(NOTHING)
-            places.append(place)
+            positions.append(position)
             values.append(ratios.get(payload, NOTHING))
         color = "black" if peer in OWN else None
-        axes.plot(places, values, OWN.get(peer, "-"), marker="o", label=peer, color=color)
+        axes.plot(positions, values, OWN.get(peer, "-"), marker="o", label=peer, color=color)
     axes.set_xticks(range(len(payloads)), payloads)
     axes.set_yscale("log")
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}×")
@@ -61,7 +61,7 @@ def draw(report: dict[str, Any]) -> Any:
 
 
 def main(source: str, *targets: str) -> None:
-    """Draw the figures of a file into others; each of them is there whole or not at all."""
+    """Draw the figures of a file to the target files, each of them atomically."""
     with open(source, encoding="utf-8") as file:
         figure = draw(json.load(file))
     for target in targets:

@@ -1,11 +1,10 @@
 """Peer: a gRPC plugin for go-plugin, after the Python plugin of its examples.
 
-Two things differ from that example. The service is written with grpcio's
-generic handlers, whose messages are plain bytes, so that neither protoc nor
-generated code is needed: the value is msgpack inside, as with gophersnake, and
-an array is nothing but its bytes. And
-the plugin listens on a Unix socket, as go-plugin's own Go plugins do, ends when
-it is asked to by go-plugin's Shutdown, and ends when the host is gone.
+Two things differ from that example. First, the service uses grpcio's generic handlers,
+whose messages are bytes, so that it needs neither protoc nor generated code: a value is
+msgpack, as with gophersnake, and an array is its bytes. Second, the plugin listens on a
+Unix socket, as go-plugin's own Go plugins do, and exits at go-plugin's Shutdown or when
+the host is gone.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1.health import HealthServicer
 
 LIFELINE = 3
-"""The descriptor of a pipe whose other end the host alone holds."""
+"""The descriptor of a pipe; only the host has its other end."""
 
 
 def echo(request: bytes, context: grpc.ServicerContext) -> bytes:
@@ -33,13 +32,13 @@ def echo(request: bytes, context: grpc.ServicerContext) -> bytes:
 
 
 def double(request: bytes, context: grpc.ServicerContext) -> bytes:
-    """Return twice an array of float32; its bytes are all of the message."""
+    """Double an array of float32; the message is its bytes."""
     return np.multiply(np.frombuffer(request, "<f4"), 2).tobytes()
 
 
 def main() -> None:
-    """Serve until the host says that it is enough, or is gone."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the host says when to end
+    """Serve until the host calls Shutdown or is gone."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # only the host ends the plugin
     ended = threading.Event()
 
     def shutdown(request: bytes, context: grpc.ServicerContext) -> bytes:

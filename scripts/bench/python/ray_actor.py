@@ -9,9 +9,9 @@ from typing import Any
 
 import rounds
 
-os.environ["RAY_USAGE_STATS_ENABLED"] = "0"  # nothing is reported to anyone
+os.environ["RAY_USAGE_STATS_ENABLED"] = "0"  # no usage reports
 
-import ray  # it reads the environment
+import ray  # reads the environment
 
 
 @ray.remote
@@ -26,13 +26,13 @@ class Actor:
 def main() -> None:
     """Serve the benchmark's requests."""
     ray.init(
-        address="local",  # a cluster of its own, whatever the environment says
+        address="local",  # a new cluster, also if RAY_ADDRESS is set
         num_cpus=1,
         include_dashboard=False,
         object_store_memory=1 << 30,
         log_to_driver=False,
         logging_level=logging.ERROR,
-        # The path of its sockets has to be short.
+        # The paths of Unix sockets must be short.
         _temp_dir=os.path.join(tempfile.gettempdir(), "r"),
     )
     try:

@@ -1,8 +1,8 @@
-"""What the peers that are Python on both sides have in common.
+"""The common part of the peers with Python on both sides.
 
-The benchmark asks for one batch of calls at a time, so that it can take turns
-between the peers: a line of JSON on standard input, a line of JSON on standard
-output. End of file ends the program.
+The benchmark requests one batch of calls at a time, so that the peers can take turns. A
+request is a line of JSON on standard input, an answer a line of JSON on standard output.
+The program ends at the end of the input.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ Call = Callable[[Any], Any]
 
 
 def work(value: Any, out: np.ndarray | None = None) -> Any:
-    """Return twice an array, and any other value as it came: what every peer does."""
+    """Double an array, and return any other value unchanged, as the workers of all peers do."""
     return np.multiply(value, 2, out=out) if isinstance(value, np.ndarray) else value
 
 
 def serve(call: Call, requests: TextIO = sys.stdin, answers: TextIO = sys.stdout) -> None:
     """Answer each request with the times of its calls.
 
-    A request holds ``warmup`` and ``calls``, how many calls to make without and
-    with the clock, and what ``make`` says. The answer holds ``ns``, what each
-    call took in nanoseconds, or else ``error``.
+    A request has ``warmup`` and ``calls``, the numbers of calls to make before and during
+    the measurement, and the keys of ``make``. The answer has either ``ns``, the durations
+    of the calls in nanoseconds, or ``error``, a traceback.
     """
     for line in requests:
         try:
@@ -40,10 +40,11 @@ def serve(call: Call, requests: TextIO = sys.stdin, answers: TextIO = sys.stdout
 
 
 def make(request: dict[str, Any]) -> Any:
-    """Return the value that a request names.
+    """Return the value that a request describes.
 
-    It is ``value`` itself, an array of so many ``elements``, or so many ``bytes``.
-    Large ones are made here, for they would be long in JSON.
+    A request has ``value``, the value itself, or ``elements``, the length of a float32
+    array, or ``bytes``, a number of bytes. Large values are not in the request, because
+    they would be long in JSON.
     """
     if "elements" in request:
         return (np.arange(request["elements"]) % (1 << 16)).astype("<f4")
@@ -54,7 +55,7 @@ def make(request: dict[str, Any]) -> Any:
 
 
 def measure(call: Call, request: dict[str, Any]) -> list[int]:
-    """Make the calls of one request and return what each took in nanoseconds."""
+    """Make the calls of one request and return their durations in nanoseconds."""
     value = make(request)
     clock = time.perf_counter_ns
     for _ in range(request["warmup"]):
@@ -62,12 +63,12 @@ def measure(call: Call, request: dict[str, Any]) -> list[int]:
     took = []
     result: Any = None
     for _ in range(request["calls"]):
-        result = None  # the memory of the one before is free, as it is for a loop's variable
+        result = None  # free the memory of the last result before the next call
         start = clock()
         result = call(value)
         took.append(clock() - start)
     expected = work(value)
-    right = np.array_equal if isinstance(value, np.ndarray) else lambda a, b: a == b
-    if took and not right(result, expected):
+    equal = np.array_equal if isinstance(value, np.ndarray) else lambda a, b: a == b
+    if took and not equal(result, expected):
         raise ValueError(f"the result is {result!r:.80}, not {expected!r:.80}")
     return took

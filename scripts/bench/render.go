@@ -1,15 +1,19 @@
 package main
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"io"
+	"os/exec"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
 	"text/tabwriter"
 )
 
-// markdown writes the report as tables.
+// markdown writes the report as Markdown tables.
 func (r *report) markdown(w io.Writer) error {
 	p := printer{w: w}
 	if slices.Contains(r.Sections, callsName) {
@@ -28,7 +32,7 @@ func (r *report) markdown(w io.Writer) error {
 		}
 		p.skipped(r, t.Section)
 	}
-	p.print("Go %s, Python %s, %s, %d CPUs; %d rounds of %d calls, fewer where they take long.\n",
+	p.print("Go %s, Python %s, %s, %d CPUs; %d rounds of %d calls, fewer of large payloads.\n",
 		r.Go, r.Python, r.Platform, r.CPUs, r.Rounds, r.Calls)
 	return p.err
 }
@@ -45,7 +49,7 @@ func (r *report) callRows() [][]string {
 	return rows
 }
 
-// printer writes until something goes wrong.
+// printer writes until an error occurs, which it keeps.
 type printer struct {
 	w   io.Writer
 	err error
@@ -70,23 +74,23 @@ func (p *printer) table(rows ...[]string) {
 	p.print("\n")
 }
 
-// skipped tells what of a section could not be measured, in a line each.
+// skipped prints what could not be measured in a section, a line each.
 func (p *printer) skipped(r *report, section string) {
-	any := false
+	found := false
 	for _, s := range r.Skipped {
 		if s.Section == section {
-			p.print("- skipped: %s: %s\n", s.What, ends(s.Reason))
-			any = true
+			p.print("- skipped: %s: %s\n", s.What, firstAndLast(s.Reason))
+			found = true
 		}
 	}
-	if any {
+	if found {
 		p.print("\n")
 	}
 }
 
-// ends returns the first and the last line of a text: what failed, and where it is
-// Python's story, why.
-func ends(text string) string {
+// firstAndLast returns the first and the last line of a text. The first one says what
+// failed; the last one of a Python traceback says why.
+func firstAndLast(text string) string {
 	lines := strings.Split(strings.TrimSpace(text), "\n")
 	if len(lines) == 1 {
 		return lines[0]
@@ -94,7 +98,7 @@ func ends(text string) string {
 	return lines[0] + " … " + strings.TrimSpace(lines[len(lines)-1])
 }
 
-// number prints three digits or so.
+// number formats a number with about three digits.
 func number(f float64) string {
 	if f < 100 {
 		return strconv.FormatFloat(f, 'f', 1, 64)
@@ -102,6 +106,7 @@ func number(f float64) string {
 	return strconv.FormatFloat(f, 'f', 0, 64)
 }
 
+// times formats a ratio; 0 stands for one that was not measured.
 func times(ratio float64) string {
 	switch {
 	case ratio == 0:
@@ -110,4 +115,29 @@ func times(ratio float64) string {
 		return strconv.FormatFloat(ratio, 'f', 2, 64)
 	}
 	return number(ratio)
+}
+
+// plot draws the calls to the files of --plot. A Python program with its own environment
+// does so, because this module has no plotting library.
+func (b *bench) plot(ctx context.Context) error {
+	if len(b.plots) == 0 {
+		return nil
+	}
+	if len(b.report.Rows) == 0 {
+		return errors.New("there is nothing to plot: no calls were measured")
+	}
+	env, err := b.host.environment(ctx, "plot")
+	if err != nil {
+		return fmt.Errorf("plot: %w", err)
+	}
+	figures := filepath.Join(b.host.programs, "figures.json")
+	if err := b.report.save(figures); err != nil {
+		return err
+	}
+	args := append([]string{filepath.Join(b.host.programs, "plot.py"), figures}, b.plots...)
+	command := exec.CommandContext(ctx, env.Python, args...)
+	if output, err := command.CombinedOutput(); err != nil {
+		return fmt.Errorf("plot: %w\n%s", err, output)
+	}
+	return nil
 }

@@ -20,8 +20,8 @@ import (
 	"github.com/gophersnake/gophersnake/runner"
 )
 
-// grpcPeer is a Python plugin behind go-plugin's gRPC client, as go-plugin's
-// documentation sets one up; see python/plugin.py.
+// grpcPeer is a Python plugin behind go-plugin's gRPC client, set up as go-plugin's
+// documentation recommends; see python/plugin.py.
 type grpcPeer struct {
 	client   *plugin.Client
 	echo     *echoClient
@@ -43,7 +43,7 @@ func startPlugin(env runner.Environment, path string) (_ *grpcPeer, err error) {
 	}
 	defer func() { _ = inside.Close() }()
 	command := exec.Command(env.Python, path)
-	command.ExtraFiles = []*os.File{inside} // the plugin ends when outside is closed
+	command.ExtraFiles = []*os.File{inside} // the plugin exits when outside is closed
 	var stderr bytes.Buffer
 	g := &grpcPeer{lifeline: outside, client: plugin.NewClient(&plugin.ClientConfig{
 		HandshakeConfig: plugin.HandshakeConfig{
@@ -76,17 +76,17 @@ func (g *grpcPeer) connect() error {
 }
 
 func (g *grpcPeer) measure(ctx context.Context, p payload, warmup, calls int) ([]time.Duration, error) {
-	return timeCalls(p, warmup, calls, func(value any, look func(any) error) error {
+	return timeCalls(p, warmup, calls, func(value any, check func(any) error) error {
 		result, err := g.echo.call(ctx, value)
 		if err != nil {
 			return err
 		}
-		return look(result)
+		return check(result)
 	})
 }
 
 func (g *grpcPeer) close() error {
-	g.client.Kill() // asks first
+	g.client.Kill() // asks the plugin to exit first
 	return g.lifeline.Close()
 }
 
@@ -101,8 +101,8 @@ func (echoPlugin) GRPCClient(_ context.Context, _ *plugin.GRPCBroker, conn *grpc
 	return &echoClient{conn}, nil
 }
 
-// echoClient does what generated code would do, without protoc: a unary call
-// whose messages are bytes.
+// echoClient makes unary calls whose messages are bytes. It stands for the code that protoc
+// would generate.
 type echoClient struct{ conn *grpc.ClientConn }
 
 func (c *echoClient) call(ctx context.Context, v any) (any, error) {
@@ -129,7 +129,7 @@ func (c *echoClient) invoke(ctx context.Context, method string, request []byte) 
 	return reply, c.conn.Invoke(ctx, method, request, &reply, grpc.ForceCodecV2(bytesCodec{}))
 }
 
-// bytesCodec passes messages on as the bytes that they are.
+// bytesCodec passes messages through unchanged.
 type bytesCodec struct{}
 
 func (bytesCodec) Marshal(v any) (mem.BufferSlice, error) {

@@ -1,0 +1,123 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/gophersnake/gophersnake/ipc"
+	"github.com/gophersnake/gophersnake/runner"
+)
+
+// measureRoundtrip measures by how much a call with 4 MiB exceeds a small call, in units of
+// one copy of 4 MiB. It includes the copies into shared memory and out of it. One node
+// returns the array unchanged. For the other one, the time of its work is included.
+func measureRoundtrip(ctx context.Context, b *bench) (err error) {
+	p, err := startRunner(ctx, b.host, false)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, p.close()) }()
+	shared := runnerPeer{p.(runnerPeer).Runner, true}
+	r, err := b.host.pipeline(ctx, "same.yaml")
+	if err != nil {
+		return err
+	}
+	same := runnerPeer{r, false}
+	defer func() { err = errors.Join(err, same.close()) }()
+	loads, err := choosePayloads("small,4MiB")
+	if err != nil {
+		return err
+	}
+	small, large := loads[0], loads[1]
+	returned := large
+	returned.result = large.value
+	calls := max(b.calls/large.fewer, 1)
+	b.logf("measuring the round trip of 4 MiB: %d rounds of %d calls", b.rounds, calls)
+	with := func(p peer, load payload) task {
+		return func() ([]time.Duration, error) { return p.measure(ctx, load, max(calls/5, 1), calls) }
+	}
+	from := large.value().(*ipc.Tensor).Data
+	to := make([]byte, len(from))
+	copies := func() ([]time.Duration, error) { return timeCopies(to, from, calls), nil }
+	all, err := takeTurns(b.rounds, with(p, small), with(same, returned), with(p, large), with(shared, large), copies)
+	if err != nil {
+		return err
+	}
+	t := table{Section: roundtripName, Title: "4 MiB from Go to Python and back", Unit: "p50 µs",
+		Ratio: "(time − small call) ÷ copy"}
+	for i, name := range []string{"small call", roundtripReturned, "4 MiB, worked on, `Run`", "4 MiB, worked on, `RunShared`", "copy of 4 MiB"} {
+		f := figure{Name: name, Value: microseconds(all[i].percentile(0.5))}
+		if i > 0 && i < len(all)-1 {
+			f.Ratio = all[i].minus(all[0]).ratio(all[len(all)-1])
+		}
+		t.Figures = append(t.Figures, f)
+	}
+	b.report.Tables = append(b.report.Tables, t)
+	return nil
+}
+
+const roundtripReturned = "4 MiB, returned, `Run`"
+
+// timeCopies times copies between two buffers, after a first one that is not timed.
+func timeCopies(to, from []byte, calls int) []time.Duration {
+	copy(to, from)
+	took := make([]time.Duration, calls)
+	for i := range took {
+		start := time.Now()
+		copy(to, from)
+		took[i] = time.Since(start)
+	}
+	return took
+}
+
+// measureHandover passes arrays of several sizes from one Python process to another. The
+// nodes neither fill nor read the arrays, so that only the transfer is measured.
+func measureHandover(ctx context.Context, b *bench) (err error) {
+	r, err := b.host.pipeline(ctx, "handover.yaml")
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, r.Close(context.Background())) }()
+	sizes := []struct {
+		name  string
+		bytes int64
+	}{{"64 B", 64}, {"1 MiB", 1 << 20}, {"64 MiB", 64 << 20}}
+	b.logf("measuring the transfer between processes: %d rounds of %d calls for each size", b.rounds, b.calls)
+	tasks := make([]task, len(sizes))
+	for i, size := range sizes {
+		tasks[i] = func() ([]time.Duration, error) { return passArrays(ctx, r, size.bytes, b.calls) }
+	}
+	all, err := takeTurns(b.rounds, tasks...)
+	if err != nil {
+		return err
+	}
+	t := table{Section: handoverName, Title: "An array from one Python process to the next", Unit: "p50 µs", Ratio: "÷ 64 B"}
+	for i, size := range sizes {
+		t.Figures = append(t.Figures, figure{size.name, microseconds(all[i].percentile(0.5)), all[i].ratio(all[0])})
+	}
+	b.report.Tables = append(b.report.Tables, t)
+	return nil
+}
+
+// passArrays makes calls that pass an array of a size, and returns their durations.
+func passArrays(ctx context.Context, r *runner.Runner, size int64, calls int) ([]time.Duration, error) {
+	warmup := max(calls/5, 1)
+	took := make([]time.Duration, 0, calls)
+	for i := range warmup + calls {
+		start := time.Now()
+		length, err := r.Run(ctx, size)
+		elapsed := time.Since(start)
+		if err != nil {
+			return nil, err
+		}
+		if length != size {
+			return nil, fmt.Errorf("an array of %d bytes arrived as one of %v", size, length)
+		}
+		if i >= warmup {
+			took = append(took, elapsed)
+		}
+	}
+	return took, nil
+}
