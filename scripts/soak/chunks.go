@@ -12,7 +12,7 @@ import (
 	"github.com/gophersnake/gophersnake/scripts/internal/procs"
 )
 
-// The form of a chunk: 20 ms at 16 kHz.
+// A chunk is 20 ms of audio at 16 kHz.
 const (
 	chunkRate   = 16_000
 	chunkFrames = chunkRate / 50
@@ -28,8 +28,7 @@ func chunk(number int) *ipc.Audio {
 	return &ipc.Audio{Rate: chunkRate, Channels: 1, Samples: samples}
 }
 
-// soakChunks takes chunks through a stream of three nodes, the second one of which
-// has a state.
+// soakChunks sends chunks through a stream of three nodes, the second of which is stateful.
 func soakChunks(ctx context.Context, chunks int, out io.Writer) (err error) {
 	before, err := procs.Look()
 	if err != nil {
@@ -39,9 +38,9 @@ func soakChunks(ctx context.Context, chunks int, out io.Writer) (err error) {
 	if err != nil {
 		return err
 	}
-	begun := time.Now()
+	started := time.Now()
 	memory, err := streamChunks(ctx, r, chunks)
-	took := time.Since(begun)
+	took := time.Since(started)
 	if err = errors.Join(err, end()); err != nil {
 		return err
 	}
@@ -59,12 +58,13 @@ func soakChunks(ctx context.Context, chunks int, out io.Writer) (err error) {
 	return memory.check()
 }
 
-func streamChunks(ctx context.Context, r *runner.Runner, chunks int) (*profile, error) {
+// streamChunks sends the chunks and checks that they are received in order.
+func streamChunks(ctx context.Context, r *runner.Runner, chunks int) (*memoryProfile, error) {
 	s, err := r.Stream(ctx)
 	if err != nil {
 		return nil, err
 	}
-	defer s.Close()
+	defer func() { _ = s.Close() }()
 	sent := make(chan error, 1)
 	go func() {
 		for i := range chunks {
@@ -76,12 +76,12 @@ func streamChunks(ctx context.Context, r *runner.Runner, chunks int) (*profile, 
 		s.CloseSend()
 		sent <- nil
 	}()
-	memory := newProfile(chunks)
+	memory := newMemoryProfile(chunks)
 	for got := 0; ; got++ {
 		item, err := s.Recv()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			if got != chunks {
-				return nil, fmt.Errorf("%d of %d chunks came out", got, chunks)
+				return nil, fmt.Errorf("received %d of %d chunks", got, chunks)
 			}
 			return memory, <-sent
 		}
@@ -90,8 +90,8 @@ func streamChunks(ctx context.Context, r *runner.Runner, chunks int) (*profile, 
 		}
 		level := item.Value.(map[string]any)
 		if level["number"] != int64(got) || level["count"] != int64(got) {
-			return nil, fmt.Errorf("chunk %d came out as number %v, count %v", got, level["number"], level["count"])
+			return nil, fmt.Errorf("chunk %d has number %v and count %v", got, level["number"], level["count"])
 		}
-		memory.at(got)
+		memory.progress(got)
 	}
 }

@@ -14,20 +14,22 @@ import (
 	"github.com/gophersnake/gophersnake/scripts/internal/procs"
 )
 
-// kills is how workers are killed under a stream.
+// kills holds the settings of a soak whose workers are killed.
 type kills struct {
-	length, every time.Duration
-	seed          uint64
+	length   time.Duration
+	interval time.Duration // between two kills
+	seed     uint64
 }
 
-// victims are the workers that live.
+// victims are the workers that are alive.
 type victims struct {
-	mu     sync.Mutex
+	mu     sync.Mutex // guards what follows
 	pids   []int
 	deaths int
 }
 
-func (v *victims) event(e runner.Event) {
+// observe receives the events of the runner.
+func (v *victims) observe(e runner.Event) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	switch e := e.(type) {
@@ -48,34 +50,34 @@ func (v *victims) remove(pid int) {
 	}
 }
 
-// kill kills one of them, and reports which; 0 where there is none.
-func (v *victims) kill(chance *rand.Rand) int {
+// kill kills one of them and returns its process id, or 0 if there is none.
+func (v *victims) kill(random *rand.Rand) int {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	if len(v.pids) == 0 {
 		return 0
 	}
-	pid := v.pids[chance.IntN(len(v.pids))]
+	pid := v.pids[random.IntN(len(v.pids))]
 	v.remove(pid)
 	_ = syscall.Kill(pid, syscall.SIGKILL)
 	return pid
 }
 
-// soakKills streams numbers through three stateless nodes while their workers are
-// killed, and looks after each kill whether something stayed behind.
+// soakKills streams numbers through three stateless nodes while their workers are killed,
+// and checks after each kill for leaked shared memory.
 func soakKills(ctx context.Context, how kills, out io.Writer) error {
 	before, err := procs.Look()
 	if err != nil {
 		return err
 	}
 	alive := &victims{}
-	r, end, err := start(ctx, "kills", runner.WithEvents(alive.event))
+	r, end, err := start(ctx, "kills", runner.WithEvents(alive.observe))
 	if err != nil {
 		return err
 	}
-	begun := time.Now()
+	started := time.Now()
 	killed, items, err := streamUnderKills(ctx, r, alive, before, how)
-	took := time.Since(begun)
+	took := time.Since(started)
 	if err = errors.Join(err, end()); err != nil {
 		return err
 	}
@@ -83,7 +85,7 @@ func soakKills(ctx context.Context, how kills, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(out, "%d items in %v under %d kills (%d deaths): each came out once and in order\n",
+	fmt.Fprintf(out, "%d items in %v under %d kills (%d deaths): each received once and in order\n",
 		items, took.Round(time.Millisecond), killed, alive.deaths)
 	if err := after.Since(before); err != nil {
 		return err
@@ -92,12 +94,14 @@ func soakKills(ctx context.Context, how kills, out io.Writer) error {
 	return nil
 }
 
+// streamUnderKills sends numbers until all kills are made, and checks that they are received
+// once and in order.
 func streamUnderKills(ctx context.Context, r *runner.Runner, alive *victims, before procs.Residue, how kills) (killed, items int, err error) {
 	s, err := r.Stream(ctx)
 	if err != nil {
 		return 0, 0, err
 	}
-	defer s.Close()
+	defer func() { _ = s.Close() }()
 	stop := make(chan struct{})
 	sent := make(chan int, 1)
 	go func() {
@@ -109,7 +113,7 @@ func streamUnderKills(ctx context.Context, r *runner.Runner, alive *victims, bef
 				return
 			default:
 			}
-			if s.Send(i) != nil { // Recv says why
+			if s.Send(i) != nil { // Recv returns the cause
 				sent <- i
 				return
 			}
@@ -119,15 +123,15 @@ func streamUnderKills(ctx context.Context, r *runner.Runner, alive *victims, bef
 	go func() {
 		defer close(stop)
 		var err error
-		killed, err = how.goOn(ctx, alive, before)
+		killed, err = how.killAll(ctx, alive, before)
 		killing <- err
 	}()
 	for ; ; items++ {
 		item, err := s.Recv()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			err = <-killing
 			if n := <-sent; err == nil && n != items {
-				err = fmt.Errorf("%d of %d items came out", items, n)
+				err = fmt.Errorf("received %d of %d items", items, n)
 			}
 			return killed, items, err
 		}
@@ -135,24 +139,24 @@ func streamUnderKills(ctx context.Context, r *runner.Runner, alive *victims, bef
 			return killed, items, err
 		}
 		if item.Value != int64(items) {
-			return killed, items, fmt.Errorf("item %d came out where %d belongs", item.Value, items)
+			return killed, items, fmt.Errorf("received item %d instead of item %d", item.Value, items)
 		}
 	}
 }
 
-// goOn kills a worker at each tick until the time is up.
-func (how kills) goOn(ctx context.Context, alive *victims, before procs.Residue) (killed int, err error) {
-	chance := rand.New(rand.NewPCG(how.seed, 0))
-	tick := time.NewTicker(how.every)
-	defer tick.Stop()
-	up := time.NewTimer(how.length)
-	defer up.Stop()
+// killAll kills a worker at each interval until the time is up.
+func (how kills) killAll(ctx context.Context, alive *victims, before procs.Residue) (killed int, err error) {
+	random := rand.New(rand.NewPCG(how.seed, 0))
+	ticker := time.NewTicker(how.interval)
+	defer ticker.Stop()
+	timer := time.NewTimer(how.length)
+	defer timer.Stop()
 	half := time.Now().Add(how.length / 2)
-	var early, late int // the most segments at once, by halves
+	var early, late int // the most segments at a time in either half
 	for {
 		select {
-		case <-tick.C:
-		case <-up.C:
+		case <-ticker.C:
+		case <-timer.C:
 			if late > early+early/2+segmentSlack {
 				err = fmt.Errorf("there were up to %d segments in the first half and %d in the second", early, late)
 			}
@@ -160,7 +164,7 @@ func (how kills) goOn(ctx context.Context, alive *victims, before procs.Residue)
 		case <-ctx.Done():
 			return killed, ctx.Err()
 		}
-		if pid := alive.kill(chance); pid == 0 || !awaitGone(ctx, pid) {
+		if pid := alive.kill(random); pid == 0 || !awaitGone(ctx, pid) {
 			continue
 		}
 		killed++
@@ -179,11 +183,11 @@ func (how kills) goOn(ctx context.Context, alive *victims, before procs.Residue)
 	}
 }
 
-// segmentSlack is by how many segments one half may differ from the other.
+// segmentSlack is by how many segments the halves may differ.
 const segmentSlack = 16
 
-// awaitGone waits until a process that was killed is no more, and with it all that
-// only it had.
+// awaitGone waits until a killed process has ended, so that its resources are freed. It
+// returns false if the context ends first.
 func awaitGone(ctx context.Context, pid int) bool {
 	for syscall.Kill(pid, 0) == nil {
 		select {

@@ -1,13 +1,13 @@
-// Command soak holds gophersnake to what it promises in the long run: nothing lost,
-// doubled or out of order, memory that stays flat, nothing left behind, little taken
-// by workers that do nothing, and little lost by those that die.
+// Command soak checks guarantees that need a long run: that nothing is lost, duplicated or
+// reordered, that memory does not grow, that nothing is left behind, that idle workers cost
+// little, and that the death of a worker delays callers little.
 //
-//	go run ./scripts/soak chunks     an hour's worth of 20 ms audio chunks
+//	go run ./scripts/soak chunks     an hour of audio in chunks of 20 ms
 //	go run ./scripts/soak kills      a worker killed every 200 ms, for a minute
-//	go run ./scripts/soak idle       what 100 idle workers cost in 30 s
+//	go run ./scripts/soak idle       the cost of 100 idle workers over 30 s
 //	go run ./scripts/soak recovery   the time from a kill to the next success
 //
-// It prints its figures, and fails where one is not as it should be.
+// It prints its figures, and fails if one is out of its bounds.
 package main
 
 import (
@@ -21,6 +21,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"time"
 
@@ -30,10 +31,22 @@ import (
 //go:embed python
 var embedded embed.FS
 
+const help = `soak checks guarantees that need a long run.
+
+    go run ./scripts/soak chunks     an hour of audio in chunks of 20 ms
+    go run ./scripts/soak kills      a worker killed every 200 ms, for a minute
+    go run ./scripts/soak idle       the cost of 100 idle workers over 30 s
+    go run ./scripts/soak recovery   the time from a kill to the next success
+
+It prints its figures, and exits with 1 if one is out of its bounds.
+
+`
+
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	if err := run(ctx, os.Args[1:], os.Stdout); err != nil {
+	err := run(ctx, os.Args[1:], os.Stdout)
+	stop()
+	if err != nil && !errors.Is(err, flag.ErrHelp) {
 		fmt.Fprintln(os.Stderr, "soak:", err)
 		os.Exit(1)
 	}
@@ -41,40 +54,48 @@ func main() {
 
 func run(ctx context.Context, args []string, out io.Writer) error {
 	flags := flag.NewFlagSet("soak", flag.ContinueOnError)
-	chunks := flags.Int("chunks", 180_000, "how many chunks of 20 ms")
-	length := flags.Duration("for", time.Minute, "how long workers are killed")
-	every := flags.Duration("every", 200*time.Millisecond, "the time between two kills")
-	seed := flags.Uint64("seed", 1, "chooses which workers are killed")
-	workers := flags.Int("workers", 100, "how many workers are idle")
-	settle := flags.Duration("settle", 10*time.Second, "how long they are left alone before it counts")
-	span := flags.Duration("over", 30*time.Second, "how long it counts then")
-	deaths := flags.Int("deaths", 100, "how many workers are killed, in turn, for each row of the recovery table")
-	setups := flags.String("setups", "0s,5s", "how long their setup() takes, for a row each; of those that take long, fewer are killed")
-	if len(args) == 0 {
-		return fmt.Errorf("which one: %s?", kinds)
+	flags.SetOutput(out)
+	flags.Usage = func() {
+		fmt.Fprint(out, help)
+		flags.PrintDefaults()
 	}
-	if err := flags.Parse(args[1:]); err != nil {
+	chunks := flags.Int("chunks", 180_000, "chunks: how many to send")
+	length := flags.Duration("for", time.Minute, "kills: how long workers are killed")
+	interval := flags.Duration("every", 200*time.Millisecond, "kills: the time between two kills")
+	seed := flags.Uint64("seed", 1, "kills: determines which workers are killed")
+	workers := flags.Int("workers", 100, "idle: how many workers to start")
+	settle := flags.Duration("settle", 10*time.Second, "idle: how long to wait before the measurement")
+	span := flags.Duration("over", 30*time.Second, "idle: how long to measure")
+	deaths := flags.Int("deaths", 100, "recovery: how many workers are killed for each row of the table")
+	setups := flags.String("setups", "0s,5s", "recovery: how long setup() of the node takes, comma-separated, with rows for each; fewer workers are killed if it is long")
+	kind := ""
+	if len(args) > 0 && !strings.HasPrefix(args[0], "-") {
+		kind, args = args[0], args[1:]
+	}
+	if err := flags.Parse(args); err != nil {
 		return err
 	}
-	switch args[0] {
+	switch kind {
+	case "":
+		return fmt.Errorf("name a soak, one of: %s", kinds)
 	case "chunks":
 		return soakChunks(ctx, *chunks, out)
 	case "kills":
-		return soakKills(ctx, kills{length: *length, every: *every, seed: *seed}, out)
+		return soakKills(ctx, kills{length: *length, interval: *interval, seed: *seed}, out)
 	case "idle":
 		return soakIdle(ctx, idle{workers: *workers, settle: *settle, length: *span}, out)
 	case "recovery":
 		return soakRecovery(ctx, *setups, *deaths, out)
 	}
-	return fmt.Errorf("there is no soak %q; there are: %s", args[0], kinds)
+	return fmt.Errorf("there is no soak %q; there are: %s", kind, kinds)
 }
 
 const kinds = "chunks, kills, idle, recovery"
 
-// errBeyond is wrapped where a figure is not as it should be.
-var errBeyond = errors.New("beyond the bound")
+// errBound is wrapped by the error for a figure that is out of its bounds.
+var errBound = errors.New("beyond the bound")
 
-// start runs one of the pipelines, and returns it with what ends it.
+// start starts one of the pipelines. The returned function closes it and removes its files.
 func start(ctx context.Context, name string, opts ...runner.Option) (*runner.Runner, func() error, error) {
 	manifest, err := embedded.ReadFile("python/" + name + ".yaml")
 	if err != nil {
@@ -83,7 +104,7 @@ func start(ctx context.Context, name string, opts ...runner.Option) (*runner.Run
 	return startText(ctx, string(manifest), opts...)
 }
 
-// startText is start for a pipeline that is written just now, of the same nodes.
+// startText is start for a manifest that uses the same nodes.
 func startText(ctx context.Context, manifest string, opts ...runner.Option) (*runner.Runner, func() error, error) {
 	folder, remove, err := unpack()
 	if err != nil {
@@ -96,7 +117,7 @@ func startText(ctx context.Context, manifest string, opts ...runner.Option) (*ru
 	return r, func() error { return errors.Join(r.Close(context.Background()), remove()) }, nil
 }
 
-// unpack writes the pipelines and their nodes into a folder of its own.
+// unpack writes the nodes to a temporary folder, which remove deletes.
 func unpack() (folder string, remove func() error, err error) {
 	if folder, err = os.MkdirTemp("", "soak-"); err != nil {
 		return "", nil, err
@@ -112,6 +133,7 @@ func unpack() (folder string, remove func() error, err error) {
 	return folder, remove, nil
 }
 
+// open starts the runner of a manifest, which it writes to the folder.
 func open(ctx context.Context, folder, manifest string, opts []runner.Option) (*runner.Runner, error) {
 	file := filepath.Join(folder, "pipeline.yaml")
 	if err := os.WriteFile(file, []byte(manifest), 0o600); err != nil {

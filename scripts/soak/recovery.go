@@ -18,11 +18,11 @@ import (
 	"github.com/gophersnake/gophersnake/runner"
 )
 
-// mostRecovery is how long the next success may take after a kill, for 99 of 100
-// kills, where there is a spare.
-const mostRecovery = 20 * time.Millisecond
+// maxRecovery is how long the next success may take after 99 of 100 kills, if there is a
+// spare.
+const maxRecovery = 20 * time.Millisecond
 
-// standbys are what may be there for when a worker dies, as the manifest says it.
+// standbys are the ways to replace a worker quickly, as the manifest configures them.
 var standbys = []struct{ name, workers string }{
 	{"none", "{min: 1, max: 1, spare: 0}"},
 	{"spare", "{min: 1, max: 1, spare: 1}"},
@@ -30,7 +30,7 @@ var standbys = []struct{ name, workers string }{
 	{"both", "{min: 1, max: 1, spare: 1, fork_server: true}"},
 }
 
-// recovery is one row: a worker is killed again and again.
+// recovery holds the settings of one row: a worker is killed repeatedly.
 type recovery struct {
 	setup            time.Duration
 	standby, workers string
@@ -50,8 +50,9 @@ type recoveryFigures struct {
 	OK      bool    `json:"ok"`
 }
 
-// shorten kills fewer where each death costs a long setup(): it has to be over before
-// the next one dies, and where nothing stands by its length is known beforehand.
+// shorten reduces the number of kills if setup() is long, since each kill has to wait for
+// the replacement's setup. Without a spare it reduces more, because each recovery takes as
+// long as the setup anyway.
 func (how *recovery) shorten() {
 	length := 30 * time.Second
 	if how.spare {
@@ -62,8 +63,8 @@ func (how *recovery) shorten() {
 	}
 }
 
-// soakRecovery kills workers with and without something that stands by, and tells
-// how long callers had to wait.
+// soakRecovery kills workers with and without standbys, and measures how long the callers
+// wait.
 func soakRecovery(ctx context.Context, setups string, deaths int, out io.Writer) error {
 	var rows []recoveryFigures
 	for text := range strings.SplitSeq(setups, ",") {
@@ -76,33 +77,32 @@ func soakRecovery(ctx context.Context, setups string, deaths int, out io.Writer)
 			row.shorten()
 			found, err := row.measure(ctx)
 			if err != nil {
-				return fmt.Errorf("setup() of %v, standing by: %s: %w", setup, s.name, err)
+				return fmt.Errorf("setup() of %v, standby %s: %w", setup, s.name, err)
 			}
 			rows = append(rows, found...)
 		}
 	}
 	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(table, "setup()\tstanding by\tkilled\tdeaths\tp50 ms\tp99 ms\tmax ms")
-	var faults []error
+	fmt.Fprintln(table, "setup()\tstandby\tkilled\tdeaths\tp50 ms\tp99 ms\tmax ms")
+	var failures []error
 	for _, r := range rows {
 		fmt.Fprintf(table, "%s\t%s\t%s\t%d\t%.2f\t%.2f\t%.2f\n", r.Setup, r.Standby, r.Killed, r.Deaths, r.P50, r.P99, r.Max)
 		if !r.OK {
-			faults = append(faults, fmt.Errorf("with a setup() of %s, standing by: %s, killed %s: p99 is %.2f ms, %w of %v",
-				r.Setup, r.Standby, r.Killed, r.P99, errBeyond, mostRecovery))
+			failures = append(failures, fmt.Errorf("setup() of %s, standby %s, killed %s: p99 is %.2f ms, %w of %v",
+				r.Setup, r.Standby, r.Killed, r.P99, errBound, maxRecovery))
 		}
 	}
 	if err := errors.Join(table.Flush(), json.NewEncoder(out).Encode(rows)); err != nil {
 		return err
 	}
-	return errors.Join(faults...)
+	return errors.Join(failures...)
 }
 
-// measure kills the worker that serves, in turn while it is idle and in the middle
-// of a call.
+// measure kills the serving worker, alternately while it is idle and in the middle of a call.
 func (how recovery) measure(ctx context.Context) ([]recoveryFigures, error) {
 	manifest := fmt.Sprintf("version: v1\npython: tiny.py\nnodes: [{id: tiny, node_type: Tiny, params: {setup_seconds: %g}, workers: %s}]\n",
 		how.setup.Seconds(), how.workers)
-	up := make(chan struct{}, 1<<10) // more than there can be
+	up := make(chan struct{}, 1<<10) // more than workers are started
 	r, end, err := startText(ctx, manifest, runner.WithPolicy(retry.Fixed(3, 0)), runner.WithEvents(func(e runner.Event) {
 		if _, ok := e.(runner.WorkerStarted); ok {
 			up <- struct{}{}
@@ -119,30 +119,31 @@ func (how recovery) measure(ctx context.Context) ([]recoveryFigures, error) {
 }
 
 func (how recovery) figures(killed string, times []time.Duration) recoveryFigures {
-	ms := func(part float64) float64 { return float64(percentile(times, part)) / float64(time.Millisecond) }
+	ms := func(q float64) float64 { return float64(percentile(times, q)) / float64(time.Millisecond) }
 	p99 := percentile(times, 0.99)
 	return recoveryFigures{
 		Setup: how.setup.String(), Standby: how.standby, Killed: killed, Deaths: len(times),
-		P50: ms(0.5), P99: ms(0.99), Max: ms(1), OK: !how.spare || p99 < mostRecovery,
+		P50: ms(0.5), P99: ms(0.99), Max: ms(1), OK: !how.spare || p99 < maxRecovery,
 	}
 }
 
+// kill makes the kills and returns the recovery times.
 func (how recovery) kill(ctx context.Context, r *runner.Runner, up <-chan struct{}) (idle, busy []time.Duration, err error) {
-	complete := 1
+	processes := 1
 	if how.spare {
-		complete = 2
+		processes = 2
 	}
-	// For each that dies one is started. Only when it is up may the next one die.
-	for i := range complete {
+	// Each kill waits until all workers are started again.
+	for i := range processes {
 		if err := awaitUp(ctx, up); err != nil {
-			return nil, nil, fmt.Errorf("worker %d of %d: %w", i+1, complete, err)
+			return nil, nil, fmt.Errorf("worker %d of %d: %w", i+1, processes, err)
 		}
 	}
 	folder, err := os.MkdirTemp("", "soak-gate-")
 	if err != nil {
 		return nil, nil, err
 	}
-	defer os.RemoveAll(folder)
+	defer func() { _ = os.RemoveAll(folder) }()
 	for n := range 2 * how.deaths {
 		var took time.Duration
 		if n%2 == 0 {
@@ -162,8 +163,9 @@ func (how recovery) kill(ctx context.Context, r *runner.Runner, up <-chan struct
 	return idle, busy, nil
 }
 
+// awaitUp waits until a worker is started.
 func awaitUp(ctx context.Context, up <-chan struct{}) error {
-	ctx, stop := context.WithTimeoutCause(ctx, time.Minute, errors.New("no further worker came up within a minute"))
+	ctx, stop := context.WithTimeoutCause(ctx, time.Minute, errors.New("no worker was started within a minute"))
 	defer stop()
 	select {
 	case <-up:
@@ -173,32 +175,32 @@ func awaitUp(ctx context.Context, up <-chan struct{}) error {
 	}
 }
 
-// killIdle kills the worker that serves while it has nothing to do, and makes a call.
+// killIdle kills the serving worker while it is idle, and then makes a call.
 func killIdle(ctx context.Context, r *runner.Runner) (time.Duration, error) {
 	serving, err := r.Run(ctx, "")
 	if err != nil {
 		return 0, err
 	}
 	pid := int(serving.(int64))
-	begun := time.Now()
+	killedAt := time.Now()
 	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
 		return 0, err
 	}
 	next, err := r.Run(ctx, "")
-	return answered(begun, pid, next, err)
+	return answered(killedAt, pid, next, err)
 }
 
-// killBusy kills a worker in the middle of a call, which is made again by itself.
+// killBusy kills a worker in the middle of a call, which the runner then retries.
 func killBusy(ctx context.Context, r *runner.Runner, gate string) (time.Duration, error) {
 	if err := syscall.Mkfifo(gate, 0o600); err != nil {
 		return 0, err
 	}
-	// For both directions, so that nobody has to wait for the other to open it.
+	// Opened for both directions, so that neither end blocks until the other one is open.
 	pipe, err := os.OpenFile(gate, os.O_RDWR|syscall.O_NONBLOCK, 0)
 	if err != nil {
 		return 0, err
 	}
-	defer pipe.Close()
+	defer func() { _ = pipe.Close() }()
 	type answer struct {
 		value any
 		err   error
@@ -206,7 +208,7 @@ func killBusy(ctx context.Context, r *runner.Runner, gate string) (time.Duration
 	answers := make(chan answer, 1)
 	go func() {
 		value, err := r.Run(ctx, gate)
-		pipe.Close() // nobody writes into it any more
+		_ = pipe.Close() // unblocks the read below if no attempt wrote to it
 		answers <- answer{value, err}
 	}()
 	pid := 0
@@ -217,20 +219,20 @@ func killBusy(ctx context.Context, r *runner.Runner, gate string) (time.Duration
 	if err != nil {
 		return 0, errors.Join(fmt.Errorf("no call began: %w", err), (<-answers).err)
 	}
-	if err := os.Remove(gate); err != nil { // the next attempt is not held
+	if err := os.Remove(gate); err != nil { // the next attempt does not block
 		return 0, err
 	}
-	begun := time.Now()
+	killedAt := time.Now()
 	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
 		return 0, err
 	}
 	next := <-answers
-	return answered(begun, pid, next.value, next.err)
+	return answered(killedAt, pid, next.value, next.err)
 }
 
-// answered returns how long it took to the answer, which another process gave.
-func answered(begun time.Time, killed int, answer any, err error) (time.Duration, error) {
-	took := time.Since(begun)
+// answered returns the time since the kill. It fails if the killed process gave the answer.
+func answered(killedAt time.Time, killed int, answer any, err error) (time.Duration, error) {
+	took := time.Since(killedAt)
 	if err == nil && answer == int64(killed) {
 		err = fmt.Errorf("process %d answered after it was killed", killed)
 	}

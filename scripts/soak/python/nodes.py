@@ -1,4 +1,4 @@
-"""Three nodes that can tell whether something is lost, doubled or out of order."""
+"""Nodes that detect values that are lost, duplicated or out of order."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from gophersnake import Audio, node
 
 @node
 def scale(audio: Audio) -> Audio:
-    """Double the samples, whose first one is the chunk's number."""
+    """Double the samples, the first of which is the chunk's number."""
     return Audio(samples=audio.samples * 2, rate=audio.rate)
 
 
 @node(stateful=True)
 class Level:
-    """Number the chunks that come, and measure them."""
+    """Counts the chunks and measures their level."""
 
     def begin(self) -> None:
-        """Begin to count."""
+        """Start a stream."""
         self.seen = 0
 
     def process(self, audio: Audio) -> dict[str, Any]:
-        """Return what the chunk says of its number, and what it is by count."""
+        """Return the chunk's own number, its number by count and its level."""
         samples = audio.samples[:, 0]
         self.seen += 1
         return {
@@ -37,13 +37,13 @@ class Level:
 
 @node
 def tag(level: dict[str, Any]) -> dict[str, Any]:
-    """Say which process it was."""
+    """Add the process id."""
     return level | {"pid": os.getpid()}
 
 
 @node
 def enlarge(number: int) -> Any:
-    """Make an array of a number: every eighth a large one, in shared memory."""
+    """Fill an array with the number. Every eighth array is large and in shared memory."""
     size = (256 << 10) if number % 8 == 0 else 64
     out = gophersnake.empty((size // 8,), "int64")
     out[:] = number
@@ -52,14 +52,14 @@ def enlarge(number: int) -> Any:
 
 @node
 def pass_on(array: Any) -> Any:
-    """Return the array as it is."""
+    """Return the array unchanged."""
     return array
 
 
 @node
 def reduce(array: Any) -> int:
-    """Return the number, unless the array holds another one, too."""
+    """Return the number that fills the array; raise ValueError if it holds several."""
     low, high = int(array.min()), int(array.max())
     if low != high:
-        raise ValueError(f"an array of {low} to {high}")
+        raise ValueError(f"the array holds numbers from {low} to {high}")
     return low

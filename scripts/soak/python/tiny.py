@@ -1,4 +1,4 @@
-"""A node that needs nothing and does little, for soaks that look at its workers."""
+"""A minimal node, for soaks that measure its workers."""
 
 from __future__ import annotations
 
@@ -10,21 +10,23 @@ from gophersnake import node
 
 @node
 class Tiny:
-    """Answers with its process; it can take its time to be set up, and be held in a call."""
+    """Returns its process id. Its setup can be slow, and a call can block."""
 
     def __init__(self, setup_seconds: float = 0) -> None:
-        """Take how long ``setup`` is to last."""
+        """Take the duration of ``setup``."""
         self.setup_seconds = setup_seconds
 
     def setup(self) -> None:
-        """Take as long as loading a model would."""
+        """Sleep, as if loading a model."""
         time.sleep(self.setup_seconds)
 
     def process(self, gate: str) -> int:
-        """Return the process; where there is a gate, a pipe, hold the call for good before.
+        """Return the process id.
 
-        The process is written into the gate, so that somebody can end it. Once the
-        gate has been removed, another attempt is not held.
+        Args:
+            gate: the path of a named pipe, or empty. While the pipe exists, the call writes
+                the process id to it and blocks for ever, so that the reader can kill it.
+                An attempt after its removal does not block.
         """
         if gate and os.path.exists(gate):
             with open(gate, "w", encoding="ascii") as pipe:
