@@ -1,13 +1,13 @@
-"""Finds, in comments, docstrings and guides, habits that make prose hard to read.
+"""Finds habits that make prose hard to read in comments, docstrings and guides.
 
     python scripts/prose.py                  check all files that git knows
     python scripts/prose.py ipc README.md    check these files and folders
     python scripts/prose.py --count          print a count for each habit, and exit 0
 
-A finding is one line of prose with one habit. Some are right, for instance a "where"
-that names a place: those are listed in scripts/prose-allowed.txt, one a line, as
-"PATH: TEXT", with the line's text as it stands. An entry that no longer matches
-anything is an error as well, so that the list stays short.
+A finding is one line of prose with one habit. Some lines are right, for instance with a
+"where" that names a place. They are listed in scripts/prose-allowed.txt, one a line, as
+"PATH: TEXT" with the text of the line. An entry that matches nothing is an error too, so
+that the list stays short.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ HABITS = {
         "American spelling",
     ),
 }
-"""Each habit's name, its pattern, and what to do instead."""
+"""The name of each habit, with its pattern and advice."""
 
 PATTERNS = {name: re.compile(pattern, re.IGNORECASE) for name, (pattern, _) in HABITS.items()}
 
@@ -99,7 +99,7 @@ READERS = {".go": go_prose, ".py": python_prose, ".md": markdown_prose}
 
 
 def files(names: list[str]) -> list[Path]:
-    """Return the files with prose, below the named ones or of the whole repository."""
+    """Return the files with prose: those named, those in named folders, or all of them."""
     command = ["git", "ls-files", "-co", "--exclude-standard", "--", *names]
     listed = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True)
     paths = [Path(name) for name in sorted(listed.stdout.splitlines())]
@@ -107,18 +107,18 @@ def files(names: list[str]) -> list[Path]:
 
 
 def without_code(text: str) -> str:
-    """Leave out what is quoted as code or as somebody's words."""
+    """Return the text without the parts in quotation marks or backquotes."""
     return re.sub(r"`[^`]*`|\"[^\"]*\"", "", text)
 
 
 def findings(paths: list[Path]) -> list[tuple[str, Line]]:
-    """Return each habit that a line of the files has, with the line."""
+    """Return the findings in files: the name of a habit, and the line."""
     found = []
     for path in paths:
         source = (ROOT / path).read_text("utf-8")
         try:
             lines = list(READERS[path.suffix](str(path), source))
-        except (SyntaxError, tokenize.TokenError):  # a test's broken file
+        except (SyntaxError, tokenize.TokenError):  # a file that a test needs broken
             continue
         for line in lines:
             text = without_code(line.text)
@@ -133,7 +133,7 @@ def main() -> int:
     )
     parser.add_argument("paths", nargs="*", help="files and folders; all by default")
     parser.add_argument(
-        "--count", action="store_true", help="count the habits, and allow everything"
+        "--count", action="store_true", help="count the findings, without the list of allowed lines"
     )
     options = parser.parse_args()
 
@@ -160,13 +160,11 @@ def main() -> int:
         wrong += 1
         print(f"{line.path}:{line.number}: {name}: {line.text}\n    {HABITS[name][1]}")
     if wrong:
-        print(
-            f"{wrong} lines to reword; if one is right as it stands, add it to {ALLOWED.relative_to(ROOT)}"
-        )
+        print(f"reword {wrong} lines; if a line is right, add it to {ALLOWED.relative_to(ROOT)}")
     if not options.paths:
         for entry in unused:
             wrong += 1
-            print(f"{ALLOWED.relative_to(ROOT)}: nothing matches any more: {entry}")
+            print(f"{ALLOWED.relative_to(ROOT)}: this entry matches nothing: {entry}")
     return 1 if wrong else 0
 
 

@@ -1,23 +1,23 @@
-"""Runs the commands of Markdown files and holds their output against them.
+"""Runs the commands of Markdown files and compares their output with the files.
 
     python scripts/readme.py README.md runner/docs/*.md
 
-The repository is copied to a scratch folder, as a clone would have it, and the
-commands run there one after the other, so that nothing is left in the repository
-and nothing in it that is not checked in, or about to be, can help. What one file
-has made is there for the next one.
+The script copies the repository to a temporary folder and runs the commands there, one
+after the other. The copy has the files that a clone would have, so that the commands
+neither change the repository nor depend on untracked files that git ignores. All files
+share the copy: what a command of one file creates is there for the next file.
 
-In a block fenced as `console`, a line that begins with `$ ` is a command, a `\\` at
-its end continues it, and the lines that follow are its output, standard error
-included; `...` stands for anything. Where no output is shown, any will do. A block
-fenced as `go` that holds a `package main` is run as a program in the module.
+In a block fenced as `console`, a line that begins with `$ ` is a command. A `\\` at its
+end continues it on the next line. The lines that follow are the expected output, including
+standard error, in which `...` matches any text. A command without output may print
+anything. A block fenced as `go` with a `package main` is run as a program in the module.
 
-A comment before a block says more about it:
+A comment before a block changes how the script treats it:
 
-    <!-- readme: file words/nodes.py -->    the block is written to that file
-    <!-- readme: output -->                 it is the output of the program before it
-    <!-- readme: exit 5 -->                 its last command exits with that code
-    <!-- readme: skip, because ... -->      it is left out
+    <!-- readme: file words/nodes.py -->    write the block to this file
+    <!-- readme: output -->                 it is the output of the preceding program
+    <!-- readme: exit 5 -->                 its last command exits with this code
+    <!-- readme: skip, because ... -->      ignore the block
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 TIMEOUT = 900
-"""Seconds that a command may take; the first one to need it builds an environment."""
+"""Seconds that a command may take. It may have to build a Python environment first."""
 
 
 @dataclass
 class Step:
-    """One thing to do: a file to write, a program or a command to run."""
+    """A step of a guide: a file to write, or a program or a command to run."""
 
     line: int
     text: str
@@ -49,7 +49,7 @@ class Step:
 
     @property
     def title(self) -> str:
-        """What the step is called in messages."""
+        """The name of the step in messages."""
         if self.file:
             return f"write {self.file}"
         return "run the program" if self.program else self.text.splitlines()[0]
@@ -57,7 +57,7 @@ class Step:
 
 @dataclass
 class Block:
-    """One fenced block, and the comment before it."""
+    """A fenced block, with the comment before it."""
 
     line: int
     language: str
@@ -65,7 +65,7 @@ class Block:
     rows: list[str] = field(default_factory=list)
 
     def says(self, pattern: str) -> str | None:
-        """Return what the comment says for the pattern's group."""
+        """Return what the group of the pattern matches in the comment, if it matches."""
         found = re.search(rf"readme: {pattern}", self.note)
         return found[1] if found else None
 
@@ -90,7 +90,7 @@ def blocks(text: str) -> list[Block]:
 
 
 def steps(text: str) -> list[Step]:
-    """Return what a Markdown text says to do, in its order."""
+    """Return the steps of a Markdown text, in its order."""
     found: list[Step] = []
     for block in blocks(text):
         content = "\n".join(block.rows) + "\n"
@@ -111,7 +111,7 @@ def steps(text: str) -> list[Step]:
 
 
 def console(block: Block) -> list[Step]:
-    """Return the commands of a block, each with its output."""
+    """Return the commands of a console block, each with its output."""
     found: list[Step] = []
     for number, row in enumerate(block.rows, block.line + 1):
         if row.startswith("$ "):
@@ -129,14 +129,14 @@ def console(block: Block) -> list[Step]:
 
 
 def matches(output: list[str], printed: str) -> bool:
-    """Report whether a command printed what is shown, blanks at line ends aside."""
+    """Report whether a command printed the expected output, ignoring trailing blanks."""
     rows = [re.escape(row.rstrip()).replace(r"\.\.\.", r".*?") for row in output]
     wanted = r"\s*" + r"[ \t]*\n".join(rows) + r"\s*"
     return re.fullmatch(wanted, printed, re.DOTALL) is not None
 
 
 def perform(step: Step, root: Path) -> str | None:
-    """Do one step in a folder; return what is wrong, if anything."""
+    """Run one step in a folder; return what failed, or None."""
     if step.file:
         path = root / step.file
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -150,7 +150,7 @@ def perform(step: Step, root: Path) -> str | None:
 
 
 def check(step: Step, argv: list[str], root: Path) -> str | None:
-    """Run a command in a folder; return how it fell short of what is shown."""
+    """Run a command in a folder; return how it differs from what the file shows, or None."""
     process = subprocess.Popen(
         argv,
         cwd=root,
@@ -159,7 +159,7 @@ def check(step: Step, argv: list[str], root: Path) -> str | None:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        start_new_session=True,  # so that all that it started can be ended with it
+        start_new_session=True,  # its children can be killed with it
     )
     try:
         printed, _ = process.communicate(timeout=TIMEOUT)
@@ -173,12 +173,12 @@ def check(step: Step, argv: list[str], root: Path) -> str | None:
     if process.returncode != step.exit:
         return f"exited with {process.returncode}, not {step.exit}:\n{printed}"
     if step.output is not None and not matches(step.output, printed):
-        return f"printed\n{printed}\nwhere the file says\n" + "\n".join(step.output)
+        return f"printed\n{printed}\ninstead of\n" + "\n".join(step.output)
     return None
 
 
 def clone(repository: Path, scratch: Path) -> None:
-    """Copy what is checked in, or would be by `git add`, as it is now."""
+    """Copy the files that git tracks or does not ignore, with their current content."""
     listed = subprocess.run(
         ["git", "ls-files", "-coz", "--exclude-standard"],
         cwd=repository,
@@ -187,18 +187,18 @@ def clone(repository: Path, scratch: Path) -> None:
     )
     for name in filter(None, os.fsdecode(listed.stdout).split("\0")):
         if not (repository / name).is_file():
-            continue  # deleted, but not yet from the index
+            continue  # deleted, but still in the index
         target = scratch / name
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(repository / name, target)
 
 
 def walk(path: Path, root: Path) -> tuple[int, int]:
-    """Do what one file says in a folder; return how many steps there were, and failures."""
+    """Run the steps of one file in a folder; return the numbers of steps and of failures."""
     ran = failures = 0
     for step in steps(path.read_text()):
         if re.search(r"scripts/test\b", step.text) and not step.file:
-            continue  # this is running in it
+            continue  # it runs this script itself
         title = f"{path.name}:{step.line}: {step.title}"
         print(title, flush=True)
         ran += 1
@@ -209,7 +209,7 @@ def walk(path: Path, root: Path) -> tuple[int, int]:
 
 
 def main() -> int:
-    """Check the files in their order; return the exit code."""
+    """Run the steps of all files; return the exit code."""
     ran = failures = 0
     with tempfile.TemporaryDirectory(prefix="readme-") as folder:
         scratch = Path(folder).resolve()

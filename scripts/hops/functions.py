@@ -1,6 +1,7 @@
 """Print the functions of Python files as JSON: file, name, first line and length.
 
-A function's length includes its docstring; its decorators only move its first line.
+A function's length includes its docstring, but not its decorators. Its first line is that
+of the first decorator, as in a code object.
 """
 
 from __future__ import annotations

@@ -18,14 +18,14 @@ const (
 	recorderPath = "scripts/hops/recorder"
 )
 
-// insertion is text to be put into a file at an offset.
+// insertion is text to insert into a file at an offset.
 type insertion struct {
 	offset int
 	text   string
 }
 
-// sourceFiles lists the Go files of a checkout that are no tests, relative to it.
-// Folders that begin with a dot, testdata and scripts are left out.
+// sourceFiles lists the files of a checkout with an extension, except tests, relative to the
+// checkout. It leaves out folders that begin with a dot, testdata, tests and scripts.
 func sourceFiles(dir, ext string) ([]string, error) {
 	var files []string
 	err := filepath.WalkDir(dir, func(path string, entry fs.DirEntry, err error) error {
@@ -50,7 +50,7 @@ func sourceFiles(dir, ext string) ([]string, error) {
 	return files, err
 }
 
-// functionsOf returns the functions of a Go file with the bodies that they have.
+// functionsOf returns the functions of a Go file, and the body of each.
 func functionsOf(set *token.FileSet, file *ast.File, name string) ([]function, []*ast.BlockStmt) {
 	var found []function
 	var bodies []*ast.BlockStmt
@@ -101,8 +101,8 @@ func funcName(f *ast.FuncDecl) string {
 	return f.Name.Name
 }
 
-// instrument returns the text of a Go file in which each function begins with a call
-// of the recorder, and the functions, whose indexes begin at first. Line numbers stay.
+// instrument returns the text of a Go file with a call of the recorder at the start of each
+// function, and the functions, which are numbered from first. Line numbers do not change.
 func instrument(name string, source []byte, first int) ([]byte, []function, error) {
 	set := token.NewFileSet()
 	file, err := parser.ParseFile(set, name, source, parser.ParseComments|parser.SkipObjectResolution)
@@ -129,9 +129,9 @@ func instrument(name string, source []byte, first int) ([]byte, []function, erro
 	return append(out, source[done:]...), functions, nil
 }
 
-// overlay writes instrumented copies of the Go files of the checkout dir into work,
-// and a file for go build's -overlay, whose path it returns, with the functions.
-// Into the packages for the traced program it puts this command's own.
+// overlay writes instrumented copies of the Go files of the checkout dir to work, and a file
+// for go build -overlay. It returns the path of that file, and the functions. The traced
+// program and its recorder are this command's own, not those of the checkout.
 func overlay(dir, work string) (string, []function, error) {
 	replace := map[string]string{}
 	put := func(name string, text []byte) error {

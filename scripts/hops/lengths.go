@@ -16,10 +16,10 @@ import (
 //go:embed functions.py
 var functionsProgram string
 
-// function is a function of the project: a declared one, a method, or a Go literal.
+// function is a function of the project: a declared function, a method or a Go literal.
 type function struct {
 	File  string // relative to the checkout, with slashes
-	Name  string // with its receiver or class; a literal has its function's name and a number
+	Name  string // with the receiver or class; a literal has its function's name and a number
 	Line  int    // the first one
 	Lines int
 
@@ -41,8 +41,8 @@ type lengths struct {
 	Name      string `json:"name"` // of the longest
 }
 
-// measure returns the statistics of functions. Literals count as lines of the functions
-// that they stand in.
+// measure returns the statistics of functions. A literal counts only as lines of the function
+// that contains it.
 func measure(functions []function) lengths {
 	var declared []function
 	for _, f := range functions {
@@ -78,8 +78,8 @@ func goFunctions(dir string, files []string) ([]function, error) {
 	return all, nil
 }
 
-// pythonFunctions returns the functions of Python files of the checkout, as the
-// interpreter's own parser sees them.
+// pythonFunctions returns the functions of Python files of the checkout. It uses the parser
+// of the interpreter.
 func pythonFunctions(python, dir string, files []string) ([]function, error) {
 	command := exec.Command(python, "-c", functionsProgram)
 	command.Dir = dir

@@ -1,40 +1,40 @@
-// Command hops lists the way of one call through gophersnake, function by function, as
-// one steps through it with a debugger: from Runner.Run to the worker's node function
-// and back, or the way of one stream item from Stream.Send to Stream.Recv.
+// Command hops lists the functions that one call passes through in gophersnake, as one
+// would step through them with a debugger: from Runner.Run to the worker's node function
+// and back. It can also list those of one stream item, from Stream.Send to Stream.Recv.
 //
 //	go run ./scripts/hops                 a call
 //	go run ./scripts/hops --stream        a stream item
-//	go run ./scripts/hops --all           all functions, indented by depth; * marks stops
+//	go run ./scripts/hops --all           all functions, indented by depth, with * for stops
 //	go run ./scripts/hops --lengths       the lengths of all functions, without tracing
 //	go run ./scripts/hops --json          the stops, or the lengths, as JSON
 //	go run ./scripts/hops --dir ../other  of another checkout
 //
-// It needs what the runner needs, Go and a Python interpreter, and no debugger. It
-// builds a program in which each function of the checkout's packages records when it
-// is entered and left (go build -overlay; the checkout stays as it is), and whose one
-// node turns on the worker's profiler. The program makes 100 calls to warm up, then 51
-// that are traced, one after the other. A stream's consumer waits in Recv before an
-// item is sent. The list shows the way that most of those took.
+// It needs Go and a Python interpreter, but no debugger. It builds a program in which each
+// function of the checkout's packages records when it is entered and left. The build uses
+// go build -overlay, which leaves the checkout unchanged. The program's node turns on the
+// profiler of the worker's interpreter. The program makes 100 calls to warm up and then 51
+// traced calls, one after the other. A stream's consumer waits in Recv before an item is
+// sent. The list shows the path that most of the traced calls took.
 //
 // # What is counted
 //
-// The order is that of time. The worker's functions stand together, where the call's
-// frame arrived, and end with the send of its result. Timers run beside the call; what
-// they run, such as the watchdog's check, is left out.
+// The list is in the order of time. The worker's functions stand together, at the time when
+// the call's frame arrived, and end with the send of its result. Functions that run on a
+// timer, such as the watchdog's check, are left out, because they run beside the call.
 //
-// A stop is a function that control enters from another file, goroutine or process;
-// one that is called from its own file is read on the way. Each counts once, at its
-// first such entry. A return to a function is no entry, but for those that waited for
-// the call when it came, such as the worker's loop. A function of at most 20 lines
-// (--trivial) that calls no other function of the project is no stop: one reads its
-// name and goes on. The node function is a stop whatever its length.
+// A stop is a function that control enters from another file, goroutine or process. A
+// function that is called from its own file is no stop. Each stop counts once, at its first
+// such entry. A return to a function is no entry, unless the function was waiting for the
+// call when it came, as the worker's loop does. A function of at most 20 lines (--trivial)
+// that calls no other function of the project is no stop, because its name is enough for a
+// reader. The node function is a stop whatever its length.
 //
 // A jump back is a stop in a file that had a stop before, with stops in other files
 // between the two.
 //
-// The length of a function is that of its declaration, from its first line to its
-// last, with its docstring and its literals, but without its doc comment and its
-// decorators. Tests, test data and generated environments are left out.
+// The length of a function counts the lines of its declaration, including its docstring and
+// its function literals, but neither its doc comment nor its decorators. Tests, test data
+// and generated environments are left out.
 package main
 
 import (
@@ -59,7 +59,7 @@ var embedded embed.FS
 // nodeFile is the file of the traced node.
 const nodeFile = "nodes.py"
 
-// settings are what the flags say.
+// settings are the values of the flags.
 type settings struct {
 	dir, python                string
 	stream, all, json, lengths bool
@@ -80,13 +80,13 @@ func run(ctx context.Context, args []string, out, messages io.Writer) error {
 	var s settings
 	flags := flag.NewFlagSet("hops", flag.ContinueOnError)
 	flags.SetOutput(messages)
-	flags.StringVar(&s.dir, "dir", ".", "the checkout")
+	flags.StringVar(&s.dir, "dir", ".", "the checkout to trace")
 	flags.StringVar(&s.python, "python", "python3", "the interpreter")
 	flags.BoolVar(&s.stream, "stream", false, "trace a stream item, not a call")
-	flags.BoolVar(&s.all, "all", false, "list all functions that are entered, not the stops alone")
+	flags.BoolVar(&s.all, "all", false, "list all functions that are entered, with the stops marked")
 	flags.BoolVar(&s.json, "json", false, "print JSON")
-	flags.BoolVar(&s.lengths, "lengths", false, "print how long the functions are, and trace nothing")
-	flags.IntVar(&s.trivial, "trivial", longestTrivial, "up to how many lines a function that calls no other is no stop")
+	flags.BoolVar(&s.lengths, "lengths", false, "print the lengths of the functions instead of tracing")
+	flags.IntVar(&s.trivial, "trivial", longestTrivial, "the `lines` up to which a function that calls no other one is no stop")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
@@ -128,8 +128,8 @@ func run(ctx context.Context, args []string, out, messages io.Writer) error {
 	return nil
 }
 
-// trace builds the program and runs it, so that what it records lies in the folder
-// work. It returns the functions that the records are of.
+// trace builds the program and runs it. The program writes its records to the folder work.
+// trace returns the functions that the records refer to by index.
 func (s settings) trace(ctx context.Context, work string) ([]function, error) {
 	list, functions, err := overlay(s.dir, work)
 	if err != nil {
@@ -161,16 +161,16 @@ func (s settings) trace(ctx context.Context, work string) ([]function, error) {
 	program := filepath.Join(work, "program")
 	build := exec.CommandContext(ctx, "go", "build", "-overlay", list, "-o", program, "./scripts/hops/program")
 	build.Dir = s.dir
-	if said, err := build.CombinedOutput(); err != nil {
-		return nil, fmt.Errorf("build the traced program: %w\n%s", err, said)
+	if output, err := build.CombinedOutput(); err != nil {
+		return nil, fmt.Errorf("build the traced program: %w\n%s", err, output)
 	}
 	kind := "call"
 	if s.stream {
 		kind = "stream"
 	}
 	traced := exec.CommandContext(ctx, program, kind, work, s.python)
-	if said, err := traced.CombinedOutput(); err != nil {
-		return nil, fmt.Errorf("run the traced program: %w\n%s", err, said)
+	if output, err := traced.CombinedOutput(); err != nil {
+		return nil, fmt.Errorf("run the traced program: %w\n%s", err, output)
 	}
 	return functions, nil
 }
@@ -183,7 +183,7 @@ func inFolder(folder string, files []string) []string {
 	return in
 }
 
-// print writes the stops, a line each, and their counts.
+// print writes the stops, a line each, and their number.
 func (p path) print(out io.Writer, alike, of int) {
 	for i, s := range p.Stops {
 		mark := "  "
@@ -192,7 +192,7 @@ func (p path) print(out io.Writer, alike, of int) {
 		}
 		fmt.Fprintf(out, "%3d %s %-6s %-48s %s\n", i+1, mark, s.Language, s.File, s.Function)
 	}
-	fmt.Fprintf(out, "%d stops in %d files, %d jumps back (<-); %d functions entered; %d of %d traced went this way\n",
+	fmt.Fprintf(out, "%d stops in %d files, %d jumps back (<-); %d functions entered; %d of %d traced took this path\n",
 		len(p.Stops), p.Files, p.Jumps, p.Functions, alike, of)
 }
 

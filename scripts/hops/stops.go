@@ -4,15 +4,16 @@ package main
 // no other function of the project is no stop.
 const longestTrivial = 20
 
-// visit is one entry of control into a function. From is the function that control
-// came from; it is outside if that is none of the project's in the same thread, but
-// for instance another goroutine, the other process or the program itself.
+// visit is one entry of control into a function. from is the function that control came
+// from, or outside if control came from no function of the project in the same thread but,
+// for instance, from another goroutine, the other process or the traced program itself.
 type visit struct {
 	function, from int  // indexes in the list of functions
-	isReturn       bool // from has returned to a function that was entered before the call
-	depth          int  // how many functions are under way below it in its thread
+	isReturn       bool // from returned to the function, which was entered before the call
+	depth          int  // the depth of the call stack in its thread
 }
 
+// outside stands for code that is not part of the project.
 const outside = -1
 
 // stop is a function that control enters from another file.
@@ -25,7 +26,7 @@ type stop struct {
 	index int
 }
 
-// path is the way of one call through the project.
+// path is the sequence of stops of one call.
 type path struct {
 	Stops []stop `json:"stops"`
 	Files int    `json:"files"`
@@ -36,8 +37,8 @@ type path struct {
 	visits []visit
 }
 
-// follow makes a path of visits, which are in the order of time. A function of at most
-// trivial lines that calls no other is no stop.
+// follow returns the path for visits, which must be in the order of time. A function of at
+// most trivial lines that calls no other one is no stop.
 func follow(visits []visit, functions []function, trivial int) path {
 	p := path{visits: visits}
 	entered, calls, isStop := map[int]bool{}, map[int]bool{}, map[int]bool{}

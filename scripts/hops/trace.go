@@ -9,8 +9,8 @@ import (
 	"strings"
 )
 
-// event is what the recorders of the program and of its worker write: the entry or
-// the exit of a function, a mark, or a send by the worker.
+// event is a record of the program or of its worker: the entry or the exit of a function, a
+// mark, or a send by the worker.
 type event struct {
 	At       int64
 	Thread   uint64
@@ -23,8 +23,8 @@ type event struct {
 	isPython, isSend bool
 }
 
-// readEvents reads what was recorded in both processes, in the order of time. Python's
-// functions are looked up in functions; what is none of the project's is left out.
+// readEvents reads the records of both processes, in the order of time. It looks up Python's
+// functions in functions, and leaves out those that are not part of the project.
 func readEvents(work string, functions []function) ([]event, error) {
 	var events, python []event
 	if err := readJSON(filepath.Join(work, "go.json"), &events); err != nil {
@@ -72,19 +72,19 @@ func readJSON(name string, into any) error {
 	return nil
 }
 
-// thread is a goroutine or a thread of the worker.
+// thread identifies a goroutine or a thread of the worker.
 type thread struct {
 	isPython bool
 	id       uint64
 }
 
-// traced returns the visits of each traced call. The worker's visits are put together at
-// the time of their first one, when the call's frame arrived, and end with its last send.
+// traced returns the visits of each traced call. The worker's visits stand together, at the
+// time of the first one, when the call's frame arrived. They end with the worker's last send.
 func traced(events []event) [][]visit {
 	var all [][]visit
 	stacks := map[thread][]int{}
 	var golang, python []visit
-	at, sent := 0, 0 // where the worker's visits stand, and how many were made by its last send
+	at, sent := 0, 0 // the worker's visits: their index in golang, and their number at the last send
 	seen := map[int]bool{}
 	isOn := false
 	for _, e := range events {
@@ -120,9 +120,9 @@ func traced(events []event) [][]visit {
 	return all
 }
 
-// step follows an entry or an exit in the stack of its thread. It returns the visits
-// that it means: the function entered, and those that were under way before the call
-// began, were not seen since, and have control now.
+// step applies an entry or an exit to the stack of its thread. It returns the visits that
+// follow from it: the function that was entered, and functions that were entered before the
+// call began, were not seen since then, and have control now.
 func step(stacks map[thread][]int, t thread, e event, seen map[int]bool) []visit {
 	stack := stacks[t]
 	top := func() int {

@@ -1,5 +1,5 @@
-// Command program is what command hops traces: it makes calls to a Python node by
-// Runner.Run, or sends items through a Runner.Stream, and writes what was recorded.
+// Command program is the program that command hops traces. It makes calls to a Python node
+// by Runner.Run, or sends items through a stream, and writes the records.
 package main
 
 import (
@@ -18,7 +18,7 @@ import (
 const (
 	warmUp = 100
 	traced = 51
-	pause  = 500 * time.Microsecond // in which what follows the call before comes to rest
+	pause  = 500 * time.Microsecond // lets the goroutines of the previous call become idle
 )
 
 func main() {
@@ -40,7 +40,7 @@ func run(kind, folder, python string) error {
 	if err != nil {
 		return err
 	}
-	defer r.Close(ctx)
+	defer func() { _ = r.Close(ctx) }()
 	if err := r.Start(ctx); err != nil {
 		return err
 	}
@@ -50,7 +50,7 @@ func run(kind, folder, python string) error {
 		if err != nil {
 			return err
 		}
-		defer s.Close()
+		defer func() { _ = s.Close() }()
 		prepare, step = streamSteps(s)
 	}
 	value := any(map[string]any{"text": "hello", "count": 3})

@@ -1,5 +1,5 @@
-// Package recorder collects the entries and exits of functions in the program that
-// command hops builds. The command inserts a call of Enter into each function.
+// Package recorder records the entries and exits of functions in the program that command
+// hops builds. The command inserts a call of Enter into each function.
 package recorder
 
 import (
@@ -24,11 +24,11 @@ type Event struct {
 var (
 	mu     sync.Mutex
 	events []Event
-	timers = map[uint64]bool{} // whether a goroutine is a timer's
+	timers = map[uint64]bool{} // by goroutine: whether it runs a timer's function
 )
 
-// Enter records that a function begins. The result records that it ends. What runs on
-// the goroutine of a timer, such as a watchdog's, is not recorded.
+// Enter records the entry of a function, and the returned function its exit. Functions on
+// the goroutine of a timer, such as a watchdog's, are not recorded.
 func Enter(function int) (exit func()) {
 	thread := goroutine()
 	if isTimer(thread) {
@@ -59,7 +59,7 @@ func add(e Event) {
 	events = append(events, e)
 }
 
-// goroutine returns the id of the calling goroutine, which only a stack trace shows.
+// goroutine returns the id of the calling goroutine, which only a stack trace contains.
 func goroutine() uint64 {
 	var buf [40]byte
 	n := runtime.Stack(buf[:], false)
