@@ -40,13 +40,13 @@ const (
 var allPeers = []peerSpec{
 	{name: gophersnakeName, about: "gophersnake, the whole Runner", setUp: setUpGophersnake},
 	{name: "gophersnake-shared", about: "gophersnake, `RunShared`", setUp: setUpShared, arrays: true},
-	{name: pipeName, about: "`multiprocessing.Pipe`, bare", setUp: pythonProgram("pipe.py", "numpy")},
-	{name: "blocks", about: "`shared_memory`, by hand", setUp: pythonProgram("blocks.py", "numpy")},
-	{name: "executor", about: "`ProcessPoolExecutor`, one worker", setUp: pythonProgram("executor.py", "numpy")},
+	{name: pipeName, about: "`multiprocessing.Pipe`, bare", setUp: pythonProgram("standard_library.py", "numpy", "pipe")},
+	{name: "blocks", about: "`shared_memory`, by hand", setUp: pythonProgram("standard_library.py", "numpy", "blocks")},
+	{name: "executor", about: "`ProcessPoolExecutor`, one worker", setUp: pythonProgram("standard_library.py", "numpy", "executor")},
 	{name: grpcName, about: "gRPC plugin of go-plugin, grpcio", setUp: setUpGRPC},
 	{name: "ray", about: "Ray, one actor", setUp: pythonProgram("ray_actor.py", "ray")},
-	{name: "mosec", about: "mosec, one worker, over HTTP", setUp: pythonProgram("mosec_client.py", "mosec")},
-	{name: "dora", about: "dora-rs, two nodes", setUp: pythonProgram("dora_run.py", "dora")},
+	{name: "mosec", about: "mosec, one worker, over HTTP", setUp: pythonProgram("mosec_peer.py", "mosec")},
+	{name: "dora", about: "dora-rs, two nodes", setUp: pythonProgram("dora_peer.py", "dora")},
 }
 
 // caller makes one call from Go. It passes the result to check while it is valid.

@@ -27,10 +27,10 @@ type program struct {
 }
 
 // pythonProgram returns the setUp function of a peer that is one of the embedded programs.
-// It runs in the environment that requirements names.
-func pythonProgram(name, requirements string) func(context.Context, *host) (peer, error) {
+// It runs in the environment that requirements names, with the arguments.
+func pythonProgram(name, requirements string, args ...string) func(context.Context, *host) (peer, error) {
 	return func(ctx context.Context, h *host) (peer, error) {
-		p, err := startProgram(ctx, h, name, requirements)
+		p, err := startProgram(ctx, h, name, requirements, args...)
 		if err != nil {
 			return nil, err
 		}
@@ -42,7 +42,7 @@ func pythonProgram(name, requirements string) func(context.Context, *host) (peer
 	}
 }
 
-func startProgram(ctx context.Context, h *host, name, requirements string) (*program, error) {
+func startProgram(ctx context.Context, h *host, name, requirements string, args ...string) (*program, error) {
 	env, err := h.environment(ctx, requirements)
 	if err != nil {
 		return nil, err
@@ -57,7 +57,8 @@ func startProgram(ctx context.Context, h *host, name, requirements string) (*pro
 		p.stdout = bufio.NewReader(stdout)
 		return err
 	}
-	p.process, err = startProcess(ctx, prepare, env.Python, filepath.Join(h.programs, name))
+	args = append([]string{filepath.Join(h.programs, name)}, args...)
+	p.process, err = startProcess(ctx, prepare, env.Python, args...)
 	if err != nil {
 		return nil, err
 	}

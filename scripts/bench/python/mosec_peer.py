@@ -1,4 +1,10 @@
-"""Peer: a worker that mosec serves over HTTP, called with httpx over one connection."""
+"""Peer: a worker that mosec serves over HTTP, called with httpx over one connection.
+
+    python mosec_peer.py               start the server, and call it
+    python mosec_peer.py serve ...     be the server, with mosec's own options
+
+Bodies are msgpack.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +18,26 @@ import httpx
 import msgpack
 import numpy as np
 import rounds
+from mosec import Server, Worker
+from mosec.mixin import MsgpackMixin
+
+
+class Echo(MsgpackMixin, Worker):
+    """The worker. It gets an array as a map of dtype, shape and bytes."""
+
+    def forward(self, data: Any) -> Any:
+        """Work on a value."""
+        if not isinstance(data, dict) or "bytes" not in data:
+            return rounds.work(data)
+        array = np.frombuffer(data["bytes"], data["dtype"]).reshape(data["shape"])
+        return {**data, "bytes": rounds.work(array).data}
+
+
+def serve() -> None:
+    """Run mosec's server."""
+    server = Server()
+    server.append_worker(Echo, num=1)
+    server.run()
 
 
 def free_port() -> int:
@@ -24,7 +50,7 @@ def free_port() -> int:
 def main() -> None:
     """Serve the benchmark's requests."""
     port = free_port()
-    command = [sys.executable, os.path.join(os.path.dirname(__file__), "mosec_server.py")]
+    command = [sys.executable, os.path.abspath(__file__), "serve"]
     options = {
         "address": "127.0.0.1",
         "port": str(port),
@@ -62,4 +88,8 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    if sys.argv[1:2] == ["serve"]:
+        del sys.argv[1]  # mosec parses the rest
+        serve()
+    else:
+        main()
