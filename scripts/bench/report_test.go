@@ -51,9 +51,9 @@ func TestWhatTakesLongerIsTheDifferenceOfTheMedians(t *testing.T) {
 func TestProfilesBecomeTheTwoSides(t *testing.T) {
 	folder := t.TempDir()
 	for pid, text := range map[string]string{
-		"20": "cmd: python pipe.py\nevents: Ir\nsummary: 300\n",
+		"20": "cmd: python standard_library.py pipe\nevents: Ir\nsummary: 300\n",
 		"3":  "cmd: bench drive python pipe 5\nsummary: 100\n",
-		"4":  "cmd: python pipe.py\nsummary: 200\n",
+		"4":  "cmd: python standard_library.py pipe\nsummary: 200\n",
 	} {
 		require.NoError(t, os.WriteFile(filepath.Join(folder, pid), []byte(text), 0o600))
 	}
