@@ -38,7 +38,7 @@ class Answers:
 
     Attributes:
         keep_items: whether small items are kept back, too.
-        chores: functions that ``run_chores`` calls once the worker is idle.
+        idle_tasks: functions that ``run_idle_tasks`` calls once the worker is idle.
     """
 
     def __init__(self, connection: Connection, interrupts: Interrupts) -> None:
@@ -47,7 +47,7 @@ class Answers:
         self._interrupts = interrupts
         self._encode = Encoder().encode
         self.keep_items = False
-        self.chores: list[Callable[[], None]] = []
+        self.idle_tasks: list[Callable[[], None]] = []
 
     def result(self, call: int, value: Any) -> None:
         """Answer a call with its result.
@@ -162,16 +162,16 @@ class Answers:
         if body.get("fatal"):
             raise WorkerExit(body.get("exit_code", EXIT_SOFTWARE))
 
-    def when_idle(self, chore: Callable[[], None]) -> None:
+    def when_idle(self, task: Callable[[], None]) -> None:
         """Call a function once, before the worker next waits for frames."""
-        if chore not in self.chores:
-            self.chores.append(chore)
+        if task not in self.idle_tasks:
+            self.idle_tasks.append(task)
 
-    def run_chores(self) -> None:
+    def run_idle_tasks(self) -> None:
         """Call the functions that were put off until the worker is idle."""
-        chores, self.chores = self.chores, []
-        for chore in chores:
-            chore()
+        idle_tasks, self.idle_tasks = self.idle_tasks, []
+        for task in idle_tasks:
+            task()
 
     def _collect_memory(self) -> None:
         """Free the shared memory that exceptions keep in reference cycles."""

@@ -350,8 +350,8 @@ class EventLoop:
         """Send what this turn has kept back, and handle the frames read meanwhile."""
         self._settling = False
         try:
-            if self._answers.chores:
-                self._answers.run_chores()
+            if self._answers.idle_tasks:
+                self._answers.run_idle_tasks()
             self._connection.flush()
         except Closed as error:
             self._stop(error)

@@ -37,8 +37,8 @@ class FrameLoop:
             while True:
                 found = next_call() if connection.start < connection.end else None
                 if found is None:
-                    if answers.chores:
-                        answers.run_chores()
+                    if answers.idle_tasks:
+                        answers.run_idle_tasks()
                     flush()
                     await_frame()
                     found = next_call()
