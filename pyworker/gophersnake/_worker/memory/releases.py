@@ -1,7 +1,7 @@
 """The bodies of release frames, which give borrowed segments back.
 
 Most calls that take or return large buffers come with one, so they are packed and
-unpacked without msgpack where possible. Go's package ipc has the other side.
+unpacked without msgpack if possible. Go's ``ipc/sharing.go`` has the other side.
 """
 
 from __future__ import annotations
