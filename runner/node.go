@@ -246,8 +246,7 @@ func (n *node) goInput(in *flow.Inputs) (Input, error) {
 		return input, nil
 	}
 	for i, c := range n.inputs {
-		value := in.At(i)
-		v, err := value.Decode("input")
+		v, err := in.At(i).Decode("input")
 		if err != nil {
 			return input, err
 		}

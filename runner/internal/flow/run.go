@@ -25,7 +25,7 @@ func (p *Plan) Run(ctx context.Context, input any) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	v, err := out.read((*Value).Decode)
+	v, err := out.read(Value.Decode)
 	out.Release()
 	return v, err
 }
@@ -64,19 +64,19 @@ type Result struct {
 
 // View returns what [Plan.Run] returns, but with views of shared memory, as
 // [Value.View] does. They are valid until the result is released.
-func (r *Result) View() (any, error) { return r.read((*Value).View) }
+func (r *Result) View() (any, error) { return r.read(Value.View) }
 
-func (r *Result) read(decode func(v *Value, root string) (any, error)) (any, error) {
+func (r *Result) read(decode func(v Value, root string) (any, error)) (any, error) {
 	switch len(r.many) {
 	case 0:
-		return decode(&r.one, "result")
+		return decode(r.one, "result")
 	case 1:
-		return decode(&r.many[0], "result")
+		return decode(r.many[0], "result")
 	}
 	all := make(map[string]any, len(r.many))
 	for at, i := range r.plan.sinks {
 		id := r.plan.steps[i].id
-		v, err := decode(&r.many[at], "result."+id)
+		v, err := decode(r.many[at], "result."+id)
 		if err != nil {
 			return nil, err
 		}
@@ -148,7 +148,7 @@ func (v *Value) Take(root string) (any, error) {
 }
 
 // Decode returns the Go value, which is valid after the release.
-func (v *Value) Decode(root string) (any, error) {
+func (v Value) Decode(root string) (any, error) {
 	if !v.Encoded || v.Native != nil {
 		return v.Native, nil
 	}
@@ -157,7 +157,7 @@ func (v *Value) Decode(root string) (any, error) {
 
 // View is like Decode, but large buffers in shared memory are not copied: the
 // result is valid until the release and must not be changed.
-func (v *Value) View(root string) (any, error) {
+func (v Value) View(root string) (any, error) {
 	if !v.Encoded || v.Native != nil {
 		return v.Native, nil
 	}

@@ -85,3 +85,12 @@ func TestAValueThatCannotBeReadIsTheErrorOfItsSink(t *testing.T) {
 	_, err = out.View()
 	require.ErrorContains(t, err, "result.b")
 }
+
+func TestARunOfAChainAllocatesNothing(t *testing.T) {
+	p := newPlan(Step{ID: "a", Node: &fake{}}, Step{ID: "b", Node: &fake{}, Inputs: []string{"a"}})
+	input := any("v")
+	assert.Zero(t, testing.AllocsPerRun(100, func() {
+		_, err := p.Run(t.Context(), input)
+		require.NoError(t, err)
+	}))
+}
