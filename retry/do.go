@@ -7,11 +7,12 @@ import (
 )
 
 // Option changes how [Do] decides on retries, or observes them. The options are
-// [If] and [OnRetry]. If one of them is given more than once, the last one counts. The
+// [If], [OnRetry] and [MapError]. If one of them is given more than once, the last one counts. The
 // zero Option changes nothing.
 type Option struct {
 	retryable func(error) bool
 	onRetry   func(attempt int, delay time.Duration, err error)
+	mapError  func(attempt int, err error) error
 }
 
 // If makes [Do] retry an error if retryable returns true for it. The default is
@@ -24,6 +25,11 @@ func If(retryable func(error) bool) Option { return Option{retryable: retryable}
 func OnRetry(observe func(attempt int, delay time.Duration, err error)) Option {
 	return Option{onRetry: observe}
 }
+
+// MapError makes [Do] replace the error of each attempt by the one that fn returns for
+// it, for instance to add context, before it decides on a retry. The number of the
+// attempt is counted from 1. The error that fn returns must not be nil.
+func MapError(fn func(attempt int, err error) error) Option { return Option{mapError: fn} }
 
 // Retryable reports whether another attempt may succeed after err: it calls the
 // method Retryable() bool of the first error in err's chain that has one. Without
@@ -60,10 +66,13 @@ func Do(ctx context.Context, policy Policy, op func(ctx context.Context, attempt
 		if err == nil {
 			return nil
 		}
+		chosen := combine(opts)
+		if chosen.mapError != nil {
+			err = chosen.mapError(attempt, err)
+		}
 		if ctx.Err() != nil {
 			return interrupted(ctx, attempt, err)
 		}
-		chosen := combine(opts)
 		if policy.Retries == 0 || !chosen.retryable(err) {
 			return err
 		}
@@ -92,6 +101,9 @@ func combine(opts []Option) Option {
 		}
 		if o.onRetry != nil {
 			all.onRetry = o.onRetry
+		}
+		if o.mapError != nil {
+			all.mapError = o.mapError
 		}
 	}
 	return all

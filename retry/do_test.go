@@ -160,6 +160,17 @@ func TestOnRetryIsCalledBeforeEachDelay(t *testing.T) {
 	})
 }
 
+func TestMapErrorReplacesTheErrorOfEachAttempt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		op, attempts := failing(transient, transient, permanent)
+		number := func(attempt int, err error) error { return fmt.Errorf("attempt %d: %w", attempt, err) }
+		err := Do(t.Context(), Default(), op, MapError(number))
+		require.EqualError(t, err, "attempt 3: no such model")
+		require.ErrorIs(t, err, permanent)
+		assert.Equal(t, 3, *attempts, "the decision is made on the new error")
+	})
+}
+
 func TestRetryAfterSetsTheDelay(t *testing.T) {
 	for name, test := range map[string]struct {
 		err  *fault

@@ -152,10 +152,10 @@ func (n *node) Call(ctx context.Context, in flow.Inputs) (out flow.Value, err er
 	started := n.noteStarted()
 	if n.isPython() {
 		args := n.args(&in)
-		err = n.entry.execute(ctx, func(ctx context.Context) error {
+		err = n.entry.execute(ctx, func(ctx context.Context, _ int) error {
 			payload, err := n.pool.Call(ctx, args)
 			if err != nil {
-				return classify(err).WithNode(n.id)
+				return classify(err)
 			}
 			out = flow.Value{Payload: payload, Encoded: true}
 			return nil
@@ -173,7 +173,7 @@ func (n *node) Generate(ctx context.Context, in flow.Inputs, emit flow.Emit) err
 	started := n.noteStarted()
 	args := n.args(&in)
 	values := replay{emit: emit}
-	err := n.entry.execute(ctx, func(ctx context.Context) error {
+	err := n.entry.execute(ctx, func(ctx context.Context, _ int) error {
 		if err := n.pool.Items(ctx, args, values.attempt()); err != nil {
 			return classify(err)
 		}
@@ -222,15 +222,15 @@ func (n *node) callGo(ctx context.Context, in *flow.Inputs) (flow.Value, error) 
 		return flow.Value{}, classify(err)
 	}
 	var out flow.Value
-	err = n.entry.execute(ctx, func(ctx context.Context) error {
+	err = n.entry.execute(ctx, func(ctx context.Context, _ int) error {
 		v, err := n.callFunc(ctx, input)
 		if err != nil {
-			return goError(ctx, err).WithNode(n.id)
+			return goError(ctx, err)
 		}
 		out = flow.Value{Native: v}
 		if n.encodes {
 			if out, err = flow.Encode(ctx, n.arena, "result", v); err != nil {
-				return classify(err).WithNode(n.id).WithOperation("encode the result")
+				return classify(err).WithOperation("encode the result")
 			}
 		}
 		return nil

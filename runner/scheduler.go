@@ -130,7 +130,7 @@ func (s *Scheduler) replace(node string, policy NodePolicy) *settings {
 // The error is an [*Error] with the node and the number of attempts. Its kind is that
 // of the last attempt's error, or [KindOther] if ctx ended.
 func (s *Scheduler) Execute(ctx context.Context, node string, op func(ctx context.Context) error) error {
-	return s.node(node).execute(ctx, op)
+	return s.node(node).execute(ctx, func(ctx context.Context, _ int) error { return op(ctx) })
 }
 
 // Breaker returns a node's circuit breaker, for example to read its state or to reset
@@ -195,6 +195,11 @@ func newSettings(e *entry, policy NodePolicy) *settings {
 			e.counts.retries.Add(1)
 			e.emit(CallRetried{Node: e.node, Time: time.Now(), Attempt: attempt, Delay: delay, Err: err})
 		}),
+		retry.MapError(func(attempt int, err error) error {
+			failure := AsError(err).WithNode(e.node).WithAttempt(attempt, s.policy.Attempts())
+			e.reportBreach(failure)
+			return failure
+		}),
 	}
 	if policy.Breaker == nil {
 		return s
@@ -213,8 +218,12 @@ func newSettings(e *entry, policy NodePolicy) *settings {
 	return s
 }
 
+// operation is one attempt of an operation. The number of the attempt is counted from
+// 1. The scheduler adds the node and the attempt to its error.
+type operation func(ctx context.Context, attempt int) error
+
 // execute runs an operation with retries; the breaker counts it once.
-func (e *entry) execute(ctx context.Context, op func(ctx context.Context) error) error {
+func (e *entry) execute(ctx context.Context, op operation) error {
 	e.counts.calls.Add(1)
 	s := e.settings.Load()
 	permit, err := s.breaker.Allow()
@@ -222,15 +231,7 @@ func (e *entry) execute(ctx context.Context, op func(ctx context.Context) error)
 		return e.counts.fail(e.refusal(s, err))
 	}
 	defer permit.Release() // a panic has no outcome, and must not hold a probe's slot
-	err = retry.Do(ctx, s.policy, func(ctx context.Context, attempt int) error {
-		if err := op(ctx); err != nil {
-			failure := AsError(err).WithNode(e.node).WithAttempt(attempt, s.policy.Attempts())
-			e.reportBreach(failure)
-			return failure
-		}
-		return nil
-	}, s.options...)
-	if err == nil {
+	if err = retry.Do(ctx, s.policy, op, s.options...); err == nil {
 		permit.Success()
 		return nil
 	}
@@ -243,7 +244,7 @@ func (e *entry) execute(ctx context.Context, op func(ctx context.Context) error)
 }
 
 // executeOnce runs an operation without retries, but under the breaker.
-func (e *entry) executeOnce(ctx context.Context, op func(ctx context.Context) error) error {
+func (e *entry) executeOnce(ctx context.Context, op operation) error {
 	e.counts.calls.Add(1)
 	s := e.settings.Load()
 	permit, err := s.breaker.Allow()
@@ -251,7 +252,7 @@ func (e *entry) executeOnce(ctx context.Context, op func(ctx context.Context) er
 		return e.counts.fail(e.refusal(s, err))
 	}
 	defer permit.Release()
-	if err = op(ctx); err == nil {
+	if err = op(ctx, 1); err == nil {
 		permit.Success()
 		return nil
 	}

@@ -316,7 +316,8 @@ func TestConfigureReplacesThePolicyOfANodeInUse(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newBench(t, DefaultNodePolicy())
 		kept := s.node("vad") // as the runner keeps it
-		failing, attempts := outcomes(NewError(KindExecution, "raised"))
+		fails, attempts := outcomes(NewError(KindExecution, "raised"))
+		failing := func(ctx context.Context, _ int) error { return fails(ctx) }
 		require.Error(t, kept.execute(t.Context(), failing))
 		assert.Equal(t, 4, *attempts)
 
@@ -446,7 +447,7 @@ func BenchmarkExecute(b *testing.B) {
 	b.ReportAllocs()
 	b.RunParallel(func(pb *testing.PB) {
 		for pb.Next() {
-			_ = entry.execute(ctx, func(context.Context) error { return nil })
+			_ = entry.execute(ctx, func(context.Context, int) error { return nil })
 		}
 	})
 }

@@ -119,11 +119,11 @@ func (s *session) releaseKept() {
 // attempt runs an operation in the open session. If the state can be restored, the
 // operation is retried under the policy of the node, and otherwise only the opening
 // of the session is.
-func (s *session) attempt(ctx context.Context, operation func(ctx context.Context) error) error {
-	inSession := func(ctx context.Context) error {
+func (s *session) attempt(ctx context.Context, do func(ctx context.Context) error) error {
+	inSession := func(ctx context.Context, _ int) error {
 		err := s.ensureOpen(ctx)
 		if err == nil {
-			err = operation(ctx)
+			err = do(ctx)
 		}
 		if err == nil {
 			return nil
@@ -135,7 +135,8 @@ func (s *session) attempt(ctx context.Context, operation func(ctx context.Contex
 		return s.node.entry.execute(ctx, inSession)
 	}
 	if s.open == nil { // no state can be lost yet
-		if err := s.node.entry.execute(ctx, s.ensureOpen); err != nil {
+		open := func(ctx context.Context, _ int) error { return s.ensureOpen(ctx) }
+		if err := s.node.entry.execute(ctx, open); err != nil {
 			return err
 		}
 	}
