@@ -1,16 +1,18 @@
-// Command gophersnake runs pipelines whose nodes are Python code in processes of
-// their own. Its commands are thin: they read flags and print, and leave the work
-// to package runner. `gophersnake help` lists them.
+// Command gophersnake runs pipelines whose nodes are Python code in worker processes.
+// `gophersnake help` lists its commands.
+//
+// A release build sets the version:
+//
+//	go build -ldflags "-X main.version=1.2.3" ./cmd/gophersnake
 package main
 
 import (
-	"context"
 	"os"
+
+	"github.com/gophersnake/gophersnake/cmd/gophersnake/internal/cli"
 )
 
-func main() {
-	ctx, stop := withSignals(context.Background())
-	code := newApp(os.Stdin, os.Stdout, os.Stderr).run(ctx, os.Args[1:])
-	stop()
-	os.Exit(code)
-}
+// version is set by -ldflags; if it is empty, the version is that of the Go module.
+var version string
+
+func main() { os.Exit(cli.Main(version)) }

@@ -1,0 +1,160 @@
+package cli
+
+import (
+	"encoding/json"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/gophersnake/gophersnake/runner"
+)
+
+func TestTheExitCodeIsThatOfTheKind(t *testing.T) {
+	inputFolder(t, map[string]string{"bad.json": "{", "bad.wav": "RIFF", "dir/x": ""})
+	for _, c := range []struct {
+		name string
+		args []string
+		code int
+		want []string // in the message
+	}{
+		{"raised", []string{"run", "resilient", "-i", `{"mode": "permanent"}`}, 4, []string{
+			`error: execution error in node "fragile" during call: gophersnake.Permanent: article 4711 is not in the catalogue`,
+			"Traceback (most recent call last):\n", `raise Permanent("article 4711 is not in the catalogue")`,
+			"the node says: permanent",
+		}},
+		{"not for this node", []string{"run", "resilient"}, 4, []string{
+			"Permanent: an input such as", "hint: no input was given, so the pipeline was given null: see gophersnake run --help\n",
+		}},
+		{"died", []string{"run", "resilient", "-i", `{"mode": "crash"}`}, 5, []string{
+			"error: python_vm error", "the interpreter was killed by SIGSEGV (segmentation fault)", "attempt: 4 of 4",
+			"Python was here (most recent call last):\n", "os.kill(os.getpid(), signal.SIGSEGV)", "signal: SIGSEGV",
+		}},
+		{"left", []string{"run", "resilient", "-i", `{"mode": "exit"}`}, 5, []string{"os._exit(3)", "exit code: 3"}},
+		{"not to be carried", []string{"run", "resilient", "-i", `{"mode": "value"}`}, 8, []string{
+			"error: marshaling error", "result.items[1].handle: ", "an open file stays in its process; return its content or its path", "attempt: 1 of 4",
+		}},
+		{"no file", []string{"run", "hello", "-i", "nowhere.wav"}, 7, []string{"there is no input file nowhere.wav", "hint: "}},
+		{"no match", []string{"run", "hello", "-i", "*.png"}, 7, []string{"no file matches the input *.png"}},
+		{"no interpreter", []string{"run", "hello", "--python", "/nowhere/python"}, 7, []string{`cannot find the interpreter "/nowhere/python", from --python`, "hint: "}},
+		{"no place", []string{"run", "hello", "-o", "bad.json/x.json"}, 7, []string{"io error: write bad.json/x.json: ", "not a directory"}},
+		{"no JSON", []string{"run", "hello", "-i", "bad.json"}, 9, []string{"bad.json: this is not JSON: unexpected EOF"}},
+		{"no WAV", []string{"run", "hello", "-i", "bad.wav"}, 9, []string{"cannot read bad.wav: "}},
+		{"no file holds it", []string{"run", "hello", "-o", "x.wav"}, 9, []string{"x.wav cannot hold the result: it is text", "hint: use --output json"}},
+		{"a folder", []string{"run", "hello", "-i", "dir"}, 2, []string{"the input dir is a folder; give the files in it: 'dir/*'", "see: gophersnake run --help"}},
+		{"no time", []string{"run", "hello", "--timeout", "-1s"}, 2, []string{"a time is needed, such as 500ms, 90s, 5m, or a number of seconds"}},
+		{"no pipeline in a folder", []string{"run", "dir"}, 7, []string{"there is no pipeline.yaml, pipeline.yml or pipeline.json in the folder dir", "gophersnake init ./dir"}},
+		{"a misspelt example", []string{"run", "resilent"}, 7, []string{"there is no pipeline resilent\nhint: did you mean the bundled example resilient?\n"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			got := command(t, c.args...)
+			assert.Equal(t, c.code, got.code, got.err)
+			for _, want := range c.want {
+				assert.Contains(t, got.err, want)
+			}
+			assert.Empty(t, got.out)
+		})
+	}
+}
+
+func TestAConnectionThatBreaksIsTransport(t *testing.T) {
+	got := command(t, "run", pipelineOf(t, "nodes: [{id: n, node_type: cut_off, retry: none}]"))
+	assert.Equal(t, 6, got.code)
+	assert.Contains(t, got.err, `error: transport error in node "n" during call: the connection to the worker broke`)
+}
+
+func TestNodesThatCannotStartAreTold(t *testing.T) {
+	for name, c := range map[string]struct{ python, want string }{
+		"no such module": {"import nonsuch_module", "ModuleNotFoundError: No module named 'nonsuch_module'"},
+		"broken code":    {"def f(:", "SyntaxError: invalid syntax"},
+		"no such node":   {"from gophersnake import node\n@node\ndef mode(x): return x", "has no node 'made'; did you mean mode?"},
+		"no node at all": {"", "has no node 'made'; it has none: put @node on a function or class"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			nodes := write(t, "mine.py", c.python+"\n")
+			pipeline := write(t, "pipeline.yaml", "version: v1\npython: "+nodes+"\nnodes: [{id: n, node_type: made, retry: none}]\n")
+			for _, subcommand := range []string{"run", "validate", "nodes"} {
+				got := command(t, subcommand, pipeline)
+				assert.NotZero(t, got.code, subcommand)
+				assert.Contains(t, got.err, c.want, subcommand)
+			}
+		})
+	}
+}
+
+func TestACrashIsSurvived(t *testing.T) {
+	got := command(t, "run", "resilient", "-i", `{"mode": "crash", "times": 1}`)
+	require.Zero(t, got.code, got.err)
+	var result map[string]any
+	require.NoError(t, json.Unmarshal([]byte(got.out), &result))
+	assert.Equal(t, "fine", result["status"])
+	assert.Equal(t, 1., result["failures"])
+	assert.Regexp(t, `^\S+ \[WARN\]  node "fragile": attempt 1 failed, the next follows in 100ms: python_vm error in node "fragile" during call: the interpreter was killed by SIGSEGV \(segmentation fault\)`, got.err)
+	assert.Equal(t, 1, strings.Count(got.err, "\n"), "one failure, one line")
+}
+
+func TestTheBreakerOpensAfterFiveFailedInputs(t *testing.T) {
+	pipeline := pipelineOf(t, "nodes: [{id: n, node_type: picky, retry: none}]")
+	// What the node calls permanent is no fault of the node's.
+	got := command(t, "run", pipeline, "--jobs", "1", "-o", "jsonl", "a", "b", "c", "d", "e", "f", "7")
+	assert.Equal(t, 4, got.code)
+	assert.Contains(t, got.out, `{"input":"7","result":8}`)
+
+	args := []string{"run", "resilient", "--jobs", "1"}
+	for range 6 {
+		args = append(args, "-i", `{"mode": "raise"}`)
+	}
+	got = command(t, args...)
+	assert.Equal(t, 4, got.code, "the first failure counts")
+	assert.Contains(t, got.err, "the circuit breaker is open after 5 failed operations in a row")
+	assert.Equal(t, 1, strings.Count(got.err, "Traceback (most recent call last):"), "the same story is told once")
+}
+
+func TestErrorsAreJSONWhereResultsAre(t *testing.T) {
+	got := command(t, "run", "resilient", "-o", "json", "-i", `{"mode": "exit"}`, "--log-level", "off")
+	assert.Equal(t, 5, got.code)
+	assert.Empty(t, got.out)
+	var document struct {
+		Error struct {
+			Kind, Node, Operation string
+			Retryable             bool
+			Attempt, Attempts     int
+			ExitCode              *int `json:"exit_code"`
+		}
+	}
+	require.NoError(t, json.Unmarshal([]byte(got.err), &document), got.err)
+	e := document.Error
+	assert.Equal(t, []any{"python_vm", "fragile", "call", true, 4, 4}, []any{e.Kind, e.Node, e.Operation, e.Retryable, e.Attempt, e.Attempts})
+	require.NotNil(t, e.ExitCode)
+	assert.Equal(t, 3, *e.ExitCode)
+
+	got = command(t, "run", "hello", "-o", "json", "--jobs", "-1")
+	assert.JSONEq(t, `{"error": {"kind": "usage", "message": "--jobs takes a number from 1, not -1", "text": "--jobs takes a number from 1, not -1"}}`, got.err)
+}
+
+func TestTheTimeoutEndsARunThatHangs(t *testing.T) {
+	stuck := nodeOfType(t, "stuck")
+	got := command(t, "run", stuck, "--timeout", "0.5")
+	assert.Equal(t, 124, got.code)
+	assert.Contains(t, got.err, "error: the time of --timeout is over (500ms)\n")
+
+	file := filepath.Join(t.TempDir(), "all.json")
+	got = command(t, "run", stuck, "a", "b", "--timeout", "500ms", "-o", file)
+	assert.Equal(t, 124, got.code)
+	// What is done is told where the workers had started by then.
+	assert.Regexp(t, `\{"error":\{"kind":"timeout","message":"the time of --timeout is over \(500ms\)(: 0 of 2 inputs are done)?"`, got.err)
+	assert.NoFileExists(t, file)
+}
+
+func TestEachKindHasAnExitCode(t *testing.T) {
+	seen := make(map[int]runner.Kind)
+	for kind, code := range kindCodes {
+		assert.NotContains(t, seen, code)
+		seen[code] = kind
+		assert.Contains(t, exitCodes, " "+kind.String()+": ")
+	}
+	_, err := runner.ParseKind("marshaling")
+	require.NoError(t, err)
+}
