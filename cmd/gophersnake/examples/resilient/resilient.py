@@ -126,7 +126,7 @@ def busy() -> NoReturn:
 
 def refuse() -> NoReturn:
     """Say that a retry is of no use."""
-    raise Permanent("article 4711 is not in the catalogue")
+    raise Permanent("article 4711 is not in the catalog")
 
 
 def value() -> object:

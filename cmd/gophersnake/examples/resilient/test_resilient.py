@@ -87,7 +87,7 @@ def test_raise_then_fine() -> None:
 def test_transient_and_permanent() -> None:
     with pytest.raises(Transient, match="busy"):
         fragile({"mode": "transient"})
-    with pytest.raises(Permanent, match="catalogue"):
+    with pytest.raises(Permanent, match="catalog"):
         fragile({"mode": "permanent"})
 
 

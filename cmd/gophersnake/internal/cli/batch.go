@@ -4,39 +4,37 @@ import (
 	"context"
 	"errors"
 	"sync"
+
+	"github.com/gophersnake/gophersnake/cmd/gophersnake/internal/failure"
+	"github.com/gophersnake/gophersnake/cmd/gophersnake/internal/input"
+	"github.com/gophersnake/gophersnake/cmd/gophersnake/internal/output"
 )
 
-// outcome is what came of one input.
-type outcome struct {
-	source source
-	value  any
-	err    error
-}
-
-// batch takes inputs through a pipeline, several at once.
+// batch runs a pipeline on many inputs, several at the same time.
 type batch struct {
-	jobs     int
+	jobs     int // the number of inputs to process at the same time
 	failFast bool
 	run      func(ctx context.Context, input any) (any, error)
 }
 
-// errFailFast is why runs were given up after another one had failed.
-var errFailFast = errors.New("an input failed, and --fail-fast is given")
+// errFailFast is the cause of runs that were canceled because another one failed.
+var errFailFast = errors.New("an input failed, and --fail-fast is set")
 
-// each runs all inputs and hands their outcomes to take, in the inputs' order. It
-// returns how many have an outcome: fewer than there are where the context ended,
-// or a failure did with failFast. What was cut off by that has none.
-func (b *batch) each(ctx context.Context, sources []source, take func(outcome) error) (done int, err error) {
+// runAll runs all inputs and calls handle with their outcomes in the order of the inputs.
+// It returns the number of outcomes. That is less than the number of inputs if the context
+// ended or, with failFast, an input failed: an input that was canceled or not started has
+// no outcome. An error of handle ends the batch.
+func (b *batch) runAll(ctx context.Context, sources []input.Source, handle func(output.Outcome) error) (done int, err error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	var running sync.WaitGroup
 	defer running.Wait()
 	defer cancel(nil)
 
-	// The outcomes wait in line, each in a channel of its own; the line's length
-	// bounds how many finished ones wait for a slow one before them.
-	line := make(chan chan outcome, 2*b.jobs)
+	// Each input has a channel for its outcome in the queue. The queue's capacity limits
+	// the number of outcomes that wait for a slow input before them.
+	queue := make(chan chan output.Outcome, 2*b.jobs)
 	running.Go(func() {
-		defer close(line)
+		defer close(queue)
 		slots := make(chan struct{}, b.jobs)
 		for _, s := range sources {
 			select {
@@ -44,62 +42,40 @@ func (b *batch) each(ctx context.Context, sources []source, take func(outcome) e
 			case <-ctx.Done():
 				return
 			}
-			place := make(chan outcome, 1)
+			outcome := make(chan output.Outcome, 1)
 			select {
-			case line <- place:
+			case queue <- outcome:
 			case <-ctx.Done():
 				return
 			}
 			running.Go(func() {
 				defer func() { <-slots }()
-				o := b.one(ctx, s)
-				if o.err != nil && b.failFast {
+				o := b.runOne(ctx, s)
+				if o.Err != nil && b.failFast {
 					cancel(errFailFast)
 				}
-				place <- o
+				outcome <- o
 			})
 		}
 	})
-	for place := range line {
-		o := <-place
-		if cutOff(ctx, o.err) {
+	for outcome := range queue {
+		o := <-outcome
+		if failure.IsContextEnd(ctx, o.Err) {
 			continue
 		}
 		done++
-		if err := take(o); err != nil {
+		if err := handle(o); err != nil {
 			return done, err
 		}
 	}
 	return done, nil
 }
 
-func (b *batch) one(ctx context.Context, s source) outcome {
-	value, err := load(ctx, s)
+// runOne loads one input and runs the pipeline on it.
+func (b *batch) runOne(ctx context.Context, s input.Source) output.Outcome {
+	value, err := s.Load(ctx)
 	if err == nil {
 		value, err = b.run(ctx, value)
 	}
-	return outcome{source: s, value: value, err: err}
-}
-
-// load loads an input. A pipe that nobody writes to is left alone when the context
-// ends.
-func load(ctx context.Context, s source) (value any, err error) {
-	loaded := make(chan struct{})
-	var v any
-	var failure error
-	go func() {
-		defer close(loaded)
-		v, failure = s.load()
-	}()
-	select {
-	case <-loaded:
-		return v, failure
-	case <-ctx.Done():
-		return nil, context.Cause(ctx)
-	}
-}
-
-// cutOff reports whether an error only says that the context has ended.
-func cutOff(ctx context.Context, err error) bool {
-	return err != nil && ctx.Err() != nil && (errors.Is(err, ctx.Err()) || errors.Is(err, context.Cause(ctx)))
+	return output.Outcome{Name: s.Name, Stem: s.Stem, Value: value, Err: err}
 }

@@ -10,18 +10,22 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/gophersnake/gophersnake/cmd/gophersnake/examples"
+	"github.com/gophersnake/gophersnake/cmd/gophersnake/internal/input"
+	"github.com/gophersnake/gophersnake/cmd/gophersnake/internal/output"
+	"github.com/gophersnake/gophersnake/cmd/gophersnake/internal/terminal"
 	"github.com/gophersnake/gophersnake/runner"
 )
 
 func newDemo(a *app) *cobra.Command {
 	return &cobra.Command{
 		Use:   "demo",
-		Short: "See it work: a recording of speech becomes text",
-		Long: `Run the bundled example speech on its sample recording, and print the transcript
-beside what was said. The first time, its Python packages are installed into an
-environment of their own, which takes a minute; they carry their models.`,
+		Short: "Transcribe a recording of speech, as a first example",
+		Long: `Run the bundled example speech on its sample recording, and print the transcript and
+the text that was spoken. The first run installs the Python packages of the example into
+an environment of their own, which takes about a minute. The packages include the speech
+models.`,
 		Example: "  gophersnake demo",
-		Args:    needs(0, 0, ""),
+		Args:    argumentCount(0, 0, ""),
 		RunE:    func(c *cobra.Command, _ []string) error { return a.demo(c.Context()) },
 	}
 }
@@ -35,64 +39,63 @@ func (a *app) demo(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	sample := filepath.Join(dir, "sample.wav")
-	inputs, err := readSources(a.in, a.logger.Warn, []string{"@" + sample})
+	inputs, err := input.Resolve(a.in, a.logger.Warn, []string{"@" + filepath.Join(dir, "sample.wav")})
 	if err != nil {
 		return err
 	}
-	out := &demoOutput{app: a, said: string(examples.Files("speech")["sample.txt"])}
-	if err := (&job{app: a, pipeline: p, inputs: inputs, out: out}).do(ctx); err != nil {
+	out := &demoOutput{app: a, spoken: string(examples.Files("speech")["sample.txt"])}
+	if err := (&job{app: a, pipeline: p, inputs: inputs, out: out}).runOnce(ctx); err != nil {
 		return err
 	}
-	fmt.Fprintf(a.out, "\nThe same with a recording of yours, or live from a microphone:\n"+
+	fmt.Fprintf(a.out, "\nTo transcribe a recording of yours, or live speech from a microphone:\n"+
 		"  gophersnake run speech --input FILE.wav\n  arecord -f S16_LE -r 16000 | gophersnake stream speech\n")
 	return nil
 }
 
-// demoOutput prints a transcript beside what was said.
+// demoOutput is an [output.Writer] that compares a transcript with the spoken text.
 type demoOutput struct {
-	app  *app
-	said string
+	app    *app
+	spoken string
 }
 
-func (d *demoOutput) take(o outcome) (failure, err error) {
-	if o.err != nil {
-		return o.err, nil
+func (d *demoOutput) Write(o output.Outcome) (failed, err error) {
+	if o.Err != nil {
+		return o.Err, nil
 	}
-	lines, ok := o.value.([]any)
+	lines, ok := o.Value.([]any)
 	if !ok {
-		return runner.NewError(runner.KindOther, fmt.Sprintf("the example speech returned no transcript but %.200v", o.value)), nil
+		return runner.NewError(runner.KindOther, fmt.Sprintf("the example speech returned no transcript but %.200v", o.Value)), nil
 	}
-	st := d.app.outStyle
+	style := d.app.style
 	var b strings.Builder
-	b.WriteString("\n" + st.dim("heard") + "\n")
+	b.WriteString("\n" + style.Dim("heard") + "\n")
 	var heard []string
 	for _, each := range lines {
 		line, _ := each.(map[string]any)
-		fmt.Fprintf(&b, "  %s  %v\n", st.cyan(fmt.Sprintf("%5.2f s to %5.2f s", line["start"], line["end"])), line["text"])
-		heard = append(heard, words(fmt.Sprint(line["text"]))...)
+		fmt.Fprintf(&b, "  %s  %v\n", style.Cyan(fmt.Sprintf("%5.2f s to %5.2f s", line["start"], line["end"])), line["text"])
+		heard = append(heard, wordsOf(fmt.Sprint(line["text"]))...)
 	}
-	b.WriteString("\n" + st.dim("said") + "\n")
-	for line := range strings.Lines(d.said) {
-		b.WriteString("  " + strings.TrimSpace(line) + "\n")
-	}
-	said := words(d.said)
-	fmt.Fprintf(&b, "\n%s\n", st.bold(fmt.Sprintf("%d of %d words are right.", commonWords(said, heard), len(said))))
+	b.WriteString("\n" + style.Dim("said") + "\n" + terminal.Indent(d.spoken))
+	spoken := wordsOf(d.spoken)
+	fmt.Fprintf(&b, "\n%s\n", style.Bold(fmt.Sprintf("%d of %d words are right.", commonWords(spoken, heard), len(spoken))))
 	_, err = fmt.Fprint(d.app.out, b.String())
 	return nil, err
 }
 
-func (d *demoOutput) finish(bool) error { return nil }
-func (d *demoOutput) discard()          {}
+// Finish implements [output.Writer].
+func (d *demoOutput) Finish(bool) error { return nil }
 
-// words are the words of a text, without case and punctuation.
-func words(text string) []string {
+// Discard implements [output.Writer].
+func (d *demoOutput) Discard() {}
+
+// wordsOf returns the words of a text in lower case, without punctuation.
+func wordsOf(text string) []string {
 	return strings.FieldsFunc(strings.ToLower(text), func(r rune) bool {
 		return strings.ContainsRune(" \t\r\n.,;:!?\"()", r)
 	})
 }
 
-// commonWords is how many words two texts have in common, in the same order.
+// commonWords returns the length of the longest common subsequence of two lists of words.
 func commonWords(a, b []string) int {
 	row := make([]int, len(b)+1)
 	for _, word := range a {

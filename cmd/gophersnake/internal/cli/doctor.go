@@ -2,11 +2,13 @@ package cli
 
 import (
 	"fmt"
-	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
 
+	"github.com/gophersnake/gophersnake/cmd/gophersnake/internal/failure"
+	"github.com/gophersnake/gophersnake/cmd/gophersnake/internal/output"
+	"github.com/gophersnake/gophersnake/cmd/gophersnake/internal/terminal"
 	"github.com/gophersnake/gophersnake/runner"
 )
 
@@ -14,66 +16,59 @@ func newDoctor(a *app) *cobra.Command {
 	var format string
 	c := &cobra.Command{
 		Use:   "doctor",
-		Short: "Find out what is there, what is missing, and how to mend it",
-		Long: `Find out what this machine has of what gophersnake needs: interpreters, uv, a cache
-folder, sockets, limits. Nothing is installed. The exit code is 1 where something
-is missing without which pipelines do not run.`,
+		Short: "Check this machine for problems and say how to fix them",
+		Long: `Check whether this machine has what gophersnake needs: interpreters, uv, a cache folder,
+sockets and limits. Nothing is installed. Exit code 1 means that pipelines do not run on
+this machine.`,
 		Example: "  gophersnake doctor\n  gophersnake doctor --python 3.12 --output json",
-		Args:    needs(0, 0, ""),
+		Args:    argumentCount(0, 0, ""),
 		RunE: func(c *cobra.Command, _ []string) error {
-			if err := outputFormat("output", format, "text", "json"); err != nil {
+			if err := failure.CheckChoice("output", format, "text", "json"); err != nil {
 				return err
 			}
 			findings, err := runner.Diagnose(c.Context(), a.options()...)
 			if err != nil {
 				return err
 			}
-			if format == "json" {
-				if err := printJSON(a.out, findings); err != nil {
-					return err
+			failed := 0
+			for _, f := range findings {
+				if f.Status == runner.FindingFailure {
+					failed++
 				}
+			}
+			if format == "json" {
+				err = output.PrintJSON(a.out, findings)
 			} else {
-				a.printFindings(findings)
+				a.printFindings(findings, failed)
 			}
-			if slices.ContainsFunc(findings, func(f runner.Finding) bool { return f.Status == runner.FindingFailure }) {
-				return silentError{1}
+			if err == nil && failed > 0 {
+				return failure.Silent{Code: 1}
 			}
-			return nil
+			return err
 		},
 	}
-	c.Flags().StringVarP(&format, "output", "o", "text", "text or json")
+	addOutputFlag(c, &format)
 	return c
 }
 
-func (a *app) printFindings(findings []runner.Finding) {
+// printFindings prints one line for each finding, its hint, and a summary.
+func (a *app) printFindings(findings []runner.Finding, failed int) {
 	width := 0
 	for _, f := range findings {
 		width = max(width, len(f.Name))
 	}
-	st := a.outStyle
 	paint := map[runner.FindingStatus]func(string) string{
-		runner.FindingOK: st.green, runner.FindingWarning: st.yellow, runner.FindingFailure: st.red,
+		runner.FindingOK: a.style.Green, runner.FindingWarning: a.style.Yellow, runner.FindingFailure: a.style.Red,
 	}
-	missing := 0
 	for _, f := range findings {
 		fmt.Fprintf(a.out, "%s  %-*s  %s\n", paint[f.Status](fmt.Sprintf("%-4s", f.Status)), width, f.Name, f.Detail)
 		if f.Hint != "" {
-			fmt.Fprintf(a.out, "%s%s %s\n", strings.Repeat(" ", width+8), st.cyan("→"), f.Hint)
-		}
-		if f.Status == runner.FindingFailure {
-			missing++
+			fmt.Fprintf(a.out, "%s%s %s\n", strings.Repeat(" ", width+8), a.style.Cyan("→"), f.Hint)
 		}
 	}
-	if missing > 0 {
-		fmt.Fprintf(a.out, "\n%s missing.\n", st.red(plural(missing, "thing")+" that pipelines need "+isAre(missing)))
+	if failed > 0 {
+		fmt.Fprintf(a.out, "\n%s: pipelines do not run on this machine.\n", a.style.Red(terminal.Plural(failed, "check")+" failed"))
 	} else {
-		fmt.Fprintf(a.out, "\n%s\n", st.green("All that pipelines need is there."))
+		fmt.Fprintf(a.out, "\n%s\n", a.style.Green("Pipelines can run on this machine."))
 	}
-}
-
-func isAre(n int) string {
-	if n == 1 {
-		return "is"
-	}
-	return "are"
 }

@@ -9,10 +9,11 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/gophersnake/gophersnake/cmd/gophersnake/internal/fixtures"
 	"github.com/gophersnake/gophersnake/runner"
 )
 
-// doctor returns the findings by name.
+// doctor runs the command doctor and returns its exit code and the findings by name.
 func doctor(t *testing.T, args ...string) (int, map[string]runner.Finding) {
 	t.Helper()
 	got := command(t, append([]string{"doctor", "-o", "json", "--cache-dir", t.TempDir()}, args...)...)
@@ -48,11 +49,11 @@ func TestDoctorWithoutAnInterpreter(t *testing.T) {
 	assert.Contains(t, checks["python"].Hint, "the next line lists")
 	assert.Contains(t, checks, "other pythons")
 	got := command(t, "doctor", "--python", "no-such-python", "--cache-dir", t.TempDir())
-	assert.Contains(t, got.out, "that pipelines need is missing.")
+	assert.Contains(t, got.out, "1 check failed: pipelines do not run on this machine.")
 }
 
 func TestDoctorWithACacheThatIsAFile(t *testing.T) {
-	file := write(t, "file", "")
+	file := fixtures.Write(t, "file", "")
 	var checks []runner.Finding
 	got := command(t, "doctor", "-o", "json", "--cache-dir", filepath.Join(file, "cache"))
 	require.NoError(t, json.Unmarshal([]byte(got.out), &checks))

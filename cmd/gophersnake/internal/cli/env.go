@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -11,20 +12,24 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/gophersnake/gophersnake/cmd/gophersnake/internal/failure"
+	"github.com/gophersnake/gophersnake/cmd/gophersnake/internal/output"
+	"github.com/gophersnake/gophersnake/cmd/gophersnake/internal/terminal"
 	"github.com/gophersnake/gophersnake/runner"
 )
 
 func newEnv(a *app) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "env",
-		Short: "Find, list and remove the Python environments that were made",
-		Long: `A pipeline runs in a virtual environment that holds what it requires. gophersnake
-makes it when the pipeline runs first, and keeps it in the cache folder; pipelines
-with the same requirements and interpreter share one. These commands find and list
-the environments, and make room. What is removed and needed again is made again.`,
+		Short: "Find, list and remove Python environments",
+		Long: `A pipeline runs in a virtual environment with the packages that it requires. gophersnake
+builds the environment when the pipeline runs for the first time and keeps it in the
+cache folder. Pipelines with the same requirements and interpreter share one. These
+commands find, list and remove environments. An environment that was removed is built
+again when a pipeline needs it.`,
 		Example: "  gophersnake env list\n  gophersnake env prune --older-than 7d\n" +
 			"  $(gophersnake env python speech) -m pip list",
-		Args: needs(0, 0, ""),
+		Args: argumentCount(0, 0, ""),
 		RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
 	c.AddCommand(newEnvPython(a), newEnvList(a), newEnvPrune(a))
@@ -35,31 +40,33 @@ func newEnvPython(a *app) *cobra.Command {
 	return &cobra.Command{
 		Use:   "python PIPELINE",
 		Short: "Print the interpreter of a pipeline's environment",
-		Long: `Print the interpreter of a pipeline's environment, making the environment if it is
-not there. It is for what else is to run there: an editor, the tests of the nodes.`,
+		Long: `Print the path of the interpreter of a pipeline's environment, for an editor, or to run
+the tests of nodes. The environment is built if needed.`,
 		Example: `  gophersnake env python speech
   $(gophersnake env python ./pipeline.yaml) -c 'import numpy; print(numpy.__version__)'`,
-		Args: needs(1, 1, "the PIPELINE"),
-		RunE: func(c *cobra.Command, args []string) error {
-			p, err := a.load(args[0])
-			if err != nil {
-				return err
-			}
-			d := a.newDisplay(nil, 0)
-			defer d.close()
-			r, err := runner.New(p, a.options(runner.WithBuildProgress(d.building))...)
-			if err != nil {
-				return err
-			}
-			interpreter, err := r.Python(c.Context())
-			if err != nil {
-				return whyEnded(c.Context(), err)
-			}
-			d.close()
-			_, err = fmt.Fprintln(a.out, interpreter)
-			return err
-		},
+		Args: argumentCount(1, 1, "PIPELINE"),
+		RunE: func(c *cobra.Command, args []string) error { return a.printPython(c.Context(), args[0]) },
 	}
+}
+
+func (a *app) printPython(ctx context.Context, name string) error {
+	p, err := a.load(name)
+	if err != nil {
+		return err
+	}
+	d := a.newDisplay(nil, 0)
+	defer d.Close()
+	r, err := runner.New(p, a.options(runner.WithBuildProgress(d.BuildProgress))...)
+	if err != nil {
+		return err
+	}
+	interpreter, err := r.Python(ctx)
+	if err != nil {
+		return failure.Cause(ctx, err)
+	}
+	d.Close() // so that the path appears below the progress
+	_, err = fmt.Fprintln(a.out, interpreter)
+	return err
 }
 
 func newEnvList(a *app) *cobra.Command {
@@ -67,13 +74,13 @@ func newEnvList(a *app) *cobra.Command {
 	c := &cobra.Command{
 		Use:     "list",
 		Aliases: []string{"ls"},
-		Short:   "List the environments, the last used one first",
-		Long: `List the environments, the last used one first. Files that uv shares with its own
-cache count in each size.`,
+		Short:   "List the environments, the most recently used first",
+		Long: `List the environments, the most recently used first. Each size includes files that uv
+shares with its own cache.`,
 		Example: "  gophersnake env list\n  gophersnake env list --output json",
-		Args:    needs(0, 0, ""),
+		Args:    argumentCount(0, 0, ""),
 		RunE: func(*cobra.Command, []string) error {
-			if err := outputFormat("output", format, "text", "json"); err != nil {
+			if err := failure.CheckChoice("output", format, "text", "json"); err != nil {
 				return err
 			}
 			cache, err := a.cache()
@@ -85,16 +92,16 @@ cache count in each size.`,
 				return err
 			}
 			if format == "json" {
-				return printJSON(a.out, environmentDocuments(envs))
+				return output.PrintJSON(a.out, environmentDocuments(envs))
 			}
 			return a.printEnvironments(cache, envs)
 		},
 	}
-	c.Flags().StringVarP(&format, "output", "o", "text", "text or json")
+	addOutputFlag(c, &format)
 	return c
 }
 
-// environmentDocument is an environment in JSON.
+// environmentDocument is the JSON form of an environment.
 type environmentDocument struct {
 	Key          string     `json:"key"`
 	Python       string     `json:"python"`
@@ -131,25 +138,25 @@ func (a *app) printEnvironments(cache string, envs []runner.Environment) error {
 	var size int64
 	for _, env := range envs {
 		size += env.Size
-		rows = append(rows, []string{env.Key, orDefault(env.PythonVersion, "-"), byteCount(env.Size),
-			env.LastUsed.Format("2006-01-02 15:04"), contents(env)})
+		rows = append(rows, []string{env.Key, cmp.Or(env.PythonVersion, "-"), terminal.ByteCount(env.Size),
+			env.LastUsed.Format("2006-01-02 15:04"), contentOf(env)})
 	}
-	text, _ := table(rows, a.outStyle)
-	_, err := fmt.Fprintf(a.out, "%s\n%s, %s, in %s\n", text, plural(len(envs), "environment"), byteCount(size), folder)
+	text, _ := terminal.Table(rows, a.style)
+	_, err := fmt.Fprintf(a.out, "%s\n%s, %s, in %s\n", text, terminal.Plural(len(envs), "environment"), terminal.ByteCount(size), folder)
 	return err
 }
 
-// contents says in a few words what is in an environment.
-func contents(env runner.Environment) string {
+// contentOf lists the requirements of an environment, or says why it is not usable.
+func contentOf(env runner.Environment) string {
 	switch {
 	case env.Created.IsZero():
-		return "not complete: it is being made, or was given up"
+		return "incomplete: the build is in progress or was interrupted"
 	case !env.Complete:
-		return "its interpreter is gone"
+		return "unusable: its interpreter was removed"
 	case len(env.Requirements) == 0:
 		return "none"
 	}
-	return shorten(strings.Join(env.Requirements, ", "), 60)
+	return terminal.Shorten(strings.Join(env.Requirements, ", "), 60)
 }
 
 func newEnvPrune(a *app) *cobra.Command {
@@ -157,23 +164,23 @@ func newEnvPrune(a *app) *cobra.Command {
 	var o runner.PruneOptions
 	c := &cobra.Command{
 		Use:   "prune",
-		Short: "Remove environments that were not used for some time",
-		Long: `Remove environments that were not used for some time, and what interrupted
-processes left half-built. What a process makes at the moment, or runs workers in,
-stays.`,
+		Short: "Remove environments that have not been used for some time",
+		Long: `Remove environments that have not been used for some time, and the remains of
+interrupted builds. An environment that a process is building or runs workers in is
+kept.`,
 		Example: "  gophersnake env prune\n  gophersnake env prune --older-than 12h --dry-run\n  gophersnake env prune --all",
-		Args:    needs(0, 0, ""),
+		Args:    argumentCount(0, 0, ""),
 		RunE: func(c *cobra.Command, _ []string) error {
 			if o.All && c.Flags().Changed("older-than") {
-				return usagef("--all and --older-than do not go together")
+				return failure.Usagef("--all and --older-than cannot be combined")
 			}
 			o.OlderThan = time.Duration(olderThan)
 			return a.prune(c.Context(), o)
 		},
 	}
-	c.Flags().Var(&olderThan, "older-than", "how long ago the last use has to be, such as 12h or 7d")
-	c.Flags().BoolVar(&o.All, "all", false, "remove all of them")
-	c.Flags().BoolVar(&o.DryRun, "dry-run", false, "only say what would be removed")
+	c.Flags().Var(&olderThan, "older-than", "remove environments that were last used longer ago than this, such as 12h or 7d")
+	c.Flags().BoolVar(&o.All, "all", false, "remove all environments")
+	c.Flags().BoolVar(&o.DryRun, "dry-run", false, "print what would be removed, and remove nothing")
 	return c
 }
 
@@ -190,25 +197,25 @@ func (a *app) prune(ctx context.Context, o runner.PruneOptions) error {
 	var size int64
 	for _, env := range done.Removed {
 		size += env.Size
-		fmt.Fprintf(a.out, "%s %s  %s  %s\n", removed, env.Key, byteCount(env.Size), contents(env))
+		fmt.Fprintf(a.out, "%s %s  %s  %s\n", removed, env.Key, terminal.ByteCount(env.Size), contentOf(env))
 	}
 	for _, env := range done.Kept {
 		fmt.Fprintf(a.out, "kept %s: it is in use\n", env.Key)
 	}
 	rest := ""
 	if shared := size - done.Freed; shared > 0 {
-		rest = fmt.Sprintf("; uv's own cache keeps %s, which `uv cache clean` removes", byteCount(shared))
+		rest = fmt.Sprintf("; uv's own cache keeps %s, which `uv cache clean` removes", terminal.ByteCount(shared))
 	}
-	fmt.Fprintf(a.out, "%s %s%s\n", freed, byteCount(done.Freed), rest)
+	fmt.Fprintf(a.out, "%s %s%s\n", freed, terminal.ByteCount(done.Freed), rest)
 	return err
 }
 
 const day = 24 * time.Hour
 
-// age is a flag for a duration that also takes days.
+// age is the value of a flag that takes a duration, also in days.
 type age time.Duration
 
-// String is such as "30d" or "12h0m0s".
+// String returns the duration in a form such as "30d" or "12h0m0s".
 func (a *age) String() string {
 	if d := time.Duration(*a); d%day == 0 {
 		return fmt.Sprintf("%dd", d/day)
@@ -216,7 +223,7 @@ func (a *age) String() string {
 	return time.Duration(*a).String()
 }
 
-// Set reads a number of days, or what Go takes for a duration.
+// Set implements pflag.Value. It takes a number of days or a duration in Go's form.
 func (a *age) Set(text string) error {
 	d, err := time.ParseDuration(text)
 	if days, ok := strings.CutSuffix(text, "d"); ok {
@@ -231,5 +238,5 @@ func (a *age) Set(text string) error {
 	return nil
 }
 
-// Type names what the flag takes.
+// Type implements pflag.Value.
 func (a *age) Type() string { return "duration" }

@@ -11,9 +11,11 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/gophersnake/gophersnake/cmd/gophersnake/internal/fixtures"
 )
 
-// fakeEnvironment puts an environment into a cache folder, last used so long ago.
+// fakeEnvironment creates an environment in a cache folder, with the time since its last use.
 func fakeEnvironment(t *testing.T, cache, key string, ago time.Duration) {
 	t.Helper()
 	dir := filepath.Join(cache, "envs", key)
@@ -48,7 +50,7 @@ func TestEnvList(t *testing.T) {
 	require.Zero(t, got.code, got.err)
 	assert.Regexp(t, `(?m)^KEY +PYTHON +SIZE +LAST USED +REQUIREMENTS\n`, got.out)
 	assert.Regexp(t, `(?m)^aaaa +3\.11\.7 +\d+ B +\d{4}-\d\d-\d\d \d\d:\d\d +numpy==2\.2\.6, soxr$`, got.out)
-	assert.Regexp(t, `(?m)^bbbb +- .*not complete`, got.out)
+	assert.Regexp(t, `(?m)^bbbb +- .*incomplete`, got.out)
 	assert.Contains(t, got.out, "2 environments, ")
 
 	var listed []map[string]any
@@ -106,7 +108,7 @@ func TestEnvCommandLines(t *testing.T) {
 }
 
 func TestEnvInACacheThatIsAFile(t *testing.T) {
-	got := command(t, "env", "list", "--cache-dir", write(t, "file", ""))
+	got := command(t, "env", "list", "--cache-dir", fixtures.Write(t, "file", ""))
 	assert.Equal(t, 7, got.code)
 	assert.Contains(t, got.err, "not a directory")
 	assert.Contains(t, got.err, "hint: ")

@@ -9,11 +9,11 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/gophersnake/gophersnake/runner"
+	"github.com/gophersnake/gophersnake/cmd/gophersnake/internal/fixtures"
 )
 
-func TestTheExitCodeIsThatOfTheKind(t *testing.T) {
-	inputFolder(t, map[string]string{"bad.json": "{", "bad.wav": "RIFF", "dir/x": ""})
+func TestTheExitCodeDependsOnTheKind(t *testing.T) {
+	fixtures.Chdir(t, map[string]string{"bad.json": "{", "bad.wav": "RIFF", "dir/x": ""})
 	for _, c := range []struct {
 		name string
 		args []string
@@ -21,12 +21,12 @@ func TestTheExitCodeIsThatOfTheKind(t *testing.T) {
 		want []string // in the message
 	}{
 		{"raised", []string{"run", "resilient", "-i", `{"mode": "permanent"}`}, 4, []string{
-			`error: execution error in node "fragile" during call: gophersnake.Permanent: article 4711 is not in the catalogue`,
-			"Traceback (most recent call last):\n", `raise Permanent("article 4711 is not in the catalogue")`,
+			`error: execution error in node "fragile" during call: gophersnake.Permanent: article 4711 is not in the catalog`,
+			"Traceback (most recent call last):\n", `raise Permanent("article 4711 is not in the catalog")`,
 			"the node says: permanent",
 		}},
 		{"not for this node", []string{"run", "resilient"}, 4, []string{
-			"Permanent: an input such as", "hint: no input was given, so the pipeline was given null: see gophersnake run --help\n",
+			"Permanent: an input such as", "hint: no input was given, so the input of the pipeline was null; see gophersnake run --help\n",
 		}},
 		{"died", []string{"run", "resilient", "-i", `{"mode": "crash"}`}, 5, []string{
 			"error: python_vm error", "the interpreter was killed by SIGSEGV (segmentation fault)", "attempt: 4 of 4",
@@ -40,13 +40,13 @@ func TestTheExitCodeIsThatOfTheKind(t *testing.T) {
 		{"no match", []string{"run", "hello", "-i", "*.png"}, 7, []string{"no file matches the input *.png"}},
 		{"no interpreter", []string{"run", "hello", "--python", "/nowhere/python"}, 7, []string{`cannot find the interpreter "/nowhere/python", from --python`, "hint: "}},
 		{"no place", []string{"run", "hello", "-o", "bad.json/x.json"}, 7, []string{"io error: write bad.json/x.json: ", "not a directory"}},
-		{"no JSON", []string{"run", "hello", "-i", "bad.json"}, 9, []string{"bad.json: this is not JSON: unexpected EOF"}},
+		{"no JSON", []string{"run", "hello", "-i", "bad.json"}, 9, []string{"bad.json: invalid JSON: unexpected EOF"}},
 		{"no WAV", []string{"run", "hello", "-i", "bad.wav"}, 9, []string{"cannot read bad.wav: "}},
 		{"no file holds it", []string{"run", "hello", "-o", "x.wav"}, 9, []string{"x.wav cannot hold the result: it is text", "hint: use --output json"}},
-		{"a folder", []string{"run", "hello", "-i", "dir"}, 2, []string{"the input dir is a folder; give the files in it: 'dir/*'", "see: gophersnake run --help"}},
-		{"no time", []string{"run", "hello", "--timeout", "-1s"}, 2, []string{"a time is needed, such as 500ms, 90s, 5m, or a number of seconds"}},
+		{"a folder", []string{"run", "hello", "-i", "dir"}, 2, []string{"the input dir is a folder; name the files in it: 'dir/*'", "see: gophersnake run --help"}},
+		{"no time", []string{"run", "hello", "--timeout", "-1s"}, 2, []string{"it takes a time such as 500ms, 90s or 5m, or a number of seconds"}},
 		{"no pipeline in a folder", []string{"run", "dir"}, 7, []string{"there is no pipeline.yaml, pipeline.yml or pipeline.json in the folder dir", "gophersnake init ./dir"}},
-		{"a misspelt example", []string{"run", "resilent"}, 7, []string{"there is no pipeline resilent\nhint: did you mean the bundled example resilient?\n"}},
+		{"a misspelled example", []string{"run", "resilent"}, 7, []string{"there is no pipeline resilent\nhint: did you mean the bundled example resilient?\n"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			got := command(t, c.args...)
@@ -59,13 +59,13 @@ func TestTheExitCodeIsThatOfTheKind(t *testing.T) {
 	}
 }
 
-func TestAConnectionThatBreaksIsTransport(t *testing.T) {
-	got := command(t, "run", pipelineOf(t, "nodes: [{id: n, node_type: cut_off, retry: none}]"))
+func TestABrokenConnectionIsATransportError(t *testing.T) {
+	got := command(t, "run", fixtures.Pipeline(t, "nodes: [{id: n, node_type: cut_off, retry: none}]"))
 	assert.Equal(t, 6, got.code)
 	assert.Contains(t, got.err, `error: transport error in node "n" during call: the connection to the worker broke`)
 }
 
-func TestNodesThatCannotStartAreTold(t *testing.T) {
+func TestTheErrorOfANodeThatCannotStart(t *testing.T) {
 	for name, c := range map[string]struct{ python, want string }{
 		"no such module": {"import nonsuch_module", "ModuleNotFoundError: No module named 'nonsuch_module'"},
 		"broken code":    {"def f(:", "SyntaxError: invalid syntax"},
@@ -73,8 +73,8 @@ func TestNodesThatCannotStartAreTold(t *testing.T) {
 		"no node at all": {"", "has no node 'made'; it has none: put @node on a function or class"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			nodes := write(t, "mine.py", c.python+"\n")
-			pipeline := write(t, "pipeline.yaml", "version: v1\npython: "+nodes+"\nnodes: [{id: n, node_type: made, retry: none}]\n")
+			nodes := fixtures.Write(t, "mine.py", c.python+"\n")
+			pipeline := fixtures.Write(t, "pipeline.yaml", "version: v1\npython: "+nodes+"\nnodes: [{id: n, node_type: made, retry: none}]\n")
 			for _, subcommand := range []string{"run", "validate", "nodes"} {
 				got := command(t, subcommand, pipeline)
 				assert.NotZero(t, got.code, subcommand)
@@ -84,7 +84,7 @@ func TestNodesThatCannotStartAreTold(t *testing.T) {
 	}
 }
 
-func TestACrashIsSurvived(t *testing.T) {
+func TestACallIsRetriedAfterACrash(t *testing.T) {
 	got := command(t, "run", "resilient", "-i", `{"mode": "crash", "times": 1}`)
 	require.Zero(t, got.code, got.err)
 	var result map[string]any
@@ -96,8 +96,8 @@ func TestACrashIsSurvived(t *testing.T) {
 }
 
 func TestTheBreakerOpensAfterFiveFailedInputs(t *testing.T) {
-	pipeline := pipelineOf(t, "nodes: [{id: n, node_type: picky, retry: none}]")
-	// What the node calls permanent is no fault of the node's.
+	pipeline := fixtures.Pipeline(t, "nodes: [{id: n, node_type: picky, retry: none}]")
+	// A permanent error is not the fault of the node and does not count.
 	got := command(t, "run", pipeline, "--jobs", "1", "-o", "jsonl", "a", "b", "c", "d", "e", "f", "7")
 	assert.Equal(t, 4, got.code)
 	assert.Contains(t, got.out, `{"input":"7","result":8}`)
@@ -109,10 +109,10 @@ func TestTheBreakerOpensAfterFiveFailedInputs(t *testing.T) {
 	got = command(t, args...)
 	assert.Equal(t, 4, got.code, "the first failure counts")
 	assert.Contains(t, got.err, "the circuit breaker is open after 5 failed operations in a row")
-	assert.Equal(t, 1, strings.Count(got.err, "Traceback (most recent call last):"), "the same story is told once")
+	assert.Equal(t, 1, strings.Count(got.err, "Traceback (most recent call last):"), "the details are printed once")
 }
 
-func TestErrorsAreJSONWhereResultsAre(t *testing.T) {
+func TestErrorsAreJSONIfResultsAre(t *testing.T) {
 	got := command(t, "run", "resilient", "-o", "json", "-i", `{"mode": "exit"}`, "--log-level", "off")
 	assert.Equal(t, 5, got.code)
 	assert.Empty(t, got.out)
@@ -138,23 +138,12 @@ func TestTheTimeoutEndsARunThatHangs(t *testing.T) {
 	stuck := nodeOfType(t, "stuck")
 	got := command(t, "run", stuck, "--timeout", "0.5")
 	assert.Equal(t, 124, got.code)
-	assert.Contains(t, got.err, "error: the time of --timeout is over (500ms)\n")
+	assert.Contains(t, got.err, "error: the --timeout expired (500ms)\n")
 
 	file := filepath.Join(t.TempDir(), "all.json")
 	got = command(t, "run", stuck, "a", "b", "--timeout", "500ms", "-o", file)
 	assert.Equal(t, 124, got.code)
-	// What is done is told where the workers had started by then.
-	assert.Regexp(t, `\{"error":\{"kind":"timeout","message":"the time of --timeout is over \(500ms\)(: 0 of 2 inputs are done)?"`, got.err)
+	// The number of inputs is known only if the workers had started in time.
+	assert.Regexp(t, `\{"error":\{"kind":"timeout","message":"the --timeout expired \(500ms\)(: 0 of 2 inputs done)?"`, got.err)
 	assert.NoFileExists(t, file)
-}
-
-func TestEachKindHasAnExitCode(t *testing.T) {
-	seen := make(map[int]runner.Kind)
-	for kind, code := range kindCodes {
-		assert.NotContains(t, seen, code)
-		seen[code] = kind
-		assert.Contains(t, exitCodes, " "+kind.String()+": ")
-	}
-	_, err := runner.ParseKind("marshaling")
-	require.NoError(t, err)
 }

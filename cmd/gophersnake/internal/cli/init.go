@@ -4,13 +4,16 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
 
 	"github.com/gophersnake/gophersnake/cmd/gophersnake/examples"
+	"github.com/gophersnake/gophersnake/cmd/gophersnake/internal/failure"
 	"github.com/gophersnake/gophersnake/runner"
 )
 
@@ -19,63 +22,65 @@ func newInit(a *app) *cobra.Command {
 	var force bool
 	c := &cobra.Command{
 		Use:   "init [DIR]",
-		Short: "Scaffold a pipeline that works",
-		Long: `Scaffold a pipeline that works, in a folder (default: the current one), from one of
-the bundled examples:
+		Short: "Create a pipeline from an example",
+		Long: `Create a pipeline in a folder (default: the current one) from one of the bundled
+examples:
 
-  hello      two Python functions; the ten-line start
-  resilient  crash, hang, exception and bad value, and what becomes of each
-  speech     a recording in, a transcript with times out
+  hello      two Python functions; a short start
+  resilient  a node that crashes, hangs or raises, to see how failures are handled
+  speech     a recording becomes a transcript with times
 
-Files that are there already are left as they are, and nothing is written.`,
+If one of the files exists already, nothing is written unless --force is set.`,
 		Example: `  gophersnake init hello
   gophersnake init --example speech transcripts`,
-		Args: needs(0, 1, ""),
+		Args: argumentCount(0, 1, ""),
 		RunE: func(_ *cobra.Command, args []string) error {
 			dir := "."
 			if len(args) == 1 {
 				dir = args[0]
 			}
-			return a.scaffold(dir, example, force)
+			return a.createFrom(example, dir, force)
 		},
 	}
-	c.Flags().StringVar(&example, "example", "hello", "the example to begin with: "+orList(examples.Names()))
-	c.Flags().BoolVar(&force, "force", false, "overwrite files that are there already")
+	c.Flags().StringVar(&example, "example", "hello", "example to copy: "+failure.Alternatives(examples.Names()))
+	c.Flags().BoolVar(&force, "force", false, "overwrite existing files")
 	return c
 }
 
-func (a *app) scaffold(dir, example string, force bool) error {
+// createFrom writes the files of an example to a folder and prints the next steps.
+func (a *app) createFrom(example, dir string, force bool) error {
 	if !examples.Exists(example) {
-		return usagef("--example %s: there is none; %s", example, suggest(example, examples.Names()))
+		return failure.Usagef("--example %s: there is no such example; %s", example, failure.Suggest(example, examples.Names()))
 	}
 	files := examples.Files(example)
+	names := slices.Sorted(maps.Keys(files))
 	if !force {
-		var inTheWay []string
-		for _, name := range sortedKeys(files) {
+		var existing []string
+		for _, name := range names {
 			path := filepath.Join(dir, name)
 			if _, err := os.Lstat(path); !errors.Is(err, fs.ErrNotExist) {
-				inTheWay = append(inTheWay, path)
+				existing = append(existing, path)
 			}
 		}
-		if len(inTheWay) > 0 {
-			return runner.NewError(runner.KindIO, "there already: "+strings.Join(inTheWay, ", ")).
+		if len(existing) > 0 {
+			return runner.NewError(runner.KindIO, "files exist already: "+strings.Join(existing, ", ")).
 				WithHint("choose another folder, or overwrite them with --force")
 		}
 	}
 	if err := os.MkdirAll(dir, 0o777); err != nil {
-		return runner.Wrap(err, runner.KindIO, "make the folder "+dir)
+		return runner.Wrap(err, runner.KindIO, "create the folder "+dir)
 	}
 	if err := examples.WriteFiles(dir, files); err != nil {
 		return runner.Wrap(err, runner.KindIO, "write the example")
 	}
-	for _, name := range sortedKeys(files) {
+	for _, name := range names {
 		fmt.Fprintln(a.out, filepath.Join(dir, name))
 	}
 	fmt.Fprintf(a.out, "\nNext:\n  gophersnake run %s%s\n  gophersnake nodes %[1]s\n", shellPath(dir), firstInput(dir, example))
 	return nil
 }
 
-// firstInput is an input that shows what an example does.
+// firstInput returns flags with an input that shows what an example does.
 func firstInput(dir, example string) string {
 	return map[string]string{
 		"hello":     " --input Ada",
@@ -84,7 +89,7 @@ func firstInput(dir, example string) string {
 	}[example]
 }
 
-// shellPath is a path as a shell takes it, never mistaken for an example's name.
+// shellPath quotes a path for a shell, in a form that cannot be the name of an example.
 func shellPath(path string) string {
 	if !filepath.IsAbs(path) && path != "." {
 		path = "./" + path

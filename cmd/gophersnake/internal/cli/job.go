@@ -5,63 +5,124 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/gophersnake/gophersnake/cmd/gophersnake/internal/failure"
+	"github.com/gophersnake/gophersnake/cmd/gophersnake/internal/input"
+	"github.com/gophersnake/gophersnake/cmd/gophersnake/internal/output"
+	"github.com/gophersnake/gophersnake/cmd/gophersnake/internal/terminal"
 	"github.com/gophersnake/gophersnake/runner"
 	"github.com/gophersnake/gophersnake/runner/manifest"
 )
 
-// job takes inputs through a pipeline, shows how it goes, and puts out what comes
-// of it.
+// job runs a pipeline on all inputs of a command, shows the progress, and writes the
+// results.
 type job struct {
 	app      *app
 	pipeline *manifest.Pipeline
-	inputs   sourceSet
-	out      output
-	jobs     int // 0 for as many as there are workers
+	inputs   input.Set
+	out      output.Writer
+	jobs     int // 0 means the number of workers
 	failFast bool
-	service  service
+	service  serviceFlags
 
-	display *display
-	// told holds the failures whose stories have been told.
-	told  map[string]bool
-	first error // the first failure
+	display *terminal.Display
+	// detailed holds the failures that were printed with details; see failureKey.
+	detailed map[string]bool
+	first    error // the first failure
 }
 
-func (j *job) do(ctx context.Context) error {
-	j.told = make(map[string]bool)
-	j.display = j.app.newDisplay(j.pipeline.Order(), len(j.inputs.sources))
-	defer j.display.close()
+// runOnce runs the inputs once.
+func (j *job) runOnce(ctx context.Context) error {
+	j.display = j.app.newDisplay(j.pipeline.Order(), len(j.inputs.Sources))
+	defer j.display.Close()
 	return j.app.withRunner(ctx, j.pipeline, j.display, j.service,
 		func(ctx context.Context, r *runner.Runner, _ <-chan struct{}) error { return j.runAll(ctx, r) })
 }
 
+// errChanged is the cause of a run that was canceled because the code has changed.
+var errChanged = errors.New("the code has changed")
+
+// runRepeatedly runs the inputs, and again after each reload of the code, each time into a
+// new output, until the context ends. It shows progress only in the log.
+func (j *job) runRepeatedly(ctx context.Context, newOutput func() (output.Writer, error)) error {
+	j.display = terminal.NewLogDisplay(j.app.console, j.app.logger)
+	return j.app.withRunner(ctx, j.pipeline, j.display, j.service,
+		func(ctx context.Context, r *runner.Runner, reloaded <-chan struct{}) error {
+			for {
+				changed, err := j.runUntilChange(ctx, r, reloaded)
+				if ctx.Err() != nil {
+					return context.Cause(ctx)
+				}
+				if err != nil {
+					j.app.report(ctx, err)
+				}
+				if !changed {
+					j.app.logger.Info("waiting for the next change of the code; Ctrl-C ends the command")
+					select {
+					case <-reloaded:
+					case <-ctx.Done():
+						return context.Cause(ctx)
+					}
+				}
+				if j.out, err = newOutput(); err != nil {
+					return err
+				}
+			}
+		})
+}
+
+// runUntilChange runs the inputs. If the code is reloaded meanwhile, it cancels the run.
+func (j *job) runUntilChange(ctx context.Context, r *runner.Runner, reloaded <-chan struct{}) (changed bool, err error) {
+	defer func() { j.out.Discard() }()
+	round, cancel := context.WithCancelCause(ctx)
+	watching := make(chan struct{})
+	go func() {
+		defer close(watching)
+		select {
+		case <-reloaded:
+			changed = true
+			cancel(errChanged)
+		case <-round.Done():
+		}
+	}()
+	err = j.runAll(round, r)
+	cancel(nil)
+	<-watching
+	if changed {
+		return true, nil
+	}
+	return false, err
+}
+
+// runAll runs all inputs and returns the first failure, if any.
 func (j *job) runAll(ctx context.Context, r *runner.Runner) error {
+	j.detailed, j.first = make(map[string]bool), nil
 	b := &batch{jobs: j.jobs, failFast: j.failFast, run: r.Run}
 	if b.jobs == 0 {
-		b.jobs = workers(j.pipeline)
+		b.jobs = workerCount(j.pipeline)
 	}
-	done, err := b.each(ctx, j.inputs.sources, j.take)
+	done, err := b.runAll(ctx, j.inputs.Sources, j.handle)
 	if err != nil {
 		return err
 	}
-	complete := done == len(j.inputs.sources) && ctx.Err() == nil
+	complete := done == len(j.inputs.Sources) && ctx.Err() == nil
 	if !complete {
-		j.tellUnfinished(ctx, done)
+		j.explainIncomplete(ctx, done)
 	}
-	if j.first != nil && !j.inputs.many {
+	if j.first != nil && !j.inputs.Many {
 		return j.first
 	}
-	return errors.Join(j.first, j.out.finish(complete))
+	return errors.Join(j.first, j.out.Finish(complete))
 }
 
-// tellUnfinished says why not all inputs were done: the context ended, or else a
-// failure did it, which has been told.
-func (j *job) tellUnfinished(ctx context.Context, done int) {
+// explainIncomplete says why some inputs were not run: the context has ended, or else
+// --fail-fast applied after a failure, which was reported.
+func (j *job) explainIncomplete(ctx context.Context, done int) {
 	cause := context.Cause(ctx)
 	if cause == nil {
 		cause = errFailFast
 	}
-	if j.inputs.many {
-		cause = fmt.Errorf("%w: %d of %s are done", cause, done, plural(len(j.inputs.sources), "input"))
+	if j.inputs.Many {
+		cause = fmt.Errorf("%w: %d of %s done", cause, done, terminal.Plural(len(j.inputs.Sources), "input"))
 	}
 	if ctx.Err() == nil {
 		j.app.logger.Warn(cause.Error())
@@ -70,37 +131,37 @@ func (j *job) tellUnfinished(ctx context.Context, done int) {
 	j.first = cause
 }
 
-// take puts out what came of one input, and tells of its failure.
-func (j *job) take(o outcome) error {
-	if !j.inputs.many {
-		j.display.close() // the result comes below
+// handle writes the outcome of one input, or reports its failure.
+func (j *job) handle(o output.Outcome) error {
+	if !j.inputs.Many {
+		j.display.Close() // so that the result appears below the progress
 	}
-	failure, err := j.out.take(o)
-	if failure == nil {
+	failed, err := j.out.Write(o)
+	if failed == nil {
 		return err
 	}
-	if e, ok := failure.(*runner.Error); ok && j.inputs.none && e.Kind == runner.KindExecution && e.Hint == "" {
-		failure = e.WithHint("no input was given, so the pipeline was given null: see gophersnake run --help")
+	if e, ok := errors.AsType[*runner.Error](failed); ok && j.inputs.None && e.Kind == runner.KindExecution && e.Hint == "" {
+		failed = e.WithHint("no input was given, so the input of the pipeline was null; see gophersnake run --help")
 	}
 	prefix := ""
-	if j.inputs.many {
-		prefix = shorten(o.source.name, 100) + ": "
+	if j.inputs.Many {
+		prefix = terminal.Shorten(o.Name, 100) + ": "
 	}
-	if key := storyKey(failure); j.told[key] && !j.app.jsonErrors {
-		j.app.reportLine(prefix, failure)
+	if key := failureKey(failed); j.detailed[key] && !j.app.jsonErrors {
+		j.app.reportSummary(prefix, failed)
 	} else {
-		j.told[key] = true
-		j.app.reportError(prefix, failure)
+		j.detailed[key] = true
+		j.app.reportError(prefix, failed)
 	}
 	if j.first == nil {
-		j.first = reportedError{failure}
+		j.first = failure.Reported{Err: failed}
 	}
 	return err
 }
 
-// storyKey is the same for failures of the same kind at the same place: the story
-// of the first is enough.
-func storyKey(err error) string {
+// failureKey returns the same key for failures of the same kind at the same line of code,
+// of which only the first is printed with details.
+func failureKey(err error) string {
 	e, ok := errors.AsType[*runner.Error](err)
 	if !ok {
 		return err.Error()
@@ -112,19 +173,11 @@ func storyKey(err error) string {
 	return key
 }
 
-// workers is how many workers a pipeline may have.
-func workers(p *manifest.Pipeline) int {
+// workerCount returns the largest number of workers that a pipeline may have.
+func workerCount(p *manifest.Pipeline) int {
 	total := 0
 	for _, n := range p.Nodes {
 		total += max(n.Workers.Max, 1)
 	}
 	return total
-}
-
-// whyEnded prefers the reason for a context's end to an error that follows from it.
-func whyEnded(ctx context.Context, err error) error {
-	if cutOff(ctx, err) {
-		return context.Cause(ctx)
-	}
-	return err
 }

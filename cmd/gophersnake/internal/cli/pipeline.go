@@ -1,24 +1,30 @@
 package cli
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
+	"strings"
 
 	"github.com/gophersnake/gophersnake/cmd/gophersnake/examples"
+	"github.com/gophersnake/gophersnake/cmd/gophersnake/internal/failure"
+	"github.com/gophersnake/gophersnake/cmd/gophersnake/internal/input"
+	"github.com/gophersnake/gophersnake/ipc"
 	"github.com/gophersnake/gophersnake/runner"
 	"github.com/gophersnake/gophersnake/runner/manifest"
 )
 
-// load reads the pipeline that an argument names: a file, a folder or a bundled
-// example.
+// load reads the pipeline of an argument: a file, a folder, or a bundled example if there
+// is no such file.
 func (a *app) load(name string) (*manifest.Pipeline, error) {
 	if name == "" {
-		return nil, usagef("the PIPELINE is empty")
+		return nil, failure.Usagef("the PIPELINE is empty")
 	}
-	info, err := os.Stat(name)
-	missing := errors.Is(err, fs.ErrNotExist)
+	info, statErr := os.Stat(name)
+	missing := errors.Is(statErr, fs.ErrNotExist)
 	if missing && examples.Exists(name) {
 		dir, err := a.unpack(name)
 		if err != nil {
@@ -29,23 +35,24 @@ func (a *app) load(name string) (*manifest.Pipeline, error) {
 	if missing {
 		return nil, noPipeline(name)
 	}
-	p, failure := runner.Load(name)
-	if err != nil || !info.IsDir() || !errors.Is(failure, fs.ErrNotExist) {
-		return p, failure
+	p, err := runner.Load(name)
+	if statErr != nil || !info.IsDir() || !errors.Is(err, fs.ErrNotExist) {
+		return p, err
 	}
 	return nil, runner.NewError(runner.KindIO, "there is no pipeline.yaml, pipeline.yml or pipeline.json in the folder "+name).
-		WithHint("name the pipeline's file, or have one made: gophersnake init " + shellPath(name))
+		WithHint("name the pipeline's file, or create a pipeline: gophersnake init " + shellPath(name))
 }
 
+// noPipeline returns the error for a pipeline that does not exist.
 func noPipeline(name string) error {
-	hint := fmt.Sprintf("name a file, a folder that holds a pipeline.yaml, or a bundled example (%s)", orList(examples.Names()))
-	if near := nearest(name, examples.Names()); near != "" {
+	hint := fmt.Sprintf("name a file, a folder that contains a pipeline.yaml, or a bundled example (%s)", failure.Alternatives(examples.Names()))
+	if near := failure.Nearest(name, examples.Names()); near != "" {
 		hint = "did you mean the bundled example " + near + "?"
 	}
 	return runner.NewError(runner.KindIO, "there is no pipeline "+name).WithHint(hint)
 }
 
-// unpack puts a bundled example into the cache and returns its folder.
+// unpack writes a bundled example to the cache folder and returns its folder.
 func (a *app) unpack(example string) (string, error) {
 	cache, err := a.cache()
 	if err != nil {
@@ -54,5 +61,53 @@ func (a *app) unpack(example string) (string, error) {
 	return examples.Extract(cache, example)
 }
 
-// cache returns the cache folder of the common flags.
-func (a *app) cache() (string, error) { return runner.CacheDir(a.cacheDir) }
+// setParams overrides params of nodes. Each setting is NODE.KEY=VALUE; the value is JSON
+// or else text. It does not check that the node has such a param, since that needs the
+// node's signature.
+func setParams(p *manifest.Pipeline, settings []string) error {
+	for _, setting := range settings {
+		name, text, ok := strings.Cut(setting, "=")
+		dot := strings.LastIndexByte(name, '.')
+		if !ok || dot <= 0 || dot == len(name)-1 {
+			return failure.Usagef("--param takes NODE.KEY=VALUE, not %q", setting)
+		}
+		id, key := name[:dot], name[dot+1:]
+		node := p.Node(id)
+		if node == nil {
+			return failure.Usagef("--param %s: the pipeline has no node %q; %s", setting, id, failure.Suggest(id, nodeIDs(p)))
+		}
+		value, err := input.ParseJSON([]byte(text))
+		if err != nil {
+			value = text
+		}
+		params := maps.Clone(node.Params)
+		if params == nil {
+			params = make(map[string]any)
+		}
+		params[key] = value
+		node.Params = params
+	}
+	return nil
+}
+
+func nodeIDs(p *manifest.Pipeline) []string {
+	ids := make([]string, len(p.Nodes))
+	for i, n := range p.Nodes {
+		ids[i] = n.ID
+	}
+	return ids
+}
+
+// describe starts the nodes of a pipeline and returns their signatures. If some nodes
+// cannot be described, it returns an error and the others.
+func (a *app) describe(ctx context.Context, p *manifest.Pipeline) (all []ipc.Description, err error) {
+	d := a.newDisplay(nil, 0)
+	defer d.Close()
+	r, err := runner.New(p, a.options(runner.WithEvents(d.Event), runner.WithBuildProgress(d.BuildProgress))...)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, closeRunner(ctx, r)) }()
+	all, err = r.Describe(ctx)
+	return all, failure.Cause(ctx, err)
+}

@@ -17,10 +17,12 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
+
+	"github.com/gophersnake/gophersnake/cmd/gophersnake/internal/fixtures"
 )
 
-// TestMain lets the test binary be gophersnake itself: a process to send signals
-// to, or to give a terminal to.
+// TestMain makes the test binary act as gophersnake if the environment asks for it, so that
+// tests can send signals to a process or start it on a terminal.
 func TestMain(m *testing.M) {
 	switch os.Getenv("GOPHERSNAKE_TEST_MAIN") {
 	case "gophersnake":
@@ -30,12 +32,12 @@ func TestMain(m *testing.M) {
 		fmt.Println("ready")
 		<-ctx.Done()
 		fmt.Println("stopping")
-		select {} // a command that never gets around to it
+		select {} // a command that does not stop
 	}
 	os.Exit(m.Run())
 }
 
-// process returns gophersnake as a process of its own; it is killed with the test.
+// process returns gophersnake as a process, which is killed at the end of the test.
 func process(t *testing.T, as string, args ...string) *exec.Cmd {
 	t.Helper()
 	self, err := os.Executable()
@@ -45,7 +47,7 @@ func process(t *testing.T, as string, args ...string) *exec.Cmd {
 	return c
 }
 
-// alive reports whether a process is there and no zombie.
+// alive reports whether a process exists and is not a zombie.
 func alive(pid int) bool {
 	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
@@ -55,7 +57,7 @@ func alive(pid int) bool {
 	return !strings.HasPrefix(after, "Z")
 }
 
-// readUntil reads on until the pattern's group has been read, and returns it.
+// readUntil reads lines until one matches the pattern, and returns the pattern's group.
 func readUntil(t *testing.T, from *bufio.Reader, pattern string) string {
 	t.Helper()
 	var text strings.Builder
@@ -92,7 +94,7 @@ func TestASignalStopsARunCleanly(t *testing.T) {
 			_ = supervisor.Wait()
 			assert.Equal(t, c.code, supervisor.ProcessState.ExitCode())
 			assert.Equal(t, c.say, string(rest), "and nothing else")
-			assert.False(t, alive(worker), "its worker is gone before it is")
+			assert.False(t, alive(worker), "the worker ends before the supervisor")
 			left, err := os.ReadDir(os.TempDir())
 			require.NoError(t, err)
 			assert.Empty(t, left)
@@ -101,7 +103,7 @@ func TestASignalStopsARunCleanly(t *testing.T) {
 }
 
 func TestASignalEndsTheWaitForStandardInput(t *testing.T) {
-	c := process(t, "gophersnake", "run", pipelineOf(t, "nodes: [{id: n, node_type: Slow}]"), "--input", "-", "--log-level", "debug")
+	c := process(t, "gophersnake", "run", fixtures.Pipeline(t, "nodes: [{id: n, node_type: Slow}]"), "--input", "-", "--log-level", "debug")
 	stdin, err := c.StdinPipe()
 	require.NoError(t, err)
 	defer func() { _ = stdin.Close() }()
@@ -143,9 +145,8 @@ func TestWorkersEndWithAKilledSupervisor(t *testing.T) {
 	require.Eventually(t, func() bool { return !alive(worker) }, 10*time.Second, time.Millisecond)
 }
 
-// terminal starts a process on a terminal of its own, and returns the side that
-// people see.
-func terminal(t *testing.T, c *exec.Cmd) (keyboard *os.File, screen *bufio.Reader) {
+// startOnTerminal starts a process on a new terminal, and returns the ends that a user has.
+func startOnTerminal(t *testing.T, c *exec.Cmd) (keyboard *os.File, screen *bufio.Reader) {
 	t.Helper()
 	master, err := os.OpenFile("/dev/ptmx", os.O_RDWR|unix.O_NOCTTY, 0)
 	require.NoError(t, err)
@@ -164,11 +165,11 @@ func terminal(t *testing.T, c *exec.Cmd) (keyboard *os.File, screen *bufio.Reade
 	return master, bufio.NewReader(master)
 }
 
-// shown is all that a process shows on its terminal until it ends.
+// shown returns all that a process writes to its terminal.
 func shown(t *testing.T, c *exec.Cmd) string {
 	t.Helper()
-	_, screen := terminal(t, c)
-	text, _ := io.ReadAll(screen) // ends with EIO when nobody holds the other side
+	_, screen := startOnTerminal(t, c)
+	text, _ := io.ReadAll(screen) // fails with EIO when the process has closed the terminal
 	require.NoError(t, c.Wait(), "%s", text)
 	return string(text)
 }
@@ -177,29 +178,29 @@ func TestATerminalShowsALineForEachNode(t *testing.T) {
 	c := process(t, "gophersnake", "run", "hello", "--input", "Ada")
 	c.Env = append(c.Env, "TERM=xterm", "NO_COLOR=")
 	text := shown(t, c)
-	assert.Contains(t, text, "\x1b[32m✓", "in colours")
+	assert.Contains(t, text, "\x1b[32m✓", "in colors")
 	plain := regexp.MustCompile(`\x1b\[[0-9;]*[A-Za-z]`).ReplaceAllString(text, "")
 	assert.Regexp(t, `✓ greet  0\.\d\d s`, plain)
 	assert.Regexp(t, `✓ shout  0\.\d\d s`, plain)
-	assert.True(t, strings.HasSuffix(plain, "GOOD MORNING, ADA!\r\n"), "for people, below the lines: %q", plain)
+	assert.True(t, strings.HasSuffix(plain, "GOOD MORNING, ADA!\r\n"), "the result is below the lines: %q", plain)
 }
 
-func TestATerminalThatShowsLess(t *testing.T) {
+func TestATerminalWithoutColorsOrProgress(t *testing.T) {
 	c := process(t, "gophersnake", "run", "hello", "--input", "Ada")
 	c.Env = append(c.Env, "TERM=xterm", "NO_COLOR=1")
 	text := shown(t, c)
 	assert.Contains(t, text, "✓ greet")
-	assert.NotRegexp(t, `\x1b\[[0-9;]*m`, text, "without colours")
+	assert.NotRegexp(t, `\x1b\[[0-9;]*m`, text, "without colors")
 
 	c = process(t, "gophersnake", "run", "hello", "--input", "Ada")
 	c.Env = append(c.Env, "TERM=dumb")
-	assert.Equal(t, "GOOD MORNING, ADA!\r\n", shown(t, c), "nor lines that change")
+	assert.Equal(t, "GOOD MORNING, ADA!\r\n", shown(t, c), "nor progress lines")
 }
 
 func TestCtrlCOnATerminal(t *testing.T) {
 	c := process(t, "gophersnake", "run", nodeOfType(t, "stuck"))
 	c.Env = append(c.Env, "TERM=dumb")
-	keyboard, screen := terminal(t, c)
+	keyboard, screen := startOnTerminal(t, c)
 	readUntil(t, screen, `stuck in (\d+)`)
 	_, err := keyboard.WriteString("\x03")
 	require.NoError(t, err)

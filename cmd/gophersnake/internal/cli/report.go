@@ -8,32 +8,34 @@ import (
 	"io"
 	"strings"
 
+	"github.com/gophersnake/gophersnake/cmd/gophersnake/internal/failure"
 	"github.com/gophersnake/gophersnake/runner"
 	"github.com/gophersnake/gophersnake/runner/manifest"
 )
 
-// report prints the error that ended a command.
+// report prints the error that ended a command, unless it was printed already. If a signal
+// ended the context, it prints that instead of errors that follow from it.
 func (a *app) report(ctx context.Context, err error) {
 	if err == nil {
 		return
 	}
-	if _, ok := errors.AsType[reportedError](err); ok {
+	if _, ok := errors.AsType[failure.Reported](err); ok {
 		return
 	}
-	if _, ok := errors.AsType[silentError](err); ok {
+	if _, ok := errors.AsType[failure.Silent](err); ok {
 		return
 	}
-	if stop, ok := interruption(ctx); ok && !errors.Is(err, stop) {
-		err = stop // whatever followed from it
+	if stop, ok := failure.Interruption(ctx); ok && !errors.Is(err, stop) {
+		err = stop
 	}
 	a.reportError("", err)
 }
 
-// reportError prints one error, or several joined ones, with its whole story: the
-// traceback is what its reader needs first.
+// reportError prints an error with all its details. It prints each error of a join on its
+// own.
 func (a *app) reportError(prefix string, err error) {
-	if faults := joinedErrors(err); len(faults) > 0 {
-		for _, each := range faults {
+	if parts := partsOf(err); len(parts) > 0 {
+		for _, each := range parts {
 			a.reportError(prefix, each)
 		}
 		return
@@ -42,43 +44,43 @@ func (a *app) reportError(prefix string, err error) {
 		a.reportJSON(prefix, err)
 		return
 	}
-	head, rest, _ := strings.Cut(storyOf(err), "\n")
-	text := a.errorLine(prefix, head)
-	if rest != "" {
-		text += a.highlight(rest) + "\n"
+	summary, details, _ := strings.Cut(detailsOf(err), "\n")
+	text := a.errorLine(prefix, summary)
+	if details != "" {
+		text += a.highlight(details) + "\n"
 	}
-	if usage, ok := errors.AsType[*usageError](err); ok {
-		text += fmt.Sprintf("see: %s --help\n", usage.command)
+	if usage, ok := errors.AsType[*failure.UsageError](err); ok {
+		text += fmt.Sprintf("see: %s --help\n", usage.Command)
 	}
 	a.printError(text)
 }
 
-// reportLine prints one error in a line.
-func (a *app) reportLine(prefix string, err error) {
-	a.printError(a.errorLine(prefix, err.Error()))
-}
-
-func (a *app) errorLine(prefix, text string) string {
-	return fmt.Sprintf("%s %s%s\n", a.errStyle.red("error:"), prefix, a.errStyle.bold(text))
-}
-
-// printError prints above the progress, where there is some.
-func (a *app) printError(text string) { _, _ = io.WriteString(a.log, text) }
-
-// joinedErrors returns the errors that err joins, if it does nothing else.
-func joinedErrors(err error) []error {
-	if e, ok := err.(*runner.Error); ok {
-		return e.Faults()
-	}
+// partsOf returns the errors that err joins, or nothing if it is a single error.
+func partsOf(err error) []error {
+	// Not errors.As: a join inside another error is a part of that error.
 	if joined, ok := err.(interface{ Unwrap() []error }); ok {
 		return joined.Unwrap()
+	}
+	if e, ok := errors.AsType[*runner.Error](err); ok {
+		return e.Faults()
 	}
 	return nil
 }
 
-// storyOf is all that is known of an error. A wrong manifest is told problem by
-// problem; each begins with its place, where editors jump to.
-func storyOf(err error) string {
+// reportSummary prints an error without details, on one line.
+func (a *app) reportSummary(prefix string, err error) {
+	a.printError(a.errorLine(prefix, err.Error()))
+}
+
+func (a *app) errorLine(prefix, text string) string {
+	return fmt.Sprintf("%s %s%s\n", a.console.Style.Red("error:"), prefix, a.console.Style.Bold(text))
+}
+
+func (a *app) printError(text string) { _, _ = io.WriteString(a.console, text) }
+
+// detailsOf returns an error with all its details; the first line is a summary. Each
+// problem of a manifest begins with its position, which editors recognize.
+func detailsOf(err error) string {
 	if problems, ok := errors.AsType[*manifest.Errors](err); ok {
 		if len(problems.Problems) == 1 {
 			return problems.Error()
@@ -91,54 +93,31 @@ func storyOf(err error) string {
 	return err.Error()
 }
 
-// highlight dims what is background in a story, and shows the hint.
-func (a *app) highlight(story string) string {
-	lines := strings.Split(story, "\n")
+// highlight colors the hint among the details of an error, and dims what is rarely of
+// interest.
+func (a *app) highlight(details string) string {
+	lines := strings.Split(details, "\n")
 	for i, line := range lines {
 		switch name, text, _ := strings.Cut(line, ":"); name {
 		case "hint":
-			lines[i] = a.errStyle.cyan("hint:") + text
+			lines[i] = a.console.Style.Cyan("hint:") + text
 		case "attempt", "worker", "exit code", "signal", "uptime", "max_rss", "stderr":
-			lines[i] = a.errStyle.dim(line)
+			lines[i] = a.console.Style.Dim(line)
 		}
 	}
 	return strings.Join(lines, "\n")
 }
 
-// errorDocument is an error in JSON.
+// errorDocument is the JSON form of an error.
 type errorDocument struct {
 	Input string `json:"input,omitempty"`
 	Error any    `json:"error"`
 }
 
-// errorValue is what JSON holds of an error.
-func errorValue(err error) any {
-	if e, ok := errors.AsType[*runner.Error](err); ok {
-		return e
-	}
-	kind := "other"
-	switch {
-	case errors.Is(err, errTimeout):
-		kind = "timeout"
-	case errors.As(err, new(interrupted)):
-		kind = "interrupted"
-	case errors.As(err, new(*usageError)):
-		kind = "usage"
-	}
-	return map[string]string{"kind": kind, "message": err.Error(), "text": err.Error()}
-}
-
 func (a *app) reportJSON(prefix string, err error) {
-	line, failure := json.Marshal(errorDocument{Input: strings.TrimSuffix(prefix, ": "), Error: errorValue(err)})
-	if failure != nil {
+	line, encoding := json.Marshal(errorDocument{Input: strings.TrimSuffix(prefix, ": "), Error: failure.Document(err)})
+	if encoding != nil {
 		line, _ = json.Marshal(errorDocument{Error: map[string]string{"kind": "other", "message": err.Error()}})
 	}
 	a.printError(string(line) + "\n")
-}
-
-func orDefault(text, otherwise string) string {
-	if text == "" {
-		return otherwise
-	}
-	return text
 }

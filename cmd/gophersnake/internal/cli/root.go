@@ -2,26 +2,28 @@ package cli
 
 import (
 	"fmt"
-	"slices"
 
 	"github.com/spf13/cobra"
+
+	"github.com/gophersnake/gophersnake/cmd/gophersnake/internal/failure"
 )
 
 func newRoot(a *app) *cobra.Command {
-	cobra.EnableCommandSorting = false // in the order in which they are needed
+	cobra.EnableCommandSorting = false // list the commands in the order below
 	root := &cobra.Command{
 		Use:   "gophersnake",
-		Short: "Run pipelines of Python nodes that outlive their interpreters",
-		Long: `gophersnake runs pipelines whose nodes are Python code. Each node runs in processes
-of its own, so an interpreter that dies takes nothing along: the call is made again
-on a fresh one.
+		Short: "Run pipelines of Python nodes in worker processes",
+		Long: `gophersnake runs pipelines whose nodes are written in Python. Each node runs in worker
+processes of its own: if an interpreter dies, its call is retried on a new worker, and
+nothing else is affected.
 
-A pipeline is a YAML or JSON file, a folder that holds a pipeline.yaml, or the name
+A PIPELINE is a YAML or JSON file, a folder that contains a pipeline.yaml, or the name
 of a bundled example: hello, resilient or speech.
 
-The environment variables GOPHERSNAKE_PYTHON (the interpreter) and NO_COLOR are
-heeded. Results go to standard output, all else to standard error.`,
-		Example: `  gophersnake demo                                  see it work: speech to text
+Results are written to standard output, everything else to standard error. The
+environment variable GOPHERSNAKE_PYTHON selects the interpreter; NO_COLOR disables
+colors.`,
+		Example: `  gophersnake demo                                  a first example: speech to text
   gophersnake init hello && gophersnake run ./hello --input Ada
   gophersnake run speech --input talk.wav --output json
   gophersnake run pipeline.yaml --input 'clips/*.wav' --output jsonl
@@ -32,14 +34,14 @@ heeded. Results go to standard output, all else to standard error.`,
 		Version:           readVersion(a.version).String(),
 	}
 	root.SetVersionTemplate("{{.Version}}\n")
-	root.SetUsageTemplate(root.UsageTemplate() + "{{if not .HasParent}}\nExit codes:\n" + exitCodes + "{{end}}")
+	root.SetUsageTemplate(root.UsageTemplate() + "{{if not .HasParent}}\nExit codes:\n" + failure.ExitCodes + "{{end}}")
 	root.CompletionOptions.HiddenDefaultCmd = true
 	flags := root.PersistentFlags()
-	flags.StringVar(&a.logLevel, "log-level", "info", "what is logged: trace, debug, info, warn, error or off")
-	flags.BoolVar(&a.logJSON, "log-json", false, "log JSON, a line a record")
-	flags.StringVar(&a.python, "python", "", "the interpreter: a path, a command, or a version such as 3.12")
-	flags.BoolVar(&a.systemPython, "system-python", false, "use the interpreter as it is, without a managed environment")
-	flags.StringVar(&a.cacheDir, "cache-dir", "", "folder of the environments (default: in the user's cache folder)")
+	flags.StringVar(&a.logLevel, "log-level", "info", "lowest level to log: trace, debug, info, warn, error or off")
+	flags.BoolVar(&a.logJSON, "log-json", false, "write the log as JSON, one record per line")
+	flags.StringVar(&a.python, "python", "", "Python interpreter: a path, a command, or a version such as 3.12")
+	flags.BoolVar(&a.systemPython, "system-python", false, "run nodes in the interpreter itself instead of a managed environment")
+	flags.StringVar(&a.cacheDir, "cache-dir", "", "folder for environments (default: a folder in the user's cache folder)")
 	root.AddCommand(
 		newRun(a), newStream(a), newDemo(a), newInit(a), newValidate(a), newNodes(a), newGraph(a), newSchema(a),
 		newDoctor(a), newEnv(a), newVersion(a), newExitCodes(),
@@ -47,23 +49,33 @@ heeded. Results go to standard output, all else to standard error.`,
 	return root
 }
 
-// needs checks the number of arguments, and says what is missing by name.
-func needs(least, most int, what string) cobra.PositionalArgs {
+// newExitCodes returns a help topic: a command that only has a help text.
+func newExitCodes() *cobra.Command {
+	return &cobra.Command{
+		Use:   "exit-codes",
+		Short: "The meaning of the exit codes",
+		Long: "The exit code says how a command ended. If there are several errors, the first one\n" +
+			"determines it.\n\n" + failure.ExitCodes +
+			"\nThe names are error kinds, as in the field `kind` of an error in JSON.\n" +
+			"`go run` hides the exit code: it exits with 1 after any failure of the program.",
+	}
+}
+
+// argumentCount checks the number of arguments. The name of the first argument appears in
+// the message if it is missing; a negative most means any number.
+func argumentCount(least, most int, name string) cobra.PositionalArgs {
 	return func(_ *cobra.Command, args []string) error {
 		switch {
 		case len(args) < least:
-			return fmt.Errorf("%s is missing", what)
+			return fmt.Errorf("the %s is missing", name)
 		case most >= 0 && len(args) > most:
-			return fmt.Errorf("there is an argument too many: %q", args[most])
+			return fmt.Errorf("unexpected argument %q", args[most])
 		}
 		return nil
 	}
 }
 
-// outputFormat checks a flag that takes one of a few names.
-func outputFormat(flag, value string, known ...string) error {
-	if slices.Contains(known, value) {
-		return nil
-	}
-	return usagef("--%s takes %s, not %q", flag, orList(known), value)
+// addOutputFlag adds the flag --output of commands that print text or JSON.
+func addOutputFlag(c *cobra.Command, format *string) {
+	c.Flags().StringVarP(format, "output", "o", "text", "text or json")
 }

@@ -3,13 +3,15 @@ package cli
 import (
 	"context"
 	"errors"
-	"fmt"
 	"slices"
 	"strconv"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/gophersnake/gophersnake/cmd/gophersnake/internal/failure"
+	"github.com/gophersnake/gophersnake/cmd/gophersnake/internal/input"
+	"github.com/gophersnake/gophersnake/cmd/gophersnake/internal/output"
 	"github.com/gophersnake/gophersnake/runner/manifest"
 )
 
@@ -21,22 +23,22 @@ type runFlags struct {
 	jobs      int
 	timeout   time.Duration
 	failFast  bool
-	service   service
+	service   serviceFlags
 }
 
 func newRun(a *app) *cobra.Command {
 	var flags runFlags
 	c := &cobra.Command{
 		Use:   "run PIPELINE [INPUT...]",
-		Short: "Run a pipeline on one or many inputs",
-		Long: `Run a pipeline on one or many inputs. The workers start once and stay warm: several
-inputs go through them side by side, and their results come in the inputs' order.
-Without an input, the pipeline is given null. An input that fails does not stop the
-others; the exit code is that of the first failure.
+		Short: "Run a pipeline on one or more inputs",
+		Long: `Run a pipeline on one or more inputs. The workers start once and process the inputs in
+parallel; the results are written in the order of the inputs. Without an input, the
+pipeline gets null. An input that fails does not stop the others; the exit code is that
+of the first failure.
 
-` + inputHelp + "\n\n" + outputHelp + "\n\n" + serviceHelp + `
+` + input.Help + "\n\n" + output.Help + "\n\n" + serviceHelp + `
 
-With --watch the inputs are run again after each change, until Ctrl-C.`,
+With --watch, the inputs are run again after each change, until Ctrl-C.`,
 		Example: `  gophersnake run hello --input Ada
   gophersnake run speech --input talk.wav --output json
   gophersnake run ./pipeline.yaml --input 'clips/*.wav' --output transcripts.jsonl
@@ -44,29 +46,29 @@ With --watch the inputs are run again after each change, until Ctrl-C.`,
   gophersnake run ./pipeline.yaml --input talk.wav --watch
   gophersnake run ./pipeline.yaml 'clips/*.wav' --status localhost:9090
   curl -s example.org/order.json | gophersnake run ./shop --input - --timeout 30s`,
-		Args: needs(1, -1, "the PIPELINE"),
+		Args: argumentCount(1, -1, "PIPELINE"),
 		RunE: func(c *cobra.Command, args []string) error {
 			flags.inputs = append(flags.inputs, args[1:]...)
 			return a.runPipeline(c.Context(), args[0], flags)
 		},
 	}
 	f := c.Flags()
-	f.StringArrayVarP(&flags.inputs, "input", "i", nil, "an input; may be given several times")
+	f.StringArrayVarP(&flags.inputs, "input", "i", nil, "an input; can be repeated")
 	f.StringVarP(&flags.output, "output", "o", "", "pretty, json, jsonl or a file")
-	f.StringVar(&flags.outputDir, "output-dir", "", "folder of the files made of binary values (default: that of the output file, else .)")
-	f.StringArrayVar(&flags.params, "param", nil, "NODE.KEY=VALUE: override a param of a node; VALUE is JSON, or else text")
-	f.IntVarP(&flags.jobs, "jobs", "j", 0, "how many inputs are under way at once (default: the number of workers)")
-	f.Var((*timeSpan)(&flags.timeout), "timeout", "end the command after this `time`, all included: 90s, 5m, or a number of seconds (exit code 124)")
+	f.StringVar(&flags.outputDir, "output-dir", "", "folder for media files (default: that of the output file, or else the current folder)")
+	f.StringArrayVar(&flags.params, "param", nil, "NODE.KEY=VALUE: override a param of a node; VALUE is JSON or else text; can be repeated")
+	f.IntVarP(&flags.jobs, "jobs", "j", 0, "number of inputs to process at the same time (default: the number of workers)")
+	f.Var((*timeSpan)(&flags.timeout), "timeout", "end the command after this `time`, startup included: 90s, 5m, or a number of seconds; the exit code is 124")
 	f.BoolVar(&flags.failFast, "fail-fast", false, "stop at the first input that fails")
-	flags.service.addFlags(c)
+	flags.service.add(c)
 	return c
 }
 
-// runPipeline is `run`: everything but the parsing of flags.
+// runPipeline is the command run without the parsing of flags.
 func (a *app) runPipeline(ctx context.Context, name string, flags runFlags) error {
-	a.jsonErrors = isJSONFormat(flags.output)
+	a.jsonErrors = output.IsJSON(flags.output)
 	if flags.jobs < 0 {
-		return usagef("--jobs takes a number from 1, not %d", flags.jobs)
+		return failure.Usagef("--jobs takes a number from 1, not %d", flags.jobs)
 	}
 	p, err := a.load(name)
 	if err != nil {
@@ -75,50 +77,61 @@ func (a *app) runPipeline(ctx context.Context, name string, flags runFlags) erro
 	if err := setParams(p, flags.params); err != nil {
 		return err
 	}
-	inputs, err := readSources(a.in, a.logger.Warn, flags.inputs)
+	inputs, err := input.Resolve(a.in, a.logger.Warn, flags.inputs)
 	if err != nil {
 		return err
 	}
 	if flags.service.watch && slices.Contains(flags.inputs, "-") {
-		return usagef("--watch runs the inputs again and again, but standard input (-) can be read only once")
+		return failure.Usagef("--watch runs the inputs repeatedly, but standard input (-) can be read only once")
 	}
-	outputs := func() (output, error) {
-		return newOutput(outputOptions{
-			format: flags.output, dir: flags.outputDir, many: inputs.many, stdout: a.out, style: a.outStyle,
-			exporter: func(dir string) *exporter { return newExporter(dir, onlySink(p), a.logger.Warn, inputs.files) },
+	newOutput := func() (output.Writer, error) {
+		return output.New(output.Options{
+			Format: flags.output, Dir: flags.outputDir, Many: inputs.Many, Stdout: a.out, Style: a.style,
+			NewExporter: func(dir string) *output.Exporter {
+				return output.NewExporter(dir, onlySink(p), a.logger.Warn, inputs.Files)
+			},
 		})
 	}
-	out, err := outputs()
+	out, err := newOutput()
 	if err != nil {
 		return err
 	}
-	defer out.discard()
+	defer out.Discard()
 	if flags.timeout > 0 {
 		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeoutCause(ctx, flags.timeout, timedOut(flags.timeout))
+		ctx, cancel = context.WithTimeoutCause(ctx, flags.timeout, failure.Timeout(flags.timeout))
 		defer cancel()
 	}
 	job := &job{
 		app: a, pipeline: p, inputs: inputs, out: out, jobs: flags.jobs, failFast: flags.failFast, service: flags.service,
 	}
 	if flags.service.watch {
-		return job.doAgain(ctx, outputs)
+		return job.runRepeatedly(ctx, newOutput)
 	}
-	return job.do(ctx)
+	return job.runOnce(ctx)
 }
 
-// timeSpan is a flag that takes a time as manifests do: 1m30s, or a number of
-// seconds.
+// onlySink returns the node whose value is the result, or nothing if the pipeline has
+// several sinks.
+func onlySink(p *manifest.Pipeline) string {
+	if sinks := p.Graph().Sinks(); len(sinks) == 1 {
+		return sinks[0]
+	}
+	return ""
+}
+
+// timeSpan is the value of a flag that takes a time in the form of manifests: 1m30s, or a
+// number of seconds.
 type timeSpan time.Duration
 
 // Set implements pflag.Value.
 func (t *timeSpan) Set(text string) error {
 	d, err := time.ParseDuration(text)
-	if seconds, failure := strconv.ParseFloat(text, 64); failure == nil {
+	if seconds, parsing := strconv.ParseFloat(text, 64); parsing == nil {
 		d, err = time.Duration(seconds*float64(time.Second)), nil
 	}
 	if err != nil || d <= 0 {
-		return errors.New("a time is needed, such as 500ms, 90s, 5m, or a number of seconds")
+		return errors.New("it takes a time such as 500ms, 90s or 5m, or a number of seconds")
 	}
 	*t = timeSpan(d)
 	return nil
@@ -127,21 +140,10 @@ func (t *timeSpan) Set(text string) error {
 // String implements pflag.Value.
 func (t *timeSpan) String() string {
 	if *t == 0 {
-		return "" // so that help shows no default
+		return "" // so that the help shows no default
 	}
 	return time.Duration(*t).String()
 }
 
 // Type implements pflag.Value.
 func (t *timeSpan) Type() string { return "time" }
-
-// timedOut is why a command ended whose --timeout was over.
-func timedOut(after time.Duration) error { return fmt.Errorf("%w (%v)", errTimeout, after) }
-
-// onlySink is the node whose value is the result, empty where there are several.
-func onlySink(p *manifest.Pipeline) string {
-	if sinks := p.Graph().Sinks(); len(sinks) == 1 {
-		return sinks[0]
-	}
-	return ""
-}

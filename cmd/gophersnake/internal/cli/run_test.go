@@ -10,26 +10,18 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/gophersnake/gophersnake/cmd/gophersnake/internal/fixtures"
 	"github.com/gophersnake/gophersnake/ipc"
 	"github.com/gophersnake/gophersnake/runner/media"
 )
 
-// pipelineOf makes a pipeline of the nodes in testdata; the text is what follows
-// version and python.
-func pipelineOf(t *testing.T, text string) string {
-	t.Helper()
-	nodes, err := filepath.Abs("testdata/nodes.py")
-	require.NoError(t, err)
-	return write(t, "pipeline.yaml", "version: v1\npython: "+nodes+"\n"+text+"\n")
-}
-
-// nodeOfType makes a pipeline of one node, n.
+// nodeOfType writes a pipeline of one node, n, and returns its path.
 func nodeOfType(t *testing.T, nodeType string) string {
 	t.Helper()
-	return pipelineOf(t, "nodes: [{id: n, node_type: "+nodeType+", retry: none}]")
+	return fixtures.Pipeline(t, "nodes: [{id: n, node_type: "+nodeType+", retry: none}]")
 }
 
-// succeed carries out a command line that must succeed, and returns its output.
+// succeed runs a command line that must succeed, and returns its output.
 func succeed(t *testing.T, args ...string) string {
 	t.Helper()
 	got := command(t, args...)
@@ -44,10 +36,10 @@ func TestHelloGreetsItsInput(t *testing.T) {
 	assert.Equal(t, "\"HI, ADA!\"\n", succeed(t, "run", "hello", "Ada", "--param", "greet.greeting=Hi"))
 }
 
-func TestWhatANodeGetsOfAnInput(t *testing.T) {
+func TestTheTypeOfAnInputInPython(t *testing.T) {
 	typed := nodeOfType(t, "typed")
-	inputFolder(t, map[string]string{
-		"a.wav": wavOf(t, beep), "a.png": pngOf(t), "a.json": "[1]", "a.txt": "text", "a.raw": "\xff\x00",
+	fixtures.Chdir(t, map[string]string{
+		"a.wav": fixtures.WAV(t, fixtures.Beep), "a.png": fixtures.PNG(t), "a.json": "[1]", "a.txt": "text", "a.raw": "\xff\x00",
 		"lines.jsonl": "1\n{\"a\": 2}\n",
 	})
 	got := succeed(t, "run", typed, "--output", "jsonl", "-i", "text", "-i", "7", "-i", "null", "-i", "0.5",
@@ -60,13 +52,13 @@ func TestWhatANodeGetsOfAnInput(t *testing.T) {
 	}
 	assert.Equal(t, []string{"str", "int", "NoneType", "float", "dict", "Audio", "Image", "list", "str", "bytes", "int", "dict"}, types)
 
-	for stdin, want := range map[string]string{"Ada\n": "str", "{}": "dict", wavOf(t, beep): "Audio"} {
+	for stdin, want := range map[string]string{"Ada\n": "str", "{}": "dict", fixtures.WAV(t, fixtures.Beep): "Audio"} {
 		got := commandWithInput(t, stdin, "run", typed, "--input", "-")
 		assert.Equal(t, result{0, `"` + want + "\"\n", ""}, got)
 	}
 }
 
-func TestParamsOfTheCommandLineAreJSONOrElseText(t *testing.T) {
+func TestParamsAreJSONOrElseText(t *testing.T) {
 	typed := nodeOfType(t, "typed")
 	assert.Equal(t, "\"str-5str-5\"\n", succeed(t, "run", typed, "x", "--param", `n.suffix="-5"`, "--param", "n.times=2"))
 	assert.Equal(t, "\"str=x\"\n", succeed(t, "run", typed, "x", "--param", "n.suffix==x"))
@@ -82,15 +74,15 @@ func TestParamsOfTheCommandLineAreJSONOrElseText(t *testing.T) {
 	assert.Contains(t, got.err, `the pipeline has no node "m"`)
 }
 
-func TestResultsComeInTheInputsOrder(t *testing.T) {
+func TestResultsAreInTheOrderOfTheInputs(t *testing.T) {
 	files := make(map[string]string)
 	var want strings.Builder
 	for _, name := range []string{"a", "b", "c", "d", "e", "f", "g", "h"} {
 		files["in/"+name+".txt"] = name
 		want.WriteString(`{"input":"in/` + name + `.txt","result":"` + name + "\"}\n")
 	}
-	pipeline := pipelineOf(t, "nodes: [{id: n, node_type: echo, workers: 2}]")
-	inputFolder(t, files)
+	pipeline := fixtures.Pipeline(t, "nodes: [{id: n, node_type: echo, workers: 2}]")
+	fixtures.Chdir(t, files)
 	assert.Equal(t, want.String(), succeed(t, "run", pipeline, "--input", "in/*.txt", "--output", "jsonl", "--jobs", "4"))
 
 	got := succeed(t, "run", pipeline, "in/*.txt", "--output", "out.jsonl")
@@ -108,7 +100,7 @@ func TestOneBadInputDoesNotStopTheOthers(t *testing.T) {
 	assert.Equal(t, `{"input":"1","result":2}`, lines[0])
 	assert.Contains(t, lines[1], `{"input":"x","error":{"kind":"execution","message":"'x' is not a number"`)
 	assert.Equal(t, `{"input":"3","result":4}`, lines[2])
-	assert.Regexp(t, `^\{"input":"x","error":\{.*\}\}\n$`, got.err, "errors are JSON where the results are")
+	assert.Regexp(t, `^\{"input":"x","error":\{.*\}\}\n$`, got.err, "errors are JSON if the results are")
 }
 
 func TestFailFastStopsAtTheFirstFailure(t *testing.T) {
@@ -116,14 +108,14 @@ func TestFailFastStopsAtTheFirstFailure(t *testing.T) {
 	t.Chdir(t.TempDir())
 	got := command(t, "run", picky, "--fail-fast", "--jobs", "1", "--output", "all.jsonl", "1", "x", "3", "4", "5", "6", "7")
 	assert.Equal(t, 4, got.code)
-	assert.Contains(t, got.err, "an input failed, and --fail-fast is given: 2 of 7 inputs are done")
-	assert.NoFileExists(t, "all.jsonl", "it would not be complete")
+	assert.Contains(t, got.err, "an input failed, and --fail-fast is set: 2 of 7 inputs done")
+	assert.NoFileExists(t, "all.jsonl", "the output is incomplete")
 	left, err := os.ReadDir(".")
 	require.NoError(t, err)
-	assert.Empty(t, left, "nor is anything else left")
+	assert.Empty(t, left, "no temporary file")
 }
 
-func TestFilesMadeOfResults(t *testing.T) {
+func TestMediaInResultsAreWrittenToFiles(t *testing.T) {
 	made := nodeOfType(t, "made")
 	t.Chdir(t.TempDir())
 	for what, file := range map[string]string{"audio": "r.wav", "image": "r.png", "tensor": "r.npy", "bytes": "r.bin", "text": "r.txt"} {
@@ -150,9 +142,9 @@ func TestFilesMadeOfResults(t *testing.T) {
 	assert.FileExists(t, "files/input-1-n.wav")
 }
 
-func TestNoFileIsHalfWrittenWhereTheRunFails(t *testing.T) {
+func TestAFailedRunLeavesNoFile(t *testing.T) {
 	picky := nodeOfType(t, "picky")
-	inputFolder(t, map[string]string{"old.json": "old"})
+	fixtures.Chdir(t, map[string]string{"old.json": "old"})
 	for _, file := range []string{"new.json", "old.json", "new.jsonl", "new.txt", "new.wav", "new.bin", "deep/new.npy"} {
 		assert.Equal(t, 4, command(t, "run", picky, "x", "--output", file).code, file)
 	}
@@ -166,7 +158,7 @@ func TestNoFileIsHalfWrittenWhereTheRunFails(t *testing.T) {
 	assert.Equal(t, []string{"old.json"}, append(files, hidden...))
 }
 
-func TestWhatNodesPrintIsLoggedAndNotTheResult(t *testing.T) {
+func TestTheOutputOfNodesIsLogged(t *testing.T) {
 	slow := nodeOfType(t, "Slow")
 	got := command(t, "run", slow, "x")
 	assert.Equal(t, "\"x\"\n", got.out)
@@ -185,7 +177,7 @@ func TestWhatNodesPrintIsLoggedAndNotTheResult(t *testing.T) {
 	}
 }
 
-func TestWhatInitMadeRuns(t *testing.T) {
+func TestAPipelineMadeByInitRuns(t *testing.T) {
 	for example, input := range map[string]string{"hello": "Ada", "resilient": `{"mode": "fine"}`} {
 		dir := filepath.Join(t.TempDir(), "mine")
 		succeed(t, "init", "--example", example, dir)
@@ -197,17 +189,17 @@ func TestWhatInitMadeRuns(t *testing.T) {
 	assert.FileExists(t, filepath.Join(dir, "sample.wav"))
 }
 
-func TestNodesHaveSignaturesAndWords(t *testing.T) {
+func TestNodesAreListedWithSignatures(t *testing.T) {
 	got := succeed(t, "nodes", "hello")
 	assert.Regexp(t, `(?m)^NODE +TYPE +SIGNATURE +DESCRIPTION$`, got)
 	assert.Regexp(t, `(?m)^greet +greet +\(name: str \| None, greeting: str = 'Hello'\) -> str +Greet `, got)
-	assert.Contains(t, succeed(t, "nodes", "testdata/nodes.py"), "Refuse what is not a number, at once.")
+	assert.Contains(t, succeed(t, "nodes", fixtures.Write(t, "nodes.py", fixtures.Nodes)), "Refuse what is not a number, at once.")
 	var list []map[string]any
 	require.NoError(t, json.Unmarshal([]byte(succeed(t, "nodes", "hello", "--output", "json")), &list))
 	require.Len(t, list, 2)
 	assert.Equal(t, "greet", list[0]["id"])
 
-	got2 := command(t, "nodes", write(t, "empty.py", "x = 1\n"))
+	got2 := command(t, "nodes", fixtures.Write(t, "empty.py", "x = 1\n"))
 	assert.Equal(t, 3, got2.code)
 	assert.Contains(t, got2.err, "there are no nodes in ")
 	assert.Contains(t, got2.err, "hint: put @node")
@@ -216,7 +208,7 @@ func TestNodesHaveSignaturesAndWords(t *testing.T) {
 func TestGraphsOfAPipeline(t *testing.T) {
 	assert.Equal(t, "●  greet\n│\n●  shout\n", succeed(t, "graph", "hello"))
 	assert.Equal(t, "●    first\n├─╮\n│ ●  other  typed  2 workers\n├─╯\n●    last   made   left ← first, right ← other\n",
-		succeed(t, "graph", pipelineOf(t, `nodes:
+		succeed(t, "graph", fixtures.Pipeline(t, `nodes:
   - {id: first, node_type: first}
   - {id: other, node_type: typed, workers: 2}
   - {id: last, node_type: made}

@@ -7,59 +7,69 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/gophersnake/gophersnake/cmd/gophersnake/internal/service"
+	"github.com/gophersnake/gophersnake/cmd/gophersnake/internal/terminal"
 	"github.com/gophersnake/gophersnake/runner"
 	"github.com/gophersnake/gophersnake/runner/manifest"
 )
 
-// closeTimeout bounds how long the workers may take to shut down.
+// closeTimeout limits the time that workers have to shut down.
 const closeTimeout = 10 * time.Second
 
-// service is what goes on beside the work of a pipeline.
-type service struct {
+// serviceFlags are the flags of commands that keep a pipeline running.
+type serviceFlags struct {
 	watch  bool
-	status string // an address, empty for none
+	status string // an address; empty for none
 }
 
-const serviceHelp = `SIGHUP has the nodes' Python code read again: new workers start with it, what is
-under way ends on the old ones, and where the new code cannot be used the old one
-stays. --watch does so whenever a file of it changes.
+const serviceHelp = `SIGHUP reloads the Python code of the nodes: new workers use the new code, and calls in
+progress finish on the old workers. If the new code does not load, the old code stays in
+use. --watch reloads whenever a file of the code changes.
 
---status ADDR answers GET /health (200 or 503, as text, or as JSON with ?format=json)
-and GET /metrics (for Prometheus). ADDR is host:port, or the path of a Unix socket.`
+--status ADDR answers GET /health (200 or 503; text, or JSON with ?format=json) and
+GET /metrics (for Prometheus). ADDR is HOST:PORT or the path of a Unix socket.`
 
-func (s *service) addFlags(c *cobra.Command) {
+func (s *serviceFlags) add(c *cobra.Command) {
 	f := c.Flags()
-	f.BoolVar(&s.watch, "watch", false, "read the nodes' Python code again whenever it changes")
-	f.StringVar(&s.status, "status", "", "answer /health and /metrics at this `ADDR`: host:port, or the path of a socket")
+	f.BoolVar(&s.watch, "watch", false, "reload the nodes' Python code whenever it changes")
+	f.StringVar(&s.status, "status", "", "answer /health and /metrics at `ADDR`: HOST:PORT or the path of a Unix socket")
 }
 
-// withRunner starts a pipeline's workers, has the work done, and ends them. The work
-// is told of reloads.
-func (a *app) withRunner(ctx context.Context, p *manifest.Pipeline, d *display, s service, work func(context.Context, *runner.Runner, <-chan struct{}) error) (err error) {
-	r, err := runner.New(p, a.options(runner.WithEvents(d.event), runner.WithBuildProgress(d.building))...)
+// withRunner starts the workers of a pipeline, calls work, and closes the runner. The
+// channel that work gets receives after each reload; the context ends if the terminal is
+// closed.
+func (a *app) withRunner(ctx context.Context, p *manifest.Pipeline, d *terminal.Display, s serviceFlags,
+	work func(ctx context.Context, r *runner.Runner, reloaded <-chan struct{}) error) (err error) {
+	r, err := runner.New(p, a.options(runner.WithEvents(d.Event), runner.WithBuildProgress(d.BuildProgress))...)
 	if err != nil {
 		return err
 	}
 	if s.status != "" {
-		stop, err := a.serveStatus(s.status, r)
+		stop, err := service.ServeStatus(s.status, r, a.logger)
 		if err != nil {
 			return err
 		}
-		defer stop() // last, so that it can be seen how the runner closes
+		defer stop() // after the runner is closed, so that the status shows how it closes
 	}
-	defer func() {
-		closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTimeout)
-		defer cancel()
-		err = errors.Join(err, r.Close(closing))
-	}()
-	ctx, reloads, err := a.newReloader(ctx, p, s.watch)
+	defer func() { err = errors.Join(err, closeRunner(ctx, r)) }()
+	ctx, reloader, err := service.NewReloader(ctx, p, service.ReloaderOptions{
+		Watch: s.watch, Logger: a.logger, OnTerminal: a.onTerminal,
+		Report: func(err error) { a.reportError("", err) },
+	})
 	if err != nil {
 		return err
 	}
-	defer reloads.close()
-	if err := reloads.start(ctx, r); err != nil {
+	defer reloader.Close()
+	if err := reloader.Start(ctx, r); err != nil {
 		return err
 	}
-	d.built()
-	return work(ctx, r, reloads.done)
+	d.BuildFinished()
+	return work(ctx, r, reloader.Reloaded())
+}
+
+// closeRunner closes a runner, also if the context of the command has ended.
+func closeRunner(ctx context.Context, r *runner.Runner) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTimeout)
+	defer cancel()
+	return r.Close(ctx)
 }

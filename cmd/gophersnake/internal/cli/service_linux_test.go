@@ -7,7 +7,6 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -17,11 +16,9 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
-
-	"github.com/gophersnake/gophersnake/runner"
 )
 
-// codeOf writes a pipeline whose only node returns something; change changes it.
+// codeOf writes a pipeline whose only node returns an expression; change changes the node.
 func codeOf(t *testing.T, word string) (folder string) {
 	t.Helper()
 	folder = t.TempDir()
@@ -31,14 +28,14 @@ func codeOf(t *testing.T, word string) (folder string) {
 	return folder
 }
 
-// change writes the node's code anew.
+// change rewrites the body of the node.
 func change(t *testing.T, folder, body string) {
 	t.Helper()
 	code := "from gophersnake import node\n\n@node\ndef say(value):\n    " + body + "\n"
 	require.NoError(t, os.WriteFile(filepath.Join(folder, "nodes.py"), []byte(code), 0o600))
 }
 
-// started runs a command as a process, between pipes.
+// started starts a command as a process whose standard streams are pipes.
 func started(t *testing.T, args ...string) *piped {
 	t.Helper()
 	c := process(t, "gophersnake", args...)
@@ -52,7 +49,7 @@ func started(t *testing.T, args ...string) *piped {
 	return &piped{c, in, bufio.NewReader(out), bufio.NewReader(stderr), out}
 }
 
-func TestSIGHUPReadsTheCodeAgain(t *testing.T) {
+func TestSIGHUPReloadsTheCode(t *testing.T) {
 	folder := codeOf(t, "1")
 	p := started(t, "stream", folder)
 	says := func(want string) {
@@ -63,12 +60,12 @@ func TestSIGHUPReadsTheCodeAgain(t *testing.T) {
 	says("1")
 	change(t, folder, "return 2")
 	require.NoError(t, p.Process.Signal(syscall.SIGHUP))
-	readUntil(t, p.err, `SIGHUP: (reading the code again)`)
+	readUntil(t, p.err, `SIGHUP: (reloading the code)`)
 	readUntil(t, p.err, `node "n": (reloaded, 1 new worker after)`)
 	says("2")
 	change(t, folder, "return (")
 	require.NoError(t, p.Process.Signal(syscall.SIGHUP))
-	readUntil(t, p.err, `(the code was not reloaded; what ran before goes on)`)
+	readUntil(t, p.err, `(the code was not reloaded; the old code stays in use)`)
 	readUntil(t, p.err, `error: .*(SyntaxError)`)
 	says("2")
 	require.NoError(t, p.in.Close())
@@ -84,13 +81,13 @@ func TestWatchRunsTheInputsAgainAfterEachChange(t *testing.T) {
 		return readUntil(t, p.out, `"result":(\d+)`)
 	}
 	assert.Equal(t, "1", result())
-	readUntil(t, p.err, "(the next change of the code is waited for)")
+	readUntil(t, p.err, "(waiting for the next change of the code)")
 	change(t, folder, "return 2")
-	readUntil(t, p.err, `nodes.py has changed: (reading the code again)`)
+	readUntil(t, p.err, `nodes.py has changed: (reloading the code)`)
 	assert.Equal(t, "2", result())
 	change(t, folder, "return (")
 	readUntil(t, p.err, "(SyntaxError)")
-	change(t, folder, "import time; time.sleep(600)") // which the next change interrupts
+	change(t, folder, "import time; time.sleep(600)") // until the next change
 	readUntil(t, p.err, `(reloaded)`)
 	change(t, folder, "return 4")
 	assert.Equal(t, "4", result())
@@ -99,13 +96,13 @@ func TestWatchRunsTheInputsAgainAfterEachChange(t *testing.T) {
 	change(t, folder, "from parts.more import number; return number")
 	assert.Equal(t, "5", until(t, result, "5"))
 	require.NoError(t, os.WriteFile(filepath.Join(folder, "parts", "more.py"), []byte("number = 6\n"), 0o600))
-	assert.Equal(t, "6", until(t, result, "6"), "a new folder is watched, too")
+	assert.Equal(t, "6", until(t, result, "6"), "the new folder is watched, too")
 	require.NoError(t, p.Process.Signal(syscall.SIGINT))
 	_, _ = p.rest(t)
 	assert.Equal(t, 130, p.ProcessState.ExitCode())
 }
 
-// until asks until the answer is as wanted: a change may be seen in several steps.
+// until calls ask until it returns want, since a change may be noticed in several steps.
 func until(t *testing.T, ask func() string, want string) string {
 	t.Helper()
 	for {
@@ -119,18 +116,18 @@ func TestWatchWaitsForCodeThatCanBeStarted(t *testing.T) {
 	folder := codeOf(t, "(")
 	p := started(t, "run", folder, "--watch", "--output", "jsonl", "--input", "7")
 	readUntil(t, p.err, "(SyntaxError)")
-	readUntil(t, p.err, "(the next change of the code is waited for)")
+	readUntil(t, p.err, "(waiting for the next change of the code)")
 	change(t, folder, "return 3")
 	readUntil(t, p.err, "nodes.py has changed: (starting again)")
 	assert.Equal(t, "3", readUntil(t, p.out, `"result":(\d+)`))
 	require.NoError(t, os.WriteFile(filepath.Join(folder, "pipeline.yaml"), []byte("version: v2\n"), 0o600))
-	readUntil(t, p.err, "(pipeline.yaml has changed: that takes a new start of the command)")
+	readUntil(t, p.err, "(pipeline.yaml has changed: restart the command to use it)")
 	require.NoError(t, p.Process.Signal(syscall.SIGTERM))
 	_, _ = p.rest(t)
 	assert.Equal(t, 143, p.ProcessState.ExitCode())
 
 	p = started(t, "run", codeOf(t, "("), "--watch")
-	readUntil(t, p.err, "(the next change of the code is waited for)")
+	readUntil(t, p.err, "(waiting for the next change of the code)")
 	require.NoError(t, p.Process.Signal(syscall.SIGINT))
 	_, _ = p.rest(t)
 	assert.Equal(t, 130, p.ProcessState.ExitCode())
@@ -139,7 +136,7 @@ func TestWatchWaitsForCodeThatCanBeStarted(t *testing.T) {
 func TestATerminalThatIsClosedEndsARun(t *testing.T) {
 	c := process(t, "gophersnake", "run", nodeOfType(t, "stuck"))
 	c.Env = append(c.Env, "TERM=dumb")
-	keyboard, screen := terminal(t, c)
+	keyboard, screen := startOnTerminal(t, c)
 	worker, err := strconv.Atoi(readUntil(t, screen, `stuck in (\d+)`))
 	require.NoError(t, err)
 	require.NoError(t, keyboard.Close())
@@ -148,7 +145,7 @@ func TestATerminalThatIsClosedEndsARun(t *testing.T) {
 	assert.False(t, alive(worker))
 }
 
-// get asks as curl does.
+// get sends a request as curl does.
 func get(t *testing.T, client *http.Client, url, accept string) (int, string) {
 	t.Helper()
 	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, nil)
@@ -193,28 +190,7 @@ func TestStatusOfAProcess(t *testing.T) {
 	assert.Zero(t, p.ProcessState.ExitCode())
 }
 
-func TestStatusSaysWhyAPipelineDoesNotServe(t *testing.T) {
-	p, err := runner.Load(pipelineOf(t, "nodes: [{id: n, node_type: picky, breaker: {failures: 1}}]"))
-	require.NoError(t, err)
-	r, err := runner.New(p)
-	require.NoError(t, err)
-	defer func() { assert.NoError(t, r.Close(context.Background())) }()
-	server := httptest.NewServer(statusHandler(r))
-	defer server.Close()
-	code, text := get(t, server.Client(), server.URL+"/health", "")
-	assert.Equal(t, 503, code)
-	assert.Contains(t, text, "new: nothing has been started yet\n")
-	require.NoError(t, r.Start(t.Context()))
-	_ = r.Scheduler().Execute(t.Context(), "n", func(context.Context) error { return runner.NewError(runner.KindMarshaling, "out of order") })
-	code, text = get(t, server.Client(), server.URL+"/health", "")
-	assert.Equal(t, 503, code)
-	assert.Contains(t, text, `unhealthy: node "n": its circuit breaker is open: marshaling error in node "n": out of order`)
-	code, text = get(t, server.Client(), server.URL+"/health?format=json", "")
-	assert.Equal(t, 503, code)
-	assert.Contains(t, text, `"kind": "marshaling"`)
-}
-
-func TestStatusAtASocket(t *testing.T) {
+func TestStatusAtAUnixSocket(t *testing.T) {
 	socket := filepath.Join(t.TempDir(), "status.sock")
 	abandoned, err := net.ListenUnix("unix", &net.UnixAddr{Name: socket})
 	require.NoError(t, err)
@@ -228,17 +204,17 @@ func TestStatusAtASocket(t *testing.T) {
 	code, _ := get(t, client, "http://localhost/metrics", "")
 	assert.Equal(t, 200, code)
 	got := command(t, "run", "hello", "--status", socket)
-	assert.Equal(t, 7, got.code, "somebody listens there")
+	assert.Equal(t, 7, got.code, "another process listens there")
 	assert.Contains(t, got.err, "serve the status: listen unix "+socket+": bind: address already in use")
 	require.NoError(t, p.in.Close())
 	_, _ = p.rest(t)
 	assert.NoFileExists(t, socket)
 }
 
-func TestServiceFlagsThatCannotBeHad(t *testing.T) {
+func TestInvalidServiceFlags(t *testing.T) {
 	got := commandWithInput(t, "1", "run", "hello", "--watch", "--input", "-")
 	assert.Equal(t, 2, got.code)
-	assert.Contains(t, got.err, "--watch runs the inputs again and again, but standard input (-) can be read only once")
+	assert.Contains(t, got.err, "--watch runs the inputs repeatedly, but standard input (-) can be read only once")
 	got = command(t, "run", "hello", "--status", "9090")
 	assert.Equal(t, 2, got.code)
 	assert.Contains(t, got.err, "--status takes HOST:PORT")

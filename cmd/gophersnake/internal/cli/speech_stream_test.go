@@ -9,11 +9,12 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/gophersnake/gophersnake/cmd/gophersnake/examples"
+	"github.com/gophersnake/gophersnake/cmd/gophersnake/internal/fixtures"
 	"github.com/gophersnake/gophersnake/ipc"
 	"github.com/gophersnake/gophersnake/runner/media"
 )
 
-func TestASentenceIsWrittenDownBeforeTheNextIsSpoken(t *testing.T) {
+func TestASentenceIsTranscribedBeforeTheNextIsSpoken(t *testing.T) {
 	sample := string(examples.Files("speech")["sample.wav"])
 	var once []transcribed
 	require.NoError(t, json.Unmarshal([]byte(commandWithInput(t, sample, "run", "speech", "--input", "-").out), &once))
@@ -34,14 +35,14 @@ func TestASentenceIsWrittenDownBeforeTheNextIsSpoken(t *testing.T) {
 		live = append(live, one)
 	}
 	assert.Equal(t, once, live, "in chunks of 20 ms as in one")
-	assert.Len(t, words(sampleText()), commonWords(words(sampleText()), words(heard(live))), heard(live))
+	assert.Len(t, wordsOf(sampleText()), commonWords(wordsOf(sampleText()), wordsOf(textOf(live))), textOf(live))
 }
 
 func TestSpeechWithoutAHeader(t *testing.T) {
 	sample, err := media.DecodeWAV(examples.Files("speech")["sample.wav"])
 	require.NoError(t, err)
 	sentence := &ipc.Audio{Samples: sample.Samples[:sample.Rate*9/4], Rate: sample.Rate, Channels: 1}
-	file := wavOf(t, sentence)
+	file := fixtures.WAV(t, sentence)
 	pcm := file[len(file)-4*len(sentence.Samples):]
 	got := commandWithInput(t, pcm, "stream", "speech", "--output", "pretty",
 		"--input-format", "pcm", "--rate", "22050", "--sample-format", "f32le")
@@ -49,7 +50,7 @@ func TestSpeechWithoutAHeader(t *testing.T) {
 	assert.Regexp(t, `^- confidence: .*\n  end: .*\n  start: .*\n  text: welcome to the library\n$`, got.out)
 }
 
-func TestSilenceIsNoLine(t *testing.T) {
+func TestSilenceHasNoTranscript(t *testing.T) {
 	l := stream(t, "speech", "--input-format", "pcm", "--rate", "16000")
 	l.send(strings.Repeat("\x00", 4*16000))
 	got := l.end()

@@ -19,10 +19,10 @@ import (
 	"github.com/gophersnake/gophersnake/runner/media"
 )
 
-// The environment of speech is made in the user's own cache folder: the first run
-// uses the network, later ones do not.
+// The environment of speech is built in the user's cache folder: the first run of these
+// tests uses the network, later ones do not.
 
-func TestTheDemoHearsMostWords(t *testing.T) {
+func TestTheDemoRecognizesMostWords(t *testing.T) {
 	got := command(t, "demo")
 	require.Zero(t, got.code, got.err)
 	assert.Contains(t, got.out, "welcome to the library")
@@ -30,11 +30,11 @@ func TestTheDemoHearsMostWords(t *testing.T) {
 	_, line, _ := strings.Cut(got.out, "end of the month.\n\n")
 	_, err := fmt.Sscanf(line, "%d of %d words are right.", &right, &of)
 	require.NoError(t, err, got.out)
-	assert.Equal(t, len(words(sampleText())), of)
+	assert.Equal(t, len(wordsOf(sampleText())), of)
 	assert.GreaterOrEqual(t, right, of*9/10, got.out)
 }
 
-func TestRecordingsOfAllCommonFormatsAreHeard(t *testing.T) {
+func TestRecordingsOfAllCommonFormatsAreTranscribed(t *testing.T) {
 	dir := t.TempDir()
 	for i, rate := range []int{8000, 11025, 16000, 22050, 44100, 48000} {
 		mono := sampleAt(t, rate)
@@ -53,14 +53,14 @@ func TestRecordingsOfAllCommonFormatsAreHeard(t *testing.T) {
 	}
 	require.NoError(t, json.Unmarshal([]byte(got), &records))
 	require.Len(t, records, 12)
-	said := words(sampleText())
+	said := wordsOf(sampleText())
 	for _, r := range records {
 		name := filepath.Base(r.Input)
 		least := len(said) * 9 / 10
 		if strings.HasPrefix(name, "8000-") {
-			least = len(said) * 3 / 4 // half of what the model listens to is missing
+			least = len(said) * 3 / 4 // half of the spectrum is missing
 		}
-		assert.GreaterOrEqual(t, commonWords(said, words(heard(r.Result))), least, "%s: %s", name, heard(r.Result))
+		assert.GreaterOrEqual(t, commonWords(said, wordsOf(textOf(r.Result))), least, "%s: %s", name, textOf(r.Result))
 	}
 }
 
@@ -73,16 +73,16 @@ func TestOneRecordingIsOneDocument(t *testing.T) {
 	for _, line := range lines {
 		assert.Less(t, line.Start, line.End)
 	}
-	assert.Equal(t, "[]\n", succeed(t, "run", "speech", "--input", file, "--param", "transcribe.min_confidence=2"), "no segment is as sure as that")
+	assert.Equal(t, "[]\n", succeed(t, "run", "speech", "--input", file, "--param", "transcribe.min_confidence=2"), "no segment has so much confidence")
 }
 
-// transcribed is what was said in a part of a recording.
+// transcribed is one line of a transcript.
 type transcribed struct {
 	Start, End float64
 	Text       string
 }
 
-func heard(lines []transcribed) string {
+func textOf(lines []transcribed) string {
 	var text []string
 	for _, line := range lines {
 		text = append(text, line.Text)
@@ -92,8 +92,8 @@ func heard(lines []transcribed) string {
 
 func sampleText() string { return string(examples.Files("speech")["sample.txt"]) }
 
-// sampleAt returns the sample in mono at another rate, by the example's own
-// Resample node and environment.
+// sampleAt returns the sample in mono at another rate, converted by the Resample node of
+// the example.
 func sampleAt(t *testing.T, rate int) *ipc.Audio {
 	t.Helper()
 	sample, err := media.DecodeWAV(examples.Files("speech")["sample.wav"])

@@ -2,7 +2,6 @@ package cli
 
 import (
 	"bytes"
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -10,14 +9,12 @@ import (
 	"strings"
 	"testing"
 	"testing/iotest"
-	"testing/synctest"
-	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/gophersnake/gophersnake/cmd/gophersnake/internal/fixtures"
 	"github.com/gophersnake/gophersnake/ipc"
-	"github.com/gophersnake/gophersnake/runner/media"
 )
 
 func TestLinesAreJSONOrText(t *testing.T) {
@@ -30,29 +27,29 @@ func TestLinesAreJSONOrText(t *testing.T) {
 	assert.Equal(t, result{}, commandWithInput(t, "", "stream", echo))
 }
 
-func TestAFileIsStreamedByItsFirstBytes(t *testing.T) {
+func TestTheFormatOfAFileIsDetectedFromItsFirstBytes(t *testing.T) {
 	heard, echo := nodeOfType(t, "heard"), nodeOfType(t, "echo")
-	inputFolder(t, map[string]string{"a.jsonl": "1\n2\n", "b.dat": wavOf(t, beep), "RI": "\"RI\"", "r": "R"})
+	fixtures.Chdir(t, map[string]string{"a.jsonl": "1\n2\n", "b.dat": fixtures.WAV(t, fixtures.Beep), "RI": "\"RI\"", "r": "R"})
 	assert.Equal(t, "1\n2\n", succeed(t, "stream", echo, "--input", "a.jsonl"))
 	assert.Equal(t, "[8000,2,2,0]\n", succeed(t, "stream", heard, "--input", "b.dat"))
 	assert.Equal(t, "\"RI\"\n", succeed(t, "stream", echo, "--input", "RI"))
-	assert.Contains(t, command(t, "stream", echo, "--input", "r").err, "r:1: this is not JSON")
+	assert.Contains(t, command(t, "stream", echo, "--input", "r").err, "r:1: invalid JSON")
 }
 
-func TestALineThatIsNotJSONIsNamed(t *testing.T) {
+func TestTheErrorOfALineNamesItsPlace(t *testing.T) {
 	for bad, want := range map[string]string{
-		"{":                           "error: serialization error: standard input:4: this is not JSON: unexpected EOF\n",
-		"1 2":                         "error: serialization error: standard input:4: this is not JSON: more follows after the document\n",
-		"[1, 1234567890123456789012]": "standard input:4: serialization error: input[1]: the number 1234567890123456789012 is beyond what 64 bits hold\n",
+		"{":                           "error: serialization error: standard input:4: invalid JSON: unexpected EOF\n",
+		"1 2":                         "error: serialization error: standard input:4: invalid JSON: unexpected data after the value\n",
+		"[1, 1234567890123456789012]": "standard input:4: serialization error: input[1]: the number 1234567890123456789012 does not fit in 64 bits\n",
 	} {
 		got := commandWithInput(t, "1\n\n2\n"+bad+"\n3\n", "stream", nodeOfType(t, "echo"))
 		assert.Equal(t, 9, got.code)
-		assert.Equal(t, "1\n2\n", got.out, "what came before it")
+		assert.Equal(t, "1\n2\n", got.out, "the results before the error")
 		assert.Contains(t, got.err, want)
 		assert.Contains(t, got.err, "\ndelivered: 2\n")
 	}
 	got := commandWithInput(t, "1\nx\n", "stream", nodeOfType(t, "echo"), "--output", "jsonl")
-	assert.Contains(t, got.err, "each line is one JSON value; for lines that are text: --input-format text")
+	assert.Contains(t, got.err, "each line must be one JSON value; if the lines are text, use --input-format text")
 	var document struct {
 		Error struct {
 			Kind     string
@@ -65,18 +62,10 @@ func TestALineThatIsNotJSONIsNamed(t *testing.T) {
 
 	got = commandWithInput(t, "a\n\xff\n", "stream", nodeOfType(t, "echo"), "--input-format", "text")
 	assert.Equal(t, 9, got.code)
-	assert.Contains(t, got.err, "standard input:2: the line is no text: it is not UTF-8")
+	assert.Contains(t, got.err, "standard input:2: the line is not valid UTF-8 text")
 }
 
-func TestALineHasAnEnd(t *testing.T) {
-	zeros := strings.NewReader(strings.Repeat("0", longestLine+1<<20))
-	items, err := (&streamInput{name: "zeros"}).items(zeros, streamFormat{name: "text"}, false)
-	require.NoError(t, err)
-	_, err = items.next()
-	assert.EqualError(t, err, "serialization error: zeros:1: the line is longer than 64.0 MiB")
-}
-
-// samples16 are samples of 16 bits, each of them half as loud as can be.
+// samples16 returns 16-bit samples, each at half of the full scale.
 func samples16(n int) string { return strings.Repeat("\x00\x40", n) }
 
 func TestARecordingComesInChunks(t *testing.T) {
@@ -91,15 +80,15 @@ func TestARecordingComesInChunks(t *testing.T) {
 		{samples16(3), "--input-format pcm --rate 8000 --chunk 1us", "[8000,1,1,0.5]\n[8000,1,1,0.5]\n[8000,1,1,0.5]\n"},
 		{samples16(4) + "x", "--input-format pcm --rate 8000 --channels 2", "[8000,2,2,0.5]\n"},
 		{"\x00\x00\x80\xbe", "--input-format pcm --rate 8000 --sample-format f32le", "[8000,1,1,-0.25]\n"},
-		{wavOf(t, beep), "--chunk 1us --input-format wav", "[8000,2,1,0]\n[8000,2,1,-0.5]\n"},
-		{wavOf(t, &ipc.Audio{Rate: 8000, Channels: 1}), "", ""},
+		{fixtures.WAV(t, fixtures.Beep), "--chunk 1us --input-format wav", "[8000,2,1,0]\n[8000,2,1,-0.5]\n"},
+		{fixtures.WAV(t, &ipc.Audio{Rate: 8000, Channels: 1}), "", ""},
 	} {
 		got := commandWithInput(t, c.data, append([]string{"stream", heard}, strings.Fields(c.args)...)...)
 		assert.Equal(t, result{0, c.want, ""}, got, c.args)
 	}
 }
 
-func TestARecordingIsHeardBeforeItsLengthIsKnown(t *testing.T) {
+func TestARecordingOfUnknownLengthIsStreamed(t *testing.T) {
 	for _, length := range []string{"\x00\x00\x00\x00", "\xff\xff\xff\xff"} {
 		l := stream(t, nodeOfType(t, "heard"))
 		l.send("RIFF" + length + "WAVEfmt \x10\x00\x00\x00\x01\x00\x01\x00\x40\x1f\x00\x00\x80\x3e\x00\x00\x02\x00\x10\x00data" + length)
@@ -112,7 +101,7 @@ func TestARecordingIsHeardBeforeItsLengthIsKnown(t *testing.T) {
 	}
 }
 
-func TestWhatIsNoRecordingIsNamed(t *testing.T) {
+func TestInputThatIsNotARecordingIsAnError(t *testing.T) {
 	for data, want := range map[string]string{
 		"ID3\x04":                  "cannot read standard input: WAV: this is MP3, which is not supported\ndelivered: 0\nhint: convert it",
 		"":                         "cannot read standard input: WAV: the file is empty",
@@ -124,11 +113,11 @@ func TestWhatIsNoRecordingIsNamed(t *testing.T) {
 	}
 }
 
-func TestAnInputThatBreaksOffIsTold(t *testing.T) {
+func TestAnInputThatBreaksOffIsAnError(t *testing.T) {
 	for format, c := range map[string]struct{ data, node, want string }{
 		"jsonl": {"1\n2", "echo", "1\n"},
 		"text":  {"1\n2", "echo", "\"1\"\n"},
-		"wav":   {wavOf(t, beep)[:60], "heard", ""},
+		"wav":   {fixtures.WAV(t, fixtures.Beep)[:60], "heard", ""},
 		"pcm":   {samples16(200), "heard", "[8000,1,160,0.5]\n"},
 	} {
 		t.Run(format, func(t *testing.T) {
@@ -145,47 +134,21 @@ func TestAnInputThatBreaksOffIsTold(t *testing.T) {
 	}
 }
 
-func TestAnItemThatCannotBeSentIsNamed(t *testing.T) {
+func TestTheErrorOfAnItemNamesItsPlace(t *testing.T) {
 	deep := strings.Repeat("[", 500) + strings.Repeat("]", 500)
 	got := commandWithInput(t, "1\n"+deep+"\n2\n", "stream", nodeOfType(t, "echo"))
 	assert.Equal(t, 8, got.code)
 	assert.Equal(t, "1\n", got.out)
 	assert.Contains(t, got.err, "standard input:2: ")
-	chunk := &audioItems{in: &streamInput{name: "a.wav"}, frames: 160, chunks: 51, from: media.NewPCMReader(nil, 8000, 1, media.Int16)}
-	assert.Equal(t, "a.wav at 1.00 s", chunk.place())
-}
-
-func TestRealTimeIsThatOfTheRecording(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		start := time.Now()
-		since := func() time.Duration { return time.Since(start) }
-		var pace pacer
-		chunk := &ipc.Audio{Samples: make([]float32, 160), Rate: 8000, Channels: 1}
-		pace.wait(t.Context(), chunk)
-		assert.Equal(t, 20*time.Millisecond, since(), "a microphone has nothing before it has heard")
-		time.Sleep(5 * time.Millisecond)
-		pace.wait(t.Context(), chunk)
-		assert.Equal(t, 40*time.Millisecond, since())
-		time.Sleep(45 * time.Millisecond)
-		pace.wait(t.Context(), chunk)
-		pace.wait(t.Context(), chunk)
-		assert.Equal(t, 85*time.Millisecond, since(), "who is behind catches up")
-		pace.wait(t.Context(), &ipc.Audio{Samples: make([]float32, 100), Rate: 8000, Channels: 2})
-		assert.Equal(t, 86250*time.Microsecond, since())
-		ctx, cancel := context.WithCancel(t.Context())
-		cancel()
-		pace.wait(ctx, chunk)
-		assert.Equal(t, 86250*time.Microsecond, since(), "the context has ended")
-	})
 }
 
 func TestARecordingInRealTime(t *testing.T) {
-	got := commandWithInput(t, wavOf(t, beep), "stream", nodeOfType(t, "heard"), "--realtime")
+	got := commandWithInput(t, fixtures.WAV(t, fixtures.Beep), "stream", nodeOfType(t, "heard"), "--realtime")
 	assert.Equal(t, result{0, "[8000,2,2,0]\n", ""}, got)
 	for _, format := range []string{"auto", "jsonl", "text"} {
 		got := commandWithInput(t, "1\n", "stream", nodeOfType(t, "echo"), "--realtime", "--input-format", format)
 		assert.Equal(t, 2, got.code)
-		assert.Contains(t, got.err, "error: --realtime goes with recordings; standard input is ")
+		assert.Contains(t, got.err, "error: --realtime needs a recording; standard input is ")
 		assert.Contains(t, got.err, "see: gophersnake stream --help")
 	}
 }

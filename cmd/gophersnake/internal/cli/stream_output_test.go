@@ -10,11 +10,12 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/gophersnake/gophersnake/cmd/gophersnake/internal/fixtures"
 	"github.com/gophersnake/gophersnake/runner"
 )
 
 func TestResultsOfSeveralSinksNameTheirNode(t *testing.T) {
-	both := pipelineOf(t, "nodes: [{id: a, node_type: echo}, {id: b, node_type: typed}]")
+	both := fixtures.Pipeline(t, "nodes: [{id: a, node_type: echo}, {id: b, node_type: typed}]")
 	got := commandWithInput(t, "1\n", "stream", both)
 	assert.ElementsMatch(t, []string{`{"node":"a","result":1}`, `{"node":"b","result":"int"}`}, strings.Split(strings.TrimSpace(got.out), "\n"))
 	got = commandWithInput(t, "1\n", "stream", both, "--output", "pretty")
@@ -39,10 +40,10 @@ func TestAnOutputFileGrowsResultByResult(t *testing.T) {
 	assert.Equal(t, 9, l.end().code)
 	content, err := os.ReadFile("deep/out.jsonl")
 	require.NoError(t, err)
-	assert.Equal(t, "1\n{\"a\":2}\n", string(content), "what was delivered stays")
+	assert.Equal(t, "1\n{\"a\":2}\n", string(content), "results that were delivered stay")
 }
 
-func TestFilesMadeOfAStreamsResults(t *testing.T) {
+func TestMediaInTheResultsOfAStreamAreWrittenToFiles(t *testing.T) {
 	made := nodeOfType(t, "made")
 	t.Chdir(t.TempDir())
 	got := commandWithInput(t, "audio\nbytes\nnan\nnan\n", "stream", made, "--input-format", "text", "--output-dir", "files")
@@ -53,7 +54,7 @@ func TestFilesMadeOfAStreamsResults(t *testing.T) {
 [1.5,null]
 `, got.out)
 	assert.FileExists(t, "files/stdin-1-n.wav")
-	assert.Equal(t, 1, strings.Count(got.err, "JSON has no NaN"), "told once: %s", got.err)
+	assert.Equal(t, 1, strings.Count(got.err, "JSON cannot express NaN"), "warned once: %s", got.err)
 }
 
 func TestTheLargestWindow(t *testing.T) {
@@ -61,22 +62,22 @@ func TestTheLargestWindow(t *testing.T) {
 	assert.Equal(t, result{0, "1\n", ""}, got)
 }
 
-func TestWrongWordsToStream(t *testing.T) {
+func TestInvalidArgumentsOfStream(t *testing.T) {
 	echo := nodeOfType(t, "echo")
-	inputFolder(t, map[string]string{"in.jsonl": "1\n", "dir/x": ""})
+	fixtures.Chdir(t, map[string]string{"in.jsonl": "1\n", "dir/x": ""})
 	for args, want := range map[string]string{
 		"":                                  "the PIPELINE is missing",
-		"p q":                               "there is an argument too many: \"q\"",
+		"p q":                               "unexpected argument \"q\"",
 		"p --input-format mp3":              "--input-format takes auto, jsonl, text, wav or pcm, not \"mp3\"",
-		"p --input-format pcm":              "--input-format pcm needs the --rate: how many samples a second there are, such as 16000",
-		"p --rate 16000":                    "--rate goes with --input-format pcm; other formats have it in their header",
-		"p --input-format wav --channels 2": "--channels goes with --input-format pcm",
+		"p --input-format pcm":              "--input-format pcm needs --rate, the number of samples per second, such as 16000",
+		"p --rate 16000":                    "--rate needs --input-format pcm; other formats have it in their header",
+		"p --input-format wav --channels 2": "--channels needs --input-format pcm",
 		"p --input-format pcm --rate 1 --channels 0":        "--channels takes a number from 1 to 65535, not 0",
 		"p --input-format pcm --rate 1 --sample-format s24": "--sample-format takes s16le or f32le, not \"s24\"",
-		"p --chunk 0":                            "a time is needed",
+		"p --chunk 0":                            "it takes a time",
 		"p --window -1":                          "--window takes a number from 1 to 4096, not -1",
 		"p --window 4097":                        "--window takes a number from 1 to 4096, not 4097",
-		"p --output json":                        "a stream is no JSON document; --output jsonl writes each result in a line",
+		"p --output json":                        "the output of a stream cannot be one JSON document; --output jsonl writes one result per line",
 		"p --output x.json":                      "--output takes pretty, jsonl or a file that ends in .jsonl or .txt, not \"x.json\"",
 		"p --input in.jsonl --output ./in.jsonl": "--output ./in.jsonl is the input",
 		"p --input dir":                          "the input dir is a folder; a stream reads one file",
@@ -88,7 +89,7 @@ func TestWrongWordsToStream(t *testing.T) {
 		}
 		got := command(t, append([]string{"stream"}, fields...)...)
 		assert.Equal(t, 2, got.code, args)
-		text := strings.ReplaceAll(got.err, `\"`, `"`) // where it is JSON
+		text := strings.ReplaceAll(got.err, `\"`, `"`) // if it is JSON
 		assert.Contains(t, text, want)
 		if !strings.HasPrefix(text, "{") {
 			assert.Contains(t, text, "see: gophersnake stream --help")

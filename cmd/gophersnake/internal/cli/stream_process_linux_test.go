@@ -16,9 +16,11 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/gophersnake/gophersnake/cmd/gophersnake/internal/fixtures"
 )
 
-// piped is gophersnake as a process of its own, between pipes.
+// piped is gophersnake as a process whose standard streams are pipes.
 type piped struct {
 	*exec.Cmd
 	in       io.WriteCloser
@@ -45,7 +47,7 @@ func (p *piped) send(t *testing.T, text string) {
 	require.NoError(t, err)
 }
 
-// rest waits for the process, and returns the rest of what it wrote.
+// rest waits for the process, and returns the rest of its output.
 func (p *piped) rest(t *testing.T) (out, stderr string) {
 	t.Helper()
 	text, err := io.ReadAll(p.out)
@@ -56,7 +58,7 @@ func (p *piped) rest(t *testing.T) (out, stderr string) {
 	return string(text), string(words)
 }
 
-func TestASignalEndsTheInputAndNotWhatIsUnderWay(t *testing.T) {
+func TestASignalEndsTheInputAndItemsInProgressAreFinished(t *testing.T) {
 	for _, c := range []struct {
 		signal syscall.Signal
 		code   int
@@ -70,8 +72,8 @@ func TestASignalEndsTheInputAndNotWhatIsUnderWay(t *testing.T) {
 			require.NoError(t, p.Process.Signal(c.signal)) // while the input is open
 			out, err := p.rest(t)
 			assert.Equal(t, "{\"count\":2}\n", out, "the node has finished")
-			assert.Regexp(t, `^\S+ \[INFO\]  `+c.word+`: what is under way is finished; the second time, the command ends at once\n`+
-				`error: `+c.word+`: 2 items had gone in, 3 results had come out\n$`, err)
+			assert.Regexp(t, `^\S+ \[INFO\]  `+c.word+`: finishing the items in progress; a second signal ends the command at once\n`+
+				`error: `+c.word+`: 2 items sent, 3 results received\n$`, err)
 			assert.Equal(t, c.code, p.ProcessState.ExitCode())
 		})
 	}
@@ -83,7 +85,7 @@ func TestASecondSignalEndsAStreamAtOnce(t *testing.T) {
 	worker, err := strconv.Atoi(readUntil(t, p.err, `stuck in (\d+)`))
 	require.NoError(t, err)
 	require.NoError(t, p.Process.Signal(syscall.SIGINT))
-	readUntil(t, p.err, "(the second time, the command ends at once)")
+	readUntil(t, p.err, "(a second signal ends the command at once)")
 	require.NoError(t, p.Process.Signal(syscall.SIGINT))
 	out, _ := p.rest(t)
 	assert.Empty(t, out)
@@ -101,7 +103,7 @@ func TestASignalEndsTheWaitForANamedPipe(t *testing.T) {
 	assert.Equal(t, 130, p.ProcessState.ExitCode())
 }
 
-func TestAnInputThatCannotBeOpened(t *testing.T) {
+func TestAnInputThatCannotBeOpenedIsAnError(t *testing.T) {
 	socket := filepath.Join(t.TempDir(), "socket")
 	listener, err := net.Listen("unix", socket)
 	require.NoError(t, err)
@@ -111,13 +113,13 @@ func TestAnInputThatCannotBeOpened(t *testing.T) {
 	assert.Contains(t, got.err, "error: io error: read "+socket+": open "+socket+": no such device or address\n")
 }
 
-func TestTheTimeOfAStreamIsOver(t *testing.T) {
+func TestTheTimeoutEndsAStream(t *testing.T) {
 	l := stream(t, nodeOfType(t, "stuck"), "--timeout", "1s", "--log-level", "off", "--output", "jsonl")
 	_, _ = io.WriteString(l.in, "1\n") // unless it is over already
 	_, err := io.ReadAll(l.out)        // though the input is still open
 	require.NoError(t, err)
 	assert.Equal(t, 124, <-l.code)
-	assert.Contains(t, l.err.String(), `{"error":{"kind":"timeout","message":"the time of --timeout is over (1s)`)
+	assert.Contains(t, l.err.String(), `{"error":{"kind":"timeout","message":"the --timeout expired (1s)`)
 }
 
 func TestAReaderThatLeavesEndsTheStreamQuietly(t *testing.T) {
@@ -138,7 +140,7 @@ func TestAReaderThatLeavesEndsTheStreamQuietly(t *testing.T) {
 func TestATerminalShowsTheResultsAboveTheProgress(t *testing.T) {
 	c := process(t, "gophersnake", "stream", nodeOfType(t, "echo"), "--input-format", "text")
 	c.Env = append(c.Env, "TERM=xterm", "NO_COLOR=1")
-	keyboard, screen := terminal(t, c)
+	keyboard, screen := startOnTerminal(t, c)
 	readUntil(t, screen, `\[INFO\]  (reading from the keyboard; Ctrl-D)`)
 	_, err := keyboard.WriteString("spoken\n")
 	require.NoError(t, err)
@@ -153,7 +155,7 @@ func TestATerminalShowsTheResultsAboveTheProgress(t *testing.T) {
 
 func TestAResultThatCannotBeWrittenEndsTheStream(t *testing.T) {
 	echo, made := nodeOfType(t, "echo"), nodeOfType(t, "made")
-	inputFolder(t, map[string]string{"file": ""})
+	fixtures.Chdir(t, map[string]string{"file": ""})
 	require.NoError(t, os.Symlink("/dev/full", "full.jsonl"))
 	got := commandWithInput(t, "1\n2\n", "stream", echo, "--output", "full.jsonl")
 	assert.Equal(t, 7, got.code)

@@ -13,17 +13,17 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// live is a command line at work: its input is open, and its output is read as it
-// comes.
+// live is a command line that is running: its input is open, and the test reads its
+// output line by line.
 type live struct {
 	t    *testing.T
 	in   *io.PipeWriter
 	out  *bufio.Reader
-	err  bytes.Buffer // to be read when it is done
+	err  bytes.Buffer // may be read after code was received
 	code chan int
 }
 
-// stream begins to stream through a pipeline.
+// stream starts the command stream.
 func stream(t *testing.T, args ...string) *live {
 	t.Helper()
 	stdin, in := io.Pipe()
@@ -54,7 +54,7 @@ func (l *live) receive() string {
 	return strings.TrimSuffix(line, "\n")
 }
 
-// end ends the input, and returns the exit code and what was still to come.
+// end closes the input, and returns the exit code and the rest of the output.
 func (l *live) end() result {
 	l.t.Helper()
 	require.NoError(l.t, l.in.Close())
@@ -64,7 +64,7 @@ func (l *live) end() result {
 	return result{code, string(rest), l.err.String()}
 }
 
-func TestAResultComesBeforeTheInputEnds(t *testing.T) {
+func TestAResultIsWrittenBeforeTheInputEnds(t *testing.T) {
 	l := stream(t, "hello")
 	for _, name := range []string{"Ada", "Grace", "Guido"} {
 		l.send(`"` + name + "\"\n")
@@ -73,7 +73,7 @@ func TestAResultComesBeforeTheInputEnds(t *testing.T) {
 	assert.Equal(t, result{}, l.end())
 }
 
-func TestOneItemMayComeToManyResultsOrToNone(t *testing.T) {
+func TestAnItemMayHaveManyResultsOrNone(t *testing.T) {
 	l := stream(t, nodeOfType(t, "countdown"))
 	l.send("2\n0\n1\n")
 	assert.Equal(t, []string{"2", "1", "1"}, []string{l.receive(), l.receive(), l.receive()})
@@ -93,7 +93,7 @@ func TestAnItemThatFailsEndsTheStream(t *testing.T) {
 	l := stream(t, nodeOfType(t, "picky"))
 	l.send("1\n2\n\"x\"\n")
 	assert.Equal(t, []string{"2", "3"}, []string{l.receive(), l.receive()})
-	rest, err := io.ReadAll(l.out) // though the input is still open
+	rest, err := io.ReadAll(l.out) // while the input is open
 	require.NoError(t, err)
 	assert.Empty(t, rest)
 	assert.Equal(t, 4, <-l.code)
@@ -101,7 +101,7 @@ func TestAnItemThatFailsEndsTheStream(t *testing.T) {
 	assert.Contains(t, l.err.String(), "\ndelivered: 2\n")
 }
 
-func TestNoMoreIsReadThanThereIsRoomFor(t *testing.T) {
+func TestReadingPausesWhenTheWindowIsFull(t *testing.T) {
 	const lines, window = 200, 2
 	l := stream(t, nodeOfType(t, "echo"), "--window", fmt.Sprint(window), "--input-format", "text")
 	text := strings.Repeat("x", 64<<10-1) // a line fills the reader's buffer
@@ -115,8 +115,8 @@ func TestNoMoreIsReadThanThereIsRoomFor(t *testing.T) {
 	}()
 	for received := range int64(lines) {
 		assert.Len(t, l.receive(), len(text)+2)
-		// The window of the node's input and that of its results; and what lies in the
-		// buffers of this test and of the command, and on the way between them.
+		// The windows of the node's input and of its results; and items in the buffers of
+		// this test and of the command, and between them.
 		assert.LessOrEqual(t, sent.Load(), received+2*window+6)
 	}
 	assert.Zero(t, <-l.code)

@@ -7,7 +7,9 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/gophersnake/gophersnake/ipc"
+	"github.com/gophersnake/gophersnake/cmd/gophersnake/internal/failure"
+	"github.com/gophersnake/gophersnake/cmd/gophersnake/internal/output"
+	"github.com/gophersnake/gophersnake/cmd/gophersnake/internal/terminal"
 	"github.com/gophersnake/gophersnake/runner"
 	"github.com/gophersnake/gophersnake/runner/manifest"
 )
@@ -18,29 +20,47 @@ func newValidate(a *app) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "validate PIPELINE...",
 		Short: "Check pipelines without running them",
-		Long: `Check pipelines without running them: the schema, the graph, and then, in the
-pipeline's own environment, that each node can be imported and takes its params.
-The environment is made if it is not there; --static leaves all that out.
+		Long: `Check pipelines without running them. The command checks the schema and the graph of
+each pipeline, and then, in the pipeline's environment, that each node can be imported
+and accepts its params. It builds the environment if needed. --static skips everything
+that needs Python.
 
-The exit code is that of the first pipeline that is wrong.`,
+The exit code is that of the first invalid pipeline.`,
 		Example: `  gophersnake validate pipeline.yaml
   gophersnake validate --static pipelines/*.yaml
   gophersnake validate --output json speech`,
-		Args: needs(1, -1, "the PIPELINE"),
+		Args: argumentCount(1, -1, "PIPELINE"),
 		RunE: func(c *cobra.Command, args []string) error {
-			if err := outputFormat("output", format, "text", "json"); err != nil {
+			if err := failure.CheckChoice("output", format, "text", "json"); err != nil {
 				return err
 			}
 			a.jsonErrors = format == "json"
 			return a.validateAll(c.Context(), args, static, format)
 		},
 	}
-	c.Flags().BoolVar(&static, "static", false, "check only what needs no Python")
-	c.Flags().StringVarP(&format, "output", "o", "text", "text or json")
+	c.Flags().BoolVar(&static, "static", false, "check only what does not need Python")
+	addOutputFlag(c, &format)
 	return c
 }
 
-// verdict is what was found of one pipeline.
+func newSchema(a *app) *cobra.Command {
+	return &cobra.Command{
+		Use:   "schema",
+		Short: "Print the JSON Schema of pipelines",
+		Long: `Print the JSON Schema of pipelines. With it, an editor completes and checks pipeline
+files. To tell the editor about the schema, begin a YAML file with this line:
+
+  # yaml-language-server: $schema=pipeline.schema.json`,
+		Example: `  gophersnake schema > pipeline.schema.json`,
+		Args:    argumentCount(0, 0, ""),
+		RunE: func(*cobra.Command, []string) error {
+			_, err := a.out.Write(manifest.Schema)
+			return err
+		},
+	}
+}
+
+// verdict is the result of checking one pipeline.
 type verdict struct {
 	Pipeline string    `json:"pipeline"`
 	OK       bool      `json:"ok"`
@@ -51,7 +71,7 @@ type verdict struct {
 	err error
 }
 
-// problem is a manifest.Problem for machines.
+// problem is the JSON form of a [manifest.Problem].
 type problem struct {
 	File       string `json:"file,omitempty"`
 	Line       int    `json:"line,omitempty"`
@@ -77,23 +97,24 @@ func (a *app) validateAll(ctx context.Context, names []string, static bool, form
 			continue
 		}
 		if v.OK {
-			fmt.Fprintf(a.out, "%s %s (%s)\n", a.outStyle.green("ok"), name, plural(v.Nodes, "node"))
+			fmt.Fprintf(a.out, "%s %s (%s)\n", a.style.Green("ok"), name, terminal.Plural(v.Nodes, "node"))
 		} else {
 			a.reportError(prefixOf(name, v.err), v.err)
 		}
 	}
 	if format == "json" {
-		if err := printJSON(a.out, verdicts); err != nil {
+		if err := output.PrintJSON(a.out, verdicts); err != nil {
 			return err
 		}
 	}
 	if first != nil {
-		return reportedError{first}
+		return failure.Reported{Err: first}
 	}
 	return nil
 }
 
-// prefixOf names the pipeline where its error does not.
+// prefixOf returns a prefix that names the pipeline. It is empty for the problems of a
+// manifest, which name the file.
 func prefixOf(name string, err error) string {
 	if _, ok := errors.AsType[*manifest.Errors](err); ok {
 		return ""
@@ -103,47 +124,32 @@ func prefixOf(name string, err error) string {
 
 func (a *app) validate(ctx context.Context, name string, static bool) verdict {
 	v := verdict{Pipeline: name}
-	v.err = func() error {
-		p, err := a.load(name)
-		if err != nil {
-			return err
-		}
+	p, err := a.load(name)
+	if err == nil {
 		v.Nodes = len(p.Nodes)
-		if static {
-			r, err := runner.New(p, a.options()...)
-			if err != nil {
-				return err
-			}
-			return r.Close(ctx)
-		}
-		_, err = a.describe(ctx, p)
-		return err
-	}()
-	v.OK = v.err == nil
-	if problems, ok := errors.AsType[*manifest.Errors](v.err); ok {
+		err = a.check(ctx, p, static)
+	}
+	v.err, v.OK = err, err == nil
+	if problems, ok := errors.AsType[*manifest.Errors](err); ok {
 		for _, p := range problems.Problems {
 			v.Problems = append(v.Problems, problem(p))
 		}
 	}
-	if v.err != nil {
-		v.Error = errorValue(v.err)
+	if err != nil {
+		v.Error = failure.Document(err)
 	}
 	return v
 }
 
-// describe starts the nodes of a pipeline and returns their signatures.
-func (a *app) describe(ctx context.Context, p *manifest.Pipeline) (all []ipc.Description, err error) {
-	d := a.newDisplay(nil, 0)
-	defer d.close()
-	r, err := runner.New(p, a.options(runner.WithEvents(d.event), runner.WithBuildProgress(d.building))...)
-	if err != nil {
-		return nil, err
+// check checks a pipeline whose manifest is valid, with or without starting its nodes.
+func (a *app) check(ctx context.Context, p *manifest.Pipeline, static bool) error {
+	if !static {
+		_, err := a.describe(ctx, p)
+		return err
 	}
-	defer func() {
-		closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTimeout)
-		defer cancel()
-		err = errors.Join(err, r.Close(closing))
-	}()
-	all, err = r.Describe(ctx)
-	return all, whyEnded(ctx, err)
+	r, err := runner.New(p, a.options()...)
+	if err != nil {
+		return err
+	}
+	return r.Close(ctx)
 }

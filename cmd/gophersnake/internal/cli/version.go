@@ -1,16 +1,19 @@
 package cli
 
 import (
+	"cmp"
 	"fmt"
 	"runtime"
 	"runtime/debug"
 
 	"github.com/spf13/cobra"
 
+	"github.com/gophersnake/gophersnake/cmd/gophersnake/internal/failure"
+	"github.com/gophersnake/gophersnake/cmd/gophersnake/internal/output"
 	"github.com/gophersnake/gophersnake/ipc"
 )
 
-// buildVersion is what this program was built of.
+// buildVersion describes the build of this program.
 type buildVersion struct {
 	Version  string `json:"version"`
 	Revision string `json:"revision,omitempty"`
@@ -23,31 +26,35 @@ type buildVersion struct {
 func newVersion(a *app) *cobra.Command {
 	var format string
 	c := &cobra.Command{
-		Use:     "version",
-		Short:   "Print the version",
-		Long:    "Print the version, what it was built of, and the version of the worker protocol.",
+		Use:   "version",
+		Short: "Print the version",
+		Long: `Print the version of gophersnake, the version of the protocol between the command and
+its workers, the version of Go, and the platform. With --output json, also the revision
+of the source code.`,
 		Example: "  gophersnake version\n  gophersnake version --output json",
-		Args:    needs(0, 0, ""),
+		Args:    argumentCount(0, 0, ""),
 		RunE: func(*cobra.Command, []string) error {
-			if err := outputFormat("output", format, "text", "json"); err != nil {
+			if err := failure.CheckChoice("output", format, "text", "json"); err != nil {
 				return err
 			}
 			v := readVersion(a.version)
 			if format == "json" {
-				return printJSON(a.out, v)
+				return output.PrintJSON(a.out, v)
 			}
 			_, err := fmt.Fprintln(a.out, v)
 			return err
 		},
 	}
-	c.Flags().StringVarP(&format, "output", "o", "text", "text or json")
+	addOutputFlag(c, &format)
 	return c
 }
 
-func readVersion(version string) buildVersion {
-	v := buildVersion{Version: version, Go: runtime.Version(), Platform: runtime.GOOS + "/" + runtime.GOARCH, Protocol: ipc.Version}
+// readVersion returns the version of this program. The release is the version of a release
+// build; if it is empty, the version of the Go module counts.
+func readVersion(release string) buildVersion {
+	v := buildVersion{Version: release, Go: runtime.Version(), Platform: runtime.GOOS + "/" + runtime.GOARCH, Protocol: ipc.Version}
 	if info, ok := debug.ReadBuildInfo(); ok {
-		v.Version = orDefault(v.Version, info.Main.Version)
+		v.Version = cmp.Or(v.Version, info.Main.Version)
 		for _, s := range info.Settings {
 			switch s.Key {
 			case "vcs.revision":
@@ -57,11 +64,11 @@ func readVersion(version string) buildVersion {
 			}
 		}
 	}
-	v.Version = orDefault(v.Version, "(devel)")
+	v.Version = cmp.Or(v.Version, "(devel)")
 	return v
 }
 
-// String is the version in a line.
+// String returns the version as one line.
 func (v buildVersion) String() string {
 	return fmt.Sprintf("gophersnake %s, protocol %d, %s, %s", v.Version, v.Protocol, v.Go, v.Platform)
 }

@@ -1,0 +1,311 @@
+// Package input reads the inputs that a command line names: for a run, a set of values;
+// for a stream, items one by one.
+package input
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/gophersnake/gophersnake/cmd/gophersnake/internal/failure"
+	"github.com/gophersnake/gophersnake/cmd/gophersnake/internal/terminal"
+	"github.com/gophersnake/gophersnake/runner"
+	"github.com/gophersnake/gophersnake/runner/media"
+)
+
+// Help describes the inputs of a run.
+const Help = `An input is one of the following; the first match counts:
+  -             standard input: JSON, a WAV, PNG or JPEG file, or otherwise text,
+                without the line feed at its end
+  @FILE         the content of a file; @*.wav is a pattern
+  JSON          a JSON value: 42, "text", {"key": [1, 2]}
+  FILE          the content of an existing file
+  PATTERN       the content of each file that matches, one input per file: 'clips/*.wav'
+  text          anything else
+
+The extension of a file says how to read it: .wav as Audio, .png and .jpg as an Image,
+.json as a JSON value, .jsonl as one input per line. Any other file is read as text if
+it is valid UTF-8, otherwise as bytes.`
+
+// Source is one input of a run.
+type Source struct {
+	// Name identifies the input in messages.
+	Name string
+	// Stem begins the names of the files that are made of the input's result.
+	Stem string
+	read func() (any, error)
+}
+
+// Load reads the input. If the context ends, Load returns its cause at once, although a
+// read of a pipe or a keyboard may still block in the background.
+func (s Source) Load(ctx context.Context) (any, error) {
+	type loaded struct {
+		value any
+		err   error
+	}
+	done := make(chan loaded, 1)
+	go func() {
+		value, err := s.read()
+		done <- loaded{value, err}
+	}()
+	select {
+	case l := <-done:
+		return l.value, l.err
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
+}
+
+// Set is the inputs of one command line.
+type Set struct {
+	Sources []Source
+	// Many reports whether the command line asks for several inputs. A pattern does,
+	// even if only one file matches, so that the form of the output does not depend on
+	// the number of matches.
+	Many bool
+	// None reports whether the command line names no input.
+	None bool
+	// Files are the absolute paths of the input files. No output may overwrite them.
+	Files []string
+}
+
+// Resolve finds the sources that the arguments of a command line name. Without
+// arguments, the only source is null. Resolve reads only .jsonl files; the sources read
+// the rest. It calls warn for arguments that are probably mistakes.
+func Resolve(stdin io.Reader, warn func(message string, args ...any), arguments []string) (Set, error) {
+	r := &resolver{stdin: stdin, warn: warn}
+	if len(arguments) == 0 {
+		r.addValue("null", "input", nil)
+		r.set.None = true
+		return r.set, nil
+	}
+	r.set.Many = len(arguments) > 1
+	for _, argument := range arguments {
+		if err := r.resolve(argument); err != nil {
+			return Set{}, err
+		}
+	}
+	return r.set, nil
+}
+
+// resolver collects the sources for [Resolve].
+type resolver struct {
+	stdin io.Reader
+	warn  func(message string, args ...any)
+
+	set       Set
+	usesStdin bool
+}
+
+func (r *resolver) add(name, stem string, read func() (any, error)) {
+	r.set.Sources = append(r.set.Sources, Source{Name: name, Stem: stem, read: read})
+}
+
+func (r *resolver) addValue(name, stem string, value any) {
+	r.add(name, stem, func() (any, error) { return value, nil })
+}
+
+func (r *resolver) resolve(argument string) error {
+	if argument == "-" {
+		return r.addStdin()
+	}
+	if file, ok := strings.CutPrefix(argument, "@"); ok {
+		return r.resolveFile(file, true)
+	}
+	value, err := ParseJSON([]byte(argument))
+	switch {
+	case err == nil:
+		r.addValue(argument, r.numberedStem(), value)
+		return nil
+	case !errors.Is(err, ErrSyntax): // JSON with a number that does not fit
+		return err
+	}
+	return r.resolveFile(argument, false)
+}
+
+// numberedStem returns the stem of the next source if that is not a file.
+func (r *resolver) numberedStem() string {
+	if r.set.Many {
+		return fmt.Sprintf("input-%d", len(r.set.Sources)+1)
+	}
+	return "input"
+}
+
+func (r *resolver) addStdin() error {
+	if r.usesStdin {
+		return failure.Usagef("standard input (-) can be read only once")
+	}
+	r.usesStdin = true
+	r.add("-", "stdin", func() (any, error) {
+		data, err := io.ReadAll(r.stdin)
+		if err != nil {
+			return nil, runner.Wrap(err, runner.KindIO, "read standard input")
+		}
+		return decodeStdin(data)
+	})
+	return nil
+}
+
+// decodeStdin finds out from the data itself what they are.
+func decodeStdin(data []byte) (any, error) {
+	if media.Known(data) {
+		value, err := media.Decode(data)
+		return value, mediaError("standard input", err)
+	}
+	value, err := ParseJSON(data)
+	switch {
+	case err == nil:
+		return value, nil
+	case !errors.Is(err, ErrSyntax):
+		return nil, err
+	case !utf8.Valid(data):
+		return data, nil
+	}
+	data = bytes.TrimSuffix(data, []byte("\n"))
+	return string(bytes.TrimSuffix(data, []byte("\r"))), nil
+}
+
+// resolveFile adds the files that a name or a pattern stands for. If there are none and
+// explicit is false, the name is taken as text unless it looks like that of a file.
+func (r *resolver) resolveFile(name string, explicit bool) error {
+	info, err := os.Stat(name)
+	switch {
+	case err == nil && info.IsDir():
+		return failure.Usagef("the input %s is a folder; name the files in it: '%s'", name, filepath.Join(name, "*"))
+	case err == nil:
+		return r.addFile(name)
+	}
+	matches, badPattern := filepath.Glob(name)
+	if len(matches) > 0 {
+		r.set.Many = true
+		return r.addMatches(matches)
+	}
+	if !explicit && (!looksLikeFile(name) || strings.ContainsAny(name, " \n")) {
+		if strings.HasPrefix(name, "{") || strings.HasPrefix(name, "[") {
+			r.warn("an input looks like JSON but is not valid; it is used as text", "input", terminal.Shorten(name, 60))
+		}
+		r.addValue(name, r.numberedStem(), name)
+		return nil
+	}
+	hint := fmt.Sprintf("check the path; if this is text, write it as JSON: '%q'", name)
+	switch {
+	case strings.ContainsAny(name, "*?["):
+		return runner.NewError(runner.KindIO, "no file matches the input "+name).WithHint(hint)
+	case errors.Is(err, fs.ErrNotExist):
+		return runner.NewError(runner.KindIO, "there is no input file "+name).WithHint(hint)
+	case badPattern != nil:
+		err = badPattern
+	}
+	return runner.Wrap(err, runner.KindIO, "the input "+name)
+}
+
+// addMatches adds the files among the matches of a pattern, in the order of their names.
+func (r *resolver) addMatches(matches []string) error {
+	before := len(r.set.Sources)
+	for _, match := range matches {
+		if info, err := os.Stat(match); err == nil && info.IsDir() {
+			continue
+		}
+		if err := r.addFile(match); err != nil {
+			return err
+		}
+	}
+	if len(r.set.Sources) == before {
+		return failure.Usagef("only folders match the input; name the files in them: '%s'", filepath.Join(matches[0], "*"))
+	}
+	return nil
+}
+
+// fileExtensions are the extensions by which a name is taken as that of a file, even if
+// the file does not exist.
+var fileExtensions = []string{".wav", ".png", ".jpg", ".jpeg", ".json", ".jsonl", ".txt"}
+
+func looksLikeFile(name string) bool {
+	return slices.Contains(fileExtensions, strings.ToLower(filepath.Ext(name)))
+}
+
+func (r *resolver) addFile(path string) error {
+	if absolute, err := filepath.Abs(path); err == nil {
+		r.set.Files = append(r.set.Files, absolute)
+	}
+	if strings.EqualFold(filepath.Ext(path), ".jsonl") {
+		return r.addLines(path)
+	}
+	r.add(path, stemOf(path), func() (any, error) { return readFile(path) })
+	return nil
+}
+
+// stemOf returns the name of a file without its folder and extension.
+func stemOf(path string) string {
+	return strings.TrimSuffix(filepath.Base(path), filepath.Ext(path))
+}
+
+// addLines adds a source for each line of a .jsonl file that is not blank.
+func (r *resolver) addLines(path string) error {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return runner.Wrap(err, runner.KindIO, "read the input")
+	}
+	r.set.Many = true
+	number := 0
+	for line := range bytes.Lines(data) {
+		number++
+		line = bytes.TrimSpace(line)
+		if len(line) == 0 {
+			continue
+		}
+		name := fmt.Sprintf("%s:%d", path, number)
+		r.add(name, fmt.Sprintf("%s-%d", stemOf(path), number), func() (any, error) { return parseNamed(name, line) })
+	}
+	return nil
+}
+
+// readFile reads a file as the kind of value that its extension stands for.
+func readFile(path string) (any, error) {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return nil, runner.Wrap(err, runner.KindIO, "read the input")
+	}
+	switch strings.ToLower(filepath.Ext(path)) {
+	case ".wav":
+		audio, err := media.DecodeWAV(data)
+		return audio, mediaError(path, err)
+	case ".png", ".jpg", ".jpeg":
+		image, err := media.DecodeImage(data)
+		return image, mediaError(path, err)
+	case ".json":
+		return parseNamed(path, data)
+	}
+	if !utf8.Valid(data) {
+		return data, nil
+	}
+	return string(data), nil
+}
+
+// parseNamed parses JSON; an error names the input.
+func parseNamed(name string, data []byte) (any, error) {
+	value, err := ParseJSON(data)
+	if err != nil {
+		return nil, runner.Wrap(err, runner.KindSerialization, name)
+	}
+	return value, nil
+}
+
+// mediaError adds the name of an input to an error of package media; nil stays nil.
+func mediaError(name string, err error) error {
+	if err == nil {
+		return nil
+	}
+	if e, ok := errors.AsType[*media.Error](err); ok {
+		return runner.NewError(runner.KindSerialization, fmt.Sprintf("cannot read %s: %s: %s", name, e.Format, e.Reason)).WithHint(e.Hint)
+	}
+	return runner.Wrap(err, runner.KindSerialization, "cannot read "+name)
+}

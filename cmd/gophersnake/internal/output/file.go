@@ -1,0 +1,115 @@
+package output
+
+import (
+	"bufio"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/gophersnake/gophersnake/runner"
+	"github.com/gophersnake/gophersnake/runner/media"
+)
+
+// PrintJSON writes a value as indented JSON and a line feed.
+func PrintJSON(w io.Writer, v any) error {
+	text, err := encodeJSON(v, "  ")
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(w, "%s\n", text)
+	return err
+}
+
+// encodeJSON returns a value as JSON without a line feed at its end. It does not escape
+// <, > and &.
+func encodeJSON(v any, indent string) ([]byte, error) {
+	var b strings.Builder
+	encoder := json.NewEncoder(&b)
+	encoder.SetEscapeHTML(false)
+	encoder.SetIndent("", indent)
+	if err := encoder.Encode(v); err != nil {
+		return nil, runner.Wrap(err, runner.KindSerialization, "write the result as JSON")
+	}
+	return []byte(strings.TrimSuffix(b.String(), "\n")), nil
+}
+
+// writeFile writes a file completely or not at all.
+func writeFile(path string, encode func(io.Writer) error) error {
+	f, err := createFile(path)
+	if err != nil {
+		return err
+	}
+	defer f.discard()
+	if err := encode(f); err != nil {
+		return f.writeError(err)
+	}
+	return f.commit()
+}
+
+// atomicFile is a buffered temporary file until commit renames it.
+type atomicFile struct {
+	*bufio.Writer
+	file *os.File
+	path string // the name after commit
+}
+
+// createFile begins to write the file at path, and creates its folder if needed. The
+// caller must call discard.
+func createFile(path string) (*atomicFile, error) {
+	if err := os.MkdirAll(filepath.Dir(path), 0o777); err != nil {
+		return nil, runner.Wrap(err, runner.KindIO, "write "+path)
+	}
+	temporary := filepath.Join(filepath.Dir(path), "."+rand.Text()+filepath.Ext(path))
+	f, err := os.OpenFile(temporary, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o666) // before the umask
+	if err != nil {
+		return nil, runner.Wrap(withoutPath(err), runner.KindIO, "write "+path)
+	}
+	return &atomicFile{bufio.NewWriter(f), f, path}, nil
+}
+
+// writeError adds the name of the file to an error.
+func (f *atomicFile) writeError(err error) error {
+	kind := runner.KindIO
+	if _, ok := errors.AsType[*media.Error](err); ok {
+		kind = runner.KindSerialization
+	}
+	return runner.Wrap(withoutPath(err), kind, "write "+f.path)
+}
+
+// withoutPath removes the name of the temporary file from an error, since it means nothing
+// to the user.
+func withoutPath(err error) error {
+	if p, ok := errors.AsType[*fs.PathError](err); ok {
+		return p.Err
+	}
+	if l, ok := errors.AsType[*os.LinkError](err); ok {
+		return l.Err
+	}
+	return err
+}
+
+// commit gives the file its name.
+func (f *atomicFile) commit() error {
+	if err := f.Flush(); err != nil {
+		return f.writeError(err)
+	}
+	if err := f.file.Close(); err != nil {
+		return f.writeError(err)
+	}
+	if err := os.Rename(f.file.Name(), f.path); err != nil {
+		return f.writeError(err)
+	}
+	return nil
+}
+
+// discard removes the file unless it was committed.
+func (f *atomicFile) discard() {
+	_ = f.file.Close()
+	_ = os.Remove(f.file.Name()) // it does not exist any more if it was committed
+}
