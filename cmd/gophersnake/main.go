@@ -1,4 +1,4 @@
-// Command gophersnake runs pipelines whose nodes are Python code in worker processes.
+// Command gophersnake runs pipelines of Python nodes in worker processes.
 // `gophersnake help` lists its commands.
 //
 // A release build sets the version:

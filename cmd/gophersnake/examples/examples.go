@@ -48,8 +48,8 @@ func Files(example string) map[string][]byte {
 	return files
 }
 
-// Extract writes an example into a folder below cache, whose name is derived from the
-// example's content, and returns that folder. If it exists already, Extract writes
+// Extract writes an example into a folder below cache and returns that folder. The name of
+// the folder is derived from the content. If the folder exists already, Extract writes
 // nothing. The folder appears at once and complete, so several processes may extract
 // the same example at the same time.
 func Extract(cache, example string) (string, error) {

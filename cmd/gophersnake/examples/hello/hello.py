@@ -1,15 +1,15 @@
-"""Two nodes: one greets, the next says it louder."""
+"""Two nodes: the first makes a greeting, the second turns it into capitals."""
 
 from gophersnake import node
 
 
 @node
 def greet(name: str | None, greeting: str = "Hello") -> str:
-    """Greet ``name``: the pipeline's input, or the world where there is none."""
+    """Greet ``name``, the input of the pipeline, or the world if there is no input."""
     return f"{greeting}, {name or 'world'}!"
 
 
 @node
 def shout(text: str) -> str:
-    """Say ``text``, the output of ``greet``, in capitals."""
+    """Return ``text``, the output of ``greet``, in capitals."""
     return text.upper()

@@ -1,4 +1,4 @@
-"""A node is an ordinary function: a test calls it."""
+"""Nodes are ordinary functions, and these tests call them as such."""
 
 from hello import greet, shout
 

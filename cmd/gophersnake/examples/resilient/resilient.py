@@ -1,4 +1,4 @@
-"""A node that fails as it is told, to show what the supervisor makes of it."""
+"""A node that fails as its input says, to show how the supervisor handles failures."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ from gophersnake import Permanent, Transient, node
 
 
 class Order(TypedDict, total=False):
-    """How to fail: ``mode`` is a key of ``MODES``.
+    """How to fail.
 
-    ``times`` is how often; without it, each time. ``id`` tells apart orders
-    that one supervisor works on at once, where both have ``times``.
+    ``mode`` is a key of ``MODES``. ``times`` is the number of failures; without it, the
+    node fails each time. Orders with ``times`` that one supervisor processes at the same
+    time need different values of ``id``.
     """
 
     mode: str
@@ -27,10 +28,10 @@ class Order(TypedDict, total=False):
 
 @node
 def fragile(order: Order) -> object:
-    """Fail as ``order`` says, or else tell how many failures came before.
+    """Fail as ``order`` says, or return the number of failures before this success.
 
     Raises:
-        Permanent: there is no such mode, or ``times`` is not a number.
+        Permanent: if there is no such mode, or ``times`` is not a number.
     """
     mode, times = read(order)
     if times is None:
@@ -43,29 +44,29 @@ def fragile(order: Order) -> object:
 
 
 def read(order: Order) -> tuple[str, int | None]:
-    """Return the mode and the number of times, if there is one."""
+    """Return the mode and the number of failures, which is ``None`` if it is not limited."""
     mode = order.get("mode") if isinstance(order, dict) else None
     if not isinstance(mode, str) or mode not in MODES:
         raise Permanent(
-            f'an input such as {{"mode": "crash", "times": 1}} is needed, not {order!r}; '
+            f'the input must be like {{"mode": "crash", "times": 1}}, not {order!r}; '
             f"the modes are {', '.join(MODES)}"
         )
     times = order.get("times")
     if times is not None and (not isinstance(times, int) or times < 0):
-        raise Permanent(f"times is how often to fail, a number such as 1, not {times!r}")
+        raise Permanent(f"times is the number of failures, such as 1, not {times!r}")
     return mode, times
 
 
 class Failures:
-    """How often an order has failed.
+    """The number of times that an order has failed.
 
-    A worker that takes the place of a dead one remembers nothing, so the count
-    is kept in a file: one byte a failure. The parent process, the supervisor,
-    is part of its name, so each run of the command line starts at nought.
+    A worker that replaces a dead one starts without any state, so the count is kept in
+    a file with one byte per failure. The name of the file contains the process id of
+    the supervisor, so the count starts at zero for each run of the command line.
     """
 
     def __init__(self, order: str) -> None:
-        """Take the order's id."""
+        """Use the count of the order with this id."""
         name = f"gophersnake-resilient-{os.getppid()}-{quote(order, safe='')}"
         self.file = Path(tempfile.gettempdir(), name)
 
@@ -74,40 +75,40 @@ class Failures:
         return self.file.stat().st_size if self.file.exists() else 0
 
     def add(self) -> None:
-        """Count one more, before it happens: afterwards nobody is left to count."""
+        """Count a failure before it happens, since afterwards the process may be dead."""
         with self.file.open("ab") as file:
             file.write(b".")
 
     def forget(self) -> int:
-        """Return the number of failures, and start again at nought."""
+        """Return the number of failures, and reset it to zero."""
         count = self.count()
         self.file.unlink(missing_ok=True)
         return count
 
 
 def fine() -> object:
-    """Do not fail."""
+    """Succeed."""
     return {"status": "fine", "worker": os.getpid()}
 
 
 def crash() -> None:
-    """Die as a C extension does that reads through a bad pointer."""
+    """Die like a C extension that dereferences an invalid pointer."""
     os.kill(os.getpid(), signal.SIGSEGV)
 
 
 def leave() -> NoReturn:
-    """End the process without a word, as a library might do behind Python's back."""
+    """End the process without a message, as a C library might."""
     os._exit(3)
 
 
 def hang() -> NoReturn:
-    """Never come back; the node's ``timeout`` ends it."""
+    """Loop forever; the node's ``timeout`` ends the worker."""
     while True:
         pass
 
 
 def fail() -> int:
-    """Raise what Python raises, from one call further down."""
+    """Raise an ordinary exception in a nested call."""
     return parse_price("12,50 EUR")
 
 
@@ -120,17 +121,17 @@ def parse_price(text: str) -> int:
 
 
 def busy() -> NoReturn:
-    """Ask for a retry, and say when."""
+    """Ask for a retry after a delay."""
     raise Transient("the price service is busy", retry_after=0.2)
 
 
 def refuse() -> NoReturn:
-    """Say that a retry is of no use."""
+    """Say that a retry is useless."""
     raise Permanent("article 4711 is not in the catalog")
 
 
 def value() -> object:
-    """Return what no other process can have: an open file, deep inside."""
+    """Return a value that contains an open file, which no other process can use."""
     return {"items": [{"name": "readme"}, {"name": "log", "handle": open(os.devnull)}]}
 
 

@@ -1,4 +1,4 @@
-"""The fragile node in plain Python; what kills the interpreter, in one of its own."""
+"""Tests of the fragile node; modes that kill the interpreter run in a subprocess."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ HERE = Path(__file__).parent
 
 @pytest.fixture(autouse=True)
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A temporary folder of the test's own, for its child processes too."""
+    """Set a temporary folder for the test and its child processes."""
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     monkeypatch.setattr(tempfile, "tempdir", None)
     yield tmp_path
-    assert list(tmp_path.iterdir()) == [], "a count of failures was left behind"
+    assert list(tmp_path.iterdir()) == [], "a file with a count remains"
 
 
 def alone(order: Order) -> subprocess.CompletedProcess[str]:
@@ -35,7 +35,7 @@ def alone(order: Order) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-c", code, json.dumps(order)],
         cwd=HERE,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},  # finds what this one does
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},  # the same modules as here
         capture_output=True,
         text=True,
         check=False,
@@ -55,7 +55,7 @@ def test_what_ends_the_interpreter(mode: str, code: int) -> None:
 def test_the_count_outlives_the_interpreter(mode: str, code: int) -> None:
     order: Order = {"mode": mode, "times": 2, "id": "an order/7"}
     assert [alone(order).returncode for _ in range(3)] == [code, code, 0]
-    assert alone(order).returncode == code, "after a success the count starts again"
+    assert alone(order).returncode == code, "a success resets the count"
     assert alone({**order, "times": 0}).returncode == 0
 
 
@@ -107,5 +107,5 @@ def test_another_order_is_refused_with_the_modes(order: Order) -> None:
 
 @pytest.mark.parametrize("times", ["once", -1, 0.5])
 def test_another_number_of_times_is_refused(times: int) -> None:
-    with pytest.raises(Permanent, match="how often to fail"):
+    with pytest.raises(Permanent, match="number of failures"):
         fragile({"mode": "raise", "times": times})

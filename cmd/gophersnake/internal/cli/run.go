@@ -111,8 +111,7 @@ func (a *app) runPipeline(ctx context.Context, name string, flags runFlags) erro
 	return job.runOnce(ctx)
 }
 
-// onlySink returns the node whose value is the result, or nothing if the pipeline has
-// several sinks.
+// onlySink returns the pipeline's sink, or nothing if there are several.
 func onlySink(p *manifest.Pipeline) string {
 	if sinks := p.Graph().Sinks(); len(sinks) == 1 {
 		return sinks[0]

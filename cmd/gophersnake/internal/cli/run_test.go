@@ -193,7 +193,7 @@ func TestNodesAreListedWithSignatures(t *testing.T) {
 	got := succeed(t, "nodes", "hello")
 	assert.Regexp(t, `(?m)^NODE +TYPE +SIGNATURE +DESCRIPTION$`, got)
 	assert.Regexp(t, `(?m)^greet +greet +\(name: str \| None, greeting: str = 'Hello'\) -> str +Greet `, got)
-	assert.Contains(t, succeed(t, "nodes", fixtures.Write(t, "nodes.py", fixtures.Nodes)), "Refuse what is not a number, at once.")
+	assert.Contains(t, succeed(t, "nodes", fixtures.Write(t, "nodes.py", fixtures.Nodes)), "Refuse input that is not a number.")
 	var list []map[string]any
 	require.NoError(t, json.Unmarshal([]byte(succeed(t, "nodes", "hello", "--output", "json")), &list))
 	require.Len(t, list, 2)

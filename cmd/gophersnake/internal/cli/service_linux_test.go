@@ -18,7 +18,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// codeOf writes a pipeline whose only node returns an expression; change changes the node.
+// codeOf writes a pipeline of one node that returns an expression; change changes the node.
 func codeOf(t *testing.T, word string) (folder string) {
 	t.Helper()
 	folder = t.TempDir()
@@ -35,7 +35,7 @@ func change(t *testing.T, folder, body string) {
 	require.NoError(t, os.WriteFile(filepath.Join(folder, "nodes.py"), []byte(code), 0o600))
 }
 
-// started starts a command as a process whose standard streams are pipes.
+// started starts a command as a process with pipes as standard streams.
 func started(t *testing.T, args ...string) *piped {
 	t.Helper()
 	c := process(t, "gophersnake", args...)

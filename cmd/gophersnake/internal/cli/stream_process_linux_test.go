@@ -20,7 +20,7 @@ import (
 	"github.com/gophersnake/gophersnake/cmd/gophersnake/internal/fixtures"
 )
 
-// piped is gophersnake as a process whose standard streams are pipes.
+// piped is gophersnake as a process with pipes as standard streams.
 type piped struct {
 	*exec.Cmd
 	in       io.WriteCloser

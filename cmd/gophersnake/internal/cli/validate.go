@@ -141,7 +141,7 @@ func (a *app) validate(ctx context.Context, name string, static bool) verdict {
 	return v
 }
 
-// check checks a pipeline whose manifest is valid, with or without starting its nodes.
+// check checks a pipeline that has a valid manifest, with or without starting its nodes.
 func (a *app) check(ctx context.Context, p *manifest.Pipeline, static bool) error {
 	if !static {
 		_, err := a.describe(ctx, p)

@@ -59,7 +59,7 @@ type Reported struct{ Err error }
 func (e Reported) Error() string { return e.Err.Error() }
 func (e Reported) Unwrap() error { return e.Err }
 
-// Silent ends a command whose output already says what is wrong.
+// Silent ends a command that has already printed what is wrong as its output.
 type Silent struct{ Code int }
 
 func (e Silent) Error() string { return fmt.Sprintf("exit code %d", e.Code) }

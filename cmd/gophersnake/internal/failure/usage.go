@@ -11,7 +11,7 @@ import (
 // UsageError says that the command line is invalid.
 type UsageError struct {
 	Err error
-	// Command is the command whose help the user should read, for instance
+	// Command is the command with the help that the user should read, for instance
 	// "gophersnake run".
 	Command string
 }

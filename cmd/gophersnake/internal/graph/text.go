@@ -41,8 +41,8 @@ func Text(p *manifest.Pipeline, style terminal.Style) string {
 //	● mix
 type drawing struct {
 	pipeline *manifest.Pipeline
-	// columns holds the node whose value each column carries; it is empty for a column
-	// that is free.
+	// columns holds, for each column, the node that produces the value in it. It is
+	// empty for a free column.
 	columns []string
 	// consumers counts the nodes that still consume each node's value.
 	consumers map[string]int
@@ -113,7 +113,7 @@ func (d *drawing) nodeRow(column int) string {
 	return strings.TrimRight(b.String(), " ")
 }
 
-// joints are the characters whose lines lead up, down, left and right.
+// joints are characters with lines that lead up, down, left or right, in this order.
 var joints = map[[4]bool]string{
 	{true, true, false, false}:  "│",
 	{false, false, true, true}:  "─",

@@ -31,8 +31,8 @@ func ParseJSON(data []byte) (any, error) {
 	return convertNumbers("", document)
 }
 
-// convertNumbers replaces each [json.Number] of a document, whose location is path, by an
-// int64, uint64 or float64.
+// convertNumbers replaces each [json.Number] of a document by an int64, uint64 or float64.
+// The path is the location of the document in the input, for error messages.
 func convertNumbers(path string, document any) (any, error) {
 	var err error
 	switch d := document.(type) {

@@ -95,7 +95,7 @@ func (s *Stream) Files() []string {
 // Item is one item of a stream, or the error that ended its input.
 type Item struct {
 	Value any
-	// Place says where in the input the item was, for instance "orders.jsonl:3".
+	// Place is the position of the item in the input, for instance "orders.jsonl:3".
 	Place string
 	Err   error
 }
@@ -160,7 +160,7 @@ func (s *Stream) open() (io.ReadCloser, error) {
 type itemReader interface {
 	// next blocks until it has read the next item; the error is io.EOF at the end.
 	next() (any, error)
-	// place says where in the input the last item was.
+	// place returns the position of the last item in the input.
 	place() string
 }
 

@@ -21,8 +21,8 @@ import (
 type Exporter struct {
 	// dir is the folder for the files.
 	dir string
-	// node is the node whose value each result is. It is empty if a result is a map of
-	// the values of several nodes.
+	// node is the node that produces the results. It is empty if a result is a map of the
+	// values of several nodes.
 	node string
 	warn func(message string, args ...any)
 	// taken are the absolute paths of files that must not be written (again).

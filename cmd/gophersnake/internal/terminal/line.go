@@ -16,7 +16,7 @@ type line interface {
 	render(style Style, nameWidth, width int, now time.Time, ended bool) string
 }
 
-// idleIcon stands before a line whose work has not begun or was cut short.
+// idleIcon stands before a line if its work has not begun or was cut short.
 const idleIcon = "·"
 
 var spinner = []rune("⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏")
