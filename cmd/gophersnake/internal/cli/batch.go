@@ -37,15 +37,8 @@ func (b *batch) runAll(ctx context.Context, sources []input.Source, handle func(
 		defer close(queue)
 		slots := make(chan struct{}, b.jobs)
 		for _, s := range sources {
-			select {
-			case slots <- struct{}{}:
-			case <-ctx.Done():
-				return
-			}
 			outcome := make(chan output.Outcome, 1)
-			select {
-			case queue <- outcome:
-			case <-ctx.Done():
+			if !send(ctx, slots, struct{}{}) || !send(ctx, queue, outcome) {
 				return
 			}
 			running.Go(func() {
@@ -69,6 +62,16 @@ func (b *batch) runAll(ctx context.Context, sources []input.Source, handle func(
 		}
 	}
 	return done, nil
+}
+
+// send sends a value to a channel unless the context ends before.
+func send[T any](ctx context.Context, to chan<- T, value T) bool {
+	select {
+	case to <- value:
+		return true
+	case <-ctx.Done():
+		return false
+	}
 }
 
 // runOne loads one input and runs the pipeline on it.

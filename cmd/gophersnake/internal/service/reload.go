@@ -56,22 +56,26 @@ func NewReloader(ctx context.Context, p *manifest.Pipeline, o ReloaderOptions) (
 	hangups := make(chan os.Signal, 1)
 	signal.Notify(hangups, syscall.SIGHUP)
 	wasOnTerminal := o.OnTerminal()
-	r.running.Go(func() {
-		defer signal.Stop(hangups)
-		for {
-			select {
-			case <-hangups:
-				if wasOnTerminal && !o.OnTerminal() {
-					cancel(failure.Interrupted{Signal: syscall.SIGHUP})
-					return
-				}
-				r.request("SIGHUP")
-			case <-ctx.Done():
+	r.running.Go(func() { r.listen(ctx, cancel, hangups, wasOnTerminal) })
+	return ctx, r, nil
+}
+
+// listen requests a reload after each SIGHUP. If the terminal was closed, it cancels the
+// context instead.
+func (r *Reloader) listen(ctx context.Context, cancel context.CancelCauseFunc, hangups chan os.Signal, wasOnTerminal bool) {
+	defer signal.Stop(hangups)
+	for {
+		select {
+		case <-hangups:
+			if wasOnTerminal && !r.options.OnTerminal() {
+				cancel(failure.Interrupted{Signal: syscall.SIGHUP})
 				return
 			}
+			r.request("SIGHUP")
+		case <-ctx.Done():
+			return
 		}
-	})
-	return ctx, r, nil
+	}
 }
 
 // Reloaded returns a channel that receives after reloads. Several reloads may count as
