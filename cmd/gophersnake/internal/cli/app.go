@@ -18,14 +18,11 @@ import (
 	"github.com/gophersnake/gophersnake/runner"
 )
 
-// Main runs the command line of this process and returns its exit code. The version is
-// that of a release build; it is empty for other builds.
-func Main(version string) int {
+// Main runs the command line of this process and returns its exit code.
+func Main() int {
 	ctx, stop := withSignals(context.Background())
 	defer stop()
-	a := newApp(os.Stdin, os.Stdout, os.Stderr)
-	a.version = version
-	return a.run(ctx, os.Args[1:])
+	return newApp(os.Stdin, os.Stdout, os.Stderr).run(ctx, os.Args[1:])
 }
 
 // withSignals returns a context that ends on the first SIGINT or SIGTERM, so that the
@@ -65,7 +62,6 @@ type app struct {
 	err     io.Writer
 	style   terminal.Style    // for out
 	console *terminal.Console // writes to err
-	version string
 
 	logLevel     string
 	logJSON      bool

@@ -26,7 +26,7 @@ import (
 func TestMain(m *testing.M) {
 	switch os.Getenv("GOPHERSNAKE_TEST_MAIN") {
 	case "gophersnake":
-		os.Exit(Main(""))
+		os.Exit(Main())
 	case "deaf":
 		ctx, _ := withSignals(context.Background())
 		fmt.Println("ready")

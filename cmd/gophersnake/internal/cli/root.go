@@ -31,7 +31,7 @@ colors.`,
 		SilenceErrors:     true,
 		SilenceUsage:      true,
 		PersistentPreRunE: a.prepare,
-		Version:           readVersion(a.version).String(),
+		Version:           readVersion().String(),
 	}
 	root.SetVersionTemplate("{{.Version}}\n")
 	root.SetUsageTemplate(root.UsageTemplate() + "{{if not .HasParent}}\nExit codes:\n" + failure.ExitCodes + "{{end}}")

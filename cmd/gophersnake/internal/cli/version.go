@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"cmp"
 	"fmt"
 	"runtime"
 	"runtime/debug"
@@ -11,6 +10,7 @@ import (
 	"github.com/gophersnake/gophersnake/cmd/gophersnake/internal/failure"
 	"github.com/gophersnake/gophersnake/cmd/gophersnake/internal/output"
 	"github.com/gophersnake/gophersnake/ipc"
+	"github.com/gophersnake/gophersnake/pyworker"
 )
 
 // buildVersion describes the build of this program.
@@ -37,7 +37,7 @@ of the source code.`,
 			if err := failure.CheckChoice("output", format, "text", "json"); err != nil {
 				return err
 			}
-			v := readVersion(a.version)
+			v := readVersion()
 			if format == "json" {
 				return output.PrintJSON(a.out, v)
 			}
@@ -49,12 +49,10 @@ of the source code.`,
 	return c
 }
 
-// readVersion returns the version of this program. The release is the version of a release
-// build; if it is empty, the version of the Go module counts.
-func readVersion(release string) buildVersion {
-	v := buildVersion{Version: release, Go: runtime.Version(), Platform: runtime.GOOS + "/" + runtime.GOARCH, Protocol: ipc.Version}
+// readVersion returns the version of this program, which is that of the Python package in it.
+func readVersion() buildVersion {
+	v := buildVersion{Version: pyworker.Version(), Go: runtime.Version(), Platform: runtime.GOOS + "/" + runtime.GOARCH, Protocol: ipc.Version}
 	if info, ok := debug.ReadBuildInfo(); ok {
-		v.Version = cmp.Or(v.Version, info.Main.Version)
 		for _, s := range info.Settings {
 			switch s.Key {
 			case "vcs.revision":
@@ -64,7 +62,6 @@ func readVersion(release string) buildVersion {
 			}
 		}
 	}
-	v.Version = cmp.Or(v.Version, "(devel)")
 	return v
 }
 
