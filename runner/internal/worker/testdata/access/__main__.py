@@ -12,8 +12,7 @@ from pathlib import Path
 
 sys.path.insert(0, os.environ["PACKAGE"])
 
-from gophersnake._worker.process import handshake
-from gophersnake._worker.process import exit_report
+from gophersnake._worker.process import exit_report, handshake
 from gophersnake._worker.process.worker import Worker
 
 FILE, GATE = Path(os.environ["SOCKET"]), os.environ["GATE"]

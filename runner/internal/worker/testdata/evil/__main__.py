@@ -15,9 +15,8 @@ from pathlib import Path
 
 sys.path.insert(0, os.environ["PACKAGE"])
 
+from gophersnake._worker.process import exit_report, handshake
 from gophersnake._worker.wire import frames
-from gophersnake._worker.process import handshake
-from gophersnake._worker.process import exit_report
 from gophersnake._worker.wire.connection import Connection
 
 WAY = os.environ["EVIL"]
