@@ -110,7 +110,7 @@ type Description struct {
 	Kind string `msgpack:"kind" json:"kind"`
 	// NodeKind is how the node returns its result: value, generator, async or async
 	// generator.
-	NodeKind string `msgpack:"flavour" json:"flavour"` //nolint:misspell // the spelling on the wire
+	NodeKind string `msgpack:"node_kind" json:"node_kind"`
 	Doc      string `msgpack:"doc" json:"doc"`
 	// File and Line locate the definition of the node.
 	File string `msgpack:"file" json:"file"`

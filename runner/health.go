@@ -113,7 +113,7 @@ type PoolHealth struct {
 	ForkNote string `json:"fork_note,omitempty"`
 	// ConsecutiveFailures is the number of workers in a row that died or failed to
 	// start, 0 if there is no crash loop. NextStart is when the next one is started.
-	ConsecutiveFailures int       `json:"setbacks,omitempty"`
+	ConsecutiveFailures int       `json:"consecutive_failures,omitempty"`
 	NextStart           time.Time `json:"next_start,omitzero"`
 	// Generation is 1, plus 1 for each reload.
 	Generation int `json:"generation"`

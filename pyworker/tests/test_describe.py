@@ -46,7 +46,7 @@ def test_all_nodes_of_a_file_are_described(tmp_path: Path) -> None:
     assert one["description"]["inputs"][0]["annotation"] == "Audio"
     assert one["description"]["line"] == 4
     assert two["description"]["name"] == "Zwei \udcff"
-    assert (two["description"]["kind"], two["description"]["flavour"]) == (
+    assert (two["description"]["kind"], two["description"]["node_kind"]) == (
         "class",
         "async generator",
     )

@@ -183,7 +183,7 @@ def test_a_failing_close_is_reported_and_ends_the_worker(serve: Serve, how: str)
         "def n(k):\n    return (i for i in range(k))",
     ],
 )
-def test_a_flavour_that_a_decorator_hides_gives_one_value(serve: Serve, body: str) -> None:
+def test_a_node_kind_that_a_decorator_hides_is_one_value(serve: Serve, body: str) -> None:
     assert serve(body, python="nodes.py:n").call(3) == [0, 1, 2]
 
 

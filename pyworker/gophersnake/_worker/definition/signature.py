@@ -187,7 +187,7 @@ class Signature:
         return {
             "name": self.name,
             "kind": "class" if self._is_class else "function",
-            "flavour": self.kind,
+            "node_kind": self.kind,
             "doc": inspect.cleandoc(doc) if isinstance(doc, str) else "",
             "file": file,
             "line": line,
