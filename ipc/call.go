@@ -13,9 +13,9 @@ import (
 // [Conn.NewCall] and made once, by [Call.Do] or [Call.Items]. Its other methods may be called
 // concurrently with that.
 type Call struct {
-	// OnCancelSent is called once the worker has been sent the cancellation, on the goroutine
-	// of [Call.Cancel] or of the caller. It may be nil. It must not be changed once the call
-	// is being made.
+	// OnCancelSent is called after the cancellation has been sent to the worker, on the
+	// goroutine of [Call.Cancel] or of the caller. It may be nil. Set it before the call is
+	// made.
 	OnCancelSent func()
 
 	conn    *Conn
@@ -45,6 +45,7 @@ func OneArg(value Payload) Args { return Args{value: value, given: true} }
 
 // Port is the input for one keyword argument.
 type Port struct {
+	// Name is the name of the argument, and Value its encoded value.
 	Name  string
 	Value Payload
 }
@@ -193,8 +194,8 @@ func appendStr(dst []byte, s string) []byte {
 	return append(dst, s...)
 }
 
-// settle gives the call its answer, once. The call has been taken out of the table, or was
-// never in it.
+// settle stores the answer of the call and notifies its caller. It is called once for each
+// call, which has been taken out of the table, or was never in it.
 func (call *Call) settle(answer Payload, err error) {
 	call.answer, call.err = answer, err
 	call.notices <- settled

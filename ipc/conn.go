@@ -65,8 +65,13 @@ func dial(ctx context.Context, path string) (net.Conn, error) {
 }
 
 // PeerError reports that a process other than the worker answered on the worker's socket.
-type PeerError struct{ WantPID, PID, WantUID, UID int }
+type PeerError struct {
+	// WantPID and WantUID are the ids of the worker's process and of its user, and PID and
+	// UID those of the process that answered.
+	WantPID, PID, WantUID, UID int
+}
 
+// Error says which process answered, and which one should have.
 func (e *PeerError) Error() string {
 	return fmt.Sprintf("the socket is answered by process %d of user %d, not by the worker %d of user %d",
 		e.PID, e.UID, e.WantPID, e.WantUID)
@@ -76,7 +81,9 @@ func (e *PeerError) Error() string {
 // connection calls them, so they must return quickly and must not use the connection. Each
 // may be nil.
 type Events struct {
-	Log      func(LogRecord)
+	// Log receives the log records of the worker.
+	Log func(LogRecord)
+	// Progress receives the progress that a node reports.
 	Progress func(Progress)
 }
 

@@ -246,7 +246,7 @@ func (e *encoder) data(b []byte) {
 	e.buffers = append(e.buffers, b)
 }
 
-// wrapExtension makes what has been written from start the payload of an extension.
+// wrapExtension turns the bytes that have been written from start on into the payload of an extension.
 // The payload is small, because large data is out of band, so moving it behind its
 // header is cheap.
 func (e *encoder) wrapExtension(code int8, start int) {

@@ -17,8 +17,12 @@ var ErrClosed = errors.New("the connection is closed")
 var ErrAbandoned = errors.New("the call was abandoned before its answer")
 
 // ProtocolError reports that the peer violated the protocol. It ends the connection.
-type ProtocolError struct{ Reason string }
+type ProtocolError struct {
+	// Reason describes the violation.
+	Reason string
+}
 
+// Error returns the reason.
 func (e *ProtocolError) Error() string { return "out of protocol: " + e.Reason }
 
 // ValueError reports that a value cannot be carried.
@@ -30,6 +34,7 @@ type ValueError struct {
 	Reason string
 }
 
+// Error returns the path and the reason.
 func (e *ValueError) Error() string {
 	if e.Path == "" {
 		return "cannot carry the value: " + e.Reason
@@ -70,6 +75,7 @@ type Exception struct {
 	Cause    *Exception `msgpack:"cause" json:"cause"`
 }
 
+// Error returns the class and the message as Python prints them.
 func (e *Exception) Error() string {
 	switch {
 	case e.Message == "" && e.Class == "":
@@ -139,6 +145,7 @@ type RemoteError struct {
 	ExitCode *int `msgpack:"exit_code" json:"exit_code"`
 }
 
+// Error returns the class, the message and the innermost frame of the exception.
 func (e *RemoteError) Error() string {
 	var b strings.Builder
 	b.WriteString(e.Exception.Error())

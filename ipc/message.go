@@ -106,10 +106,10 @@ type SetupShared struct {
 type Description struct {
 	// Name is the node type.
 	Name string `msgpack:"name" json:"name"`
-	// Kind is class or function.
+	// Kind is "class" or "function".
 	Kind string `msgpack:"kind" json:"kind"`
-	// NodeKind is how the node returns its result: value, generator, async or async
-	// generator.
+	// NodeKind is how the node returns its result: "value", "generator", "async" or
+	// "async generator".
 	NodeKind string `msgpack:"node_kind" json:"node_kind"`
 	Doc      string `msgpack:"doc" json:"doc"`
 	// File and Line locate the definition of the node.

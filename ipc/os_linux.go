@@ -110,7 +110,7 @@ func sendSegment(channel *net.UnixConn, s *segment) error {
 const receiveTimeout = 5 * time.Second
 
 // receiveSegment receives the descriptor of a segment, and returns the segment with the
-// number that its owner gave to it.
+// number that its owner has assigned to it.
 func receiveSegment(channel *net.UnixConn) (uint32, *segment, error) {
 	_ = channel.SetReadDeadline(time.Now().Add(receiveTimeout))
 	message, rights := make([]byte, channelMessage+1), make([]byte, unix.CmsgSpace(4))

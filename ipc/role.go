@@ -22,8 +22,8 @@ import (
 //	handed over   true   a waiter was sent readNow and has      held, when the waiter receives it;
 //	                     not yet received it                    free or handed over, by leave
 //
-// A caller whose call is already settled when it receives readNow reads what has been read
-// ahead, releases the role and returns.
+// A caller whose call is already settled when it receives readNow dispatches the frames that
+// have been read ahead, releases the role and returns.
 //
 // The holder may also be interrupted, in any of these states: interrupt lets its blocked
 // read fail at once, so that it checks again whether its own call is still pending.
@@ -46,8 +46,9 @@ const (
 	readNow               // the caller holds the read role
 )
 
-// claim acquires the role for the caller of call if it is free. Otherwise the call becomes
-// a waiter: it will receive readNow, unless its answer arrives before.
+// claim acquires the role for the caller of call if it is free, and reports whether it did.
+// Otherwise the call is now a waiter: its caller will receive readNow, unless the answer
+// arrives before.
 func (r *readRole) claim(call *Call) bool {
 	call.waiting.Store(true) // before the role is checked, so that a concurrent release finds the waiter
 	if r.taken.Load() || !r.taken.CompareAndSwap(false, true) {
@@ -57,15 +58,15 @@ func (r *readRole) claim(call *Call) bool {
 	return true
 }
 
-// tryClaim acquires the role if it is free.
+// tryClaim acquires the role if it is free, and reports whether it did.
 func (r *readRole) tryClaim() bool { return r.taken.CompareAndSwap(false, true) }
 
 // maxExamined bounds how many open calls release examines to find a late one.
 const maxExamined = 64
 
-// release gives up the role, and hands it over to a waiter if there is one. It chooses the
+// release frees the role, and hands it over to a waiter if there is one. It chooses the
 // waiter whose call is likely to be answered last: its caller reads for the others for
-// longest, so the role changes hands rarely.
+// longest, so the role is rarely handed over.
 func (r *readRole) release() {
 	r.taken.Store(false)
 	r.calls.Lock()
@@ -98,7 +99,7 @@ func (r *readRole) hasWaiters() bool {
 	return false
 }
 
-// leave makes a call no longer a waiter, because its caller is about to do something else.
+// leave withdraws a call from the waiters, because its caller is about to do something else.
 // If the role has already been handed over to it, leave releases the role.
 func (r *readRole) leave(call *Call) {
 	r.calls.Lock()
@@ -115,12 +116,12 @@ func (r *readRole) leave(call *Call) {
 	}
 }
 
-// interrupt makes the holder check whether its own call is still pending. If no goroutine
-// reads, it interrupts the next read, which does no harm.
+// interrupt makes the goroutine that reads check whether its own call is still pending. If
+// no goroutine reads, it interrupts the next read, whose goroutine then reads on.
 func (r *readRole) interrupt() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.writeErr == nil { // otherwise the deadline ends the read soon enough
+	if r.writeErr == nil { // otherwise the deadline that endAfter has set ends the read
 		r.interrupted = true
 		_ = r.conn.SetReadDeadline(time.Unix(1, 0)) // fails only if the connection is closed
 	}
@@ -144,7 +145,8 @@ func (r *readRole) resume(err error) bool {
 	return true
 }
 
-// Read implements io.Reader for the rest of a frame, which interrupt does not cut short.
+// Read reads the rest of a frame, for the frameReader. Unlike the read of a frame's first
+// bytes, it goes on after an interrupt, so that a frame is never read in part.
 func (r *readRole) Read(b []byte) (int, error) {
 	for {
 		n, err := r.conn.Read(b)
@@ -154,7 +156,8 @@ func (r *readRole) Read(b []byte) (int, error) {
 	}
 }
 
-// endAfter bounds the time for reading, because writing has failed with err.
+// endAfter lets reading continue for the duration d only, because writing has failed with
+// err.
 func (r *readRole) endAfter(d time.Duration, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -36,7 +36,7 @@ type segment struct {
 // that reclaim runs, the segment may be in use again.
 type segmentOwner interface{ reclaim(*segment) }
 
-// ownedByWorker is the bit that is set in the numbers that workers give to their segments.
+// ownedByWorker is the bit that is set in the numbers of the segments that workers own.
 const ownedByWorker = 1 << 31
 
 var lastSegment atomic.Uint32
@@ -137,6 +137,7 @@ type FullError struct {
 	Wait time.Duration
 }
 
+// Error returns the sizes and the time in one line.
 func (e *FullError) Error() string {
 	return fmt.Sprintf("shared memory is full: %d MiB of %d MiB are in use, and there was no room for %d MiB within %v",
 		e.Held>>20, e.Limit>>20, e.Size>>20, e.Wait)

@@ -30,7 +30,7 @@ type sharing struct {
 	mu        sync.Mutex
 	owned     map[uint32]*ownedSegment // by the worker's own numbers
 	loans     map[uint32]*loan         // by the supervisor's numbers
-	releases  map[uint32]int64         // references to the worker's segments that are to be reported as released
+	releases  map[uint32]int64         // references to the worker's segments that have been released, but not yet reported
 	destroyed []uint32                 // segments that the worker must forget
 	timed     bool                     // a timer will report what is due
 	ended     bool

@@ -30,9 +30,9 @@ func Version() string {
 }
 
 // Extract writes the package into a folder below root whose name is a digest of the
-// content, and returns that folder: "python FOLDER" runs the worker. The folder
-// appears at once and complete, and later calls reuse it. Errors are those of the
-// file system. Extract is safe for concurrent use, also by several processes.
+// content, and returns that folder: "python FOLDER" runs the worker. The folder is
+// created atomically, and later calls reuse it. Errors are those of the file system.
+// Extract is safe for concurrent use, also by several processes.
 func Extract(root string) (string, error) {
 	sum, err := digest()
 	if err != nil {

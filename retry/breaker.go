@@ -200,7 +200,7 @@ func (b *Breaker) allowProbe() (Permit, error) {
 
 // RecordSuccess counts an operation without a permit that has just succeeded. It
 // resets the count of failures and closes the breaker from any state. An operation
-// that takes time should use [Breaker.Allow] instead: its permit tells whether the
+// that takes time should use [Breaker.Allow] instead: its permit records whether the
 // operation began before the breaker opened.
 func (b *Breaker) RecordSuccess() {
 	if b != nil {
@@ -375,7 +375,7 @@ func (b *Breaker) unlock() {
 	b.changes.notify(b.config.OnChange)
 }
 
-// Permit admits one operation. [Breaker.Allow] returns it. Settle it once with
+// Permit admits one operation. [Breaker.Allow] returns it. Settle it once, with
 // Success or Failure, and defer Release for every other way out, a panic included:
 // after the first of the three calls the others do nothing. A permit belongs to
 // one goroutine and must not be copied.

@@ -40,8 +40,8 @@ func classify(err error) *Error {
 	return AsError(err)
 }
 
-// classifyChain classifies the outermost error in the chain of err that
-// [classifyType] knows, and nil if there is none. It walks the chain as [errors.As]
+// classifyChain classifies the outermost error in the chain of err whose type is one of
+// [classifyType], and returns nil if there is none. It walks the chain as [errors.As]
 // does. The cause of the result includes all errors that wrap the one found.
 func classifyChain(err error) *Error {
 	if e := classifyType(err); e != nil {
@@ -148,8 +148,8 @@ func remoteError(r *ipc.RemoteError) *Error {
 	case *r.Retryable:
 		e.Verdict = VerdictTransient
 	default:
-		// The node works, and rejects this input. A few bad inputs in a row must not
-		// open the breaker for good ones.
+		// The node works, and rejects this input. A few invalid inputs in a row must not
+		// open the breaker for valid ones.
 		e.Verdict, e.BreakerExempt = VerdictPermanent, true
 	}
 	if after, ok := r.RetryAfter(); ok {

@@ -86,8 +86,8 @@
 // if the limit of [WithSharedMemory] is small). Producers block, including
 // [Stream.Send], so memory stays bounded however slow the consumer is.
 //
-// The first failure ends the stream. It keeps its place in the order: [Stream.Recv]
-// returns all items before it first. [Stream.Close] and the end of the context end the
+// The first failure ends the stream. [Stream.Recv] returns all items that precede it in
+// the order, and then the failure. [Stream.Close] and the end of the context end the
 // stream at once.
 //
 // A run of a pipeline that has a generator or a stateful node is a stream of one item.

@@ -159,9 +159,9 @@ func (v Verdict) String() string {
 	return "by kind"
 }
 
-// Error is the error type of this package. Kind, Message and Cause say what happened;
-// Node, Operation, Attempt, PID and Traceback say in which place; Hint says what to do
-// about it. A field is zero if it does not apply or is not known.
+// Error is the error type of this package. Kind, Message and Cause say what happened.
+// Node, Operation, Attempt, PID and Traceback locate it. Hint says what to do about it.
+// A field is zero if it does not apply or is not known.
 //
 // Find an Error in a chain with [errors.As] or [errors.AsType], and test its kind with
 // [errors.Is] and a [Kind]. The method Error returns one line; the verb %+v prints the

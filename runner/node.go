@@ -30,8 +30,8 @@ type Input struct {
 	Params map[string]any
 }
 
-// node is a node of a pipeline behind its retry policy and circuit breaker: a pool
-// of Python workers, or a Go function. It is a [flow.Node].
+// node is a node of a pipeline with its retry policy and circuit breaker. It calls a
+// pool of Python workers, or a Go function. It implements [flow.Node].
 type node struct {
 	id     string
 	config *manifest.Node
@@ -76,8 +76,8 @@ func newNode(p *manifest.Pipeline, config *manifest.Node, o *options, scheduler 
 	return n, nil
 }
 
-// nodePolicy returns the defaults with what the manifest says about the retries and
-// the breaker of a node.
+// nodePolicy returns the default policy, changed by the retry and breaker fields of the
+// node's manifest.
 func nodePolicy(config *manifest.Node, policy NodePolicy) (NodePolicy, error) {
 	policy.Idempotent = config.Idempotent
 	if r := config.Retry; r != nil {
@@ -120,8 +120,8 @@ func (n *node) ports() []string {
 	return ports
 }
 
-// checkInputs returns an error if a connection leads to the node and its code takes
-// no input. The worker checks the ports.
+// checkInputs returns an error if a connection leads to the node but its code takes
+// no input. The worker checks the ports itself.
 func (n *node) checkInputs(d ipc.Description) error {
 	if len(d.Inputs) > 0 || len(n.inputs) == 0 {
 		return nil
@@ -183,8 +183,8 @@ func (n *node) Generate(ctx context.Context, in flow.Inputs, emit flow.Emit) err
 	return err
 }
 
-// noteStarted emits the start of the work on an input, and returns its time if events
-// are wanted.
+// noteStarted emits NodeStarted and returns the time. Without WithEvents it does
+// nothing and returns the zero time.
 func (n *node) noteStarted() time.Time {
 	if n.emit == nil {
 		return time.Time{}
@@ -194,6 +194,7 @@ func (n *node) noteStarted() time.Time {
 	return now
 }
 
+// noteFinished emits NodeFinished, unless there is no WithEvents.
 func (n *node) noteFinished(started time.Time, err error) {
 	if n.emit != nil {
 		n.emit(NodeFinished{Node: n.id, Time: time.Now(), Took: time.Since(started), Err: err})
@@ -215,7 +216,8 @@ func (n *node) args(in *flow.Inputs) ipc.Args {
 	return ipc.Args{Ports: ports}
 }
 
-// callGo runs a Go node, and encodes its value once if Python nodes take it.
+// callGo runs a Go node under its policy and breaker. If Python nodes take its value,
+// the value is encoded here, once for all of them.
 func (n *node) callGo(ctx context.Context, in *flow.Inputs) (flow.Value, error) {
 	input, err := n.goInput(in)
 	if err != nil {

@@ -189,7 +189,9 @@ func (s *Shared) Release() {
 	})
 }
 
-// enter counts a run as in progress, after starting the runner if needed.
+// enter counts a run or a stream as in progress, after starting the runner if needed.
+// The caller ends it with r.runs.Done. The error is that of a runner that is closed,
+// drains, or cannot be started.
 func (r *Runner) enter(ctx context.Context) error {
 	for {
 		r.mu.RLock()
@@ -261,8 +263,8 @@ func (r *Runner) settled() <-chan struct{} {
 // the context ends first, they are ended at once. When Close returns, no worker is
 // left. It may be called several times.
 //
-// The error is always nil today. It is there, as that of [net/http.Server.Shutdown]
-// is, for executors of nodes that can fail to shut down.
+// The error is always nil today. Close has one, as [net/http.Server.Shutdown] does, for
+// later kinds of nodes that can fail to shut down.
 func (r *Runner) Close(ctx context.Context) error {
 	r.mu.Lock()
 	r.closed = true

@@ -134,10 +134,8 @@ func (s *Scheduler) Execute(ctx context.Context, node string, op func(ctx contex
 }
 
 // Breaker returns a node's circuit breaker, for example to read its state or to reset
-// it. It is nil if the node has none; a nil breaker is always closed. [Configure]
-// replaces the breaker, so the result should not be kept.
-//
-// [Configure]: Scheduler.Configure
+// it. It is nil if the node has none; a nil breaker is always closed.
+// [Scheduler.Configure] replaces the breaker, so the result should not be kept.
 func (s *Scheduler) Breaker(node string) *retry.Breaker {
 	return s.node(node).settings.Load().breaker
 }

@@ -15,12 +15,12 @@ import (
 const checkpointItems = 16
 
 // session is the part of a stateful Python node that belongs to one stream: a
-// session of its pool, and what is needed to open that again.
+// session of its pool, and the checkpoint and items from which that can be opened again.
 //
-// The state of a node without snapshot and restore is lost with its worker, and in
-// doubt after a failure, so the stream ends. A node that has them is restored from
-// its last checkpoint and given the items since then again. Their values have been
-// emitted already and are dropped, so no value is emitted twice.
+// The state of a node without snapshot and restore is lost with its worker, and
+// uncertain after a failure, so the stream ends. A node that has them is restored from
+// its last checkpoint and called with the items since then again. Their values have
+// been emitted already and are dropped, so no value is emitted twice.
 type session struct {
 	node     *node
 	restores bool          // the state can be restored; as at the start of the stream
@@ -33,15 +33,15 @@ type session struct {
 	taken, emitted int // items and values
 }
 
-// Open returns the session of one stream. It opens a session of the pool when the
-// first item comes.
+// Open returns the session of one stream. The session of the pool is opened when the
+// first item arrives.
 func (n *node) Open() flow.Session {
-	// To give a node items again is to call it twice.
+	// A replay calls the node a second time for the same items.
 	restores := n.description.Load().Restores && n.entry.settings.Load().idempotent
 	return &session{node: n, restores: restores}
 }
 
-// Item gives the node an item and emits its values.
+// Item calls the node with an item and emits the values that it yields.
 func (s *session) Item(ctx context.Context, in flow.Inputs, emit flow.Emit) error {
 	if len(s.since) >= checkpointItems {
 		if err := s.takeCheckpoint(ctx); err != nil {
@@ -116,9 +116,9 @@ func (s *session) releaseKept() {
 	s.checkpoint, s.since, s.bytes = nil, nil, 0
 }
 
-// attempt runs an operation in the open session. If the state can be restored, the
-// operation is retried under the policy of the node, and otherwise only the opening
-// of the session is.
+// attempt runs an operation in the session, which it opens if needed. If the state can
+// be restored, it retries the opening and the operation under the policy of the node.
+// Otherwise it retries only the opening.
 func (s *session) attempt(ctx context.Context, do func(ctx context.Context) error) error {
 	inSession := func(ctx context.Context, _ int) error {
 		err := s.ensureOpen(ctx)
@@ -128,7 +128,7 @@ func (s *session) attempt(ctx context.Context, do func(ctx context.Context) erro
 		if err == nil {
 			return nil
 		}
-		s.leave() // after a failure the state is in doubt
+		s.leave() // after a failure the state is uncertain
 		return classify(err)
 	}
 	if s.restores {
@@ -177,6 +177,7 @@ func (s *session) withLoss(err error) error {
 	}).WithHint("a node that has snapshot() and restore() goes on elsewhere")
 }
 
+// leave closes the session of the pool; the next attempt opens another one.
 func (s *session) leave() {
 	if s.open != nil {
 		s.open.Close()
@@ -184,7 +185,7 @@ func (s *session) leave() {
 	}
 }
 
-// Close ends the session of the pool and releases what it kept.
+// Close ends the session of the pool and releases the checkpoint and the items.
 func (s *session) Close() {
 	s.leave()
 	s.releaseKept()
@@ -197,8 +198,8 @@ type replay struct {
 	emitted int
 }
 
-// attempt returns what emits the values of the next attempt. It drops as many as the
-// attempts before have emitted.
+// attempt returns the function that emits the values of the next attempt. It drops as
+// many of them as earlier attempts have emitted.
 func (r *replay) attempt() flow.Emit {
 	seen := 0
 	return func(payload ipc.Payload) error {

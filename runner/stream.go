@@ -25,7 +25,7 @@ type Stream struct{ flow *flow.Stream }
 type Item struct {
 	// Value is a copy, as [Runner.Run] returns it.
 	Value any
-	// Node is the id of the sink that gave it.
+	// Node is the id of the sink that returned it.
 	Node string
 }
 
@@ -53,8 +53,8 @@ func WithWindow(items int) StreamOption {
 	}
 }
 
-// Stream opens a stream through the pipeline, and starts the runner if needed. The
-// stream ends with ctx.
+// Stream opens a stream through the pipeline, and starts the runner if needed. When ctx
+// ends, the stream is stopped.
 func (r *Runner) Stream(ctx context.Context, opts ...StreamOption) (*Stream, error) {
 	var o streamOptions
 	for _, opt := range opts {
@@ -114,8 +114,8 @@ func (r *Runner) endStreams() {
 // The item must not be changed afterwards.
 //
 // An error that concerns the item alone, for instance that it cannot be encoded,
-// does not end the stream. If the stream has failed, Send returns the failure, which
-// may be before Recv gets to it.
+// does not end the stream. If the stream has failed, Send returns the failure, perhaps
+// before Recv returns it.
 func (s *Stream) Send(v any) error {
 	if err := s.flow.Send(v); err != nil {
 		return flowError(err)
@@ -206,7 +206,8 @@ func (s *Stream) feed(in iter.Seq2[any, error]) {
 
 // gather runs one item as a stream of its own, and returns the values of each sink in
 // a list: one list, or a map of lists by node id. The values are copies if shared is
-// nil, and otherwise views of shared memory, which shared then holds.
+// nil, and otherwise views of shared memory. In that case gather adds the memory to
+// shared, whose Release frees it.
 func (r *Runner) gather(ctx context.Context, input any, shared *Shared) (any, error) {
 	s := r.openStream(ctx, 0)
 	defer func() { _ = s.Close() }()

@@ -1,11 +1,11 @@
 // Package media decodes files to the values that nodes receive, and encodes results
 // to files: WAV audio, PNG and JPEG images, NumPy arrays.
 //
-//	WAV    [DecodeWAV], [EncodeWAV]; [NewWAVReader] for streams
-//	PCM    [NewPCMReader] for streams of samples without a header
-//	PNG    [DecodeImage], [EncodePNG]
-//	JPEG   [DecodeImage]
-//	NPY    [EncodeNPY]
+//   - WAV: [DecodeWAV], [EncodeWAV], and [NewWAVReader] for streams
+//   - PCM, samples without a header: [NewPCMReader] for streams
+//   - PNG: [DecodeImage], [EncodePNG]
+//   - JPEG: [DecodeImage]
+//   - NPY: [EncodeNPY]
 //
 // [Decode] and [ReadFile] recognize a format by the first bytes of the data, not by
 // the file's name. An [*Error] says why data cannot be decoded or a value cannot be

@@ -27,8 +27,8 @@ type stepRun struct {
 	value   Value
 }
 
-// runGraph runs all steps. It returns when none is running any more, and releases
-// the input.
+// runGraph runs all steps and releases the input. No step is still running when it
+// returns.
 func (p *Plan) runGraph(ctx context.Context, input Value) (Result, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -55,8 +55,8 @@ func (p *Plan) runGraph(ctx context.Context, input Value) (Result, error) {
 	return out, nil
 }
 
-// runFrom runs a step, and then one of the steps that it completes the inputs of,
-// until there is none. The others get a goroutine each.
+// runFrom runs a step, and then goes on with one of the steps whose last missing input
+// this was, until there is none. For each of the others it starts a goroutine.
 func (r *graphRun) runFrom(i int) {
 	for i >= 0 {
 		s := &r.plan.steps[i]
@@ -103,7 +103,7 @@ func (r *graphRun) inputs(s *step) Inputs {
 }
 
 // releaseUnused releases the values of a run that failed: those of the sinks, and
-// those that a step did not get to use.
+// those that are still needed by a step that has not run.
 func (r *graphRun) releaseUnused() {
 	for i := range r.steps {
 		if len(r.plan.steps[i].next) == 0 || r.steps[i].unused.Load() > 0 {

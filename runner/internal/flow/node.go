@@ -22,19 +22,19 @@ type Node interface {
 	// Open returns the session of one stream, for nodes of kind [Stateful]. It does
 	// not block.
 	Open() Session
-	// Probing reports whether the node's circuit breaker is not closed. A stream then
-	// makes one call alone, which shows whether the node works again.
+	// Probing reports whether the node's circuit breaker is open or half-open. A stream
+	// then makes a single call first, which shows whether the node works again.
 	Probing() bool
 }
 
 // Session is the part of a [Stateful] node that belongs to one stream. Its methods
 // are called by one goroutine at a time.
 type Session interface {
-	// Item gives the node an item and passes each value that it yields to emit. It
-	// takes the inputs over: the session releases them.
+	// Item calls the node with an item and passes each value that it yields to emit.
+	// The session owns the inputs from then on, and releases them.
 	Item(ctx context.Context, in Inputs, emit Emit) error
-	// Finish tells the node that there are no more items, and passes the values that
-	// it still yields to emit.
+	// Finish signals the end of the items to the node, and passes the values that it
+	// still yields to emit.
 	Finish(ctx context.Context, emit Emit) error
 	// Close frees the session. It is called once, after the last call, also when
 	// there was no call.
@@ -43,7 +43,7 @@ type Session interface {
 
 // Emit takes one value that a node yields, and owns the payload from then on. It
 // blocks until the stream has room for the value. Its error means that the stream
-// has ended, so no further value is wanted.
+// has been stopped, so the node should yield no further value.
 type Emit func(ipc.Payload) error
 
 // Kind says how a node takes the items of a stream.

@@ -1,29 +1,30 @@
 // Package flow moves values through the nodes of a pipeline: one input through all
 // of them ([Plan.Run]), or a stream of items ([Open]).
 //
-// The package knows nodes only as a [Node], and returns their errors as they are.
-// Its own errors are plain ones, to which the caller gives a kind.
+// The package calls nodes through the interface [Node], and returns their errors as they
+// are. Its own errors have no kind; the caller adds one.
 package flow
 
 import (
 	"github.com/gophersnake/gophersnake/ipc"
 )
 
-// Plan is a pipeline laid out to run: each step comes after the steps from which it
-// takes its inputs. It does not change once it is made.
+// Plan is a pipeline as runs and streams use it: its nodes as steps, ordered so that each
+// step follows the steps from which it takes its inputs. A Plan is not changed once it
+// is made, so any number of runs and streams may share it.
 type Plan struct {
 	steps []step
 	// sinks are the steps whose values are the result.
 	sinks []int
-	// isChain says that each step takes the value of the one before as its only input.
+	// isChain means that each step takes the value of the one before as its only input.
 	isChain bool
-	// joins says that a step has several inputs.
+	// joins means that a step has several inputs.
 	joins bool
-	// encodes says that a source takes its input encoded.
+	// encodes means that a source takes its input encoded.
 	encodes bool
-	// arena holds the large buffers of what is encoded.
+	// arena holds the large buffers of encoded inputs.
 	arena *ipc.Arena
-	// queueBytes bounds the payloads that a queue of a stream holds.
+	// queueBytes bounds the payloads that a queue of a stream holds, in bytes.
 	queueBytes int64
 }
 
@@ -42,13 +43,13 @@ type Step struct {
 	// Inputs are the ids of the steps from which it takes its inputs, one for each
 	// connection. It is empty for a source, which takes the input of the run.
 	Inputs []string
-	// Encoded says that the node takes its inputs encoded.
+	// Encoded means that the node takes its inputs encoded.
 	Encoded bool
 }
 
-// NewPlan lays out steps, each of which comes after the steps before it. The arena
-// is for what [Plan.Run] and [Stream.Send] encode. Each queue of a stream holds up
-// to queueBytes of payload.
+// NewPlan returns the plan of steps. Each step must follow the steps that its Inputs
+// name. The arena is for the inputs that [Plan.Run] and [Stream.Send] encode. Each queue
+// of a stream holds up to queueBytes of payload.
 func NewPlan(steps []Step, arena *ipc.Arena, queueBytes int64) *Plan {
 	p := &Plan{steps: make([]step, len(steps)), isChain: true, arena: arena, queueBytes: queueBytes}
 	index := make(map[string]int, len(steps))

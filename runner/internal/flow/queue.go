@@ -1,8 +1,8 @@
 package flow
 
 // queue holds the items between two stages of a stream in order. It is a plain data
-// structure, which the stream's lock guards. Its methods wake no
-// goroutine; those of [Stream] that call them do.
+// structure, which the stream's lock guards. Its methods wake no goroutine; the methods
+// of [Stream] that call them do.
 //
 // An item counts against the window and the bytes of the queue from before it is
 // made until its consumer has finished with it:
@@ -24,7 +24,7 @@ type queue struct {
 	head, n  int   // the slots that are reserved or filled
 	taken    int   // items
 	bytes    int64 // of payload, in all three states
-	given    int   // values that were filled in so far
+	produced int   // values that were filled in so far
 	closed   bool  // no further item is reserved
 }
 
@@ -67,7 +67,7 @@ func haveRoom(queues []*queue, size int64) bool {
 	return true
 }
 
-// reserve adds an item that is to be filled in later, and returns its slot.
+// reserve adds an item whose value follows later, by fill or fail, and returns its slot.
 func (q *queue) reserve(size int64) *slot {
 	item := &q.ring[(q.head+q.n)%len(q.ring)]
 	*item = slot{size: size}
@@ -80,7 +80,7 @@ func (q *queue) reserve(size int64) *slot {
 func (q *queue) fill(item *slot, v Value, size int64) {
 	q.bytes += size - item.size
 	item.value, item.size, item.filled = v, size, true
-	q.given++
+	q.produced++
 }
 
 // fail puts a fault into a reserved slot.
@@ -100,7 +100,7 @@ func (q *queue) pop() (v Value, size int64) {
 	return v, size
 }
 
-// done makes the room of a taken item free.
+// done frees the room of a taken item.
 func (q *queue) done(size int64) {
 	q.taken--
 	q.bytes -= size
@@ -120,7 +120,8 @@ func (q *queue) ready() int {
 	return q.n
 }
 
-// discard releases all but the first items.
+// discard drops all items after the first ones, of which it keeps the given number, and
+// releases their values.
 func (q *queue) discard(first int) {
 	for i := first; i < q.n; i++ {
 		item := q.at(i)

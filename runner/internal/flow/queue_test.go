@@ -25,7 +25,7 @@ func TestAQueueIsBoundedByItems(t *testing.T) {
 	assert.True(t, haveRoom([]*queue{q}, 1))
 	q.fill(second, Value{}, 1)
 	assert.True(t, q.isReady())
-	assert.Equal(t, 2, q.given)
+	assert.Equal(t, 2, q.produced)
 }
 
 func TestAQueueIsBoundedByBytes(t *testing.T) {

@@ -7,7 +7,8 @@ import (
 	"github.com/gophersnake/gophersnake/ipc"
 )
 
-// InputError is the error of an input that cannot be encoded, or not for now.
+// InputError is the error of an input that cannot be encoded, or for which there is no
+// room in shared memory at present.
 type InputError struct{ Err error }
 
 // Error returns the text of the cause.
@@ -17,7 +18,7 @@ func (e *InputError) Error() string { return e.Err.Error() }
 func (e *InputError) Unwrap() error { return e.Err }
 
 // Run takes one input through all steps and returns the value of the only sink, or a
-// map of all values by node id. It returns when no node is running any more. The
+// map of all values by node id. No node is still running when it returns. The
 // error is an *[InputError], that of the first node that failed, or that of a value
 // that cannot be decoded.
 func (p *Plan) Run(ctx context.Context, input any) (any, error) {
@@ -98,7 +99,7 @@ func (r *Result) Release() {
 type Value struct {
 	Native  any
 	Payload ipc.Payload
-	// Encoded says that Payload is set.
+	// Encoded means that Payload is set.
 	Encoded bool
 
 	// further counts the references to the payload beyond the first one. It is nil
@@ -120,8 +121,8 @@ func Encode(ctx context.Context, arena *ipc.Arena, root string, v any) (Value, e
 	return Value{Native: v, Payload: payload, Encoded: true}, nil
 }
 
-// retain adds references to the payload, each of which needs a Release. Copies of
-// the value that are released must be made afterwards.
+// retain adds references to the payload, each of which needs a Release. Copy the value
+// for the additional owners only after that: an earlier copy does not share the count.
 func (v *Value) retain(more int) {
 	if !v.Encoded || more == 0 {
 		return
@@ -132,15 +133,15 @@ func (v *Value) retain(more int) {
 	v.further.Add(int32(more))
 }
 
-// Release gives up one reference. The last one frees the payload.
+// Release drops one reference. The payload is freed with the last one.
 func (v *Value) Release() {
 	if v.further == nil || v.further.Add(-1) < 0 {
 		v.Payload.Release()
 	}
 }
 
-// Take returns the Go value and gives up one reference. The first name in the path
-// of an error is root.
+// Take returns the Go value and drops one reference. The first name in the path of an
+// error is root.
 func (v *Value) Take(root string) (any, error) {
 	native, err := v.Decode(root)
 	v.Release()
@@ -189,7 +190,7 @@ func (in *Inputs) Size() int64 {
 	return int64(size)
 }
 
-// Release gives up one reference to each value.
+// Release drops one reference to each value.
 func (in *Inputs) Release() {
 	in.First.Release()
 	for i := range in.Rest {

@@ -68,6 +68,7 @@ const (
 	nextUneven
 )
 
+// nextLocked returns the next step of the stage, by the table above.
 func (st *stage) nextLocked() next {
 	ready, over := 0, 0
 	for _, q := range st.in {
@@ -91,8 +92,8 @@ func (st *stage) nextLocked() next {
 	return nextWait
 }
 
-// mayCallLocked reports whether a single node may be called: its value will have
-// room, and the call is not one that has to wait for a probe.
+// mayCallLocked reports whether a single node may be called: there is room for its
+// value, and no probe of its breaker is under way.
 func (st *stage) mayCallLocked() bool {
 	return haveRoom(st.out, st.nextSizeLocked()) && (st.calls == 0 || !st.probing)
 }
@@ -209,6 +210,7 @@ func (st *stage) failLocked(fault error) {
 	st.endLocked()
 }
 
+// endLocked marks the stage as over, so that its goroutines return.
 func (st *stage) endLocked() {
 	st.over = true
 	st.wakeAllLocked()
@@ -224,13 +226,13 @@ func (st *stage) inputFaultLocked() error {
 	return nil
 }
 
-// handoff carries items through a stage, one at a time. Each goroutine of a stage
-// has its own.
+// handoff passes items through a stage, one at a time. Each goroutine of a stage has its
+// own.
 //
-// An item passes through it in one line: reserve (of a single node) → take → call →
-// release the inputs → fill. A slot in each output is reserved at the moment when
-// the item is taken, so the values of concurrent calls stay in order. Generators
-// and sessions reserve nothing: each value waits for room when they emit it.
+// For a single node the order is: reserve → take → call → release the inputs → fill.
+// A slot in each output is reserved when the item is taken, so the values of concurrent
+// calls stay in order. For generators and sessions nothing is reserved: each value waits
+// for room when it is emitted.
 type handoff struct {
 	stage *stage
 	in    Inputs  // of the item
@@ -313,8 +315,8 @@ func (h *handoff) takeLocked() {
 	}
 }
 
-// doneLocked makes the room of the inputs free. They have been released, or are the
-// session's.
+// doneLocked frees the room of the inputs, which have been released, or which the
+// session owns.
 func (h *handoff) doneLocked() {
 	h.in.First = Value{}
 	clear(h.in.Rest)
@@ -372,6 +374,8 @@ func (s *Stream) noteFaultLocked(fault error) {
 	s.sender.Broadcast()
 }
 
+// fillLocked puts a value into a reserved slot. It wakes the consumer if the slot is the
+// next one that it takes.
 func (s *Stream) fillLocked(q *queue, item *slot, v Value, size int64) {
 	q.fill(item, v, size)
 	if item == q.front() {
@@ -379,6 +383,7 @@ func (s *Stream) fillLocked(q *queue, item *slot, v Value, size int64) {
 	}
 }
 
+// failLocked is fillLocked for a fault.
 func (s *Stream) failLocked(q *queue, item *slot, fault error) {
 	q.fail(item, fault)
 	if item == q.front() {
@@ -405,7 +410,7 @@ func (s *Stream) wakeConsumerLocked(q *queue) {
 	}
 }
 
-// doneLocked makes the room of a taken item free, and wakes the producer.
+// doneLocked frees the room of a taken item, and wakes the producer.
 func (s *Stream) doneLocked(q *queue, size int64) {
 	q.done(size)
 	switch p := q.producer; {

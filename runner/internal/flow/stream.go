@@ -26,8 +26,8 @@ var ErrSendClosed = errors.New("Send after CloseSend: the stream takes no more i
 //	ended    ended, maybe err no                returns the items that are left, then false
 //
 // A fault is the failure of a node. It passes through the queues behind the items
-// that were before it, and stops the stream when it gets to a sink. Abort, Close and
-// the end of the context stop it at once. A stream ends when its last goroutine
+// that precede it, and stops the stream when it reaches a sink. Abort, Close and
+// the end of the context stop the stream at once. A stream ends when its last goroutine
 // has returned.
 type Stream struct {
 	plan   *Plan
@@ -46,7 +46,7 @@ type Stream struct {
 	nextSink int         // the index of the sink that Next tries first
 	sender   *sync.Cond  // Send waits for room
 	receiver *sync.Cond  // Next waits for an item
-	unhook   func() bool // detaches the stream from the context of its caller
+	unhook   func() bool // removes the stream's hook on the context of its caller
 
 	live       int   // goroutines of stages
 	busy       int   // those of them that do not wait for a queue
@@ -87,6 +87,7 @@ func Open(ctx context.Context, p *Plan, window int, onEnd func()) *Stream {
 	return s
 }
 
+// connect adds a queue between two stages; nil stands for Send or Next.
 func (s *Stream) connect(from, to *stage, window int) *queue {
 	q := newQueue(from, to, window, s.plan.queueBytes)
 	if from != nil {
@@ -121,7 +122,7 @@ func (s *Stream) Send(item any) error {
 		return err
 	}
 	// The room stays free, because only Send fills these queues. Shared memory is
-	// taken now that the items before have released some.
+	// allocated only now: while Send waited, earlier items may have released some.
 	var full error
 	if len(v.Payload.Buffers) > 0 {
 		v.Payload, full = s.plan.arena.Share(s.ctx, v.Payload)
@@ -189,8 +190,8 @@ func (s *Stream) CloseSend(fault error) {
 }
 
 // Next returns the next value with the id of its sink, after waiting for it. The
-// caller releases the value. At the end of the stream ok is false: then nothing of
-// the stream is running any more, and [Stream.Err] says whether it was stopped.
+// caller releases the value. At the end of the stream ok is false: then no goroutine of
+// the stream is running, and [Stream.Err] says whether it was stopped.
 func (s *Stream) Next() (v Value, sink string, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -216,7 +217,8 @@ func (s *Stream) Next() (v Value, sink string, ok bool) {
 	}
 }
 
-// readySinkLocked returns the queue of a sink that has a value, each sink in turn.
+// readySinkLocked returns the queue of a sink that has a value, nil if none has. It
+// begins at nextSink, so that each sink is read in turn.
 func (s *Stream) readySinkLocked() *queue {
 	for range s.out {
 		if q := s.out[s.nextSink]; q.isReady() && !q.isFaulty() {
@@ -227,7 +229,7 @@ func (s *Stream) readySinkLocked() *queue {
 	return nil
 }
 
-// stopAtFaultLocked stops the stream if a fault has got to a sink.
+// stopAtFaultLocked stops the stream if a fault has reached a sink.
 func (s *Stream) stopAtFaultLocked() {
 	if i := slices.IndexFunc(s.out, (*queue).isFaulty); i >= 0 {
 		s.stopLocked(s.out[i].front().fault)
@@ -290,6 +292,7 @@ func (s *Stream) unlockForWork() {
 	s.mu.Unlock()
 }
 
+// lockAfterWork takes the lock again; it must follow each unlockForWork.
 func (s *Stream) lockAfterWork() {
 	s.mu.Lock()
 	s.busy--
@@ -311,8 +314,9 @@ func (s *Stream) stopLocked(err error) {
 	s.settleLocked()
 }
 
-// isStoppedLocked reports whether the stream has been stopped. A call that failed
-// because its context ended may get here before the stream's own notice of that.
+// isStoppedLocked reports whether the stream has been stopped. It stops the stream
+// itself if the context has ended: a call that failed for that reason may return before
+// the stream's hook on the context has run.
 func (s *Stream) isStoppedLocked() bool {
 	if s.ctx.Err() != nil {
 		s.stopLocked(context.Cause(s.ctx))
@@ -321,8 +325,8 @@ func (s *Stream) isStoppedLocked() bool {
 }
 
 // settleLocked ends the stream once its last goroutine has returned. A stage that is
-// over has by then started the next one, which passes the end on. What can still be
-// received stays in the queues of the sinks.
+// over has by then started a goroutine of the next one, which passes the end on. The
+// values that can still be received stay in the queues of the sinks.
 func (s *Stream) settleLocked() {
 	if s.ended || s.live > 0 {
 		return

@@ -5,19 +5,19 @@ import (
 	"slices"
 )
 
-// UnevenError is the error of a node that takes one item from each of its inputs,
-// of which one gave more than another.
+// UnevenError is the error of a node with several inputs that did not produce the same
+// number of items. Such a node takes one item from each of its inputs at a time.
 type UnevenError struct {
 	Node          string
 	Fewer, More   string // ids of two nodes that it takes inputs from
-	FewerN, MoreN int    // the items that they gave
-	// Ended says that the input with fewer items has ended. Otherwise it has not
-	// given its next item, and the queue of the other one is full, so that the stream
-	// could not continue.
+	FewerN, MoreN int    // the items that they produced
+	// Ended means that the input with fewer items has ended. Otherwise it has not
+	// produced its next item, and the queue of the other one is full, so that the
+	// stream could not continue.
 	Ended bool
 }
 
-// Error says how many items each input gave.
+// Error says how many items each input produced.
 func (e *UnevenError) Error() string {
 	if e.Ended {
 		return fmt.Sprintf("it takes its inputs in step, but %q ended after %d items and %q has given %d",
@@ -30,7 +30,7 @@ func (e *UnevenError) Error() string {
 func (st *stage) newUnevenError(fewer, more *queue, ended bool) *UnevenError {
 	return &UnevenError{
 		Node: st.step.id, Ended: ended,
-		Fewer: fewer.producer.step.id, FewerN: fewer.given, More: more.producer.step.id, MoreN: more.given,
+		Fewer: fewer.producer.step.id, FewerN: fewer.produced, More: more.producer.step.id, MoreN: more.produced,
 	}
 }
 
@@ -47,8 +47,8 @@ func (st *stage) unevenLocked() error {
 	return st.newUnevenError(ended, open, true)
 }
 
-// stuckLocked returns the error of a stage that waits for one input while another
-// one can take no more. It returns nil for a stage in another state.
+// stuckLocked returns the error of a stage that waits for one input while the queue of
+// another one is full. It returns nil for a stage in another state.
 func (st *stage) stuckLocked() *UnevenError {
 	var empty, full *queue
 	for i, q := range st.in {
@@ -68,7 +68,7 @@ func (st *stage) stuckLocked() *UnevenError {
 // stopIfStuckLocked reports whether the stream is stopped, having stopped it if it
 // cannot continue. Each goroutine calls it before it waits.
 //
-// A stream gets stuck if two branches that meet give different numbers of items: the
+// A stream gets stuck if two branches that meet produce different numbers of items: the
 // queue of one branch is full, which blocks their common source, while the stage that
 // joins them waits for the other one.
 func (s *Stream) stopIfStuckLocked() bool {
@@ -76,11 +76,11 @@ func (s *Stream) stopIfStuckLocked() bool {
 		return false
 	}
 	if s.isBlocked && haveRoom(s.in, s.sendSize) || !s.isBlocked && !s.sendClosed {
-		return false // Send can continue, or it is the caller's turn to send
+		return false // Send can continue, or the caller may send another item
 	}
 	for _, q := range s.out {
 		if q.n > 0 {
-			return false // it is the caller's turn to receive
+			return false // the caller can receive an item, which makes room
 		}
 	}
 	if slices.ContainsFunc(s.stages, (*stage).canProceedLocked) {
