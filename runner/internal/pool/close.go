@@ -14,7 +14,7 @@ var (
 
 // Drain makes the pool refuse new calls and sessions, and returns when those under
 // way and in the queue are over. The workers stay until Close. Its errors are the
-// context's cause and [ErrClosed]. After an error the pool goes on draining. Drain may
+// context's cause and [ErrClosed]. After an error the pool continues to drain. Drain may
 // be called again, and concurrently.
 func (p *Pool) Drain(ctx context.Context) error {
 	p.mu.Lock()

@@ -27,7 +27,7 @@ type WorkerFailed struct {
 	Spare bool
 }
 
-// WorkerEnded says that a worker has ended, for whatever reason.
+// WorkerEnded says that a worker has ended, for any reason.
 type WorkerEnded struct {
 	Exit *worker.Exit
 	// Idle says that the worker had no call.

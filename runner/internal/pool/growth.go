@@ -77,7 +77,7 @@ func (p *Pool) start(g *generation, asSpare bool) {
 	p.startedLocked(p.addLocked(w, g), serves)
 }
 
-// startedLocked gives a worker that has become ready its role.
+// startedLocked decides the role of a worker that has become ready.
 func (p *Pool) startedLocked(m *member, serves bool) {
 	p.dirty = true
 	current := m.generation == p.generation
@@ -102,7 +102,7 @@ func (p *Pool) startedLocked(m *member, serves bool) {
 
 // startFailedLocked counts a failed start, and fails the waiters if no other worker
 // can serve them. If a worker has been ready before, the pool keeps trying.
-// Otherwise it starts no worker until the next caller comes, since a first start that
+// Otherwise it starts no worker until the next caller queues, since a first start that
 // failed will most likely fail again.
 func (p *Pool) startFailedLocked(g *generation, err error, took time.Duration) {
 	p.dirty = true

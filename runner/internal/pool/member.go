@@ -24,7 +24,7 @@ import (
 //
 // From idle, busy, full and spare, retireLocked leads to retiring: because of a limit
 // (retire.go), a reload (reload.go), or too many spares (spare.go). When the pool
-// closes, a worker without a call goes to closing at once. From every state but
+// closes, a worker without a call is closing at once. From every state but
 // starting, a crash leads to dead; diedLocked then counts the death, unless the worker
 // was closing or the pool is closed.
 
@@ -33,7 +33,7 @@ type Role string
 
 // The roles of a worker.
 const (
-	RoleServing  Role = "serving"  // it is given calls
+	RoleServing  Role = "serving"  // calls are assigned to it
 	RoleSpare    Role = "spare"    // it is ready, and replaces a worker that ends or retires
 	RoleRetiring Role = "retiring" // it ends when its calls and sessions have ended
 )
@@ -49,8 +49,8 @@ type member struct {
 	calls       uint64         // calls that were ever assigned to it
 	sessions    int            // open sessions
 	lastSession uint32         // the number of the last session that was opened
-	lastActive  time.Time      // when it last answered, or was given a call while idle
-	exceeded    *worker.Breach // the limit for which it is to be retired; nil if none
+	lastActive  time.Time      // when it last answered, or got a call while idle
+	exceeded    *worker.Breach // the limit for which it will be retired; nil if none
 	closing     bool           // Worker.Close has been called
 	ended       bool           // watch has recorded its end
 }
@@ -97,8 +97,9 @@ func (p *Pool) parkLocked(m *member) {
 	}
 }
 
-// retireLocked gives a worker no further call and no further session, and closes it
-// when those that it has are over. The reason is nil if it has reached no limit.
+// retireLocked makes a worker retire: it gets no further call and no further session,
+// and is closed when those that it has are over. The reason is nil if it has reached no
+// limit.
 func (p *Pool) retireLocked(m *member, reason *worker.Breach) {
 	p.dirty = true
 	if m.role == RoleServing {

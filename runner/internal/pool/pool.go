@@ -1,7 +1,7 @@
-// Package pool keeps the workers of one node. It starts them, gives them calls and
-// sessions, and replaces those that die or have served long enough.
+// Package pool keeps the workers of one node. It starts them, assigns calls and sessions
+// to them, and replaces those that die or have served long enough.
 //
-// A worker usually has one call at a time. It is given more in three cases: an async
+// A worker usually has one call at a time. It gets more in three cases: an async
 // node's worker gets as many calls as it runs concurrently, a batch node's worker
 // gets two batches, and the only worker of a node with short calls gets a few calls
 // ahead, so that it need not wait for the next one.
@@ -79,7 +79,7 @@ type Pool struct {
 	idle           []*member       // serving without a call; the last is used next, since its caches are warm
 	spares         []*member
 	serving        int // members whose role is RoleServing
-	starting       int // starts under way of workers that are to serve
+	starting       int // starts under way of workers that will serve
 	announced      int // starts among these whose worker is ready and whose event is being delivered
 	startingSpares int // starts under way of spares
 
@@ -113,7 +113,7 @@ type Pool struct {
 
 	// Drain and Close. See close.go.
 	refusal   error         // of new calls; nil while they are accepted
-	drained   chan struct{} // made by Drain; closed when nothing is under way any more
+	drained   chan struct{} // made by Drain; closed when no call and no session is left
 	isDrained bool          // drained is closed
 	closed    bool
 	closing   context.Context // bounds the shutdown of the workers of a closed pool
@@ -145,8 +145,8 @@ func (p *Pool) Warm(ctx context.Context) (ipc.Description, error) {
 	return m.worker.Description(), nil
 }
 
-// Description returns the node's description, as the worker that became ready last
-// gave it. It is empty before one has.
+// Description returns the node's description, as reported by the worker that became
+// ready last. It is empty before the first one.
 func (p *Pool) Description() ipc.Description {
 	p.mu.Lock()
 	defer p.mu.Unlock()

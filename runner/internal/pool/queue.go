@@ -11,17 +11,18 @@ import (
 	"github.com/gophersnake/gophersnake/runner/internal/worker"
 )
 
-// This file takes calls to workers. A call passes through it like this:
+// This file assigns calls to workers. A call passes through it like this:
 //
 //	Call      acquires a worker, makes the call on it, and releases the worker
 //	acquire   returns a worker that has capacity; if none has, the caller queues as a
 //	          waiter, and blocks until dispatchLocked or failWaitersLocked resolves it
 //	          or its context ends
-//	release   takes the call off the worker's load, and dispatches the freed capacity
-//	moveOn    decides whether Call begins again with another worker
+//	release   takes the call off the worker's load, and assigns the freed capacity to
+//	          waiters
+//	moveOn    decides whether Call starts over with another worker
 //
 // A worker's load is the number of calls assigned to it that are not yet released,
-// and its capacity is the largest load that it is given; see capacityLocked.
+// and its capacity is the largest load that it may have; see capacityLocked.
 
 // Call runs one call on a worker of the pool. It blocks while no worker has capacity.
 // Its errors are those of [worker.Start] and [worker.Worker.Call], a *[LimitError],
@@ -41,7 +42,7 @@ func (p *Pool) Call(ctx context.Context, args ipc.Args) (ipc.Payload, error) {
 	}
 }
 
-// Items is Call for a node that gives many values, which it passes to emit; see
+// Items is Call for a node that returns many values. It passes each of them to emit; see
 // [worker.Worker.Items].
 func (p *Pool) Items(ctx context.Context, args ipc.Args, emit func(ipc.Payload) error) error {
 	var want request
@@ -73,8 +74,8 @@ type request struct {
 // policy: most likely, an earlier call of that worker ended it.
 const maxMoves = 16
 
-// moveOn reports whether the call that ended with err on m is to be made on another
-// worker, and prepares the request for that.
+// moveOn reports whether the call that ended with err on m should be made again on
+// another worker, and prepares the request for that.
 func (r *request) moveOn(m *member, err error) bool {
 	if err == nil || r.moves >= maxMoves || !m.unbegun(err) {
 		return false
@@ -105,13 +106,14 @@ type waiter struct {
 	ready  chan struct{} // closed when member or err is set
 }
 
+// resolve wakes the queued caller with a worker or an error.
 func (w *waiter) resolve(m *member, err error) {
 	w.member, w.err = m, err
 	close(w.ready)
 }
 
 // acquire returns a worker that has capacity and assigns the call to it; the caller
-// must release it afterwards. If want.warm is set, nothing is assigned. It blocks
+// must release it afterwards. If the request is warm, nothing is assigned. It blocks
 // while no worker has capacity. Its errors are the pool's refusal, a *[LimitError], a
 // *[worker.UnbegunError] if the pinned worker has ended, the error of a failed start,
 // and the context's cause.
@@ -151,7 +153,8 @@ func (p *Pool) acquire(ctx context.Context, want request) (*member, error) {
 	}
 }
 
-// leave withdraws a waiter whose context has ended.
+// leave withdraws a waiter whose context has ended. If a worker was assigned to it at
+// the same moment, the assignment is undone.
 func (p *Pool) leave(w *waiter) {
 	p.mu.Lock()
 	defer p.unlock()
@@ -160,7 +163,7 @@ func (p *Pool) leave(w *waiter) {
 	case i >= 0:
 		p.queue = slices.Delete(p.queue, i, i+1)
 		p.dirty = p.dirty || p.drained != nil
-	case w.err == nil && !w.warm && w.member.worker.Alive(): // resolved at the same moment
+	case w.err == nil && !w.warm && w.member.worker.Alive():
 		p.unassignLocked(w.member)
 	}
 }
@@ -181,7 +184,8 @@ func (p *Pool) release(m *member) {
 	p.unassignLocked(m)
 }
 
-// unassignLocked takes a call off a worker's load and dispatches the freed capacity.
+// unassignLocked takes a call off a worker's load and assigns the freed capacity to
+// waiters.
 func (p *Pool) unassignLocked(m *member) {
 	m.load--
 	p.dispatchLocked(m)
@@ -251,8 +255,8 @@ func (p *Pool) assignLocked(m *member) {
 	}
 }
 
-// dispatchLocked assigns queued calls to a worker while it has capacity. If it is
-// left without a call, it is parked.
+// dispatchLocked assigns queued calls to a worker while it has capacity. A worker that
+// has no call then is parked.
 func (p *Pool) dispatchLocked(m *member) {
 	for i := 0; i < len(p.queue) && m.load < p.capacityLocked(); {
 		w := p.queue[i]
@@ -271,7 +275,8 @@ func (p *Pool) dispatchLocked(m *member) {
 	}
 }
 
-// enqueueLocked appends a waiter to the queue.
+// enqueueLocked appends a waiter to the queue, and requires a reconcile if the pool can
+// start a worker for it.
 func (p *Pool) enqueueLocked(want request) *waiter {
 	w := &waiter{request: want, since: p.clock.now(), ready: make(chan struct{})}
 	p.queue = append(p.queue, w)
@@ -284,8 +289,8 @@ func (p *Pool) enqueueLocked(want request) *waiter {
 	return w
 }
 
-// failWaitersLocked resolves the waiters that are pinned to m with an error, or those
-// that any worker would do for if m is nil.
+// failWaitersLocked resolves the waiters that are pinned to m with an error. If m is
+// nil, these are the waiters that are pinned to no worker.
 func (p *Pool) failWaitersLocked(m *member, err error) {
 	p.queue = slices.DeleteFunc(p.queue, func(w *waiter) bool {
 		if w.pinned != m {
@@ -296,8 +301,9 @@ func (p *Pool) failWaitersLocked(m *member, err error) {
 	})
 }
 
-// unpinLocked lets the waiters that want to open a session on a worker which takes no
-// more of them go to any worker. The calls of its open sessions stay pinned.
+// unpinLocked unpins the waiters that are to open a session on a worker that takes no
+// further ones, so that any worker may have them. The calls of its open sessions stay
+// pinned.
 func (p *Pool) unpinLocked(m *member) {
 	for _, w := range p.queue {
 		if w.pinned == m && w.session {
@@ -306,9 +312,8 @@ func (p *Pool) unpinLocked(m *member) {
 	}
 }
 
-// demandLocked counts the waiters, up to Max, that any worker would do for and that
-// have waited for ScaleAfter. If no worker serves or starts, they need not have
-// waited.
+// demandLocked counts, up to Max, the waiters that are pinned to no worker and have
+// waited for ScaleAfter. If no worker serves or starts, they count at once.
 func (p *Pool) demandLocked(now time.Time) int {
 	n := 0
 	for _, w := range p.queue {
@@ -317,7 +322,7 @@ func (p *Pool) demandLocked(now time.Time) int {
 		}
 		if at := w.since.Add(p.config.ScaleAfter); now.Before(at) && p.serving+p.starting > 0 {
 			p.timer.requireBy(at)
-			break // the others came later
+			break // the others queued later
 		}
 		if n++; n >= p.config.Max {
 			break
@@ -327,9 +332,9 @@ func (p *Pool) demandLocked(now time.Time) int {
 }
 
 // latency estimates how long a call of the node takes, and from that how many calls
-// its only worker is given at a time. A node with short calls gains most of its speed
-// this way: its next call is there when it sends an answer, and several calls go
-// through the socket together. A node with long calls would gain nothing, and its
+// its only worker may have at a time. A node with short calls gains most of its speed
+// this way: its next call has already arrived when it sends an answer, and several calls
+// pass through the socket together. A node with long calls would gain nothing, and its
 // callers can leave the pool's queue at no cost.
 type latency struct {
 	mean time.Duration // exponential moving average over about 16 calls
@@ -355,6 +360,7 @@ func (l *latency) ahead() int {
 	return int(min(maxAhead, max(1, workAhead/max(l.mean, 1))))
 }
 
+// without removes a worker from a list, in place.
 func without(members []*member, m *member) []*member {
 	return slices.DeleteFunc(members, func(other *member) bool { return other == m })
 }

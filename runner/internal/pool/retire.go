@@ -8,8 +8,9 @@ import (
 )
 
 // A worker retires when it has reached MaxAge or MaxCalls, has passed a soft limit of
-// its own, or has been idle for too long. If the pool would miss it, its replacement
-// is ready first: a spare, or a worker that is started while the old one goes on.
+// its own, or has been idle for too long. If the pool would have too few workers without
+// it, its replacement is ready first: a spare, or a worker that is started while the old
+// one still serves.
 // MaxCalls alone is never exceeded, so the replacement is started when seven eighths
 // of them are used. A retiring worker keeps its sessions until they are closed.
 
@@ -39,7 +40,7 @@ func (p *Pool) softBreached(w *worker.Worker) {
 }
 
 // retireDueLocked retires the workers that have reached a limit, as far as others can
-// take their place. A worker for which there is no replacement yet goes on serving.
+// replace them. A worker for which there is no replacement yet continues to serve.
 func (p *Pool) retireDueLocked(now time.Time) {
 	for _, m := range p.members {
 		p.checkAgeLocked(m, now)
@@ -74,11 +75,12 @@ func (p *Pool) checkAgeLocked(m *member, now time.Time) {
 	}
 }
 
-// wouldMissLocked reports whether the pool would have too few workers with one less.
+// wouldMissLocked reports whether the pool would have too few serving workers without one
+// of them: fewer than the minimum, or no idle one.
 func (p *Pool) wouldMissLocked() bool { return p.serving <= p.minServing() || len(p.idle) == 0 }
 
-// needsReplacementLocked reports whether a worker is to retire, or will soon have been
-// assigned the last of its calls.
+// needsReplacementLocked reports whether a serving worker has reached a limit, or will
+// soon have been assigned the last of its calls.
 func (p *Pool) needsReplacementLocked(m *member) bool {
 	limit := p.config.MaxCalls
 	return m.role == RoleServing && (m.exceeded != nil || limit > 0 && m.calls >= limit-limit/8)

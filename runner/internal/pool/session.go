@@ -59,6 +59,8 @@ func (p *Pool) sessionWorkerLocked() *member {
 	return best
 }
 
+// fewestSessionsLocked returns the serving worker with the fewest sessions, nil if no
+// worker serves.
 func (p *Pool) fewestSessionsLocked() (best *member) {
 	for _, m := range p.members {
 		if m.role == RoleServing && m.worker.Alive() && (best == nil || m.sessions < best.sessions) {
@@ -77,8 +79,8 @@ func (p *Pool) addSession(m *member) uint32 {
 	return m.lastSession
 }
 
-// Call gives the session's node an item as soon as its worker has no other call, and
-// passes the values that the node yields to emit; see [worker.Worker.Items].
+// Call calls the node with an item of the session, as soon as its worker has no other
+// call. It passes the values that the node yields to emit; see [worker.Worker.Items].
 func (s *Session) Call(ctx context.Context, args ipc.Args, emit func(ipc.Payload) error) error {
 	m, err := s.pool.acquire(ctx, request{pinned: s.member, admitted: true})
 	if err != nil {
@@ -98,8 +100,8 @@ func (s *Session) Snapshot(ctx context.Context) (ipc.Payload, error) {
 	return m.worker.Call(ctx, worker.Op{Kind: ipc.FrameSnapshot, Session: s.number}, ipc.Args{})
 }
 
-// Finish tells the node that there is no more input, and passes the values that it
-// still yields to emit. The session is over then; it must still be closed.
+// Finish signals the end of the input to the node, and passes the values that it still
+// yields to emit. The session is over then; it must still be closed.
 func (s *Session) Finish(ctx context.Context, emit func(ipc.Payload) error) error {
 	m, err := s.pool.acquire(ctx, request{pinned: s.member, admitted: true})
 	if err != nil {

@@ -109,7 +109,7 @@ func (p *Pool) lacksMemory(g *generation) bool {
 
 	p.mu.Lock()
 	defer p.unlock()
-	if g != p.generation || p.startingSpares == 0 { // its worker is to serve by now
+	if g != p.generation || p.startingSpares == 0 { // its worker has been claimed to serve
 		return false
 	}
 	p.spareNote = ""

@@ -112,7 +112,7 @@ func (w *Worker) Open(ctx context.Context, session uint32, state *ipc.Payload) e
 	return err
 }
 
-// Drop ends a session without giving its node a chance to finish.
+// Drop ends a session without calling the node's finish.
 func (w *Worker) Drop(session uint32) {
 	_ = w.conn.Drop(session) // if the connection has failed, the session has ended with it
 }

@@ -62,7 +62,7 @@ func (e *DeadlineError) Error() string {
 }
 
 // UnbegunError says that a worker ended before it began a call that it had been
-// sent. The call can be repeated safely, whatever the node does.
+// sent. The call can be repeated safely, even if the node is not idempotent.
 type UnbegunError struct{ Exit *Exit }
 
 func (e *UnbegunError) Error() string {

@@ -9,7 +9,8 @@ import (
 	"github.com/gophersnake/gophersnake/ipc"
 )
 
-// callGuard enforces the deadline and the cancellation of one call.
+// callGuard enforces the deadline and the cancellation of one call. Its methods run on
+// several goroutines: those of the call, of the watchdog, of the context and of timers.
 //
 // A guard is in one of these states:
 //
@@ -19,7 +20,7 @@ import (
 //	paused   Items waits for its caller           watches the context only
 //	overdue  the deadline passes, if that does    has canceled the call, and waits for the
 //	         not end the worker                   grace period
-//	settled  the call has returned                does nothing any more
+//	settled  the call has returned                does nothing
 //
 // Most calls return while their guard is listed. Only such a guard is used again,
 // because the timers of an armed one may still be running.
@@ -61,7 +62,8 @@ var guardPool = sync.Pool{New: func() any {
 	return g
 }}
 
-// arm starts to watch the context and the deadline. The watchdog calls it, once.
+// arm starts to watch the context and the deadline, because the call has run for
+// watchAfter. The watchdog calls it, once.
 func (g *callGuard) arm() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -76,7 +78,7 @@ func (g *callGuard) arm() {
 	}
 }
 
-// expireInLocked sets the timer of the deadline.
+// expireInLocked makes expire run after d.
 func (g *callGuard) expireInLocked(d time.Duration) {
 	if g.timer == nil {
 		g.timer = time.AfterFunc(d, g.expire)
@@ -114,6 +116,8 @@ func (g *callGuard) resume() {
 	g.setPaused(false)
 }
 
+// setPaused stops the timer of the deadline or restarts it. A guard that is not armed has
+// no timer; for it only the time from which the deadline counts is moved.
 func (g *callGuard) setPaused(paused bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -130,8 +134,8 @@ func (g *callGuard) setPaused(paused bool) {
 }
 
 // expire acts on a deadline that has passed. If the call has time left because the
-// worker began it late, expire runs again after that time. A worker that runs one
-// call at a time is ended; of others only this call is canceled.
+// worker began it late, expire runs again after that time. Otherwise it ends a serial
+// worker, and in other workers cancels only this call.
 func (g *callGuard) expire() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -201,18 +205,18 @@ func (g *callGuard) abandon() bool {
 	return true
 }
 
-// wake sends SIGUSR1, on which the worker's signal handler reads the connection and
-// finds cancellations there.
+// wake sends the wake signal, SIGUSR1, on which the worker's signal handler reads the
+// connection and finds cancellations there.
 func (w *Worker) wake() { w.process.signal(syscall.SIGUSR1) }
 
 // isSerial reports whether the worker runs its calls one after the other.
 func (w *Worker) isSerial() bool { return w.description.Concurrency <= 1 }
 
 // timeLeft returns the time that is left to a call whose timeout has passed since it
-// was sent. A serial worker's call has its timeout from when the worker began it. As
-// long as other calls with a caller are before it, their guards watch the worker.
-// Abandoned calls before it have no guards, so its own time counts from the worker's
-// last answer.
+// was sent; 0 or less if there is none. In a serial worker the timeout counts from when
+// the worker began the call. While calls that still have a caller are before it, their
+// guards watch the worker, so the call has its whole timeout left. Abandoned calls
+// before it have no guards, so the timeout counts from the worker's last answer.
 func (w *Worker) timeLeft(call *ipc.Call) time.Duration {
 	if !w.isSerial() {
 		return 0
@@ -223,8 +227,8 @@ func (w *Worker) timeLeft(call *ipc.Call) time.Duration {
 	return w.config.Timeout - w.conn.SinceAnswer()
 }
 
-// watchAbandoned makes sure that abandoned calls have a deadline, too: one timer
-// checks all of them.
+// watchAbandoned starts the timer that checks all abandoned calls of the worker, unless
+// it runs already. Abandoned calls have no guards, but a deadline, too.
 func (w *Worker) watchAbandoned(after time.Duration) {
 	if w.config.Timeout > 0 && w.watchesAbandoned.CompareAndSwap(false, true) {
 		time.AfterFunc(after, w.checkAbandoned)
@@ -232,7 +236,8 @@ func (w *Worker) watchAbandoned(after time.Duration) {
 }
 
 // checkAbandoned ends an interpreter that has spent its timeout on abandoned calls
-// only. If a call that has begun still has a caller, that call's guard watches.
+// only. If a call that has begun still has a caller, that call's guard watches the
+// worker. The timer runs again while there are abandoned calls.
 func (w *Worker) checkAbandoned() {
 	left := w.config.Timeout
 	if begun, counted := readBegun(w.process.autopsyFile); counted && w.conn.WorksOnlyOnAbandoned(begun) {

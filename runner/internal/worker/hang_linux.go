@@ -10,7 +10,7 @@ import (
 
 const (
 	// gilTimeout is how long a thread may wait for the GIL before another thread is
-	// assumed to hold it for good. Python code releases it every 5 ms.
+	// assumed to hold it forever. Python code releases it every 5 ms.
 	gilTimeout = 250 * time.Millisecond
 	// gilCPU is the CPU time that a process which is not asleep must have used
 	// meanwhile: on a busy machine it may not have been scheduled.

@@ -12,7 +12,7 @@ import (
 	"github.com/hashicorp/go-hclog"
 )
 
-// stdout is a worker's standard output. go-plugin gets to read only the handshake
+// stdout is a worker's standard output. go-plugin reads only the handshake
 // line; all other lines become log records. If go-plugin read them, a long line would
 // stop its scanner, and the full pipe would block the worker.
 type stdout struct {

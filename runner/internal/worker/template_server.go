@@ -175,7 +175,7 @@ func protocolError(err error) error {
 	return fmt.Errorf("the template violated the protocol: %w", err)
 }
 
-// failLocked ends a template that is of no more use. If it has closed its socket it is
+// failLocked ends a template that has become useless. If it has closed its socket it is
 // most likely exiting, and its own exit says more. A worker that it may have forked,
 // and that the supervisor has not adopted, is killed by its lifeline.
 func (s *templateServer) failLocked(err error) {

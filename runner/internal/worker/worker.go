@@ -95,7 +95,7 @@ type Worker struct {
 }
 
 // awaitEnd waits for the worker's end, whatever causes it, and publishes the
-// autopsy. A worker whose connection has ended is of no more use, with or without
+// autopsy. A worker whose connection has ended is useless, with or without
 // calls, so awaitEnd ends its process.
 func (w *Worker) awaitEnd() {
 	select {
