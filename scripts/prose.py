@@ -37,7 +37,7 @@ HABITS = {
         "say it directly: the reader notices, not it is the reader that notices",
     ),
     "British": (
-        r"\b(?:behaviours?|colours?|favours?|honou?rs?ed|honour|cancelled|cancelling|labelled|serialise[ds]?"
+        r"\b(?:behaviours?|colours?|favours?|honou?rs?ed|honour|(?-i:cancelled|cancelling)|labelled|serialise[ds]?"
         r"|initialise[ds]?|recognise[ds]?|normalise[ds]?|organise[ds]?|neighbours?|licence)\b",
         "American spelling",
     ),

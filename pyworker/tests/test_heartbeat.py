@@ -136,7 +136,7 @@ def test_python_does_not_warn_of_the_thread_when_a_node_forks(serve: Serve) -> N
         assert set(found) == {"False"}, "a child has no end of the pipe"
         assert warned == []
         assert active == ["MainThread"]
-        # Where Python would warn of it, it comes back when the worker is idle.
+        # If Python would warn about the thread, it starts again when the worker is idle.
         worker.call([0, 0])
         assert beats(worker)
 

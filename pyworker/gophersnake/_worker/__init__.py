@@ -1,6 +1,6 @@
 """The worker: a process that serves one node to the supervisor.
 
-``process`` is where it starts and ends; ``process/worker.py`` reads from top to bottom.
+``process`` starts and ends it; ``process/worker.py`` reads from top to bottom.
 ``definition`` finds and checks the node. ``serving`` runs its calls. ``wire`` receives and
 sends frames, ``values`` encodes and decodes what they carry, and ``memory`` shares large
 buffers with the supervisor.

@@ -25,7 +25,7 @@ class Signature:
     """The parameters of a node, divided into its inputs and those that params set.
 
     If the connections name no ports, the input is the first positional parameter. If
-    params set that one, it is the first of the others that has no default.
+    params set that one, the input is the first other parameter without a default.
 
     Attributes:
         target: the function or class.

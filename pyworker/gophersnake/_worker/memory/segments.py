@@ -25,7 +25,7 @@ MESSAGE = struct.Struct("<IQ")
 """The message that a descriptor comes with: the number and the size of the segment."""
 
 TRANSFER_TIMEOUT = 5.0
-"""Seconds to wait for a descriptor. It is sent before the frame that names its segment, so
+"""Seconds to wait for a descriptor. The host sends it before the frame of its segment, so
 it has arrived when the frame is read, or never will."""
 
 if sys.platform == "linux":

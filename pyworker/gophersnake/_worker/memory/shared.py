@@ -281,7 +281,7 @@ class SharedMemory:
         if not self._mappings or isinstance(buffer, (bytes, bytearray)):
             return None
         size = len(buffer)
-        # Most often it is the whole of an array that was leased here.
+        # Most often the buffer is a whole array that was leased here.
         whole = getattr(buffer.obj, "base", buffer)
         lease = self._leases.get(id(whole))
         with self._lock:

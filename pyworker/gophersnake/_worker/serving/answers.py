@@ -138,7 +138,7 @@ class Answers:
         Args:
             call: the call's id; 0 for a failure of the setup.
             error: the exception.
-            stage: where it was raised; see ``failure.remote_error``.
+            stage: the stage of the call that raised it; see ``failure.remote_error``.
 
         Raises:
             Closed: the connection has ended.

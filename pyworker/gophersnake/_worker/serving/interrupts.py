@@ -9,8 +9,8 @@ The signal may arrive at any time; the frame has been written before.
 - Before node code runs, or while interruptions are deferred: the handler only sets
   ``woken``. ``begin``, ``resume`` or the end of the deferral reads the frames then.
 - While node code runs: the handler reads the frames. If the cancel frame is for this
-  call, it raises ``Cancelled``. If it is for a call that waits in the mailbox, the
-  connection has added that to ``canceled``, which the call's own ``begin`` checks.
+  call, it raises ``Cancelled``. If it is for a call in the mailbox, the
+  connection has added that call to ``canceled``, which the call's own ``begin`` checks.
 - While frames are being read: they are read once more, since the cancel frame may have
   arrived too late for the first time.
 - After node code has returned: the next ``begin`` reads the frames. The cancel frame does
