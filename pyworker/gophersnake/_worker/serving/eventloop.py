@@ -322,7 +322,7 @@ class EventLoop:
         if call.canceled and issubclass(kind, asyncio.CancelledError):
             canceled = Cancelled("the supervisor canceled the call")
             canceled.__cause__ = error
-            error = canceled.with_traceback(error.__traceback__)  # it shows the line at which the node was
+            error = canceled.with_traceback(error.__traceback__)  # shows the line
         self._fail(call.id, error, call.stage or "call")
 
     def _fail(self, number: int, error: BaseException, stage: str) -> None:
