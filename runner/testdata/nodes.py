@@ -252,7 +252,7 @@ def noisy(what: str) -> str:
 
 @node
 def wait(how: dict[str, Any]) -> str:
-    started = Path(how["started"])  # written at the point where a cancellation is expected
+    started = Path(how["started"])  # written when the node is ready for a cancellation
     try:
         while how.get("stubborn"):
             try:
