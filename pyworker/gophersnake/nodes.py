@@ -194,7 +194,7 @@ def name_of(target: object) -> str | None:
 
 
 def kind_of(process: Callable[..., Any]) -> str:
-    """Return the node kind of a function or callable object: how it gives its result.
+    """Return the node kind of a function or callable object: how it returns its result.
 
     Returns:
         ``"value"``, ``"generator"``, ``"async"`` or ``"async generator"``.

@@ -1,11 +1,11 @@
 """The worker: a process that serves one node to the supervisor.
 
-``process`` starts and ends it; ``process/worker.py`` reads from top to bottom.
-``definition`` finds and checks the node. ``serving`` runs its calls. ``wire`` receives and
-sends frames, ``values`` encodes and decodes what they carry, and ``memory`` shares large
-buffers with the supervisor.
+``process`` starts and ends it; begin reading at ``process/worker.py``. ``definition`` finds
+and checks the node. ``serving`` runs its calls. ``wire`` receives and sends frames,
+``values`` encodes and decodes the values in them, and ``memory`` shares large buffers with
+the supervisor.
 
-A call of a plain node takes this way: ``wire/connection.py`` receives it,
+A call of a plain node passes through these modules: ``wire/connection.py`` receives it,
 ``serving/frameloop.py`` passes it to ``serving/calls.py``, ``values/decoder.py`` decodes its
 arguments, ``serving/invoker.py`` runs the node, ``serving/answers.py`` and
 ``values/encoder.py`` encode the result, and ``wire/outbox.py`` sends it.

@@ -109,7 +109,7 @@ func (p *Pool) lacksMemory(g *generation) bool {
 
 	p.mu.Lock()
 	defer p.unlock()
-	if g != p.generation || p.startingSpares == 0 { // its worker has been claimed to serve
+	if g != p.generation || p.startingSpares == 0 { // or the start now counts as that of a serving worker
 		return false
 	}
 	p.spareNote = ""

@@ -24,8 +24,8 @@ SINGLE = (*POSITIONAL, inspect.Parameter.KEYWORD_ONLY)
 class Signature:
     """The parameters of a node, divided into its inputs and those that params set.
 
-    If the connections name no ports, the input is the first positional parameter. If
-    params set that one, the input is the first other parameter without a default.
+    If the connections name no ports, the input is the first positional parameter or, if
+    params set that one, the first of the others without a default.
 
     Attributes:
         target: the function or class.
@@ -33,10 +33,10 @@ class Signature:
         inputs: the parameters that take inputs; empty if the node takes none.
         params: the other parameters, which the manifest's params can set.
         options: the options of the ``node`` decorator.
-        kind: how the node gives its result; see ``gophersnake.nodes.kind_of``.
+        kind: how the node returns its result; see ``gophersnake.nodes.kind_of``.
         stateful: whether the node keeps state along a stream.
         restores: whether that state can be moved to another worker.
-        many: whether a call may give any number of values.
+        many: whether a call may return any number of values.
         batch: how many inputs a batch has at most; 0 if the node takes single inputs.
         max_wait: how many seconds the first input of a batch waits for others.
         at_once: whether several calls may run at the same time in one worker.

@@ -27,7 +27,7 @@ class Arena:
     Attributes:
         limit: how many bytes the segments may take together.
         segments: all segments, by number.
-        gone: the numbers of discarded segments that the supervisor has mapped.
+        discarded: the numbers of discarded segments that the supervisor has mapped.
     """
 
     def __init__(self, limit: int, mappings: Mappings) -> None:
@@ -35,7 +35,7 @@ class Arena:
         self.limit = limit
         self._mappings = mappings
         self.segments: dict[int, Segment] = {}
-        self.gone: list[int] = []
+        self.discarded: list[int] = []
         self._free: list[Segment] = []  # the one used last is at the end
         self._total = self._idle = 0  # bytes of all segments, and of the free ones
         self._last = 0
@@ -98,7 +98,7 @@ class Arena:
         del self.segments[segment.number]
         self._mappings.remove(segment)
         if segment.descriptor < 0:
-            self.gone.append(segment.number)
+            self.discarded.append(segment.number)
         else:  # it was never transferred
             segments.discard(segment)
 

@@ -1,7 +1,7 @@
-"""The bodies of release frames, which give borrowed segments back.
+"""The bodies of release frames, which release borrowed segments.
 
-Most calls that take or return large buffers come with one, so they are packed and
-unpacked without msgpack if possible. Go's ``ipc/sharing.go`` has the other side.
+Most calls that take or return large buffers need one, so they are packed and unpacked
+without msgpack if possible. Go's ``ipc/sharing.go`` has the other side.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ ARRAY, PAIR, UINT32, UINT64 = 0xDD, 0x92, 0xCE, 0xCF
 
 
 def pack(released: dict[int, int]) -> bytes:
-    """Return the body that gives back a number of loans of each segment.
+    """Return the body that releases a number of loans of each segment.
 
     Args:
         released: the number of loans, by segment number.

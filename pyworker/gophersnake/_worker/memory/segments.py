@@ -22,10 +22,10 @@ FIXED_SIZE = SHRINK | GROW
 """The seals that every segment has: reading a mapping whose file has shrunk is fatal."""
 
 MESSAGE = struct.Struct("<IQ")
-"""The message that a descriptor comes with: the number and the size of the segment."""
+"""The message that carries a descriptor: the number and the size of the segment."""
 
 TRANSFER_TIMEOUT = 5.0
-"""Seconds to wait for a descriptor. The host sends it before the frame of its segment, so
+"""Seconds to wait for a descriptor. The owner sends it before the frame that names it, so
 it has arrived when the frame is read, or never will."""
 
 if sys.platform == "linux":

@@ -1,9 +1,10 @@
 """The worker's part of the memory that it shares with the supervisor.
 
 A descriptor (segment, offset, size) in a frame is one loan of that segment by the sender
-of the frame. What the supervisor lends becomes an array; once that array and all its views
-are gone, a release frame gives the loan back. What the worker lends lies in a segment of
-its own arena, or in the very segment of the supervisor that the data arrived in.
+of the frame. A buffer that the supervisor lends becomes an array, which has a lease of the
+segment. Once that array and all its views are gone, the lease ends, and a release frame
+releases the loan. A buffer that the worker lends lies in a segment of its own arena, or in
+the segment of the supervisor in which the data arrived.
 """
 
 from __future__ import annotations
@@ -65,14 +66,15 @@ class SharedMemory:
 
     The main thread borrows and lends; any thread may let arrays go or allocate. An array
     may be finalized at any point of any thread, even in the middle of a method of this
-    class, so its callback only appends the lease to a deque. ``_settle_locked`` does
-    the rest later. Methods that end in ``_locked`` are called with the lock held.
+    class, so its callback only appends the lease to a deque. ``_settle_locked`` ends the
+    lease later. Methods that end in ``_locked`` are called with the lock held.
 
     Attributes:
         ended: the leases of the supervisor's segments whose arrays are gone.
-        back: how many loans of each of the supervisor's segments must be given back.
-        gone: the numbers of the worker's segments that the supervisor can forget. If any
-            of these three is not empty, ``pending_frames`` may have frames to send.
+        released: how many loans of each of the supervisor's segments the next release
+            frame names.
+        discarded: the numbers of the worker's segments that the next forget frame names.
+            If any of these three is not empty, ``pending_frames`` may return frames.
     """
 
     def __init__(self, channel: socket.socket, start: int, limit: int, wait: float) -> None:
@@ -94,16 +96,16 @@ class SharedMemory:
         self._leases: dict[int, _Lease] = {}
         self.ended: deque[_Lease] = deque()
         self._ended_own: deque[_Lease] = deque()  # the same for the worker's own segments
-        self.back: dict[int, int] = {}
-        self.gone = self._arena.gone
+        self.released: dict[int, int] = {}
+        self.discarded = self._arena.discarded
         self._lock = threading.Lock()
         self._warned = False
-        self._left = False
-        os.register_at_fork(after_in_child=self._leave)
+        self._closed = False
+        os.register_at_fork(after_in_child=self._close_in_child)
 
-    def _leave(self) -> None:
-        # The child has copies of arrays that its parent gives back.
-        self._left = True
+    def _close_in_child(self) -> None:
+        # The child has copies of arrays whose loans its parent releases.
+        self._closed = True
         self._lock = threading.Lock()
         self._channel.close()
 
@@ -113,7 +115,7 @@ class SharedMemory:
         """Return a buffer of a received frame as a read-only array of bytes.
 
         This may wait for the segment's descriptor. Without NumPy the buffer is copied,
-        and given back at once.
+        and its loan is released at once.
 
         Raises:
             ProtocolError: there is no such segment, or the buffer exceeds it.
@@ -128,7 +130,7 @@ class SharedMemory:
                     f"which has {segment.size}"
                 )
             if np is None or not size:
-                self._give_back_locked(segment)
+                self._release_locked(segment)
                 return segment.memory[offset : offset + size]
             return self._borrow_locked(np, segment, offset, size)
 
@@ -181,8 +183,9 @@ class SharedMemory:
             segment.address = arrays.address(array) - offset
             self._mappings.add(segment)
 
-    def _give_back_locked(self, segment: Segment) -> None:
-        self.back[segment.number] = self.back.get(segment.number, 0) + 1
+    def _release_locked(self, segment: Segment) -> None:
+        """Add one loan of a segment to those that the next release frame names."""
+        self.released[segment.number] = self.released.get(segment.number, 0) + 1
 
     def _settle_locked(self) -> None:
         """End the leases whose arrays are gone."""
@@ -193,9 +196,10 @@ class SharedMemory:
         while self.ended:
             segment = self._end_locked(self.ended.popleft())
             segment.loans -= 1
-            self._give_back_locked(segment)
+            self._release_locked(segment)
 
     def _end_locked(self, lease: _Lease) -> Segment:
+        """Forget a lease whose array is gone, and return its segment."""
         if self._leases.get(lease.key) is lease:
             del self._leases[lease.key]
         return lease.segment
@@ -215,7 +219,7 @@ class SharedMemory:
         Returns ``None`` if it is too small to be shared, or if there is no room at once.
         """
         np = arrays.numpy()
-        if size < self._start or np is None or self._left:
+        if size < self._start or np is None or self._closed:
             return None
         # This thread itself may hold the lock: a finalizer can run anywhere.
         lock = self._lock
@@ -252,7 +256,7 @@ class SharedMemory:
             Full: there was no room in time.
             ValueFault: the buffers are larger than the limit.
         """
-        if self._left:
+        if self._closed:
             return list(buffers)
         if len(buffers) == 1 and len(buffers[0]) >= self._start:  # the most frequent case
             found = self._find(buffers[0])
@@ -281,7 +285,7 @@ class SharedMemory:
         if not self._mappings or isinstance(buffer, (bytes, bytearray)):
             return None
         size = len(buffer)
-        # Most often the buffer is a whole array that was leased here.
+        # Most often the buffer is an entire array with a lease.
         whole = getattr(buffer.obj, "base", buffer)
         lease = self._leases.get(id(whole))
         with self._lock:
@@ -369,24 +373,24 @@ class SharedMemory:
     # Frames about segments.
 
     def pending_frames(self, blocking: bool) -> bytes:
-        """Return the frames that give back loans and announce discarded segments.
+        """Return the frames that release loans and announce discarded segments.
 
         Args:
             blocking: whether to wait for the lock. A thread that may hold it already,
                 because a finalizer can run anywhere, must not.
         """
         lock = self._lock
-        if self._left or not lock.acquire(blocking):
+        if self._closed or not lock.acquire(blocking):
             return b""
         try:
             self._settle_locked()
             pending = b""
-            if self.back:
-                pending = frames.whole(frames.RELEASE, releases.pack(self.back))
-                self.back.clear()
-            if self.gone:
-                pending += frames.whole(frames.FORGET, msgpack.packb(self.gone))
-                self.gone.clear()
+            if self.released:
+                pending = frames.whole(frames.RELEASE, releases.pack(self.released))
+                self.released.clear()
+            if self.discarded:
+                pending += frames.whole(frames.FORGET, msgpack.packb(self.discarded))
+                self.discarded.clear()
             return pending
         finally:
             lock.release()
@@ -398,7 +402,7 @@ class SharedMemory:
             ProtocolError: the frame is invalid.
         """
         if frame.type == frames.RELEASE:
-            self.take_back(frame.body)
+            self.handle_releases(frame.body)
         elif frame.type == frames.FORGET:
             numbers = _array(frames.FORGET, frame.body, msgpack.unpackb)
             with self._lock:
@@ -409,23 +413,23 @@ class SharedMemory:
             return False
         return True
 
-    def take_back(self, body: Bytes) -> None:
-        """Take back the loans that the body of a release frame names.
+    def handle_releases(self, body: Bytes) -> None:
+        """End the loans that the body of a release frame names.
 
         A body without any asks an idle worker to discard the segments that it does not need.
 
         Raises:
-            ProtocolError: the body is invalid, or gives back what was not lent.
+            ProtocolError: the body is invalid, or releases a segment that was not lent.
         """
         pairs = _array(frames.RELEASE, body, releases.unpack)
         with self._lock:
             self._settle_locked()
             for pair in pairs:
-                self._take_back_locked(pair)
+                self._end_loans_locked(pair)
             if not pairs:
                 self._arena.discard_unused()
 
-    def _take_back_locked(self, pair: Any) -> None:
+    def _end_loans_locked(self, pair: Any) -> None:
         try:
             number, count = pair
             segment = self._arena.segments[number]

@@ -1,4 +1,4 @@
-"""The worker process: how it starts, what limits it, and what it leaves when it ends.
+"""The worker process: its start, its limits, and the report that it leaves when it ends.
 
 ``start`` begins a worker, ``handshake`` connects it to the supervisor, and ``worker`` sets
 its node up and serves it to the end. ``template`` is the other kind of process: it forks

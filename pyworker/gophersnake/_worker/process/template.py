@@ -2,7 +2,7 @@
 
 The supervisor sends requests, and the template answers each, as msgpack maps over a socket
 that preserves message boundaries. Go's ``runner/internal/worker/template_server.go`` has
-the other side. A fork request comes with the descriptors of the new worker. The forked
+the other side. A fork request carries the descriptors of the new worker. The forked
 process returns from ``run`` and starts as if it had been spawned, beginning with ``start``.
 
 A worker that has ended is reaped only when the supervisor says so, so that its process id

@@ -47,15 +47,15 @@ class Worker:
         self._serve: Callable[[], None]
 
     def run(self) -> int:
-        """Set the node up, serve its calls, and return the exit code."""
+        """Set the node up, serve its calls, and return the exit code of the process."""
         try:
             self._set_up()
-            gc.freeze()  # these objects stay: no collection need examine them
+            gc.freeze()  # these objects stay, so collections need not examine them
             self._serve()
             return self._shut_down()
         except WorkerExit as end:
             return end.code
-        except Closed as error:  # most often the supervisor has no more use for this worker
+        except Closed as error:  # most often the supervisor no longer needs this worker
             self._report_end(error)
             return 0
         except ProtocolError as error:
@@ -134,7 +134,7 @@ class Worker:
         return description
 
     def _share_memory(self, setup: dict[str, Any] | None) -> None:
-        """Share memory with the supervisor, if the setup frame says so."""
+        """Share memory with the supervisor, if the setup frame asks for it."""
         if not setup or not setup["limit"]:
             return
         try:
@@ -161,6 +161,7 @@ class Worker:
         allocate_with(allocate)
 
     def _map_begun_count(self) -> None:
+        """Count begun calls in the autopsy file, so that the supervisor can read the count."""
         try:
             self._connection.begun.map_to(handshake.AUTOPSY)
         except (OSError, ValueError) as error:
@@ -208,6 +209,7 @@ class Worker:
         return FrameLoop(connection, answers, handler).serve
 
     def _report_progress(self, message: str, fraction: float | None) -> None:
+        """Send a progress frame; the node calls this through ``gophersnake.progress``."""
         with self._interrupts.deferred():
             if self._connection.open:
                 self._connection.send_message(
@@ -223,7 +225,7 @@ class Worker:
             finally:
                 if self._end is not None:
                     self._end()
-        except BaseException:  # sys.exit, too: the worker ends already
+        except BaseException:  # sys.exit, too: the worker is ending anyway
             _write_error(traceback.format_exc())
             return 1
         return 0

@@ -16,7 +16,7 @@ from gophersnake._worker.wire.connection import Connection
 from gophersnake._worker.wire.frames import Bytes, Location
 
 EXIT_SOFTWARE = 70
-"""The exit code of a worker that cannot go on; sysexits.h calls it EX_SOFTWARE."""
+"""The exit code of a worker that cannot continue; sysexits.h calls it EX_SOFTWARE."""
 
 
 class WorkerExit(Exception):
@@ -138,7 +138,7 @@ class Answers:
         Args:
             call: the call's id; 0 for a failure of the setup.
             error: the exception.
-            stage: the stage of the call that raised it; see ``failure.remote_error``.
+            stage: the stage in which it was raised; see ``failure.remote_error``.
 
         Raises:
             Closed: the connection has ended.
@@ -168,7 +168,7 @@ class Answers:
             self.idle_tasks.append(task)
 
     def run_idle_tasks(self) -> None:
-        """Call the functions that were put off until the worker is idle."""
+        """Call the functions that were postponed until the worker is idle."""
         idle_tasks, self.idle_tasks = self.idle_tasks, []
         for task in idle_tasks:
             task()

@@ -70,7 +70,7 @@ class Handler:
     def _send_items(
         self, call: int, process: Callable[..., Any], body: Bytes, buffers: list[Any]
     ) -> None:
-        """Serve a call whose node gives many values, and answer it."""
+        """Serve a call whose node yields many values, and answer it."""
         self._begun.add()
         with Reporting(self._answers, call, "decode") as report:
             args, named = self._decoder.arguments(body, buffers)
@@ -120,7 +120,7 @@ class Reporting:
 
 
 class Values(Handler):
-    """Serves a node that gives one value for each call.
+    """Serves a node that returns one value for each call.
 
     Small calls spend their time in ``call`` and what it calls, so every step counts.
     """
@@ -150,7 +150,7 @@ class Values(Handler):
 
 
 class Generators(Handler):
-    """Serves a node that gives any number of values for each call."""
+    """Serves a node that yields any number of values for each call."""
 
     def __init__(self, process: Callable[..., Any], *parts: Any) -> None:
         """Create the handler of a function; ``parts`` are the arguments of ``Handler``."""

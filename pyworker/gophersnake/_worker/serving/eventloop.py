@@ -28,7 +28,7 @@ from gophersnake._worker.wire.frames import Frame, ProtocolError
 from gophersnake.errors import Cancelled
 
 NO_WINDOW = Window()
-"""The window of a call that gives one value."""
+"""The window of a call that returns one value."""
 
 
 class _Call:
@@ -80,7 +80,7 @@ class EventLoop:
         self._free = signature.concurrency
         self._settling = False  # whether _settle runs before this turn of the loop ends
         self._ending = False  # the shutdown frame has arrived
-        self._over = False  # nothing is answered any more
+        self._over = False  # no further call is answered
         self._error: BaseException | None = None
 
     def serve(self) -> None:
@@ -134,6 +134,7 @@ class EventLoop:
         self._loop.run_until_complete(self._loop.shutdown_asyncgens())
 
     def _run(self) -> None:
+        """Run the event loop until it is stopped; a ``SystemExit`` in it ends the worker."""
         try:
             self._loop.run_forever()
         except SystemExit as error:  # raised in a task or a callback of the node
@@ -168,6 +169,7 @@ class EventLoop:
             self._stop(error)
 
     def _handle(self, frame: Frame) -> None:
+        """Handle one frame."""
         kind, number = frame.type, frame.call
         if kind == frames.CALL and not self._ending:
             self._admit(frame)
@@ -186,7 +188,7 @@ class EventLoop:
             raise ProtocolError(f"the supervisor sent a {frames.name(kind)} frame{when}")
 
     def _admit(self, frame: Frame) -> None:
-        """Begin a call, or queue it if as many run as may."""
+        """Create the task of a call, or queue the call if the limit of concurrency is reached."""
         if frame.session:
             raise ProtocolError(
                 f"a call of session {frame.session} for a node that is not stateful"
@@ -202,6 +204,7 @@ class EventLoop:
             self._waiting.append(call)
 
     def _credit(self, number: int, items: int) -> None:
+        """Make room in the window of a call, and wake its task if it waits for that."""
         call = self._calls.get(number)
         if call is None:
             return  # too late: the call has been answered
@@ -210,24 +213,26 @@ class EventLoop:
             call.room.set_result(None)
 
     def _cancel(self, number: int) -> None:
+        """Cancel the task of a call. A call that has not begun is answered at once."""
         call = self._calls.get(number)
         if call is None or call.canceled:
             return
         call.canceled = True
         if call.stage:
             call.task.cancel()
-        else:  # it has not begun, and never will
+        else:  # its task, if there is one, will not run node code; see _enter
             call.body, call.buffers = b"", []
             self._failed(call, asyncio.CancelledError())
 
     # A call, from its task to its answer.
 
     def _begin(self, call: _Call) -> None:
+        """Create the task that serves a call."""
         serve = self._send_items if self._many else self._send_result
         call.task = self._loop.create_task(serve(call))
 
     def _enter(self, call: _Call) -> bool:
-        """Count a call as begun; return False if it must not run any more."""
+        """Count a call as begun; return False if it was canceled or the loop has ended."""
         if self._over:
             return False
         self._begun.add()
@@ -238,6 +243,7 @@ class EventLoop:
         return True
 
     async def _send_result(self, call: _Call) -> None:
+        """Serve a call that returns one value; the body of its task."""
         if not self._enter(call):
             return
         try:
@@ -252,6 +258,7 @@ class EventLoop:
         self._release()
 
     async def _send_items(self, call: _Call) -> None:
+        """Serve a call that yields many values; the body of its task."""
         if not self._enter(call):
             return
         try:
@@ -263,9 +270,9 @@ class EventLoop:
             try:
                 async for value in generator:
                     if self._over:
-                        break  # it has suppressed its cancellation
+                        break  # the generator has suppressed its cancellation
                     if call.window.full:
-                        await self._room(call)
+                        await self._wait_for_room(call)
                     self._item(call, value)
                     del value  # it is not needed while the next one is made
             finally:
@@ -275,7 +282,7 @@ class EventLoop:
             self._failed(call, error)
         self._release()
 
-    async def _room(self, call: _Call) -> None:
+    async def _wait_for_room(self, call: _Call) -> None:
         """Wait until the call's window has room."""
         call.room = self._loop.create_future()
         try:
@@ -297,6 +304,7 @@ class EventLoop:
     # Answers.
 
     def _item(self, call: _Call, value: Any) -> None:
+        """Send one item of a call."""
         if self._over:
             return
         call.stage = "encode"
@@ -305,6 +313,7 @@ class EventLoop:
         self._settle_soon()
 
     def _result(self, call: _Call, value: Any) -> None:
+        """Answer a call with its result."""
         if self._over:
             return
         call.stage = "encode"
@@ -312,6 +321,7 @@ class EventLoop:
         self._answered(call.id)
 
     def _failed(self, call: _Call, error: BaseException) -> None:
+        """Answer a call with the exception of its task."""
         # type, because isinstance asks the exception, whose class may be hostile.
         kind = type(error)
         if self._over:
@@ -322,10 +332,11 @@ class EventLoop:
         if call.canceled and issubclass(kind, asyncio.CancelledError):
             canceled = Cancelled("the supervisor canceled the call")
             canceled.__cause__ = error
-            error = canceled.with_traceback(error.__traceback__)  # shows the line
+            error = canceled.with_traceback(error.__traceback__)  # the node's frames
         self._fail(call.id, error, call.stage or "call")
 
     def _fail(self, number: int, error: BaseException, stage: str) -> None:
+        """Send an error frame, and stop the loop if the error is fatal."""
         try:
             self._answers.fail(number, error, stage)
             self._answered(number)
@@ -341,6 +352,7 @@ class EventLoop:
             self._connection.flush()
 
     def _settle_soon(self) -> None:
+        """Make ``_settle`` run at the end of this turn of the event loop."""
         self._connection.flush_soon()  # the rest of this turn may take long
         if not self._settling:
             self._settling = True

@@ -9,14 +9,14 @@ The signal may arrive at any time; the frame has been written before.
 - Before node code runs, or while interruptions are deferred: the handler only sets
   ``woken``. ``begin``, ``resume`` or the end of the deferral reads the frames then.
 - While node code runs: the handler reads the frames. If the cancel frame is for this
-  call, it raises ``Cancelled``. If it is for a call in the mailbox, the
-  connection has added that call to ``canceled``, which the call's own ``begin`` checks.
+  call, it raises ``Cancelled``. If the frame is for a call that waits in the mailbox, the
+  connection has added the call to ``canceled``, which the call's own ``begin`` checks.
 - While frames are being read: they are read once more, since the cancel frame may have
   arrived too late for the first time.
-- After node code has returned: the next ``begin`` reads the frames. The cancel frame does
-  not concern it, and is dropped when it is handled in its turn.
+- After node code has returned: the next ``begin`` reads the frames. The cancel frame is
+  not for that call, and is dropped when the loop handles it.
 
-So a call need not look at the socket if there was no wake signal and ``canceled`` is empty.
+So a call need not read the socket if there was no wake signal and ``canceled`` is empty.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Interrupts:
     Attributes:
         call: the id of the call that may be interrupted, 0 for none. To pause, set it to 0
             and pass its value to ``resume`` later.
-        woken: whether a wake signal has come after which no frames have been read.
+        woken: whether a wake signal has arrived after which no frames have been read.
         canceled: the ids of canceled calls; see ``Connection``.
     """
 
@@ -87,7 +87,7 @@ class Interrupts:
         """Check whether a call has been canceled, while no call may be interrupted.
 
         Raises:
-            Cancelled: it has.
+            Cancelled: the call has been canceled.
         """
         if self.woken:
             self._read_frames()

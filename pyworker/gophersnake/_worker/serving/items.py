@@ -1,4 +1,4 @@
-"""Items: the values of calls that give many, sent as far as the consumer keeps up."""
+"""Items: the values of calls that return many, sent as fast as the consumer takes them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ WINDOW_ITEMS, WINDOW_BYTES = 16, 32 << 20
 
 
 class Window:
-    """The items of one call that were sent and for which no credit has come, oldest first.
+    """The items of one call that were sent and are not yet credited, oldest first.
 
     Attributes:
         full: whether the next item must wait for credit. A single item may always be in
@@ -54,7 +54,7 @@ def window_limits(setup: dict[str, Any]) -> tuple[int, int]:
 
 
 def credited_items(frame: Frame) -> int:
-    """Return for how many further items a credit frame gives credit.
+    """Return how many further items a credit frame allows.
 
     Raises:
         ProtocolError: the body is not a positive integer.
@@ -69,7 +69,7 @@ def credited_items(frame: Frame) -> int:
 
 
 class Unsent(Exception):
-    """A node gave a value that cannot be sent.
+    """A node yielded a value that cannot be sent.
 
     Attributes:
         error: the exception that encoding it raised.
@@ -108,7 +108,7 @@ class Items:
             Closed: the connection has ended.
         """
         interrupts, window = self._interrupts, self._window
-        call, interrupts.call = interrupts.call, 0  # nothing may cut the frame in half
+        call, interrupts.call = interrupts.call, 0  # so that no exception cuts a frame short
         if interrupts.woken or interrupts.canceled:
             interrupts.check(self._call)
         while window.full:

@@ -1,6 +1,6 @@
 """Locates the part of a value, or of a msgpack body, that cannot be carried.
 
-``msgpack`` is fast, and reports what is wrong but no position. These searches are written in
+``msgpack`` is fast, and names the fault but not its path. These searches are written in
 Python, and run only once something is known to be wrong.
 """
 

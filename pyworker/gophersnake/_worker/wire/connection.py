@@ -1,18 +1,19 @@
 """The connection to the supervisor: this module receives frames, the outbox sends them.
 
 Only the main thread receives. Bytes are read into a read-ahead buffer, so that small
-frames which have arrived together take one system call. From there a frame takes one of
-these ways:
+frames which have arrived together take one system call. These methods return a frame from
+there:
 
 - ``next_call`` returns a small call that is complete in the read-ahead buffer, without
-  copying it. Almost all calls take this way.
+  copying it. Almost all calls are received like this.
 - ``receive`` waits for the next frame of any type and size, and copies it out.
 - ``arrived`` returns the frames that have arrived, for the event loop of async nodes.
-- While node code runs or waits, ``read_available`` and ``receive_into_mailbox`` put
-  frames into ``mailbox``. The three above return those first, so the order is kept.
+
+While node code runs or waits, ``read_available`` and ``receive_into_mailbox`` put frames
+into ``mailbox``. The three above return those first, so the order is kept.
 
 Frames about shared memory (release, forget) are never returned: they are handled as soon
-as they are read. So is the call id of a cancel frame, which goes into ``canceled``.
+as they are read. When a cancel frame is read, its call id is added to ``canceled`` at once.
 """
 
 from __future__ import annotations
@@ -85,16 +86,16 @@ class Connection:
             that no method has returned yet.
         start: the index of the first byte that has been read ahead and not yet consumed.
         end: the index after the last such byte; equal to ``start`` if there is none.
-        canceled: the ids of calls whose cancel frame has been read but not yet handled
-            in its turn.
+        canceled: the ids of calls whose cancel frame has been read, but not yet returned
+            and handled.
         begun: the begun count of this connection's frames.
         small: a body of up to this many bytes can be kept back by the outbox.
         largest: the limit of a result in bytes; 0 for no limit.
-        send: sends a frame; see ``Outbox``. So do the following four:
+        send: ``Outbox.send``, bound here for speed, as are the next four. It sends a frame.
         send_message: sends a frame whose body is a message of the protocol.
         keep: sends a small frame together with later ones.
-        flush: sends what is kept back, and the releases of shared memory.
-        flush_soon: makes a background thread send what is kept back.
+        flush: sends the frames that are kept back, and the releases of shared memory.
+        flush_soon: makes a background thread send the frames that are kept back.
     """
 
     def __init__(self, sock: socket.socket, limits: Limits | None = None) -> None:
@@ -114,9 +115,10 @@ class Connection:
         self.keep, self.flush, self.flush_soon = outbox.keep, outbox.flush, outbox.flush_soon
         self._pid = os.getpid()
         # A forked child has the socket, too, and must not write into its parent's frames.
-        os.register_at_fork(after_in_child=self._leave)
+        os.register_at_fork(after_in_child=self._close_in_child)
 
-    def _leave(self) -> None:
+    def _close_in_child(self) -> None:
+        """Drop everything in a forked child: the connection is its parent's."""
         self._outbox.reset_after_fork()
         self.start = self.end = 0  # the calls read ahead are the parent's
         self.mailbox.clear()
@@ -188,12 +190,12 @@ class Connection:
             if first != _RELEASE or count or session or self.shared is None:
                 return None
             self.start = end
-            self.shared.take_back(self._ahead[table:end])
+            self.shared.handle_releases(self._ahead[table:end])
 
     def await_frame(self) -> None:
         """Wait until there is a frame to return; at least its header is read then.
 
-        Call ``flush`` before: the supervisor may be waiting for what is kept back.
+        Call ``flush`` before: the supervisor may be waiting for frames that are kept back.
 
         Raises:
             Closed: the connection has ended.
@@ -220,7 +222,7 @@ class Connection:
             if self.mailbox:
                 return self.mailbox.popleft()
             frame = self._read()
-            if not self._concerns_memory(frame):
+            if not self._handle_memory_frame(frame):
                 return frame
 
     # The mailbox.
@@ -237,7 +239,7 @@ class Connection:
         if self._broken is not None:
             raise self._broken
         frame = self._read()
-        if not self._concerns_memory(frame):
+        if not self._handle_memory_frame(frame):
             self.mailbox.append(frame)
 
     def read_available(self) -> None:
@@ -253,7 +255,7 @@ class Connection:
                 self.start < self.end or select.select([self._sock], [], [], 0)[0]
             ):
                 frame = self._read()
-                if not self._concerns_memory(frame):
+                if not self._handle_memory_frame(frame):
                     self.mailbox.append(frame)
         except (Closed, ProtocolError) as error:
             self._broken = error
@@ -298,7 +300,7 @@ class Connection:
                 self._fill(self.end - self.start + 1)
             while self._is_readable():
                 frame = self._read()
-                if not self._concerns_memory(frame):
+                if not self._handle_memory_frame(frame):
                     found.append(frame)
         except (Closed, ProtocolError) as error:
             self._broken = error
@@ -351,11 +353,12 @@ class Connection:
         except MemoryError:
             raise NoRoom(call, size + sum(each.size for each in locations)) from None
 
-    def _concerns_memory(self, frame: Frame) -> bool:
+    def _handle_memory_frame(self, frame: Frame) -> bool:
         """Handle a frame about shared memory; return False if it is about something else."""
         return frame.type >= RELEASE and self.shared is not None and self.shared.handle_frame(frame)
 
     def _buffer(self, location: Location) -> Any:
+        """Return a buffer of a frame: borrowed from shared memory, or read from the socket."""
         if location.segment and self.shared is not None:
             return self.shared.borrow(*location)
         return self._read_owned(location.size)

@@ -61,10 +61,10 @@ class Outbox:
         self._sock = sock
         self.shared: SharedMemory | None = None
         self.kept: list[bytes] = []
-        self._size = 0  # of what is kept; approximate, since the flusher resets it
+        self._size = 0  # of the kept frames; approximate, since the flusher resets it
         self._sending = threading.Lock()
         self._writer = 0  # the id of the thread that holds _sending
-        self._later: deque[bytes] = deque()  # what that thread wants to write meanwhile
+        self._later: deque[bytes] = deque()  # frames that this thread has to write afterwards
         self._writes = 0
         self._asleep = True  # the flusher sleeps, or has not been started
         self._wake = threading.Event()
@@ -96,7 +96,7 @@ class Outbox:
         """
         shared = self.shared
         first = b""
-        if shared is not None and (shared.ended or shared.back or shared.gone):
+        if shared is not None and (shared.ended or shared.released or shared.discarded):
             first = shared.pending_frames(blocking=True)
         if first or self.kept:
             self.write(first=first)
@@ -114,7 +114,7 @@ class Outbox:
         head = frames.head(kind, call, body, buffers)
         shared = self.shared
         first = b""
-        if shared is not None and (shared.ended or shared.back or shared.gone):
+        if shared is not None and (shared.ended or shared.released or shared.discarded):
             first = shared.pending_frames(blocking=False)
         inline = [each for each in buffers if not isinstance(each, Location)]
         if not inline and len(body) <= JOIN:
@@ -180,7 +180,7 @@ class Outbox:
                 sent -= len(views.popleft())
 
     def flush_soon(self) -> None:
-        """Make the flusher send what is kept back, within about two ticks.
+        """Make the flusher send the frames that are kept back, within about two ticks.
 
         The main thread calls this before it does something that may take long.
 
@@ -203,7 +203,7 @@ class Outbox:
         self._wake.set()
 
     def _flush_late(self) -> None:
-        # The wake signal must interrupt the main thread, whatever that waits for.
+        # The wake signal must interrupt the main thread's system calls, not this thread's.
         signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])
         while True:
             self._wake.wait()
@@ -219,7 +219,7 @@ class Outbox:
                         try:
                             self.write()
                         except Closed:
-                            return  # the main thread finds out by itself
+                            return  # the main thread's next write or read fails as well
             self._asleep = True
             if self.kept:  # kept back before _asleep was set
                 self.flush_soon()
