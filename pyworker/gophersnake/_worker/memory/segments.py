@@ -25,8 +25,8 @@ MESSAGE = struct.Struct("<IQ")
 """The message that carries a descriptor: the number and the size of the segment."""
 
 TRANSFER_TIMEOUT = 5.0
-"""Seconds to wait for a descriptor. The owner sends it before the frame that names it, so
-it has arrived when the frame is read, or never will."""
+"""Seconds to wait for a descriptor. The owner sends it before the first frame that needs it,
+so it has arrived when that frame is read, or never will."""
 
 if sys.platform == "linux":
     RECEIVE_FLAGS = socket.MSG_CMSG_CLOEXEC
