@@ -1,4 +1,4 @@
-"""The exceptions that tell the supervisor how to treat a failure of a node."""
+"""The exceptions with which a node decides whether its call is retried."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Permanent(Exception):
 class Transient(Exception):
     """Raise this if another attempt may succeed: the call is retried.
 
-    That is so whatever kinds of errors the retry policy names.
+    This also holds if the retry policy does not name the kind of this error.
 
     Args:
         *args: the usual arguments of an exception, most often a message.

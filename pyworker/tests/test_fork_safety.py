@@ -41,7 +41,7 @@ def begin(tmp_path: Path) -> Iterator[Begin]:
 )
 def test_a_module_that_cannot_be_forked_is_reported(begin: Begin, source: str, says: str) -> None:
     template = begin(f"{source}\ndef n(value): return value")
-    assert template.prepare() == {"unfit": says}
+    assert template.prepare() == {"unsafe": says}
     assert template.wait() == 0
     assert template.output() == ""
 

@@ -225,6 +225,6 @@ def test_a_process_that_gets_no_thread_has_no_heartbeat(
         alone = heartbeat.Heartbeat(lambda do: do())
         alone.start(file)
         assert os.pread(file, 100, 0) == bytes(16)
-        alone._leave()
+        alone._close_in_child()
     finally:
         os.close(file)

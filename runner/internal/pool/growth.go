@@ -54,9 +54,9 @@ func (p *Pool) start(g *generation, asSpare bool) {
 	if asSpare && p.lacksMemory(g) {
 		return
 	}
-	begun := time.Now()
+	began := time.Now()
 	w, err := worker.Start(g.ctx, g.config)
-	took := time.Since(begun)
+	took := time.Since(began)
 
 	p.mu.Lock()
 	defer p.unlock()

@@ -60,7 +60,7 @@ func (p *Pool) goLocked(g *generation, f func()) {
 func (p *Pool) Reload(ctx context.Context, config worker.Config, check func(ipc.Description) error) error {
 	p.reloading.Lock()
 	defer p.reloading.Unlock()
-	begun := p.clock.now()
+	began := p.clock.now()
 	p.mu.Lock()
 	if p.refusal != nil {
 		defer p.mu.Unlock()
@@ -81,7 +81,7 @@ func (p *Pool) Reload(ctx context.Context, config worker.Config, check func(ipc.
 	}
 	if err == nil {
 		p.counters.Reloads++
-		p.recordLocked(Reloaded{Workers: len(fresh), Took: p.clock.now().Sub(begun)})
+		p.recordLocked(Reloaded{Workers: len(fresh), Took: p.clock.now().Sub(began)})
 		p.unlock()
 		return nil
 	}
@@ -132,7 +132,7 @@ func (p *Pool) startAll(ctx context.Context, g *generation) ([]*member, error) {
 
 // startOne starts a worker of a generation that is not yet the pool's.
 func (p *Pool) startOne(ctx context.Context, g *generation) (*member, error) {
-	begun := p.clock.now()
+	began := p.clock.now()
 	w, err := worker.Start(ctx, g.config)
 	if err != nil {
 		return nil, err
@@ -140,7 +140,7 @@ func (p *Pool) startOne(ctx context.Context, g *generation) (*member, error) {
 	p.mu.Lock()
 	defer p.unlock()
 	p.counters.Started++
-	p.recordLocked(WorkerStarted{Worker: w, Took: p.clock.now().Sub(begun)})
+	p.recordLocked(WorkerStarted{Worker: w, Took: p.clock.now().Sub(began)})
 	m := p.addLocked(w, g)
 	if p.closed {
 		p.parkLocked(m)

@@ -23,7 +23,7 @@ const templateCookie = "GOPHERSNAKE_TEMPLATE=b3d1c2f0"
 // time, and the template replies:
 //
 //	request                              reply
-//	setup  the module to import          ready; or unfit or failed, with the reason
+//	setup  the module to import          ready; or unsafe or failed, with the reason
 //	fork   with the descriptors that     forked: the worker's pid
 //	       the worker inherits
 //	reap   a pid                         reaped: its exit status
@@ -51,9 +51,9 @@ type templateSetup struct {
 // templateReply is a reply; one of its fields is set.
 type templateReply struct {
 	Ready bool `msgpack:"ready"`
-	// Unfit says why processes with the module cannot be forked, Failed why the module
+	// Unsafe says why processes with the module cannot be forked, Failed why the module
 	// was not imported.
-	Unfit  string        `msgpack:"unfit"`
+	Unsafe string        `msgpack:"unsafe"`
 	Failed string        `msgpack:"failed"`
 	Forked int           `msgpack:"forked"`
 	Reaped *reapedStatus `msgpack:"reaped"`
@@ -112,8 +112,8 @@ func startTemplateServer(ctx context.Context, config Config, answerTimeout time.
 	switch {
 	case err != nil:
 		return nil, s.exitError(config.Package)
-	case reply.Unfit != "":
-		return nil, &unforkableError{reply.Unfit}
+	case reply.Unsafe != "":
+		return nil, &unforkableError{reply.Unsafe}
 	case reply.Failed != "":
 		return nil, errors.New(reply.Failed)
 	}

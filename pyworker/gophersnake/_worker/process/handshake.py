@@ -25,11 +25,11 @@ shares memory, which the setup frame says.
 SECRET_SIZE = 32
 
 BACKLOG = 64
-"""How many connections may wait to be accepted, so that a few strangers do not keep the
-supervisor out."""
+"""How many connections may wait to be accepted, so that a few other processes that connect
+do not block the supervisor."""
 
 MAX_PEERS = 16
-"""How many peers may be connected at a time; the one connected longest makes room."""
+"""How many peers may be connected at a time. For a further one, the oldest is disconnected."""
 
 _CREDENTIALS = struct.Struct("3i")
 """The process, user and group of a peer."""
@@ -84,8 +84,8 @@ def _watch_lifeline() -> None:
     """End this process and its children when the supervisor ends.
 
     On Linux the supervisor has set the lifeline up so that the kernel kills the process
-    group when the write end closes, whatever Python is doing. Elsewhere a thread waits
-    for that.
+    group when the write end closes, even while C code holds the GIL. On other systems a
+    thread waits for that.
     """
     if fcntl.fcntl(LIFELINE, fcntl.F_GETFL) & getattr(os, "O_ASYNC", 0o20000):
         # The supervisor may have ended before it did so.
@@ -108,8 +108,8 @@ def _accept(listener: socket.socket, secret: bytes) -> socket.socket:
 class Peers:
     """The peers that connect before the supervisor is identified.
 
-    All of them are read at the same time, so that a silent peer does not keep the
-    supervisor out.
+    All of them are read at the same time, so that a silent peer does not block the
+    supervisor.
     """
 
     def __init__(self, listener: socket.socket, user: int, secret: bytes) -> None:
@@ -164,7 +164,7 @@ class Peers:
     def _read(self, peer: object) -> socket.socket | None:
         """Read from a peer, and return it if it has sent the secret."""
         if not isinstance(peer, socket.socket) or peer not in self._received:
-            return None  # it has just made room for another one
+            return None  # it has just been disconnected
         try:
             part = peer.recv(len(self._secret) - len(self._received[peer]))
         except ConnectionError:

@@ -1,9 +1,10 @@
 """The heartbeat: shows the supervisor whether Python code can run in this process.
 
 A node that does not answer is blocked either in Python code, while other threads can run,
-or in C code that holds the GIL, while none can. To find out, the supervisor writes two
-bytes into a pipe of this process and checks whether they are read. A thread reads them one
-by one: the kernel gives it the first in any case, but for the second it needs the GIL.
+or in C code that holds the GIL, while none can. To distinguish the two, the supervisor
+writes two bytes into a pipe of this process and checks whether they are read. A thread
+reads them one by one: its first read is already waiting in the kernel and returns in any
+case, but to make the second one it needs the GIL.
 
 The thread waits in the kernel and costs nothing. It is hidden from the node: ``threading``
 does not list it, it handles no signals, and it ends while the process forks, so that a
@@ -34,7 +35,7 @@ QUIT = b"q"
 STACK = 256 << 10
 """The stack size of the thread in bytes; a memory limit counts it."""
 
-PATIENCE = 1.0
+STOP_TIMEOUT = 1.0
 """How many seconds the thread has to end before a fork."""
 
 COUNTED_LATE = sys.version_info >= (3, 13)
@@ -89,7 +90,7 @@ class Heartbeat:
         finally:
             threading.stack_size(usual)
         os.register_at_fork(
-            before=self._stop, after_in_parent=self._resume, after_in_child=self._leave
+            before=self._stop, after_in_parent=self._resume, after_in_child=self._close_in_child
         )
 
     def _start_thread(self) -> None:
@@ -129,10 +130,10 @@ class Heartbeat:
         self._publish(0)
         if self._is_ours(self._write):
             os.write(self._write, QUIT)
-        if self._ended.acquire(timeout=PATIENCE):
+        if self._ended.acquire(timeout=STOP_TIMEOUT):
             self._ended.release()
             # The system removes the thread a moment after Python has finished it.
-            until = time.monotonic() + PATIENCE
+            until = time.monotonic() + STOP_TIMEOUT
             while os.path.exists(f"/proc/self/task/{self._thread}") and time.monotonic() < until:
                 time.sleep(0)
 
@@ -158,7 +159,7 @@ class Heartbeat:
         if self._is_ours(self._read) and self._is_ours(self._write):
             self._start_thread()
 
-    def _leave(self) -> None:
+    def _close_in_child(self) -> None:
         """Close the pipe, in a forked child."""
         self._busy = threading.Lock()
         self._running = False
@@ -167,7 +168,7 @@ class Heartbeat:
                 os.close(descriptor)
 
     def _is_ours(self, descriptor: int) -> bool:
-        """Return whether a descriptor is still the pipe: a node may close what it did not open."""
+        """Return whether a descriptor is still the pipe, which a node may have closed."""
         try:
             found = os.fstat(descriptor)
         except OSError:

@@ -91,11 +91,11 @@ class Template:
             limits.limit_memory(setup["memory"])
             logs.install_placeholder(setup["log_level"])
             load(setup["base"], setup["python"], setup["node_type"])
-            unfit = why_not({CONTROL})
+            unsafe = why_not({CONTROL})
         except BaseException as error:  # sys.exit, too; a worker will report it in detail
             self._answer_and_exit(failed=f"{type(error).__name__}: {error}")
-        if unfit:
-            self._answer_and_exit(unfit=unfit)
+        if unsafe:
+            self._answer_and_exit(unsafe=unsafe)
         # A handler of the module must not reap the workers.
         self._on_child = signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         gc.collect()

@@ -1,4 +1,4 @@
-"""Runs node code, of whatever kind, and takes its values."""
+"""Runs node code of any kind, and returns or emits its values."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import asyncio
 
 Emit = Callable[[Any], None]
-"""Takes one value of a call that gives many."""
+"""Takes one value of a call that returns many."""
 
 
 class Invoker:

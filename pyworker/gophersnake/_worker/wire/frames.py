@@ -70,7 +70,7 @@ class Limits(NamedTuple):
 
 
 class ProtocolError(Exception):
-    """The supervisor violated the protocol. The connection cannot be used any more."""
+    """The supervisor violated the protocol. The connection cannot be used any longer."""
 
 
 def name(kind: int) -> str:
