@@ -223,14 +223,17 @@ func (r *Runner) emit(e Event) {
 	}
 }
 
-// closePools shuts down the workers of all nodes concurrently.
+// closePools shuts down the workers of all nodes concurrently. Close may call it while
+// Start makes the pools.
 func (r *Runner) closePools(ctx context.Context) {
 	var closing sync.WaitGroup
+	r.mu.RLock()
 	for _, n := range r.nodes {
-		if n.pool != nil {
-			closing.Go(func() { n.pool.Close(ctx) })
+		if p := n.pool; p != nil {
+			closing.Go(func() { p.Close(ctx) })
 		}
 	}
+	r.mu.RUnlock()
 	closing.Wait()
 }
 
