@@ -71,3 +71,15 @@ func TestARunnerThatWasNotStartedDrainsAtOnce(t *testing.T) {
 	_, err = r.Run(t.Context(), 1)
 	assert.ErrorContains(t, err, "the runner drains", "a run does not start it either")
 }
+
+// The race detector checks that the two share nothing without a lock.
+func TestCloseWhileTheRunnerStarts(t *testing.T) {
+	r, err := load(t, single("echo"))
+	require.NoError(t, err)
+	started := make(chan error, 1)
+	go func() { started <- r.Start(t.Context()) }()
+	eventually(t, r, inState(runner.StateStarting))
+	require.NoError(t, r.Close(t.Context()))
+	assert.ErrorContains(t, <-started, "the runner is closed")
+	assert.Equal(t, runner.StateClosed, r.Health().State)
+}

@@ -94,6 +94,10 @@ func (r *Runner) startNodes(ctx context.Context) error {
 	}
 	r.python, r.loaded = py, time.Now()
 	r.mu.Lock()
+	if r.closed { // Close has not seen the pools, so no worker may start
+		r.mu.Unlock()
+		return errClosed()
+	}
 	for _, n := range nodes {
 		n.pool = r.newPool(n, py)
 	}
