@@ -98,12 +98,18 @@ func (e *Exception) Unwrap() error {
 
 // The stages of a worker in which a failure can occur, see [RemoteError].Stage.
 const (
-	StageImport = "import"
-	StageParams = "params"
-	StageSetup  = "setup"
-	StageDecode = "decode"
-	StageCall   = "call"
-	StageEncode = "encode"
+	StageImport = "import" // the node's code is imported
+	StageParams = "params" // the params are checked against its signature
+	StageSetup  = "setup"  // the node is created and set up
+	StageDecode = "decode" // the arguments of a call are decoded
+	StageCall   = "call"   // the node is called
+	StageEncode = "encode" // its result is encoded
+
+	// The stages of a session, besides those of its calls.
+	StageBegin    = "begin"    // the initial state is created
+	StageRestore  = "restore"  // a saved state is restored
+	StageFinish   = "finish"   // the last values are returned
+	StageSnapshot = "snapshot" // the state is saved
 )
 
 // The kinds of failure that a worker reports, see [RemoteError].Kind.
