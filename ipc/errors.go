@@ -118,7 +118,7 @@ const (
 	FailurePythonVM   = "python_vm"
 	FailureMarshaling = "marshaling"
 	FailureManifest   = "manifest"
-	FailureCanceled   = "cancelled" //nolint:misspell // the spelling on the wire
+	FailureCanceled   = "canceled"
 	FailureIO         = "io"
 	FailureTransport  = "transport"
 )

@@ -292,7 +292,7 @@ def test_a_call_of_a_running_batch_is_not_cancelled_unless_it_is_alone(
     worker.cancel(alone)
     with pytest.raises(Failed) as failed:
         worker.end(alone)
-    assert failed.value.body["kind"] == "cancelled"
+    assert failed.value.body["kind"] == "canceled"
     assert worker.call("after") == "after"
 
 

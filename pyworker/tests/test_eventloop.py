@@ -151,7 +151,7 @@ def test_calls_beyond_the_concurrency_wait_for_those_before_them(serve: Serve) -
     for number, then in ((2, ""), (0, "inside: [1, 3]"), (1, "inside: [3, 4]"), (3, ""), (4, "")):
         worker.cancel(calls[number])
         call, error = answer(worker)
-        assert (call, error["kind"]) == (calls[number], "cancelled")
+        assert (call, error["kind"]) == (calls[number], "canceled")
         if then:
             worker.until_log(then)
     assert worker.call(9) == 9

@@ -42,7 +42,7 @@ WAITS = (
 def cancelled(worker: Supervisor, call: int) -> None:
     """Check that the next answer says that the call was canceled, and that the worker continues."""
     number, body = answer(worker)
-    assert (number, body["kind"], body["class"]) == (call, "cancelled", "gophersnake.Cancelled")
+    assert (number, body["kind"], body["class"]) == (call, "canceled", "gophersnake.Cancelled")
     assert worker.call("quick") == "quick"
     assert worker.stderr() == ""
 
@@ -151,7 +151,7 @@ def test_a_call_can_be_cancelled_after_the_shutdown(serve: Serve) -> None:
     worker.until_log("at work on a")
     worker.send(SHUTDOWN)
     worker.cancel(call)
-    assert answer(worker)[1]["kind"] == "cancelled"
+    assert answer(worker)[1]["kind"] == "canceled"
     assert worker.wait() == 0
 
 

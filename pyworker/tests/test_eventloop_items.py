@@ -150,7 +150,7 @@ def test_a_generator_that_waits_for_credit_is_closed_by_a_cancel(serve: Serve) -
     worker.credit(call, 1)
     assert heard(worker) == ["log", 0, "closed"]
     kind, number, body = heard(worker)
-    assert (kind, number, body["kind"]) == ("error", call, "cancelled")
+    assert (kind, number, body["kind"]) == ("error", call, "canceled")
     is_still(worker)
 
 
@@ -176,7 +176,7 @@ def test_a_cancel_reaches_a_generator_where_it_waits(serve: Serve) -> None:
     worker.cancel(call)
     assert [heard(worker)[2] for _ in range(2)] == ["cancelled", "closed"]
     kind, number, body = heard(worker)
-    assert (kind, number, body["kind"]) == ("error", call, "cancelled")
+    assert (kind, number, body["kind"]) == ("error", call, "canceled")
 
 
 def test_a_generator_that_is_cancelled_before_it_begins_is_not_called(serve: Serve) -> None:
@@ -185,7 +185,7 @@ def test_a_generator_that_is_cancelled_before_it_begins_is_not_called(serve: Ser
     body = msgpack.packb([[3], {}])
     worker.socket.sendall(frame(CALL, 7, body) + frame(CANCEL, 7, b""))
     kind, call, message = heard(worker)
-    assert (kind, call, message["kind"]) == ("error", 7, "cancelled")
+    assert (kind, call, message["kind"]) == ("error", 7, "canceled")
     is_still(worker)
 
 

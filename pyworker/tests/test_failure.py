@@ -169,7 +169,7 @@ def test_the_workers_own_frames_are_left_out() -> None:
         (ValueError("x"), {"kind": "execution"}),
         (KeyboardInterrupt(), {"kind": "execution", "class": "KeyboardInterrupt"}),
         (GeneratorExit(), {"kind": "execution"}),
-        (Cancelled("x"), {"kind": "cancelled", "class": "gophersnake.Cancelled"}),
+        (Cancelled("x"), {"kind": "canceled", "class": "gophersnake.Cancelled"}),
         (Permanent("x"), {"kind": "execution", "retryable": False}),
         (Transient("x"), {"retryable": True, "retry_after": None}),
         (Transient("x", retry_after=2), {"retryable": True, "retry_after": 2.0}),

@@ -94,7 +94,7 @@ def test_a_generator_without_credit_stands_still(serve: Serve) -> None:
     worker.until_log("closed")
     with pytest.raises(Failed) as failed:
         worker.items(call)
-    assert failed.value.body["kind"] == "cancelled"
+    assert failed.value.body["kind"] == "canceled"
     assert given(worker)[-1] == "closed"
     assert "gives 4" not in given(worker)
     assert worker.items(worker.begin(2)) == [0, 1]
@@ -213,7 +213,7 @@ def test_a_cancel_while_a_generator_works_is_raised_inside(serve: Serve) -> None
         worker.until_log("cancelled inside")
         with pytest.raises(Failed) as failed:
             worker.items(call)
-        assert failed.value.body["kind"] == "cancelled"
+        assert failed.value.body["kind"] == "canceled"
     assert worker.items(worker.begin(0)) == [1]
 
 
@@ -235,7 +235,7 @@ def test_a_generator_that_swallows_the_cancellation_ends_at_its_next_item(serve:
     worker.cancel(call)
     with pytest.raises(Failed) as failed:
         worker.items(call)
-    assert failed.value.body["kind"] == "cancelled"
+    assert failed.value.body["kind"] == "canceled"
 
 
 def test_cancels_at_any_moment_end_a_generator_once(serve: Serve) -> None:
@@ -252,7 +252,7 @@ def test_cancels_at_any_moment_end_a_generator_once(serve: Serve) -> None:
                 pass
             ends.add(found.type)
             if found.type == ERROR:
-                assert found.message["kind"] == "cancelled"
+                assert found.message["kind"] == "canceled"
         worker.send(PING, call)
         worker.until(PONG)
     assert ERROR in ends
@@ -345,7 +345,7 @@ def test_frames_that_come_while_a_generator_waits_are_kept_in_order(serve: Serve
     assert worker.items(first) == [3, 4]
     with pytest.raises(Failed) as failed:
         worker.items(second)
-    assert failed.value.body["kind"] == "cancelled"
+    assert failed.value.body["kind"] == "canceled"
     assert worker.items(third) == [0, 1]
     assert worker.until(PONG).call == 77
 

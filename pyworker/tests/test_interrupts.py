@@ -32,7 +32,7 @@ def assert_canceled(worker: Supervisor, call: int) -> None:
     """Check that a call is answered as a cancelled one, and that the worker lives."""
     with pytest.raises(Failed) as failed:
         worker.end(call)
-    assert failed.value.body["kind"] == "cancelled"
+    assert failed.value.body["kind"] == "canceled"
     assert worker.call("quick") == "quick"
     assert worker.stderr() == ""
 
@@ -181,7 +181,7 @@ def test_a_cancel_right_behind_its_call_is_seen(serve: Serve) -> None:
         os.kill(worker.pid, signal.SIGUSR1)
         with pytest.raises(Failed) as failed:
             worker.end(7)
-        assert failed.value.body["kind"] == "cancelled"
+        assert failed.value.body["kind"] == "canceled"
         assert worker.call(0) is None
 
 
@@ -246,7 +246,7 @@ def test_many_signals_at_any_moment_lose_and_tear_nothing(serve: Serve) -> None:
             assert worker.end(call) == i
         except Failed as failed:
             kinds.add(failed.body["kind"])
-    assert kinds <= {"cancelled"}
+    assert kinds <= {"canceled"}
     assert worker.stderr() == ""
 
 

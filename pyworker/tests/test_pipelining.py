@@ -101,7 +101,7 @@ def test_calls_that_wait_can_be_cancelled(serve: Serve, gate: Path) -> None:
         if value is None:
             with pytest.raises(Failed) as failed:
                 worker.end(call)
-            assert failed.value.body["kind"] == "cancelled"
+            assert failed.value.body["kind"] == "canceled"
         else:
             assert worker.end(call) == value
     assert worker.call("after") == "after"
@@ -117,7 +117,7 @@ def test_the_call_at_work_and_those_behind_it_can_be_cancelled_together(serve: S
         for call in calls:
             with pytest.raises(Failed) as failed:
                 worker.end(call)
-            assert failed.value.body["kind"] == "cancelled"
+            assert failed.value.body["kind"] == "canceled"
     assert worker.call("after") == "after"
 
 
@@ -135,7 +135,7 @@ def test_cancels_at_any_moment_reach_only_their_call(serve: Serve, seed: int) ->
             if found.type == RESULT:
                 assert msgpack.unpackb(found.body) == i
             else:
-                assert found.message["kind"] == "cancelled"
+                assert found.message["kind"] == "canceled"
                 assert call in canceled
     assert worker.call("after") == "after"
     assert worker.stderr() == ""

@@ -330,7 +330,7 @@ def test_a_canceled_call_leaves_its_session_open(serve: Serve) -> None:
     os.kill(worker.pid, signal.SIGUSR1)
     worker.cancel(running)
     for call in (running, waiting):
-        assert failure(worker, call)["kind"] == "cancelled"
+        assert failure(worker, call)["kind"] == "canceled"
     assert fed(worker, 1, 0) == [2]  # the call that waited was not begun
 
 

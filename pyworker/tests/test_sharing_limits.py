@@ -140,7 +140,7 @@ def test_a_call_that_waits_for_room_can_be_canceled(serve: Serve, how: str) -> N
         worker.cancel(call)
         with pytest.raises(Failed) as failed:
             worker.end(call)
-        assert failed.value.body["kind"] == "cancelled"
+        assert failed.value.body["kind"] == "canceled"
     assert worker.call("quick") == "quick"
     assert worker.stderr() == ""
 
@@ -187,7 +187,7 @@ def test_many_signals_lose_no_memory(serve: Serve) -> None:
         try:
             assert (worker.end(call) == x + 1).all()
         except Failed as failed:
-            assert failed.body["kind"] == "cancelled"  # noqa: PT017
+            assert failed.body["kind"] == "canceled"  # noqa: PT017
     idle(worker)
     assert host.outstanding == 0
     assert len(maps(worker)) <= 12

@@ -58,7 +58,7 @@ def remote_error(error: BaseException, stage: str) -> dict[str, Any]:
     elif isinstance(error, SystemExit):
         body |= {"kind": "python_vm", "fatal": True, "exit_code": exit_code(error)}
     elif isinstance(error, Cancelled):
-        body |= {"kind": "cancelled"}
+        body |= {"kind": "canceled"}
     elif isinstance(error, Permanent):
         body |= {"retryable": False}
     elif isinstance(error, Transient):
