@@ -97,7 +97,7 @@ func (r *Runner) observe(n *node, logger hclog.Logger) func(pool.Event) {
 		case pool.WorkerStarted:
 			logger.Debug("worker started", "pid", e.Worker.PID(), "took", e.Took, "spare", e.Spare)
 			r.emit(WorkerStarted{Node: n.id, Time: now, PID: e.Worker.PID(), Took: e.Took, Spare: e.Spare})
-		case pool.WorkerFailed:
+		case pool.WorkerStartFailed:
 			failure := classify(e.Err).WithNode(n.id)
 			c.breach(failure.Limit)
 			report(WorkerStartFailed{Node: n.id, Time: now, Took: e.Took, Limit: failure.Limit, Err: failure})

@@ -7,7 +7,7 @@ import (
 )
 
 // Event is something that happened in a pool: one of [WorkerStarted],
-// [WorkerFailed], [WorkerEnded], [WorkerRetired], [SparePromoted], [CallRefused],
+// [WorkerStartFailed], [WorkerEnded], [WorkerRetired], [SparePromoted], [CallRefused],
 // [StateChanged] and [Reloaded].
 type Event interface{ poolEvent() }
 
@@ -19,9 +19,9 @@ type WorkerStarted struct {
 	Spare bool
 }
 
-// WorkerFailed says that a worker could not be started. There is none for a start
+// WorkerStartFailed says that a worker could not be started. There is none for a start
 // that the pool itself ended, as Close does.
-type WorkerFailed struct {
+type WorkerStartFailed struct {
 	Err   error // a *[worker.StartError]
 	Took  time.Duration
 	Spare bool
@@ -66,7 +66,7 @@ type Reloaded struct {
 }
 
 func (WorkerStarted) poolEvent() {}
-func (WorkerFailed) poolEvent()  {}
+func (WorkerStartFailed) poolEvent()  {}
 func (WorkerEnded) poolEvent()   {}
 func (WorkerRetired) poolEvent() {}
 func (SparePromoted) poolEvent() {}

@@ -121,7 +121,7 @@ func (p *Pool) startFailedLocked(g *generation, err error, took time.Duration) {
 		return
 	}
 	p.counters.StartFailures++
-	p.recordLocked(WorkerFailed{Err: err, Took: took, Spare: isSpare})
+	p.recordLocked(WorkerStartFailed{Err: err, Took: took, Spare: isSpare})
 	failures.add(err, p.clock.now(), firstDelay)
 	if p.serving+p.starting == 0 {
 		p.failWaitersLocked(nil, err)

@@ -233,7 +233,7 @@ func TestReloadEndsTheStartsOfOldCode(t *testing.T) {
 	assert.Equal(t, answer{value: "first"}, <-under)
 	f.waitFor(Stats{Idle: 1})
 	assert.Equal(t, 2, f.starts())
-	assert.Empty(t, eventsOf[WorkerFailed](f))
+	assert.Empty(t, eventsOf[WorkerStartFailed](f))
 }
 
 func TestReloadRepairsAPoolThatCannotStart(t *testing.T) {

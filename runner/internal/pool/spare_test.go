@@ -178,7 +178,7 @@ func TestASpareThatCannotStartIsReportedAndRetriedWithBackoff(t *testing.T) {
 	h := f.Health()
 	assert.Equal(t, StateDegraded, h.State)
 	require.ErrorContains(t, h.Cause, "the module is broken")
-	assert.True(t, eventsOf[WorkerFailed](f)[0].Spare)
+	assert.True(t, eventsOf[WorkerStartFailed](f)[0].Spare)
 	f.passes(clock, 100*time.Millisecond)
 	f.until(failures(2))
 	_, err := f.call(t.Context(), 1)
@@ -216,7 +216,7 @@ func TestCloseEndsTheStartOfASpare(t *testing.T) {
 	assert.Empty(t, h.Workers)
 	assert.Zero(t, h.Starting)
 	assert.Equal(t, 1, f.starts())
-	assert.Empty(t, eventsOf[WorkerFailed](f), "Close ended the start; it did not fail")
+	assert.Empty(t, eventsOf[WorkerStartFailed](f), "Close ended the start; it did not fail")
 }
 
 func TestNoSpareStartsWithoutEnoughMemory(t *testing.T) {
