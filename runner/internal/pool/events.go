@@ -65,14 +65,14 @@ type Reloaded struct {
 	Took    time.Duration
 }
 
-func (WorkerStarted) poolEvent() {}
-func (WorkerStartFailed) poolEvent()  {}
-func (WorkerEnded) poolEvent()   {}
-func (WorkerRetired) poolEvent() {}
-func (SparePromoted) poolEvent() {}
-func (CallRefused) poolEvent()   {}
-func (StateChanged) poolEvent()  {}
-func (Reloaded) poolEvent()      {}
+func (WorkerStarted) poolEvent()     {}
+func (WorkerStartFailed) poolEvent() {}
+func (WorkerEnded) poolEvent()       {}
+func (WorkerRetired) poolEvent()     {}
+func (SparePromoted) poolEvent()     {}
+func (CallRefused) poolEvent()       {}
+func (StateChanged) poolEvent()      {}
+func (Reloaded) poolEvent()          {}
 
 // recordLocked keeps an event until unlock has released p.mu and delivers it.
 func (p *Pool) recordLocked(e Event) {
