@@ -18,7 +18,7 @@ PATIENCE = 60.0
 """Seconds after which a worker that does not end fails the test."""
 
 PROGRAM = """
-import os, socket, struct, sys
+import fcntl, os, socket, struct, sys
 from gophersnake._worker.serving import batches
 from gophersnake._worker.serving import eventloop
 from gophersnake._worker.values import faults
@@ -41,8 +41,11 @@ while True:
         control.close()
         os.open(os.devnull, os.O_RDONLY)
         code = 99
+        # Away from 3 to 5, which a worker that was spawned has for its pipe and its files.
+        link = fcntl.fcntl(descriptors[0], fcntl.F_DUPFD_CLOEXEC, 10)
+        os.close(descriptors[0])
         try:
-            code = Worker(socket.socket(fileno=descriptors[0])).run()
+            code = Worker(socket.socket(fileno=link)).run()
         finally:
             os._exit(code)
     os.close(descriptors[0])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 import msgpack
@@ -39,12 +40,12 @@ WAITS = (
 )
 
 
-def cancelled(worker: Supervisor, call: int) -> None:
+def cancelled(worker: Supervisor, call: int, silent: bool = True) -> None:
     """Check that the next answer says that the call was canceled, and that the worker continues."""
     number, body = answer(worker)
     assert (number, body["kind"], body["class"]) == (call, "canceled", "gophersnake.Cancelled")
     assert worker.call("quick") == "quick"
-    assert worker.stderr() == ""
+    assert worker.stderr() == "" or not silent
 
 
 def test_a_cancel_hits_its_call_alone(serve: Serve) -> None:
@@ -396,5 +397,6 @@ def test_a_forked_child_neither_answers_nor_ends_the_other_calls(
     assert worker.call("fork") == 0
     assert not (tmp_path / "ended").exists()
     worker.cancel(call)
-    cancelled(worker, call)
+    # From 3.14 on, asyncio reports that tasks of its parent do not run in a forked child.
+    cancelled(worker, call, silent=sys.version_info < (3, 14))
     assert worker.call("fork") == 0
