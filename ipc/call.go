@@ -304,6 +304,16 @@ func hasEarlier(calls map[uint64]*Call, order uint64) bool {
 	return false
 }
 
+// kindOf returns the type of the frame with which an open call was made, 0 if it is not open.
+func (t *callTable) kindOf(id uint64) FrameType {
+	t.Lock()
+	defer t.Unlock()
+	if call := t.open[id]; call != nil {
+		return call.header.kind
+	}
+	return 0
+}
+
 // isOpen reports whether a call has been neither settled nor removed.
 func (t *callTable) isOpen(id uint64) bool {
 	t.Lock()

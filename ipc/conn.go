@@ -134,9 +134,13 @@ func Start(conn net.Conn, channel *net.UnixConn, setup Setup, events Events) (*C
 		done:    make(chan struct{}),
 	}
 	c.role.conn, c.role.calls = conn, &c.calls
+	c.frames.result, c.frames.calls = setup.Limits.Result, &c.calls
 	if channel != nil && setup.Shared != nil {
-		c.shared = newSharing(c, channel)
+		c.shared = newSharing(c, channel, setup.Shared.Limit)
 		c.frames.shared = c.shared
+		shared := *setup.Shared // the caller's may serve other connections
+		shared.Segments = c.shared.quota
+		setup.Shared = &shared
 	} else {
 		setup.Shared = nil
 	}
@@ -177,7 +181,7 @@ func (c *Conn) expect(want FrameType, into any) error {
 		if err != nil {
 			return err
 		}
-		f.Release() // messages have no buffers
+		f.Release() // a worker may have sent a value instead of a message
 		switch f.kind {
 		case want:
 			return unmarshal(f, into)

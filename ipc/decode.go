@@ -70,6 +70,8 @@ func (p Payload) Check(root string, limits Limits) error {
 		err = &ValueError{Reason: fmt.Sprintf("%d bytes follow the value", len(c.b)-c.i)}
 	case len(c.buffers) != 0:
 		err = &ValueError{Reason: fmt.Sprintf("%d buffers belong to no value", len(c.buffers))}
+	case limits.Decoded > 0 && c.memory > uint64(limits.Decoded):
+		err = &ValueError{Reason: fmt.Sprintf("its %d bytes take about %d bytes of memory when they are decoded, more than the limit of %d; an array of numbers takes less", len(c.b), c.memory, limits.Decoded)}
 	default:
 		return nil
 	}
@@ -85,6 +87,7 @@ type cursor struct {
 	buffers   [][]byte
 	locations []location // of the buffers, if those in shared memory are to be copied
 	maxDepth  int        // for skip
+	memory    uint64     // the decoded values that skip has passed take at most that many bytes
 	text      string     // b as a string of which decoded strings are parts; empty if they are copied
 }
 
@@ -120,21 +123,35 @@ func (c *cursor) number(size int) (uint64, *ValueError) {
 	}
 }
 
+// The memory in bytes that decoded values take at most, in Go or in Python. The package
+// comment lists them for the implementers of decoders.
+const (
+	memoryOfValue = 32  // any value, with its place in an array or a map
+	memoryOfText  = 32  // str and bin, besides their bytes
+	memoryOfArray = 64  // array
+	memoryOfMap   = 320 // map that is not empty; an empty one takes memoryOfArray
+	memoryOfKey   = 64  // each key of a map, besides its bytes
+	memoryOfExt   = 256 // an extension, besides its payload
+)
+
 // skip advances past one value, nested depth levels deep, and checks it.
 func (c *cursor) skip(depth int) *ValueError {
 	t, err := c.token()
 	if err != nil {
 		return err
 	}
+	c.memory += memoryOfValue
 	switch t.kind {
 	case tokStr:
 		text, err := c.take(t.n)
 		if err != nil {
 			return err
 		}
+		c.memory += memoryOfText + t.n
 		return invalidText(text)
 	case tokBin:
 		_, err := c.take(t.n)
+		c.memory += memoryOfText + t.n
 		return err
 	case tokArray:
 		if depth >= c.maxDepth {
@@ -151,6 +168,7 @@ func (c *cursor) skip(depth int) *ValueError {
 		if err != nil {
 			return err
 		}
+		c.memory += memoryOfExt + t.n
 		inner := cursor{b: payload, buffers: c.buffers}
 		err = inner.checkExtension(t.ext)
 		c.buffers = inner.buffers
@@ -163,6 +181,7 @@ func (c *cursor) skipArray(n uint64, depth int) *ValueError {
 	if n > uint64(len(c.b)-c.i) { // each item takes at least one byte
 		return c.truncated()
 	}
+	c.memory += memoryOfArray
 	for i := range n {
 		if err := c.skip(depth + 1); err != nil {
 			return err.in(fmt.Sprintf("[%d]", i))
@@ -175,6 +194,11 @@ func (c *cursor) skipMap(n uint64, depth int) *ValueError {
 	if n > uint64(len(c.b)-c.i)/2 {
 		return c.truncated()
 	}
+	if n == 0 {
+		c.memory += memoryOfArray
+		return nil
+	}
+	c.memory += memoryOfMap + n*memoryOfKey
 	for range n {
 		t, err := c.token()
 		if err != nil {
@@ -187,6 +211,7 @@ func (c *cursor) skipMap(n uint64, depth int) *ValueError {
 		if err != nil {
 			return err
 		}
+		c.memory += t.n
 		if !utf8.Valid(key) {
 			return &ValueError{Reason: "a map key that is not UTF-8"}
 		}

@@ -65,11 +65,30 @@ type Limits struct {
 	BufferBytes int64 `msgpack:"buffer_bytes"`
 	// Depth is the deepest nesting of arrays and maps in a value.
 	Depth int `msgpack:"depth"`
+	// Decoded is the most memory in bytes that a value may take when it is decoded, its
+	// buffers not counted; 0 means no bound. A few bytes of the encoding can stand for many
+	// bytes of memory; the package comment says how they are counted.
+	Decoded int64 `msgpack:"decoded"`
 }
 
 // DefaultLimits returns the limits that both sides use by default.
 func DefaultLimits() Limits {
-	return Limits{Body: 256 << 20, Buffers: 4096, BufferBytes: 8 << 30, Depth: 64}
+	return Limits{Body: 256 << 20, Buffers: 4096, BufferBytes: 8 << 30, Depth: 64, Decoded: 512 << 20}
+}
+
+// maxMessage bounds the body of a frame that carries a message instead of a value, in bytes.
+const maxMessage = 16 << 20
+
+// bounds returns how many bytes the body of a frame of a type may have, and how many buffers
+// the frame may have.
+func (l Limits) bounds(t FrameType) (body, buffers int64) {
+	switch t {
+	case frameResult, frameItem, FrameCall, FrameOpen, frameSetup:
+		return int64(l.Body), int64(l.Buffers)
+	case framePong:
+		return 0, 0
+	}
+	return min(int64(l.Body), maxMessage), 0
 }
 
 // outOfBandSize is the size in bytes from which the data of a tensor, a recording or an
@@ -88,6 +107,7 @@ type Payload struct {
 
 	locations []location // of Buffers; nil if none is in shared memory
 	checked   bool       // Check has found no fault
+	withheld  int        // the size of a result that was not read because it exceeds SetupLimits.Result
 }
 
 // location is the location of a buffer in shared memory. The zero location stands for a
@@ -97,9 +117,11 @@ type location struct {
 	offset  int64
 }
 
-// Size returns the size of the payload in bytes, including its buffers.
+// Size returns the size of the payload in bytes, including its buffers. If the size of a
+// result exceeds [SetupLimits].Result, the payload has that size but no content, and is not
+// a valid value.
 func (p Payload) Size() int {
-	size := len(p.Body)
+	size := len(p.Body) + p.withheld
 	for _, buffer := range p.Buffers {
 		size += len(buffer)
 	}

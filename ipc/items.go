@@ -17,14 +17,16 @@ type inbox struct {
 
 	mu    sync.Mutex
 	items []Payload
+	size  int // of items, in bytes
 }
 
 // put adds an item. It returns false if the worker had no credit for it.
 func (in *inbox) put(item Payload) bool {
 	in.mu.Lock()
-	fits := len(in.items) < in.window.Items
+	fits := len(in.items) < in.window.Items && in.size <= in.window.Bytes
 	if fits {
 		in.items = append(in.items, item)
+		in.size += item.Size()
 	}
 	in.mu.Unlock()
 	select {
@@ -39,7 +41,7 @@ func (in *inbox) take(spare []Payload) []Payload {
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	items := in.items
-	in.items = spare[:0]
+	in.items, in.size = spare[:0], 0
 	return items
 }
 
@@ -120,7 +122,7 @@ func (c *Conn) item(f frame) error {
 	c.calls.Lock()
 	call, abandoned := c.calls.open[f.call], c.calls.abandoned[f.call]
 	var in *inbox
-	if call != nil {
+	if call != nil && call.order.Load() > 0 {
 		in = call.inbox
 	}
 	c.calls.Unlock()
@@ -130,11 +132,11 @@ func (c *Conn) item(f frame) error {
 	f.Release()
 	switch {
 	case in != nil:
-		return &ProtocolError{Reason: fmt.Sprintf("call %d returns more than the %d items for which it had credit", f.call, c.window.Items)}
+		return &ProtocolError{Reason: fmt.Sprintf("call %d returns more than the %d items or %d bytes for which it had credit", f.call, c.window.Items, c.window.Bytes)}
 	case abandoned != nil:
 		return nil
 	}
-	return &ProtocolError{Reason: fmt.Sprintf("an item frame for call %d, which is not under way or returns one value", f.call)}
+	return &ProtocolError{Reason: fmt.Sprintf("an item frame for call %d, which is not under way, was not sent, or returns one value", f.call)}
 }
 
 // isNil reports whether a payload is nil, which is the result of a call that returns many

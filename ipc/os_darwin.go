@@ -48,4 +48,8 @@ func NewChannel() (*net.UnixConn, *os.File, error) { return nil, nil, errors.Err
 
 func sendSegment(*net.UnixConn, *segment) error { return errors.ErrUnsupported }
 
-func receiveSegment(*net.UnixConn) (uint32, *segment, error) { return 0, nil, errors.ErrUnsupported }
+func receiveTransfer(*net.UnixConn) (transfer, error) { return transfer{}, errors.ErrUnsupported }
+
+func checkSegment(*os.File, uint64) error { return errors.ErrUnsupported }
+
+func openFileLimit() uint64 { return 0 }

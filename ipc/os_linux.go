@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net"
 	"os"
-	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -87,7 +86,8 @@ func NewChannel() (*net.UnixConn, *os.File, error) {
 const channelMessage = 12
 
 // sendSegment sends a segment's descriptor without blocking. Its error is errChannelFull
-// if the receiver has not yet received the ones before it.
+// if the receiver has not yet received the ones before it, or if too many descriptors of
+// this user are in transit to all receivers.
 func sendSegment(channel *net.UnixConn, s *segment) error {
 	message := binary.LittleEndian.AppendUint32(make([]byte, 0, channelMessage), s.id)
 	message = binary.LittleEndian.AppendUint64(message, uint64(s.size()))
@@ -99,40 +99,56 @@ func sendSegment(channel *net.UnixConn, s *segment) error {
 	err = raw.Control(func(fd uintptr) {
 		sent = unix.Sendmsg(int(fd), message, unix.UnixRights(int(s.file.Fd())), nil, unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL)
 	})
-	if errors.Is(sent, unix.EAGAIN) {
+	if errors.Is(sent, unix.EAGAIN) || errors.Is(sent, unix.ETOOMANYREFS) {
 		return errChannelFull
 	}
 	return errors.Join(err, sent)
 }
 
-// receiveTimeout bounds the wait for a descriptor. The owner sends it before the frame
-// that names it, so it has already arrived or never will.
-const receiveTimeout = 5 * time.Second
-
-// receiveSegment receives the descriptor of a segment, and returns the segment with the
-// number that its owner has assigned to it.
-func receiveSegment(channel *net.UnixConn) (uint32, *segment, error) {
-	_ = channel.SetReadDeadline(time.Now().Add(receiveTimeout))
-	message, rights := make([]byte, channelMessage+1), make([]byte, unix.CmsgSpace(4))
-	n, oobn, _, _, err := channel.ReadMsgUnix(message, rights)
+// receiveTransfer receives the next segment that the owner has sent, without mapping it. It
+// does not block: the owner sends a descriptor before the frame that names its segment, so
+// the descriptor has arrived when the frame is read, or never will. Its error is
+// errNotTransferred if nothing has arrived, and wraps [unix.EMFILE] if this process cannot
+// take another descriptor.
+func receiveTransfer(channel *net.UnixConn) (transfer, error) {
+	raw, err := channel.SyscallConn()
 	if err != nil {
-		return 0, nil, err
+		return transfer{}, err
+	}
+	message, rights := make([]byte, channelMessage+1), make([]byte, unix.CmsgSpace(4))
+	var n, oobn, flags int
+	var failed error
+	if err := raw.Control(func(fd uintptr) {
+		n, oobn, flags, _, failed = unix.Recvmsg(int(fd), message, rights, unix.MSG_DONTWAIT|unix.MSG_CMSG_CLOEXEC)
+	}); err != nil {
+		return transfer{}, err
+	}
+	switch {
+	case errors.Is(failed, unix.EAGAIN), failed == nil && n == 0 && oobn == 0:
+		return transfer{}, errNotTransferred
+	case failed != nil:
+		return transfer{}, os.NewSyscallError("recvmsg", failed)
+	case oobn == 0 && flags&unix.MSG_CTRUNC != 0:
+		return transfer{}, os.NewSyscallError("recvmsg", unix.EMFILE) // the kernel has dropped the descriptor
 	}
 	file, err := fileOf(rights[:oobn])
 	if err != nil {
-		return 0, nil, err
+		return transfer{}, err
 	}
 	if n != channelMessage {
 		_ = file.Close()
-		return 0, nil, fmt.Errorf("a descriptor arrived with a message of %d bytes instead of %d", n, channelMessage)
+		return transfer{}, fmt.Errorf("a descriptor arrived with a message of %d bytes instead of %d", n, channelMessage)
 	}
-	size := binary.LittleEndian.Uint64(message[4:])
-	if err := checkSegment(file, size); err != nil {
-		_ = file.Close()
-		return 0, nil, err
+	return transfer{binary.LittleEndian.Uint32(message), binary.LittleEndian.Uint64(message[4:]), file}, nil
+}
+
+// openFileLimit returns how many descriptors this process may have open.
+func openFileLimit() uint64 {
+	var limit unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
+		return 0
 	}
-	s, err := newSegment(file, int64(size), nil)
-	return binary.LittleEndian.Uint32(message), s, err
+	return limit.Cur
 }
 
 // fileOf returns the single descriptor in a control message, and closes any others.
@@ -154,7 +170,6 @@ func fileOf(rights []byte) (*os.File, error) {
 		}
 		return nil, fmt.Errorf("a message with %d descriptors", len(fds))
 	}
-	unix.CloseOnExec(fds[0])
 	return os.NewFile(uintptr(fds[0]), "gophersnake-segment"), nil
 }
 

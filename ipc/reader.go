@@ -42,7 +42,9 @@ type frameReader struct {
 	src    io.Reader
 	first  io.Reader // reads src when the next byte begins a frame
 	limits Limits
-	shared *sharing // resolves the segments that descriptors name; nil if no memory is shared
+	result int64      // bounds the size of a result; 0 means no bound
+	calls  *callTable // knows which answers are results; nil if result is 0
+	shared *sharing   // resolves the segments that descriptors name; nil if no memory is shared
 	buf    []byte
 	r, w   int  // buf[r:w] has been read ahead
 	fresh  bool // src has been read since an answer was last timed
@@ -142,11 +144,12 @@ func (fr *frameReader) next() (frame, error) {
 	f := frame{kind: FrameType(h[2]), call: binary.LittleEndian.Uint64(h[8:])}
 	bodyLen := int64(binary.LittleEndian.Uint32(h[4:]))
 	buffers := int64(binary.LittleEndian.Uint32(h[16:]))
-	if bodyLen > int64(fr.limits.Body) {
-		return frame{}, &ProtocolError{Reason: fmt.Sprintf("a %s frame claims a body of %d bytes, more than the limit of %d", f.kind, bodyLen, fr.limits.Body)}
+	mostBody, mostBuffers := fr.limits.bounds(f.kind)
+	if bodyLen > mostBody {
+		return frame{}, &ProtocolError{Reason: fmt.Sprintf("a %s frame claims a body of %d bytes, more than the limit of %d", f.kind, bodyLen, mostBody)}
 	}
-	if buffers > int64(fr.limits.Buffers) {
-		return frame{}, &ProtocolError{Reason: fmt.Sprintf("a %s frame claims %d buffers, more than the limit of %d", f.kind, buffers, fr.limits.Buffers)}
+	if buffers > mostBuffers {
+		return frame{}, &ProtocolError{Reason: fmt.Sprintf("a %s frame claims %d buffers, more than the limit of %d", f.kind, buffers, mostBuffers)}
 	}
 	fr.r += headerSize
 	var room [2]descriptor // so that a table of one or two is not on the heap
@@ -154,6 +157,12 @@ func (fr *frameReader) next() (frame, error) {
 	if buffers > 0 {
 		if table, err = fr.descriptors(table, f.kind, int(buffers)); err != nil {
 			return frame{}, err
+		}
+	}
+	if fr.result > 0 {
+		if size := uint64(bodyLen) + sizeOf(table); size > uint64(fr.result) && fr.isResult(f) {
+			f.withheld = int(size)
+			return f, fr.discard(uint64(bodyLen) + inlineSizeOf(table))
 		}
 	}
 	if bodyLen > 0 {
@@ -168,6 +177,24 @@ func (fr *frameReader) next() (frame, error) {
 		}
 	}
 	return f, nil
+}
+
+// isResult reports whether a frame carries a value that a node returned. The state of a
+// session, which answers a snapshot frame, is not a result.
+func (fr *frameReader) isResult(f frame) bool {
+	return (f.kind == frameResult || f.kind == frameItem) && fr.calls.kindOf(f.call) != FrameSnapshot
+}
+
+// discard reads n bytes of a frame and drops them.
+func (fr *frameReader) discard(n uint64) error {
+	dropped := make([]byte, min(n, 64<<10))
+	for ; n > 0; n -= uint64(len(dropped)) {
+		dropped = dropped[:min(n, uint64(len(dropped)))]
+		if err := fr.full(dropped); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // buffers reads the inline buffers of a frame and resolves the shared ones.
@@ -193,6 +220,24 @@ func (fr *frameReader) buffers(p *Payload, table []descriptor) (err error) {
 type descriptor struct {
 	segment      uint32 // 0 for an inline buffer
 	offset, size uint64
+}
+
+// sizeOf returns the size of the buffers in a table.
+func sizeOf(table []descriptor) (size uint64) {
+	for _, d := range table {
+		size += d.size
+	}
+	return size
+}
+
+// inlineSizeOf returns the size of the buffers in a table that follow inline.
+func inlineSizeOf(table []descriptor) (size uint64) {
+	for _, d := range table {
+		if d.segment == 0 {
+			size += d.size
+		}
+	}
+	return size
 }
 
 // descriptors reads n descriptors of a frame, appends them to table and checks them.
@@ -234,7 +279,7 @@ func (c *Conn) dispatch(f frame) error {
 	case frameItem:
 		return c.item(f)
 	}
-	defer f.Release() // these frames carry no buffers, but a worker may have sent some
+	defer f.Release() // a worker may have sent a host's frame with buffers
 	switch f.kind {
 	case frameLog, frameProgress, frameRelease, frameForget:
 		return c.event(f)
@@ -257,10 +302,10 @@ func (c *Conn) answer(f frame) error {
 	}
 	c.calls.Lock()
 	call, abandoned := c.calls.open[f.call], c.calls.abandoned[f.call]
-	if call != nil && call.inbox != nil && failure == nil && !f.isNil() {
+	if err := checkAnswer(f, call, failure); err != nil {
 		c.calls.Unlock()
 		f.Release()
-		return &ProtocolError{Reason: fmt.Sprintf("call %d returns many values, and ends with a result that is not nil", f.call)}
+		return err
 	}
 	if call != nil {
 		delete(c.calls.open, f.call)
@@ -281,6 +326,19 @@ func (c *Conn) answer(f frame) error {
 	f.Release()
 	if abandoned == nil {
 		return &ProtocolError{Reason: fmt.Sprintf("a %s frame for call %d, which is not under way", f.kind, f.call)}
+	}
+	return nil
+}
+
+// checkAnswer refuses an answer that the worker cannot have given to a call, which is nil if
+// it is not open. The lock of the table of calls is held.
+func checkAnswer(f frame, call *Call, failure error) error {
+	switch {
+	case call == nil:
+	case call.order.Load() == 0:
+		return &ProtocolError{Reason: fmt.Sprintf("a %s frame for call %d, which the worker was not sent", f.kind, f.call)}
+	case call.inbox != nil && failure == nil && !f.isNil():
+		return &ProtocolError{Reason: fmt.Sprintf("call %d returns many values, and ends with a result that is not nil", f.call)}
 	}
 	return nil
 }

@@ -27,9 +27,12 @@ type segment struct {
 	refs   atomic.Int64
 	freeAt time.Time // when it became free; guarded by the lock of the arena
 
-	mu      sync.Mutex
-	owner   segmentOwner      // nil once the owner is gone
-	holders map[*sharing]bool // the connections whose workers have its descriptor
+	charged *sharing // the connection whose worker it counts against; nil for the supervisor's own
+
+	mu        sync.Mutex
+	owner     segmentOwner      // nil once the owner is gone
+	holders   map[*sharing]bool // the connections whose workers have its descriptor
+	destroyed bool
 }
 
 // segmentOwner receives a segment back when its reference count reaches 0. By the time
@@ -86,17 +89,41 @@ func (s *segment) orphan() {
 	s.drop(1)
 }
 
-// destroy unmaps a segment without references, and makes the workers forget it.
+// destroy unmaps a segment without references, and makes the workers forget it. Only the
+// first call has an effect: while one goroutine drops the last reference, another may orphan
+// the segment, and both then find that it has neither references nor an owner.
 func (s *segment) destroy() {
 	s.mu.Lock()
-	holders := s.holders
-	s.holders = nil
+	holders, again := s.holders, s.destroyed
+	s.holders, s.destroyed = nil, true
 	s.mu.Unlock()
+	if again {
+		return
+	}
 	for holder := range holders {
 		holder.forget(s)
 	}
 	_ = unmapSegment(s.view)
 	_ = s.file.Close()
+	if s.charged != nil {
+		s.charged.refund(s.size())
+	}
+}
+
+// transfer is a segment as its owner has sent it: not yet checked nor mapped.
+type transfer struct {
+	number uint32 // the owner's number
+	size   uint64 // as the owner claims
+	file   *os.File
+}
+
+// open checks and maps the segment. It takes ownership of the file, also if it fails.
+func (t transfer) open() (*segment, error) {
+	if err := checkSegment(t.file, t.size); err != nil {
+		_ = t.file.Close()
+		return nil, err
+	}
+	return newSegment(t.file, int64(t.size), nil)
 }
 
 // SharedFrom is the size in bytes from which a buffer travels in shared memory. For a

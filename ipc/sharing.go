@@ -4,9 +4,11 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"math"
 	"net"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/vmihailenco/msgpack/v5"
@@ -25,10 +27,14 @@ import (
 type sharing struct {
 	conn    *Conn
 	channel *net.UnixConn
+	limit   int64       // bounds bytes
+	quota   int         // bounds mapped
 	due     atomic.Bool // there are releases or destroyed segments to report; set with mu held
 
 	mu        sync.Mutex
 	owned     map[uint32]*ownedSegment // by the worker's own numbers
+	mapped    int                      // segments of the worker's that are mapped, including those it has forgotten
+	bytes     int64                    // their sizes
 	loans     map[uint32]*loan         // by the supervisor's numbers
 	releases  map[uint32]int64         // references to the worker's segments that have been released, but not yet reported
 	destroyed []uint32                 // segments that the worker must forget
@@ -54,9 +60,11 @@ type loan struct {
 	count   int64
 }
 
-func newSharing(c *Conn, channel *net.UnixConn) *sharing {
+// newSharing returns the shared memory of a connection, whose worker may own segments of at
+// most limit bytes. It takes a quota from segmentQuotas, which end gives back.
+func newSharing(c *Conn, channel *net.UnixConn, limit int64) *sharing {
 	return &sharing{
-		conn: c, channel: channel,
+		conn: c, channel: channel, limit: limit, quota: segmentQuotas.take(),
 		owned: make(map[uint32]*ownedSegment), loans: make(map[uint32]*loan), releases: make(map[uint32]int64),
 	}
 }
@@ -118,34 +126,117 @@ func (sh *sharing) hold(number uint32) (*segment, error) {
 		l.segment.hold(1)
 		return l.segment, nil
 	}
-	for sh.owned[number] == nil {
-		if err := sh.receiveLocked(); err != nil {
-			return nil, &ProtocolError{Reason: fmt.Sprintf("the worker names its segment %#x, but does not send its descriptor: %v", number, err)}
-		}
+	o, err := sh.ownedLocked(number)
+	if err != nil {
+		return nil, err
 	}
-	o := sh.owned[number]
 	o.references++
 	o.hold(1)
 	return o.segment, nil
 }
 
-// maxOwned bounds how many segments a worker can make the supervisor map.
-const maxOwned = 1 << 14
-
-// receiveLocked receives the next of the worker's segments from the channel.
-func (sh *sharing) receiveLocked() error {
-	number, s, err := receiveSegment(sh.channel)
-	switch {
-	case err != nil:
-		return err
-	case number&ownedByWorker == 0, sh.owned[number] != nil, len(sh.owned) >= maxOwned:
-		s.destroy()
-		return fmt.Errorf("it sends a segment numbered %#x when it has %d", number, len(sh.owned))
+// ownedLocked returns the worker's segment with the given number. It first receives the
+// segments that the worker has sent, up to that one.
+func (sh *sharing) ownedLocked(number uint32) (*ownedSegment, error) {
+	for sh.owned[number] == nil {
+		switch err := sh.receiveLocked(); {
+		case errors.Is(err, syscall.EMFILE), errors.Is(err, syscall.ENOMEM): // not the worker's fault
+			return nil, fmt.Errorf("receive the worker's segment %#x: %w", number, err)
+		case err != nil:
+			return nil, &ProtocolError{Reason: fmt.Sprintf("the worker names its segment %#x, but sends no valid descriptor of it: %v", number, err)}
+		}
 	}
-	o := &ownedSegment{segment: s, sharing: sh, number: number}
-	s.owner = o
-	sh.owned[number] = o
+	return sh.owned[number], nil
+}
+
+// errNotTransferred reports that no segment is waiting on a channel.
+var errNotTransferred = errors.New("no descriptor has arrived")
+
+// receiveLocked receives the next of the worker's segments from the channel, without
+// blocking. It maps the segment only if the worker's limit and quota permit.
+func (sh *sharing) receiveLocked() error {
+	t, err := receiveTransfer(sh.channel)
+	if err != nil {
+		return err
+	}
+	if err := sh.admitLocked(t); err != nil {
+		_ = t.file.Close()
+		return err
+	}
+	s, err := t.open()
+	if err != nil {
+		return err
+	}
+	o := &ownedSegment{segment: s, sharing: sh, number: t.number}
+	s.owner, s.charged = o, sh
+	sh.owned[t.number] = o
+	sh.mapped++
+	sh.bytes += s.size()
 	return nil
+}
+
+// admitLocked refuses a segment that may not be mapped. A sparse segment counts by its size,
+// because reading it allocates the memory.
+func (sh *sharing) admitLocked(t transfer) error {
+	switch {
+	case t.number&ownedByWorker == 0:
+		return fmt.Errorf("it sends a segment numbered %#x, which is not a worker's number", t.number)
+	case sh.owned[t.number] != nil:
+		return fmt.Errorf("it sends two segments numbered %#x", t.number)
+	case sh.mapped >= sh.quota:
+		return fmt.Errorf("it sends one segment more than the %d that it may have", sh.quota)
+	case t.size > uint64(sh.limit-sh.bytes):
+		return fmt.Errorf("it sends a segment of %d bytes, and its others have %d of the %d that it may share", t.size, sh.bytes, sh.limit)
+	}
+	return nil
+}
+
+// refund takes a segment that was destroyed out of the worker's account.
+func (sh *sharing) refund(size int64) {
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	sh.mapped--
+	sh.bytes -= size
+	if sh.ended {
+		segmentQuotas.give(1)
+	}
+}
+
+// quotas divides the descriptors that this process can spend on the segments of workers. A
+// worker's quota is reserved when it connects, so no worker can use up that of another one.
+type quotas struct {
+	limit func() uint64 // the descriptors that the process may have open
+
+	mu       sync.Mutex
+	reserved int
+}
+
+var segmentQuotas = quotas{limit: openFileLimit}
+
+const (
+	// quotaPart is how many workers share the descriptors for segments, which are half of
+	// those that the process may have. Workers beyond that number own no segments.
+	quotaPart = 64
+	// leastQuota and mostQuota bound a quota. Mappings are limited, too: Linux allows 65,530
+	// for one process by default.
+	leastQuota, mostQuota = 8, 512
+)
+
+// take reserves the quota of one worker and returns it: how many segments the worker may own.
+func (q *quotas) take() int {
+	total := int(min(q.limit()/2, quotaPart*mostQuota))
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	n := max(0, min(max(total/quotaPart, leastQuota), mostQuota, total-q.reserved))
+	q.reserved += n
+	return n
+}
+
+// give returns n descriptors that were reserved.
+func (q *quotas) give(n int) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.reserved -= n
 }
 
 // reclaim implements segmentOwner: it releases the references of the worker's frames.
@@ -189,40 +280,81 @@ func (sh *sharing) tidyLaterLocked(after time.Duration) {
 	})
 }
 
-// release handles a release frame of the worker's, which returns references to loans.
+// release handles a release frame of the worker's, which returns references to loans. Each
+// entry releases at least one reference: a release of none would return a segment without
+// references to its owner again, which might have lent it to another call by then.
 func (sh *sharing) release(f frame) error {
 	return eachRelease(f, func(number, n uint64) error {
-		sh.mu.Lock()
-		l := sh.loans[uint32(number)]
-		if number >= ownedByWorker || l == nil || n > uint64(l.count) {
-			sh.mu.Unlock()
-			return &ProtocolError{Reason: fmt.Sprintf("the worker releases segment %d %d times, which is more than it was lent", number, n)}
+		l, err := sh.takeBack(number, n)
+		if err != nil {
+			return err
 		}
-		l.count -= int64(n)
-		sh.mu.Unlock()
 		l.segment.drop(int64(n))
 		return nil
 	})
 }
 
-// forgotten handles a forget frame of the worker's, which has destroyed segments that it
-// owns.
-func (sh *sharing) forgotten(f frame) error {
-	var numbers []uint32
-	if err := unmarshal(f, &numbers); err != nil {
-		return err
+// takeBack reduces the worker's references to a loan by n, and returns the loan.
+func (sh *sharing) takeBack(number, n uint64) (*loan, error) {
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	var l *loan
+	if number < ownedByWorker {
+		l = sh.loans[uint32(number)]
 	}
-	for _, number := range numbers {
-		sh.mu.Lock()
-		o := sh.owned[number]
-		delete(sh.owned, number)
-		delete(sh.releases, number)
-		sh.mu.Unlock()
-		if o != nil {
-			o.orphan()
+	switch {
+	case sh.ended:
+		return nil, ErrClosed
+	case l == nil:
+		return nil, &ProtocolError{Reason: fmt.Sprintf("the worker releases segment %d, which it was not lent", number)}
+	case n == 0:
+		return nil, &ProtocolError{Reason: fmt.Sprintf("the worker releases no reference to segment %d", number)}
+	case n > uint64(l.count):
+		return nil, &ProtocolError{Reason: fmt.Sprintf("the worker releases segment %d %d times, which is more than it was lent: it holds %d", number, n, l.count)}
+	}
+	l.count -= int64(n)
+	return l, nil
+}
+
+// forgotten handles a forget frame of the worker's, which has destroyed segments that it
+// owns. The worker can only forget what it has sent, once.
+func (sh *sharing) forgotten(f frame) error {
+	c := cursor{b: f.Body}
+	count, ok := c.tokenOf(tokArray)
+	for range count {
+		number, isUint := c.tokenOf(tokUint)
+		if !isUint || number > math.MaxUint32 {
+			return errInvalidForget
 		}
+		o, err := sh.disown(uint32(number))
+		if err != nil {
+			return err
+		}
+		o.orphan()
+	}
+	if !ok || c.i != len(c.b) {
+		return errInvalidForget
 	}
 	return nil
+}
+
+// disown removes a segment from those that the worker owns, and returns it.
+func (sh *sharing) disown(number uint32) (*ownedSegment, error) {
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	if sh.ended {
+		return nil, ErrClosed
+	}
+	if number&ownedByWorker == 0 {
+		return nil, &ProtocolError{Reason: fmt.Sprintf("the worker forgets segment %d, which is not its own", number)}
+	}
+	o, err := sh.ownedLocked(number)
+	if err != nil {
+		return nil, err
+	}
+	delete(sh.owned, number)
+	delete(sh.releases, number)
+	return o, nil
 }
 
 // forget makes the worker unmap a segment that has been destroyed.
@@ -286,6 +418,7 @@ func (sh *sharing) end() {
 	sh.ended = true
 	loans, owned := sh.loans, sh.owned
 	sh.loans, sh.owned = nil, nil
+	segmentQuotas.give(sh.quota - sh.mapped) // refund gives the rest
 	sh.mu.Unlock()
 	_ = sh.channel.Close()
 	for _, l := range loans {
@@ -348,4 +481,7 @@ func (c *cursor) tokenOf(kind tokenKind) (uint64, bool) {
 	return t.n, err == nil && t.kind == kind
 }
 
-var errInvalidRelease = &ProtocolError{Reason: "the body of a release frame is not an array of segments and counts"}
+var (
+	errInvalidRelease = &ProtocolError{Reason: "the body of a release frame is not an array of segments and counts"}
+	errInvalidForget  = &ProtocolError{Reason: "the body of a forget frame is not an array of segments"}
+)

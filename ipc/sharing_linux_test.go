@@ -28,6 +28,11 @@ type sharingPeer struct {
 
 // share starts a connection to a peer that shares memory.
 func share(t *testing.T) (*Conn, *sharingPeer) {
+	return shareWithin(t, 1<<30, 0)
+}
+
+// shareWithin is share with a limit of the peer's segments and one of its results.
+func shareWithin(t *testing.T, limit, result int64) (*Conn, *sharingPeer) {
 	host, worker := socketPair(t)
 	hostChannel, file, err := NewChannel()
 	require.NoError(t, err)
@@ -45,7 +50,7 @@ func share(t *testing.T) (*Conn, *sharingPeer) {
 		assert.Equal(t, frameSetup, p.peer.take().kind)
 		p.send(frameReady, 0, pack(t, Description{Name: "echo"}))
 	}()
-	setup := Setup{Limits: SetupLimits{Limits: DefaultLimits()}, Shared: &SetupShared{From: SharedFrom, Limit: 1 << 30}}
+	setup := Setup{Limits: SetupLimits{Limits: DefaultLimits(), Result: result}, Shared: &SetupShared{From: SharedFrom, Limit: limit}}
 	c, _, _, err := Start(host, hostChannel, setup, Events{})
 	require.NoError(t, err)
 	t.Cleanup(c.Close)
@@ -72,6 +77,16 @@ func (p *sharingPeer) takeShared() (frame, []descriptor) {
 		}
 	}
 	return f, table
+}
+
+// receiveSegment receives and maps the next segment that was sent.
+func receiveSegment(channel *net.UnixConn) (uint32, *segment, error) {
+	t, err := receiveTransfer(channel)
+	if err != nil {
+		return 0, nil, err
+	}
+	s, err := t.open()
+	return t.number, s, err
 }
 
 // segment creates a segment that the peer owns, and sends it.
@@ -221,7 +236,7 @@ func TestSharingRefuses(t *testing.T) {
 		"a segment that was not lent": {func(p *sharingPeer, id uint64) { p.answer(id, &segment{id: 77, view: make([]byte, 8)}, 0, 8) }, "segment 77, which it was not lent"},
 		"a location beyond its end":   {func(p *sharingPeer, id uint64) { p.answer(id, p.segment(1, 1<<16), 1<<16-4, 8) }, "a buffer of 8 bytes at 65532"},
 		"an offset that wraps":        {func(p *sharingPeer, id uint64) { p.answer(id, p.segment(1, 1<<16), -4, 8) }, "a buffer of 8 bytes at 18446744073709551612"},
-		"too many releases":           {func(p *sharingPeer, _ uint64) { p.sendMessage(frameRelease, [][2]uint64{{5, 1}}) }, "more than it was lent"},
+		"too many releases":           {func(p *sharingPeer, _ uint64) { p.sendMessage(frameRelease, [][2]uint64{{5, 1}}) }, "releases segment 5, which it was not lent"},
 		"a number of the host's": {func(p *sharingPeer, id uint64) {
 			s := p.segment(1, 1<<16)
 			s.id = 9
@@ -234,7 +249,7 @@ func TestSharingRefuses(t *testing.T) {
 			_ = f.Truncate(1 << 16)
 			_ = sendSegment(p.channel, &segment{id: ownedByWorker | 5, file: f, view: make([]byte, 1<<16)})
 			p.answer(id, &segment{id: ownedByWorker | 5, view: make([]byte, 8)}, 0, 8)
-		}, "does not send its descriptor"},
+		}, "sends no valid descriptor of it"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			conn, p := share(t)

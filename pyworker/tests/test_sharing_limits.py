@@ -17,7 +17,7 @@ from gophersnake._worker.memory.segments import Mappings
 
 from tests.conftest import Serve
 from tests.sharing import OWN, Host
-from tests.supervisor import CALL, FORGET, PING, RELEASE, Failed, Supervisor
+from tests.supervisor import CALL, FORGET, LOG, PING, RELEASE, RESULT, Failed, Supervisor
 from tests.test_sharing import MIB, floats, idle, maps, sharing
 
 np: Any = pytest.importorskip("numpy")
@@ -426,3 +426,37 @@ def test_a_setup_with_shared_memory_needs_the_channel(
     worker = start()
     with pytest.raises(EOFError, match="has no channel"):
         worker.set_up(shared={"from": 1, "limit": 1, "wait": 1.0})
+
+
+def test_buffers_beyond_the_number_of_segments_go_inline(serve: Serve) -> None:
+    source = """
+    def n(count): return [np.full(200_000, i, "u1") for i in range(count)]
+    """
+    worker, host = sharing(serve, source, segments=3)
+    host.keep = True
+    call = worker.begin(5)
+    assert worker.until(LOG).message["message"].endswith("the worker may have 3 segments")
+    assert [each[0] for each in worker.end(call)] == [0, 1, 2, 3, 4]
+    assert [number != 0 for number, _, _ in host.places] == [True] * 3 + [False] * 2
+    worker.give_back()
+    assert len(worker.call(2)) == 2
+    assert [number != 0 for number, _, _ in host.places] == [True] * 2
+
+
+def test_a_free_segment_makes_way_for_another_size(serve: Serve) -> None:
+    worker, host = sharing(serve, ONES, segments=1)
+    for size in (MIB, 2 * MIB, 3 * MIB, MIB):
+        assert len(worker.call(size)) == size
+        assert len(host.places) == 1
+        worker.give_back()
+    assert host.forgotten == [OWN | 1, OWN | 2, OWN | 3]
+
+
+def test_segments_are_forgotten_before_a_frame_names_their_successor(serve: Serve) -> None:
+    worker, host = sharing(serve, ONES, limit=4 * MIB)
+    for size in (3 * MIB, 2 * MIB, 4 * MIB):
+        host.frame_types.clear()
+        worker.call(size)
+        if FORGET in host.frame_types:
+            assert host.frame_types.index(FORGET) < host.frame_types.index(RESULT)
+    assert host.forgotten

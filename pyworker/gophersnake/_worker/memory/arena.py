@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import functools
 import time
 
@@ -17,6 +18,9 @@ LEAST = 64 << 10
 SPARE = 4
 """Free segments may take one part in so many of the limit: a quarter."""
 
+MOST = 1 << 14
+"""How many segments an arena may have if the setup frame does not say."""
+
 KEEP_SECONDS = 20.0
 """How long a free segment is kept for reuse, in seconds."""
 
@@ -26,13 +30,14 @@ class Arena:
 
     Attributes:
         limit: how many bytes the segments may take together.
+        most: how many segments there may be.
         segments: all segments, by number.
         discarded: the numbers of discarded segments that the supervisor has mapped.
     """
 
-    def __init__(self, limit: int, mappings: Mappings) -> None:
+    def __init__(self, limit: int, mappings: Mappings, most: int = MOST) -> None:
         """Begin without segments; discarded ones are removed from the mappings."""
-        self.limit = limit
+        self.limit, self.most = limit, most
         self._mappings = mappings
         self.segments: dict[int, Segment] = {}
         self.discarded: list[int] = []
@@ -51,7 +56,7 @@ class Arena:
         Returns ``None`` if that would exceed the limit.
 
         Raises:
-            OSError: the system cannot create a segment.
+            OSError: the system cannot create a segment, or there are as many as there may be.
         """
         if size > self.limit:
             return None
@@ -66,6 +71,10 @@ class Arena:
                 return None  # even without the free ones
             while self._total + size > self.limit:
                 self._discard_oldest()
+            while self._free and len(self.segments) >= self.most:
+                self._discard_oldest()
+            if len(self.segments) >= self.most:
+                raise OSError(errno.EMFILE, f"the worker may have {self.most} segments")
             segment = segments.create(OWN | (self._last + 1), size)
             self._last += 1
             self.segments[segment.number] = segment

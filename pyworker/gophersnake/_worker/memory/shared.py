@@ -25,7 +25,7 @@ from typing import Any
 import msgpack
 
 from gophersnake._worker.memory import releases, segments
-from gophersnake._worker.memory.arena import OWN, Arena
+from gophersnake._worker.memory.arena import MOST, OWN, Arena
 from gophersnake._worker.memory.segments import Mappings, Segment
 from gophersnake._worker.values import arrays
 from gophersnake._worker.values.format import ValueFault
@@ -77,7 +77,9 @@ class SharedMemory:
             If any of these three is not empty, ``pending_frames`` may return frames.
     """
 
-    def __init__(self, channel: socket.socket, start: int, limit: int, wait: float) -> None:
+    def __init__(
+        self, channel: socket.socket, start: int, limit: int, wait: float, most: int = MOST
+    ) -> None:
         """Create the shared memory that the setup frame describes.
 
         Args:
@@ -85,12 +87,13 @@ class SharedMemory:
             start: the size, in bytes, from which a buffer is shared.
             limit: how many bytes the worker's own segments may take.
             wait: how many seconds a result may wait for room.
+            most: how many segments the worker may own.
         """
         channel.setblocking(False)
         self._channel = channel
         self._start, self._wait = start, wait
         self._mappings = Mappings()
-        self._arena = Arena(limit, self._mappings)
+        self._arena = Arena(limit, self._mappings, most)
         self._borrowed: dict[int, Segment] = {}  # the supervisor's segments
         # By the array's identity, which a later array may have once this one is gone.
         self._leases: dict[int, _Lease] = {}

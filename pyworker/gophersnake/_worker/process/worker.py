@@ -16,6 +16,7 @@ import gophersnake
 from gophersnake._worker import PROTOCOL
 from gophersnake._worker.definition.lookup import load
 from gophersnake._worker.definition.signature import Signature
+from gophersnake._worker.memory.arena import MOST
 from gophersnake._worker.memory.shared import SharedMemory
 from gophersnake._worker.process import exit_report, handshake, limits, logs, sandbox
 from gophersnake._worker.process.heartbeat import Heartbeat
@@ -144,7 +145,8 @@ class Worker:
                 f"setup is about shared memory, but has no channel: {error}"
             ) from error
         start = setup["from"]
-        shared = SharedMemory(channel, start, setup["limit"], setup["wait"])
+        most = setup.get("segments", MOST)
+        shared = SharedMemory(channel, start, setup["limit"], setup["wait"], most)
         self._connection.share(shared)
 
         def allocate(size: int) -> Any:

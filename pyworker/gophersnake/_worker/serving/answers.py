@@ -130,7 +130,11 @@ class Answers:
             self._connection.flush()  # the supervisor may be waiting for releases
             self._interrupts.wait(call, seconds)
 
-        return shared.lend(buffers, wait)
+        lent = shared.lend(buffers, wait)
+        if shared.gone:
+            # The supervisor must not count them any more when it reads the new frame.
+            self._connection.flush()
+        return lent
 
     def fail(self, call: int, error: BaseException, stage: str) -> None:
         """Answer a call with an exception.
