@@ -28,7 +28,14 @@ PATIENCE = 60.0
 HELLO, SETUP, READY, CALL, RESULT, ERROR, CANCEL, LOG, PROGRESS, PING, PONG, SHUTDOWN = range(1, 13)
 RELEASE, FORGET, ITEM, CREDIT, OPEN, FINISH, DROP, SNAPSHOT = range(13, 21)
 
-LIMITS = {"body": 256 << 20, "buffers": 4096, "buffer_bytes": 8 << 30, "depth": 64, "memory": 0}
+LIMITS = {
+    "body": 256 << 20,
+    "buffers": 4096,
+    "buffer_bytes": 8 << 30,
+    "depth": 64,
+    "decoded": 512 << 20,
+    "memory": 0,
+}
 
 
 class Frame(NamedTuple):

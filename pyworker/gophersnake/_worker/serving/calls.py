@@ -30,7 +30,7 @@ class Handler:
         self._interrupts = interrupts
         self._answers = answers
         self._begun = connection.begun
-        self._decoder = Decoder()
+        self._decoder = Decoder(connection.limits.decoded)
         self._invoker = Invoker(interrupts)
         self._window_limits = window_limits(setup)
 

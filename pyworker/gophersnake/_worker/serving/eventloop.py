@@ -69,7 +69,7 @@ class EventLoop:
         self._begun = connection.begun
         self._answers = answers
         answers.keep_items = True  # the items of one turn of the loop are sent together
-        self._decoder = Decoder()
+        self._decoder = Decoder(connection.limits.decoded)
         self._process = process
         self._many = signature.many
         self._window_limits = window_limits(setup)

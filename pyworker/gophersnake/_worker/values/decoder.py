@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Callable
 from typing import Any
 
 import msgpack
 
 from gophersnake._worker.values import arrays, media
 from gophersnake._worker.values.format import AUDIO, IMAGE, JSON, NAMES, TENSOR, ValueFault
-from gophersnake._worker.wire.frames import Bytes, ProtocolError
+from gophersnake._worker.wire.frames import Bytes, Limits, ProtocolError
 from gophersnake.values import Json
 
 FORM_BYTES, FORMS = 128, 256
 """The size up to which the body of a call with a single array is remembered, and how many
 such bodies are."""
+
+VALUE, ARRAY, MAP, KEY, EXTENSION = 32, 64, 320, 64, 256
+"""The memory, in bytes, that a value takes with its place in a list or dict, and that lists,
+dicts, keys and extensions take besides. Go's ``ipc/decode.go`` has the same numbers."""
+
+DENSEST = 150
+"""The most bytes of memory for which one byte of a body can stand."""
 
 _unpackb = msgpack.unpackb
 
@@ -21,8 +30,17 @@ _unpackb = msgpack.unpackb
 class Decoder:
     """Decodes values, one after another. Not safe for concurrent use."""
 
-    def __init__(self) -> None:
-        """Begin without buffers."""
+    def __init__(self, most: int = Limits().decoded) -> None:
+        """Begin without buffers.
+
+        Args:
+            most: how many bytes of memory a value may take, its buffers and the bytes of
+                its strings not counted; 0 for any number.
+        """
+        self._most = most
+        self._unmetered = (
+            most // DENSEST if most else sys.maxsize
+        )  # smaller bodies cannot exceed it
         self._buffers: list[Any] = []  # those of the current value, the next one last
         self._hook = self._extension  # bound once
         self._forms: dict[bytes, tuple[Any, tuple[int, ...]]] = {}
@@ -40,6 +58,8 @@ class Decoder:
             if (array := self._known_array(body, buffers)) is not None:
                 buffers.clear()
                 return [array], {}
+            value = self.decode(body, buffers)
+        elif len(body) > self._unmetered:
             value = self.decode(body, buffers)
         else:
             self._buffers = buffers
@@ -88,9 +108,19 @@ class Decoder:
         """
         self._buffers = buffers[::-1] if buffers else buffers
         try:
-            value = _unpackb(body, ext_hook=self._hook, timestamp=3)
+            if len(body) > self._unmetered:
+                value = self._unpack_metered(body)
+            else:
+                value = _unpackb(body, ext_hook=self._hook, timestamp=3)
         except MemoryError:
             raise
+        except _TooMuch:
+            self._buffers = []
+            raise ValueFault(
+                root,
+                f"its {len(body)} bytes take more than {self._most} bytes of memory when they "
+                "are decoded; an array of numbers takes less",
+            ) from None
         except Exception as error:
             from gophersnake._worker.values import faults  # seldom needed
 
@@ -103,6 +133,28 @@ class Decoder:
             self._buffers, left = [], len(self._buffers)  # do not keep shared memory
             raise ValueFault(root, f"{left} buffers belong to no value")
         return value
+
+    def _unpack_metered(self, body: Bytes) -> Any:
+        """Return the value of a body that might take too much memory.
+
+        Raises:
+            _TooMuch: it does. At most about twice the limit has been used until then.
+        """
+        meter = _Meter(self._most, self._hook)
+        try:
+            return _unpackb(
+                body,
+                ext_hook=meter.extension,
+                list_hook=meter.array,
+                object_hook=meter.map,
+                max_array_len=self._most // VALUE,
+                max_map_len=self._most // (KEY + VALUE),
+                timestamp=3,
+            )
+        except ValueError as error:
+            if "exceeds max_" in str(error):
+                raise _TooMuch from None
+            raise
 
     def _known_array(self, body: Bytes, buffers: list[Any]) -> Any:
         """Return the only argument of a call if its body is remembered: an array.
@@ -154,6 +206,39 @@ class Decoder:
         if not self._buffers:
             raise ValueError("a buffer is missing")
         return self._buffers.pop()
+
+
+class _TooMuch(Exception):
+    """A value takes more memory than it may."""
+
+
+class _Meter:
+    """Counts the memory of the lists, dicts and extensions of one value as they are made.
+
+    ``msgpack`` calls the methods and puts the values that they return in place.
+    """
+
+    def __init__(self, most: int, hook: Callable[[int, bytes], Any]) -> None:
+        """Begin with so many bytes to use; ``hook`` decodes extensions."""
+        self._left = most
+        self._hook = hook
+
+    def array(self, items: list[Any]) -> list[Any]:
+        self._use(ARRAY + VALUE * len(items))
+        return items
+
+    def map(self, items: dict[str, Any]) -> dict[str, Any]:
+        self._use(MAP + (KEY + VALUE) * len(items) if items else ARRAY)
+        return items
+
+    def extension(self, code: int, payload: bytes) -> Any:
+        self._use(EXTENSION + len(payload))
+        return self._hook(code, payload)
+
+    def _use(self, size: int) -> None:
+        self._left -= size
+        if self._left < 0:
+            raise _TooMuch
 
 
 def _is_shared(buffers: list[Any]) -> bool:

@@ -61,12 +61,17 @@ class Frame(NamedTuple):
 
 
 class Limits(NamedTuple):
-    """The limits of one frame: body bytes, buffers, buffer bytes, nesting levels of a value."""
+    """The limits of one frame: body bytes, buffers, buffer bytes, nesting levels of a value.
+
+    ``decoded`` is the most memory, in bytes, that a value may take when it is decoded; 0
+    means no bound.
+    """
 
     body: int = 256 << 20
     buffers: int = 4096
     buffer_bytes: int = 8 << 30
     depth: int = 64
+    decoded: int = 512 << 20
 
 
 class ProtocolError(Exception):
