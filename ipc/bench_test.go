@@ -4,6 +4,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -182,4 +183,13 @@ func BenchmarkCallTensor(b *testing.B) {
 			b.Fatal(err)
 		}
 	}
+}
+
+// BenchmarkCheckLarge and BenchmarkDecodeLarge measure a list of 10,000 maps.
+func BenchmarkCheckLarge(b *testing.B) {
+	benchmarkDecoding(b, slices.Repeat([]any{smallValue}, 10_000), func(p Payload) error { return p.Check("result", DefaultLimits()) })
+}
+
+func BenchmarkDecodeLarge(b *testing.B) {
+	benchmarkDecoding(b, slices.Repeat([]any{smallValue}, 10_000), func(p Payload) error { _, err := p.Decode("result", DefaultLimits()); return err })
 }

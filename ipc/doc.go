@@ -59,7 +59,8 @@
 //
 // A receiver checks every length against [Limits] before it allocates memory for it.
 // Beyond 64 MiB it allocates only as the bytes arrive. It refuses a frame in which a
-// field that must be 0 is not.
+// field that must be 0 is not, and buffers in a frame that carries no value. The section
+// on the trust boundary lists every bound.
 //
 // # Frame types
 //
@@ -143,12 +144,21 @@
 // number (4) and the size (8). A worker's own segments have bit 31 set in their numbers.
 // Without that bit, a number is the supervisor's; workers refer to the segments of other
 // workers by such numbers too. A receiver refuses a segment whose size is not sealed or
-// differs from the size in the message.
+// differs from the size in the message. The supervisor does not wait for a descriptor,
+// because it has arrived before the frame that names the segment, or never will.
+//
+// The segments of a worker that the supervisor has mapped are bounded in bytes and in
+// number by setup's [SetupShared]. A segment counts with its whole size, also if it is
+// sparse, until it is unmapped: when the worker has forgotten it and no value refers to it.
+// So a worker that replaces a segment sends the forget frame before the frame that names
+// the new one. The number is a part of the descriptors that the supervisor's process may
+// have. A worker that has none left sends its buffers inline.
 //
 // Each buffer descriptor that names a segment is a reference to it. The receiver reports
 // in a release frame when it no longer uses a reference. When every reference to a
 // segment has been released, its owner may reuse the segment or destroy it, which it
-// reports in a forget frame. From one worker to the next, the supervisor forwards
+// reports in a forget frame. A release frame releases at least one reference of each segment
+// that it names, and at most those that the sender holds. From one worker to the next, the supervisor forwards
 // references and neither reads nor copies the memory. When a worker dies, its references
 // count as released, and its own segments live on while others still refer to them.
 //
@@ -171,11 +181,82 @@
 //
 // If setup bounds a result, the worker checks the size of each value that a call returns,
 // body and buffers, before it sends the value. For a larger one it sends an error of kind
-// marshaling with the size as oversize. A snapshot is not a result. If setup bounds the
+// marshaling with the size as oversize. A snapshot is not a result. The supervisor neither
+// keeps nor maps a larger result; it only reports the size. If setup bounds the
 // memory or the descriptors of the process, the worker asks its operating system to
 // enforce that.
 //
 // A worker may run with fewer rights than its user has. The kernel refuses what exceeds
 // them, regardless of what the worker does with the protocol. Setup describes the sandbox
 // only so that the errors of a node can name what refused an operation.
+//
+// # Memory of decoded values
+//
+// One byte of msgpack can stand for a hundred bytes of memory. So a decoder counts what a
+// value takes, and refuses it beyond [Limits].Decoded. The count is not less than what Go
+// and Python use, in bytes; data in buffers is not counted:
+//
+//	32   each value, with its place in an array or a map
+//	32   more for a str or bin, and the number of its bytes
+//	64   more for an array or an empty map
+//	320  more for any other map, and for each of its keys 64 and the number of its bytes
+//	256  more for an extension, and the number of its bytes
+//
+// # The trust boundary
+//
+// Everything that arrives from a worker is an attacker's until it is checked. A resource
+// that a worker makes the host spend is bounded, charged to that worker, and never spent
+// under a lock that another worker's call needs. In particular, no lock is held, except for
+// those that only this worker's calls need, while the host waits for a worker.
+//
+// A frame that exceeds a bound ends the connection with a *[ProtocolError]; a value that
+// does is an invalid result of its call only, a *[ValueError]. The host compares each number
+// with its bound before it uses the number. These are all numbers that a worker can send:
+//
+//	number                          bound
+//	header: magic, version, flags   exactly 0x47, 1, 0
+//	header: frame type              one of those that workers send
+//	header: session                 0
+//	header: call id                 a result, error or item: an open call that has been sent, or an
+//	                                abandoned one; ignored in other frames
+//	header: body length             values: [Limits].Body; pong: 0; other messages: 16 MiB
+//	header: number of buffers       values: [Limits].Buffers; messages: 0
+//	descriptor: segment             inline, one that the worker is lent at that moment, or one of
+//	                                its own whose descriptor has arrived
+//	descriptor: reserved            0
+//	descriptor: offset, length      inside the segment, without overflow; inline: offset 0; all
+//	                                lengths of a frame together: [Limits].BufferBytes
+//	size of a result or an item     [SetupLimits].Result, if set; beyond, it is neither kept nor mapped
+//	items without credit            [Setup].Window: fewer than Items, and at most Bytes before the last
+//	result of a call with items     nil
+//	transfer: segment               bit 31 set, and not in use
+//	transfer: size                  that of the file; [SetupShared].Limit less the worker's others
+//	transfer: descriptors           one for a message
+//	segments of a worker            a 64th of half of this process's descriptors, from 8 to 512
+//	release: entries                no bound of their own, since each releases at least one reference
+//	release: segment, count         one that the worker is lent; from 1 to what it holds
+//	forget: entries                 no bound of their own, since each is of one segment
+//	forget: segment                 one of its own that the host maps, or whose descriptor has arrived
+//	msgpack: lengths and counts     the bytes that follow
+//	msgpack: nesting                values: [Limits].Depth; messages: 256
+//	msgpack: decoded memory         values: [Limits].Decoded; messages: 32 MiB
+//	timestamp                       the years 1 to 9999; below 10⁹ nanoseconds
+//	tensor: dimensions, shape       64; the product is the length of the data, without overflow
+//	audio: rate, channels           from 1 to 2³¹-1; the samples are whole frames
+//	image: width, height            2²⁰; the product is the length of the data
+//	hello: protocol                 1
+//	hello: pid                      not used; the kernel names the peer's pid to [Dial]
+//	ready: concurrency, batch       from 0 to 4096
+//	ready: max_wait                 from 0 to 60 seconds
+//	ready: line                     any; only shown
+//	progress: fraction              nil, or from 0 to 1
+//	log: time                       any; not used
+//	error: line, oversize,          any; only shown
+//	  exit_code
+//	autopsy file: begun count       any; compared with the order of the calls
+//	autopsy file: heartbeat pipe    the inode of a pipe that the worker has open
+//	error: retry_after              from 0 to the longest Duration: [RemoteError.RetryAfter]
+//
+// The rate of frames is not bounded. A worker that sends log records all the time occupies
+// the goroutine that reads its own connection, and no other.
 package ipc
