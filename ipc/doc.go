@@ -232,7 +232,8 @@
 //	transfer: segment               bit 31 set, and not in use
 //	transfer: size                  that of the file; [SetupShared].Limit less the worker's others
 //	transfer: descriptors           one for a message
-//	segments of a worker            a 64th of half of this process's descriptors, from 8 to 512
+//	segments of a worker            a 64th of half of this process's descriptors, from 8 to 128;
+//	                                those of all workers together: half of them, and 32,768
 //	release: entries                no bound of their own, since each releases at least one reference
 //	release: segment, count         one that the worker is lent; from 1 to what it holds
 //	forget: entries                 no bound of their own, since each is of one segment

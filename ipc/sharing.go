@@ -214,17 +214,20 @@ type quotas struct {
 var segmentQuotas = quotas{limit: openFileLimit}
 
 const (
-	// quotaPart is how many workers share the descriptors for segments, which are half of
-	// those that the process may have. Workers beyond that number own no segments.
+	// quotaPart is the part of the descriptors for segments that one worker may have. They
+	// are half of those that the process may have. When they are all reserved, further
+	// workers own no segments.
 	quotaPart = 64
-	// leastQuota and mostQuota bound a quota. Mappings are limited, too: Linux allows 65,530
-	// for one process by default.
-	leastQuota, mostQuota = 8, 512
+	// leastQuota and mostQuota bound a quota.
+	leastQuota, mostQuota = 8, 128
+	// mostSegments bounds the segments of all workers, because mappings are limited, too:
+	// Linux allows 65,530 in a process by default.
+	mostSegments = 1 << 15
 )
 
 // take reserves the quota of one worker and returns it: how many segments the worker may own.
 func (q *quotas) take() int {
-	total := int(min(q.limit()/2, quotaPart*mostQuota))
+	total := int(min(q.limit()/2, mostSegments))
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	n := max(0, min(max(total/quotaPart, leastQuota), mostQuota, total-q.reserved))
