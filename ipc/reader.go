@@ -43,7 +43,7 @@ type frameReader struct {
 	first  io.Reader // reads src when the next byte begins a frame
 	limits Limits
 	result int64      // bounds the size of a result; 0 means no bound
-	calls  *callTable // knows which answers are results; nil if result is 0
+	calls  *callTable // to find the answers that are results; used only if there is a bound
 	shared *sharing   // resolves the segments that descriptors name; nil if no memory is shared
 	buf    []byte
 	r, w   int  // buf[r:w] has been read ahead

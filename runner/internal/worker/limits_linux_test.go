@@ -234,3 +234,38 @@ func TestTheSamplerRunsAsLongAsItHasWorkers(t *testing.T) {
 		eventually(t, func() bool { return !isRunning() })
 	}
 }
+
+func TestAWorkerThatMisusesSharedMemoryOrMemoryIsEnded(t *testing.T) {
+	sharing := func(t *testing.T, way string) Config {
+		config := evil(t, way)
+		config.Setup.Shared = &ipc.SetupShared{From: ipc.SharedFrom, Limit: 64 * mega, Wait: 1}
+		return config
+	}
+	for _, c := range []struct{ way, says string }{
+		{"releases what it was not lent", "releases segment 1, which it was not lent"},
+		{"never transfers", "no descriptor has arrived"},
+		{"shares 1 GiB", "sends a segment of 1073741824 bytes, and its others have 0 of the 67108864 that it may share"},
+		{"logs 16 MiB of empty arrays", "when they are decoded, more than the limit of 33554432"},
+	} {
+		t.Run(c.way, func(t *testing.T) {
+			t.Parallel()
+			w := start(t, sharing(t, c.way))
+			began := time.Now()
+			_, err := call(t.Context(), w, "v")
+			var broken *BrokenError
+			require.ErrorAs(t, err, &broken)
+			require.ErrorContains(t, err, c.says)
+			assert.Less(t, time.Since(began), 4*time.Second, "nothing waits for the worker")
+			assert.True(t, gone(w.PID()))
+		})
+	}
+	t.Run("answers 32 MiB of empty arrays", func(t *testing.T) {
+		t.Parallel()
+		w := start(t, sharing(t, "answers 32 MiB of empty arrays"))
+		_, err := call(t.Context(), w, "v")
+		var value *ipc.ValueError
+		require.ErrorAs(t, err, &value)
+		require.ErrorContains(t, err, "more than the limit of 536870912")
+		assert.True(t, w.Alive(), "only the result is refused")
+	})
+}

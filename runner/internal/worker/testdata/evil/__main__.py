@@ -5,9 +5,11 @@ They are real processes with the real package's handshake, found in $PACKAGE.
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import time
@@ -166,6 +168,23 @@ elif WAY == "answers nonsense":
     connection.send(frames.RESULT, call.call, b"\xc1")
 elif WAY == "answers at length":
     connection.send(frames.RESULT, call.call, b"\xc5" + (5000).to_bytes(2, "big") + b"x" * 5000)
+elif WAY == "releases what it was not lent":
+    connection.send(frames.RELEASE, 0, b"\x91\x92\x01\x00")
+elif WAY == "never transfers":
+    connection.send(frames.RESULT, call.call, b"\xc0", [frames.Location(1 << 31 | 1, 0, 8)])
+elif WAY == "shares 1 GiB":
+    memory = os.memfd_create("sparse", os.MFD_ALLOW_SEALING)
+    os.ftruncate(memory, 1 << 30)
+    fcntl.fcntl(memory, 1033, 2 | 4)  # F_ADD_SEALS: F_SEAL_SHRINK, F_SEAL_GROW
+    message = struct.pack("<IQ", 1 << 31 | 1, 1 << 30)
+    socket.send_fds(handshake.channel(), [message], [memory])
+    connection.send(frames.RESULT, call.call, b"\xc0", [frames.Location(1 << 31 | 1, 0, 8)])
+elif WAY == "logs 16 MiB of empty arrays":
+    body = b"\x81\xa6fields\x81\xa0\xdd\x00\xff\xff\x00" + b"\x90" * 0xFFFF00
+    connection.send(frames.LOG, 0, body)
+elif WAY == "answers 32 MiB of empty arrays":
+    body = b"\xdd\x02\x00\x00\x00" + b"\x90" * (32 << 20)
+    connection.send(frames.RESULT, call.call, body)
 elif WAY == "fatal and lives":
     message = {"kind": "python_vm", "class": "MemoryError", "message": "", "fatal": True}
     connection.send_message(frames.ERROR, message, call.call)
