@@ -163,6 +163,9 @@ func (c *Conn) setUp(setup Setup) (hello Hello, description Description, err err
 	if hello.Protocol != Version {
 		return hello, description, &ProtocolError{Reason: fmt.Sprintf("the worker speaks version %d of the protocol, this side version %d", hello.Protocol, Version)}
 	}
+	if err = hello.check(); err != nil {
+		return hello, description, err
+	}
 	body, err := msgpack.Marshal(setup)
 	if err != nil {
 		return hello, description, &ValueError{Path: frameSetup.String(), Reason: err.Error()}
@@ -170,7 +173,10 @@ func (c *Conn) setUp(setup Setup) (hello Hello, description Description, err err
 	if err = c.send(header{kind: frameSetup}, body); err != nil {
 		return hello, description, err
 	}
-	return hello, description, c.expect(frameReady, &description)
+	if err = c.expect(frameReady, &description); err == nil {
+		err = description.Check()
+	}
+	return hello, description, err
 }
 
 // expect reads frames up to one of the wanted type and decodes its message. It handles log
@@ -212,6 +218,7 @@ func (c *Conn) event(f frame) error {
 		if err := unmarshal(f, &record); err != nil {
 			return err
 		}
+		record.bound()
 		if c.events.Log != nil {
 			c.events.Log(record)
 		}
@@ -221,6 +228,7 @@ func (c *Conn) event(f frame) error {
 	if err := unmarshal(f, &progress); err != nil {
 		return err
 	}
+	progress.bound()
 	if c.events.Progress != nil {
 		c.events.Progress(progress)
 	}

@@ -167,7 +167,9 @@
 // A call is begun when the worker hands it to node code. If setup asks for it, the worker
 // writes 1 into the autopsy file, a uint64, and adds 1 each time that it begins a call,
 // open, finish or snapshot frame, in the order of their arrival. From the count, the
-// supervisor determines which calls a dead worker had begun.
+// supervisor determines which calls a dead worker had begun. The count is the word of the
+// worker: a call that must not be repeated counts as begun once it was written to the
+// socket, whatever the count is.
 //
 // # Heartbeat
 //
@@ -176,6 +178,30 @@
 // writes behind the begun count, a uint64; 0 means no pipe. The supervisor writes two
 // bytes other than "q" into the pipe. The worker reads both, and Python code reads the
 // second one.
+//
+// # Bounds of what a worker says
+//
+// The supervisor checks each number and each length that a worker states. A description
+// or hello beyond these bounds fails the start of the worker as a violation of the
+// protocol; fields of records and progress messages are brought within them.
+//
+//	message      field                            bound
+//	hello        pid                              0 to 2²²
+//	hello        package, python, implementation  1 KiB
+//	description  batch, concurrency               0 to 4096
+//	description  max_wait                         0 to 60 s
+//	description  line                             0 to 2³¹ - 1
+//	description  params, inputs                   1024 each
+//	description  name, kind, node_kind, python,   1 KiB
+//	             package, names of parameters
+//	description  file, returns, annotations,      8 KiB
+//	             defaults
+//	description  doc                              64 KiB
+//	log          level                            a known one, else info
+//	log          logger                           cut at 1 KiB
+//	progress     fraction                         0 to 1; nil for NaN
+//	progress     message                          cut at 8 KiB
+//	error        retry_after                      0 or more; the retry waits a minute at most
 //
 // # Limits and isolation
 //

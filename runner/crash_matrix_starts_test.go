@@ -58,6 +58,7 @@ var starts = []starting{
 	{does: "hangs in C in `setup` and holds the GIL", as: "setup_holds_the_gil.py", want: died("SIGABRT", "setup").and(notStarted), says: "not ready within 5s; it was blocked in C code that holds the GIL", more: []string{setupTimeout}},
 	{does: "stops itself in `setup`", as: "setup_stops.py", want: died("SIGABRT", "setup").and(notStarted), says: "not ready within 5s; the process was stopped", more: []string{setupTimeout}},
 	{does: "closes all descriptors in `setup`", as: "setup_closes_the_socket.py", want: broke("SIGABRT", "").and(notStarted)},
+	{does: "describes itself with a batch of 2⁶² calls", as: "describes_a_huge_batch.py", want: broke("exit 0", "").and(notStarted), says: "batch is 4611686018427387904, not from 0 to 4096"},
 }
 
 func startMatrix() part {

@@ -173,7 +173,7 @@ func (r *Runner) describe(ctx context.Context, py python, n *manifest.Node, requ
 	cmd := exec.CommandContext(ctx, py.interpreter, py.pkg, "describe")
 	cmd.Dir, cmd.Env = request.Base, as.Env
 	cmd.Stdin = bytes.NewReader(input)
-	var stdout, stderr bytes.Buffer
+	stdout, stderr := boundedBuffer{most: maxDescriptions}, boundedBuffer{most: maxDescriptions}
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	if err := runAs(cmd, as.Isolation); err != nil {
 		if ctx.Err() != nil {
@@ -183,16 +183,42 @@ func (r *Runner) describe(ctx context.Context, py python, n *manifest.Node, requ
 			return nil, e
 		}
 		e := Wrap(err, KindPythonVM, "the interpreter that looked at the nodes ended")
-		e.StderrTail = strings.TrimSpace(stderr.String())
+		e.StderrTail = strings.TrimSpace(stderr.buffer.String())
 		return nil, e
 	}
 	var output struct {
 		Nodes []described `json:"nodes"`
 	}
-	if err := json.Unmarshal(stdout.Bytes(), &output); err != nil {
-		return nil, Wrap(err, KindSerialization, fmt.Sprintf("the nodes' description %.200q", stdout.String()))
+	if err := json.Unmarshal(stdout.buffer.Bytes(), &output); err != nil {
+		return nil, Wrap(err, KindSerialization, fmt.Sprintf("the nodes' description %.200q", stdout.buffer.String()))
+	}
+	for _, each := range output.Nodes {
+		if each.Description == nil {
+			continue
+		}
+		if err := each.Description.Check(); err != nil {
+			return nil, Wrap(err, KindTransport, "")
+		}
 	}
 	return output.Nodes, nil
+}
+
+// maxDescriptions bounds what the describe command may write to each of its outputs.
+const maxDescriptions = 64 << 20
+
+// boundedBuffer is a buffer that refuses more than a number of bytes. It does not embed the
+// buffer, whose method ReadFrom has no bound.
+type boundedBuffer struct {
+	buffer bytes.Buffer
+	most   int
+}
+
+// Write appends p, or fails if that would be more than the bound.
+func (b *boundedBuffer) Write(p []byte) (int, error) {
+	if b.buffer.Len()+len(p) > b.most {
+		return 0, fmt.Errorf("the output has more than %d bytes", b.most)
+	}
+	return b.buffer.Write(p)
 }
 
 // runAs runs a command to its end. It is isolated unless the profile is nil.

@@ -3,6 +3,7 @@ package runner_test
 import (
 	"context"
 	"fmt"
+	"os"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -338,4 +339,24 @@ func TestFaultsOfSeveralNodesAreOneError(t *testing.T) {
 	assert.IsType(t, &runner.Error{}, r.Start(t.Context()), "Start")
 	_, err = r.Describe(t.Context())
 	assert.IsType(t, &runner.Error{}, err, "Describe")
+}
+
+func TestDescribeDoesNotBelieveANode(t *testing.T) {
+	base := t.TempDir()
+	huge, err := os.ReadFile("testdata/crashes/start/describes_a_huge_batch.py")
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(filepath.Join(base, "nodes.py"), huge, 0o600))
+	endless := []byte("import os\nwhile True: os.write(3, b'x' * 65536)\n") // 3 is its copy of standard output
+	require.NoError(t, os.WriteFile(filepath.Join(base, "endless.py"), endless, 0o600))
+	describe := func(file string) error {
+		r, err := loadIn(t, base, "nodes:\n  - {id: n, node_type: It, python: "+file+"}\n")
+		require.NoError(t, err)
+		_, err = r.Describe(t.Context())
+		return err
+	}
+	err = describe("nodes.py")
+	assert.ErrorContains(t, err, "batch is 4611686018427387904, not from 0 to 4096")
+	assert.Equal(t, runner.KindTransport, runner.KindOf(err))
+	err = describe("endless.py")
+	assert.Equal(t, runner.KindPythonVM, runner.KindOf(err), "the output is bounded: %+v", err)
 }

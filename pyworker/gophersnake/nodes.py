@@ -19,6 +19,12 @@ MAX_SIZE = 4096
 MAX_WAIT_MS = 60_000
 """The upper limit of ``max_wait_ms``."""
 
+MAX_NAME = 1024
+"""The most bytes of a node type or the name of a parameter, in UTF-8."""
+
+MAX_PARAMETERS = 1024
+"""The most params, and the most inputs, of a node. Go's ``ipc/bounds.go`` has the same limits."""
+
 
 class Options(NamedTuple):
     """The options that a node was declared with; see ``node``."""
@@ -77,7 +83,7 @@ def node(
 
     Args:
         target: the function or class, if ``@node`` is written without parentheses.
-        name: the node type; the default is the name in Python.
+        name: the node type, of at most 1024 bytes; the default is the name in Python.
         stateful: whether the class keeps state along a stream.
         concurrency: how many calls of an ``async def`` node may run at once in one
             worker, from 1 to 4096; the default is 64.
@@ -101,6 +107,10 @@ def node(
         if name is not None and not (isinstance(name, str) and name):
             raise TypeError(f"name must be a string, the node type, not {name!r}")
         node_type = name or str(getattr(target, "__name__", type(target).__name__))
+        if _size(node_type) > MAX_NAME:
+            raise TypeError(
+                f"the name of a node has at most {MAX_NAME} bytes, not {_size(node_type)}"
+            )
         options = Options(node_type, stateful, concurrency, batch, max_wait_ms)
         if options != Options(node_type):
             _check(target, options)
@@ -169,6 +179,10 @@ def _check_stateful(target: Callable[..., Any], options: Options) -> None:
         raise TypeError(
             f"{name}: {found[0]} alone has no effect; the class needs {missing} as well"
         )
+
+
+def _size(text: str) -> int:
+    return len(text.encode("utf-8", "surrogatepass"))
 
 
 def _within(value: object, least: int) -> bool:

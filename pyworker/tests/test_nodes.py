@@ -124,6 +124,7 @@ def test_the_description_says_how_a_node_is_called(
         (later, {"concurrency": 0}, "from 1 to 4096, not 0"),
         (later, {"concurrency": 4097}, "from 1 to 4096, not 4097"),
         (later, {"concurrency": True}, "concurrency must be an integer"),
+        (plain, {"name": "ö" * 513}, "at most 1024 bytes, not 1026"),
     ],
 )
 def test_options_that_do_not_fit_are_refused(

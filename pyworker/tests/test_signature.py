@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 from gophersnake import Audio, node
-from gophersnake._worker.definition.signature import Signature
-from gophersnake.nodes import kind_of
+from gophersnake._worker.definition.signature import MAX_DOC, MAX_TEXT, Signature
+from gophersnake.nodes import MAX_PARAMETERS, kind_of
 
 
 def names(parameters: list[Any]) -> list[str]:
@@ -244,6 +244,28 @@ def test_the_description_of_a_node() -> None:
         "required": False,
     }
     assert Signature(wrapped(plain)).describe()["line"] == shown["line"]
+
+
+def test_long_texts_of_a_description_are_cut_in_whole_characters() -> None:
+    def n(value: Any) -> Any:
+        return value
+
+    n.__annotations__ = {"value": "x" * 9000, "return": "ö" * 9000}
+    n.__doc__ = "d" * (MAX_DOC + 1)
+    shown = Signature(n).describe()
+    assert shown["doc"] == "d" * (MAX_DOC - 3) + "…"
+    assert shown["inputs"][0]["annotation"] == "x" * (MAX_TEXT - 3) + "…"
+    assert shown["returns"] == "ö" * ((MAX_TEXT - 3) // 2) + "…"
+    n.__doc__ = "d" * MAX_DOC
+    assert Signature(n).describe()["doc"] == n.__doc__
+
+
+def test_a_node_has_bounds_for_its_parameters() -> None:
+    parameters = ", ".join(f"p{i}=0" for i in range(MAX_PARAMETERS + 1))
+    scope: dict[str, Any] = {}
+    exec(f"def n(value, {parameters}): ...\ndef m(value, {'x' * 1025}=0): ...", scope)
+    assert faults(scope["n"]) == ["n has 1025 params, more than 1024"]
+    assert faults(scope["m"]) == [f"the name {'x' * 40}… has 1025 bytes, more than 1024"]
 
 
 @pytest.mark.parametrize(

@@ -10,12 +10,16 @@ from typing import Any
 
 import gophersnake
 from gophersnake._worker.definition.lookup import NodeFault, nearest
-from gophersnake.nodes import Options, kind_of, options_of
+from gophersnake.nodes import MAX_NAME, MAX_PARAMETERS, Options, kind_of, options_of
 
 POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 NAMED = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
 CONCURRENCY = 64
 """How many calls of an async node may run at once if it sets no limit."""
+
+MAX_TEXT = 8 << 10
+MAX_DOC = 64 << 10
+"""The most bytes of a text and a docstring in a description; longer ones are cut."""
 
 SINGLE = (*POSITIONAL, inspect.Parameter.KEYWORD_ONLY)
 """The kinds of a parameter for one value; the others are ``*args`` and ``**kwargs``."""
@@ -76,11 +80,28 @@ class Signature:
     def problems(self, params: Mapping[str, Any], ports: Collection[str]) -> list[NodeFault]:
         """Return the mismatches: params and ports that are unknown, missing or of a wrong type."""
         return [
+            *self._size_problems(),
             *self._port_problems(ports),
             *self._batch_problems(ports),
             *self._unknown(params),
             *self._missing(params, ports),
             *self._misfits(params),
+        ]
+
+    def _size_problems(self) -> list[NodeFault]:
+        """Return what exceeds the limits that the supervisor sets to a description."""
+        counts = {"params": len(self.params), "inputs": len(self.inputs)}
+        names = {p.name for p in (*self.params, *self.inputs) if _bytes(p.name) > MAX_NAME}
+        return [
+            *(
+                NodeFault(f"{self.name} has {count} {what}, more than {MAX_PARAMETERS}")
+                for what, count in counts.items()
+                if count > MAX_PARAMETERS
+            ),
+            *(
+                NodeFault(f"the name {name[:40]}… has {_bytes(name)} bytes, more than {MAX_NAME}")
+                for name in sorted(names)
+            ),
         ]
 
     def _port_problems(self, ports: Collection[str]) -> list[NodeFault]:
@@ -188,8 +209,8 @@ class Signature:
             "name": self.name,
             "kind": "class" if self._is_class else "function",
             "node_kind": self.kind,
-            "doc": inspect.cleandoc(doc) if isinstance(doc, str) else "",
-            "file": file,
+            "doc": _cut(inspect.cleandoc(doc), MAX_DOC) if isinstance(doc, str) else "",
+            "file": _cut(file),
             "line": line,
             "params": [_describe(p) for p in self.params if p.kind in SINGLE],
             "inputs": [_describe(p) for p in self.inputs],
@@ -254,6 +275,18 @@ def _shown(value: object) -> str:
         return f"<{type(value).__name__}>"
 
 
+def _bytes(text: str) -> int:
+    return len(text.encode("utf-8", "surrogatepass"))
+
+
+def _cut(text: str, most: int = MAX_TEXT) -> str:
+    """Return a text of at most so many bytes, with an ellipsis if it was longer."""
+    if len(text) * 4 <= most or _bytes(text) <= most:
+        return text
+    kept = text.encode("utf-8", "surrogatepass")[: most - 3]
+    return kept.decode("utf-8", "ignore") + "…"
+
+
 def _returns(process: Callable[..., Any]) -> str:
     try:
         return _annotation(inspect.signature(process).return_annotation)
@@ -266,9 +299,10 @@ def _annotation(annotation: Any) -> str:
         return ""
     try:
         if isinstance(annotation, str):
-            return annotation
+            return _cut(annotation)
         # The name by which it is imported: gophersnake.Audio.
-        return inspect.formatannotation(annotation).replace("gophersnake.values.", "gophersnake.")
+        shown = inspect.formatannotation(annotation)
+        return _cut(shown.replace("gophersnake.values.", "gophersnake."))
     except Exception:  # from a __repr__ of the node's own
         return f"<{type(annotation).__name__}>"
 
