@@ -1,6 +1,7 @@
 package retry
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"time"
@@ -80,7 +81,7 @@ func Do(ctx context.Context, policy Policy, op func(ctx context.Context, attempt
 			return &Exhausted{Attempts: attempt, Err: err}
 		}
 		delay := delayAfter(err, policy, attempt)
-		if policy.Budget > 0 && time.Since(start)+delay > policy.Budget {
+		if policy.Budget > 0 && delay > policy.Budget-time.Since(start) { // a sum could overflow
 			return &Exhausted{Attempts: attempt, Budget: policy.Budget, Err: err}
 		}
 		if chosen.onRetry != nil {
@@ -109,7 +110,8 @@ func combine(opts []Option) Option {
 	return all
 }
 
-// delayAfter returns the delay that err asks for, or else the policy's.
+// delayAfter returns the delay that err asks for, up to the policy's limit, or else the
+// policy's delay. The error may come from a process that is not trusted.
 func delayAfter(err error, policy Policy, retry int) time.Duration {
 	e, ok := errors.AsType[interface {
 		error
@@ -117,7 +119,7 @@ func delayAfter(err error, policy Policy, retry int) time.Duration {
 	}](err)
 	if ok {
 		if delay, asked := e.RetryAfter(); asked {
-			return max(delay, 0)
+			return min(max(delay, 0), cmp.Or(policy.MaxRetryAfter, DefaultMaxRetryAfter))
 		}
 	}
 	return policy.jittered(retry)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -180,6 +181,8 @@ func TestRetryAfterSetsTheDelay(t *testing.T) {
 		"at once":  {&fault{retryable: true, asks: true, after: 0}, 0},
 		"negative": {&fault{retryable: true, asks: true, after: -time.Second}, 0},
 		"unset":    {&fault{retryable: true, after: 7 * time.Second}, 100 * ms},
+		"too long": {&fault{retryable: true, asks: true, after: time.Hour}, time.Minute},
+		"for ever": {&fault{retryable: true, asks: true, after: math.MaxInt64}, time.Minute},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -190,6 +193,48 @@ func TestRetryAfterSetsTheDelay(t *testing.T) {
 			})
 		})
 	}
+}
+
+func TestTheDelayThatAnErrorAsksForIsBounded(t *testing.T) {
+	forever := &fault{text: "overloaded", retryable: true, asks: true, after: math.MaxInt64}
+
+	t.Run("by the policy's own limit", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			policy := Default()
+			policy.MaxRetryAfter = 3 * time.Second
+			start := time.Now()
+			op, _ := failing(forever, forever)
+			require.NoError(t, Do(t.Context(), policy, op))
+			assert.Equal(t, 6*time.Second, time.Since(start))
+		})
+	})
+	t.Run("by the budget", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			policy := Default()
+			policy.Budget, policy.MaxRetryAfter = time.Hour, math.MaxInt64
+			start := time.Now()
+			attempts := new(int)
+			op := func(context.Context, int) error {
+				*attempts++
+				time.Sleep(time.Second) // with the delay, that exceeds the range of a Duration
+				return forever
+			}
+			assert.ErrorContains(t, Do(t.Context(), policy, op), "another would exceed the budget of 1h0m0s")
+			assert.Equal(t, 1, *attempts)
+			assert.Equal(t, time.Second, time.Since(start))
+		})
+	})
+	t.Run("by the context", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+			defer cancel()
+			start := time.Now()
+			op, attempts := always(forever)
+			assert.ErrorIs(t, Do(ctx, Default(), op), context.DeadlineExceeded)
+			assert.Equal(t, 1, *attempts)
+			assert.Equal(t, 5*time.Second, time.Since(start))
+		})
+	})
 }
 
 func TestBudget(t *testing.T) {

@@ -27,7 +27,9 @@
 //
 //	RetryAfter() (time.Duration, bool)
 //
-// sets the delay before the next retry, in place of the policy's delay.
+// sets the delay before the next retry, in place of the policy's delay. That delay is
+// bounded by [Policy].MaxRetryAfter, which is one minute by default, by the budget,
+// and by the context.
 //
 // Do returns one of these. Each error has the last attempt's error as its cause.
 //

@@ -24,6 +24,9 @@ type Policy struct {
 	// Max is the upper limit of each delay, jitter included; 0 means no limit. It
 	// does not limit a delay that the error asks for.
 	Max time.Duration
+	// MaxRetryAfter is the upper limit of a delay that the error asks for; 0 means
+	// [DefaultMaxRetryAfter]. A longer delay is shortened to it.
+	MaxRetryAfter time.Duration
 	// Jitter spreads each delay evenly over ± this fraction of it, between 0 and
 	// 1, so that clients that failed together do not retry together. 0 keeps the
 	// delays exact.
@@ -33,6 +36,10 @@ type Policy struct {
 	// the context a deadline for that.
 	Budget time.Duration
 }
+
+// DefaultMaxRetryAfter is the longest delay that an error can ask for, unless the
+// policy says otherwise.
+const DefaultMaxRetryAfter = time.Minute
 
 // None returns the policy that never retries.
 func None() Policy { return Policy{} }
@@ -118,6 +125,9 @@ func (p Policy) Validate() error {
 	}
 	if p.Max > 0 && p.Base > p.Max {
 		bad("Base", fmt.Sprintf("must not exceed Max, %v", p.Max), p.Base)
+	}
+	if p.MaxRetryAfter < 0 {
+		bad("MaxRetryAfter", "must not be negative (0 means the default)", p.MaxRetryAfter)
 	}
 	if !(p.Jitter >= 0 && p.Jitter <= 1) {
 		bad("Jitter", "must be a fraction between 0 and 1", p.Jitter)

@@ -86,17 +86,18 @@ func TestValidateNamesEachInvalidField(t *testing.T) {
 		policy Policy
 		want   string
 	}{
-		"retries":       {Policy{Retries: -1}, "Retries is -1; it must be 0 or more"},
-		"base":          {Policy{Base: -time.Second}, "Base is -1s; it must not be negative"},
-		"multiplier":    {Policy{Multiplier: 0.5}, "Multiplier is 0.5; it must be a finite number of 1 or more (0 means 1)"},
-		"negative":      {Policy{Multiplier: -2}, "Multiplier is -2; it must be a finite number of 1 or more (0 means 1)"},
-		"NaN":           {Policy{Multiplier: math.NaN()}, "Multiplier is NaN; it must be a finite number of 1 or more (0 means 1)"},
-		"infinite":      {Policy{Multiplier: math.Inf(1)}, "Multiplier is +Inf; it must be a finite number of 1 or more (0 means 1)"},
-		"max":           {Policy{Max: -1}, "Max is -1ns; it must not be negative (0 means no limit)"},
-		"base over max": {Policy{Base: time.Minute, Max: time.Second}, "Base is 1m0s; it must not exceed Max, 1s"},
-		"jitter":        {Policy{Jitter: 1.5}, "Jitter is 1.5; it must be a fraction between 0 and 1"},
-		"jitter NaN":    {Policy{Jitter: math.NaN()}, "Jitter is NaN; it must be a fraction between 0 and 1"},
-		"budget":        {Policy{Budget: -1}, "Budget is -1ns; it must not be negative (0 means no limit)"},
+		"retries":         {Policy{Retries: -1}, "Retries is -1; it must be 0 or more"},
+		"base":            {Policy{Base: -time.Second}, "Base is -1s; it must not be negative"},
+		"multiplier":      {Policy{Multiplier: 0.5}, "Multiplier is 0.5; it must be a finite number of 1 or more (0 means 1)"},
+		"negative":        {Policy{Multiplier: -2}, "Multiplier is -2; it must be a finite number of 1 or more (0 means 1)"},
+		"NaN":             {Policy{Multiplier: math.NaN()}, "Multiplier is NaN; it must be a finite number of 1 or more (0 means 1)"},
+		"infinite":        {Policy{Multiplier: math.Inf(1)}, "Multiplier is +Inf; it must be a finite number of 1 or more (0 means 1)"},
+		"max":             {Policy{Max: -1}, "Max is -1ns; it must not be negative (0 means no limit)"},
+		"base over max":   {Policy{Base: time.Minute, Max: time.Second}, "Base is 1m0s; it must not exceed Max, 1s"},
+		"jitter":          {Policy{Jitter: 1.5}, "Jitter is 1.5; it must be a fraction between 0 and 1"},
+		"jitter NaN":      {Policy{Jitter: math.NaN()}, "Jitter is NaN; it must be a fraction between 0 and 1"},
+		"budget":          {Policy{Budget: -1}, "Budget is -1ns; it must not be negative (0 means no limit)"},
+		"max retry after": {Policy{MaxRetryAfter: -1}, "MaxRetryAfter is -1ns; it must not be negative (0 means the default)"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			assert.EqualError(t, test.policy.Validate(), test.want)

@@ -23,7 +23,8 @@ class Transient(Exception):
     Args:
         *args: the usual arguments of an exception, most often a message.
         retry_after: the seconds to wait before the next attempt, instead of the policy's
-            delay; ``None`` for the policy's delay.
+            delay; ``None`` for the policy's delay. The supervisor waits for a minute at
+            most, and not beyond the budget of the policy and the deadline of the caller.
 
     Attributes:
         retry_after: the seconds to wait, or ``None``.
