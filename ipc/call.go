@@ -60,7 +60,8 @@ type callTable struct {
 	open      map[uint64]*Call // nil once the connection has ended
 	abandoned map[uint64]*Call // their answers are discarded
 	lastID    uint64
-	err       error // why the connection ended
+	err       error  // why the connection ended
+	firstOpen uint64 // the lowest Order of the calls that had no answer when it ended
 }
 
 var freeCalls = sync.Pool{New: func() any { return &Call{notices: make(chan notice, 2)} }}
@@ -261,6 +262,23 @@ func (call *Call) Free() {
 // begun count.
 func (call *Call) Order() uint64 { return call.order.Load() }
 
+// NeverWritten reports whether the supervisor itself has evidence that no byte of the call was
+// written to the worker. It does not rely on anything that the worker says. The connection must
+// have ended.
+func (call *Call) NeverWritten() bool {
+	order, unwritten := call.order.Load(), call.conn.unwritten.Load()
+	return order == 0 || unwritten != 0 && order >= unwritten
+}
+
+// WasBehind reports whether the worker had not answered an earlier call, abandoned ones
+// included, when the connection ended.
+func (call *Call) WasBehind() bool {
+	calls := &call.conn.calls
+	calls.Lock()
+	defer calls.Unlock()
+	return calls.firstOpen < call.order.Load()
+}
+
 // HasEarlierCalls reports whether the worker has yet to answer calls that were sent before
 // this one, including abandoned ones.
 func (call *Call) HasEarlierCalls() bool {
@@ -292,6 +310,18 @@ func (c *Conn) WorksOnlyOnAbandoned(begun uint64) bool {
 	c.calls.Lock()
 	defer c.calls.Unlock()
 	return hasEarlier(c.calls.abandoned, begun+1) && !hasEarlier(c.calls.open, begun+1)
+}
+
+// lowestOrder returns the lowest order of the calls that were sent, and the highest number if
+// there are none.
+func lowestOrder(calls map[uint64]*Call) uint64 {
+	lowest := uint64(math.MaxUint64)
+	for _, call := range calls {
+		if order := call.order.Load(); order != 0 {
+			lowest = min(lowest, order)
+		}
+	}
+	return lowest
 }
 
 // hasEarlier reports whether one of the calls was sent before the one with the given order.

@@ -102,7 +102,11 @@ type Conn struct {
 
 	queue   sendQueue
 	writing sync.Mutex // held while writing to conn
-	spare   []byte     // the memory of the queue's frames before the last write; guarded by writing
+	// Guarded by writing.
+	spare   []byte // the memory of the queue's frames before the last write
+	written uint64 // the Order of the last call that was written, or may have been
+
+	unwritten atomic.Uint64 // the Order from which on no call was written; 0 if all were, or may have been
 
 	started  time.Time
 	answered atomic.Int64  // when the last answer arrived, counted from started
@@ -295,6 +299,7 @@ func (c *Conn) fail(reason error) {
 	}
 	c.calls.err = reason
 	open := c.calls.open
+	c.calls.firstOpen = min(lowestOrder(open), lowestOrder(c.calls.abandoned))
 	c.calls.open, c.calls.abandoned = nil, nil
 	c.calls.openCount.Store(0)
 	c.calls.Unlock()

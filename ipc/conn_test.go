@@ -2,6 +2,7 @@ package ipc
 
 import (
 	"errors"
+	"io"
 	"net"
 	"os"
 	"sync"
@@ -252,4 +253,49 @@ func TestLargeArgumentsAreGathered(t *testing.T) {
 	}()
 	_, err = c.NewCall(FrameCall, 0).Do(Args{Ports: []Port{{Name: "left", Value: left}, {Name: "right", Value: right}}})
 	require.NoError(t, err)
+}
+
+func TestACallIsNeverWrittenOnlyIfTheSupervisorHasEvidence(t *testing.T) {
+	c, p := connect(t, Events{})
+	first, second := c.NewCall(FrameCall, 0), c.NewCall(FrameCall, 0)
+	errs := make(chan error, 2)
+	for _, call := range []*Call{first, second} {
+		go func() { _, err := call.Do(Args{}); errs <- err }()
+		assert.Equal(t, call.header.call, p.take().call)
+	}
+	require.NoError(t, p.nc.Close())
+	require.ErrorIs(t, <-errs, ErrClosed)
+	require.ErrorIs(t, <-errs, ErrClosed)
+	assert.False(t, first.NeverWritten())
+	assert.False(t, second.NeverWritten())
+	assert.False(t, first.WasBehind())
+	assert.True(t, second.WasBehind())
+
+	value, err := Encode("input", make([]byte, 2*maxQueued)) // it is written without the queue
+	require.NoError(t, err)
+	for _, args := range []Args{{}, OneArg(value)} {
+		late := c.NewCall(FrameCall, 0)
+		_, err := late.Do(args)
+		require.ErrorIs(t, err, ErrClosed)
+		assert.True(t, late.NeverWritten())
+	}
+}
+
+// The part of a frame that was written may be all that the worker needs to run the call.
+func TestACallThatWasWrittenInPartCountsAsWritten(t *testing.T) {
+	c, p := connect(t, Events{})
+	value, err := Encode("input", make([]byte, 64<<20)) // more than the socket holds
+	require.NoError(t, err)
+	call := c.NewCall(FrameCall, 0)
+	failed := make(chan error, 1)
+	go func() { _, err := call.Do(OneArg(value)); failed <- err }()
+	_, err = io.ReadFull(p.nc, make([]byte, 1<<10))
+	require.NoError(t, err)
+	require.NoError(t, p.nc.Close())
+	require.ErrorIs(t, <-failed, ErrClosed)
+	assert.False(t, call.NeverWritten())
+	late := c.NewCall(FrameCall, 0)
+	_, err = late.Do(Args{})
+	require.ErrorIs(t, err, ErrClosed)
+	assert.True(t, late.NeverWritten())
 }

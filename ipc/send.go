@@ -177,8 +177,14 @@ func (c *Conn) writeThrough(h header, call *Call, size int, parts, inline [][]by
 		pieces = append(pieces, appendHeader(nil, h, size, p))
 		pieces = append(pieces, parts...)
 		pieces = append(pieces, inline...)
-		if _, err = pieces.WriteTo(c.conn); err != nil {
-			err = c.writeFailedLocked(err)
+		last := c.written
+		if call != nil {
+			last = call.order.Load()
+		}
+		if n, failed := pieces.WriteTo(c.conn); failed != nil {
+			err = c.writeFailedLocked(failed, n, last)
+		} else {
+			c.written = last
 		}
 	}
 	c.writing.Unlock()
@@ -197,6 +203,7 @@ func (c *Conn) flushLocked(next *Call) error {
 	q.frames = c.spare[:0]
 	q.count = 0
 	q.waiting.Store(false)
+	last := q.order
 	if next != nil {
 		q.order++
 		next.order.Store(q.order)
@@ -212,19 +219,25 @@ func (c *Conn) flushLocked(next *Call) error {
 	if len(frames) == 0 {
 		return nil
 	}
-	if _, err := c.conn.Write(frames); err != nil {
-		return c.writeFailedLocked(err)
+	if n, err := c.conn.Write(frames); err != nil {
+		return c.writeFailedLocked(err, int64(n), last)
 	}
+	c.written = last
 	return nil
 }
 
 // exitReportTime is how long reading continues after writing has failed.
 const exitReportTime = time.Second
 
-// writeFailedLocked records that the connection cannot be written to any more. Reading
-// continues for a moment, because a worker that has exited may have reported why. c.writing is
-// held.
-func (c *Conn) writeFailedLocked(err error) error {
+// writeFailedLocked records that the connection cannot be written to any more, and from which
+// call on none was written: n bytes of the frames up to the call with the order last were.
+// Reading continues for a moment, because a worker that has exited may have reported why.
+// c.writing is held.
+func (c *Conn) writeFailedLocked(err error, n int64, last uint64) error {
+	if n == 0 {
+		last = c.written
+	}
+	c.unwritten.CompareAndSwap(0, last+1)
 	err = fmt.Errorf("%w: %w", ErrClosed, err)
 	c.role.endAfter(exitReportTime, err)
 	return err

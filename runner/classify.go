@@ -84,7 +84,7 @@ func classifyType(err error) *Error {
 		return exitError(err)
 	case *worker.UnbegunError:
 		e := exitError(err.Exit)
-		e.NotBegun = true
+		e.NotBegun = !err.Sent // only the worker says so of a call that was sent
 		return e
 	case *worker.DeadlineError:
 		e := NewError(KindPythonVM, fmt.Sprintf("no answer within %s; the call was canceled", err.Limit))

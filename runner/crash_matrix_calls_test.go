@@ -145,6 +145,7 @@ var calls = []call{
 	{does: "says hello again", way: "wire.say_hello_again", want: broke("SIGABRT", "rest")},
 	{does: "forks, and returns twice", way: "wire.fork_and_return_twice", want: succeeded(), file: true},
 	{does: "overwrites the begun count and dies", way: "wire.count_too_much", want: died("exit 7", "count_too_much")},
+	{does: "denies that it has begun the call and dies", way: "wire.deny_the_call", want: died("exit 7", "deny_the_call")},
 
 	// The interpreter, from inside.
 	{does: "closes `sys.stdout` and `sys.stderr`", way: "tampering.close_stdout", want: succeeded()},

@@ -297,3 +297,39 @@ func TestANodeThatMayNotRunTwiceDoesNot(t *testing.T) {
 	assert.Empty(t, of[runner.CallRetried](events))
 	assert.Equal(t, 1, asError(t, err).Attempt)
 }
+
+// A worker can write what it likes into its begun count.
+func TestAWorkerThatDeniesThatItBeganACallDoesNotMakeItRunAgain(t *testing.T) {
+	for name, c := range map[string]struct {
+		policy string
+		most   int
+	}{
+		"a call that may not run twice": {"idempotent: false", 1},
+		"a call that may run twice":     {"idempotent: true", 3 * 4}, // attempts, and the moves that each allows
+	} {
+		t.Run(name, func(t *testing.T) {
+			log := filepath.Join(t.TempDir(), "log")
+			r := start(t, single("misbehave", c.policy, "retry: {fixed: 1ms, max_attempts: 2}"))
+			_, err := r.Run(t.Context(), map[string]any{"way": "deny", "marker": log, "times": 100})
+			require.ErrorIs(t, err, runner.KindPythonVM)
+			assert.False(t, asError(t, err).NotBegun)
+			text, err := os.ReadFile(log)
+			require.NoError(t, err)
+			assert.LessOrEqual(t, len(text), c.most, "one dot for each run")
+		})
+	}
+}
+
+// The policy can change while the node runs.
+func TestACallThatMayNoLongerRunTwiceDoesNotRunAgain(t *testing.T) {
+	log := filepath.Join(t.TempDir(), "log")
+	r := start(t, single("misbehave"))
+	policy := runner.DefaultNodePolicy()
+	policy.Idempotent = false
+	require.NoError(t, r.Scheduler().Configure("misbehave", policy))
+	_, err := r.Run(t.Context(), map[string]any{"way": "deny", "marker": log, "times": 100})
+	require.ErrorIs(t, err, runner.KindPythonVM)
+	text, err := os.ReadFile(log)
+	require.NoError(t, err)
+	assert.Equal(t, ".", string(text))
+}

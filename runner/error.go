@@ -229,8 +229,8 @@ type Error struct {
 	// After is the delay before the next attempt that the node asks for, nil if it
 	// asks for none.
 	After *time.Duration
-	// NotBegun means that no node code ran for the call, so it is retried even if the
-	// node is not idempotent.
+	// NotBegun means that no node code can have run for the call, because it was not
+	// handed to a worker. So it is retried even if the node is not idempotent.
 	NotBegun bool
 	// BreakerExempt means that the failure does not count on the node's circuit
 	// breaker, because the node did not cause it: for instance, its input could not be

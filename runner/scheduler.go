@@ -21,7 +21,7 @@ type NodePolicy struct {
 	// Breaker configures the node's circuit breaker. Without it the node has none.
 	Breaker *retry.BreakerConfig
 	// Idempotent means that an operation may run twice. Otherwise it is retried only
-	// if no node code ran for it; see the field NotBegun of [Error].
+	// if it was not handed to a worker; see the field NotBegun of [Error].
 	Idempotent bool
 	// On restricts retries to errors of these kinds. Empty means all kinds; an error
 	// that is not retryable is not retried in any case.

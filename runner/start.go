@@ -157,6 +157,7 @@ func (r *Runner) newPool(n *node, py python) *pool.Pool {
 		ScaleAfter: w.ScaleAfter, IdleTimeout: w.IdleTimeout,
 		MaxAge: w.MaxAge, MaxCalls: uint64(w.MaxCalls),
 		Queue: l.Queue, QueueWait: l.QueueWait,
+		MayRepeat:  func() bool { return n.entry.settings.Load().idempotent },
 		ForkServer: w.ForkServer,
 		Observe:    r.observe(n, config.Logger),
 	})

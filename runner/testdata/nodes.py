@@ -7,6 +7,7 @@ import ctypes
 import logging
 import os
 import signal
+import struct
 import subprocess
 import sys
 import time
@@ -139,6 +140,12 @@ def stop_self() -> None:
     os.kill(os.getpid(), signal.SIGSTOP)
 
 
+def deny() -> None:
+    """Reset the count of begun calls, and die."""
+    os.pwrite(4, struct.pack("<Q", 1), 0)
+    os._exit(7)
+
+
 def raise_value_error() -> None:
     raise ValueError("the answer is not 42")
 
@@ -147,7 +154,7 @@ WAYS = {
     f.__name__: f
     for f in (
         kill_segv, kill_kill, abort, exit_now, sys_exit, null_pointer, recurse_in_c,
-        eat_memory, loop_for_ever, hang_in_c, stop_self, raise_value_error,
+        eat_memory, loop_for_ever, hang_in_c, stop_self, deny, raise_value_error,
     )
 }  # fmt: skip
 

@@ -88,6 +88,9 @@ func newPoolWith(t testing.TB, nodeType string, config Config) *fixture {
 		Logger:       hclog.NewNullLogger(),
 	}
 	config.Observe = f.observe
+	if config.MayRepeat == nil {
+		config.MayRepeat = func() bool { return true }
+	}
 	f.Pool = New(config)
 	f.Pool.available = func() int64 { return 0 }
 	t.Cleanup(func() {

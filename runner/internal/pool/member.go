@@ -55,12 +55,15 @@ type member struct {
 	ended       bool           // watch has recorded its end
 }
 
-// unbegun reports whether err says that the worker ended before it began the call. An
-// UnbegunError of another worker, which emit or the context's cause may have brought
-// in, does not count.
-func (m *member) unbegun(err error) bool {
+// unbegun returns err if it says that the worker ended before it began the call, and nil
+// otherwise. An UnbegunError of another worker, which emit or the context's cause may have
+// brought in, does not count.
+func (m *member) unbegun(err error) *worker.UnbegunError {
 	unbegun, ok := errors.AsType[*worker.UnbegunError](err)
-	return ok && unbegun.Exit == m.worker.Exit()
+	if !ok || unbegun.Exit != m.worker.Exit() {
+		return nil
+	}
+	return unbegun
 }
 
 // addLocked adds a worker that has become ready, as a spare that is not yet listed.

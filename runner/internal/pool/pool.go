@@ -3,8 +3,8 @@
 //
 // A worker usually has one call at a time. It gets more in three cases: an async
 // node's worker gets as many calls as it runs concurrently, a batch node's worker
-// gets two batches, and the only worker of a node with short calls gets a few calls
-// ahead, so that it need not wait for the next one.
+// gets two batches, and the only worker of a node with short calls that may run twice
+// gets a few calls ahead, so that it need not wait for the next one.
 //
 // Besides the workers that serve calls, a pool can keep spares: workers that are
 // ready and replace a serving worker as soon as it ends or retires. The pool reports
@@ -43,6 +43,10 @@ type Config struct {
 	// applies to the calls of an open session, which already has its worker.
 	Queue     int
 	QueueWait time.Duration
+	// MayRepeat reports whether a call of the node may run twice. If it may not, a call
+	// that was sent to a worker is never sent to another one, and workers get no calls
+	// ahead. It is called with the pool's lock held. If it is nil, no call may run twice.
+	MayRepeat func() bool
 	// ForkServer makes the pool fork workers from a template; see [worker.Template].
 	ForkServer bool
 	// Observe receives the pool's events, one at a time and in order. It may be nil.

@@ -36,7 +36,7 @@ func (p *Pool) Call(ctx context.Context, args ipc.Args) (ipc.Payload, error) {
 		}
 		result, err := m.worker.Call(ctx, worker.Op{Kind: ipc.FrameCall}, args)
 		p.release(m)
-		if !want.moveOn(m, err) {
+		if !p.moveOn(&want, m, err) {
 			return result, err
 		}
 	}
@@ -53,7 +53,7 @@ func (p *Pool) Items(ctx context.Context, args ipc.Args, emit func(ipc.Payload) 
 		}
 		err = m.worker.Items(ctx, worker.Op{Kind: ipc.FrameCall}, args, emit)
 		p.release(m)
-		if !want.moveOn(m, err) {
+		if !p.moveOn(&want, m, err) {
 			return err
 		}
 	}
@@ -66,19 +66,37 @@ type request struct {
 	warm     bool    // a worker must exist, but no call is assigned to it
 	admitted bool    // part of something that was accepted before, so no limit refuses it
 	moves    int8    // how many workers have ended before they began the call
+	believed int8    // how many of these may have begun it, and had no other call to end by
 	lost     error   // how the last of them ended
 }
 
-// maxMoves bounds how often a call is moved to another worker because its worker
-// ended before it began the call. A move costs the caller no attempt of its retry
-// policy: most likely, an earlier call of that worker ended it.
-const maxMoves = 16
+const (
+	// maxMoves bounds how often a call is moved to another worker because its worker
+	// ended before it began the call. A move costs the caller no attempt of its retry
+	// policy: most likely, an earlier call of that worker ended it.
+	maxMoves = 16
+	// maxBelieved bounds the moves of a call that was sent, and that was the worker's only
+	// or first one. Such a worker ended while it was idle, or it denies that it began the
+	// call. A call that ends each of its workers must not run many times.
+	maxBelieved = 3
+)
 
 // moveOn reports whether the call that ended with err on m should be made again on
-// another worker, and prepares the request for that.
-func (r *request) moveOn(m *member, err error) bool {
-	if err == nil || r.moves >= maxMoves || !m.unbegun(err) {
+// another worker, and prepares the request for that. A call that was sent moves only if
+// it may run twice: the worker's word that it did not begin the call proves nothing.
+func (p *Pool) moveOn(r *request, m *member, err error) bool {
+	if err == nil || r.moves >= maxMoves {
 		return false
+	}
+	unbegun := m.unbegun(err)
+	switch {
+	case unbegun == nil, unbegun.Sent && !p.mayRepeat():
+		return false
+	case unbegun.Sent && !unbegun.Behind:
+		if r.believed >= maxBelieved {
+			return false
+		}
+		r.believed++
 	}
 	r.moves++
 	r.admitted, r.lost = true, err
@@ -232,11 +250,16 @@ func (p *Pool) capacityLocked() int {
 		return 2 * d.Batch // the next batch is gathered while the worker runs one
 	case d.Concurrency > 1:
 		return d.Concurrency
-	case p.config.Max == 1:
+	case p.config.Max == 1 && p.mayRepeat():
 		return p.latency.ahead()
 	}
-	return 1 // with several workers, no call should wait behind a slow one
+	// With several workers, no call should wait behind a slow one. A call that may not run
+	// twice should not be lost with the worker because of another call.
+	return 1
 }
+
+// mayRepeat reports whether a call may run twice.
+func (p *Pool) mayRepeat() bool { return p.config.MayRepeat != nil && p.config.MayRepeat() }
 
 // assignLocked adds a call to a worker's load.
 func (p *Pool) assignLocked(m *member) {

@@ -132,6 +132,21 @@ func TestACallBehindOneThatKillsItsWorkerMovesToTheNextWorker(t *testing.T) {
 	assert.Equal(t, 2, f.starts())
 }
 
+// A call that may not run twice is not lost with the worker because of another call.
+func TestNoCallIsAssignedAheadIfItMayNotRunTwice(t *testing.T) {
+	f := newPoolWith(t, "work", Config{Min: 1, Max: 1, MayRepeat: func() bool { return false }})
+	f.quick()
+	gate := newGate(t)
+	first := f.calling(map[string]any{"gate": gate, "die": true})
+	f.waitFor(Stats{Busy: 1})
+	second := f.calling(2)
+	f.waitFor(Stats{Busy: 1, Waiting: 1})
+	remove(t, gate)
+	var exit *worker.Exit
+	require.ErrorAs(t, (<-first).err, &exit)
+	assert.Equal(t, answer{value: int64(2)}, <-second)
+}
+
 func TestTheMovesOfACallAreBounded(t *testing.T) {
 	f := newPool(t, 1, 1)
 	f.quick()

@@ -36,7 +36,7 @@ func (p *Pool) Open(ctx context.Context, state *ipc.Payload) (*Session, error) {
 		if err == nil {
 			return s, nil
 		}
-		if !want.moveOn(m, err) {
+		if !p.moveOn(&want, m, err) {
 			return nil, err
 		}
 	}

@@ -61,9 +61,16 @@ func (e *DeadlineError) Error() string {
 	return fmt.Sprintf("no answer within %s; the call was canceled%s", e.Limit, location(e.Remote.Frames))
 }
 
-// UnbegunError says that a worker ended before it began a call that it had been
-// sent. The call can be repeated safely, even if the node is not idempotent.
-type UnbegunError struct{ Exit *Exit }
+// UnbegunError says that a worker ended before it began a call, as far as is known.
+type UnbegunError struct {
+	Exit *Exit
+	// Sent means that the call was written to the worker, or may have been. Only the
+	// worker's own begun count says then that node code did not run for it. Without Sent,
+	// the call can be repeated safely, whatever the node does.
+	Sent bool
+	// Behind means that the worker had not answered a call that was sent before.
+	Behind bool
+}
 
 func (e *UnbegunError) Error() string {
 	return fmt.Sprintf("the worker ended before it began the call: %v", e.Exit)
@@ -91,8 +98,10 @@ func (w *Worker) callError(ctx context.Context, call *ipc.Call, overdue bool, er
 	case ctx.Err() != nil && (reason == ReasonCancel || reason == ReasonSelf):
 		// ReasonSelf: a node that resets the handler of the cancellation's signal dies of it.
 		return &CanceledError{Cause: context.Cause(ctx), Exit: w.exit}
-	case !w.mayHaveBegun(call):
+	case call.NeverWritten():
 		return &UnbegunError{Exit: w.exit}
+	case w.exit.Counted && call.Order() > w.exit.Begun:
+		return &UnbegunError{Exit: w.exit, Sent: true, Behind: call.WasBehind()}
 	case reason == ReasonBroken:
 		if found := w.exit.protocolError(); found != "" {
 			err = fmt.Errorf("%w, which found: %s", err, found)
@@ -133,10 +142,4 @@ func (w *Worker) trimWorkerFrames(frames []ipc.TracebackFrame) []ipc.TracebackFr
 		frames = frames[:len(frames)-1]
 	}
 	return frames
-}
-
-// mayHaveBegun reports whether a worker that has ended may have begun a call.
-func (w *Worker) mayHaveBegun(call *ipc.Call) bool {
-	order := call.Order()
-	return order != 0 && (!w.exit.Counted || order <= w.exit.Begun)
 }

@@ -119,3 +119,9 @@ def count_too_much() -> None:
     """Overwrite the count of begun calls, and die."""
     os.pwrite(4, struct.pack("<Q", 1 << 63), 0)
     os._exit(7)
+
+
+def deny_the_call() -> None:
+    """Reset the count of begun calls, and die."""
+    os.pwrite(4, struct.pack("<Q", 1), 0)
+    os._exit(7)
