@@ -10,10 +10,13 @@ import (
 	"strings"
 
 	"github.com/gophersnake/gophersnake/ipc"
+	"github.com/gophersnake/gophersnake/runner/internal/printable"
 )
 
 // Error returns one line: the kind, the node, the operation, what happened, the
 // innermost Python frame and, from the second attempt on, the number of the attempt.
+// Control characters are escaped, as [Printable] does, here and in the report of %+v. The
+// fields of the error have the original texts.
 func (e *Error) Error() string {
 	line, head := e.summary(), e.head()
 	if !strings.Contains(line, head) { // it does if it quotes another Error
@@ -23,7 +26,7 @@ func (e *Error) Error() string {
 	if e.Attempt > 1 && !strings.Contains(line, attempt) {
 		line += attempt
 	}
-	return line
+	return printable.Line(line)
 }
 
 // head returns the kind, the node and the operation.
@@ -105,6 +108,14 @@ func oneLine(text string) string {
 	return first
 }
 
+// Printable returns a text that may come from a node, in a form that can be shown on a
+// terminal or written to a text log: control characters, and those that change the
+// direction of text, are written as escapes such as \x1b. Line feeds and tabs stay.
+func Printable(text string) string { return printable.Text(text) }
+
+// PrintableLine is [Printable] for a single line: line feeds are escaped as well.
+func PrintableLine(text string) string { return printable.Line(text) }
+
 // Format implements [fmt.Formatter]. The verbs %v and %s print the line of
 // [Error.Error], and %+v the full report: that line, the Python traceback, the chain of
 // causes, the remaining fields, and the hint last.
@@ -113,7 +124,7 @@ func (e *Error) Format(state fmt.State, verb rune) {
 	case verb == 'v' && state.Flag('+'):
 		var r report
 		e.report(&r, "")
-		_, _ = io.WriteString(state, r.String())
+		_, _ = io.WriteString(state, printable.Text(r.String()))
 	case verb == 'v' && state.Flag('#'):
 		type plain Error // without the methods
 		_, _ = fmt.Fprintf(state, "%#v", (*plain)(e))

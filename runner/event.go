@@ -205,9 +205,9 @@ func (e SparePromoted) String() string {
 // String describes the event.
 func (e SetupProgress) String() string {
 	if e.Fraction == nil {
-		return fmt.Sprintf("node %q: %s", e.Node, e.Message)
+		return fmt.Sprintf("node %q: %s", e.Node, PrintableLine(e.Message))
 	}
-	return fmt.Sprintf("node %q: %s (%.0f%%)", e.Node, e.Message, *e.Fraction*100)
+	return fmt.Sprintf("node %q: %s (%.0f%%)", e.Node, PrintableLine(e.Message), *e.Fraction*100)
 }
 
 // String describes the event.
@@ -254,7 +254,7 @@ func (e HealthChanged) String() string {
 	if e.Err != nil {
 		text += fmt.Sprintf(": %v", e.Err)
 	}
-	return text
+	return PrintableLine(text)
 }
 
 // round rounds a duration to the precision that is worth displaying.

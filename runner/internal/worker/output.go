@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/hashicorp/go-hclog"
+
+	"github.com/gophersnake/gophersnake/runner/internal/printable"
 )
 
 // stdout is a worker's standard output. go-plugin reads only the handshake
@@ -25,7 +27,7 @@ type stdout struct {
 }
 
 func newStdout(logger hclog.Logger) *stdout {
-	return &stdout{logger: logger.Named("stdout"), drained: newDrained()}
+	return &stdout{logger: printable.NewLogger(logger).Named("stdout"), drained: newDrained()}
 }
 
 // Read returns the handshake line. It may be called by one goroutine only, until it
@@ -66,7 +68,7 @@ type stderr struct {
 }
 
 func newStderr(logger hclog.Logger) *stderr {
-	s := &stderr{logger: logger.Named(stderrName), drained: newDrained()}
+	s := &stderr{logger: printable.NewLogger(logger).Named(stderrName), drained: newDrained()}
 	s.lines.onRead = s.keepTail
 	return s
 }
@@ -229,7 +231,7 @@ func (l pluginLogger) Error(msg string, args ...any) { l.Trace(msg, args...) }
 
 // Named returns the logger of standard error.
 func (l pluginLogger) Named(name string) hclog.Logger {
-	return stderrLogger{l.Logger.Named(name)}
+	return stderrLogger{printable.NewLogger(l.Logger).Named(name)}
 }
 
 // stderrLogger raises go-plugin's debug messages to info level.

@@ -36,6 +36,7 @@ import (
 
 	"github.com/gophersnake/gophersnake/ipc"
 	"github.com/gophersnake/gophersnake/runner/internal/isolation"
+	"github.com/gophersnake/gophersnake/runner/internal/printable"
 )
 
 // Config says what a worker runs and how long it may take.
@@ -190,7 +191,7 @@ func (w *Worker) Calls() uint64 {
 
 // log writes a record of Python's logging to the host's log.
 func (w *Worker) log(r ipc.LogRecord) {
-	logger := w.config.Logger
+	var logger hclog.Logger = printable.NewLogger(w.config.Logger)
 	if r.Logger != "" && r.Logger != "root" {
 		logger = logger.Named(r.Logger)
 	}

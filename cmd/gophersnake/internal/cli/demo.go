@@ -72,7 +72,7 @@ func (d *demoOutput) Write(o output.Outcome) (failed, err error) {
 	var heard []string
 	for _, each := range lines {
 		line, _ := each.(map[string]any)
-		fmt.Fprintf(&b, "  %s  %v\n", style.Cyan(fmt.Sprintf("%5.2f s to %5.2f s", line["start"], line["end"])), line["text"])
+		fmt.Fprintf(&b, "  %s  %v\n", style.Cyan(fmt.Sprintf("%5.2f s to %5.2f s", line["start"], line["end"])), runner.PrintableLine(fmt.Sprint(line["text"])))
 		heard = append(heard, wordsOf(fmt.Sprint(line["text"]))...)
 	}
 	b.WriteString("\n" + style.Dim("said") + "\n" + terminal.Indent(d.spoken))

@@ -61,7 +61,7 @@ func (a *app) printFindings(findings []runner.Finding, failed int) {
 		runner.FindingOK: a.style.Green, runner.FindingWarning: a.style.Yellow, runner.FindingFailure: a.style.Red,
 	}
 	for _, f := range findings {
-		fmt.Fprintf(a.out, "%s  %-*s  %s\n", paint[f.Status](fmt.Sprintf("%-4s", f.Status)), width, f.Name, f.Detail)
+		fmt.Fprintf(a.out, "%s  %-*s  %s\n", paint[f.Status](fmt.Sprintf("%-4s", f.Status)), width, f.Name, runner.PrintableLine(f.Detail))
 		if f.Hint != "" {
 			fmt.Fprintf(a.out, "%s%s %s\n", strings.Repeat(" ", width+8), a.style.Cyan("→"), f.Hint)
 		}

@@ -128,8 +128,8 @@ func (a *app) formatList(nodes []listedNode) string {
 		if n.ID != "" && n.ID != n.Name {
 			b.WriteString(a.style.Cyan(n.ID) + "  ")
 		}
-		b.WriteString(a.style.Bold(n.Name) + signature(n.Description) + "\n")
-		if line := firstLine(n.Doc); line != "" {
+		b.WriteString(a.style.Bold(runner.PrintableLine(n.Name)) + runner.PrintableLine(signature(n.Description)) + "\n")
+		if line := runner.PrintableLine(firstLine(n.Doc)); line != "" {
 			b.WriteString("  " + line + "\n")
 		}
 	}

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/gophersnake/gophersnake/cmd/gophersnake/internal/failure"
+	"github.com/gophersnake/gophersnake/cmd/gophersnake/internal/output"
 	"github.com/gophersnake/gophersnake/runner"
 	"github.com/gophersnake/gophersnake/runner/manifest"
 )
@@ -44,7 +45,7 @@ func (a *app) reportError(prefix string, err error) {
 		a.reportJSON(prefix, err)
 		return
 	}
-	summary, details, _ := strings.Cut(detailsOf(err), "\n")
+	summary, details, _ := strings.Cut(runner.Printable(detailsOf(err)), "\n")
 	text := a.errorLine(prefix, summary)
 	if details != "" {
 		text += a.highlight(details) + "\n"
@@ -69,11 +70,11 @@ func partsOf(err error) []error {
 
 // reportSummary prints an error without details, on one line.
 func (a *app) reportSummary(prefix string, err error) {
-	a.printError(a.errorLine(prefix, err.Error()))
+	a.printError(a.errorLine(prefix, runner.Printable(err.Error())))
 }
 
 func (a *app) errorLine(prefix, text string) string {
-	return fmt.Sprintf("%s %s%s\n", a.console.Style.Red("error:"), prefix, a.console.Style.Bold(text))
+	return fmt.Sprintf("%s %s%s\n", a.console.Style.Red("error:"), runner.PrintableLine(prefix), a.console.Style.Bold(text))
 }
 
 func (a *app) printError(text string) { _, _ = io.WriteString(a.console, text) }
@@ -119,5 +120,5 @@ func (a *app) reportJSON(prefix string, err error) {
 	if encoding != nil {
 		line, _ = json.Marshal(errorDocument{Error: map[string]string{"kind": "other", "message": err.Error()}})
 	}
-	a.printError(string(line) + "\n")
+	a.printError(output.PrintableJSON(string(line)) + "\n")
 }

@@ -27,7 +27,7 @@ func PrintJSON(w io.Writer, v any) error {
 }
 
 // encodeJSON returns a value as JSON without a line feed at its end. It does not escape
-// <, > and &.
+// <, > and &, but those characters that a terminal could take for commands.
 func encodeJSON(v any, indent string) ([]byte, error) {
 	var b strings.Builder
 	encoder := json.NewEncoder(&b)
@@ -36,7 +36,25 @@ func encodeJSON(v any, indent string) ([]byte, error) {
 	if err := encoder.Encode(v); err != nil {
 		return nil, runner.Wrap(err, runner.KindSerialization, "write the result as JSON")
 	}
-	return []byte(strings.TrimSuffix(b.String(), "\n")), nil
+	return []byte(PrintableJSON(strings.TrimSuffix(b.String(), "\n"))), nil
+}
+
+// PrintableJSON escapes in a JSON text what encoding/json leaves: the control characters outside of ASCII,
+// and those that change the direction of text. They occur in strings only, where JSON
+// allows an escape for each character.
+func PrintableJSON(text string) string {
+	if runner.Printable(text) == text {
+		return text
+	}
+	var b strings.Builder
+	for _, r := range text {
+		if c := string(r); r != 0xfffd && runner.Printable(c) != c {
+			fmt.Fprintf(&b, `\u%04x`, r)
+		} else {
+			b.WriteString(c)
+		}
+	}
+	return b.String()
 }
 
 // writeFile writes a file completely or not at all.

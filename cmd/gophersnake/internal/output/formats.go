@@ -155,8 +155,13 @@ func (p *prettyWriter) Write(o Outcome) (failed, err error) {
 }
 
 // prettyText returns a string and a file reference as they are, and any other document as
-// YAML. The text ends with a line feed.
+// YAML. The text ends with a line feed. It is for people, so it is made printable.
 func prettyText(doc any) (string, error) {
+	text, err := plainText(doc)
+	return runner.Printable(text), err
+}
+
+func plainText(doc any) (string, error) {
 	switch d := doc.(type) {
 	case string:
 		return strings.TrimSuffix(d, "\n") + "\n", nil

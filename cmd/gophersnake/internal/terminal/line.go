@@ -26,9 +26,9 @@ func spinnerAt(now time.Time) string {
 	return string(spinner[now.UnixMilli()/100%int64(len(spinner))])
 }
 
-// layout returns a line with its icon, its name and its text.
+// layout returns a line with its icon, its name and its text, which is made printable.
 func layout(icon, name, text string, nameWidth, width int) string {
-	return icon + " " + truncate(fmt.Sprintf("%-*s  %s", nameWidth, name, text), width-2)
+	return icon + " " + truncate(runner.PrintableLine(fmt.Sprintf("%-*s  %s", nameWidth, name, text)), width-2)
 }
 
 // environmentLine is the state of the build of an environment.

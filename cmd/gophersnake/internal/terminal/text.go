@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"strings"
 	"time"
+
+	"github.com/gophersnake/gophersnake/runner"
 )
 
 // Plural returns a count with its noun, such as "1 file" or "2 files".
@@ -38,9 +40,10 @@ func Seconds(d time.Duration) string {
 	return d.Round(time.Second).String()
 }
 
-// Shorten puts a text on one line and cuts it to a number of characters.
+// Shorten puts a text on one line, makes it printable and cuts it to a number of
+// characters.
 func Shorten(text string, length int) string {
-	return truncate(strings.Join(strings.Fields(text), " "), length)
+	return truncate(runner.PrintableLine(strings.Join(strings.Fields(text), " ")), length)
 }
 
 // truncate cuts a text to a number of characters, and marks the cut.
@@ -57,12 +60,13 @@ func Indent(text string) string {
 }
 
 // Table aligns rows of equal length in columns and returns the text and its width. The
-// first row holds the headings.
+// first row holds the headings. The cells are made printable.
 func Table(rows [][]string, style Style) (text string, width int) {
 	widths := make([]int, len(rows[0]))
 	for _, row := range rows {
 		for i, cell := range row {
-			widths[i] = max(widths[i], len([]rune(cell)))
+			row[i] = runner.PrintableLine(cell)
+			widths[i] = max(widths[i], len([]rune(row[i])))
 		}
 	}
 	for _, w := range widths {
