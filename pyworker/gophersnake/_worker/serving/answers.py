@@ -131,7 +131,7 @@ class Answers:
             self._interrupts.wait(call, seconds)
 
         lent = shared.lend(buffers, wait)
-        if shared.gone:
+        if shared.discarded:
             # The supervisor must not count them any more when it reads the new frame.
             self._connection.flush()
         return lent
