@@ -56,8 +56,8 @@ func first(errs ...error) error {
 }
 
 // Check returns nil if all numbers and lengths in the description are within their bounds,
-// and otherwise a *[ProtocolError] that names the value and its bound. [Start] calls it, so
-// it is for descriptions that arrive in another way.
+// and otherwise a *[ProtocolError] that names the value and its bound. [Start] calls it;
+// callers need it only for descriptions that arrive in another way.
 func (d *Description) Check() error {
 	const what = "the description of the node"
 	err := first(

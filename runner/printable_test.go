@@ -17,7 +17,7 @@ import (
 )
 
 // injecting is a node that puts commands for a terminal, and lines that look like records
-// of the log, wherever its text goes. Its file name holds one, too.
+// of the log, into every text of its own. Its file name holds one, too.
 const injecting = `
 import json, logging, os, sys
 from gophersnake import node, progress

@@ -9,7 +9,7 @@ import (
 	"github.com/gophersnake/gophersnake/runner"
 )
 
-// injecting is a node whose texts hold commands for a terminal, wherever they are shown.
+// injecting is a node whose texts hold commands for a terminal, in every place that shows them.
 const injecting = `
 import logging
 from gophersnake import node, progress

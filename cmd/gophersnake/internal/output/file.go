@@ -39,9 +39,9 @@ func encodeJSON(v any, indent string) ([]byte, error) {
 	return []byte(PrintableJSON(strings.TrimSuffix(b.String(), "\n"))), nil
 }
 
-// PrintableJSON escapes in a JSON text what encoding/json leaves: the control characters outside of ASCII,
-// and those that change the direction of text. They occur in strings only, where JSON
-// allows an escape for each character.
+// PrintableJSON escapes in a JSON text what encoding/json leaves: the control characters
+// outside of ASCII, and those that change the direction of text. They occur only inside
+// strings, in which JSON allows an escape for each character.
 func PrintableJSON(text string) string {
 	if runner.Printable(text) == text {
 		return text
