@@ -131,12 +131,6 @@ func shareTensor(t *testing.T, a *Arena, n int) Payload {
 	return p
 }
 
-func descriptors(t *testing.T) int {
-	entries, err := os.ReadDir("/proc/self/fd")
-	require.NoError(t, err)
-	return len(entries)
-}
-
 func TestAnInputIsLentAndReturned(t *testing.T) {
 	c, p := share(t)
 	arena := NewArena(64<<20, time.Minute)
@@ -194,7 +188,7 @@ func TestAWorkersSegmentIsForwardedAndReleased(t *testing.T) {
 }
 
 func TestAResultOutlivesItsWorker(t *testing.T) {
-	before := descriptors(t)
+	before := len(openDescriptors(t))
 	c, p := share(t)
 	s := p.segment(1, 1<<20)
 	copy(s.view, "last words")
@@ -210,7 +204,7 @@ func TestAResultOutlivesItsWorker(t *testing.T) {
 	assert.Equal(t, "last words", string(v.(*Tensor).Data[:10]), "what was decoded outlives the memory")
 	_ = p.channel.Close()
 	_ = p.nc.Close()
-	assert.LessOrEqual(t, descriptors(t), before)
+	assert.LessOrEqual(t, len(openDescriptors(t)), before)
 }
 
 func TestTheLoansOfADeadConsumerAreReturned(t *testing.T) {
@@ -296,7 +290,7 @@ func TestAFullArenaWaitsForRoom(t *testing.T) {
 }
 
 func TestAnArenaKeepsFewFreeSegments(t *testing.T) {
-	before := descriptors(t)
+	before := len(openDescriptors(t))
 	arena := NewArena(64<<20, time.Minute)
 	var held []Payload
 	for range 16 {
@@ -308,7 +302,7 @@ func TestAnArenaKeepsFewFreeSegments(t *testing.T) {
 	assert.LessOrEqual(t, arena.idle, int64(64<<20/maxIdleFraction))
 	assert.Equal(t, arena.idle, arena.total)
 	arena.Close()
-	assert.LessOrEqual(t, descriptors(t), before)
+	assert.LessOrEqual(t, len(openDescriptors(t)), before)
 }
 
 func TestAnArenaDestroysSegmentsThatStayFree(t *testing.T) {

@@ -15,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/gophersnake/gophersnake/runner"
+	"github.com/gophersnake/gophersnake/runner/internal/testkit"
 )
 
 // call is a row of the matrix: a failure of a node during a call.
@@ -247,7 +248,7 @@ func fileAppears(file string, done <-chan struct{}) bool {
 		case <-done:
 			return false
 		case <-look.C:
-			if exists(file)() {
+			if testkit.Exists(file)() {
 				return true
 			}
 		}
@@ -256,7 +257,7 @@ func fileAppears(file string, done <-chan struct{}) bool {
 
 // killChildren kills the processes that have left their workers' process groups.
 func killChildren(t *testing.T, file string) {
-	for pid := range strings.FieldsSeq(waitForFile(t, file)) {
+	for pid := range strings.FieldsSeq(testkit.AwaitFile(t, file)) {
 		n, err := strconv.Atoi(pid)
 		require.NoError(t, err)
 		assert.NoError(t, syscall.Kill(n, syscall.SIGKILL), "it had left the group")

@@ -2,10 +2,8 @@ package runner_test
 
 import (
 	"context"
-	"errors"
 	"flag"
 	"fmt"
-	"os"
 	"path/filepath"
 	"regexp"
 	"runtime"
@@ -13,14 +11,13 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/gophersnake/gophersnake/runner"
+	"github.com/gophersnake/gophersnake/runner/internal/testkit"
 	"github.com/gophersnake/gophersnake/runner/manifest"
 )
 
@@ -236,9 +233,6 @@ func TestCrashMatrix(t *testing.T) {
 	compareDocs(t, tables)
 }
 
-// isGone reports whether a process does not exist, not even as a zombie.
-func isGone(pid int) bool { return errors.Is(syscall.Kill(pid, 0), syscall.ESRCH) }
-
 // workers returns the processes that a runner has started.
 func (r *recorder) workers() []int {
 	var pids []int
@@ -253,21 +247,9 @@ func closeCleanly(t *testing.T, r *runner.Runner, events *recorder) {
 	t.Helper()
 	require.NoError(t, r.Close(t.Context()))
 	for _, pid := range events.workers() {
-		assert.True(t, isGone(pid), "process %d is left", pid)
+		assert.True(t, testkit.Gone(pid), "process %d is left", pid)
 	}
 }
 
 // resetBreaker closes the breaker and resets its count.
 func resetBreaker(r *runner.Runner) { r.Scheduler().Breaker("node").Reset() }
-
-// waitForFile waits for a file and returns its content.
-func waitForFile(t *testing.T, path string) string {
-	t.Helper()
-	var content []byte
-	require.Eventually(t, func() bool {
-		var err error
-		content, err = os.ReadFile(path)
-		return err == nil && len(content) > 0
-	}, time.Minute, time.Millisecond, path)
-	return strings.TrimSpace(string(content))
-}

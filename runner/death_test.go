@@ -16,11 +16,8 @@ import (
 
 	"github.com/gophersnake/gophersnake/retry"
 	"github.com/gophersnake/gophersnake/runner"
+	"github.com/gophersnake/gophersnake/runner/internal/testkit"
 )
-
-func exists(path string) func() bool {
-	return func() bool { _, err := os.Stat(path); return err == nil }
-}
 
 type lockedBuffer struct {
 	mu sync.Mutex
@@ -233,7 +230,7 @@ func TestAHalfOpenBreakerRecoversByItself(t *testing.T) {
 		require.ErrorIs(t, err, runner.KindExecution)
 	}
 	breaker := r.Scheduler().Breaker("misbehave")
-	require.Eventually(t, func() bool { return breaker.State() == retry.HalfOpen }, 10*time.Second, time.Millisecond)
+	testkit.Eventually(t, func() bool { return breaker.State() == retry.HalfOpen })
 	got, err := r.Run(t.Context(), flaky)
 	require.NoError(t, err)
 	assert.Equal(t, "fine", got)
@@ -261,7 +258,7 @@ func TestCancellationReachesTheNode(t *testing.T) {
 	started, ended := filepath.Join(dir, "started"), filepath.Join(dir, "ended")
 	ctx, cancel := context.WithCancel(t.Context())
 	go func() {
-		assert.Eventually(t, exists(started), 10*time.Second, time.Millisecond)
+		assert.Eventually(t, testkit.Exists(started), 10*time.Second, time.Millisecond)
 		cancel()
 	}()
 	_, err := r.Run(ctx, map[string]any{"started": started, "ended": ended})
@@ -279,7 +276,7 @@ func TestANodeThatIgnoresCancellationIsEnded(t *testing.T) {
 	started := filepath.Join(t.TempDir(), "started")
 	ctx, cancel := context.WithCancel(t.Context())
 	go func() {
-		assert.Eventually(t, exists(started), 10*time.Second, time.Millisecond)
+		assert.Eventually(t, testkit.Exists(started), 10*time.Second, time.Millisecond)
 		cancel()
 	}()
 	_, err := r.Run(ctx, map[string]any{"started": started, "stubborn": true})

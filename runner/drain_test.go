@@ -6,25 +6,25 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/gophersnake/gophersnake/runner"
+	"github.com/gophersnake/gophersnake/runner/internal/testkit"
 )
 
 func TestDrainWaitsForTheCallsInProgress(t *testing.T) {
 	r := start(t, supervised("gated"))
 	gate, begun := touch(t, "gate"), filepath.Join(t.TempDir(), "begun")
 	first := called(t, r, map[string]any{"gate": gate, "begun": begun})
-	require.Eventually(t, exists(begun), long, time.Millisecond)
+	testkit.Eventually(t, testkit.Exists(begun))
 	queued := called(t, r, map[string]any{})
-	eventually(t, r, func(h runner.Health) bool { return h.Nodes[0].Pool.Waiting == 1 })
+	awaitHealth(t, r, func(h runner.Health) bool { return h.Nodes[0].Pool.Waiting == 1 })
 
 	drained := make(chan error, 1)
 	go func() { drained <- r.Drain(t.Context()) }()
-	h := eventually(t, r, inState(runner.StateDraining))
+	h := awaitHealth(t, r, inState(runner.StateDraining))
 	assert.False(t, h.OK())
 	_, err := r.Run(t.Context(), map[string]any{})
 	require.ErrorIs(t, err, runner.KindOther)
@@ -78,7 +78,7 @@ func TestCloseWhileTheRunnerStarts(t *testing.T) {
 	require.NoError(t, err)
 	started := make(chan error, 1)
 	go func() { started <- r.Start(t.Context()) }()
-	eventually(t, r, inState(runner.StateStarting))
+	awaitHealth(t, r, inState(runner.StateStarting))
 	require.NoError(t, r.Close(t.Context()))
 	assert.ErrorContains(t, <-started, "the runner is closed")
 	assert.Equal(t, runner.StateClosed, r.Health().State)

@@ -10,12 +10,12 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/gophersnake/gophersnake/runner"
+	"github.com/gophersnake/gophersnake/runner/internal/testkit"
 )
 
 // supervised returns a pipeline with one node of testdata/supervised.py.
@@ -31,14 +31,13 @@ func touch(t *testing.T, name string) string {
 	return path
 }
 
-// long is a timeout that only failing tests reach.
-const long = time.Minute
+const long = testkit.Long
 
-// eventually waits until the runner's health satisfies a condition.
-func eventually(t *testing.T, r *runner.Runner, is func(h runner.Health) bool) runner.Health {
+// awaitHealth waits until the runner's health satisfies a condition.
+func awaitHealth(t *testing.T, r *runner.Runner, is func(h runner.Health) bool) runner.Health {
 	t.Helper()
 	var last runner.Health
-	require.Eventually(t, func() bool { last = r.Health(); return is(last) }, long, time.Millisecond, "%v", &last)
+	testkit.Eventually(t, func() bool { last = r.Health(); return is(last) }, "%v", &last)
 	return last
 }
 
@@ -57,7 +56,7 @@ func TestHealthFromTheBeginningToTheEnd(t *testing.T) {
 
 	started := make(chan error, 1)
 	go func() { started <- r.Start(t.Context()) }()
-	h = eventually(t, r, func(h runner.Health) bool { return h.Nodes[0].Pool != nil && h.Nodes[0].Pool.Starting == 1 })
+	h = awaitHealth(t, r, func(h runner.Health) bool { return h.Nodes[0].Pool != nil && h.Nodes[0].Pool.Starting == 1 })
 	assert.Equal(t, runner.StateStarting, h.State)
 	assert.False(t, h.OK())
 	require.NoError(t, os.Remove(gate))
@@ -113,7 +112,7 @@ func TestACrashLoopIsUnhealthyWithItsCause(t *testing.T) {
 	require.NoError(t, os.WriteFile(broken, nil, 0o600))
 	_, err := r.Run(t.Context(), "die")
 	require.ErrorIs(t, err, runner.KindPythonVM)
-	h := eventually(t, r, func(h runner.Health) bool {
+	h := awaitHealth(t, r, func(h runner.Health) bool {
 		return h.Nodes[0].Pool.ConsecutiveFailures > 2 && h.State == runner.StateUnhealthy
 	})
 	require.NotNil(t, h.Err, "never without its cause")
@@ -126,10 +125,10 @@ func TestACrashLoopIsUnhealthyWithItsCause(t *testing.T) {
 	assert.Contains(t, h.String(), "last death at ")
 
 	require.NoError(t, os.Remove(broken))
-	eventually(t, r, func(h runner.Health) bool { return h.OK() })
+	awaitHealth(t, r, runner.Health.OK)
 	_, err = r.Run(t.Context(), "live")
 	require.NoError(t, err)
-	eventually(t, r, inState(runner.StateHealthy))
+	awaitHealth(t, r, inState(runner.StateHealthy))
 	changes := of[runner.HealthChanged](events)
 	require.NotEmpty(t, changes)
 	for _, c := range changes {
@@ -170,7 +169,7 @@ func TestAHalfOpenBreakerIsDegraded(t *testing.T) {
 	r := start(t, single("misbehave", "retry: none", "breaker: {failures: 1, cool_down: 1ms}"))
 	_, err := r.Run(t.Context(), map[string]any{"way": "raise_value_error"})
 	require.ErrorIs(t, err, runner.KindExecution)
-	h := eventually(t, r, inState(runner.StateDegraded))
+	h := awaitHealth(t, r, inState(runner.StateDegraded))
 	assert.True(t, h.OK())
 	assert.Contains(t, h.String(), "half-open: the next call is a probe")
 }
@@ -239,7 +238,7 @@ func TestAnIdleWorkerThatDiesIsReplaced(t *testing.T) {
 	first, err := r.Run(t.Context(), nil)
 	require.NoError(t, err)
 	require.NoError(t, syscall.Kill(int(first.(int64)), syscall.SIGKILL))
-	eventually(t, r, func(h runner.Health) bool { return len(of[runner.WorkerDied](events)) == 1 })
+	awaitHealth(t, r, func(h runner.Health) bool { return len(of[runner.WorkerDied](events)) == 1 })
 	died := of[runner.WorkerDied](events)[0]
 	assert.True(t, died.Idle)
 	second, err := r.Run(t.Context(), nil)

@@ -6,12 +6,12 @@ import (
 	"path/filepath"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/gophersnake/gophersnake/runner"
+	"github.com/gophersnake/gophersnake/runner/internal/testkit"
 )
 
 // breaches returns how often each limit of the only node was exceeded.
@@ -40,7 +40,7 @@ func occupied(t *testing.T, r *runner.Runner) (free func()) {
 	t.Helper()
 	gate, begun := touch(t, "gate"), filepath.Join(t.TempDir(), "begun")
 	done := called(t, r, map[string]any{"gate": gate, "begun": begun})
-	require.Eventually(t, exists(begun), long, time.Millisecond)
+	testkit.Eventually(t, testkit.Exists(begun))
 	return sync.OnceFunc(func() {
 		require.NoError(t, os.Remove(gate))
 		require.NoError(t, <-done)
@@ -54,7 +54,7 @@ func endedFor(t *testing.T, r *runner.Runner, events *recorder, err error, limit
 	e := asError(t, err)
 	assert.Equal(t, limit, e.Limit)
 	assert.Contains(t, e.Hint, "in the manifest")
-	require.Eventually(t, func() bool { return len(of[runner.WorkerDied](events)) == 1 }, long, time.Millisecond)
+	testkit.Eventually(t, func() bool { return len(of[runner.WorkerDied](events)) == 1 })
 	assert.Equal(t, limit, of[runner.WorkerDied](events)[0].Limit)
 	assert.Equal(t, map[string]uint64{limit: 1}, breaches(r))
 	assert.Equal(t, map[string]uint64{limit: 1}, r.Health().Nodes[0].Pool.Deaths)
@@ -64,7 +64,7 @@ func endedFor(t *testing.T, r *runner.Runner, events *recorder, err error, limit
 // retiredFor waits until a worker has retired for a limit.
 func retiredFor(t *testing.T, r *runner.Runner, events *recorder, limit string) runner.WorkerRetired {
 	t.Helper()
-	require.Eventually(t, func() bool { return len(of[runner.WorkerRetired](events)) > 0 }, long, time.Millisecond)
+	testkit.Eventually(t, func() bool { return len(of[runner.WorkerRetired](events)) > 0 })
 	e := of[runner.WorkerRetired](events)[0]
 	assert.Equal(t, limit, e.Limit)
 	assert.NotEmpty(t, e.Value)
@@ -235,7 +235,7 @@ func TestLimitOfIdleTime(t *testing.T) {
 	free()
 	e := retiredFor(t, r, events, "idle_timeout")
 	assert.Equal(t, "300ms", e.Bound)
-	eventually(t, r, func(h runner.Health) bool { return len(h.Nodes[0].Pool.Workers) == 1 })
+	awaitHealth(t, r, func(h runner.Health) bool { return len(h.Nodes[0].Pool.Workers) == 1 })
 }
 
 func TestLimitOfTheQueue(t *testing.T) {
@@ -244,7 +244,7 @@ func TestLimitOfTheQueue(t *testing.T) {
 		runner.WithEvents(events.record))
 	free := occupied(t, r)
 	second := called(t, r, map[string]any{})
-	eventually(t, r, func(h runner.Health) bool { return h.Nodes[0].Pool.Waiting == 1 })
+	awaitHealth(t, r, func(h runner.Health) bool { return h.Nodes[0].Pool.Waiting == 1 })
 	_, err := r.Run(t.Context(), map[string]any{})
 	require.ErrorIs(t, err, runner.KindOther)
 	e := asError(t, err)
@@ -274,7 +274,7 @@ func TestLimitOfTheTimeInTheQueue(t *testing.T) {
 	assert.False(t, e.Retryable(), "it has waited for as long as it may")
 	assert.Contains(t, err.Error(), "no worker had capacity within 50ms: 1 worker is busy")
 	// The pool emits the event just after the caller has returned.
-	eventually(t, r, func(runner.Health) bool { return len(of[runner.CallRefused](events)) > 0 })
+	awaitHealth(t, r, func(runner.Health) bool { return len(of[runner.CallRefused](events)) > 0 })
 	assert.Equal(t, map[string]uint64{"queue_wait": 1}, breaches(r))
 	assert.Len(t, of[runner.CallRefused](events), 1)
 	free()
@@ -292,7 +292,7 @@ func TestWaitingCallsStartMoreWorkers(t *testing.T) {
 func TestASpareTakesOver(t *testing.T) {
 	events := &recorder{}
 	r := start(t, supervised("gated", "workers: {spare: 1}", "retry: {fixed: 0s, max_attempts: 1}"), runner.WithEvents(events.record))
-	h := eventually(t, r, func(h runner.Health) bool { return h.Nodes[0].Pool.Spares == 1 })
+	h := awaitHealth(t, r, func(h runner.Health) bool { return h.Nodes[0].Pool.Spares == 1 })
 	var spare int
 	for _, w := range h.Nodes[0].Pool.Workers {
 		if w.Role == "spare" {
@@ -302,7 +302,7 @@ func TestASpareTakesOver(t *testing.T) {
 	got, err := r.Run(t.Context(), map[string]any{"die": true, "begun": filepath.Join(t.TempDir(), "begun")})
 	require.ErrorIs(t, err, runner.KindPythonVM, "it kills the spare too, got %v", got)
 	var promoted []runner.SparePromoted
-	eventually(t, r, func(h runner.Health) bool { // both are told when it has happened
+	awaitHealth(t, r, func(h runner.Health) bool { // both are told when it has happened
 		promoted = of[runner.SparePromoted](events)
 		return len(promoted) > 0 && uint64(len(promoted)) == h.Nodes[0].Pool.Promoted
 	})

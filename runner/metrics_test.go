@@ -62,7 +62,7 @@ func TestMetricsOfARunner(t *testing.T) {
 		require.NoError(t, err)
 	}
 	require.NoError(t, r.Reload(t.Context()))
-	eventually(t, r, func(h runner.Health) bool { return len(h.Nodes[0].Pool.Workers) == 1 })
+	awaitHealth(t, r, func(h runner.Health) bool { return len(h.Nodes[0].Pool.Workers) == 1 })
 	m = scraped(t, r)
 	assert.Equal(t, dto.MetricType_COUNTER, m["gophersnake_calls_total"].GetType())
 	assert.Equal(t, dto.MetricType_GAUGE, m["gophersnake_workers"].GetType())
@@ -98,7 +98,7 @@ func TestMetricsOfLimits(t *testing.T) {
 	for _, size := range []int{5000, 1, 1, 1} {
 		_, _ = r.Run(t.Context(), size)
 	}
-	h := eventually(t, r, func(h runner.Health) bool {
+	h := awaitHealth(t, r, func(h runner.Health) bool {
 		return h.Nodes[0].Pool.Breaches["max_calls"] > 0 || h.Nodes[0].Pool.Breaches["resident_soft"] > 0
 	})
 	m := scraped(t, r)

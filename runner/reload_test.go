@@ -9,12 +9,12 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/gophersnake/gophersnake/runner"
+	"github.com/gophersnake/gophersnake/runner/internal/testkit"
 )
 
 // edited is a runner of a pipeline whose code the test writes.
@@ -70,7 +70,7 @@ func TestReloadReadsTheCodeAgain(t *testing.T) {
 	assert.Equal(t, 2, reloaded[0].Workers)
 	after := e.Health().Nodes[0].Pool
 	assert.Equal(t, before.Generation+1, after.Generation)
-	eventually(t, e.Runner, func(h runner.Health) bool { return len(h.Nodes[0].Pool.Workers) == 2 })
+	awaitHealth(t, e.Runner, func(h runner.Health) bool { return len(h.Nodes[0].Pool.Workers) == 2 })
 	assert.Empty(t, of[runner.WorkerDied](e.events), "the old workers were shut down")
 }
 
@@ -168,7 +168,7 @@ def a(gate):
 		assert.NoError(t, err)
 		old <- got
 	}()
-	eventually(t, e.Runner, func(h runner.Health) bool { return h.Nodes[0].Pool.Busy == 1 })
+	awaitHealth(t, e.Runner, func(h runner.Health) bool { return h.Nodes[0].Pool.Busy == 1 })
 	e.edit("nodes.py", fmt.Sprintf(gated, "new"))
 	require.NoError(t, e.Reload(t.Context()))
 	got, err := e.Run(t.Context(), "")
@@ -181,7 +181,7 @@ def a(gate):
 	assert.Equal(t, map[string]int{"serving": 1, "retiring": 1}, roles)
 	require.NoError(t, os.Remove(gate))
 	assert.Equal(t, "old", <-old)
-	eventually(t, e.Runner, func(h runner.Health) bool { return len(h.Nodes[0].Pool.Workers) == 1 })
+	awaitHealth(t, e.Runner, func(h runner.Health) bool { return len(h.Nodes[0].Pool.Workers) == 1 })
 }
 
 func TestNoCallFailsWhileTheCodeIsReloaded(t *testing.T) {
@@ -245,7 +245,7 @@ func TestAStreamContinuesWhileItsCodeIsReloaded(t *testing.T) {
 	assert.Equal(t, []any{"new", int64(5), "new", int64(1)}, item.Value, "a new stream has the new code")
 	assert.Equal(t, []any{"new", int64(3), "old", int64(3)}, next(3))
 	require.NoError(t, s.Close())
-	eventually(t, e.Runner, func(h runner.Health) bool { return len(h.Nodes[1].Pool.Workers) == 1 })
+	awaitHealth(t, e.Runner, func(h runner.Health) bool { return len(h.Nodes[1].Pool.Workers) == 1 })
 }
 
 func TestAReloadCanBeCanceled(t *testing.T) {
@@ -257,7 +257,7 @@ func TestAReloadCanBeCanceled(t *testing.T) {
 	done := make(chan error, 1)
 	go func() { done <- e.Reload(ctx) }()
 	// The new worker of node a is ready, and waits for that of node b.
-	require.Eventually(t, func() bool { return len(of[runner.WorkerStarted](e.events)) == 3 }, long, time.Millisecond)
+	testkit.Eventually(t, func() bool { return len(of[runner.WorkerStarted](e.events)) == 3 })
 	changed := errors.New("changed my mind")
 	cancel(changed)
 	require.ErrorIs(t, <-done, changed)
@@ -272,7 +272,7 @@ func TestAReloadEndsWithTheRunner(t *testing.T) {
 	e.edit("nodes.py", fmt.Sprintf("import time\nopen(%q, 'w').close()\ntime.sleep(600)\n", started))
 	done := make(chan error, 1)
 	go func() { done <- e.Reload(t.Context()) }()
-	require.Eventually(t, exists(started), long, time.Millisecond)
+	testkit.Eventually(t, testkit.Exists(started))
 	require.NoError(t, e.Close(t.Context()))
 	require.ErrorContains(t, <-done, "the runner is closed")
 	require.ErrorContains(t, e.Reload(t.Context()), "the runner is closed")

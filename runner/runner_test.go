@@ -16,6 +16,7 @@ import (
 
 	"github.com/gophersnake/gophersnake/ipc"
 	"github.com/gophersnake/gophersnake/runner"
+	"github.com/gophersnake/gophersnake/runner/internal/testkit"
 	"github.com/gophersnake/gophersnake/runner/manifest"
 )
 
@@ -249,7 +250,7 @@ func TestCloseWaitsForRunsAndCanBeRepeated(t *testing.T) {
 		_, err := r.Run(context.Background(), map[string]any{"started": started, "seconds": 0.3})
 		done <- err
 	}()
-	require.Eventually(t, exists(started), 10*time.Second, time.Millisecond)
+	testkit.Eventually(t, testkit.Exists(started))
 	require.NoError(t, r.Close(t.Context()))
 	select {
 	case err := <-done:

@@ -5,10 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"iter"
-	"os"
-	"path/filepath"
-	"runtime"
-	"slices"
 	"sync/atomic"
 	"testing"
 
@@ -16,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/gophersnake/gophersnake/runner"
+	"github.com/gophersnake/gophersnake/runner/internal/testkit"
 )
 
 // held is a Go node that sends each item to begun, and blocks until its context ends.
@@ -204,13 +201,13 @@ func TestCloseOfTheRunnerWaitsForStreams(t *testing.T) {
 		defer close(closed)
 		assert.NoError(t, r.Close(context.Background()))
 	}()
-	require.Eventually(t, func() bool {
+	testkit.Eventually(t, func() bool {
 		probe, err := r.Stream(t.Context())
 		if err == nil {
 			assert.NoError(t, probe.Close())
 		}
 		return err != nil // the runner is closing
-	}, waitFor, tick)
+	})
 	require.NoError(t, s.Send(2))
 	s.CloseSend()
 	got, err := values(s)
@@ -232,70 +229,6 @@ func TestCloseOfTheRunnerEndsStreamsWhenItsContextEnds(t *testing.T) {
 		_, err := s.Recv()
 		assert.ErrorContains(t, err, "the runner is closed")
 	}
-}
-
-func TestStreamsLeaveNothingBehind(t *testing.T) {
-	if runtime.GOOS != "linux" {
-		t.Skip("looks into /proc")
-	}
-	begun := make(chan any, 100)
-	marker := filepath.Join(t.TempDir(), "m")
-	r := start(t, `
-nodes:
-  - {id: echo, node_type: echo}
-  - {id: misbehave, node_type: misbehave, retry: {fixed: 1ms, max_attempts: 2}, breaker: none}
-  - {id: maybe, node_type: maybe, retry: none}
-connections: [{from: echo, to: misbehave}, {from: misbehave, to: maybe}]
-`, goNode("maybe", func(ctx context.Context, v any) (any, error) {
-		begun <- v
-		if v == "fine" {
-			return v, nil
-		}
-		<-ctx.Done()
-		return nil, ctx.Err()
-	}))
-	fine := map[string]any{"way": "", "marker": "/dev/null", "times": 0}
-	endings := []func(s *runner.Stream){
-		func(s *runner.Stream) { // to the end
-			feed(t, s, slices.Repeat([]any{fine}, 20)...)
-			_, err := values(s)
-			assert.NoError(t, err)
-		},
-		func(s *runner.Stream) { // closed during a call
-			assert.NoError(t, s.Send(fine))
-			<-begun
-			assert.NoError(t, s.Close())
-		},
-		func(s *runner.Stream) { // a worker dies
-			_ = os.Remove(marker)
-			feed(t, s, map[string]any{"way": "kill_kill", "marker": marker}, fine)
-			_, err := values(s)
-			assert.NoError(t, err)
-		},
-		func(s *runner.Stream) { // a node fails
-			feed(t, s, fine, map[string]any{"way": "raise_value_error"}, fine)
-			_, err := values(s)
-			assert.ErrorIs(t, err, runner.KindExecution)
-		},
-		func(*runner.Stream) {}, // without items
-	}
-	all := func() {
-		for _, ending := range endings {
-			s, err := r.Stream(t.Context())
-			require.NoError(t, err)
-			ending(s)
-			require.NoError(t, s.Close())
-		}
-		for len(begun) > 0 {
-			<-begun
-		}
-	}
-	all()
-	before := holding(t)
-	for range 5 {
-		all()
-	}
-	assertHolding(t, before)
 }
 
 func TestManyStreamsAtOnce(t *testing.T) {

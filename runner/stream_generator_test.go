@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -54,7 +55,7 @@ func TestCancelingARunEndsAGenerator(t *testing.T) {
 		assert.Eventually(t, func() bool { // it is in its try block
 			made, err := os.Stat(log)
 			return err == nil && made.Size() > 0
-		}, waitFor, tick)
+		}, long, time.Millisecond)
 		cancel()
 	}()
 	_, err := r.Run(ctx, log)

@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/gophersnake/gophersnake/runner"
+	"github.com/gophersnake/gophersnake/runner/internal/testkit"
 )
 
 // graph replaces STREAMING in a manifest, so that the node's code is in streams.py.
@@ -71,7 +72,7 @@ func TestBranchesBlockBehindACallerThatDoesNotReceive(t *testing.T) {
 		done <- nil
 	}()
 	// One window is before each of the three nodes of a path, and one is behind the last.
-	require.Eventually(t, func() bool { return sent.Load() == 4*window }, waitFor, tick)
+	testkit.Eventually(t, func() bool { return sent.Load() == 4*window })
 	got, err := values(s)
 	require.NoError(t, err)
 	assert.Len(t, got, 100)

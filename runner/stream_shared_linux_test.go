@@ -11,6 +11,7 @@ import (
 
 	"github.com/gophersnake/gophersnake/ipc"
 	"github.com/gophersnake/gophersnake/runner"
+	"github.com/gophersnake/gophersnake/runner/internal/testkit"
 )
 
 // Without backpressure, 200 MiB would not fit into 16.
@@ -74,7 +75,7 @@ func TestAStreamMayEndWhileSendWaitsForSharedMemory(t *testing.T) {
 		require.NoError(t, err)
 		sent := make(chan error)
 		go func() { sent <- s.Send(floats(t, 3<<20)) }()
-		require.Eventually(t, isIn("ipc.(*Arena).take"), waitFor, tick)
+		testkit.Eventually(t, isIn("ipc.(*Arena).take"))
 		end(s)
 		shared.Release()
 		require.ErrorContains(t, <-sent, name)

@@ -8,19 +8,13 @@ import (
 	"slices"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/gophersnake/gophersnake/retry"
 	"github.com/gophersnake/gophersnake/runner"
-)
-
-// How long tests wait for a condition, and how often they check it.
-const (
-	waitFor = 20 * time.Second
-	tick    = time.Millisecond
+	"github.com/gophersnake/gophersnake/runner/internal/testkit"
 )
 
 // open opens a stream that is closed when the test ends.
@@ -158,13 +152,13 @@ func TestAStreamBlocksBehindACallerThatDoesNotReceive(t *testing.T) {
 		}
 	}()
 	// Each queue fills up. Send is the last that blocks.
-	require.Eventually(t, func() bool { return sent.Load() == 3*window }, waitFor, tick)
+	testkit.Eventually(t, func() bool { return sent.Load() == 3*window })
 	assert.EqualValues(t, 3*window, begun.Load(), "each of the two nodes began as many calls as have room for their values")
 	for range window {
 		_, err := s.Recv()
 		require.NoError(t, err)
 	}
-	require.Eventually(t, func() bool { return sent.Load() == 4*window }, waitFor, tick)
+	testkit.Eventually(t, func() bool { return sent.Load() == 4*window })
 	require.NoError(t, s.Close())
 	assert.ErrorContains(t, <-blocked, "the stream is closed")
 }
@@ -236,7 +230,7 @@ func TestOneItemProbesANodeWhoseBreakerWasOpen(t *testing.T) {
 	require.ErrorContains(t, err, "not today")
 	ill = false
 	breaker := r.Scheduler().Breaker("moody")
-	require.Eventually(t, func() bool { return breaker.State() == retry.HalfOpen }, waitFor, tick)
+	testkit.Eventually(t, func() bool { return breaker.State() == retry.HalfOpen })
 	s := open(t, r)
 	feed(t, s, upTo(50)...)
 	got, err := values(s)

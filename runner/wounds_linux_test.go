@@ -5,20 +5,57 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"strconv"
+	"slices"
 	"sync"
 	"syscall"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/gophersnake/gophersnake/ipc"
 	"github.com/gophersnake/gophersnake/runner"
+	"github.com/gophersnake/gophersnake/runner/internal/testkit"
 )
+
+// Triton server #8604 and #7230: a model that calls os._exit(0) leaves a zombie, and a
+// server that says that it is ready.
+func TestANodeThatExitsLeavesNoZombieAndNoPoolThatCallsItselfHealthy(t *testing.T) {
+	m := newMortals(t)
+	events := &recorder{}
+	r := wounded(t, "Mortal", []string{m.params(), "retry: none", "workers: {min: 1, max: 2, spare: 1}"}, runner.WithEvents(events.record))
+	h := r.Health()
+	require.True(t, h.OK(), h)
+
+	broken := m.at("setup", "exit") // from now on no worker comes up
+	for range 3 {                   // and those that had come up end
+		m.at("1", "")
+		_, err := r.Run(t.Context(), 1)
+		require.ErrorIs(t, err, runner.KindPythonVM)
+		assert.ErrorContains(t, err, "os._exit(0)")
+		if len(r.Health().Nodes[0].Pool.Workers) == 0 {
+			break
+		}
+	}
+	h = awaitHealth(t, r, inState(runner.StateUnhealthy))
+	assert.False(t, h.OK())
+	require.Error(t, h.Err)
+	assert.ErrorContains(t, h.Err, "os._exit(0)")
+	assert.Zero(t, h.Nodes[0].Pool.Idle)
+	for _, pid := range events.workers() {
+		assert.True(t, testkit.Gone(pid), "process %d is left, alive or a zombie", pid)
+	}
+	testkit.Eventually(t, func() bool {
+		return !slices.ContainsFunc(testkit.Descendants(t, os.Getpid()), testkit.IsZombie)
+	}, "those that never came up are reaped, too")
+
+	require.NoError(t, os.Remove(broken))
+	_, err := r.Run(t.Context(), 2)
+	require.NoError(t, err)
+	assert.True(t, awaitHealth(t, r, runner.Health.OK).OK(), "it says so when it is well again, too")
+	closeCleanly(t, r, events)
+}
 
 // dora-drives #54: shared memory takes descriptors until there are none.
 func TestDescriptorsDoNotRunOutWithSharedMemoryHoweverLongItRuns(t *testing.T) {
@@ -49,10 +86,10 @@ func TestDescriptorsDoNotRunOutWithSharedMemoryHoweverLongItRuns(t *testing.T) {
 	run(calls / 10)
 	require.Positive(t, segments(t, os.Getpid()), "it is shared memory")
 	both := func() bool { p := r.Health().Nodes[0].Pool; return p.Idle == 2 && p.Starting == 0 }
-	require.Eventually(t, both, time.Minute, time.Millisecond)
+	testkit.Eventually(t, both)
 	before := holding(t)
 	run(calls)
-	require.Eventually(t, both, time.Minute, time.Millisecond)
+	testkit.Eventually(t, both)
 	assertHolding(t, before)
 	assert.GreaterOrEqual(t, len(of[runner.WorkerDied](events)), calls/deathEvery)
 }
@@ -80,7 +117,7 @@ func TestARestartThatRacesWithAStopLeavesNothingBehind(t *testing.T) {
 		}
 		// Each round stops at another moment of the restarts: some when the first
 		// death is known, and so on, and some in a hurry.
-		require.Eventually(t, func() bool { return len(of[runner.WorkerDied](events)) > round%nodes }, time.Minute, time.Millisecond)
+		testkit.Eventually(t, func() bool { return len(of[runner.WorkerDied](events)) > round%nodes })
 		ctx, cancel := context.WithCancel(t.Context())
 		if round%3 == 2 {
 			cancel()
@@ -88,7 +125,7 @@ func TestARestartThatRacesWithAStopLeavesNothingBehind(t *testing.T) {
 		require.NoError(t, r.Close(ctx))
 		cancel()
 		for _, pid := range events.workers() {
-			assert.True(t, isGone(pid), "process %d is left", pid)
+			assert.True(t, testkit.Gone(pid), "process %d is left", pid)
 		}
 		_, err = r.Run(t.Context(), nil)
 		assert.ErrorContains(t, err, "the runner is closed")
@@ -140,44 +177,20 @@ func TestNothingThatAWorkerDoesCanPanicTheHost(t *testing.T) {
 	running.Wait()
 }
 
-// TestTheOOMSupervisorsPart is no test but the supervisor of the next one, in a cgroup
-// that has little memory. Its worker eats all of that while it is set up.
-func TestTheOOMSupervisorsPart(t *testing.T) {
-	folder, group := os.Getenv("GOPHERSNAKE_TEST_OOM"), os.Getenv("GOPHERSNAKE_TEST_CGROUP")
-	if folder == "" {
-		t.Skip("it is started by another test")
+// Triton server #5381, with the kernel's own OOM killer: the worker eats all memory while
+// it is set up.
+func TestAWorkerThatTheOOMKillerTakesInItsStartUpDoesNotHangTheSupervisor(t *testing.T) {
+	if !testkit.InMemoryGroup(t, 256<<20) {
+		return
 	}
-	require.NoError(t, os.WriteFile(filepath.Join(group, "cgroup.procs"), []byte(strconv.Itoa(os.Getpid())), 0))
-	r := crashing(t, crashFolder, "wounds.py", "Mortal", []string{"params: {folder: " + folder + "}"})
+	m := newMortals(t)
+	setup := m.at("setup", "eat")
+	r := crashing(t, crashFolder, "wounds.py", "Mortal", []string{m.params()})
 	err := r.Start(t.Context())
 	require.ErrorIs(t, err, runner.KindPythonVM)
 	assert.ErrorContains(t, err, "the kernel killed the interpreter because memory ran out")
 	assert.ErrorContains(t, r.Health().Err, "memory ran out", "and it is said why it is unhealthy")
-	require.NoError(t, os.Remove(filepath.Join(folder, "setup")))
+	require.NoError(t, os.Remove(setup))
 	_, err = r.Run(t.Context(), 1)
 	require.NoError(t, err)
-}
-
-// Triton server #5381, with the kernel's own OOM killer.
-func TestAWorkerThatTheOOMKillerTakesInItsStartUpDoesNotHangTheSupervisor(t *testing.T) {
-	group, limit := fmt.Sprintf("/sys/fs/cgroup/gophersnake-wound-%d", os.Getpid()), "memory.max"
-	if info, err := os.Stat("/sys/fs/cgroup/memory"); err == nil && info.IsDir() {
-		group, limit = filepath.Join("/sys/fs/cgroup/memory", filepath.Base(group)), "memory.limit_in_bytes"
-	}
-	if err := os.Mkdir(group, 0o755); err != nil {
-		t.Skip("needs a cgroup of its own: ", err)
-	}
-	t.Cleanup(func() { assert.NoError(t, os.Remove(group)) })
-	if err := os.WriteFile(filepath.Join(group, limit), []byte(strconv.Itoa(256<<20)), 0); err != nil {
-		t.Skip("needs a cgroup whose memory can be bounded: ", err)
-	}
-	m := newMortals(t)
-	m.at("setup", "eat")
-	self, err := os.Executable()
-	require.NoError(t, err)
-	supervisor := exec.CommandContext(t.Context(), self, "-test.run=^TestTheOOMSupervisorsPart$", "-test.v")
-	supervisor.Env = append(os.Environ(), "GOPHERSNAKE_TEST_OOM="+m.folder, "GOPHERSNAKE_TEST_CGROUP="+group)
-	said, err := supervisor.CombinedOutput()
-	require.NoError(t, err, "%s", said)
-	assert.Contains(t, string(said), "--- PASS")
 }

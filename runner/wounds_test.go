@@ -5,18 +5,15 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"runtime"
-	"strconv"
-	"strings"
 	"sync"
 	"syscall"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/gophersnake/gophersnake/runner"
+	"github.com/gophersnake/gophersnake/runner/internal/testkit"
 )
 
 // The tests of this file each prove that something does not happen here which has
@@ -47,70 +44,6 @@ func (m mortals) at(place, way string) string {
 	return path
 }
 
-// zombies returns the children of this process that have ended and were not waited for.
-func zombies(t *testing.T) []int {
-	var found []int
-	for _, pid := range descendants(t, os.Getpid()) {
-		stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-		if _, after, _ := strings.Cut(string(stat), ") "); err == nil && strings.HasPrefix(after, "Z") {
-			found = append(found, pid)
-		}
-	}
-	return found
-}
-
-// awaitHealth waits until the runner's only node is in a state.
-func awaitHealth(t *testing.T, r *runner.Runner, want runner.HealthState) runner.Health {
-	t.Helper()
-	var h runner.Health
-	require.Eventually(t, func() bool { h = r.Health(); return h.State == want }, time.Minute, time.Millisecond, "%v", want)
-	return h
-}
-
-// Triton server #8604 and #7230: a model that calls os._exit(0) leaves a zombie, and a
-// server that says that it is ready.
-func TestANodeThatExitsLeavesNoZombieAndNoPoolThatCallsItselfHealthy(t *testing.T) {
-	m := newMortals(t)
-	events := &recorder{}
-	r := wounded(t, "Mortal", []string{m.params(), "retry: none", "workers: {min: 1, max: 2, spare: 1}"}, runner.WithEvents(events.record))
-	h := r.Health()
-	require.True(t, h.OK(), h)
-
-	broken := m.at("setup", "exit") // from now on no worker comes up
-	for range 3 {                   // and those that had come up end
-		m.at("1", "")
-		_, err := r.Run(t.Context(), 1)
-		require.ErrorIs(t, err, runner.KindPythonVM)
-		assert.ErrorContains(t, err, "os._exit(0)")
-		if len(r.Health().Nodes[0].Pool.Workers) == 0 {
-			break
-		}
-	}
-	h = awaitHealth(t, r, runner.StateUnhealthy)
-	assert.False(t, h.OK())
-	require.Error(t, h.Err)
-	assert.ErrorContains(t, h.Err, "os._exit(0)")
-	assert.Zero(t, h.Nodes[0].Pool.Idle)
-	for _, pid := range events.workers() {
-		assert.True(t, isGone(pid), "process %d is left, alive or a zombie", pid)
-	}
-	if runtime.GOOS == "linux" { // those that never came up are reaped, too
-		assert.Eventually(t, func() bool { return len(zombies(t)) == 0 }, time.Minute, time.Millisecond)
-	}
-
-	require.NoError(t, os.Remove(broken))
-	_, err := r.Run(t.Context(), 2)
-	require.NoError(t, err)
-	assert.True(t, awaitServing(t, r).OK(), "it says so when it is well again, too")
-	closeCleanly(t, r, events)
-}
-
-func awaitServing(t *testing.T, r *runner.Runner) runner.Health {
-	t.Helper()
-	require.Eventually(t, func() bool { return r.Health().OK() }, time.Minute, time.Millisecond)
-	return r.Health()
-}
-
 // Triton server #5381: a backend that is killed for want of memory in the middle of its
 // own start leaves the server waiting for it for ever.
 func TestAWorkerThatIsKilledInItsStartUpDoesNotHangTheSupervisor(t *testing.T) {
@@ -119,14 +52,13 @@ func TestAWorkerThatIsKilledInItsStartUpDoesNotHangTheSupervisor(t *testing.T) {
 	r := crashing(t, crashFolder, "wounds.py", "Mortal", []string{m.params()})
 	started := make(chan error, 1)
 	go func() { started <- r.Start(context.Background()) }()
-	pid, err := strconv.Atoi(waitForFile(t, gate+".pid"))
-	require.NoError(t, err)
+	pid := testkit.AwaitPID(t, gate+".pid")
 	require.NoError(t, os.Remove(gate))
 	require.NoError(t, syscall.Kill(pid, syscall.SIGKILL))
-	err = <-started
+	err := <-started
 	require.ErrorIs(t, err, runner.KindPythonVM)
 	assert.ErrorContains(t, err, "SIGKILL")
-	assert.True(t, isGone(pid))
+	assert.True(t, testkit.Gone(pid))
 	h := r.Health()
 	assert.Equal(t, runner.StateUnhealthy, h.State)
 	assert.ErrorContains(t, h.Err, "SIGKILL")
@@ -228,7 +160,7 @@ func TestFailOverWorksInStreamsAsInCalls(t *testing.T) {
 			m := newMortals(t)
 			events := &recorder{}
 			r := wounded(t, "Mortal", []string{m.params(), quickRetry, "workers: {min: 2, max: 2, spare: 0}"}, runner.WithEvents(events.record))
-			require.Eventually(t, func() bool { return len(of[runner.WorkerStarted](events)) == 2 }, time.Minute, time.Millisecond)
+			testkit.Eventually(t, func() bool { return len(of[runner.WorkerStarted](events)) == 2 })
 			m.at("setup", "exit") // the worker that dies cannot be replaced
 			m.at("7", "")
 			got := run(t, r)
@@ -241,7 +173,7 @@ func TestFailOverWorksInStreamsAsInCalls(t *testing.T) {
 			}
 			assert.LessOrEqual(t, len(survivors), 2)
 			assert.NotContains(t, got, nil)
-			h := awaitHealth(t, r, runner.StateDegraded)
+			h := awaitHealth(t, r, inState(runner.StateDegraded))
 			require.Len(t, h.Nodes[0].Pool.Workers, 1)
 		})
 	}

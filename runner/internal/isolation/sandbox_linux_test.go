@@ -14,6 +14,8 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
+
+	"github.com/gophersnake/gophersnake/runner/internal/testkit"
 )
 
 func threads(t *testing.T) int {
@@ -21,13 +23,6 @@ func threads(t *testing.T) int {
 	tasks, err := os.ReadDir("/proc/self/task")
 	require.NoError(t, err)
 	return len(tasks)
-}
-
-func openFiles(t *testing.T) int {
-	t.Helper()
-	files, err := os.ReadDir("/proc/self/fd")
-	require.NoError(t, err)
-	return len(files)
 }
 
 // restrictions returns the kernel's lines about the restrictions of all threads of this
@@ -58,7 +53,7 @@ func TestNothingSticksToTheSupervisor(t *testing.T) {
 	secret := filepath.Join(t.TempDir(), "secret")
 	require.NoError(t, os.WriteFile(secret, nil, 0o600))
 	run(t, Profile{CPUs: 1}, "pass")
-	before, files, first := restrictions(t), openFiles(t), threads(t)
+	before, files, first := restrictions(t), testkit.Descriptors(t, os.Getpid()), threads(t)
 	for range 100 {
 		r := run(t, Profile{CPUs: 1}, "open("+quoted(secret)+")")
 		require.Contains(t, r.err, "PermissionError")
@@ -70,7 +65,7 @@ func TestNothingSticksToTheSupervisor(t *testing.T) {
 		require.NoError(t, exec.Command("/bin/true").Run())
 	}
 	assert.Equal(t, before, restrictions(t))
-	assert.Equal(t, files, openFiles(t))
+	assert.Equal(t, files, testkit.Descriptors(t, os.Getpid()))
 	assert.LessOrEqual(t, threads(t), first+50, "each start has its thread, which ends with it")
 }
 

@@ -3,42 +3,32 @@ package pool
 import (
 	"cmp"
 	"context"
-	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"sync"
 	"syscall"
 	"testing"
-	"time"
 
 	"github.com/hashicorp/go-hclog"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/gophersnake/gophersnake/ipc"
-	"github.com/gophersnake/gophersnake/pyworker"
+	"github.com/gophersnake/gophersnake/runner/internal/testkit"
 	"github.com/gophersnake/gophersnake/runner/internal/worker"
 )
 
+// packageDir is the worker's Python package, unpacked once for all tests.
 var packageDir string
 
 func TestMain(m *testing.M) {
-	dir, err := os.MkdirTemp("", "pool-test-")
-	if err == nil {
-		packageDir, err = pyworker.Extract(dir)
-	}
-	if err != nil {
-		fmt.Println(err)
-		os.Exit(1)
-	}
-	code := m.Run()
-	_ = os.RemoveAll(dir)
-	os.Exit(code)
+	os.Exit(testkit.WithPackage(func(dir string) int {
+		packageDir = dir
+		return m.Run()
+	}))
 }
 
-// long is longer than any test takes.
-const long = time.Minute
+const long = testkit.Long
 
 // fixture is a pool of real workers and a record of its events.
 type fixture struct {
@@ -66,14 +56,12 @@ func newPoolOf(t testing.TB, nodeType string, least, most int) *fixture {
 // Timeout count.
 func newPoolWith(t testing.TB, nodeType string, config Config) *fixture {
 	t.Helper()
-	python, err := exec.LookPath("python3")
-	require.NoError(t, err, "the tests need a Python with msgpack in PATH")
 	base, err := filepath.Abs("testdata")
 	require.NoError(t, err)
 	dir := t.TempDir()
 	f := &fixture{t: t, broken: filepath.Join(dir, "broken"), held: filepath.Join(dir, "held")}
 	config.Worker = worker.Config{
-		Python:  python,
+		Python:  testkit.Python(t),
 		Package: packageDir,
 		Setup: ipc.Setup{
 			Node: "node", Base: base, Python: "nodes.py", NodeType: nodeType,
@@ -174,7 +162,7 @@ func (f *fixture) waitFor(want Stats) {
 // until waits until the pool's health meets a condition.
 func (f *fixture) until(holds func(Health) bool, text ...any) {
 	f.t.Helper()
-	require.Eventually(f.t, func() bool { return holds(f.Health()) }, long, time.Millisecond, text...)
+	testkit.Eventually(f.t, func() bool { return holds(f.Health()) }, text...)
 }
 
 func (f *fixture) starts() int {
@@ -196,5 +184,5 @@ func (f *fixture) kill() {
 	last := f.started[len(f.started)-1]
 	f.mu.Unlock()
 	require.NoError(f.t, syscall.Kill(last.PID(), syscall.SIGKILL))
-	require.Eventually(f.t, func() bool { return !last.Alive() }, long, time.Millisecond)
+	testkit.Eventually(f.t, func() bool { return !last.Alive() })
 }

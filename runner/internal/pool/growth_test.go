@@ -7,6 +7,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/gophersnake/gophersnake/runner/internal/testkit"
 )
 
 // warm starts the pool's minimum and waits until it is ready.
@@ -46,7 +48,7 @@ func TestACrashLoopDoesNotSpin(t *testing.T) {
 	clock := f.freeze()
 	f.warm()
 	f.kill() // the first death is followed by a start without delay
-	require.Eventually(t, func() bool { return f.starts() == 2 && f.Stats() == Stats{Idle: 1} }, long, time.Millisecond)
+	testkit.Eventually(t, func() bool { return f.starts() == 2 && f.Stats() == Stats{Idle: 1} })
 	for i, delay := range []time.Duration{100 * time.Millisecond, 200 * time.Millisecond, 400 * time.Millisecond} {
 		f.kill()
 		f.waitFor(Stats{})
@@ -57,7 +59,7 @@ func TestACrashLoopDoesNotSpin(t *testing.T) {
 	_, err := f.call(t.Context(), 1)
 	require.NoError(t, err)
 	f.kill() // the answer has reset the backoff
-	require.Eventually(t, func() bool { return f.starts() == 6 && f.Stats() == Stats{Idle: 1} }, long, time.Millisecond)
+	testkit.Eventually(t, func() bool { return f.starts() == 6 && f.Stats() == Stats{Idle: 1} })
 }
 
 func TestAMinuteWithoutADeathResetsTheBackoff(t *testing.T) {
@@ -65,10 +67,10 @@ func TestAMinuteWithoutADeathResetsTheBackoff(t *testing.T) {
 	clock := f.freeze()
 	f.warm()
 	f.kill()
-	require.Eventually(t, func() bool { return f.starts() == 2 && f.Stats() == Stats{Idle: 1} }, long, time.Millisecond)
+	testkit.Eventually(t, func() bool { return f.starts() == 2 && f.Stats() == Stats{Idle: 1} })
 	clock.pass(calmTime)
 	f.kill()
-	require.Eventually(t, func() bool { return f.starts() == 3 && f.Stats() == Stats{Idle: 1} }, long, time.Millisecond)
+	testkit.Eventually(t, func() bool { return f.starts() == 3 && f.Stats() == Stats{Idle: 1} })
 }
 
 func TestACallerDoesNotWaitForTheBackoff(t *testing.T) {
@@ -76,7 +78,7 @@ func TestACallerDoesNotWaitForTheBackoff(t *testing.T) {
 	clock := f.freeze()
 	f.warm()
 	f.kill()
-	require.Eventually(t, func() bool { return f.starts() == 2 && f.Stats() == Stats{Idle: 1} }, long, time.Millisecond)
+	testkit.Eventually(t, func() bool { return f.starts() == 2 && f.Stats() == Stats{Idle: 1} })
 	f.kill()
 	f.waitFor(Stats{})
 	_, err := f.call(t.Context(), 1)

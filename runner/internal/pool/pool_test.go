@@ -17,6 +17,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/gophersnake/gophersnake/ipc"
+	"github.com/gophersnake/gophersnake/runner/internal/testkit"
 	"github.com/gophersnake/gophersnake/runner/internal/worker"
 )
 
@@ -106,7 +107,7 @@ func TestAThousandCallersGetTheirOwnAnswers(t *testing.T) {
 	}
 	calls.Wait()
 	// A start that is no longer needed may still be under way.
-	require.Eventually(t, func() bool { return f.Stats() == Stats{Idle: f.starts()} }, long, time.Millisecond)
+	testkit.Eventually(t, func() bool { return f.Stats() == Stats{Idle: f.starts()} })
 	assert.LessOrEqual(t, f.starts(), 3)
 }
 
@@ -169,7 +170,7 @@ func TestAnIdleWorkerThatDiesIsReplacedWithoutACaller(t *testing.T) {
 	require.NoError(t, err)
 	f.waitFor(Stats{Idle: 2})
 	f.kill()
-	require.Eventually(t, func() bool { return f.starts() == 3 && f.Stats() == Stats{Idle: 2} }, long, time.Millisecond)
+	testkit.Eventually(t, func() bool { return f.starts() == 3 && f.Stats() == Stats{Idle: 2} })
 	assert.Equal(t, worker.ReasonSelf, f.ended[0].Reason)
 }
 
@@ -353,7 +354,7 @@ func TestManyConcurrentStartsAndDeathsLeakNothing(t *testing.T) {
 		calls.Wait()
 		f.Close(t.Context())
 		for _, w := range f.started {
-			assert.Equal(t, syscall.ESRCH, syscall.Kill(w.PID(), 0))
+			assert.True(t, testkit.Gone(w.PID()))
 		}
 		assert.Len(t, f.ended, len(f.started), "each end is reported once")
 	}

@@ -16,6 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/gophersnake/gophersnake/ipc"
+	"github.com/gophersnake/gophersnake/runner/internal/testkit"
 	"github.com/gophersnake/gophersnake/runner/internal/worker"
 )
 
@@ -33,20 +34,20 @@ func (f *fixture) quick() {
 // begins waits until the node has written its log file.
 func (f *fixture) begins(log string) {
 	f.t.Helper()
-	require.Eventually(f.t, func() bool { _, err := os.Stat(log); return err == nil }, long, time.Millisecond)
+	testkit.Eventually(f.t, testkit.Exists(log))
 }
 
 // loads waits until the load of the pool's only worker is want.
 func (f *fixture) loads(want int) {
 	f.t.Helper()
-	require.Eventually(f.t, func() bool {
+	testkit.Eventually(f.t, func() bool {
 		f.Pool.mu.Lock()
 		defer f.Pool.mu.Unlock()
 		for _, m := range f.members {
 			return m.load == want
 		}
 		return false
-	}, long, time.Millisecond)
+	})
 }
 
 func TestShortCallsRaiseTheCapacityOfTheOnlyWorker(t *testing.T) {
@@ -302,11 +303,11 @@ func TestABatchThatHangsIsEndedAfterAllItsCallsWereCanceled(t *testing.T) {
 		var canceled *worker.CanceledError
 		require.ErrorAs(t, <-gaveUp, &canceled)
 	}
-	require.Eventually(t, func() bool {
+	testkit.Eventually(t, func() bool {
 		f.mu.Lock()
 		defer f.mu.Unlock()
 		return len(f.ended) == 1 && f.ended[0].Reason == worker.ReasonDeadline
-	}, long, time.Millisecond)
+	})
 	third, fourth := f.calling(3), f.calling(4)
 	require.NoError(t, (<-third).err)
 	require.NoError(t, (<-fourth).err)

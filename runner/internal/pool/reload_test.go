@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/gophersnake/gophersnake/ipc"
+	"github.com/gophersnake/gophersnake/runner/internal/testkit"
 	"github.com/gophersnake/gophersnake/runner/internal/worker"
 )
 
@@ -212,7 +213,7 @@ func (f *fixture) nothingIsLeft() {
 	assert.Zero(f.t, f.Health().Starting)
 	assert.Len(f.t, f.ended, f.starts(), "each end is reported once")
 	for _, w := range f.started {
-		assert.Equal(f.t, syscall.ESRCH, syscall.Kill(w.PID(), 0))
+		assert.True(f.t, testkit.Gone(w.PID()))
 	}
 }
 

@@ -18,6 +18,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/gophersnake/gophersnake/ipc"
+	"github.com/gophersnake/gophersnake/runner/internal/testkit"
 )
 
 // otherUser is the id of another local user.
@@ -60,7 +61,7 @@ func atGate(t *testing.T, env ...string) *gate {
 		w, err := Start(t.Context(), config)
 		g.started <- startResult{w, err}
 	}()
-	eventually(t, func() bool { return exists(announced)() || len(g.started) > 0 })
+	testkit.Eventually(t, func() bool { return testkit.Written(announced)() || len(g.started) > 0 })
 	content, err := os.ReadFile(announced)
 	require.NoError(t, err)
 	socket, secret, _ := strings.Cut(string(content), "\n")
@@ -269,7 +270,7 @@ func TestAFalseWorkerIsRefused(t *testing.T) {
 	assert.Empty(t, <-received)
 	var failed *StartError
 	require.ErrorAs(t, err, &failed)
-	assert.True(t, gone(failed.Exit.PID), "the worker itself is ended")
+	assert.True(t, testkit.Gone(failed.Exit.PID), "the worker itself is ended")
 }
 
 func TestAWorkerOfAnotherUserIsRefused(t *testing.T) {

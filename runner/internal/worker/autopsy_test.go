@@ -1,18 +1,9 @@
 package worker
 
 import (
-	"context"
-	"errors"
-	"fmt"
-	"os"
-	"os/exec"
-	"path/filepath"
-	"strconv"
-	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
-	"github.com/stretchr/testify/require"
 )
 
 func TestTheKernelsCountOfOOMKillsIsFound(t *testing.T) {
@@ -48,46 +39,4 @@ func TestTheNarrowestCountOfOOMKillsIsTakenFirst(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) { assert.Equal(t, c.want, oomFiles(c.groups)) })
 	}
-}
-
-// eatMemory is the main function of a supervisor whose worker allocates memory without
-// end. It begins when it can read a line, and prints how the worker ended.
-func eatMemory() {
-	_, _ = fmt.Scanln()
-	config := nodeConfig("python3", "misbehave")
-	w, err := Start(context.Background(), config)
-	if err == nil {
-		_, err = call(context.Background(), w, way("eat"))
-	}
-	var exit *Exit
-	fmt.Println(errors.As(err, &exit) && exit.OutOfMemory, err)
-}
-
-func TestAnOOMKillIsKnown(t *testing.T) {
-	group, procs, limit := "/sys/fs/cgroup/gophersnake-test-"+strconv.Itoa(os.Getpid()), "cgroup.procs", "memory.max"
-	if info, err := os.Stat("/sys/fs/cgroup/memory"); err == nil && info.IsDir() {
-		group, limit = filepath.Join("/sys/fs/cgroup/memory", filepath.Base(group)), "memory.limit_in_bytes"
-	}
-	if err := os.Mkdir(group, 0o755); err != nil {
-		t.Skip("needs a cgroup of its own: ", err)
-	}
-	t.Cleanup(func() { assert.NoError(t, os.Remove(group)) })
-	if err := os.WriteFile(filepath.Join(group, limit), []byte(strconv.Itoa(192<<20)), 0); err != nil {
-		t.Skip("needs a cgroup whose memory can be bounded: ", err)
-	}
-	self, err := os.Executable()
-	require.NoError(t, err)
-	supervisor := exec.Command(self)
-	supervisor.Env = append(os.Environ(), "GOPHERSNAKE_TEST_MEMORY_EATER=1")
-	supervisor.Stderr = os.Stderr
-	in, err := supervisor.StdinPipe()
-	require.NoError(t, err)
-	var out strings.Builder
-	supervisor.Stdout = &out
-	require.NoError(t, supervisor.Start())
-	err = os.WriteFile(filepath.Join(group, procs), []byte(strconv.Itoa(supervisor.Process.Pid)), 0)
-	_, _ = fmt.Fprintln(in)
-	require.NoError(t, supervisor.Wait())
-	require.NoError(t, err)
-	assert.Contains(t, out.String(), "true the kernel killed the interpreter because memory ran out")
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/gophersnake/gophersnake/ipc"
+	"github.com/gophersnake/gophersnake/runner/internal/testkit"
 )
 
 func TestANodeThatCorruptsItsConnectionBreaksIt(t *testing.T) {
@@ -26,7 +27,7 @@ func TestANodeThatCorruptsItsConnectionBreaksIt(t *testing.T) {
 				require.ErrorAs(t, err, &broken)
 				assert.ErrorContains(t, err, c.says)
 				assert.Equal(t, ReasonBroken, broken.Exit.Reason)
-				assert.True(t, gone(w.PID()))
+				assert.True(t, testkit.Gone(w.PID()))
 			}
 		})
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/gophersnake/gophersnake/ipc"
+	"github.com/gophersnake/gophersnake/runner/internal/testkit"
 )
 
 // serving is the stack of the thread that runs the node's code.
@@ -110,14 +111,15 @@ func TestEveryInterpretersDumpIsRead(t *testing.T) {
 	if len(pythons) == 0 {
 		t.Skip("there are no further interpreters")
 	}
-	folder, err := exec.Command("python3", "-c", "import msgpack; print(msgpack.__path__[0])").Output()
+	folder, err := exec.Command(testkit.Python(t), "-c", "import msgpack; print(msgpack.__path__[0])").Output()
 	require.NoError(t, err)
 	modules := t.TempDir()
 	require.NoError(t, os.Symlink(strings.TrimSpace(string(folder)), filepath.Join(modules, "msgpack")))
 	for _, python := range pythons {
 		t.Run(filepath.Base(filepath.Dir(filepath.Dir(python))), func(t *testing.T) {
 			t.Parallel()
-			config := nodeConfig(python, "misbehave")
+			config := testConfig(t, "misbehave")
+			config.Python = python
 			config.Env = append(config.Env, "PYTHONPATH="+modules)
 			config.Timeout = 2 * time.Second
 			for _, c := range []struct{ way, function string }{

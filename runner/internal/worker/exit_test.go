@@ -14,6 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/gophersnake/gophersnake/ipc"
+	"github.com/gophersnake/gophersnake/runner/internal/testkit"
 )
 
 func TestAnExitIsWorded(t *testing.T) {
@@ -90,7 +91,7 @@ func TestAProcessThatEndedByItselfIsNotSaidToHaveBeenEnded(t *testing.T) {
 			defer lifeline.Close()
 			defer w.Close()
 			require.NoError(t, p.spawn(lifeline)) // it is not reaped
-			eventually(t, p.handle.hasExited)
+			testkit.Eventually(t, p.handle.hasExited)
 			p.startedAt = time.Now()
 			end(p)
 			assert.Equal(t, ReasonSelf, p.reason)
@@ -156,7 +157,7 @@ func TestTheEndTakesTheWholeGroup(t *testing.T) {
 	p.end(ReasonKilled)
 	<-p.done
 	assert.Equal(t, string(buf[:n]), p.stderr.lastLines()+"\n")
-	eventually(t, func() bool { return syscall.Kill(-p.pid(), 0) == syscall.ESRCH || groupIsDead(p.pid()) })
+	testkit.Eventually(t, func() bool { return syscall.Kill(-p.pid(), 0) == syscall.ESRCH || groupIsDead(p.pid()) })
 }
 
 // groupIsDead reports whether only zombies are left in a process group. They are not

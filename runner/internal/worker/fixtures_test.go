@@ -3,62 +3,39 @@ package worker
 import (
 	"bytes"
 	"context"
-	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"sync"
 	"syscall"
 	"testing"
-	"time"
 
 	"github.com/hashicorp/go-hclog"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/gophersnake/gophersnake/ipc"
-	"github.com/gophersnake/gophersnake/pyworker"
+	"github.com/gophersnake/gophersnake/runner/internal/testkit"
 )
 
 // packageDir is the worker's Python package, unpacked once for all tests.
 var packageDir string
 
-// TestMain lets the test binary also run as a separate supervisor, in its own cgroup.
 func TestMain(m *testing.M) {
-	dir, err := os.MkdirTemp("", "worker-test-")
-	if err == nil {
-		packageDir, err = pyworker.Extract(dir)
-	}
-	if err != nil {
-		fmt.Println(err)
-		os.Exit(1)
-	}
-	code := 0
-	if os.Getenv("GOPHERSNAKE_TEST_MEMORY_EATER") != "" {
-		eatMemory()
-	} else {
-		code = m.Run()
-	}
-	_ = os.RemoveAll(dir)
-	os.Exit(code)
+	os.Exit(testkit.WithPackage(func(dir string) int {
+		packageDir = dir
+		return m.Run()
+	}))
 }
 
-// long is longer than any test takes that passes.
-const long = time.Minute
+const long = testkit.Long
 
-func testConfig(t *testing.T, nodeType string) Config {
+func testConfig(t testing.TB, nodeType string) Config {
 	t.Helper()
-	python, err := exec.LookPath("python3")
-	require.NoError(t, err, "the tests need a Python with msgpack in PATH")
-	return nodeConfig(python, nodeType)
-}
-
-func nodeConfig(python, nodeType string) Config {
-	base, _ := filepath.Abs("testdata")
+	base, err := filepath.Abs("testdata")
+	require.NoError(t, err)
 	return Config{
-		Python:  python,
+		Python:  testkit.Python(t),
 		Package: packageDir,
 		Setup: ipc.Setup{
 			Node: "node", Base: base, Python: "nodes.py", NodeType: nodeType,
@@ -109,29 +86,12 @@ func way(name string, file ...string) map[string]any {
 	return how
 }
 
-// eventually waits for a condition that a process brings about.
-func eventually(t *testing.T, what func() bool, words ...any) {
-	t.Helper()
-	require.Eventually(t, what, long, time.Millisecond, words...)
-}
-
-func exists(path string) func() bool {
-	return func() bool { content, err := os.ReadFile(path); return err == nil && len(content) > 0 }
-}
-
 // killLater ends the process whose id a worker left in a file.
 func killLater(t *testing.T, file string) {
 	t.Cleanup(func() {
-		content, err := os.ReadFile(file)
-		require.NoError(t, err)
-		pid, err := strconv.Atoi(string(content))
-		require.NoError(t, err)
-		assert.NoError(t, syscall.Kill(pid, syscall.SIGKILL), "it had escaped")
+		assert.NoError(t, syscall.Kill(testkit.AwaitPID(t, file), syscall.SIGKILL), "it had escaped")
 	})
 }
-
-// gone reports whether no process has this id.
-func gone(pid int) bool { return syscall.Kill(pid, 0) == syscall.ESRCH }
 
 // logBuffer is a log that can be read while it is written.
 type logBuffer struct {

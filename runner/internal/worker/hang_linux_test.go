@@ -9,6 +9,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/gophersnake/gophersnake/runner/internal/testkit"
 )
 
 // hangs are ways to hang, each with its kind and the function of the node's innermost
@@ -47,7 +49,7 @@ func assertHung(t *testing.T, exit *Exit, reason Reason, hang Hang, function str
 	if assert.NotEmpty(t, exit.Traceback, exit.Dump) {
 		assert.Equal(t, function, exit.Traceback[len(exit.Traceback)-1].Function)
 	}
-	assert.True(t, gone(exit.PID))
+	assert.True(t, testkit.Gone(exit.PID))
 }
 
 func TestACallThatHangsSaysHow(t *testing.T) {
@@ -82,9 +84,9 @@ func TestANodeThatIgnoresItsCancellationSaysHow(t *testing.T) {
 			begun := filepath.Join(t.TempDir(), "begun")
 			ctx, cancel := context.WithCancelCause(t.Context())
 			go func() {
-				eventually(t, exists(begun))
+				testkit.Eventually(t, testkit.Written(begun))
 				if c.way == "stop" {
-					eventually(t, func() bool { stat, err := readStat(procFolder(w.PID())); return err == nil && stat.state == 'T' })
+					testkit.Eventually(t, func() bool { stat, err := readStat(procFolder(w.PID())); return err == nil && stat.state == 'T' })
 				}
 				cancel(errors.New("changed my mind"))
 			}()

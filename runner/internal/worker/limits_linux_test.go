@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/gophersnake/gophersnake/ipc"
+	"github.com/gophersnake/gophersnake/runner/internal/testkit"
 )
 
 const mega = 1 << 20
@@ -27,7 +28,7 @@ func endsOf(t *testing.T, w *Worker, value any) *Exit {
 	_, err := call(t.Context(), w, value)
 	var exit *Exit
 	require.ErrorAs(t, err, &exit)
-	assert.True(t, gone(w.PID()))
+	assert.True(t, testkit.Gone(w.PID()))
 	return exit
 }
 
@@ -68,9 +69,9 @@ func TestMemoryThatProcessesShareCountsOnce(t *testing.T) {
 	}
 	go func() {
 		// The gate opens after two samples in which the sum of all processes is too large.
-		eventually(t, func() bool { s := w.sample.Load(); return s != nil && s.stats.Resident > 2*bound })
+		testkit.Eventually(t, func() bool { s := w.sample.Load(); return s != nil && s.stats.Resident > 2*bound })
 		first := w.sample.Load().at
-		eventually(t, func() bool { return w.sample.Load().at.After(first) })
+		testkit.Eventually(t, func() bool { return w.sample.Load().at.After(first) })
 		open()
 	}()
 	got, err := call(t.Context(), w, map[string]any{"megabytes": 150, "children": 5, "gate": gate})
@@ -106,7 +107,7 @@ func TestAWorkerThatPassesASoftLimitIsReportedOnce(t *testing.T) {
 			first := w.sample.Load().at
 			_, err = call(t.Context(), w, int64(0))
 			require.NoError(t, err, "it still serves")
-			eventually(t, func() bool { return w.sample.Load().at.After(first) })
+			testkit.Eventually(t, func() bool { return w.sample.Load().at.After(first) })
 			assert.Empty(t, reported)
 			assert.True(t, w.Alive())
 		})
@@ -115,11 +116,11 @@ func TestAWorkerThatPassesASoftLimitIsReportedOnce(t *testing.T) {
 
 func TestNoSoftLimitIsPassedBeforeTheFirstCall(t *testing.T) {
 	w := start(t, limitsConfig(t, "take", Limits{ResidentSoft: mega}))
-	eventually(t, func() bool { return w.sample.Load() != nil && w.Stats().Resident > mega })
+	testkit.Eventually(t, func() bool { return w.sample.Load() != nil && w.Stats().Resident > mega })
 	assert.Nil(t, w.SoftBreach())
 	_, err := call(t.Context(), w, int64(0))
 	require.NoError(t, err)
-	eventually(t, func() bool { return w.SoftBreach() != nil })
+	testkit.Eventually(t, func() bool { return w.SoftBreach() != nil })
 }
 
 func TestACallThatUsesTooMuchCPUTimeIsEnded(t *testing.T) {
@@ -180,7 +181,7 @@ func TestAWorkerCannotOpenMoreThanItMay(t *testing.T) {
 	require.ErrorAs(t, err, &remote)
 	assert.Equal(t, "OSError", remote.Class)
 	assert.Contains(t, remote.Message, "Too many open files")
-	eventually(t, func() bool { return w.SoftBreach() != nil })
+	testkit.Eventually(t, func() bool { return w.SoftBreach() != nil })
 	_, err = call(t.Context(), w, int64(0))
 	require.NoError(t, err)
 }
@@ -214,11 +215,11 @@ func TestStatsAreTakenOnRequest(t *testing.T) {
 	assert.Positive(t, first.OpenFiles)
 	_, err := call(t.Context(), w, int64(50))
 	require.NoError(t, err)
-	eventually(t, func() bool { return w.Stats().Resident > first.Resident+40*mega })
+	testkit.Eventually(t, func() bool { return w.Stats().Resident > first.Resident+40*mega })
 	assert.Equal(t, uint64(1), w.Calls())
 	assert.False(t, w.StartedAt().IsZero())
 	w.Kill()
-	eventually(t, func() bool { return w.Stats() == ProcessStats{} })
+	testkit.Eventually(t, func() bool { return w.Stats() == ProcessStats{} })
 }
 
 func TestTheSamplerRunsAsLongAsItHasWorkers(t *testing.T) {
@@ -228,10 +229,10 @@ func TestTheSamplerRunsAsLongAsItHasWorkers(t *testing.T) {
 	for range 3 {
 		s.add(w)
 		assert.True(t, isRunning())
-		eventually(t, func() bool { return w.sample.Load() != nil })
+		testkit.Eventually(t, func() bool { return w.sample.Load() != nil })
 		s.remove(w)
 		s.remove(w)
-		eventually(t, func() bool { return !isRunning() })
+		testkit.Eventually(t, func() bool { return !isRunning() })
 	}
 }
 
@@ -256,7 +257,7 @@ func TestAWorkerThatMisusesSharedMemoryOrMemoryIsEnded(t *testing.T) {
 			require.ErrorAs(t, err, &broken)
 			require.ErrorContains(t, err, c.says)
 			assert.Less(t, time.Since(began), 4*time.Second, "nothing waits for the worker")
-			assert.True(t, gone(w.PID()))
+			assert.True(t, testkit.Gone(w.PID()))
 		})
 	}
 	t.Run("answers 32 MiB of empty arrays", func(t *testing.T) {

@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/gophersnake/gophersnake/ipc"
+	"github.com/gophersnake/gophersnake/runner/internal/testkit"
 )
 
 // startFails starts a worker, which must fail, and returns the error.
@@ -22,7 +23,7 @@ func startFails(t *testing.T, config Config) *StartError {
 	var failed *StartError
 	require.ErrorAs(t, err, &failed)
 	if failed.Exit != nil {
-		assert.True(t, gone(failed.Exit.PID))
+		assert.True(t, testkit.Gone(failed.Exit.PID))
 	}
 	assert.Equal(t, config.Python, failed.Python)
 	return failed
@@ -224,7 +225,7 @@ func TestAStartThatIsCanceledEndsTheProcess(t *testing.T) {
 	ctx, cancel := context.WithCancelCause(t.Context())
 	cause := errors.New("changed my mind")
 	go func() {
-		eventually(t, exists(begun))
+		testkit.Eventually(t, testkit.Written(begun))
 		cancel(cause)
 	}()
 	_, err := Start(ctx, config)

@@ -1,7 +1,6 @@
 package worker
 
 import (
-	"os/exec"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -9,9 +8,7 @@ import (
 
 // BenchmarkStart measures the start of a worker whose node imports NumPy.
 func BenchmarkStart(b *testing.B) {
-	python, err := exec.LookPath("python3")
-	require.NoError(b, err)
-	config := nodeConfig(python, "look")
+	config := testConfig(b, "look")
 	config.Setup.Python = "forked.py"
 	config.Env = append(config.Env, "IMPORTING=numpy")
 	template := NewTemplate(config)

@@ -16,6 +16,8 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
+
+	"github.com/gophersnake/gophersnake/runner/internal/testkit"
 )
 
 func TestWorkersOutliveTheirTemplate(t *testing.T) {
@@ -27,7 +29,7 @@ func TestWorkersOutliveTheirTemplate(t *testing.T) {
 	template := templateOf(w)
 	kill(t, template)
 	awaitTemplate(t, config.Template, isGone)
-	assert.True(t, gone(template))
+	assert.True(t, testkit.Gone(template))
 	assert.Contains(t, config.Template.Note(), "the template died: the interpreter was killed by SIGKILL")
 	assert.Equal(t, 1, log.count("workers are started without a template"))
 
@@ -168,7 +170,7 @@ func TestAClosedTemplateIsGone(t *testing.T) {
 	template := templateOf(w)
 	config.Template.Close()
 	config.Template.Close()
-	assert.True(t, gone(template))
+	assert.True(t, testkit.Gone(template))
 	assert.Equal(t, "the template was closed", config.Template.Note())
 	assertServes(t, w)
 	w.Kill()
@@ -184,7 +186,7 @@ func TestAStoppedTemplateIsGoneWhenItIsClosed(t *testing.T) {
 	template := templateOf(w)
 	require.NoError(t, syscall.Kill(template, syscall.SIGSTOP))
 	config.Template.Close()
-	assert.True(t, gone(template))
+	assert.True(t, testkit.Gone(template))
 }
 
 func TestATemplateThatWasNotStartedCanBeClosed(t *testing.T) {
@@ -210,15 +212,15 @@ func TestATemplateCanBeClosedWhileItImports(t *testing.T) {
 				_, err := Start(ctx, config)
 				ended <- err
 			}()
-			template := readPID(t, pipe+".begun")
+			template := testkit.AwaitPID(t, pipe+".begun")
 			if by == "the owner" {
 				config.Template.Close()
-				assert.True(t, gone(template))
+				assert.True(t, testkit.Gone(template))
 			}
 			cancel(cause)
 			require.ErrorIs(t, <-ended, cause)
 			config.Template.Close()
-			assert.True(t, gone(template))
+			assert.True(t, testkit.Gone(template))
 		})
 	}
 }
@@ -227,7 +229,7 @@ func TestForksLeaveNothingBehind(t *testing.T) {
 	config := forking(t, "look")
 	start(t, config).Kill() // after this, all that is created once exists
 	template := config.Template.server.process.pid()
-	here, there := descriptorsOf(t, os.Getpid()), descriptorsOf(t, template)
+	here, there := testkit.Descriptors(t, os.Getpid()), testkit.Descriptors(t, template)
 	for i := range 100 {
 		w := start(t, config)
 		assertForked(t, w)
@@ -238,11 +240,11 @@ func TestForksLeaveNothingBehind(t *testing.T) {
 		}
 		assert.False(t, w.Exit().Unknown)
 	}
-	assert.Empty(t, childrenOf(t, template), "no zombie")
-	assert.Equal(t, there, descriptorsOf(t, template))
-	eventually(t, func() bool { return descriptorsOf(t, os.Getpid()) <= here })
+	assert.Empty(t, testkit.Children(t, template), "no zombie")
+	assert.Equal(t, there, testkit.Descriptors(t, template))
+	testkit.Eventually(t, func() bool { return testkit.Descriptors(t, os.Getpid()) <= here })
 	config.Template.Close()
-	assert.True(t, gone(template))
+	assert.True(t, testkit.Gone(template))
 }
 
 // TestWorkersStartWhileTemplatesDie kills templates at any time.
@@ -280,7 +282,7 @@ func TestWorkersStartWhileTemplatesDie(t *testing.T) {
 	close(stop)
 	killing.Wait()
 	config.Template.Close()
-	for _, child := range childrenOf(t, os.Getpid()) {
+	for _, child := range testkit.Children(t, os.Getpid()) {
 		t.Errorf("process %d is left", child)
 	}
 }
@@ -293,7 +295,7 @@ func TestForkedWorkersDieWithTheSupervisor(t *testing.T) {
 		w := start(t, config)
 		pids := strconv.Itoa(w.PID()) + "\n" + strconv.Itoa(templateOf(w))
 		go func() { _, _ = call(context.Background(), w, filepath.Join(dir, "child")) }()
-		readPID(t, filepath.Join(dir, "child"))
+		testkit.AwaitPID(t, filepath.Join(dir, "child"))
 		require.NoError(t, os.WriteFile(filepath.Join(dir, "new"), []byte(pids), 0o600))
 		require.NoError(t, os.Rename(filepath.Join(dir, "new"), filepath.Join(dir, "pids")))
 		select {}
@@ -302,11 +304,11 @@ func TestForkedWorkersDieWithTheSupervisor(t *testing.T) {
 	dir := t.TempDir()
 	supervisor := again(t, "FORKING_SUPERVISOR="+dir)
 	child := filepath.Join(dir, "child")
-	eventually(t, exists(filepath.Join(dir, "pids")))
+	testkit.Eventually(t, testkit.Written(filepath.Join(dir, "pids")))
 	content, err := os.ReadFile(filepath.Join(dir, "pids"))
 	require.NoError(t, err)
 	kill(t, supervisor.Process.Pid)
-	awaitDeath(t, readPID(t, child))
+	awaitDeath(t, testkit.AwaitPID(t, child))
 	for _, line := range strings.Fields(string(content)) {
 		pid, err := strconv.Atoi(line)
 		require.NoError(t, err)
@@ -327,7 +329,7 @@ func TestASupervisorThatInheritsOrphansReapsThem(t *testing.T) {
 		<-w.Done()
 		assert.Equal(t, syscall.SIGTERM, w.Exit().Signal)
 		assert.False(t, w.Exit().Unknown)
-		assert.Empty(t, childrenOf(t, os.Getpid()))
+		assert.Empty(t, testkit.Children(t, os.Getpid()))
 		return
 	}
 	t.Parallel()

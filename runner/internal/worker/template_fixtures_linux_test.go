@@ -1,16 +1,14 @@
 package worker
 
 import (
-	"fmt"
-	"os"
-	"path/filepath"
-	"strconv"
 	"strings"
 	"syscall"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/gophersnake/gophersnake/runner/internal/testkit"
 )
 
 // withTemplate adds a template to a configuration, without a timeout and without a delay
@@ -60,48 +58,10 @@ func assertServes(t *testing.T, w *Worker) {
 	assert.Equal(t, "v", got)
 }
 
-// childrenOf returns the processes that have the given parent, the dead included.
-func childrenOf(t *testing.T, pid int) (children []int) {
-	t.Helper()
-	stats, err := filepath.Glob("/proc/[0-9]*/stat")
-	require.NoError(t, err)
-	for _, stat := range stats {
-		child, _ := strconv.Atoi(strings.Split(stat, "/")[2])
-		if parentOf(child) == pid {
-			children = append(children, child)
-		}
-	}
-	return children
-}
-
-func descriptorsOf(t *testing.T, pid int) int {
-	t.Helper()
-	entries, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", pid))
-	require.NoError(t, err)
-	return len(entries)
-}
-
-// readPID waits until a file is written, and returns the process id in it.
-func readPID(t *testing.T, file string) int {
-	t.Helper()
-	eventually(t, exists(file))
-	content, err := os.ReadFile(file)
-	require.NoError(t, err)
-	pid, err := strconv.Atoi(string(content))
-	require.NoError(t, err)
-	return pid
-}
-
 // awaitDeath waits for the end of a process that is not a child of this one.
 func awaitDeath(t *testing.T, pid int) {
 	t.Helper()
-	eventually(t, func() bool { return gone(pid) || isDead(pid) }, "process %d lives", pid)
-}
-
-// isDead reports whether a process has exited and is not reaped.
-func isDead(pid int) bool {
-	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-	return err == nil && strings.Contains(string(stat), ") Z ")
+	testkit.Eventually(t, func() bool { return !testkit.Alive(pid) }, "process %d lives", pid)
 }
 
 func kill(t *testing.T, pid int) {
@@ -112,7 +72,7 @@ func kill(t *testing.T, pid int) {
 // awaitTemplate waits until no start is under way and the template is as wanted.
 func awaitTemplate(t *testing.T, template *Template, is func(*templateServer) bool) {
 	t.Helper()
-	eventually(t, func() bool {
+	testkit.Eventually(t, func() bool {
 		template.mu.Lock()
 		defer template.mu.Unlock()
 		return !template.starting && is(template.server)

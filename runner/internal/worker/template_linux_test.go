@@ -13,6 +13,7 @@ import (
 
 	"github.com/gophersnake/gophersnake/ipc"
 	"github.com/gophersnake/gophersnake/runner/internal/isolation"
+	"github.com/gophersnake/gophersnake/runner/internal/testkit"
 )
 
 func TestATemplateForksWorkers(t *testing.T) {
@@ -31,7 +32,7 @@ func TestATemplateForksWorkers(t *testing.T) {
 		assert.Equal(t, 0, exit.Code)
 		assert.Greater(t, exit.MaxRSS, int64(1<<20))
 		assert.False(t, exit.Unknown)
-		assert.True(t, gone(w.PID()), "it is reaped")
+		assert.True(t, testkit.Gone(w.PID()), "it is reaped")
 	}
 	assert.Empty(t, config.Template.Note())
 	assert.NotEqual(t, seen[0]["pid"], seen[1]["pid"])
@@ -108,7 +109,7 @@ func TestTheEndTakesTheGroupOfAForkedWorker(t *testing.T) {
 			assertForked(t, w)
 			file := filepath.Join(t.TempDir(), "child")
 			go func() { _, _ = call(context.Background(), w, file) }()
-			child := readPID(t, file)
+			child := testkit.AwaitPID(t, file)
 			if first == "the template" {
 				kill(t, templateOf(w))
 				awaitTemplate(t, config.Template, isGone)
@@ -205,13 +206,13 @@ func TestAnImportThatTakesTooLongEndsTheTemplate(t *testing.T) {
 	config.Template.config.StartTimeout = time.Second
 	config.Template.firstRestartDelay = time.Hour
 	go func() {
-		eventually(t, func() bool { return config.Template.Note() != "" })
+		testkit.Eventually(t, func() bool { return config.Template.Note() != "" })
 		_ = os.WriteFile(pipe, nil, 0o600) // lets the import of the spawned worker continue
 	}()
 	w := start(t, config)
 	assertSpawned(t, w)
 	assert.Contains(t, config.Template.Note(), "the template did not answer in time")
-	awaitDeath(t, readPID(t, pipe+".begun"))
+	awaitDeath(t, testkit.AwaitPID(t, pipe+".begun"))
 }
 
 func TestWhatTheTemplateWritesIsLogged(t *testing.T) {

@@ -15,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/gophersnake/gophersnake/ipc"
+	"github.com/gophersnake/gophersnake/runner/internal/testkit"
 )
 
 func TestAWorkerServesAndShutsDown(t *testing.T) {
@@ -42,7 +43,7 @@ func TestAWorkerServesAndShutsDown(t *testing.T) {
 	assert.False(t, w.Alive())
 	assert.Equal(t, ReasonShutdown, w.Exit().Reason)
 	assert.Equal(t, 0, w.Exit().Code)
-	assert.True(t, gone(w.PID()))
+	assert.True(t, testkit.Gone(w.PID()))
 	_, err := call(t.Context(), w, "late")
 	var exit *Exit
 	require.ErrorAs(t, err, &exit)
@@ -59,7 +60,7 @@ func TestAWorkerThatDoesNotShutDownIsKilled(t *testing.T) {
 			w := start(t, config)
 			ctx, cancel := context.WithCancel(t.Context())
 			go func() {
-				eventually(t, exists(begun))
+				testkit.Eventually(t, testkit.Written(begun))
 				cancel()
 			}()
 			w.Close(ctx)
@@ -90,7 +91,7 @@ func TestAStoppedIdleWorkerCanBeKilledAndClosed(t *testing.T) {
 			w.Kill()
 		}
 		assert.Equal(t, ReasonKilled, w.Exit().Reason)
-		assert.True(t, gone(w.PID()))
+		assert.True(t, testkit.Gone(w.PID()))
 	}
 }
 
@@ -156,7 +157,7 @@ func TestCancellation(t *testing.T) {
 		begun := filepath.Join(t.TempDir(), "begun")
 		ctx, cancel := context.WithCancelCause(t.Context())
 		go func() {
-			eventually(t, exists(begun))
+			testkit.Eventually(t, testkit.Written(begun))
 			cancel(errors.New("changed my mind"))
 		}()
 		_, err := call(ctx, w, way(name, begun))
@@ -227,7 +228,7 @@ func TestOutputThatLooksLikeALogRecordDoesNotPanicTheHost(t *testing.T) {
 	require.NoError(t, err)
 	w.Close(t.Context())
 	for _, line := range []string{`{"@message": 1}`, `{"@level": 30, "@message": "m"}`, `{"@timestamp": null}`} {
-		eventually(t, func() bool { return log.contains(line) }, line)
+		testkit.Eventually(t, func() bool { return log.contains(line) }, line)
 		assert.Contains(t, w.Exit().Stderr, line)
 	}
 }
@@ -248,7 +249,7 @@ func TestAWorkerThatBreaksTheProtocolIsEnded(t *testing.T) {
 			assert.ErrorContains(t, err, c.says)
 			assert.Equal(t, ReasonBroken, broken.Exit.Reason)
 			assert.NotEmpty(t, broken.Exit.Dump, "where it was")
-			assert.True(t, gone(w.PID()))
+			assert.True(t, testkit.Gone(w.PID()))
 		})
 	}
 }
@@ -305,7 +306,7 @@ func stuck(ctx context.Context, t *testing.T, grace time.Duration, env ...string
 		_, err := call(ctx, w, bytes.Repeat([]byte("x"), 8<<20))
 		calling <- err
 	}()
-	eventually(t, exists(writing))
+	testkit.Eventually(t, testkit.Written(writing))
 	return w, calling
 }
 

@@ -8,8 +8,8 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
-	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -18,6 +18,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/gophersnake/gophersnake/runner"
+	"github.com/gophersnake/gophersnake/runner/internal/testkit"
 	"github.com/gophersnake/gophersnake/runner/manifest"
 )
 
@@ -70,52 +71,7 @@ connections:
 	select {}
 }
 
-// alive reports whether a process is there and no zombie.
-func alive(pid int) bool {
-	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-	if err != nil {
-		return false
-	}
-	_, after, _ := strings.Cut(string(stat), ") ")
-	return !strings.HasPrefix(after, "Z")
-}
-
-// descendants returns the process ids of all live processes that descend from
-// this one, zombies included.
-func descendants(t *testing.T, of int) []int {
-	parents := map[int]int{}
-	entries, err := os.ReadDir("/proc")
-	require.NoError(t, err)
-	for _, entry := range entries {
-		pid, err := strconv.Atoi(entry.Name())
-		if err != nil {
-			continue
-		}
-		stat, err := os.ReadFile(filepath.Join("/proc", entry.Name(), "stat"))
-		if err != nil {
-			continue
-		}
-		_, after, _ := strings.Cut(string(stat), ") ")
-		if fields := strings.Fields(after); len(fields) > 1 {
-			parents[pid], _ = strconv.Atoi(fields[1])
-		}
-	}
-	var found []int
-	for pid := range parents {
-		for p := parents[pid]; p != 0; p = parents[p] {
-			if p == of {
-				found = append(found, pid)
-				break
-			}
-		}
-	}
-	return found
-}
-
 func TestNoWorkerOutlivesAKilledSupervisor(t *testing.T) {
-	if runtime.GOOS != "linux" {
-		t.Skip("looks into /proc")
-	}
 	self, err := os.Executable()
 	require.NoError(t, err)
 	supervisor := exec.Command(self)
@@ -137,15 +93,14 @@ func TestNoWorkerOutlivesAKilledSupervisor(t *testing.T) {
 		}
 	}
 	require.Equal(t, 3, workers)
-	require.Eventually(t, func() bool { return len(descendants(t, supervisor.Process.Pid)) >= 5 },
-		10*time.Second, time.Millisecond, "the workers, and the children of one")
-	family := descendants(t, supervisor.Process.Pid)
+	testkit.Eventually(t, func() bool { return len(testkit.Descendants(t, supervisor.Process.Pid)) >= 5 }, "the workers, and the children of one")
+	family := testkit.Descendants(t, supervisor.Process.Pid)
 
 	require.NoError(t, supervisor.Process.Signal(syscall.SIGKILL))
 	killed := time.Now()
 	assert.Eventually(t, func() bool {
 		for _, pid := range family {
-			if alive(pid) {
+			if testkit.Alive(pid) {
 				return false
 			}
 		}
@@ -160,21 +115,21 @@ type count struct{ descriptors, goroutines, processes, files int }
 func holding(t *testing.T) count {
 	t.Helper()
 	runtime.GC()
-	entries, err := os.ReadDir("/proc/self/fd")
-	require.NoError(t, err)
 	files := 0
 	for _, pattern := range []string{"gophersnake*", "plugin-dir*"} {
 		found, err := filepath.Glob(filepath.Join(os.TempDir(), pattern))
 		require.NoError(t, err)
 		files += len(found)
 	}
-	return count{len(entries), runtime.NumGoroutine(), len(descendants(t, os.Getpid())), files}
+	return count{
+		descriptors: testkit.Descriptors(t, os.Getpid()),
+		goroutines:  runtime.NumGoroutine(),
+		processes:   len(testkit.Descendants(t, os.Getpid())),
+		files:       files,
+	}
 }
 
 func TestNothingIsLeftBehind(t *testing.T) {
-	if runtime.GOOS != "linux" {
-		t.Skip("looks into /proc")
-	}
 	t.Setenv("TMPDIR", t.TempDir())
 	once := func() {
 		r, err := load(t, "nodes: [{id: e, node_type: echo}, {id: m, node_type: misbehave, retry: {fixed: 1ms, max_attempts: 1}}]\nconnections: [{from: e, to: m}]")
@@ -230,4 +185,65 @@ func assertHolding(t *testing.T, before count) {
 		}
 	}
 	t.Errorf("before: %+v, now: %+v", before, now)
+}
+
+func TestStreamsLeaveNothingBehind(t *testing.T) {
+	begun := make(chan any, 100)
+	marker := filepath.Join(t.TempDir(), "m")
+	r := start(t, `
+nodes:
+  - {id: echo, node_type: echo}
+  - {id: misbehave, node_type: misbehave, retry: {fixed: 1ms, max_attempts: 2}, breaker: none}
+  - {id: maybe, node_type: maybe, retry: none}
+connections: [{from: echo, to: misbehave}, {from: misbehave, to: maybe}]
+`, goNode("maybe", func(ctx context.Context, v any) (any, error) {
+		begun <- v
+		if v == "fine" {
+			return v, nil
+		}
+		<-ctx.Done()
+		return nil, ctx.Err()
+	}))
+	fine := map[string]any{"way": "", "marker": "/dev/null", "times": 0}
+	endings := []func(s *runner.Stream){
+		func(s *runner.Stream) { // to the end
+			feed(t, s, slices.Repeat([]any{fine}, 20)...)
+			_, err := values(s)
+			assert.NoError(t, err)
+		},
+		func(s *runner.Stream) { // closed during a call
+			assert.NoError(t, s.Send(fine))
+			<-begun
+			assert.NoError(t, s.Close())
+		},
+		func(s *runner.Stream) { // a worker dies
+			_ = os.Remove(marker)
+			feed(t, s, map[string]any{"way": "kill_kill", "marker": marker}, fine)
+			_, err := values(s)
+			assert.NoError(t, err)
+		},
+		func(s *runner.Stream) { // a node fails
+			feed(t, s, fine, map[string]any{"way": "raise_value_error"}, fine)
+			_, err := values(s)
+			assert.ErrorIs(t, err, runner.KindExecution)
+		},
+		func(*runner.Stream) {}, // without items
+	}
+	all := func() {
+		for _, ending := range endings {
+			s, err := r.Stream(t.Context())
+			require.NoError(t, err)
+			ending(s)
+			require.NoError(t, s.Close())
+		}
+		for len(begun) > 0 {
+			<-begun
+		}
+	}
+	all()
+	before := holding(t)
+	for range 5 {
+		all()
+	}
+	assertHolding(t, before)
 }
