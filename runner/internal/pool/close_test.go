@@ -26,6 +26,7 @@ func notYet(t *testing.T, drained <-chan error) {
 }
 
 func TestDrainWaitsForTheCallsUnderWayAndInTheQueue(t *testing.T) {
+	t.Parallel()
 	f := newPool(t, 1, 1)
 	gates := []string{newGate(t), newGate(t)}
 	first := f.calling(map[string]any{"gate": gates[0], "value": 1})
@@ -52,6 +53,7 @@ func TestDrainWaitsForTheCallsUnderWayAndInTheQueue(t *testing.T) {
 }
 
 func TestQueuedCallsAreServedAlthoughTheWorkerDiesDuringADrain(t *testing.T) {
+	t.Parallel()
 	f := newPool(t, 1, 1)
 	gate := newGate(t)
 	first := f.calling(map[string]any{"gate": gate, "die": true})
@@ -66,6 +68,7 @@ func TestQueuedCallsAreServedAlthoughTheWorkerDiesDuringADrain(t *testing.T) {
 }
 
 func TestACallThatWasAssignedAheadMovesDuringADrain(t *testing.T) {
+	t.Parallel()
 	f := newPool(t, 1, 1)
 	f.quick()
 	gate, log := newGate(t), t.TempDir()+"/log"
@@ -81,6 +84,7 @@ func TestACallThatWasAssignedAheadMovesDuringADrain(t *testing.T) {
 }
 
 func TestDrainWaitsForSessions(t *testing.T) {
+	t.Parallel()
 	f := newPoolOf(t, "Sum", 1, 1)
 	s := open(t, f)
 	add(t, s, 40)
@@ -93,6 +97,7 @@ func TestDrainWaitsForSessions(t *testing.T) {
 }
 
 func TestDrainEndsWhenTheLastWaiterLeaves(t *testing.T) {
+	t.Parallel()
 	f := newPool(t, 1, 1)
 	put(t, f.held)
 	ctx, cancel := context.WithCancel(t.Context())
@@ -109,6 +114,7 @@ func TestDrainEndsWhenTheLastWaiterLeaves(t *testing.T) {
 }
 
 func TestDrainReturnsWhenItsContextEndsOrThePoolCloses(t *testing.T) {
+	t.Parallel()
 	f := newPool(t, 1, 1)
 	under := f.calling(map[string]any{"gate": newGate(t)})
 	f.waitFor(Stats{Busy: 1})

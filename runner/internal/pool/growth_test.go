@@ -20,6 +20,7 @@ func (f *fixture) warm() {
 }
 
 func TestTheBackoffGrowsToALimit(t *testing.T) {
+	t.Parallel()
 	for failures, want := range map[int]time.Duration{
 		0: 0, 1: 0, 2: 100 * time.Millisecond, 3: 200 * time.Millisecond, 4: 400 * time.Millisecond,
 		10: 25600 * time.Millisecond, 11: 30 * time.Second, 1000: 30 * time.Second, 1 << 40: 30 * time.Second,
@@ -29,6 +30,7 @@ func TestTheBackoffGrowsToALimit(t *testing.T) {
 }
 
 func TestFailuresAreForgottenAfterAMinuteWithoutOne(t *testing.T) {
+	t.Parallel()
 	begun := time.Now()
 	p := &Pool{serving: 1, lastReady: begun.Add(10 * time.Second)}
 	p.failures.add(errors.New("died"), begun, 0)
@@ -44,6 +46,7 @@ func TestFailuresAreForgottenAfterAMinuteWithoutOne(t *testing.T) {
 }
 
 func TestACrashLoopDoesNotSpin(t *testing.T) {
+	t.Parallel()
 	f := newPool(t, 1, 1)
 	clock := f.freeze()
 	f.warm()
@@ -63,6 +66,7 @@ func TestACrashLoopDoesNotSpin(t *testing.T) {
 }
 
 func TestAMinuteWithoutADeathResetsTheBackoff(t *testing.T) {
+	t.Parallel()
 	f := newPool(t, 1, 1)
 	clock := f.freeze()
 	f.warm()
@@ -74,6 +78,7 @@ func TestAMinuteWithoutADeathResetsTheBackoff(t *testing.T) {
 }
 
 func TestACallerDoesNotWaitForTheBackoff(t *testing.T) {
+	t.Parallel()
 	f := newPool(t, 1, 1)
 	clock := f.freeze()
 	f.warm()
@@ -89,6 +94,7 @@ func TestACallerDoesNotWaitForTheBackoff(t *testing.T) {
 }
 
 func TestAPoolThatCannotRecoverKeepsTryingWithGrowingDelays(t *testing.T) {
+	t.Parallel()
 	f := newPool(t, 1, 1)
 	clock := f.freeze()
 	f.warm()
@@ -108,6 +114,7 @@ func TestAPoolThatCannotRecoverKeepsTryingWithGrowingDelays(t *testing.T) {
 }
 
 func TestAPoolWhoseFirstStartFailedStartsNothingWithoutACaller(t *testing.T) {
+	t.Parallel()
 	f := newPool(t, 1, 1)
 	clock := f.freeze()
 	put(t, f.broken)
@@ -121,6 +128,7 @@ func TestAPoolWhoseFirstStartFailedStartsNothingWithoutACaller(t *testing.T) {
 }
 
 func TestCloseDoesNotWaitForTheBackoff(t *testing.T) {
+	t.Parallel()
 	f := newPool(t, 1, 1)
 	clock := f.freeze()
 	f.warm()

@@ -12,6 +12,7 @@ import (
 )
 
 func TestTheStateFollowsFromTheCounts(t *testing.T) {
+	t.Parallel()
 	now := time.Now()
 	cause := errors.New("it died")
 	back := func(n int) backoff { return backoff{count: n, cause: cause, next: now.Add(3 * time.Second)} }
@@ -48,6 +49,7 @@ func TestTheStateFollowsFromTheCounts(t *testing.T) {
 }
 
 func TestTheHealthOfAPoolOverItsLife(t *testing.T) {
+	t.Parallel()
 	f := newPoolWith(t, "work", Config{Min: 1, Max: 2, Spare: 1})
 	clock := f.freeze()
 	assert.Equal(t, StateNew, f.Health().State)
@@ -83,6 +85,7 @@ func TestTheHealthOfAPoolOverItsLife(t *testing.T) {
 }
 
 func TestACrashLoopIsUnhealthyUntilTheNextSuccess(t *testing.T) {
+	t.Parallel()
 	f := newPool(t, 1, 1)
 	clock := f.freeze()
 	f.warm()
@@ -114,6 +117,7 @@ func TestACrashLoopIsUnhealthyUntilTheNextSuccess(t *testing.T) {
 }
 
 func TestANodeThatExitsIsUnhealthy(t *testing.T) {
+	t.Parallel()
 	f := newPool(t, 0, 1)
 	f.freeze()
 	_, err := f.call(t.Context(), map[string]any{"exit": 0})
@@ -126,6 +130,7 @@ func TestANodeThatExitsIsUnhealthy(t *testing.T) {
 }
 
 func TestEventsAreDeliveredOneAtATimeAndInOrder(t *testing.T) {
+	t.Parallel()
 	f := newPoolWith(t, "work", Config{Min: 1, Max: 1, Spare: 1})
 	f.freeze()
 	f.warm()

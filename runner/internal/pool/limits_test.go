@@ -13,6 +13,7 @@ import (
 )
 
 func TestAFullQueueRefusesCallers(t *testing.T) {
+	t.Parallel()
 	f := newPoolWith(t, "work", Config{Min: 1, Max: 1, Queue: 2})
 	gate := newGate(t)
 	calls := []<-chan answer{f.calling(map[string]any{"gate": gate, "value": 0})}
@@ -37,6 +38,7 @@ func TestAFullQueueRefusesCallers(t *testing.T) {
 }
 
 func TestACallerThatHasWaitedForTooLongIsRefused(t *testing.T) {
+	t.Parallel()
 	f := newPoolWith(t, "work", Config{Min: 1, Max: 1, QueueWait: 10 * time.Second})
 	clock := f.freeze()
 	gate := newGate(t)
@@ -64,6 +66,7 @@ func TestACallerThatHasWaitedForTooLongIsRefused(t *testing.T) {
 }
 
 func TestARefusalSaysWhyThereIsNoWorker(t *testing.T) {
+	t.Parallel()
 	f := newPoolWith(t, "work", Config{Min: 1, Max: 1, QueueWait: 10 * time.Second})
 	clock := f.freeze()
 	f.warm()
@@ -83,6 +86,7 @@ func TestARefusalSaysWhyThereIsNoWorker(t *testing.T) {
 }
 
 func TestWarmIsNotBoundByQueueWait(t *testing.T) {
+	t.Parallel()
 	f := newPoolWith(t, "work", Config{Min: 1, Max: 1, QueueWait: time.Second})
 	clock := f.freeze()
 	put(t, f.held)
@@ -99,6 +103,7 @@ func TestWarmIsNotBoundByQueueWait(t *testing.T) {
 }
 
 func TestAWorkerBeyondTheMinimumIsStartedAfterACallerHasWaited(t *testing.T) {
+	t.Parallel()
 	f := newPoolWith(t, "work", Config{Min: 0, Max: 3, ScaleAfter: 100 * time.Millisecond})
 	clock := f.freeze()
 	gate := newGate(t)
@@ -124,6 +129,7 @@ func TestAWorkerBeyondTheMinimumIsStartedAfterACallerHasWaited(t *testing.T) {
 }
 
 func TestALimitErrorNamesItsReasonAndCause(t *testing.T) {
+	t.Parallel()
 	cause := errors.New("it broke")
 	err := &LimitError{Breach: worker.Breach{Limit: worker.LimitQueueWait, Bound: "2s"}, Reason: "nothing serves", Cause: cause}
 	assert.EqualError(t, err, "no worker had capacity within 2s: nothing serves: it broke")

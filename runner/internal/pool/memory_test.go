@@ -11,6 +11,7 @@ import (
 )
 
 func TestTheAvailableMemoryOfACgroupIsItsLimitLessItsUse(t *testing.T) {
+	t.Parallel()
 	group := t.TempDir()
 	write := func(name, text string) {
 		require.NoError(t, os.WriteFile(filepath.Join(group, name), []byte(text), 0o600))
@@ -31,6 +32,7 @@ func TestTheAvailableMemoryOfACgroupIsItsLimitLessItsUse(t *testing.T) {
 }
 
 func TestTheAvailableMemoryOfThisMachineIsKnown(t *testing.T) {
+	t.Parallel()
 	if runtime.GOOS != "linux" {
 		t.Skip("only Linux reports it")
 	}

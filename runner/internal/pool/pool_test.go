@@ -22,6 +22,7 @@ import (
 )
 
 func TestWarmStartsTheMinimum(t *testing.T) {
+	t.Parallel()
 	f := newPool(t, 2, 3)
 	description, err := f.Warm(t.Context())
 	require.NoError(t, err)
@@ -33,6 +34,7 @@ func TestWarmStartsTheMinimum(t *testing.T) {
 }
 
 func TestWarmStartsOneWorkerWithoutAMinimum(t *testing.T) {
+	t.Parallel()
 	f := newPool(t, 0, 0)
 	_, err := f.Warm(t.Context())
 	require.NoError(t, err)
@@ -40,6 +42,7 @@ func TestWarmStartsOneWorkerWithoutAMinimum(t *testing.T) {
 }
 
 func TestWarmReturnsTheErrorOfAFailedStart(t *testing.T) {
+	t.Parallel()
 	f := newPool(t, 2, 2)
 	put(t, f.broken)
 	_, err := f.Warm(t.Context())
@@ -50,6 +53,7 @@ func TestWarmReturnsTheErrorOfAFailedStart(t *testing.T) {
 }
 
 func TestThePoolGrowsWithItsCallersUpToTheMaximum(t *testing.T) {
+	t.Parallel()
 	f := newPool(t, 1, 3)
 	gate := newGate(t)
 	var calls []<-chan answer
@@ -66,6 +70,7 @@ func TestThePoolGrowsWithItsCallersUpToTheMaximum(t *testing.T) {
 }
 
 func TestSerialCallsUseOneWorker(t *testing.T) {
+	t.Parallel()
 	f := newPool(t, 0, 3)
 	for i := range 10 {
 		got, err := f.call(t.Context(), i)
@@ -76,6 +81,7 @@ func TestSerialCallsUseOneWorker(t *testing.T) {
 }
 
 func TestCallersAreServedInTheOrderOfTheirArrival(t *testing.T) {
+	t.Parallel()
 	f := newPool(t, 1, 1)
 	gate, log := newGate(t), filepath.Join(t.TempDir(), "log")
 	first := f.calling(map[string]any{"gate": gate, "log": log, "value": 0})
@@ -96,6 +102,7 @@ func TestCallersAreServedInTheOrderOfTheirArrival(t *testing.T) {
 }
 
 func TestAThousandCallersGetTheirOwnAnswers(t *testing.T) {
+	t.Parallel()
 	f := newPool(t, 1, 3)
 	var calls sync.WaitGroup
 	for i := range 1000 {
@@ -112,6 +119,7 @@ func TestAThousandCallersGetTheirOwnAnswers(t *testing.T) {
 }
 
 func TestACanceledCallerLeavesTheQueue(t *testing.T) {
+	t.Parallel()
 	f := newPool(t, 1, 1)
 	gate := newGate(t)
 	first := f.calling(map[string]any{"gate": gate, "value": 1})
@@ -135,6 +143,7 @@ func TestACanceledCallerLeavesTheQueue(t *testing.T) {
 }
 
 func TestCallersThatAreCanceledWhileResolvedLoseNoWorker(t *testing.T) {
+	t.Parallel()
 	f := newPool(t, 2, 2)
 	_, err := f.Warm(t.Context())
 	require.NoError(t, err)
@@ -152,6 +161,7 @@ func TestCallersThatAreCanceledWhileResolvedLoseNoWorker(t *testing.T) {
 }
 
 func TestTheDeathOfAnIdleWorkerFailsNoCall(t *testing.T) {
+	t.Parallel()
 	f := newPool(t, 1, 1)
 	_, err := f.Warm(t.Context())
 	require.NoError(t, err)
@@ -165,6 +175,7 @@ func TestTheDeathOfAnIdleWorkerFailsNoCall(t *testing.T) {
 }
 
 func TestAnIdleWorkerThatDiesIsReplacedWithoutACaller(t *testing.T) {
+	t.Parallel()
 	f := newPool(t, 2, 2)
 	_, err := f.Warm(t.Context())
 	require.NoError(t, err)
@@ -175,6 +186,7 @@ func TestAnIdleWorkerThatDiesIsReplacedWithoutACaller(t *testing.T) {
 }
 
 func TestADeathFailsOneCallAndTheNextInTheQueueGetsAReplacement(t *testing.T) {
+	t.Parallel()
 	f := newPool(t, 1, 1)
 	gate := newGate(t)
 	first := f.calling(map[string]any{"gate": gate, "value": 1})
@@ -193,6 +205,7 @@ func TestADeathFailsOneCallAndTheNextInTheQueueGetsAReplacement(t *testing.T) {
 }
 
 func TestAnExceptionKeepsTheWorker(t *testing.T) {
+	t.Parallel()
 	f := newPool(t, 1, 1)
 	_, err := f.call(t.Context(), map[string]any{"raise": "no"})
 	var remote *ipc.RemoteError
@@ -203,6 +216,7 @@ func TestAnExceptionKeepsTheWorker(t *testing.T) {
 }
 
 func TestAFailedStartFailsNoCallerWhileAnotherWorkerServes(t *testing.T) {
+	t.Parallel()
 	f := newPool(t, 1, 2)
 	f.freeze()
 	gate := newGate(t)
@@ -220,6 +234,7 @@ func TestAFailedStartFailsNoCallerWhileAnotherWorkerServes(t *testing.T) {
 }
 
 func TestAFailedStartFailsAllWaitersIfNoWorkerServes(t *testing.T) {
+	t.Parallel()
 	f := newPool(t, 1, 2)
 	put(t, f.broken)
 	put(t, f.held)
@@ -241,6 +256,7 @@ func TestAFailedStartFailsAllWaitersIfNoWorkerServes(t *testing.T) {
 }
 
 func TestCloseWaitsForTheCallsUnderWay(t *testing.T) {
+	t.Parallel()
 	f := newPool(t, 3, 3)
 	_, err := f.Warm(t.Context())
 	require.NoError(t, err)
@@ -280,6 +296,7 @@ func TestCloseWaitsForTheCallsUnderWay(t *testing.T) {
 }
 
 func TestCloseKillsTheWorkersWhenItsContextEnds(t *testing.T) {
+	t.Parallel()
 	f := newPool(t, 1, 1)
 	under := f.calling(map[string]any{"gate": newGate(t)})
 	f.waitFor(Stats{Busy: 1})
@@ -301,6 +318,7 @@ func TestCloseKillsTheWorkersWhenItsContextEnds(t *testing.T) {
 }
 
 func TestCloseEndsTheStartsUnderWay(t *testing.T) {
+	t.Parallel()
 	f := newPool(t, 2, 2)
 	put(t, f.held)
 	waiting := f.calling(1)
@@ -318,6 +336,7 @@ func TestCloseEndsTheStartsUnderWay(t *testing.T) {
 }
 
 func TestAReplacementThatStartsDuringCloseIsEnded(t *testing.T) {
+	t.Parallel()
 	for range 3 {
 		f := newPoolWith(t, "work", Config{Min: 2, Max: 2, Spare: 1})
 		f.warm()
@@ -376,6 +395,7 @@ func TestManyConcurrentStartsAndDeathsLeakNothing(t *testing.T) {
 }
 
 func TestAPoolWorksWithoutAnObserver(t *testing.T) {
+	t.Parallel()
 	config := newPool(t, 1, 1).config
 	config.Observe = nil
 	p := New(config)
@@ -386,6 +406,7 @@ func TestAPoolWorksWithoutAnObserver(t *testing.T) {
 }
 
 func TestWorkersAreForkedFromATemplate(t *testing.T) {
+	t.Parallel()
 	f := newPoolWith(t, "pid", Config{Min: 1, Max: 1, Spare: 1, ForkServer: true})
 	f.warm()
 	f.hasSpares(1)

@@ -51,6 +51,7 @@ func (f *fixture) loads(want int) {
 }
 
 func TestShortCallsRaiseTheCapacityOfTheOnlyWorker(t *testing.T) {
+	t.Parallel()
 	p := newLatency()
 	assert.Equal(t, 1, p.ahead())
 	for range 100 {
@@ -77,6 +78,7 @@ func TestShortCallsRaiseTheCapacityOfTheOnlyWorker(t *testing.T) {
 }
 
 func TestTheOnlyWorkerOfANodeWithShortCallsIsAssignedCallsAhead(t *testing.T) {
+	t.Parallel()
 	f := newPool(t, 1, 1)
 	f.quick()
 	gate, log := newGate(t), filepath.Join(t.TempDir(), "log")
@@ -96,6 +98,7 @@ func TestTheOnlyWorkerOfANodeWithShortCallsIsAssignedCallsAhead(t *testing.T) {
 }
 
 func TestWithSeveralWorkersNoCallIsAssignedBehindAnother(t *testing.T) {
+	t.Parallel()
 	f := newPool(t, 2, 2)
 	f.quick()
 	gate := newGate(t)
@@ -112,6 +115,7 @@ func TestWithSeveralWorkersNoCallIsAssignedBehindAnother(t *testing.T) {
 
 // A call that was assigned ahead does not fail with a worker that had not begun it.
 func TestACallBehindOneThatKillsItsWorkerMovesToTheNextWorker(t *testing.T) {
+	t.Parallel()
 	f := newPool(t, 1, 1)
 	f.quick()
 	gate, log := newGate(t), filepath.Join(t.TempDir(), "log")
@@ -149,6 +153,7 @@ func TestNoCallIsAssignedAheadIfItMayNotRunTwice(t *testing.T) {
 }
 
 func TestTheMovesOfACallAreBounded(t *testing.T) {
+	t.Parallel()
 	f := newPool(t, 1, 1)
 	f.quick()
 	_, err := f.call(t.Context(), map[string]any{"die": true})
@@ -177,6 +182,7 @@ func TestTheMovesOfACallAreBounded(t *testing.T) {
 }
 
 func TestACanceledCallThatWasAssignedAheadReturnsAtOnceAndIsSkipped(t *testing.T) {
+	t.Parallel()
 	f := newPool(t, 1, 1)
 	f.quick()
 	gate, log := newGate(t), filepath.Join(t.TempDir(), "log")
@@ -206,6 +212,7 @@ func TestACanceledCallThatWasAssignedAheadReturnsAtOnceAndIsSkipped(t *testing.T
 }
 
 func TestCanceledCallsDoNotDelayTheDeadlineOfTheCallBeforeThem(t *testing.T) {
+	t.Parallel()
 	f := newPoolWith(t, "work", Config{Min: 1, Max: 1, Worker: worker.Config{Timeout: time.Second}})
 	f.quick()
 	log := filepath.Join(t.TempDir(), "log")
@@ -228,6 +235,7 @@ func TestCanceledCallsDoNotDelayTheDeadlineOfTheCallBeforeThem(t *testing.T) {
 }
 
 func TestABatchNodeGetsItsCallsTogether(t *testing.T) {
+	t.Parallel()
 	f := newPoolOf(t, "together", 1, 1)
 	_, err := f.Warm(t.Context())
 	require.NoError(t, err)
@@ -263,6 +271,7 @@ func TestABatchNodeGetsItsCallsTogether(t *testing.T) {
 
 // The deadline of an abandoned call is not enforced, so that of the call beside it must be.
 func TestABatchThatHangsIsEndedAfterItsFirstCallWasCanceled(t *testing.T) {
+	t.Parallel()
 	f := newPoolWith(t, "pair", Config{Min: 1, Max: 1, Worker: worker.Config{Timeout: 2 * time.Second}})
 	_, err := f.Warm(t.Context())
 	require.NoError(t, err)
@@ -285,6 +294,7 @@ func TestABatchThatHangsIsEndedAfterItsFirstCallWasCanceled(t *testing.T) {
 }
 
 func TestABatchThatHangsIsEndedAfterAllItsCallsWereCanceled(t *testing.T) {
+	t.Parallel()
 	f := newPoolWith(t, "pair", Config{Min: 1, Max: 1, Worker: worker.Config{Timeout: time.Second}})
 	_, err := f.Warm(t.Context())
 	require.NoError(t, err)
@@ -315,6 +325,7 @@ func TestABatchThatHangsIsEndedAfterAllItsCallsWereCanceled(t *testing.T) {
 }
 
 func TestAnAsyncNodeHasManyCallsAtOnce(t *testing.T) {
+	t.Parallel()
 	f := newPoolOf(t, "wait", 1, 1)
 	var calls sync.WaitGroup
 	for range 50 {
@@ -329,6 +340,7 @@ func TestAnAsyncNodeHasManyCallsAtOnce(t *testing.T) {
 }
 
 func TestAllCallsOfAnAsyncNodeDieWithItsWorker(t *testing.T) {
+	t.Parallel()
 	f := newPoolOf(t, "wait", 1, 1)
 	_, err := f.Warm(t.Context())
 	require.NoError(t, err)
@@ -348,6 +360,7 @@ func TestAllCallsOfAnAsyncNodeDieWithItsWorker(t *testing.T) {
 // The error of emit can come from a call of another node, which was not begun. It must
 // not make this call again.
 func TestAnUnbegunCallOfAnotherWorkerDoesNotMoveThisCall(t *testing.T) {
+	t.Parallel()
 	f := newPoolOf(t, "count", 1, 1)
 	other := fmt.Errorf("the next node: %w", &worker.UnbegunError{Exit: &worker.Exit{}})
 	emitted := 0

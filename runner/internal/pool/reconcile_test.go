@@ -89,6 +89,7 @@ func (f *fixture) passes(c *manualClock, d time.Duration) {
 }
 
 func TestTheManualClockRunsItsTimersInOrder(t *testing.T) {
+	t.Parallel()
 	c := &manualClock{}
 	var at []time.Duration
 	note := func() { at = append(at, c.Now().Sub(time.Time{})) }

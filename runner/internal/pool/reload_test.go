@@ -42,6 +42,7 @@ class Sum:
 )
 
 func TestReloadMovesNewCallsToTheNewCode(t *testing.T) {
+	t.Parallel()
 	f := newPoolWith(t, "work", Config{Min: 2, Max: 3, Spare: 1})
 	f.warm()
 	f.hasSpares(1)
@@ -84,6 +85,7 @@ func TestReloadMovesNewCallsToTheNewCode(t *testing.T) {
 }
 
 func TestReloadServesTheQueueWithTheNewCode(t *testing.T) {
+	t.Parallel()
 	f := newPool(t, 1, 1)
 	gate := newGate(t)
 	under := f.calling(map[string]any{"gate": gate, "value": "first"})
@@ -97,6 +99,7 @@ func TestReloadServesTheQueueWithTheNewCode(t *testing.T) {
 }
 
 func TestReloadWithBrokenCodeChangesNothing(t *testing.T) {
+	t.Parallel()
 	f := newPoolWith(t, "work", Config{Min: 2, Max: 2})
 	f.warm()
 	before := f.pids(RoleServing)
@@ -124,6 +127,7 @@ func (f *fixture) unchanged(before []int) {
 }
 
 func TestReloadThatIsRefusedChangesNothing(t *testing.T) {
+	t.Parallel()
 	f := newPoolWith(t, "work", Config{Min: 2, Max: 2})
 	f.warm()
 	before := f.pids(RoleServing)
@@ -134,6 +138,7 @@ func TestReloadThatIsRefusedChangesNothing(t *testing.T) {
 }
 
 func TestReloadWhoseWorkerDiesBeforeItServesChangesNothing(t *testing.T) {
+	t.Parallel()
 	f := newPool(t, 1, 1)
 	f.warm()
 	before := f.pids(RoleServing)
@@ -152,6 +157,7 @@ func TestReloadWhoseWorkerDiesBeforeItServesChangesNothing(t *testing.T) {
 }
 
 func TestACanceledReloadChangesNothing(t *testing.T) {
+	t.Parallel()
 	f := newPool(t, 1, 1)
 	f.warm()
 	before := f.pids(RoleServing)
@@ -167,6 +173,7 @@ func TestACanceledReloadChangesNothing(t *testing.T) {
 }
 
 func TestCloseEndsAReloadAndLeavesNothing(t *testing.T) {
+	t.Parallel()
 	for name, point := range map[string]func(f *fixture, reload func() error) error{
 		"while it starts": func(f *fixture, reload func() error) error {
 			put(f.t, f.held)
@@ -218,6 +225,7 @@ func (f *fixture) nothingIsLeft() {
 }
 
 func TestReloadEndsTheStartsOfOldCode(t *testing.T) {
+	t.Parallel()
 	f := newPoolWith(t, "work", Config{Min: 1, Max: 2})
 	f.warm()
 	gate := newGate(t)
@@ -238,6 +246,7 @@ func TestReloadEndsTheStartsOfOldCode(t *testing.T) {
 }
 
 func TestReloadRepairsAPoolThatCannotStart(t *testing.T) {
+	t.Parallel()
 	f := newPool(t, 1, 1)
 	put(t, f.broken)
 	for range 2 {
@@ -253,6 +262,7 @@ func TestReloadRepairsAPoolThatCannotStart(t *testing.T) {
 }
 
 func TestASessionStaysWithTheOldCodeUntilItIsClosed(t *testing.T) {
+	t.Parallel()
 	f := newPoolOf(t, "Sum", 1, 1)
 	s := open(t, f)
 	add(t, s, 40)
@@ -268,6 +278,7 @@ func TestASessionStaysWithTheOldCodeUntilItIsClosed(t *testing.T) {
 }
 
 func TestConcurrentCallsReloadsAndDeathsLoseNothing(t *testing.T) {
+	t.Parallel()
 	f := newPoolWith(t, "work", Config{Min: 1, Max: 2, Spare: 1, MaxCalls: 20})
 	f.warm()
 	var calls sync.WaitGroup

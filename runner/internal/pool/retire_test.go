@@ -30,6 +30,7 @@ func (f *fixture) retired(limit worker.Limit, n int) {
 }
 
 func TestAnIdleWorkerBeyondTheMinimumRetires(t *testing.T) {
+	t.Parallel()
 	f := newPoolWith(t, "work", Config{Min: 1, Max: 3, IdleTimeout: time.Minute})
 	clock := f.freeze()
 	gate := newGate(t)
@@ -55,6 +56,7 @@ func TestAnIdleWorkerBeyondTheMinimumRetires(t *testing.T) {
 }
 
 func TestAPoolWithoutAMinimumScalesToZeroAndBack(t *testing.T) {
+	t.Parallel()
 	f := newPoolWith(t, "work", Config{Min: 0, Max: 1, Spare: 1, IdleTimeout: time.Minute})
 	clock := f.freeze()
 	for round := range 3 {
@@ -74,6 +76,7 @@ func TestAPoolWithoutAMinimumScalesToZeroAndBack(t *testing.T) {
 }
 
 func TestAnOldWorkerIsReplacedWithoutDelayingACall(t *testing.T) {
+	t.Parallel()
 	f := newPoolWith(t, "pid", Config{Min: 1, Max: 1, MaxAge: time.Hour})
 	clock := f.freeze()
 	f.warm()
@@ -97,6 +100,7 @@ func TestAnOldWorkerIsReplacedWithoutDelayingACall(t *testing.T) {
 }
 
 func TestASpareReplacesAnOldWorkerAtOnce(t *testing.T) {
+	t.Parallel()
 	f := newPoolWith(t, "pid", Config{Min: 1, Max: 1, Spare: 1, SpareAfter: time.Minute, MaxAge: time.Hour})
 	clock := f.freeze()
 	f.warm()
@@ -111,6 +115,7 @@ func TestASpareReplacesAnOldWorkerAtOnce(t *testing.T) {
 }
 
 func TestAnOldSpareIsReplacedToo(t *testing.T) {
+	t.Parallel()
 	f := newPoolWith(t, "pid", Config{Min: 1, Max: 1, Spare: 1, MaxAge: time.Hour})
 	clock := f.freeze()
 	f.warm()
@@ -125,6 +130,7 @@ func TestAnOldSpareIsReplacedToo(t *testing.T) {
 }
 
 func TestOldWorkersAreReplacedOneAfterTheOther(t *testing.T) {
+	t.Parallel()
 	f := newPoolWith(t, "pid", Config{Min: 3, Max: 3, MaxAge: time.Hour})
 	clock := f.freeze()
 	f.warm()
@@ -138,6 +144,7 @@ func TestOldWorkersAreReplacedOneAfterTheOther(t *testing.T) {
 }
 
 func TestAnOldWorkerStaysIfItsReplacementCannotStart(t *testing.T) {
+	t.Parallel()
 	f := newPoolWith(t, "work", Config{Min: 1, Max: 1, MaxAge: time.Hour})
 	clock := f.freeze()
 	f.warm()
@@ -154,6 +161,7 @@ func TestAnOldWorkerStaysIfItsReplacementCannotStart(t *testing.T) {
 }
 
 func TestAnOldWorkerRetiresFirstIfThereIsNoMemoryForTwo(t *testing.T) {
+	t.Parallel()
 	f := newPoolWith(t, "work", Config{Min: 1, Max: 1, MaxAge: time.Hour})
 	clock := f.freeze()
 	f.available = func() int64 { return 1 << 20 }
@@ -165,6 +173,7 @@ func TestAnOldWorkerRetiresFirstIfThereIsNoMemoryForTwo(t *testing.T) {
 }
 
 func TestAWorkerIsAssignedAtMostMaxCalls(t *testing.T) {
+	t.Parallel()
 	f := newPoolWith(t, "pid", Config{Min: 1, Max: 1, MaxCalls: 3})
 	f.warm()
 	f.warm() // Warm is no call
@@ -182,6 +191,7 @@ func TestAWorkerIsAssignedAtMostMaxCalls(t *testing.T) {
 }
 
 func TestCallsThatAreAssignedAheadCountForMaxCalls(t *testing.T) {
+	t.Parallel()
 	f := newPoolWith(t, "work", Config{Min: 1, Max: 1, Spare: 1, MaxCalls: 4})
 	f.quick()
 	f.hasSpares(1)
@@ -206,6 +216,7 @@ func TestCallsThatAreAssignedAheadCountForMaxCalls(t *testing.T) {
 }
 
 func TestTheReplacementIsReadyBeforeTheLastCall(t *testing.T) {
+	t.Parallel()
 	f := newPoolWith(t, "pid", Config{Min: 1, Max: 1, MaxCalls: 8})
 	f.warm()
 	for range 7 {
@@ -224,6 +235,7 @@ func TestTheReplacementIsReadyBeforeTheLastCall(t *testing.T) {
 }
 
 func TestAQueuedCallerGetsTheReplacementOfARetiringWorker(t *testing.T) {
+	t.Parallel()
 	f := newPoolWith(t, "work", Config{Min: 1, Max: 1, MaxCalls: 1})
 	gate := newGate(t)
 	first := f.calling(map[string]any{"gate": gate, "value": 1})
@@ -241,6 +253,7 @@ func TestAQueuedCallerGetsTheReplacementOfARetiringWorker(t *testing.T) {
 }
 
 func TestAWorkerPastASoftLimitIsReplaced(t *testing.T) {
+	t.Parallel()
 	f := newPoolWith(t, "work", Config{
 		Min: 1, Max: 1, Spare: 1, Worker: worker.Config{Limits: worker.Limits{ResidentSoft: 1}},
 	})
@@ -256,6 +269,7 @@ func TestAWorkerPastASoftLimitIsReplaced(t *testing.T) {
 }
 
 func TestAnOldWorkerBeyondTheMinimumRetiresWithoutAReplacement(t *testing.T) {
+	t.Parallel()
 	f := newPoolWith(t, "work", Config{Min: 1, Max: 2, MaxAge: time.Hour})
 	clock := f.freeze()
 	gate := newGate(t)
@@ -276,6 +290,7 @@ func TestAnOldWorkerBeyondTheMinimumRetiresWithoutAReplacement(t *testing.T) {
 }
 
 func TestAnOldWorkerThatIsBusyIsReplacedFirst(t *testing.T) {
+	t.Parallel()
 	f := newPoolWith(t, "work", Config{Min: 1, Max: 2, MaxAge: time.Hour})
 	clock := f.freeze()
 	gate := newGate(t)
@@ -295,6 +310,7 @@ func TestAnOldWorkerThatIsBusyIsReplacedFirst(t *testing.T) {
 }
 
 func TestTheDeathOfARetiringWorkerDuringItsLastCallCounts(t *testing.T) {
+	t.Parallel()
 	f := newPoolWith(t, "work", Config{Min: 1, Max: 1, Spare: 1, MaxCalls: 1})
 	f.freeze()
 	f.warm()

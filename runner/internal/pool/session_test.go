@@ -48,6 +48,7 @@ func open(t *testing.T, f *fixture) *Session {
 }
 
 func TestASessionKeepsItsStateApartAndItsWorker(t *testing.T) {
+	t.Parallel()
 	f := newPoolOf(t, "Sum", 2, 2)
 	_, err := f.Warm(t.Context())
 	require.NoError(t, err)
@@ -77,6 +78,7 @@ func TestASessionKeepsItsStateApartAndItsWorker(t *testing.T) {
 }
 
 func TestSessionsOfOneWorkerShareIt(t *testing.T) {
+	t.Parallel()
 	f := newPoolOf(t, "Sum", 1, 1)
 	var streams sync.WaitGroup
 	for range 10 {
@@ -95,6 +97,7 @@ func TestSessionsOfOneWorkerShareIt(t *testing.T) {
 }
 
 func TestASessionGrowsThePoolForTheNextOnes(t *testing.T) {
+	t.Parallel()
 	f := newPoolOf(t, "Sum", 1, 2)
 	first, second := open(t, f), open(t, f)
 	assert.Same(t, first.member, second.member, "the second session does not wait for a start")
@@ -103,6 +106,7 @@ func TestASessionGrowsThePoolForTheNextOnes(t *testing.T) {
 }
 
 func TestASessionTakesTheSpareIfAllWorkersHaveSessions(t *testing.T) {
+	t.Parallel()
 	f := newPoolWith(t, "Sum", Config{Min: 1, Max: 2, Spare: 1})
 	f.warm()
 	f.hasSpares(1)
@@ -114,6 +118,7 @@ func TestASessionTakesTheSpareIfAllWorkersHaveSessions(t *testing.T) {
 }
 
 func TestASessionKeepsAnOldWorkerUntilItIsClosed(t *testing.T) {
+	t.Parallel()
 	f := newPoolWith(t, "Sum", Config{Min: 1, Max: 1, MaxAge: time.Hour})
 	clock := f.freeze()
 	f.warm()
@@ -132,6 +137,7 @@ func TestASessionKeepsAnOldWorkerUntilItIsClosed(t *testing.T) {
 }
 
 func TestCallsOfASessionGoOnAfterItsWorkerHasReachedMaxCalls(t *testing.T) {
+	t.Parallel()
 	f := newPoolWith(t, "Sum", Config{Min: 1, Max: 1, MaxCalls: 3})
 	s := open(t, f) // the first call
 	for i := int64(1); i <= 5; i++ {
@@ -146,6 +152,7 @@ func TestCallsOfASessionGoOnAfterItsWorkerHasReachedMaxCalls(t *testing.T) {
 }
 
 func TestAWorkerWithASessionIsNotIdle(t *testing.T) {
+	t.Parallel()
 	f := newPoolWith(t, "Sum", Config{Min: 0, Max: 1, IdleTimeout: time.Minute})
 	clock := f.freeze()
 	s := open(t, f)
@@ -160,6 +167,7 @@ func TestAWorkerWithASessionIsNotIdle(t *testing.T) {
 
 // A caller that waits to open a session on a worker that retires goes to another one.
 func TestAWaiterThatOpensASessionIsUnpinnedFromARetiringWorker(t *testing.T) {
+	t.Parallel()
 	f := newPoolWith(t, "Sum", Config{Min: 1, Max: 1, Spare: 1, MaxAge: time.Hour})
 	clock := f.freeze()
 	f.warm()
@@ -186,6 +194,7 @@ func TestAWaiterThatOpensASessionIsUnpinnedFromARetiringWorker(t *testing.T) {
 }
 
 func TestASessionEndsWithItsWorker(t *testing.T) {
+	t.Parallel()
 	f := newPoolOf(t, "Sum", 1, 1)
 	dies, neighbor := open(t, f), open(t, f)
 	add(t, dies, 1)
@@ -202,6 +211,7 @@ func TestASessionEndsWithItsWorker(t *testing.T) {
 }
 
 func TestASessionIsRestoredOnAnotherWorker(t *testing.T) {
+	t.Parallel()
 	f := newPoolOf(t, "Sum", 1, 1)
 	s := open(t, f)
 	_, before := add(t, s, 40)
@@ -218,6 +228,7 @@ func TestASessionIsRestoredOnAnotherWorker(t *testing.T) {
 }
 
 func TestAnExceptionLeavesTheSessionAsItIs(t *testing.T) {
+	t.Parallel()
 	f := newPoolOf(t, "Sum", 1, 1)
 	s := open(t, f)
 	add(t, s, 1)
@@ -229,6 +240,7 @@ func TestAnExceptionLeavesTheSessionAsItIs(t *testing.T) {
 }
 
 func TestTheErrorOfABadStateReachesTheFirstCall(t *testing.T) {
+	t.Parallel()
 	f := newPoolOf(t, "Sum", 1, 1)
 	bad, err := ipc.Encode("state", "no number")
 	require.NoError(t, err)
@@ -241,6 +253,7 @@ func TestTheErrorOfABadStateReachesTheFirstCall(t *testing.T) {
 }
 
 func TestItemsEmitsAllValues(t *testing.T) {
+	t.Parallel()
 	f := newPoolOf(t, "count", 1, 1)
 	var got []any
 	require.NoError(t, f.Items(t.Context(), arg(t, 100), into(t, &got)))
@@ -255,6 +268,7 @@ func TestItemsEmitsAllValues(t *testing.T) {
 }
 
 func TestAFailedEmitEndsTheCallButNotTheWorker(t *testing.T) {
+	t.Parallel()
 	f := newPoolOf(t, "count", 1, 1)
 	full := errors.New("full")
 	n := 0

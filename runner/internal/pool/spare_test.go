@@ -39,6 +39,7 @@ func eventsOf[E Event](f *fixture) (events []E) {
 }
 
 func TestASpareIsReadyAndServesNoCall(t *testing.T) {
+	t.Parallel()
 	f := newPoolWith(t, "pid", Config{Min: 1, Max: 1, Spare: 1})
 	f.warm()
 	f.hasSpares(1)
@@ -57,6 +58,7 @@ func TestASpareIsReadyAndServesNoCall(t *testing.T) {
 
 // While the module cannot be imported, only the spare can serve.
 func TestASpareReplacesAWorkerThatDies(t *testing.T) {
+	t.Parallel()
 	f := newPoolWith(t, "pid", Config{Min: 1, Max: 1, Spare: 1})
 	f.warm()
 	f.hasSpares(1)
@@ -76,6 +78,7 @@ func TestASpareReplacesAWorkerThatDies(t *testing.T) {
 }
 
 func TestASpareReplacesADeadWorkerWithoutACaller(t *testing.T) {
+	t.Parallel()
 	f := newPoolWith(t, "pid", Config{Min: 0, Max: 1, Spare: 1})
 	f.warm()
 	f.hasSpares(1)
@@ -87,6 +90,7 @@ func TestASpareReplacesADeadWorkerWithoutACaller(t *testing.T) {
 }
 
 func TestASpareTakesTheCallsThatTheDeadWorkerHadNotBegun(t *testing.T) {
+	t.Parallel()
 	f := newPoolWith(t, "work", Config{Min: 1, Max: 1, Spare: 1})
 	f.quick()
 	f.hasSpares(1)
@@ -109,6 +113,7 @@ func TestASpareTakesTheCallsThatTheDeadWorkerHadNotBegun(t *testing.T) {
 }
 
 func TestASpareIsPromotedIfCallersWait(t *testing.T) {
+	t.Parallel()
 	f := newPoolWith(t, "work", Config{Min: 1, Max: 2, Spare: 1})
 	f.warm()
 	f.hasSpares(1)
@@ -127,6 +132,7 @@ func TestASpareIsPromotedIfCallersWait(t *testing.T) {
 }
 
 func TestTheFirstSpareStartsAfterSpareAfter(t *testing.T) {
+	t.Parallel()
 	f := newPoolWith(t, "work", Config{Min: 1, Max: 1, Spare: 1, SpareAfter: 2 * time.Second})
 	clock := f.freeze()
 	f.warm()
@@ -138,6 +144,7 @@ func TestTheFirstSpareStartsAfterSpareAfter(t *testing.T) {
 }
 
 func TestASpareThatDiesIsReplaced(t *testing.T) {
+	t.Parallel()
 	f := newPoolWith(t, "work", Config{Min: 1, Max: 1, Spare: 1})
 	clock := f.freeze()
 	f.warm()
@@ -166,6 +173,7 @@ func TestASpareThatDiesIsReplaced(t *testing.T) {
 }
 
 func TestASpareThatCannotStartIsReportedAndRetriedWithBackoff(t *testing.T) {
+	t.Parallel()
 	f := newPoolWith(t, "work", Config{Min: 1, Max: 1, Spare: 1, SpareAfter: time.Second})
 	clock := f.freeze()
 	f.warm()
@@ -189,6 +197,7 @@ func TestASpareThatCannotStartIsReportedAndRetriedWithBackoff(t *testing.T) {
 }
 
 func TestAStartingSpareServesIfAWorkerIsNeeded(t *testing.T) {
+	t.Parallel()
 	f := newPoolWith(t, "work", Config{Min: 1, Max: 1, Spare: 1, SpareAfter: time.Second})
 	clock := f.freeze()
 	f.warm()
@@ -205,6 +214,7 @@ func TestAStartingSpareServesIfAWorkerIsNeeded(t *testing.T) {
 }
 
 func TestCloseEndsTheStartOfASpare(t *testing.T) {
+	t.Parallel()
 	f := newPoolWith(t, "work", Config{Min: 1, Max: 1, Spare: 1, SpareAfter: time.Second})
 	clock := f.freeze()
 	f.warm()
@@ -220,6 +230,7 @@ func TestCloseEndsTheStartOfASpare(t *testing.T) {
 }
 
 func TestNoSpareStartsWithoutEnoughMemory(t *testing.T) {
+	t.Parallel()
 	f := newPoolWith(t, "work", Config{Min: 1, Max: 1, Spare: 1, SpareAfter: time.Second})
 	clock := f.freeze()
 	free := int64(1 << 20)
