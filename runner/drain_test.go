@@ -15,6 +15,7 @@ import (
 )
 
 func TestDrainWaitsForTheCallsInProgress(t *testing.T) {
+	t.Parallel()
 	r := start(t, supervised("gated"))
 	gate, begun := touch(t, "gate"), filepath.Join(t.TempDir(), "begun")
 	first := called(t, r, map[string]any{"gate": gate, "begun": begun})
@@ -45,6 +46,7 @@ func TestDrainWaitsForTheCallsInProgress(t *testing.T) {
 }
 
 func TestDrainEndsWithItsContext(t *testing.T) {
+	t.Parallel()
 	r := start(t, single("echo"))
 	s := open(t, r)
 	require.NoError(t, s.Send(1))
@@ -65,6 +67,7 @@ func TestDrainEndsWithItsContext(t *testing.T) {
 }
 
 func TestARunnerThatWasNotStartedDrainsAtOnce(t *testing.T) {
+	t.Parallel()
 	r, err := load(t, single("echo"))
 	require.NoError(t, err)
 	require.NoError(t, r.Drain(t.Context()))

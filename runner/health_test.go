@@ -46,6 +46,7 @@ func inState(state runner.HealthState) func(runner.Health) bool {
 }
 
 func TestHealthFromTheBeginningToTheEnd(t *testing.T) {
+	t.Parallel()
 	gate := touch(t, "gate")
 	r, err := load(t, supervised("Slow", "params: {gate: "+gate+"}"))
 	require.NoError(t, err)
@@ -87,6 +88,7 @@ func TestHealthFromTheBeginningToTheEnd(t *testing.T) {
 }
 
 func TestHealthOfARunnerWhoseStartFailed(t *testing.T) {
+	t.Parallel()
 	broken := touch(t, "broken")
 	r, err := load(t, supervised("Slow", "params: {broken: "+broken+"}"))
 	require.NoError(t, err)
@@ -106,6 +108,7 @@ func TestHealthOfARunnerWhoseStartFailed(t *testing.T) {
 }
 
 func TestACrashLoopIsUnhealthyWithItsCause(t *testing.T) {
+	t.Parallel()
 	broken := filepath.Join(t.TempDir(), "broken")
 	events := &recorder{}
 	r := start(t, supervised("Mortal", "params: {broken: "+broken+"}", "retry: {fixed: 1ms, max_attempts: 1}"), runner.WithEvents(events.record))
@@ -138,6 +141,7 @@ func TestACrashLoopIsUnhealthyWithItsCause(t *testing.T) {
 }
 
 func TestAnOpenBreakerIsUnhealthyWithTheLastError(t *testing.T) {
+	t.Parallel()
 	broken := map[string]any{"way": "raise_value_error"}
 	r := start(t, single("misbehave", "retry: none", "breaker: {failures: 2, cool_down: 1h}"))
 	for range 2 {
@@ -166,6 +170,7 @@ func TestAnOpenBreakerIsUnhealthyWithTheLastError(t *testing.T) {
 }
 
 func TestAHalfOpenBreakerIsDegraded(t *testing.T) {
+	t.Parallel()
 	r := start(t, single("misbehave", "retry: none", "breaker: {failures: 1, cool_down: 1ms}"))
 	_, err := r.Run(t.Context(), map[string]any{"way": "raise_value_error"})
 	require.ErrorIs(t, err, runner.KindExecution)
@@ -175,6 +180,7 @@ func TestAHalfOpenBreakerIsDegraded(t *testing.T) {
 }
 
 func TestHealthOfANodeInGo(t *testing.T) {
+	t.Parallel()
 	r := start(t, "nodes: [{id: a, node_type: fn, retry: none, breaker: {failures: 1, cool_down: 1h}}]",
 		runner.WithNode("fn", func(context.Context, runner.Input) (any, error) { return nil, errors.New("bad luck") }))
 	h := r.Health()
@@ -189,6 +195,7 @@ func TestHealthOfANodeInGo(t *testing.T) {
 }
 
 func TestHealthAsJSON(t *testing.T) {
+	t.Parallel()
 	r := start(t, supervised("Mortal", "retry: {fixed: 1ms, max_attempts: 1}"))
 	_, err := r.Run(t.Context(), "die")
 	require.Error(t, err)
@@ -233,6 +240,7 @@ func TestHealthAsJSON(t *testing.T) {
 
 // The death of an idle worker fails no call.
 func TestAnIdleWorkerThatDiesIsReplaced(t *testing.T) {
+	t.Parallel()
 	events := &recorder{}
 	r := start(t, supervised("pid"), runner.WithEvents(events.record))
 	first, err := r.Run(t.Context(), nil)

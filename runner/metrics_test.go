@@ -47,6 +47,7 @@ func figures(families map[string]*dto.MetricFamily, name string) map[string]floa
 }
 
 func TestMetricsOfARunner(t *testing.T) {
+	t.Parallel()
 	r, err := load(t, supervised("Mortal", "limits: {queue: 5}", "workers: {min: 1, max: 3}", "retry: {fixed: 1ms, max_attempts: 1}"))
 	require.NoError(t, err)
 	m := scraped(t, r)
@@ -94,6 +95,7 @@ func TestMetricsOfARunner(t *testing.T) {
 }
 
 func TestMetricsOfLimits(t *testing.T) {
+	t.Parallel()
 	r := start(t, supervised("large", "limits: {result: 1KiB, resident_soft: 16MiB}", "workers: {max_calls: 3}"))
 	for _, size := range []int{5000, 1, 1, 1} {
 		_, _ = r.Run(t.Context(), size)
@@ -111,6 +113,7 @@ func TestMetricsOfLimits(t *testing.T) {
 }
 
 func TestMetricsThatCannotBeWritten(t *testing.T) {
+	t.Parallel()
 	full := errors.New("no space left")
 	one := []runner.Metric{{Name: "a", Kind: runner.MetricGauge}}
 	assert.ErrorIs(t, runner.WriteMetrics(failingWriter{full}, one), full)

@@ -57,6 +57,7 @@ func (e *edited) gives(want any) {
 }
 
 func TestReloadReadsTheCodeAgain(t *testing.T) {
+	t.Parallel()
 	e := newEdited(t, single("a", "workers: 2"), map[string]string{"nodes.py": says("a", "old")})
 	e.gives("old")
 	before := e.Health().Nodes[0].Pool
@@ -76,6 +77,7 @@ func TestReloadReadsTheCodeAgain(t *testing.T) {
 
 // Python uses cached bytecode if the source has the same size and second of change.
 func TestQuickEditsAreSeen(t *testing.T) {
+	t.Parallel()
 	e := newEdited(t, single("a"), map[string]string{"nodes.py": "from helper import value\n@node\ndef a(x):\n    return value\n", "helper.py": "value = 0\n"})
 	e.gives(int64(0))
 	for i := range int64(5) {
@@ -86,6 +88,7 @@ func TestQuickEditsAreSeen(t *testing.T) {
 }
 
 func TestTheOldCodeStaysIfTheNewCodeCannotBeLoaded(t *testing.T) {
+	t.Parallel()
 	whole := "@node\ndef a(left, right):\n    return 'old'\n"
 	text := `
 nodes: [{id: one, node_type: one, python: rest.py}, {id: two, node_type: two, python: rest.py}, {id: a, node_type: a}]
@@ -126,6 +129,7 @@ connections: [{from: one, to: a.left}, {from: two, to: a.right}]
 }
 
 func TestANodeThatNoLongerTakesAnInputIsNotReloaded(t *testing.T) {
+	t.Parallel()
 	e := newEdited(t, single("a"), map[string]string{"nodes.py": says("a", "old")})
 	e.edit("nodes.py", "@node\ndef a():\n    return 'new'\n")
 	assert.ErrorContains(t, e.Reload(t.Context()), "the new code changes whether it takes an input, which runs and streams rely on")
@@ -133,6 +137,7 @@ func TestANodeThatNoLongerTakesAnInputIsNotReloaded(t *testing.T) {
 }
 
 func TestReloadIsOfAllNodesOrNone(t *testing.T) {
+	t.Parallel()
 	e := newEdited(t, "nodes: [{id: a, node_type: a}, {id: b, node_type: b, python: b.py}]\nconnections: [{from: a, to: b}]",
 		map[string]string{"nodes.py": says("a", 1), "b.py": "@node\ndef b(x):\n    return [x, 1]\n"})
 	e.gives([]any{int64(1), int64(1)})
@@ -152,6 +157,7 @@ func TestReloadIsOfAllNodesOrNone(t *testing.T) {
 }
 
 func TestCallsInProgressFinishWithTheOldCode(t *testing.T) {
+	t.Parallel()
 	gated := `
 import os, time
 @node
@@ -185,6 +191,7 @@ def a(gate):
 }
 
 func TestNoCallFailsWhileTheCodeIsReloaded(t *testing.T) {
+	t.Parallel()
 	e := newEdited(t, single("a", "workers: 2", "retry: none"), map[string]string{"nodes.py": says("a", 0)})
 	ctx, stop := context.WithCancel(t.Context())
 	var latest atomic.Int64
@@ -224,6 +231,7 @@ class Count:
 `
 
 func TestAStreamContinuesWhileItsCodeIsReloaded(t *testing.T) {
+	t.Parallel()
 	e := newEdited(t, "nodes: [{id: tag, node_type: tag}, {id: Count, node_type: Count}]\nconnections: [{from: tag, to: Count}]",
 		map[string]string{"nodes.py": fmt.Sprintf(doubled, "old")})
 	s := open(t, e.Runner)
@@ -249,6 +257,7 @@ func TestAStreamContinuesWhileItsCodeIsReloaded(t *testing.T) {
 }
 
 func TestAReloadCanBeCanceled(t *testing.T) {
+	t.Parallel()
 	e := newEdited(t, "nodes: [{id: a, node_type: a}, {id: b, node_type: b, python: b.py}]",
 		map[string]string{"nodes.py": says("a", "old"), "b.py": says("b", "old")})
 	e.edit("nodes.py", says("a", "new"))
@@ -267,6 +276,7 @@ func TestAReloadCanBeCanceled(t *testing.T) {
 }
 
 func TestAReloadEndsWithTheRunner(t *testing.T) {
+	t.Parallel()
 	e := newEdited(t, single("a"), map[string]string{"nodes.py": says("a", "old")})
 	started := filepath.Join(t.TempDir(), "started")
 	e.edit("nodes.py", fmt.Sprintf("import time\nopen(%q, 'w').close()\ntime.sleep(600)\n", started))
@@ -279,6 +289,7 @@ func TestAReloadEndsWithTheRunner(t *testing.T) {
 }
 
 func TestGoNodesAndUnknownNodesCannotBeReloaded(t *testing.T) {
+	t.Parallel()
 	r, err := load(t, "nodes: [{id: a, node_type: echo}, {id: b, node_type: fn}]",
 		runner.WithNode("fn", func(_ context.Context, in runner.Input) (any, error) { return in.Value, nil }))
 	require.NoError(t, err)

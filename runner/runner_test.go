@@ -89,6 +89,7 @@ func single(nodeType string, more ...string) string {
 }
 
 func TestAPythonNodeReturnsTheValueThatItGets(t *testing.T) {
+	t.Parallel()
 	r := start(t, single("echo"))
 	tensor, err := ipc.NewTensor([]float32{1, 2, 3, 4}, 2, 2)
 	require.NoError(t, err)
@@ -105,6 +106,7 @@ func TestAPythonNodeReturnsTheValueThatItGets(t *testing.T) {
 }
 
 func TestEveryKindOfNode(t *testing.T) {
+	t.Parallel()
 	for nodeType, c := range map[string]struct{ in, want any }{
 		"now":         {nil, "now"},
 		"count":       {3, []any{int64(0), int64(1), int64(2)}},
@@ -121,6 +123,7 @@ func TestEveryKindOfNode(t *testing.T) {
 }
 
 func TestAClassIsSetUpOnceAndClosed(t *testing.T) {
+	t.Parallel()
 	log := filepath.Join(t.TempDir(), "log")
 	events := &recorder{}
 	r := start(t, single("Counter", "params: {start: 10, log: "+log+"}"), runner.WithEvents(events.record))
@@ -154,6 +157,7 @@ connections:
 `
 
 func TestFanOutAndFanIn(t *testing.T) {
+	t.Parallel()
 	got, err := start(t, diamond).Run(t.Context(), 1)
 	require.NoError(t, err)
 	assert.Equal(t, 6.5, got)
@@ -161,6 +165,7 @@ func TestFanOutAndFanIn(t *testing.T) {
 
 // Each branch waits for the other one.
 func TestBranchesRunAtTheSameTime(t *testing.T) {
+	t.Parallel()
 	meet := make(chan struct{})
 	branch := func(ctx context.Context, in runner.Input) (any, error) {
 		select {
@@ -180,6 +185,7 @@ nodes: [{id: a, node_type: branch}, {id: b, node_type: branch}]
 }
 
 func TestTheFirstFailureEndsTheOtherBranches(t *testing.T) {
+	t.Parallel()
 	r := start(t, `
 nodes: [{id: bad, node_type: bad, retry: none}, {id: slow, node_type: slow}]
 `,
@@ -191,6 +197,7 @@ nodes: [{id: bad, node_type: bad, retry: none}, {id: slow, node_type: slow}]
 }
 
 func TestGoNodesBesidePythonNodes(t *testing.T) {
+	t.Parallel()
 	r := start(t, `
 nodes:
   - {id: double, node_type: double, params: {by: 3}}
@@ -210,6 +217,7 @@ connections: [{from: double, to: add}, {from: add, to: text}]
 }
 
 func TestAPanicInAGoNodeIsItsError(t *testing.T) {
+	t.Parallel()
 	r := start(t, single("bad", "retry: none"), runner.WithNode("bad", func(context.Context, runner.Input) (any, error) { panic("oh") }))
 	_, err := r.Run(t.Context(), nil)
 	assert.ErrorIs(t, err, runner.KindExecution)
@@ -217,6 +225,7 @@ func TestAPanicInAGoNodeIsItsError(t *testing.T) {
 }
 
 func TestManyRunsAtOnce(t *testing.T) {
+	t.Parallel()
 	r := start(t, diamond+"\n")
 	var running sync.WaitGroup
 	for i := range 100 {
@@ -230,6 +239,7 @@ func TestManyRunsAtOnce(t *testing.T) {
 }
 
 func TestWorkersGrowToTheMaximum(t *testing.T) {
+	t.Parallel()
 	events := &recorder{}
 	r := start(t, single("pid", "workers: {min: 1, max: 3}"), runner.WithEvents(events.record))
 	var running sync.WaitGroup
@@ -243,6 +253,7 @@ func TestWorkersGrowToTheMaximum(t *testing.T) {
 }
 
 func TestCloseWaitsForRunsAndCanBeRepeated(t *testing.T) {
+	t.Parallel()
 	r := start(t, single("wait"))
 	started := filepath.Join(t.TempDir(), "started")
 	done := make(chan error, 1)
@@ -262,6 +273,7 @@ func TestCloseWaitsForRunsAndCanBeRepeated(t *testing.T) {
 }
 
 func TestWrongParamsAreFoundBeforeAnythingRuns(t *testing.T) {
+	t.Parallel()
 	r, err := load(t, `
 nodes:
   - {id: one, node_type: add, params: {amout: 1}}
@@ -278,6 +290,7 @@ nodes:
 }
 
 func TestANodeWithoutInputsTakesNoConnection(t *testing.T) {
+	t.Parallel()
 	r, err := load(t, "nodes: [{id: first, node_type: echo}, {id: second, node_type: now}]\nconnections: [{from: first, to: second}]")
 	require.NoError(t, err)
 	_, err = r.Run(t.Context(), 1)
@@ -288,6 +301,7 @@ func TestANodeWithoutInputsTakesNoConnection(t *testing.T) {
 }
 
 func TestAnUnknownNodeTypeNeedsCode(t *testing.T) {
+	t.Parallel()
 	p, err := manifest.Parse("t.yaml", []byte("version: v1\nnodes: [{id: a, node_type: A}]"), t.TempDir())
 	require.NoError(t, err)
 	_, err = runner.New(p)
@@ -296,6 +310,7 @@ func TestAnUnknownNodeTypeNeedsCode(t *testing.T) {
 }
 
 func TestDescribe(t *testing.T) {
+	t.Parallel()
 	r, err := load(t, diamond)
 	require.NoError(t, err)
 	all, err := r.Describe(t.Context())
@@ -308,6 +323,7 @@ func TestDescribe(t *testing.T) {
 }
 
 func TestLogsPrintsAndChildrenReachTheLog(t *testing.T) {
+	t.Parallel()
 	var log lockedBuffer
 	r := start(t, single("noisy"), runner.WithLogger(hclog.New(&hclog.LoggerOptions{Output: &log, Level: hclog.Info})))
 	for _, what := range []string{"print", "fd 1", "logging", "subprocess"} {
@@ -320,6 +336,7 @@ func TestLogsPrintsAndChildrenReachTheLog(t *testing.T) {
 }
 
 func TestFaultsOfSeveralNodesAreOneError(t *testing.T) {
+	t.Parallel()
 	p, err := manifest.Parse("t.yaml", []byte("version: v1\nnodes: [{id: a, node_type: A}, {id: b, node_type: B}]"), t.TempDir())
 	require.NoError(t, err)
 	_, err = runner.New(p)

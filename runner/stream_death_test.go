@@ -32,6 +32,7 @@ func streaming(nodeType string, more ...string) string {
 const quickRetry = "retry: {fixed: 1ms, max_attempts: 3}"
 
 func TestAWorkerThatDiesAgainAndAgainLosesAndRepeatsNothing(t *testing.T) {
+	t.Parallel()
 	var deaths []any
 	for n := 3; n < 200; n += 17 {
 		deaths = append(deaths, n)
@@ -50,6 +51,7 @@ func TestAWorkerThatDiesAgainAndAgainLosesAndRepeatsNothing(t *testing.T) {
 }
 
 func TestAGeneratorWhoseWorkerDiesRepeatsNoValue(t *testing.T) {
+	t.Parallel()
 	r := start(t, streaming("thrice", "params: {deaths: "+deathsAt(t, "0.0", "2.1", "2.2", "4.2")+"}", quickRetry))
 	s := open(t, r)
 	feed(t, s, upTo(6)...)
@@ -65,6 +67,7 @@ func TestAGeneratorWhoseWorkerDiesRepeatsNoValue(t *testing.T) {
 }
 
 func TestAGeneratorThatMayNotRunTwiceEndsTheStream(t *testing.T) {
+	t.Parallel()
 	r := start(t, streaming("thrice", "params: {deaths: "+deathsAt(t, "1.2")+"}", quickRetry, "idempotent: false"))
 	s := open(t, r)
 	feed(t, s, upTo(3)...)
@@ -75,6 +78,7 @@ func TestAGeneratorThatMayNotRunTwiceEndsTheStream(t *testing.T) {
 }
 
 func TestTheStateOfANodeIsLostWithItsWorker(t *testing.T) {
+	t.Parallel()
 	for name, c := range map[string]struct {
 		death any
 		out   []any
@@ -110,6 +114,7 @@ func TestTheStateOfANodeIsLostWithItsWorker(t *testing.T) {
 }
 
 func TestANodeThatRestoresItsStateLosesAndRepeatsNothing(t *testing.T) {
+	t.Parallel()
 	const items = 60
 	deaths := deathsAt(t, 0, "5.5", 16, 17, "33.5", 50, "48 once more", "end", "snapshot", "restore")
 	events := &recorder{}
@@ -134,6 +139,7 @@ func TestANodeThatRestoresItsStateLosesAndRepeatsNothing(t *testing.T) {
 }
 
 func TestAnItemThatFailsEachTimeEndsTheStream(t *testing.T) {
+	t.Parallel()
 	deaths := t.TempDir()
 	require.NoError(t, os.Mkdir(filepath.Join(deaths, "20"), 0o700)) // unlink fails on a folder
 	r := start(t, streaming("Ledger", "params: {deaths: "+deaths+"}", quickRetry))
@@ -149,6 +155,7 @@ func TestAnItemThatFailsEachTimeEndsTheStream(t *testing.T) {
 }
 
 func TestASnapshotThatFailsEndsTheStream(t *testing.T) {
+	t.Parallel()
 	deaths := t.TempDir()
 	require.NoError(t, os.Mkdir(filepath.Join(deaths, "snapshot"), 0o700))
 	r := start(t, streaming("Ledger", "params: {deaths: "+deaths+"}", quickRetry))
@@ -161,6 +168,7 @@ func TestASnapshotThatFailsEndsTheStream(t *testing.T) {
 }
 
 func TestANodeThatRestoresButMayNotRunTwiceEndsTheStream(t *testing.T) {
+	t.Parallel()
 	r := start(t, streaming("Ledger", "params: {deaths: "+deathsAt(t, 3)+"}", quickRetry, "idempotent: false"))
 	s := open(t, r)
 	feed(t, s, upTo(5)...)

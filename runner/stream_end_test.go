@@ -25,6 +25,7 @@ func held(begun chan<- any) runner.Option {
 }
 
 func TestCloseCancelsTheCallsInProgress(t *testing.T) {
+	t.Parallel()
 	begun := make(chan any, 16)
 	r := start(t, "nodes: [{id: echo, node_type: echo}, {id: held, node_type: held}]\nconnections: [{from: echo, to: held}]", held(begun))
 	s := open(t, r)
@@ -45,6 +46,7 @@ func TestCloseCancelsTheCallsInProgress(t *testing.T) {
 }
 
 func TestCloseDropsItemsThatWereNotReceived(t *testing.T) {
+	t.Parallel()
 	s := open(t, start(t, single("echo")))
 	feed(t, s, upTo(3)...)
 	_, err := s.Recv()
@@ -55,6 +57,7 @@ func TestCloseDropsItemsThatWereNotReceived(t *testing.T) {
 }
 
 func TestAStreamEndsWithItsContext(t *testing.T) {
+	t.Parallel()
 	begun := make(chan any, 16)
 	r := start(t, single("held"), held(begun))
 	cause := errors.New("the user went home")
@@ -73,6 +76,7 @@ func TestAStreamEndsWithItsContext(t *testing.T) {
 }
 
 func TestItemsFromBeforeTheEndOfTheContextAreReceived(t *testing.T) {
+	t.Parallel()
 	begun := make(chan any, 1)
 	r := start(t, single("some"), goNode("some", func(ctx context.Context, v any) (any, error) {
 		if v.(int) < 3 {
@@ -101,6 +105,7 @@ func TestItemsFromBeforeTheEndOfTheContextAreReceived(t *testing.T) {
 }
 
 func TestBreakingOutOfTheLoopClosesTheStream(t *testing.T) {
+	t.Parallel()
 	s := open(t, start(t, single("echo")))
 	feed(t, s, upTo(100)...)
 	for item, err := range s.All() {
@@ -128,6 +133,7 @@ func sequence(items []any, end error) iter.Seq2[any, error] {
 }
 
 func TestASequenceGoesThroughAPipeline(t *testing.T) {
+	t.Parallel()
 	r := start(t, single("echo"))
 	var got []any
 	for item, err := range r.Through(t.Context(), sequence(upTo(100), nil)) {
@@ -138,6 +144,7 @@ func TestASequenceGoesThroughAPipeline(t *testing.T) {
 }
 
 func TestAnErrorInTheSequenceFollowsTheItemsBeforeIt(t *testing.T) {
+	t.Parallel()
 	r := start(t, single("echo"))
 	for _, end := range []error{errors.New("the tape ended"), runner.NewError(runner.KindIO, "the tape ended")} {
 		var got []any
@@ -157,6 +164,7 @@ func TestAnErrorInTheSequenceFollowsTheItemsBeforeIt(t *testing.T) {
 }
 
 func TestAnItemOfTheSequenceThatCannotBeEncodedEndsTheStream(t *testing.T) {
+	t.Parallel()
 	r := start(t, single("echo"))
 	var failed error
 	for _, err := range r.Through(t.Context(), sequence([]any{1, func() {}, 3}, nil)) {
@@ -166,6 +174,7 @@ func TestAnItemOfTheSequenceThatCannotBeEncodedEndsTheStream(t *testing.T) {
 }
 
 func TestBreakingOutOfTheLoopStopsTheSequence(t *testing.T) {
+	t.Parallel()
 	r := start(t, single("echo"))
 	stopped := make(chan struct{})
 	endless := func(yield func(any, error) bool) {
@@ -183,6 +192,7 @@ func TestBreakingOutOfTheLoopStopsTheSequence(t *testing.T) {
 }
 
 func TestThroughYieldsTheErrorOfAStreamThatCannotBeOpened(t *testing.T) {
+	t.Parallel()
 	r := start(t, single("echo"))
 	var all []error
 	for _, err := range r.Through(t.Context(), sequence(upTo(1), nil), runner.WithWindow(-1)) {
@@ -193,6 +203,7 @@ func TestThroughYieldsTheErrorOfAStreamThatCannotBeOpened(t *testing.T) {
 }
 
 func TestCloseOfTheRunnerWaitsForStreams(t *testing.T) {
+	t.Parallel()
 	r := start(t, single("echo"))
 	s := open(t, r)
 	require.NoError(t, s.Send(1))
@@ -217,6 +228,7 @@ func TestCloseOfTheRunnerWaitsForStreams(t *testing.T) {
 }
 
 func TestCloseOfTheRunnerEndsStreamsWhenItsContextEnds(t *testing.T) {
+	t.Parallel()
 	begun := make(chan any, 1)
 	r := start(t, "nodes: [{id: echo, node_type: echo}, {id: held, node_type: held}]\nconnections: [{from: echo, to: held}]", held(begun))
 	idle, busy := open(t, r), open(t, r)
@@ -232,6 +244,7 @@ func TestCloseOfTheRunnerEndsStreamsWhenItsContextEnds(t *testing.T) {
 }
 
 func TestManyStreamsAtOnce(t *testing.T) {
+	t.Parallel()
 	r := start(t, single("add", "workers: {max: 2}"))
 	var total atomic.Int64
 	done := make(chan struct{})

@@ -14,6 +14,7 @@ import (
 )
 
 func TestTheValuesOfAGeneratorAreReceivedOneByOne(t *testing.T) {
+	t.Parallel()
 	for _, nodeType := range []string{"count", "count_later"} {
 		r := start(t, "nodes: [{id: count, node_type: "+nodeType+"}, {id: add, node_type: add}]\nconnections: [{from: count, to: add}]")
 		s := open(t, r)
@@ -32,6 +33,7 @@ func TestTheValuesOfAGeneratorAreReceivedOneByOne(t *testing.T) {
 const ahead = 16 + 16 + 16 + 1
 
 func TestAGeneratorBlocksBehindASlowConsumer(t *testing.T) {
+	t.Parallel()
 	log := filepath.Join(t.TempDir(), "log")
 	s := open(t, start(t, streaming("endless")))
 	require.NoError(t, s.Send(log))
@@ -48,6 +50,7 @@ func TestAGeneratorBlocksBehindASlowConsumer(t *testing.T) {
 }
 
 func TestCancelingARunEndsAGenerator(t *testing.T) {
+	t.Parallel()
 	log := filepath.Join(t.TempDir(), "log")
 	r := start(t, streaming("endless"))
 	ctx, cancel := context.WithCancel(t.Context())
@@ -65,6 +68,7 @@ func TestCancelingARunEndsAGenerator(t *testing.T) {
 }
 
 func TestAGeneratorThatFailsIsCalledAgain(t *testing.T) {
+	t.Parallel()
 	events := &recorder{}
 	r := start(t, streaming("fails_after", quickRetry), runner.WithEvents(events.record))
 	s := open(t, r)
@@ -81,6 +85,7 @@ func TestAGeneratorThatFailsIsCalledAgain(t *testing.T) {
 }
 
 func TestARunReturnsTheValuesOfTheSinksInLists(t *testing.T) {
+	t.Parallel()
 	r := start(t, graph(`
 nodes: [{id: thrice, STREAMING: thrice}, {id: one, node_type: echo}, {id: two, node_type: echo}, {id: other, node_type: echo}]
 connections: [{from: thrice, to: one}, {from: thrice, to: two}]

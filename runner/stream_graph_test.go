@@ -19,6 +19,7 @@ func graph(text string) string {
 }
 
 func TestEachOutgoingConnectionGetsEachItem(t *testing.T) {
+	t.Parallel()
 	r := start(t, "nodes: [{id: a, node_type: echo}, {id: one, node_type: add}, {id: ten, node_type: add, params: {amount: 10}}, {id: same, node_type: same}]\n"+
 		"connections: [{from: a, to: one}, {from: a, to: ten}, {from: a, to: same}]",
 		goNode("same", func(_ context.Context, v any) (any, error) { return v, nil }))
@@ -34,6 +35,7 @@ func TestEachOutgoingConnectionGetsEachItem(t *testing.T) {
 }
 
 func TestInputsAreTakenInStep(t *testing.T) {
+	t.Parallel()
 	s := open(t, start(t, diamond))
 	feed(t, s, upTo(100)...)
 	got, err := values(s)
@@ -46,6 +48,7 @@ func TestInputsAreTakenInStep(t *testing.T) {
 
 // All of the stream waits for the next item each time, and must not be taken for stuck.
 func TestBranchesWaitForTheNextItem(t *testing.T) {
+	t.Parallel()
 	s := open(t, start(t, diamond), runner.WithWindow(1))
 	for i := range 20 {
 		require.NoError(t, s.Send(i))
@@ -56,6 +59,7 @@ func TestBranchesWaitForTheNextItem(t *testing.T) {
 }
 
 func TestBranchesBlockBehindACallerThatDoesNotReceive(t *testing.T) {
+	t.Parallel()
 	const window = 4
 	s := open(t, start(t, diamond), runner.WithWindow(window))
 	var sent atomic.Int32
@@ -80,6 +84,7 @@ func TestBranchesBlockBehindACallerThatDoesNotReceive(t *testing.T) {
 }
 
 func TestAFailureInOneBranchEndsTheOther(t *testing.T) {
+	t.Parallel()
 	r := start(t, `
 nodes: [{id: bad, node_type: bad, retry: none}, {id: fine, node_type: echo}]
 `, goNode("bad", func(_ context.Context, v any) (any, error) {
@@ -117,6 +122,7 @@ connections:
 `
 
 func TestAnInputThatEndsBeforeAnotherIsAnError(t *testing.T) {
+	t.Parallel()
 	r := start(t, strings.Replace(graph(uneven), "EVERY", "2", 1))
 	s := open(t, r)
 	feed(t, s, upTo(6)...)
@@ -130,6 +136,7 @@ func TestAnInputThatEndsBeforeAnotherIsAnError(t *testing.T) {
 // One branch withholds the value that the other one gave long ago. The stream cannot
 // continue and fails, whether the input has ended or not.
 func TestBranchesThatDriftTooFarApartAreAnError(t *testing.T) {
+	t.Parallel()
 	r := start(t, strings.Replace(graph(uneven), "EVERY", "100", 1))
 	s := open(t, r, runner.WithWindow(8))
 	feed(t, s, upTo(100)...)
@@ -161,6 +168,7 @@ connections: [{from: first, to: lag}, {from: first, to: mix.left}, {from: lag, t
 }
 
 func TestNodesWithoutInputAreCalledForEachItem(t *testing.T) {
+	t.Parallel()
 	s := open(t, start(t, single("now")))
 	feed(t, s, upTo(3)...)
 	got, err := values(s)

@@ -10,6 +10,7 @@ import (
 )
 
 func TestEachStreamHasAStateOfItsOwn(t *testing.T) {
+	t.Parallel()
 	r := start(t, streaming("Total", "workers: {max: 2}"))
 	var all []*runner.Stream
 	for range 5 {
@@ -32,6 +33,7 @@ func TestEachStreamHasAStateOfItsOwn(t *testing.T) {
 }
 
 func TestAStatefulNodeYieldsAnyNumberOfValues(t *testing.T) {
+	t.Parallel()
 	r := start(t, streaming("Pairs"))
 	s := open(t, r)
 	feed(t, s, upTo(5)...)
@@ -47,6 +49,7 @@ func TestAStatefulNodeYieldsAnyNumberOfValues(t *testing.T) {
 }
 
 func TestAnEmptyStreamIsFinishedToo(t *testing.T) {
+	t.Parallel()
 	s := open(t, start(t, streaming("Total")))
 	s.CloseSend()
 	got, err := values(s)
@@ -55,6 +58,7 @@ func TestAnEmptyStreamIsFinishedToo(t *testing.T) {
 }
 
 func TestARunIsAStreamOfOneItem(t *testing.T) {
+	t.Parallel()
 	r := start(t, streaming("Total"))
 	for range 2 {
 		got, err := r.Run(t.Context(), 7)
@@ -64,6 +68,7 @@ func TestARunIsAStreamOfOneItem(t *testing.T) {
 }
 
 func TestAnExceptionInAStatefulNodeEndsTheStream(t *testing.T) {
+	t.Parallel()
 	events := &recorder{}
 	r := start(t, streaming("Total", quickRetry), runner.WithEvents(events.record))
 	s := open(t, r)
@@ -78,6 +83,7 @@ func TestAnExceptionInAStatefulNodeEndsTheStream(t *testing.T) {
 }
 
 func TestAnOpenBreakerRefusesAStatefulNode(t *testing.T) {
+	t.Parallel()
 	r := start(t, streaming("Total", "retry: none", "breaker: {failures: 1, cool_down: 1h}"))
 	first, second := open(t, r), open(t, r)
 	require.NoError(t, second.Send(1))

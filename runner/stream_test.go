@@ -67,6 +67,7 @@ func goNode(nodeType string, fn func(ctx context.Context, v any) (any, error)) r
 }
 
 func TestItemsComeOutInTheOrderInWhichTheyWentIn(t *testing.T) {
+	t.Parallel()
 	r := start(t, `
 nodes:
   - {id: uneven, node_type: uneven}
@@ -91,6 +92,7 @@ connections: [{from: uneven, to: add}]
 }
 
 func TestAnEmptyStreamEnds(t *testing.T) {
+	t.Parallel()
 	s := open(t, start(t, single("echo")))
 	s.CloseSend()
 	s.CloseSend()
@@ -104,6 +106,7 @@ func TestAnEmptyStreamEnds(t *testing.T) {
 }
 
 func TestItemsComeOutWhileOthersGoIn(t *testing.T) {
+	t.Parallel()
 	s := open(t, start(t, single("echo")))
 	for i := range 50 {
 		require.NoError(t, s.Send(i))
@@ -114,6 +117,7 @@ func TestItemsComeOutWhileOthersGoIn(t *testing.T) {
 }
 
 func TestManyCallsAreUnderWayAtOnce(t *testing.T) {
+	t.Parallel()
 	const window = 8
 	var here atomic.Int32
 	full := make(chan struct{})
@@ -136,6 +140,7 @@ func TestManyCallsAreUnderWayAtOnce(t *testing.T) {
 }
 
 func TestAStreamBlocksBehindACallerThatDoesNotReceive(t *testing.T) {
+	t.Parallel()
 	const window = 4
 	var begun atomic.Int32
 	r := start(t, "nodes: [{id: a, node_type: count}, {id: b, node_type: count}]\nconnections: [{from: a, to: b}]",
@@ -164,6 +169,7 @@ func TestAStreamBlocksBehindACallerThatDoesNotReceive(t *testing.T) {
 }
 
 func TestTheItemsBeforeAFailureComeOutBeforeIt(t *testing.T) {
+	t.Parallel()
 	for _, window := range []int{1, 16} {
 		r := start(t, `
 nodes: [{id: before, node_type: add}, {id: bad, node_type: bad, retry: none}, {id: after, node_type: add}]
@@ -192,6 +198,7 @@ connections: [{from: before, to: bad}, {from: bad, to: after}]
 }
 
 func TestAnItemThatCannotBeEncodedDoesNotEndTheStream(t *testing.T) {
+	t.Parallel()
 	s := open(t, start(t, single("echo")))
 	err := s.Send(map[string]any{"c": make(chan int)})
 	require.ErrorIs(t, err, runner.KindMarshaling)
@@ -203,6 +210,7 @@ func TestAnItemThatCannotBeEncodedDoesNotEndTheStream(t *testing.T) {
 }
 
 func TestSendAfterCloseSendIsAnError(t *testing.T) {
+	t.Parallel()
 	s := open(t, start(t, single("echo")))
 	s.CloseSend()
 	assert.ErrorContains(t, s.Send(1), "Send after CloseSend")
@@ -211,6 +219,7 @@ func TestSendAfterCloseSendIsAnError(t *testing.T) {
 }
 
 func TestAWindowHasItsBounds(t *testing.T) {
+	t.Parallel()
 	r := start(t, single("echo"))
 	for _, n := range []int{-1, 0, 4097} {
 		_, err := r.Stream(t.Context(), runner.WithWindow(n))
@@ -219,6 +228,7 @@ func TestAWindowHasItsBounds(t *testing.T) {
 }
 
 func TestOneItemProbesANodeWhoseBreakerWasOpen(t *testing.T) {
+	t.Parallel()
 	ill := true
 	r := start(t, single("moody", "retry: none", "breaker: {failures: 1, cool_down: 1ms}"), goNode("moody", func(_ context.Context, v any) (any, error) {
 		if ill {
@@ -239,6 +249,7 @@ func TestOneItemProbesANodeWhoseBreakerWasOpen(t *testing.T) {
 }
 
 func TestABatchNodeGetsAsManyItemsAsTheWindowHolds(t *testing.T) {
+	t.Parallel()
 	r := start(t, streaming("together"))
 	s := open(t, r)
 	feed(t, s, upTo(64)...)
