@@ -272,11 +272,12 @@
 //	audio: rate, channels           from 1 to 2³¹-1; the samples are whole frames
 //	image: width, height            2²⁰; the product is the length of the data
 //	hello: protocol                 1
-//	hello: pid                      not used; the kernel names the peer's pid to [Dial]
-//	ready: concurrency, batch       from 0 to 4096
-//	ready: max_wait                 from 0 to 60 seconds
-//	ready: line                     any; only shown
-//	progress: fraction              nil, or from 0 to 1
+//	hello: pid                      from 0 to 2²²; the kernel names the peer's pid to [Dial]
+//	ready: concurrency, batch       from 0 to [MaxAtOnce]
+//	ready: max_wait                 from 0 to [MaxBatchWait]
+//	ready: line                     from 0 to 2³¹-1; only shown
+//	ready: params, inputs           at most [MaxParameters] of each
+//	progress: fraction              brought between 0 and 1; NaN becomes nil
 //	log: time                       any; not used
 //	error: line, oversize,          any; only shown
 //	  exit_code

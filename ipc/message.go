@@ -174,42 +174,12 @@ const (
 	messageMemory = 32 << 20
 )
 
-// The largest numbers that describe a node. A worker refuses a node with larger ones.
-const (
-	maxConcurrency = 4096 // of Description.Concurrency and Batch
-	maxBatchWait   = 60   // of Description.MaxWait, in seconds
-)
-
-// check returns which number of the description is not one that a node can have.
-func (d *Description) check() error {
-	switch {
-	case d.Concurrency < 0 || d.Concurrency > maxConcurrency:
-		return fmt.Errorf("a concurrency of %d, which is not between 0 and %d", d.Concurrency, maxConcurrency)
-	case d.Batch < 0 || d.Batch > maxConcurrency:
-		return fmt.Errorf("a batch of %d, which is not between 0 and %d", d.Batch, maxConcurrency)
-	case !(d.MaxWait >= 0 && d.MaxWait <= maxBatchWait): // not so for NaN
-		return fmt.Errorf("a wait of %g seconds, which is not between 0 and %d", d.MaxWait, maxBatchWait)
-	}
-	return nil
-}
-
-// check refuses a fraction that is none.
-func (p *Progress) check() error {
-	if p.Fraction != nil && !(*p.Fraction >= 0 && *p.Fraction <= 1) { // not so for NaN
-		return fmt.Errorf("a fraction of %g, which is not between 0 and 1", *p.Fraction)
-	}
-	return nil
-}
-
-// unmarshal decodes the body of a message and checks it. The body is checked as a value
+// unmarshal decodes the body of a message. The body is checked as a value
 // before, so that it does not make the decoder allocate much more memory than messageMemory.
 func unmarshal(f frame, into any) error {
 	err := f.Check(f.kind.String(), Limits{Depth: messageDepth, Decoded: messageMemory})
 	if err == nil {
 		err = msgpack.Unmarshal(f.Body, into)
-	}
-	if message, ok := into.(interface{ check() error }); ok && err == nil {
-		err = message.check()
 	}
 	if err != nil {
 		return &ProtocolError{Reason: fmt.Sprintf("the body of a %s frame: %v", f.kind, err)}
