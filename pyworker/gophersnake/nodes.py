@@ -23,7 +23,7 @@ MAX_NAME = 1024
 """The most bytes of a node type or the name of a parameter, in UTF-8."""
 
 MAX_PARAMETERS = 1024
-"""The most params, and the most inputs, of a node. Go's ``ipc/bounds.go`` has the same limits."""
+"""The most params, and the most inputs, of a node. Go's ``ipc/message.go`` has the same limits."""
 
 
 class Options(NamedTuple):
