@@ -154,7 +154,8 @@ const DefaultSharedMemory = 4 << 30
 
 // WithSharedMemory limits the shared memory, in bytes, that each worker may use for its
 // results, and that the runner may use for inputs. If the limit is reached, calls wait
-// up to 10 s until values are released. A limit of 0 disables shared memory: large
+// up to 10 s until values are released. A worker that sends more than its limit is ended;
+// see docs/limits.md for the number of segments. A limit of 0 disables shared memory: large
 // values are then copied through the socket. Other limits must be at least 1 MiB. The
 // option has no effect on systems other than Linux, which use no shared memory.
 func WithSharedMemory(limit int64) Option {
