@@ -251,12 +251,10 @@ func TestAWorkerThatMisusesSharedMemoryOrMemoryIsEnded(t *testing.T) {
 		t.Run(c.way, func(t *testing.T) {
 			t.Parallel()
 			w := start(t, sharing(t, c.way))
-			began := time.Now()
 			_, err := call(t.Context(), w, "v")
 			var broken *BrokenError
 			require.ErrorAs(t, err, &broken)
 			require.ErrorContains(t, err, c.says)
-			assert.Less(t, time.Since(began), 4*time.Second, "nothing waits for the worker")
 			assert.True(t, testkit.Gone(w.PID()))
 		})
 	}
