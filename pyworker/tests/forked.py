@@ -23,7 +23,6 @@ from gophersnake._worker.serving import batches
 from gophersnake._worker.serving import eventloop
 from gophersnake._worker.values import faults
 from gophersnake._worker.definition import param_types
-from gophersnake._worker.values import faults
 from gophersnake._worker.serving import sessions
 from gophersnake._worker.process.worker import Worker
 
