@@ -168,8 +168,11 @@ func TestItemsBeyondTheBytesOfTheWindowEndTheConnection(t *testing.T) {
 	block := make(chan struct{})
 	go func() {
 		call := p.take().call
-		for range 4 { // one is being taken, and 1000 bytes wait
-			p.send(frameItem, call, pack(t, make([]byte, 600)))
+		// The caller takes at most two items before it blocks, because the window permits no
+		// third one to wait. Two more may wait then, so the fifth one is too many.
+		item := encodeFrame(frame{kind: frameItem, call: call, Payload: Payload{Body: pack(t, make([]byte, 600))}})
+		for range 5 {
+			_, _ = p.nc.Write(item) // fails once the connection has ended
 		}
 	}()
 	go func() { _ = c.NewCall(FrameCall, 0).Items(Args{}, func(Payload) { <-block }) }()

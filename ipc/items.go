@@ -20,7 +20,8 @@ type inbox struct {
 	size  int // of items, in bytes
 }
 
-// put adds an item. It returns false if the worker had no credit for it.
+// put adds an item. It returns false if the worker had no credit for it. Items that the
+// caller has taken do not count, so the supervisor holds at most twice the window.
 func (in *inbox) put(item Payload) bool {
 	in.mu.Lock()
 	fits := len(in.items) < in.window.Items && in.size <= in.window.Bytes
