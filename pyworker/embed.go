@@ -17,16 +17,15 @@ import (
 //go:embed __main__.py gophersnake/*.py gophersnake/py.typed gophersnake/_worker/*.py gophersnake/_worker/*/*.py
 var files embed.FS
 
+//go:embed gophersnake/__init__.py
+var packageSource string
+
 var versionLine = regexp.MustCompile(`(?m)^__version__ = "([^"]+)"$`)
 
 // Version returns the version of gophersnake, for instance "0.1.0". The Python package
 // states it, in its __version__; the Go command and the wheel's metadata read it there.
 func Version() string {
-	source, err := files.ReadFile("gophersnake/__init__.py")
-	if err != nil {
-		panic(err) // the file is embedded
-	}
-	return string(versionLine.FindSubmatch(source)[1])
+	return versionLine.FindStringSubmatch(packageSource)[1]
 }
 
 // Extract writes the package into a folder below root whose name is a digest of the

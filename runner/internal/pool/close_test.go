@@ -7,6 +7,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/gophersnake/gophersnake/ipc"
 )
 
 func (f *fixture) draining(ctx context.Context) <-chan error {
@@ -129,4 +131,16 @@ func TestDrainReturnsWhenItsContextEndsOrThePoolCloses(t *testing.T) {
 	require.ErrorIs(t, <-drained, ErrClosed)
 	require.Error(t, (<-under).err)
 	require.ErrorIs(t, f.Drain(t.Context()), ErrClosed)
+}
+
+func TestAClosedPoolRefusesEveryKindOfCall(t *testing.T) {
+	t.Parallel()
+	f := newPool(t, 1, 1)
+	f.Close(t.Context())
+	_, err := f.call(t.Context(), 1)
+	require.ErrorIs(t, err, ErrClosed)
+	err = f.Items(t.Context(), ipc.Args{}, func(ipc.Payload) error { return nil })
+	require.ErrorIs(t, err, ErrClosed)
+	_, err = f.Open(t.Context(), nil)
+	require.ErrorIs(t, err, ErrClosed)
 }

@@ -37,6 +37,11 @@ func TestAFullQueueRefusesCallers(t *testing.T) {
 	}
 }
 
+func TestAQueueOfOneIsNamedInTheSingular(t *testing.T) {
+	err := &LimitError{Breach: worker.Breach{Limit: worker.LimitQueue}, Waiting: 1, Reason: "1 worker is busy"}
+	assert.EqualError(t, err, "1 call is already waiting for a worker: 1 worker is busy")
+}
+
 func TestACallerThatHasWaitedForTooLongIsRefused(t *testing.T) {
 	t.Parallel()
 	f := newPoolWith(t, "work", Config{Min: 1, Max: 1, QueueWait: 10 * time.Second})
