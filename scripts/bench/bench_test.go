@@ -94,6 +94,8 @@ func TestRunRejectsInvalidArguments(t *testing.T) {
 		{"plot", "--plot figures.gif", `".gif"`},
 		{"no interpreter", "--python /nowhere/python3", "/nowhere/python3"},
 		{"drive", "drive gophersnake", "drive takes"},
+		{"pair", "pair --rounds 3", "pair takes the folder"},
+		{"pair without a checkout", "pair /nowhere", "build /nowhere"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			var out, messages strings.Builder

@@ -87,6 +87,9 @@ func run(ctx context.Context, args []string, out, messages io.Writer) (err error
 	if len(args) > 0 && args[0] == driveCommand {
 		return drive(ctx, args[1:])
 	}
+	if len(args) > 0 && args[0] == pairCommand {
+		return pair(ctx, args[1:], out, messages)
+	}
 	s, err := parse(args, messages)
 	if err != nil {
 		return err

@@ -3,6 +3,7 @@ package main
 import (
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -77,4 +78,29 @@ func TestSaveLeavesNothingHalfWritten(t *testing.T) {
 	entries, err := os.ReadDir(folder)
 	require.NoError(t, err)
 	assert.Len(t, entries, 1)
+}
+
+func TestAPairIsComparedByTheRatiosOfItsRounds(t *testing.T) {
+	var compared pairs
+	for i := range 20 {
+		load := float64(1 + i%5) // of the machine
+		compared.add([]figure{{Name: "a", Value: 100 * load}, {Name: "only before", Value: 1}}, []figure{{Name: "new", Value: 1}, {Name: "a", Value: 110 * load}})
+	}
+	var out strings.Builder
+	require.NoError(t, compared.markdown(&out))
+	assert.Contains(t, out.String(), "1.100")
+	assert.Contains(t, out.String(), "1.100 to 1.100")
+	assert.NotContains(t, out.String(), "new")
+	assert.NotContains(t, out.String(), "only before")
+}
+
+func TestAnIntervalHoldsTheMedianWithNinetyFivePercent(t *testing.T) {
+	for n, want := range map[int][2]float64{1: {0, 0}, 5: {0, 4}, 6: {0, 5}, 9: {1, 7}, 20: {5, 14}, 30: {9, 20}} {
+		values := make([]float64, n)
+		for i := range values {
+			values[n-1-i] = float64(i)
+		}
+		low, high := interval(values)
+		assert.Equal(t, want, [2]float64{low, high}, n)
+	}
 }
