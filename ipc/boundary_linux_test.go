@@ -189,7 +189,7 @@ func (p *sharingPeer) sparse(number uint32, size int64) *segment {
 	require.NoError(p.t, unix.Dup2(fd, int(s.file.Fd())))
 	require.NoError(p.t, unix.Close(fd))
 	require.NoError(p.t, unix.Ftruncate(int(s.file.Fd()), size))
-	_, err = unix.FcntlInt(s.file.Fd(), unix.F_ADD_SEALS, sizeSeals)
+	_, err = unix.FcntlInt(s.file.Fd(), unix.F_ADD_SEALS, sizeSeals|futureWrite)
 	require.NoError(p.t, err)
 	s.id = number | ownedByWorker
 	message := le.AppendUint64(le.AppendUint32(nil, s.id), uint64(size))

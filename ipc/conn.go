@@ -140,7 +140,7 @@ func Start(conn net.Conn, channel *net.UnixConn, setup Setup, events Events) (*C
 	c.role.conn, c.role.calls = conn, &c.calls
 	c.frames.result, c.frames.calls = setup.Limits.Result, &c.calls
 	if channel != nil && setup.Shared != nil {
-		c.shared = newSharing(c, channel, setup.Shared.Limit)
+		c.shared = newSharing(c, channel, setup.Shared)
 		c.frames.shared = c.shared
 		shared := *setup.Shared // the caller's may serve other connections
 		shared.Segments = c.shared.quota

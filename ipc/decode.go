@@ -13,7 +13,9 @@ import (
 // float64, string, []byte, []any, map[string]any, [time.Time], *[Tensor], *[Audio],
 // *[Image] or [JSON]. Large tensors, recordings and images share the memory of the
 // payload's buffers, except for buffers in shared memory, which are copied so that the
-// value outlives the payload. If a map contains a key twice, the last one counts.
+// value outlives the payload. Parts of an isolated worker's result that overlap in the
+// worker's memory may overlap in the value. If a map contains a key twice, the last one
+// counts.
 //
 // If the payload is not a valid value, the error is a *[ValueError] whose path begins
 // with root.
@@ -22,7 +24,8 @@ func (p Payload) Decode(root string, limits Limits) (any, error) {
 }
 
 // View is [Payload.Decode] without copies: the parts of the value that are in shared
-// memory must not be changed, nor used after the payload has been released.
+// memory must not be changed, nor used after the payload has been released. The memory of a
+// worker is mapped for reading only, so writing to it ends the program.
 func (p Payload) View(root string, limits Limits) (any, error) {
 	return p.decode(root, limits, nil)
 }

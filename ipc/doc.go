@@ -138,13 +138,18 @@
 //
 // # Shared memory
 //
-// A segment is a memfd whose size is sealed. Its owner, the supervisor or a worker,
-// numbers it. The owner sends its descriptor over the channel once to each side that uses
+// A segment is a memfd. Its owner, the supervisor or a worker, maps it for writing and then
+// seals it, with F_SEAL_SHRINK, F_SEAL_GROW, F_SEAL_FUTURE_WRITE and F_SEAL_SEAL: its size is
+// fixed, and only the owner's mapping can write. A borrower maps it for reading; the kernel
+// allows nothing else, however the borrower opens the file. Without F_SEAL_FUTURE_WRITE, which
+// Linux has had since version 5.1, no memory is shared, and buffers go inline. The owner
+// numbers the segment, and sends its descriptor over the channel once to each side that uses
 // the segment, before the first frame that refers to it. The message is 12 bytes: the
 // number (4) and the size (8). A worker's own segments have bit 31 set in their numbers.
 // Without that bit, a number is the supervisor's; workers refer to the segments of other
 // workers by such numbers too. A receiver refuses a segment whose size is not sealed or
-// differs from the size in the message. The supervisor does not wait for a descriptor,
+// differs from the size in the message, and one that has neither F_SEAL_FUTURE_WRITE nor
+// F_SEAL_WRITE. The supervisor does not wait for a descriptor,
 // because it has arrived before the frame that names the segment, or never will.
 //
 // The segments of a worker that the supervisor has mapped are bounded in bytes and in
@@ -158,9 +163,25 @@
 // in a release frame when it no longer uses a reference. When every reference to a
 // segment has been released, its owner may reuse the segment or destroy it, which it
 // reports in a forget frame. A release frame releases at least one reference of each segment
-// that it names, and at most those that the sender holds. From one worker to the next, the supervisor forwards
-// references and neither reads nor copies the memory. When a worker dies, its references
+// that it names, and at most those that the sender holds. When a worker dies, its references
 // count as released, and its own segments live on while others still refer to them.
+//
+// From a worker that is not isolated to another such worker, the supervisor forwards
+// references and neither reads nor copies the memory. Isolated workers are kept apart:
+//
+//   - Each isolated node has a [Domain] of its own, which all its workers share. All workers
+//     that are not isolated are in one domain. A segment of the supervisor's has one domain for
+//     life, holds only what is for this domain, and is lent only to workers of it. A new
+//     segment is zero. So no worker finds in a segment what was for others.
+//   - To lend a buffer to another domain than its own, the supervisor copies it into a segment
+//     of that domain: the buffer alone, not what is beside it. Without room in the [Arena], the
+//     buffer goes inline.
+//   - A value in an isolated worker's own segments is copied when its frame arrives, before it
+//     is checked, and the references are released at once: the worker can still write to these
+//     segments. Bytes that a frame names several times are copied once. Results are copied into
+//     a segment of the domain that [SetupShared].Results names, and the state of a session into
+//     one of the worker's own domain. Such copies take at most half of the arena. Beyond that,
+//     and if no domain is named, they are in the memory of the process.
 //
 // # Begun count
 //
@@ -257,6 +278,7 @@
 //	result of a call with items     nil
 //	transfer: segment               bit 31 set, and not in use
 //	transfer: size                  that of the file; [SetupShared].Limit less the worker's others
+//	transfer: file                  a memfd, sealed as the section on shared memory says
 //	transfer: descriptors           one for a message
 //	segments of a worker            a 64th of half of this process's descriptors, from 8 to 128;
 //	                                those of all workers together: half of them, and 32,768

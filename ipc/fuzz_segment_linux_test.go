@@ -24,20 +24,20 @@ func channelPair(t *testing.T) (host, worker *net.UnixConn) {
 // of descriptors, sealed or not. A segment that is accepted has the size in the message, and
 // no descriptor stays open.
 func FuzzSegmentMessage(f *testing.F) {
-	f.Add([]byte{1, 0, 0, 0x80, 0, 0x10, 0, 0, 0, 0, 0, 0}, uint16(0x1000), byte(1), byte(sizeSeals))
-	f.Add([]byte{1, 0, 0, 0x80, 0, 0x10, 0, 0, 0, 0, 0, 0}, uint16(0x1000), byte(2), byte(sizeSeals))
-	f.Add([]byte{1, 0, 0, 0x80, 0, 0x20, 0, 0, 0, 0, 0, 0}, uint16(0x1000), byte(1), byte(sizeSeals))
-	f.Add([]byte{1, 0, 0, 0x80, 0, 0, 0, 0, 0, 0, 0, 0x80}, uint16(0), byte(1), byte(sizeSeals))
+	f.Add([]byte{1, 0, 0, 0x80, 0, 0x10, 0, 0, 0, 0, 0, 0}, uint16(0x1000), byte(1), byte(sizeSeals|futureWrite))
+	f.Add([]byte{1, 0, 0, 0x80, 0, 0x10, 0, 0, 0, 0, 0, 0}, uint16(0x1000), byte(2), byte(sizeSeals|futureWrite))
+	f.Add([]byte{1, 0, 0, 0x80, 0, 0x20, 0, 0, 0, 0, 0, 0}, uint16(0x1000), byte(1), byte(sizeSeals|futureWrite))
+	f.Add([]byte{1, 0, 0, 0x80, 0, 0, 0, 0, 0, 0, 0, 0x80}, uint16(0), byte(1), byte(sizeSeals|futureWrite))
 	f.Add([]byte{1}, uint16(1), byte(1), byte(0))
 	f.Add([]byte{}, uint16(1), byte(0), byte(0))
-	f.Add([]byte{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14}, uint16(1), byte(9), byte(sizeSeals))
+	f.Add([]byte{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14}, uint16(1), byte(9), byte(sizeSeals|futureWrite))
 	f.Fuzz(func(t *testing.T, message []byte, size uint16, count, seals byte) {
 		host, worker := channelPair(t)
 		fd, err := unix.MemfdCreate("gophersnake", unix.MFD_CLOEXEC|unix.MFD_ALLOW_SEALING)
 		require.NoError(t, err)
 		defer unix.Close(fd)
 		require.NoError(t, unix.Ftruncate(fd, int64(size)))
-		_, err = unix.FcntlInt(uintptr(fd), unix.F_ADD_SEALS, int(seals)&(sizeSeals|unix.F_SEAL_SEAL))
+		_, err = unix.FcntlInt(uintptr(fd), unix.F_ADD_SEALS, int(seals)&(sizeSeals|writeSeals|unix.F_SEAL_SEAL))
 		require.NoError(t, err)
 		before := len(openDescriptors(t))
 
@@ -56,6 +56,7 @@ func FuzzSegmentMessage(f *testing.F) {
 		if err == nil {
 			require.EqualValues(t, size, s.size())
 			require.EqualValues(t, number, le.Uint32(message))
+			require.NotZero(t, seals&writeSeals, "its owner could write to it again")
 			s.hold(1)
 			s.drop(1) // the last reference, and the segment has no owner
 		}

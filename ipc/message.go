@@ -105,6 +105,18 @@ type SetupShared struct {
 	Segments int `msgpack:"segments"`
 	// Wait is how many seconds a node waits for room when the limit is reached.
 	Wait float64 `msgpack:"wait"`
+
+	// The fields below are the supervisor's own. The worker is not sent them.
+
+	// Domain is the domain of the worker. Its other instances have the same.
+	Domain Domain `msgpack:"-"`
+	// Results is the domain of other workers that every result is sent to, if there are
+	// any. They may see a result before they are sent it. If the worker is isolated, its
+	// results are copied into memory of this domain, so that they need no further copy.
+	Results *Domain `msgpack:"-"`
+	// Arena provides the memory for such copies, and for those of values that other domains
+	// send to the worker. Without one, these values go through the socket.
+	Arena *Arena `msgpack:"-"`
 }
 
 // Description describes the node of a worker that is ready.

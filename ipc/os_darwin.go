@@ -39,7 +39,7 @@ func checkPeer(nc *net.UnixConn, pid int) error {
 
 func createSegment(int64, segmentOwner) (*segment, error) { return nil, errors.ErrUnsupported }
 
-func mapSegment(*os.File, int64) ([]byte, error) { return nil, errors.ErrUnsupported }
+func mapSegment(*os.File, int64, bool) ([]byte, error) { return nil, errors.ErrUnsupported }
 
 func unmapSegment([]byte) error { return errors.ErrUnsupported }
 

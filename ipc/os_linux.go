@@ -33,11 +33,20 @@ func checkPeer(nc *net.UnixConn, pid int) error {
 	return nil
 }
 
-// sizeSeals are the seals without which a segment is not mapped. If a file shrank under a
-// mapping, a process that reads there would be killed.
-const sizeSeals = unix.F_SEAL_SHRINK | unix.F_SEAL_GROW
+const (
+	// sizeSeals fix the size of a segment. If a file shrank under a mapping, a process that
+	// reads there would be killed.
+	sizeSeals = unix.F_SEAL_SHRINK | unix.F_SEAL_GROW
+	// futureWrite is F_SEAL_FUTURE_WRITE, which Linux has had since version 5.1: only the
+	// mappings that exist can write. It holds for every descriptor of the file, so a
+	// borrower does not get around it by opening the file again.
+	futureWrite = 0x10
+	// writeSeals are seals of which a segment must have one.
+	writeSeals = futureWrite | unix.F_SEAL_WRITE
+)
 
-// createSegment creates a segment of the given size.
+// createSegment creates a segment of the given size that only this process can write. Its
+// error is [errors.ErrUnsupported] if the kernel cannot ensure that.
 func createSegment(size int64, owner segmentOwner) (*segment, error) {
 	fd, err := unix.MemfdCreate("gophersnake", unix.MFD_CLOEXEC|unix.MFD_ALLOW_SEALING)
 	if err != nil {
@@ -48,15 +57,29 @@ func createSegment(size int64, owner segmentOwner) (*segment, error) {
 		_ = file.Close()
 		return nil, os.NewSyscallError("ftruncate", err)
 	}
-	if _, err := unix.FcntlInt(uintptr(fd), unix.F_ADD_SEALS, sizeSeals|unix.F_SEAL_SEAL); err != nil {
+	view, err := mapSegment(file, size, true)
+	if err != nil {
 		_ = file.Close()
+		return nil, err
+	}
+	if _, err := unix.FcntlInt(uintptr(fd), unix.F_ADD_SEALS, sizeSeals|futureWrite|unix.F_SEAL_SEAL); err != nil {
+		_ = unmapSegment(view)
+		_ = file.Close()
+		if errors.Is(err, unix.EINVAL) { // the kernel is older than the seal
+			return nil, errors.ErrUnsupported
+		}
 		return nil, os.NewSyscallError("fcntl F_ADD_SEALS", err)
 	}
-	return newSegment(file, size, owner)
+	return newSegment(file, view, owner), nil
 }
 
-func mapSegment(file *os.File, size int64) ([]byte, error) {
-	view, err := unix.Mmap(int(file.Fd()), 0, int(size), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
+// mapSegment maps the whole file of a segment. Only its owner maps it writable.
+func mapSegment(file *os.File, size int64, writable bool) ([]byte, error) {
+	protection := unix.PROT_READ
+	if writable {
+		protection |= unix.PROT_WRITE
+	}
+	view, err := unix.Mmap(int(file.Fd()), 0, int(size), protection, unix.MAP_SHARED)
 	return view, os.NewSyscallError("mmap", err)
 }
 
@@ -173,8 +196,8 @@ func fileOf(rights []byte) (*os.File, error) {
 	return os.NewFile(uintptr(fds[0]), "gophersnake-segment"), nil
 }
 
-// checkSegment verifies that a descriptor is memory of the claimed size that its owner can
-// neither shrink nor grow.
+// checkSegment verifies that a descriptor is memory of the claimed size, which its owner can
+// neither shrink nor grow, and to which others cannot write.
 func checkSegment(file *os.File, size uint64) error {
 	var stat unix.Stat_t
 	if err := unix.Fstat(int(file.Fd()), &stat); err != nil {
@@ -186,6 +209,8 @@ func checkSegment(file *os.File, size uint64) error {
 		return fmt.Errorf("the descriptor is not shared memory: %w", err)
 	case seals&sizeSeals != sizeSeals:
 		return errors.New("the size of a segment is not sealed")
+	case seals&writeSeals == 0:
+		return errors.New("a segment is not sealed against writing")
 	case size == 0 || uint64(stat.Size) != size:
 		return fmt.Errorf("a segment of %d bytes claims to have %d", stat.Size, size)
 	}

@@ -59,10 +59,12 @@ func (c *Conn) sendFrame(path string, h header, call *Call, parts [][]byte, p Pa
 	}
 	inline := p.Buffers
 	if p.locations != nil {
-		if c.shared != nil {
-			if err := c.lend(&p); err != nil {
-				return err
-			}
+		copies, err := c.lend(&p)
+		if err != nil {
+			return err
+		}
+		if copies != nil {
+			defer copies.drop(1)
 		}
 		inline = p.inline()
 	}
@@ -100,9 +102,16 @@ func (l Limits) checkSend(path string, bodyLen int, buffers [][]byte) error {
 	return &ValueError{Path: path, Reason: reason}
 }
 
-// lend gives the worker access to the segments of a payload that is about to be sent. If too
-// many descriptors are in transit, it makes the buffer an inline one.
-func (c *Conn) lend(p *Payload) error {
+// lend gives the worker access to the segments of a payload that is about to be sent. If some
+// are of another domain, it returns a segment with copies, whose reference the caller drops
+// once the frame has been sent. If too many descriptors are in transit, or there is no room
+// for a copy, it makes the buffer an inline one.
+func (c *Conn) lend(p *Payload) (copies *segment, err error) {
+	if c.shared == nil {
+		p.locations = nil
+		return nil, nil
+	}
+	copies = c.shared.adopt(p)
 	original := p.locations
 	for i, at := range original {
 		if at.segment == nil {
@@ -117,10 +126,13 @@ func (c *Conn) lend(p *Payload) error {
 		case err != nil:
 			err = fmt.Errorf("send a segment: %w", err)
 			c.fail(err)
-			return err
+			if copies != nil {
+				copies.drop(1)
+			}
+			return nil, err
 		}
 	}
-	return nil
+	return copies, nil
 }
 
 // enqueue adds a small frame to the queue. It returns the frame's place there, from 1, and

@@ -28,6 +28,9 @@ type sharing struct {
 	conn    *Conn
 	channel *net.UnixConn
 	limit   int64       // bounds bytes
+	domain  Domain      // of the worker
+	results *Domain     // see SetupShared
+	arena   *Arena      // for copies; may be nil
 	quota   int         // bounds mapped
 	due     atomic.Bool // there are releases or destroyed segments to report; set with mu held
 
@@ -60,17 +63,18 @@ type loan struct {
 	count   int64
 }
 
-// newSharing returns the shared memory of a connection, whose worker may own segments of at
-// most limit bytes. It takes a quota from segmentQuotas, which end gives back.
-func newSharing(c *Conn, channel *net.UnixConn, limit int64) *sharing {
+// newSharing returns the shared memory of a connection. It takes a quota from segmentQuotas,
+// which end gives back.
+func newSharing(c *Conn, channel *net.UnixConn, setup *SetupShared) *sharing {
 	return &sharing{
-		conn: c, channel: channel, limit: limit, quota: segmentQuotas.take(),
+		conn: c, channel: channel, limit: setup.Limit, quota: segmentQuotas.take(),
+		domain: setup.Domain, results: setup.Results, arena: setup.Arena,
 		owned: make(map[uint32]*ownedSegment), loans: make(map[uint32]*loan), releases: make(map[uint32]int64),
 	}
 }
 
-// lend counts a reference to a segment in a frame that is about to be sent. With the first
-// one it sends the worker the segment's descriptor.
+// lend counts a reference to a segment of the worker's domain in a frame that is about to be
+// sent. With the first one it sends the worker the segment's descriptor.
 func (sh *sharing) lend(s *segment) error {
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
@@ -168,7 +172,7 @@ func (sh *sharing) receiveLocked() error {
 		return err
 	}
 	o := &ownedSegment{segment: s, sharing: sh, number: t.number}
-	s.owner, s.charged = o, sh
+	s.owner, s.charged, s.domain = o, sh, sh.domain
 	sh.owned[t.number] = o
 	sh.mapped++
 	sh.bytes += s.size()
@@ -200,46 +204,6 @@ func (sh *sharing) refund(size int64) {
 	if sh.ended {
 		segmentQuotas.give(1)
 	}
-}
-
-// quotas divides the descriptors that this process can spend on the segments of workers. A
-// worker's quota is reserved when it connects, so no worker can use up that of another one.
-type quotas struct {
-	limit func() uint64 // the descriptors that the process may have open
-
-	mu       sync.Mutex
-	reserved int
-}
-
-var segmentQuotas = quotas{limit: openFileLimit}
-
-const (
-	// quotaPart is the part of the descriptors for segments that one worker may have. They
-	// are half of those that the process may have. When they are all reserved, further
-	// workers own no segments.
-	quotaPart = 64
-	// leastQuota and mostQuota bound a quota.
-	leastQuota, mostQuota = 8, 128
-	// mostSegments bounds the segments of all workers, because mappings are limited, too:
-	// Linux allows 65,530 in a process by default.
-	mostSegments = 1 << 15
-)
-
-// take reserves the quota of one worker and returns it: how many segments the worker may own.
-func (q *quotas) take() int {
-	total := int(min(q.limit()/2, mostSegments))
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	n := max(0, min(max(total/quotaPart, leastQuota), mostQuota, total-q.reserved))
-	q.reserved += n
-	return n
-}
-
-// give returns n descriptors that were reserved.
-func (q *quotas) give(n int) {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	q.reserved -= n
 }
 
 // reclaim implements segmentOwner: it releases the references of the worker's frames.

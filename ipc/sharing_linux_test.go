@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"github.com/vmihailenco/msgpack/v5"
+	"golang.org/x/sys/unix"
 )
 
 var le = binary.LittleEndian
@@ -33,6 +34,12 @@ func share(t *testing.T) (*Conn, *sharingPeer) {
 
 // shareWithin is share with a limit of the peer's segments and one of its results.
 func shareWithin(t *testing.T, limit, result int64) (*Conn, *sharingPeer) {
+	return shareWith(t, result, SetupShared{Limit: limit})
+}
+
+// shareWith is share with a limit of the peer's results and settings of the shared memory.
+func shareWith(t *testing.T, result int64, shared SetupShared) (*Conn, *sharingPeer) {
+	shared.From = SharedFrom
 	host, worker := socketPair(t)
 	hostChannel, file, err := NewChannel()
 	require.NoError(t, err)
@@ -50,7 +57,7 @@ func shareWithin(t *testing.T, limit, result int64) (*Conn, *sharingPeer) {
 		assert.Equal(t, frameSetup, p.peer.take().kind)
 		p.send(frameReady, 0, pack(t, Description{Name: "echo"}))
 	}()
-	setup := Setup{Limits: SetupLimits{Limits: DefaultLimits(), Result: result}, Shared: &SetupShared{From: SharedFrom, Limit: limit}}
+	setup := Setup{Limits: SetupLimits{Limits: DefaultLimits(), Result: result}, Shared: &shared}
 	c, _, _, err := Start(host, hostChannel, setup, Events{})
 	require.NoError(t, err)
 	t.Cleanup(c.Close)
@@ -126,7 +133,7 @@ func newTensor(t *testing.T, n int) *Tensor {
 func shareTensor(t *testing.T, a *Arena, n int) Payload {
 	p, err := Encode("input", newTensor(t, n))
 	require.NoError(t, err)
-	p, err = a.Share(t.Context(), p)
+	p, err = a.Share(t.Context(), Domain{}, p)
 	require.NoError(t, err)
 	return p
 }
@@ -237,6 +244,12 @@ func TestSharingRefuses(t *testing.T) {
 			_ = sendSegment(p.channel, s)
 			p.answer(id, &segment{id: ownedByWorker | 5, view: make([]byte, 8)}, 0, 8)
 		}, "a segment numbered 0x9"},
+		"a segment that is not sealed against writing": {func(p *sharingPeer, id uint64) {
+			f := memory(p.t, 1<<16, sizeSeals|unix.F_SEAL_SEAL)
+			defer f.Close()
+			_ = sendSegment(p.channel, &segment{id: ownedByWorker | 5, file: f, view: make([]byte, 1<<16)})
+			p.answer(id, &segment{id: ownedByWorker | 5, view: make([]byte, 8)}, 0, 8)
+		}, "not sealed against writing"},
 		"a size that is not sealed": {func(p *sharingPeer, id uint64) {
 			f, _ := os.CreateTemp(p.t.TempDir(), "segment")
 			defer f.Close()
@@ -272,19 +285,19 @@ func TestAFullArenaWaitsForRoom(t *testing.T) {
 	first = shareTensor(t, arena, 3<<20)
 	p, err := Encode("input", newTensor(t, 2<<20))
 	require.NoError(t, err)
-	_, err = arena.Share(t.Context(), p)
+	_, err = arena.Share(t.Context(), Domain{}, p)
 	var full *FullError
 	require.ErrorAs(t, err, &full)
 	assert.EqualError(t, err, "shared memory is full: 3 MiB of 4 MiB are in use, and there was no room for 2 MiB within 1ms")
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	_, err = NewArena(0, 0).Share(ctx, p)
+	_, err = NewArena(0, 0).Share(ctx, Domain{}, p)
 	require.NoError(t, err, "without an arena, nothing is shared")
 	first.Release()
 
 	p, err = Encode("input", newTensor(t, 8<<20))
 	require.NoError(t, err)
-	_, err = arena.Share(t.Context(), p)
+	_, err = arena.Share(t.Context(), Domain{}, p)
 	assert.ErrorContains(t, err, "more than the limit of 4 MiB")
 	arena.Close()
 }

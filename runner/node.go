@@ -39,11 +39,12 @@ type node struct {
 	entry  *entry                // the scheduler's state of the node
 	emit   func(Event)           // nil without WithEvents
 
-	fn      NodeFunc   // nil for a Python node
-	encodes bool       // a Python node takes the value of this Go node
-	arena   *ipc.Arena // shared memory for it
+	fn       NodeFunc    // nil for a Python node
+	consumer *ipc.Domain // the domain of the first Python node that takes the node's values; nil if none does
+	arena    *ipc.Arena  // shared memory for the values that a Go node returns
 
 	python      string     // location of a Python node's code
+	domain      ipc.Domain // of the workers
 	pool        *pool.Pool // set by Start; the runner's lock guards it
 	noInput     bool       // the Python code takes no input; set by Start
 	replayBytes int64      // bounds the items that a session keeps to replay them
@@ -73,6 +74,9 @@ func newNode(p *manifest.Pipeline, config *manifest.Node, o *options, scheduler 
 		return nil, err
 	}
 	n.entry = scheduler.node(n.id)
+	if config.Isolation != nil {
+		n.domain = ipc.NewDomain()
+	}
 	return n, nil
 }
 
@@ -230,8 +234,8 @@ func (n *node) callGo(ctx context.Context, in *flow.Inputs) (flow.Value, error) 
 			return goError(ctx, err)
 		}
 		out = flow.Value{Native: v}
-		if n.encodes {
-			if out, err = flow.Encode(ctx, n.arena, "result", v); err != nil {
+		if n.consumer != nil {
+			if out, err = flow.Encode(ctx, n.arena, *n.consumer, "result", v); err != nil {
 				return classify(err).WithOperation("encode the result")
 			}
 		}

@@ -153,7 +153,8 @@ func WithPassEnv(names ...string) Option {
 const DefaultSharedMemory = 4 << 30
 
 // WithSharedMemory limits the shared memory, in bytes, that each worker may use for its
-// results, and that the runner may use for inputs. If the limit is reached, calls wait
+// results, and that the runner may use for inputs and for copies of what isolated workers
+// return or are sent. If the limit is reached, calls wait
 // up to 10 s until values are released. A worker that sends more than its limit is ended;
 // see docs/limits.md for the number of segments. A limit of 0 disables shared memory: large
 // values are then copied through the socket. Other limits must be at least 1 MiB. The

@@ -98,11 +98,11 @@ func (r *Runner) layOut() {
 	for _, id := range r.pipeline.Order() {
 		n := r.nodes[id]
 		n.arena, n.replayBytes = r.arena, queueBytes
-		step := flow.Step{ID: id, Node: n, Encoded: n.isPython()}
+		step := flow.Step{ID: id, Node: n, Encoded: n.isPython(), Domain: n.domain}
 		for _, c := range n.inputs {
 			step.Inputs = append(step.Inputs, c.From)
-			if n.isPython() {
-				r.nodes[c.From].encodes = true
+			if from := r.nodes[c.From]; n.isPython() && from.consumer == nil {
+				from.consumer = &n.domain
 			}
 		}
 		r.order = append(r.order, n)
@@ -168,8 +168,9 @@ func (r *Runner) RunShared(ctx context.Context, input any) (*Shared, error) {
 // Shared is a result that may lie in shared memory.
 type Shared struct {
 	// Value is as [Runner.Run] returns it. It must not be changed, because a node may
-	// still use the memory. Nothing of it may be used after Release: copy what is
-	// needed for longer, for instance with [slices.Clone].
+	// still use the memory; to write to the memory of a worker ends the program. Nothing of
+	// it may be used after Release: copy what is needed for longer, for instance with
+	// [slices.Clone].
 	Value any
 
 	result flow.Result
@@ -177,7 +178,8 @@ type Shared struct {
 	once   sync.Once
 }
 
-// Release frees the memory, which counts against the limit of the worker until then.
+// Release frees the memory, which counts against the limit of the worker, or of the runner
+// if the worker is isolated, until then.
 // Calls after the first one have no effect.
 func (s *Shared) Release() {
 	s.once.Do(func() {

@@ -46,7 +46,7 @@ func of[E runner.Event](r *recorder) []E {
 }
 
 // start runs a pipeline of the nodes in testdata, whose manifest is text.
-func start(t *testing.T, text string, opts ...runner.Option) *runner.Runner {
+func start(t testing.TB, text string, opts ...runner.Option) *runner.Runner {
 	t.Helper()
 	r, err := load(t, text, opts...)
 	require.NoError(t, err)
@@ -54,7 +54,7 @@ func start(t *testing.T, text string, opts ...runner.Option) *runner.Runner {
 	return r
 }
 
-func load(t *testing.T, text string, opts ...runner.Option) (*runner.Runner, error) {
+func load(t testing.TB, text string, opts ...runner.Option) (*runner.Runner, error) {
 	t.Helper()
 	base, err := filepath.Abs("testdata")
 	require.NoError(t, err)
@@ -63,7 +63,7 @@ func load(t *testing.T, text string, opts ...runner.Option) (*runner.Runner, err
 
 // loadIn is load for another folder. It sets the number of spares to 0 unless the
 // text sets it, because most tests count the workers.
-func loadIn(t *testing.T, base, text string, opts ...runner.Option) (*runner.Runner, error) {
+func loadIn(t testing.TB, base, text string, opts ...runner.Option) (*runner.Runner, error) {
 	t.Helper()
 	p, err := manifest.Parse("test.yaml", []byte("version: v1\npython: nodes.py\n"+text), base)
 	require.NoError(t, err)

@@ -179,7 +179,7 @@ func (r *Runner) workerConfig(n *node, py python) worker.Config {
 			Ports:    n.ports(),
 			Limits:   ipc.SetupLimits{Limits: ipc.DefaultLimits(), Memory: l.Memory},
 			LogLevel: logger.GetLevel().String(),
-			Shared:   r.shared(),
+			Shared:   r.shared(n),
 			Window:   r.window(),
 			Begun:    true,
 
@@ -203,12 +203,15 @@ func (r *Runner) workerConfig(n *node, py python) worker.Config {
 	return config
 }
 
-// shared returns the workers' settings for shared memory, nil if it is off.
-func (r *Runner) shared() *ipc.SetupShared {
+// shared returns the settings for shared memory of a node's workers, nil if it is off.
+func (r *Runner) shared(n *node) *ipc.SetupShared {
 	if r.options.sharedMemory == 0 {
 		return nil
 	}
-	return &ipc.SetupShared{From: ipc.SharedFrom, Limit: r.options.sharedMemory, Wait: sharedWait.Seconds()}
+	return &ipc.SetupShared{
+		From: ipc.SharedFrom, Limit: r.options.sharedMemory, Wait: sharedWait.Seconds(),
+		Domain: n.domain, Results: n.consumer, Arena: r.arena,
+	}
 }
 
 // window returns the number of values and bytes that a node may yield ahead of the

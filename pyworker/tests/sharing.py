@@ -42,16 +42,17 @@ class Host:
         self._maps: dict[int, mmap.mmap] = {}
         self._last = 0
 
-    def make(self, number: int, size: int, seals: int = 7, claim: int | None = None) -> mmap.mmap:
+    def make(self, number: int, size: int, seals: int = 23, claim: int | None = None) -> mmap.mmap:
         """Make a segment and hand it over, right or wrong."""
         fd = os.memfd_create("test", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
         os.ftruncate(fd, size)
+        memory = mmap.mmap(fd, size)
         fcntl.fcntl(fd, 1033, seals)
         message = struct.pack("<IQ", number, size if claim is None else claim)
         socket.send_fds(self.channel, [message], [fd])
-        self._maps[number] = mmap.mmap(fd, size)
         os.close(fd)
-        return self._maps[number]
+        self._maps[number] = memory
+        return memory
 
     def lend(self, data: bytes, offset: int = 0) -> tuple[int, int, int]:
         """Return where these bytes lie in a segment of the supervisor's, which is lent once more."""
@@ -75,8 +76,8 @@ class Host:
             assert found & OWN
             assert found not in self._maps
             assert os.fstat(fd).st_size == length
-            assert fcntl.fcntl(fd, 1034) == 7
-            self._maps[found] = mmap.mmap(fd, length)
+            assert fcntl.fcntl(fd, 1034) == 23
+            self._maps[found] = mmap.mmap(fd, length, prot=mmap.PROT_READ)
             os.close(fd)
         if number & OWN:
             self.borrowed[number] += 1

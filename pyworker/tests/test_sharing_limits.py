@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import os
 import re
 import signal
@@ -12,7 +13,7 @@ from typing import Any
 
 import msgpack
 import pytest
-from gophersnake._worker.memory import arena
+from gophersnake._worker.memory import arena, segments
 from gophersnake._worker.memory.segments import Mappings
 
 from tests.conftest import Serve
@@ -46,6 +47,26 @@ def test_a_result_waits_for_room(serve: Serve) -> None:
     assert worker.receive().call == 77
     assert sorted(host.forgotten) == [OWN | 1, OWN | 2]  # they were in the way
     assert host.places == []
+
+
+def test_only_the_mapping_of_its_owner_writes_to_a_segment() -> None:
+    segment = segments.create(OWN | 1, MIB)
+    again = os.open(f"/proc/self/fd/{segment.descriptor}", os.O_RDWR)
+    for descriptor in segment.descriptor, again:
+        with pytest.raises(PermissionError):
+            os.pwrite(descriptor, b"other", 0)
+        with pytest.raises(PermissionError):
+            os.truncate(descriptor, 0)
+        with pytest.raises(PermissionError):
+            mmap.mmap(descriptor, MIB)
+    os.close(again)
+    segment.memory[:5] = b"owner"
+    with mmap.mmap(segment.descriptor, MIB, prot=mmap.PROT_READ) as borrowed:
+        assert borrowed[:5] == b"owner"
+    with mmap.mmap(segment.descriptor, MIB, mmap.MAP_PRIVATE) as private:
+        private[:5] = b"other"
+    assert segment.memory[:5] == b"owner"
+    segments.discard(segment)
 
 
 def test_a_segment_that_is_free_for_long_is_discarded(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -379,6 +400,7 @@ def closed(worker: Supervisor, host: Host) -> None:
     [
         (lend_wrongly(1, MIB, seals=0), "size is not sealed"),
         (lend_wrongly(1, MIB, seals=2), "size is not sealed"),
+        (lend_wrongly(1, MIB, seals=7), "not sealed against writing"),
         (lend_wrongly(1, MIB, claim=2 * MIB), "1048576 bytes is said to have 2097152"),
         (lend_wrongly(1, MIB, claim=1), "is said to have 1"),
         (lend_wrongly(OWN | 1, MIB), "a segment with the number 0x80000001 came"),

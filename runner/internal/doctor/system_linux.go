@@ -21,10 +21,11 @@ func checkPlatform() Finding {
 // platformChecks are the checks that only Linux has.
 func platformChecks() []Finding { return []Finding{checkMemfd(), checkPeer(), checkLifeline()} }
 
-// checkMemfd creates a nameless file, as a worker does for its exit report.
+// checkMemfd creates a nameless file, as a worker does for its exit report, and seals it, as
+// the owner of shared memory does.
 func checkMemfd() Finding {
 	f := Finding{Name: "memfd"}
-	fd, err := unix.MemfdCreate("gophersnake-doctor", unix.MFD_CLOEXEC)
+	fd, err := unix.MemfdCreate("gophersnake-doctor", unix.MFD_CLOEXEC|unix.MFD_ALLOW_SEALING)
 	if err != nil {
 		return f.fail("memfd_create: %v", err).hint("allow memfd_create in the container's seccomp profile")
 	}
@@ -33,7 +34,12 @@ func checkMemfd() Finding {
 	if _, err := file.Write(make([]byte, 4096)); err != nil {
 		return f.fail("write to a memfd: %v", err)
 	}
-	return f.ok("memfd_create works")
+	const futureWrite = 0x10 // F_SEAL_FUTURE_WRITE
+	if _, err := unix.FcntlInt(file.Fd(), unix.F_ADD_SEALS, futureWrite); err != nil {
+		return f.warn("memory cannot be shared, because it cannot be sealed against writing: %v; large arrays go through the socket", err).
+			hint("use Linux 5.1 or later")
+	}
+	return f.ok("memfd_create and its seals work")
 }
 
 // checkPeer reads the process id of a socket's peer, as the runner does to

@@ -22,8 +22,10 @@ type Plan struct {
 	joins bool
 	// encodes means that a source takes its input encoded.
 	encodes bool
-	// arena holds the large buffers of encoded inputs.
-	arena *ipc.Arena
+	// arena holds the large buffers of encoded inputs, and domain is the one of the first
+	// source that takes them. Sources of other domains are sent copies.
+	arena  *ipc.Arena
+	domain ipc.Domain
 	// queueBytes bounds the payloads that a queue of a stream holds, in bytes.
 	queueBytes int64
 }
@@ -43,8 +45,10 @@ type Step struct {
 	// Inputs are the ids of the steps from which it takes its inputs, one for each
 	// connection. It is empty for a source, which takes the input of the run.
 	Inputs []string
-	// Encoded means that the node takes its inputs encoded.
+	// Encoded means that the node takes its inputs encoded, and Domain is the domain of the
+	// workers that take them.
 	Encoded bool
+	Domain  ipc.Domain
 }
 
 // NewPlan returns the plan of steps. Each step must follow the steps that its Inputs
@@ -61,7 +65,9 @@ func NewPlan(steps []Step, arena *ipc.Arena, queueBytes int64) *Plan {
 			p.steps[i].inputs = append(p.steps[i].inputs, from)
 			p.steps[from].next = append(p.steps[from].next, i)
 		}
-		p.encodes = p.encodes || s.Encoded && len(s.Inputs) == 0
+		if s.Encoded && len(s.Inputs) == 0 && !p.encodes {
+			p.encodes, p.domain = true, s.Domain
+		}
 		p.joins = p.joins || len(s.Inputs) > 1
 	}
 	for i := range p.steps {

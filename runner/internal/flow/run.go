@@ -37,7 +37,7 @@ func (p *Plan) RunShared(ctx context.Context, input any) (Result, error) {
 	v := Value{Native: input}
 	if p.encodes {
 		var err error
-		if v, err = Encode(ctx, p.arena, "input", input); err != nil {
+		if v, err = Encode(ctx, p.arena, p.domain, "input", input); err != nil {
 			return Result{}, &InputError{err}
 		}
 	}
@@ -108,12 +108,12 @@ type Value struct {
 }
 
 // Encode returns a Go value with its encoded form, whose large buffers lie in the
-// shared memory of arena. The caller releases it. The first name in the path of an
+// shared memory of arena, for workers of the domain. The caller releases it. The first name in the path of an
 // encoding error is root.
-func Encode(ctx context.Context, arena *ipc.Arena, root string, v any) (Value, error) {
+func Encode(ctx context.Context, arena *ipc.Arena, domain ipc.Domain, root string, v any) (Value, error) {
 	payload, err := ipc.Encode(root, v)
 	if err == nil && len(payload.Buffers) > 0 {
-		payload, err = arena.Share(ctx, payload)
+		payload, err = arena.Share(ctx, domain, payload)
 	}
 	if err != nil {
 		return Value{}, err

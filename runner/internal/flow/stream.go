@@ -125,7 +125,7 @@ func (s *Stream) Send(item any) error {
 	// allocated only now: while Send waited, earlier items may have released some.
 	var full error
 	if len(v.Payload.Buffers) > 0 {
-		v.Payload, full = s.plan.arena.Share(s.ctx, v.Payload)
+		v.Payload, full = s.plan.arena.Share(s.ctx, s.plan.domain, v.Payload)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()

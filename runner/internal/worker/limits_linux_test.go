@@ -198,7 +198,7 @@ func TestAWorkerWithoutADescriptorForAnArraySaysSo(t *testing.T) {
 	require.NoError(t, err)
 	payload, err := ipc.Encode("input", array)
 	require.NoError(t, err)
-	shared, err := arena.Share(t.Context(), payload)
+	shared, err := arena.Share(t.Context(), ipc.Domain{}, payload)
 	require.NoError(t, err)
 	defer shared.Release()
 	_, err = w.Call(t.Context(), Op{Kind: ipc.FrameCall}, ipc.OneArg(shared))

@@ -15,11 +15,14 @@ from dataclasses import dataclass, field
 from gophersnake._worker.wire.frames import ProtocolError
 
 ADD_SEALS, GET_SEALS = 1033, 1034
-SEAL, SHRINK, GROW = 1, 2, 4
+SEAL, SHRINK, GROW, WRITE, FUTURE_WRITE = 1, 2, 4, 8, 16
 """Linux's numbers; Python 3.10 may lack their names."""
 
 FIXED_SIZE = SHRINK | GROW
 """The seals that every segment has: reading a mapping whose file has shrunk is fatal."""
+
+ONLY_OWNER_WRITES = WRITE | FUTURE_WRITE
+"""The seals of which every segment has one. The mappings that were made before remain."""
 
 MESSAGE = struct.Struct("<IQ")
 """The message that carries a descriptor: the number and the size of the segment."""
@@ -98,16 +101,17 @@ class Mappings:
 
 
 def create(number: int, size: int) -> Segment:
-    """Create a segment of ``size`` bytes.
+    """Create a segment of ``size`` bytes, to which only this mapping can write.
 
     Raises:
-        OSError: the system has no memory or no descriptor left.
+        OSError: the system has no memory or no descriptor left, or is older than the seal
+            for that, Linux 5.1.
     """
     descriptor = os.memfd_create("gophersnake", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
     try:
         os.ftruncate(descriptor, size)
-        fcntl.fcntl(descriptor, ADD_SEALS, FIXED_SIZE | SEAL)
         memory = _map(descriptor, size, mmap.PROT_READ | mmap.PROT_WRITE)
+        fcntl.fcntl(descriptor, ADD_SEALS, FIXED_SIZE | FUTURE_WRITE | SEAL)
     except BaseException:
         os.close(descriptor)
         raise
@@ -174,6 +178,8 @@ def _verify(descriptor: int, size: int) -> None:
         raise ProtocolError(f"a descriptor that is not shared memory: {error}") from error
     if seals & FIXED_SIZE != FIXED_SIZE:
         raise ProtocolError("a segment whose size is not sealed")
+    if not seals & ONLY_OWNER_WRITES:
+        raise ProtocolError("a segment that is not sealed against writing")
 
 
 def _map(descriptor: int, size: int, protection: int) -> mmap.mmap:
