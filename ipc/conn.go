@@ -51,8 +51,9 @@ const dialInterval = 5 * time.Millisecond
 // dial connects to a socket. If other processes fill the socket's queue, the kernel refuses
 // the connection instead of waiting. The worker is about to turn them away, so dial tries again.
 func dial(ctx context.Context, path string) (net.Conn, error) {
+	dialer := net.Dialer{Control: func(_, _ string, socket syscall.RawConn) error { return RefuseDescriptors(socket) }}
 	for {
-		conn, err := (&net.Dialer{}).DialContext(ctx, "unix", path)
+		conn, err := dialer.DialContext(ctx, "unix", path)
 		if !errors.Is(err, syscall.EAGAIN) {
 			return conn, err
 		}
@@ -303,7 +304,7 @@ func (c *Conn) fail(reason error) {
 	c.calls.open, c.calls.abandoned = nil, nil
 	c.calls.openCount.Store(0)
 	c.calls.Unlock()
-	_ = c.conn.Close()
+	closeAside(c.conn)
 	c.endSharing(nil)
 	for _, call := range open {
 		call.settle(Payload{}, reason)
@@ -316,6 +317,11 @@ func (c *Conn) endSharing(channel *net.UnixConn) {
 	if c.shared != nil {
 		c.shared.end()
 	} else if channel != nil {
-		_ = channel.Close()
+		closeAside(channel)
 	}
 }
+
+// closeAside closes a descriptor that came from the worker, or a socket over which the
+// worker may have sent descriptors, without waiting for that. The last close of a file may
+// block, for instance that of a TCP socket for as long as its SO_LINGER says.
+func closeAside(c io.Closer) { go func() { _ = c.Close() }() }

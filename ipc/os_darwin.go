@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 )
@@ -53,3 +54,6 @@ func receiveTransfer(*net.UnixConn) (transfer, error) { return transfer{}, error
 func checkSegment(*os.File, uint64) error { return errors.ErrUnsupported }
 
 func openFileLimit() uint64 { return 0 }
+
+// RefuseDescriptors does nothing, because this system cannot refuse them.
+func RefuseDescriptors(syscall.RawConn) error { return nil }

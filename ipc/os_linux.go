@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 )
@@ -138,7 +139,9 @@ func receiveTransfer(channel *net.UnixConn) (transfer, error) {
 	if err != nil {
 		return transfer{}, err
 	}
-	message, rights := make([]byte, channelMessage+1), make([]byte, unix.CmsgSpace(4))
+	// There is room for as many descriptors as a message may carry. The kernel would close
+	// those without room before it returns, which may block; see closeAside.
+	message, rights := make([]byte, channelMessage+1), make([]byte, unix.CmsgSpace(4*maxRights))
 	var n, oobn, flags int
 	var failed error
 	if err := raw.Control(func(fd uintptr) {
@@ -159,10 +162,25 @@ func receiveTransfer(channel *net.UnixConn) (transfer, error) {
 		return transfer{}, err
 	}
 	if n != channelMessage {
-		_ = file.Close()
+		closeAside(file)
 		return transfer{}, fmt.Errorf("a descriptor arrived with a message of %d bytes instead of %d", n, channelMessage)
 	}
 	return transfer{binary.LittleEndian.Uint32(message), binary.LittleEndian.Uint64(message[4:]), file}, nil
+}
+
+// maxRights is how many descriptors the kernel allows in one message (SCM_MAX_FD).
+const maxRights = 253
+
+// soPassRights is SO_PASSRIGHTS, which Linux has had since version 6.16.
+const soPassRights = 83
+
+// RefuseDescriptors makes the kernel refuse descriptors that the peer of a socket sends. It
+// must be called before the peer can send. A kernel that cannot refuse them closes them when
+// the message is read, which may block the reader; see closeAside.
+func RefuseDescriptors(socket syscall.RawConn) error {
+	return socket.Control(func(fd uintptr) {
+		_ = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, soPassRights, 0) // an older kernel has no such option
+	})
 }
 
 // openFileLimit returns how many descriptors this process may have open.
@@ -187,9 +205,9 @@ func fileOf(rights []byte) (*os.File, error) {
 	if err != nil {
 		return nil, err
 	}
-	if len(fds) != 1 { // because of its alignment, the buffer has room for two
+	if len(fds) != 1 {
 		for _, fd := range fds {
-			_ = unix.Close(fd)
+			closeAside(os.NewFile(uintptr(fd), "refused"))
 		}
 		return nil, fmt.Errorf("a message with %d descriptors", len(fds))
 	}
@@ -199,14 +217,18 @@ func fileOf(rights []byte) (*os.File, error) {
 // checkSegment verifies that a descriptor is memory of the claimed size, which its owner can
 // neither shrink nor grow, and to which others cannot write.
 func checkSegment(file *os.File, size uint64) error {
-	var stat unix.Stat_t
-	if err := unix.Fstat(int(file.Fd()), &stat); err != nil {
-		return os.NewSyscallError("fstat", err)
-	}
+	// Only a memfd has seals, so the calls below do not ask a file system of the owner's.
 	seals, err := unix.FcntlInt(file.Fd(), unix.F_GET_SEALS, 0)
+	var stat unix.Stat_t
+	var system unix.Statfs_t
+	if err == nil {
+		err = errors.Join(unix.Fstat(int(file.Fd()), &stat), unix.Fstatfs(int(file.Fd()), &system))
+	}
 	switch {
 	case err != nil:
 		return fmt.Errorf("the descriptor is not shared memory: %w", err)
+	case system.Type != unix.TMPFS_MAGIC: // the owner can take huge pages back, and a reader be killed
+		return errors.New("the descriptor is not of ordinary shared memory")
 	case seals&sizeSeals != sizeSeals:
 		return errors.New("the size of a segment is not sealed")
 	case seals&writeSeals == 0:

@@ -118,7 +118,7 @@ type transfer struct {
 // open checks and maps the segment. It takes ownership of the file, also if it fails.
 func (t transfer) open() (*segment, error) {
 	if err := checkSegment(t.file, t.size); err != nil {
-		_ = t.file.Close()
+		closeAside(t.file)
 		return nil, err
 	}
 	view, err := mapSegment(t.file, int64(t.size), false)

@@ -164,7 +164,7 @@ func (sh *sharing) receiveLocked() error {
 		return err
 	}
 	if err := sh.admitLocked(t); err != nil {
-		_ = t.file.Close()
+		closeAside(t.file)
 		return err
 	}
 	s, err := t.open()
@@ -387,7 +387,7 @@ func (sh *sharing) end() {
 	sh.loans, sh.owned = nil, nil
 	segmentQuotas.give(sh.quota - sh.mapped) // refund gives the rest
 	sh.mu.Unlock()
-	_ = sh.channel.Close()
+	closeAside(sh.channel) // descriptors that the worker has sent may wait in it
 	for _, l := range loans {
 		l.segment.mu.Lock()
 		delete(l.segment.holders, sh)
