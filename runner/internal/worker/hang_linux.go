@@ -3,6 +3,7 @@ package worker
 import (
 	"fmt"
 	"os"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -59,11 +60,12 @@ func (p *process) findHang() Hang {
 		}
 		worked := stat.cpu-before.cpu >= gilCPU
 		wasScheduled := unread == 1 || waited > heartbeatTimeout
+		states := threadStates(folder)
 		switch {
-		case isAsleep(folder), worked && wasScheduled:
+		case strings.Trim(states, "S") == "", worked && wasScheduled:
 			return HangGIL
-		case waited > busyTimeout:
-			return ""
+		case waited > busyTimeout, waited > heartbeatTimeout && !strings.Contains(states, "R"):
+			return "" // without a thread that is ready to run, it does not wait for a processor
 		}
 	}
 }
@@ -87,6 +89,12 @@ func openHeartbeat(folder string, inode uint64) int {
 		if err != nil {
 			return -1
 		}
+		// The worker may have put another file there meanwhile, which it cannot write itself.
+		var opened unix.Stat_t
+		if err := unix.Fstat(fd, &opened); err != nil || opened.Mode&unix.S_IFMT != unix.S_IFIFO || opened.Ino != inode {
+			_ = unix.Close(fd)
+			return -1
+		}
 		if n, err := unix.Write(fd, []byte("??")); n != 2 || err != nil {
 			_ = unix.Close(fd)
 			return -1
@@ -96,14 +104,15 @@ func openHeartbeat(folder string, inode uint64) int {
 	return -1
 }
 
-// isAsleep reports whether all threads of a process are sleeping.
-func isAsleep(folder string) bool {
+// threadStates returns the states of all threads of a process, one letter each: S for
+// sleeping, R for running or ready to run, D for waiting in the kernel.
+func threadStates(folder string) string {
 	threads, _ := os.ReadDir(folder + "/task") // an error leaves those that were read
+	states := make([]byte, 0, len(threads))
 	for _, thread := range threads {
-		stat, err := readStat(folder + "/task/" + thread.Name())
-		if err == nil && stat.state != 'S' {
-			return false
+		if stat, err := readStat(folder + "/task/" + thread.Name()); err == nil {
+			states = append(states, stat.state)
 		}
 	}
-	return true
+	return string(states)
 }

@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/vmihailenco/msgpack/v5"
+
+	"github.com/gophersnake/gophersnake/ipc"
 )
 
 // templateCookie in the environment makes the Python package act as a template.
@@ -100,6 +102,9 @@ func startTemplateServer(ctx context.Context, config Config, answerTimeout time.
 		return nil, err
 	}
 	go p.logOutput()
+	if raw, err := p.channel.SyscallConn(); err == nil {
+		_ = ipc.RefuseDescriptors(raw) // no node code runs before the setup request
+	}
 	setup := config.Setup
 	reply, err := s.request(templateRequest{Setup: &templateSetup{
 		Base: setup.Base, Python: setup.Python, NodeType: setup.NodeType,
