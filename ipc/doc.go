@@ -278,8 +278,10 @@
 //	result of a call with items     nil
 //	transfer: segment               bit 31 set, and not in use
 //	transfer: size                  that of the file; [SetupShared].Limit less the worker's others
-//	transfer: file                  a memfd, sealed as the section on shared memory says
+//	transfer: file                  a memfd that is not of huge pages, sealed as the section on
+//	                                shared memory says
 //	transfer: descriptors           one for a message
+//	connection: descriptors         none; the kernel refuses them, since Linux 6.16
 //	segments of a worker            a 64th of half of this process's descriptors, from 8 to 128;
 //	                                those of all workers together: half of them, and 32,768
 //	release: entries                no bound of their own, since each releases at least one reference
@@ -306,6 +308,11 @@
 //	autopsy file: begun count       any; compared with the order of the calls
 //	autopsy file: heartbeat pipe    the inode of a pipe that the worker has open
 //	error: retry_after              from 0 to the longest Duration: [RemoteError.RetryAfter]
+//
+// A descriptor that a worker sends may be of any file. The last close of a file may block,
+// and a file system of the worker's may never answer. So nothing but its seals is read from
+// a descriptor that is not a memfd, and it is closed on a goroutine of its own, as are the
+// sockets in which further descriptors may wait.
 //
 // The rate of frames is not bounded. A worker that sends log records all the time occupies
 // the goroutine that reads its own connection, and no other.

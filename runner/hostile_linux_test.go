@@ -21,6 +21,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hashicorp/go-hclog"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -37,6 +38,8 @@ var (
 const (
 	// hostileContext is the time that callers give to their calls, and hostileClose to Close.
 	hostileContext, hostileClose = 2 * time.Second, time.Second
+	// hostileStart is the time that a round gives to Start: the interpreter is probed, too.
+	hostileStart = 10 * time.Second
 	// lateBy is how much later a call of a healthy node may return on a busy machine.
 	lateBy = time.Second
 	// endsWithin is how long a call of a hostile node may take after its context ended: the
@@ -69,7 +72,6 @@ func hostilePython(t *testing.T) string {
 	require.Len(t, packages, 1)
 	lines := strings.TrimSpace(string(out)) + "\n" + folder + "\nimport start\n"
 	require.NoError(t, os.WriteFile(filepath.Join(packages[0], "hostile.pth"), []byte(lines), 0o600))
-	t.Setenv("PYTHONDONTWRITEBYTECODE", "1")
 	return filepath.Join(venv, "bin/python")
 }
 
@@ -198,13 +200,22 @@ func (s *siege) round(seed uint64) {
 	case "real":
 		text += "  - {id: g, node_type: echo, retry: none, breaker: none}\nconnections: [{from: h, to: g}]\n"
 	}
-	options := []runner.Option{runner.WithPython(s.python), runner.WithSystemPython(), runner.WithSharedMemory(64 << 20)}
+	shared := int64(64 << 20)
 	if pick("shared", "shared", "shared", "not") == "not" {
-		options[2] = runner.WithSharedMemory(0)
+		shared = 0
 	}
-	r, err := load(s.t, text, options...)
+	logger := hclog.New(&hclog.LoggerOptions{Output: io.Discard, Level: hclog.Trace, JSONFormat: chance.IntN(2) == 0})
+	r, err := load(s.t, text, runner.WithPython(s.python), runner.WithSystemPython(), runner.WithSharedMemory(shared),
+		runner.WithLogger(logger), runner.WithEvents(func(e runner.Event) { _ = fmt.Sprintf("%+v", e) }))
 	if !assert.NoError(s.t, err, text) {
 		return
+	}
+	for started, tries := false, 0; !started && tries < 3; tries++ {
+		s.within(hostileStart+endsWithin, fmt.Sprintf("round %d: Start", seed), func() {
+			ctx, cancel := context.WithTimeout(context.Background(), hostileStart)
+			defer cancel()
+			started = r.Start(ctx) == nil
+		})
 	}
 	var callers sync.WaitGroup
 	ends := time.Now().Add(roundTime)
