@@ -28,7 +28,6 @@ func lingering(t *testing.T) *os.File {
 	t.Cleanup(func() { _ = receiver.Close() })
 	file, err := sender.(*net.TCPConn).File()
 	require.NoError(t, err)
-	t.Cleanup(func() { _ = file.Close() })
 	fd := int(file.Fd())
 	require.NoError(t, unix.SetNonblock(fd, true)) // Fd has made it block
 	for err == nil {
