@@ -23,6 +23,7 @@ import wire
 from wire import OWN, Buffer, Frame
 
 SEAL_SHRINK, SEAL_GROW = fcntl.F_SEAL_SHRINK, fcntl.F_SEAL_GROW
+SEAL_FUTURE_WRITE = 0x10  # Linux's number; Python lacks its name before 3.13
 LARGEST_SEGMENT = 1 << 20
 
 
@@ -329,7 +330,7 @@ class Worker:
         size = self.chance.choice([1, 4096, 70000, LARGEST_SEGMENT])
         descriptor = os.memfd_create("hostile", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
         os.ftruncate(descriptor, size)
-        seals = SEAL_SHRINK | SEAL_GROW
+        seals = SEAL_SHRINK | SEAL_GROW | SEAL_FUTURE_WRITE
         fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, seals)
         self.numbers += 1
         number = OWN | self.numbers
