@@ -249,6 +249,9 @@ func systemStartError(s *worker.StartError) *Error {
 	} else if errors.Is(s.Cause, fs.ErrNotExist) || errors.Is(s.Cause, fs.ErrPermission) {
 		e.Verdict = VerdictPermanent
 		e.Hint = "name another interpreter with --python; `gophersnake doctor` lists those on this machine"
+	} else if errors.Is(s.Cause, syscall.EAGAIN) {
+		e.Hint = "the user or the container has no process or thread left: raise the limit (ulimit -u, pids.max), " +
+			"or bound those of the nodes with limits.threads in the manifest"
 	}
 	return e
 }
@@ -308,6 +311,7 @@ var limitHints = map[worker.Limit]string{
 	worker.LimitMemory:    "raise the node's limits.memory in the manifest, or make the node use less",
 	worker.LimitResident:  "raise the node's limits.resident in the manifest, or make the node use less",
 	worker.LimitCPUTime:   "if the work may take this much, raise the node's limits.cpu_time in the manifest",
+	worker.LimitThreads:   "raise the node's limits.threads in the manifest, or make the node start fewer threads",
 	worker.LimitResult:    "raise the node's limits.result in the manifest, or make the node return less",
 	worker.LimitQueue:     "make fewer calls at once, or raise the node's workers.max or limits.queue in the manifest",
 	worker.LimitQueueWait: "make fewer calls at once, or raise the node's workers.max or limits.queue_wait in the manifest",

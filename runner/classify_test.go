@@ -66,6 +66,14 @@ func TestErrorsFromBelowKeepTheirClassWhenWrapped(t *testing.T) {
 	}
 }
 
+func TestAStartWithoutRoomForAProcessSaysWhatToDo(t *testing.T) {
+	e := classify(&worker.StartError{Stage: worker.StageSpawn, Python: "/python", Cause: &fs.PathError{Op: "fork/exec", Path: "/python", Err: syscall.EAGAIN}})
+	assert.Equal(t, KindPythonVM, e.Kind)
+	assert.True(t, e.Retryable(), "there may be room later")
+	assert.True(t, e.NotBegun)
+	assert.Contains(t, e.Hint, "limits.threads")
+}
+
 func TestTheCauseOfAFailedStartIsFoundWhenWrapped(t *testing.T) {
 	exit := &worker.Exit{PID: 7, Code: 3}
 	for name, test := range map[string]struct {

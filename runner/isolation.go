@@ -5,6 +5,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 
@@ -72,8 +73,16 @@ func missingVariableHint(r *ipc.RemoteError) string {
 	return "the host has " + name + ", but does not pass it on: name it in the node's pass_env in the manifest"
 }
 
-// isolatedMemory is the memory limit of an isolated worker if the manifest sets none.
-const isolatedMemory = 4 << 30
+// Limits of an isolated worker if the manifest sets none.
+const (
+	isolatedMemory    = 4 << 30
+	isolatedOpenFiles = 1024 // most systems' own default; it also bounds the buffers of sockets and pipes
+)
+
+// isolatedThreads returns the limit of the threads of an isolated worker if the manifest
+// sets none. Each of the numerical libraries that a node uses starts about as many threads
+// as there are CPUs; few nodes use four of them.
+func isolatedThreads() int { return max(256, 4*runtime.NumCPU()) }
 
 // isolate adds the isolation that a node's manifest asks for, if any, to the
 // configuration of its workers.
@@ -85,6 +94,12 @@ func (r *Runner) isolate(config *worker.Config, n *manifest.Node, py python) {
 	if config.Setup.Limits.Memory == 0 {
 		config.Setup.Limits.Memory = isolatedMemory
 	}
+	if config.Limits.OpenFiles == 0 {
+		config.Limits.OpenFiles = isolatedOpenFiles
+	}
+	if config.Limits.Threads == 0 && i.Processes <= 0 { // a number of processes includes threads
+		config.Limits.Threads = isolatedThreads()
+	}
 	profile := &isolation.Profile{
 		Read:      append(r.inBase(i.Read), r.pipeline.Base, py.pkg),
 		Write:     r.inBase(i.Write),
@@ -93,6 +108,7 @@ func (r *Runner) isolate(config *worker.Config, n *manifest.Node, py python) {
 		Processes: i.Processes,
 		CPUs:      i.CPUs,
 		Memory:    config.Setup.Limits.Memory,
+		Threads:   config.Limits.Threads,
 	}
 	profile.Read = append(profile.Read, pythonPaths(py.interpreter, config.Env)...)
 	config.Isolation = profile

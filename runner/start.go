@@ -190,7 +190,8 @@ func (r *Runner) workerConfig(n *node, py python) worker.Config {
 		Timeout:      n.config.Timeout,
 		Grace:        cancelGrace,
 		Limits: worker.Limits{
-			ResidentSoft: l.ResidentSoft, Resident: l.Resident, CPUTime: l.CPUTime, OpenFiles: l.OpenFiles, Result: l.Result,
+			ResidentSoft: l.ResidentSoft, Resident: l.Resident, CPUTime: l.CPUTime, OpenFiles: l.OpenFiles,
+			Threads: l.Threads, Result: l.Result,
 		},
 		Logger: logger,
 	}

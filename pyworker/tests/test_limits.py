@@ -6,6 +6,7 @@ import resource
 from typing import Any
 
 import pytest
+from gophersnake._worker.process import limits
 
 from tests.conftest import Serve
 from tests.supervisor import ITEM, Failed
@@ -144,3 +145,24 @@ def test_a_lower_limit_of_the_system_stays(serve: Serve) -> None:
     assert serve(source, limits={"open_files": 0}, python="nodes.py:n").call(1) == list(
         resource.getrlimit(resource.RLIMIT_NOFILE)
     )
+
+
+def test_workers_leave_some_of_the_users_threads_to_the_supervisor(serve: Serve) -> None:
+    source = "import resource\ndef n(v): return list(resource.getrlimit(resource.RLIMIT_NPROC))"
+    own, hard = resource.getrlimit(resource.RLIMIT_NPROC)
+    soft, most = serve(source, python="nodes.py:n").call(1)
+    assert soft == most > 0
+    if own != resource.RLIM_INFINITY:
+        assert soft == own - min(own // 8, 1024)
+    if hard != resource.RLIM_INFINITY:
+        assert soft <= hard
+
+
+def test_the_systems_limits_count_if_the_user_has_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    applied: list[tuple[int, int]] = []
+    unlimited = (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
+    monkeypatch.setattr(resource, "getrlimit", lambda _: unlimited)
+    monkeypatch.setattr(resource, "setrlimit", lambda _, limits: applied.append(limits))
+    limits.reserve_threads()
+    [(soft, hard)] = applied
+    assert 0 < soft == hard < 1 << 22

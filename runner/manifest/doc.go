@@ -72,16 +72,22 @@
 //	              default false
 //
 // Limits apply to each worker, and to the queue of calls that wait for one. No limit
-// is set by default. These are examples:
+// is set by default, except that memory, open_files and threads of an isolated node have
+// defaults. These are examples:
 //
 //	limits: {memory: 2GiB, resident: 1GiB, resident_soft: 800MiB, cpu_time: 30s}
-//	limits: {open_files: 256, result: 64MiB, queue: 1000, queue_wait: 10s}
+//	limits: {open_files: 256, threads: 64, result: 64MiB, queue: 1000, queue_wait: 10s}
 //
-//	memory         address space: further allocations fail; at least 16MiB
-//	resident       memory in use: a worker that exceeds it is killed; at least 16MiB
+//	memory         address space: further allocations fail; at least 16MiB. It also
+//	               bounds files in memory, such as memfds: a worker that exceeds it with
+//	               them is killed
+//	resident       memory in use, with files in memory: a worker that exceeds it is
+//	               killed; at least 16MiB
 //	resident_soft  memory in use: a worker that exceeds it is replaced after its call
 //	cpu_time       processor time of one call: the worker is killed beyond it
 //	open_files     open file descriptors; at least 64
+//	threads        threads of the worker and its processes: a worker that exceeds it is
+//	               killed, or further ones are refused; at least 8
 //	result         size of one result: the call fails with a larger one
 //	queue          queued calls: further ones are refused
 //	queue_wait     time that a call is queued before it is refused
@@ -105,11 +111,13 @@
 //	network    allow sockets; default false
 //	signals    allow signals to other processes; default false
 //	processes  additional processes and threads that each worker may have, or any;
-//	           default 0, which allows no process and any number of threads
+//	           default 0, which allows no process; limits.threads bounds the threads
 //	cpus       CPUs that each worker may use at a time; default all
 //
 // A node does not run if the system cannot enforce its isolation. Isolation cannot be
-// combined with fork_server. For an isolated node, limits.memory defaults to 4GiB.
+// combined with fork_server. For an isolated node, limits.memory defaults to 4GiB,
+// limits.open_files to 1024, and limits.threads to 256, or to 4 for each CPU if that is
+// more; with a number of processes, which includes threads, limits.threads has no default.
 //
 // # Retry and breaker
 //

@@ -17,7 +17,7 @@ var (
 	nodeKeys = []string{"id", "node_type", "params", "workers", "timeout", "setup_timeout", "retry", "breaker", "idempotent",
 		"limits", "env", "python", "isolation", "pass_env", "time_out"}
 	innerKeys = []string{"min", "max", "spare", "scale_after", "idle_timeout", "max_age", "max_calls", "fork_server", "memory", "resident",
-		"resident_soft", "cpu_time", "open_files", "result", "queue", "queue_wait", "max_attempts", "fixed", "base", "multiplier",
+		"resident_soft", "cpu_time", "open_files", "threads", "result", "queue", "queue_wait", "max_attempts", "fixed", "base", "multiplier",
 		"jitter", "budget", "on", "failures", "cool_down", "probes", "from", "to", "network", "read", "write", "processes", "x"}
 	words = []string{"v1", "a", "b", "a.left", "nodes.py", "nodes.py:Words", "Words", "1s", "100ms", "-5m", "2GiB", "64 MiB", "1e3", "none",
 		"strict", "python_vm", "numpy==2.2.6", "AWS_*", "3.12", "", " ", "ä\u2028🐍", "null", "0x10", "~", "yes", "*a", "<<", "- x", "a: b"}

@@ -165,7 +165,7 @@ func TestAllFields(t *testing.T) {
 		Breaker: &Breaker{Failures: 4, CoolDown: time.Minute, Probes: 2},
 		Limits: Limits{
 			Memory: 512 << 20, Resident: 400 << 20, ResidentSoft: 300 << 20, CPUTime: 20 * time.Second,
-			OpenFiles: 256, Result: 64 << 20, Queue: 1000, QueueWait: 10 * time.Second,
+			OpenFiles: 256, Threads: 64, Result: 64 << 20, Queue: 1000, QueueWait: 10 * time.Second,
 		},
 		Env:      map[string]string{"OMP_NUM_THREADS": "1", "EMPTY": ""},
 		Position: Position{7, 5},
@@ -184,7 +184,7 @@ func TestAllFields(t *testing.T) {
 	assert.Equal(t, Limits{Memory: 1_500_000_000, Result: 1}, right.Limits)
 	assert.Equal(t, workersOf(2, 2), mix.Workers)
 	assert.Equal(t, 80*time.Second, mix.Retry.Max, "a longer base raises the default of max")
-	assert.Equal(t, Connection{From: "left", To: "mix", Port: "left", Position: Position{47, 5}}, p.Connections[2])
+	assert.Equal(t, Connection{From: "left", To: "mix", Port: "left", Position: Position{48, 5}}, p.Connections[2])
 	assert.Nil(t, p.Node("absent"))
 }
 

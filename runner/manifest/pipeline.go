@@ -139,17 +139,22 @@ func DefaultWorkers() Workers {
 }
 
 // Limits are the limits of each worker of a node, and of the queue of calls that
-// wait for one. 0 means no limit.
+// wait for one. 0 means no limit; for Memory, OpenFiles and Threads of an isolated node it
+// means a default.
 type Limits struct {
-	// Memory limits the address space, in bytes: further allocations fail.
+	// Memory limits the address space, in bytes: further allocations fail. A worker
+	// whose files in memory exceed it is killed.
 	Memory int64
-	// Resident limits the memory in use, in bytes: a worker that exceeds it is
-	// killed. One that exceeds ResidentSoft is replaced after its call.
+	// Resident limits the memory in use, in bytes, including files in memory: a worker
+	// that exceeds it is killed. One that exceeds ResidentSoft is replaced after its call.
 	Resident, ResidentSoft int64
 	// CPUTime limits the processor time of a call: the worker is killed beyond it.
 	CPUTime time.Duration
 	// OpenFiles limits the number of open file descriptors.
 	OpenFiles int
+	// Threads limits the number of threads of the worker and its processes together: the
+	// worker is killed beyond it, or, in a cgroup, further ones are refused.
+	Threads int
 	// Result limits the size of one result, in bytes.
 	Result int64
 	// Queue limits the number of queued calls.
@@ -173,8 +178,8 @@ type Isolation struct {
 	// Signals allows signals to other processes.
 	Signals bool
 	// Processes is how many additional processes and threads each worker may have at
-	// a time. 0 allows no process and any number of threads; [AnyProcesses] allows
-	// any number of both.
+	// a time. 0 allows no process and as many threads as Limits.Threads; [AnyProcesses]
+	// allows any number of processes with as many threads together.
 	Processes int
 	// CPUs is how many CPUs each worker may use at a time; 0 means all.
 	CPUs float64

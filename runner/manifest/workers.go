@@ -12,6 +12,8 @@ const (
 	minMemoryText = "16MiB"
 	minOpenFiles  = 64 // an interpreter with a library or two has about 20
 	openFilesText = "must be at least 64: the interpreter and its libraries need some themselves"
+	minThreads    = 8 // an interpreter has two or three
+	threadsText   = "must be at least 8: the interpreter and its libraries need some themselves"
 )
 
 // workers returns a decodeFunc for a number of workers, or a map of their settings.
@@ -51,6 +53,7 @@ func (d *decoder) limits(dst *Limits) decodeFunc {
 			"resident_soft": d.memory(&dst.ResidentSoft),
 			"cpu_time":      d.duration(&dst.CPUTime, orNone),
 			"open_files":    notZero(d, &dst.OpenFiles, d.integer(&dst.OpenFiles), openFilesText),
+			"threads":       notZero(d, &dst.Threads, d.integer(&dst.Threads), threadsText),
 			"result":        notZero(d, &dst.Result, d.size(&dst.Result), "must be at least 1 byte"),
 			"queue":         d.atLeastOne(&dst.Queue),
 			"queue_wait":    d.duration(&dst.QueueWait, orNone),
@@ -98,6 +101,9 @@ func checkLimits(r *report, path string, l Limits) {
 	checkNotNegative(r, path+".cpu_time", l.CPUTime)
 	if l.OpenFiles != 0 && l.OpenFiles < minOpenFiles {
 		r.problem(path+".open_files", openFilesText)
+	}
+	if l.Threads != 0 && l.Threads < minThreads {
+		r.problem(path+".threads", threadsText)
 	}
 	if l.Result < 0 {
 		r.problem(path+".result", "must be at least 1 byte")

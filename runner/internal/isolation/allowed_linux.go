@@ -3,7 +3,8 @@ package isolation
 // allowedCalls are the system calls that every process may make. All others fail,
 // among them those for other processes' memory, mounts, namespaces, kernel keys,
 // modules, bpf, perf, io_uring (whose operations no filter sees), userfaultfd, System V
-// IPC, POSIX queues, personalities and setting the clock. Calls that change a file's
+// IPC, POSIX queues, personalities and setting the clock; and vmsplice, with which a pipe
+// can hold far more memory than it is accounted for. Calls that change a file's
 // mode, owner, times or attributes, or watch it, are missing too, because Landlock does
 // not restrict them.
 var allowedCalls = []string{
@@ -18,7 +19,7 @@ var allowedCalls = []string{
 	"lseek", "lstat", "mkdir", "mkdirat", "mknod", "mknodat", "newfstatat", "open", "openat", "openat2",
 	"pread64", "preadv", "preadv2", "pwrite64", "pwritev", "pwritev2", "read", "readahead", "readlink", "readlinkat",
 	"readv", "rename", "renameat", "renameat2", "rmdir", "sendfile", "splice", "stat", "statfs", "statx", "symlink",
-	"symlinkat", "sync_file_range", "tee", "truncate", "umask", "unlink", "unlinkat", "vmsplice", "write", "writev",
+	"symlinkat", "sync_file_range", "tee", "truncate", "umask", "unlink", "unlinkat", "write", "writev",
 	"ioctl",
 	// waiting
 	"epoll_create", "epoll_create1", "epoll_ctl", "epoll_ctl_old", "epoll_pwait", "epoll_pwait2", "epoll_wait", "epoll_wait_old",

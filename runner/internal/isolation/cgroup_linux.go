@@ -2,6 +2,7 @@ package isolation
 
 import (
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -59,8 +60,9 @@ func controllersOf(settings map[string]string) []string {
 	return controllers
 }
 
-// settings returns the settings of the profile's cgroup, empty if it uses none.
-func (p *Profile) settings() map[string]string {
+// neededSettings returns the settings of the profile's cgroup without which the profile is
+// not enforced.
+func (p *Profile) neededSettings() map[string]string {
 	settings := make(map[string]string)
 	if p.Processes > 0 {
 		settings["pids.max"] = strconv.Itoa(p.Processes + 1)
@@ -69,18 +71,33 @@ func (p *Profile) settings() map[string]string {
 		const period = 100_000 // µs
 		settings["cpu.max"] = fmt.Sprintf("%d %d", max(int(p.CPUs*period), 1000), period)
 	}
+	return settings
+}
+
+// settings returns the settings of the profile's cgroup, empty if it uses none. Those for
+// which there are other means, too, are left out if their controllers are not available.
+func (p *Profile) settings(available func(controllers []string) bool) map[string]string {
+	settings := p.neededSettings()
+	add := func(name, value string) {
+		more := maps.Clone(settings)
+		more[name] = value
+		if available(controllersOf(more)) {
+			settings = more
+		}
+	}
 	if p.Memory > 0 {
-		settings["memory.max"] = strconv.FormatInt(p.Memory, 10)
+		add("memory.max", strconv.FormatInt(p.Memory, 10))
+	}
+	if p.Threads > 0 && (p.Processes <= 0 || p.Threads < p.Processes+1) {
+		add("pids.max", strconv.Itoa(p.Threads))
 	}
 	return settings
 }
 
-// neededSettings returns the settings without which the profile is not enforced. That
-// of memory is missing, because memory is limited by other means, too.
-func (p *Profile) neededSettings() map[string]string {
-	settings := p.settings()
-	delete(settings, "memory.max")
-	return settings
+// areDelegated reports whether the supervisor may create cgroups with the controllers.
+func areDelegated(controllers []string) bool {
+	_, err := delegatedGroup(controllers)
+	return err == nil
 }
 
 func wholeNumber(n float64) bool { return n == float64(int(n)) }

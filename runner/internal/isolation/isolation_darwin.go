@@ -25,5 +25,8 @@ type Sandbox struct{}
 // Remove does nothing here.
 func (p *Sandbox) Remove() {}
 
+// BoundsThreads is always false here.
+func (p *Sandbox) BoundsThreads() bool { return false }
+
 // OutOfMemory is always false here.
 func (p *Sandbox) OutOfMemory() bool { return false }

@@ -4,6 +4,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -14,13 +15,23 @@ import (
 )
 
 func TestAProfilesSettings(t *testing.T) {
-	assert.Empty(t, (&Profile{CPUs: 2, Processes: AnyNumber}).settings())
+	any := func([]string) bool { return true }
+	none := func([]string) bool { return false }
+	assert.Empty(t, (&Profile{CPUs: 2, Processes: AnyNumber}).settings(any))
 	p := Profile{CPUs: 1.5, Processes: 4, Memory: 1 << 30}
-	assert.Equal(t, map[string]string{"pids.max": "5", "cpu.max": "150000 100000", "memory.max": "1073741824"}, p.settings())
-	assert.Equal(t, []string{"cpu", "memory", "pids"}, controllersOf(p.settings()))
+	assert.Equal(t, map[string]string{"pids.max": "5", "cpu.max": "150000 100000", "memory.max": "1073741824"}, p.settings(any))
+	assert.Equal(t, []string{"cpu", "memory", "pids"}, controllersOf(p.settings(any)))
 	assert.Equal(t, []string{"cpu", "pids"}, controllersOf(p.neededSettings()))
 	assert.Equal(t, "processes: 4 and cpus: 1.5", cgroupLimits(&p))
-	assert.Equal(t, "1000 100000", (&Profile{CPUs: 0.001}).settings()["cpu.max"])
+	assert.Equal(t, "1000 100000", (&Profile{CPUs: 0.001}).settings(any)["cpu.max"])
+	for want, p := range map[string]Profile{
+		"256": {Threads: 256}, "64": {Threads: 64, Processes: AnyNumber}, "8": {Threads: 256, Processes: 7}, "4": {Threads: 4, Processes: 7},
+	} {
+		assert.Equal(t, want, p.settings(any)["pids.max"])
+	}
+	assert.Empty(t, (&Profile{Threads: 256, Memory: 1 << 30}).settings(none), "there are other means")
+	onlyPids := func(controllers []string) bool { return slices.Equal(controllers, []string{"pids"}) }
+	assert.Equal(t, map[string]string{"pids.max": "256"}, (&Profile{Threads: 256, Memory: 1 << 30}).settings(onlyPids))
 }
 
 // This uses a controller that cgroup v1 seldom uses, so that cgroup v2 may.
@@ -133,7 +144,7 @@ func TestTheSystemCallsThatAreAllowedExist(t *testing.T) {
 		seen[name] = true
 		assert.True(t, spelled[name] || name == "riscv_hwprobe", "%s is no system call", name)
 	}
-	for _, name := range []string{"ptrace", "mount", "io_uring_setup", "bpf", "keyctl", "chmod", "fchmodat", "unshare", "process_vm_writev"} {
+	for _, name := range []string{"ptrace", "mount", "io_uring_setup", "bpf", "keyctl", "chmod", "fchmodat", "unshare", "process_vm_writev", "vmsplice", "shmget"} {
 		assert.False(t, seen[name], name)
 	}
 }

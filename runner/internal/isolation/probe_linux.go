@@ -2,6 +2,7 @@ package isolation
 
 import (
 	"fmt"
+	"os"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -62,7 +63,7 @@ const (
 
 // Probe reports which mechanisms of isolation this system has.
 func Probe() []Mechanism {
-	return []Mechanism{probeLandlock(), probeSeccomp(), probeGroups()}
+	return []Mechanism{probeLandlock(), probeSeccomp(), probeGroups(), probeThreads()}
 }
 
 func probeLandlock() Mechanism {
@@ -105,6 +106,32 @@ func probeGroups() Mechanism {
 	}
 	return m
 }
+
+// probeThreads says what keeps a node from using up the threads of the user or of the
+// system, without which the supervisor itself ends.
+func probeThreads() Mechanism {
+	const counted = "the supervisor counts those of isolated nodes, and ends a worker that has too many"
+	m := Mechanism{Name: "threads", Works: true}
+	var limit unix.Rlimit
+	_ = unix.Getrlimit(unix.RLIMIT_NPROC, &limit) // without it, there is no limit
+	switch {
+	case BoundsThreads():
+		m.Detail = "the kernel bounds those of isolated nodes (cgroup pids)"
+	case os.Getuid() == 0:
+		m.Works, m.Detail = false, counted
+		m.Without = "without a cgroup, nothing bounds root's threads in the meantime"
+		m.Hint = "run the supervisor as another user, or " + delegation
+	case limit.Cur == unix.RLIM_INFINITY:
+		m.Detail = counted + "; the user's own are not limited"
+	default:
+		m.Detail = fmt.Sprintf("%s; workers reach the user's limit of %d before the supervisor does", counted, limit.Cur)
+	}
+	return m
+}
+
+// BoundsThreads reports whether the supervisor can make the kernel bound the threads of a
+// process.
+func BoundsThreads() bool { return areDelegated([]string{"pids"}) }
 
 // systemName returns the name and version of the kernel.
 func systemName() string {

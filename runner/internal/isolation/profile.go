@@ -23,8 +23,12 @@ type Profile struct {
 	// Signals lets it signal other processes of its user.
 	Signals bool
 	// Processes is how many further processes and threads it may have at a time. 0
-	// allows no process and any number of threads; [AnyNumber] any number of both.
+	// allows no process, and threads within Threads; [AnyNumber] any number of both.
 	Processes int
+	// Threads limits its threads and those of its children, together, if the supervisor may
+	// create cgroups; otherwise it has no effect. 0 is no limit. See
+	// [Sandbox.BoundsThreads].
+	Threads int
 	// CPUs is how many CPUs it may use at a time; 0 is all. A fraction needs a cgroup.
 	CPUs float64
 	// Memory limits the memory of the process and its children, in bytes, if the

@@ -24,9 +24,14 @@ var stage string
 // Sandbox holds the resources that were created for one process: its temporary folder
 // and, if it needs one, its cgroup. A nil Sandbox is valid and holds none.
 type Sandbox struct {
-	temp  *temp
-	group *group
+	temp          *temp
+	group         *group
+	boundsThreads bool
 }
+
+// BoundsThreads reports whether the kernel refuses more threads than the profile allows.
+// It is safe for concurrent use.
+func (s *Sandbox) BoundsThreads() bool { return s != nil && s.boundsThreads }
 
 // Remove removes the resources, and kills the processes that are left in the cgroup.
 // The process itself must have ended.
@@ -94,9 +99,13 @@ func (p *Profile) Start(cmd *exec.Cmd, write ...string) (_ *Sandbox, err error) 
 	if err != nil {
 		return nil, err
 	}
-	if sandbox.group, err = p.newGroup(); err != nil {
-		return nil, err
+	settings := p.settings(areDelegated)
+	if len(settings) > 0 {
+		if sandbox.group, err = newGroup(settings); err != nil {
+			return nil, err
+		}
 	}
+	sandbox.boundsThreads = settings["pids.max"] != ""
 	sandbox.apply(cmd)
 	stageArgs := []string{cmd.Args[0], "-I", "-S", "-c", stage, strconv.Itoa(p.landlockScope()), encodeFilter(inner), cmd.Path}
 	cmd.Args = append(stageArgs, cmd.Args...)
@@ -129,20 +138,6 @@ func (s *Sandbox) apply(cmd *exec.Cmd) {
 		attributes.UseCgroupFD, attributes.CgroupFD = true, int(s.group.fd.Fd())
 		cmd.SysProcAttr = &attributes
 	}
-}
-
-// newGroup creates the process's cgroup. It returns nil if the profile needs none, or if
-// it only would use one for Memory and none can be created.
-func (p *Profile) newGroup() (*group, error) {
-	settings := p.settings()
-	if len(settings) == 0 {
-		return nil, nil
-	}
-	g, err := newGroup(settings)
-	if err != nil && len(p.neededSettings()) == 0 {
-		return nil, nil // Memory is limited by other means, too
-	}
-	return g, err
 }
 
 // landlockScope returns the flags of the Landlock scope, which keeps signals and

@@ -65,7 +65,7 @@ var callFilter = sync.OnceValues(func() ([]bpf.RawInstruction, error) {
 // separate because the library's conditions lose the number of the call: the rules
 // after them could only refuse more.
 func argumentFilter(p *Profile) ([]bpf.RawInstruction, error) {
-	policy := seccomp.Policy{DefaultAction: seccomp.ActionAllow, Syscalls: []seccomp.SyscallGroup{callsOnOthers(), socketCalls(p.Network)}}
+	policy := seccomp.Policy{DefaultAction: seccomp.ActionAllow, Syscalls: []seccomp.SyscallGroup{callsOnOthers(), callsThatHide(), socketCalls(p.Network)}}
 	return assemble(policy, seccomp.ActionAllow)
 }
 
@@ -88,6 +88,21 @@ func callsOnOthers() seccomp.SyscallGroup {
 		})
 	}
 	return group
+}
+
+// callsThatHide are the calls with which a process would hide from the supervisor what it
+// uses: its state in /proc, and descriptors that only one of its threads has.
+func callsThatHide() seccomp.SyscallGroup {
+	call := func(name string, conditions ...seccomp.Condition) seccomp.NameWithConditions {
+		return seccomp.NameWithConditions{Name: name, Conditions: conditions}
+	}
+	return seccomp.SyscallGroup{Action: refuse, NamesWithCondtions: []seccomp.NameWithConditions{
+		call("prctl", seccomp.Condition{Argument: 0, Operation: seccomp.Equal, Value: unix.PR_SET_DUMPABLE}),
+		call("close_range", seccomp.Condition{Argument: 2, Operation: seccomp.BitsSet, Value: unix.CLOSE_RANGE_UNSHARE}),
+		call("clone",
+			seccomp.Condition{Argument: 0, Operation: seccomp.BitsSet, Value: unix.CLONE_THREAD},
+			seccomp.Condition{Argument: 0, Operation: seccomp.BitsNotSet, Value: unix.CLONE_FILES}),
+	}}
 }
 
 // socketCalls are the calls that create or connect sockets which the process must not

@@ -33,11 +33,13 @@ const (
 	ReasonMemory
 	// ReasonCPU means that a call used more CPU time than Limits.CPUTime.
 	ReasonCPU
+	// ReasonThreads means that it had more threads than Limits.Threads.
+	ReasonThreads
 )
 
 // wantsDump reports whether the Python stacks help to explain a forced end.
 func (r Reason) wantsDump() bool {
-	return r == ReasonBroken || r == ReasonMemory || r.isHang()
+	return r == ReasonBroken || r == ReasonMemory || r == ReasonThreads || r.isHang()
 }
 
 // isHang reports whether the process was ended because it took too long.
@@ -48,7 +50,7 @@ func (r Reason) isHang() bool {
 var reasons = [...]string{
 	ReasonSelf: "self", ReasonShutdown: "shutdown", ReasonDeadline: "deadline", ReasonCancel: "cancel",
 	ReasonStartTimeout: "start timeout", ReasonBroken: "broken", ReasonKilled: "killed",
-	ReasonMemory: "memory", ReasonCPU: "cpu time",
+	ReasonMemory: "memory", ReasonCPU: "cpu time", ReasonThreads: "threads",
 }
 
 func (r Reason) String() string { return reasons[r] }
@@ -132,9 +134,11 @@ func (e *Exit) Summary() string {
 	case ReasonStartTimeout:
 		return fmt.Sprintf("the worker was not ready within %s", e.Limit) + e.Hang.clause()
 	case ReasonMemory:
-		return fmt.Sprintf("the interpreter ran out of memory: its resident memory was %s", e.Breach)
+		return "the interpreter ran out of memory: " + e.memoryText()
 	case ReasonCPU:
 		return fmt.Sprintf("the call used too much CPU time: %s", e.Breach) + e.Hang.clause()
+	case ReasonThreads:
+		return fmt.Sprintf("the node started too many threads: the worker had %s", e.Breach)
 	case ReasonShutdown:
 		return "the worker was shut down"
 	case ReasonKilled:
@@ -150,6 +154,14 @@ func (e *Exit) Summary() string {
 		return "the node called " + call
 	}
 	return e.statusSummary()
+}
+
+// memoryText says which memory passed its limit.
+func (e *Exit) memoryText() string {
+	if e.Breach.Limit == LimitMemory {
+		return fmt.Sprintf("its files that consist of memory had %s", e.Breach)
+	}
+	return fmt.Sprintf("its resident memory was %s", e.Breach)
 }
 
 // fatalSummary describes the fatal error of a worker that ended itself.

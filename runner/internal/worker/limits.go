@@ -21,6 +21,7 @@ const (
 	LimitResident     Limit = "resident"
 	LimitCPUTime      Limit = "cpu_time"
 	LimitOpenFiles    Limit = "open_files"
+	LimitThreads      Limit = "threads"
 	LimitResult       Limit = "result"
 	LimitQueue        Limit = "queue"
 	LimitQueueWait    Limit = "queue_wait"
@@ -32,13 +33,15 @@ const (
 // Memory and CPU time are those of the process and of the other processes in its
 // group, which are killed with it. The limits are checked ten times a second while the
 // worker is busy, and more often when it is close to one. A single large allocation is
-// refused only by ipc.SetupLimits.Memory.
+// refused only by ipc.SetupLimits.Memory, which also bounds the files that consist of
+// memory.
 type Limits struct {
 	// ResidentSoft is a soft limit of resident memory in bytes; see
 	// [Worker.SoftBreach].
 	ResidentSoft int64
-	// Resident is the resident memory, in bytes, beyond which the worker is ended.
-	// Memory that several processes of the group share counts once.
+	// Resident is the memory, in bytes, beyond which the worker is ended: resident
+	// memory, and files that consist of memory, also if they are not mapped. Memory that
+	// several processes of the group share counts once.
 	Resident int64
 	// CPUTime is how much CPU time one call may use, or each item of a call that
 	// yields items. Beyond it the worker is ended. If several calls are under way at
@@ -47,14 +50,14 @@ type Limits struct {
 	// OpenFiles is how many descriptors the process may have open. Three quarters of
 	// it are a soft limit; see [Worker.SoftBreach].
 	OpenFiles int
+	// Threads is how many threads the process, its group and its descendants may have
+	// together. A worker with more is ended. Three quarters of it are a soft limit; see
+	// [Worker.SoftBreach]. If the profile of an isolated worker bounds them with a cgroup,
+	// the kernel refuses further ones instead.
+	Threads int
 	// Result is how many bytes one result may have. The call of a larger one fails
 	// with a [LimitError], and the worker lives on.
 	Result int64
-}
-
-// needSampling reports whether the sampler has to check any of the limits.
-func (l Limits) needSampling() bool {
-	return l.ResidentSoft > 0 || l.Resident > 0 || l.CPUTime > 0 || l.OpenFiles > 0
 }
 
 // Breach is a limit that was passed. Value and Bound are formatted for people:
@@ -102,6 +105,12 @@ func formatBytes(n int64) string {
 	}
 	return fmt.Sprintf("%.4g GiB", float64(n)/(1<<30))
 }
+
+// formatThreads formats a number of threads for people.
+func formatThreads(n int) string { return fmt.Sprintf("%d threads", n) }
+
+// formatQueued formats a number of descriptors that wait in sockets for people.
+func formatQueued(n int) string { return fmt.Sprintf("%d descriptors in the queue of a socket", n) }
 
 // formatDuration formats a duration for people.
 func formatDuration(d time.Duration) string {

@@ -69,7 +69,7 @@ func TestMemoryThatProcessesShareCountsOnce(t *testing.T) {
 	}
 	go func() {
 		// The gate opens after two samples in which the sum of all processes is too large.
-		testkit.Eventually(t, func() bool { s := w.sample.Load(); return s != nil && s.stats.Resident > 2*bound })
+		testkit.Eventually(t, func() bool { s := w.sample.Load(); return s != nil && s.usage.resident > 2*bound })
 		first := w.sample.Load().at
 		testkit.Eventually(t, func() bool { return w.sample.Load().at.After(first) })
 		open()

@@ -38,6 +38,7 @@ type process struct {
 	isolation    *isolation.Profile // nil leaves the process all rights of its user
 	sandbox      *isolation.Sandbox // made for an isolated process
 	channel      *net.UnixConn      // carries descriptors of shared memory; nil if none is shared
+	channelInode uint64             // of the process's end of the channel
 	stdout       *stdout
 	stderr       *stderr
 
@@ -211,7 +212,7 @@ func (p *process) openFiles() (inherited []*os.File, err error) {
 	if err != nil {
 		return inherited, err
 	}
-	p.channel = channel
+	p.channel, p.channelInode = channel, inodeOf(end)
 	p.cmd.ExtraFiles = append(p.cmd.ExtraFiles, end) // descriptor 5
 	return append(inherited, end), nil
 }
@@ -271,8 +272,8 @@ const (
 	// abortGrace is how long an interpreter has to write its stacks and die of SIGABRT
 	// before it is killed.
 	abortGrace = 500 * time.Millisecond
-	// memoryGrace is the same for an interpreter that uses too much memory, and may
-	// allocate more until then.
+	// memoryGrace is the same for an interpreter that uses too much memory or too many
+	// threads, and may take more until then.
 	memoryGrace = 100 * time.Millisecond
 	// exitGrace is how long a process may take from closing its socket to its exit,
 	// and how long the socket of a process that has exited is still read.
@@ -307,7 +308,7 @@ func (p *process) endForBreach(reason Reason, breach *Breach) {
 		p.signal(syscall.SIGKILL)
 	case reason.isHang():
 		go p.examineAndAbort()
-	case reason == ReasonMemory:
+	case reason == ReasonMemory, reason == ReasonThreads:
 		p.abort(memoryGrace)
 	default:
 		p.abort(abortGrace)

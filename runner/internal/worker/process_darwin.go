@@ -75,8 +75,34 @@ func adopt(*templateServer, int, *process, *os.File) (osProcess, error) {
 
 // The stats of another process cannot be read here without C.
 
-func groupUsage(int, time.Time) (resident int64, cpu time.Duration, alone bool) { return 0, 0, true }
+// usage is what a process and its group use.
+type usage struct {
+	resident int64
+	cpu      time.Duration
+	threads  int
+	alone    bool
+}
 
-func proportionalMemory(int, time.Time) int64 { return 0 }
+// openFiles are the descriptors of a process and its group.
+type openFiles struct {
+	at     time.Time
+	cost   time.Duration
+	open   int
+	memory memoryFiles
+	queued int
+}
 
-func countOpenFiles(int) int { return 0 }
+// memoryFiles are files that consist of memory.
+type memoryFiles struct{}
+
+func (memoryFiles) size() int64 { return 0 }
+
+func groupUsage(int, time.Time) usage { return usage{alone: true} }
+
+func inodeOf(*os.File) uint64 { return 0 }
+
+func countThreads(int) int { return 0 }
+
+func scanFiles(int, time.Time, bool, uint64) openFiles { return openFiles{} }
+
+func exactMemory(int, time.Time, bool, bool) (memory, files int64) { return 0, 0 }

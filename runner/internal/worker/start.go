@@ -82,7 +82,7 @@ func Start(ctx context.Context, config Config) (*Worker, error) {
 	defer socketFolders.release(root)
 	w.socketRoot = root.path
 
-	if config.Limits.needSampling() {
+	if w.needsSampling() {
 		limitSampler.add(w)
 	}
 	stop := context.AfterFunc(ctx, func() { w.process.end(ReasonKilled) })

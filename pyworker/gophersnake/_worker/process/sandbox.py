@@ -102,6 +102,10 @@ NO_PROCESSES = (
     "seccomp refuses further processes; if it may start some, set isolation.processes "
     "in the manifest"
 )
+NO_THREADS = (
+    "the kernel has no room for further threads: limits.threads in the manifest bounds the "
+    "node's own, and the user's limit (ulimit -u) those of all processes"
+)
 NO_SIGNALS = (
     "Landlock refuses signals to other processes; if it may send some, set isolation.signals "
     "in the manifest"
@@ -115,7 +119,7 @@ NO_CALL = "seccomp refuses this system call to all isolated nodes"
 
 def _too_many(sandbox: Sandbox) -> str:
     if sandbox.processes <= 0:
-        return ""
+        return NO_THREADS
     return (
         f"its cgroup has room for {sandbox.processes} further processes and threads; "
         "if it may have more, raise isolation.processes in the manifest"

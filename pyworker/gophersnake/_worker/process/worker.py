@@ -102,6 +102,7 @@ class Worker:
         limits.limit_memory(allowed["memory"])
         sandbox.configure(setup.get("isolation"))
         limits.limit_descriptors(allowed.get("open_files", 0))
+        limits.reserve_threads()
         logs.install(self._connection, self._interrupts, setup["log_level"])
         report_to(self._report_progress)
         self._share_memory(setup.get("shared"))
