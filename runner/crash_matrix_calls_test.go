@@ -38,6 +38,7 @@ const (
 	withTimeout   = "timeout: 2s"
 	residentLimit = "limits: {resident: 200MiB}"
 	memoryLimit   = "limits: {memory: 256MiB}"
+	threadLimit   = "limits: {threads: 100}"
 )
 
 func replaced(f *outcome) { f.replaced = true }
@@ -87,8 +88,10 @@ var calls = []call{
 	{does: "uses up its RLIMIT_CPU", way: "ends.use_up_the_cpu_time", want: died("SIGXCPU", ""), says: "SIGXCPU"},
 	{does: "uses up `limits.memory`", way: "ends.eat_memory", want: died("exit 70", "eat_memory"), says: "ran out of memory", more: []string{memoryLimit}},
 	{does: "takes more than `limits.resident`", way: "ends.take_resident_memory", want: died("SIGABRT", "take_resident_memory"), says: "out of memory", more: []string{residentLimit}},
+	{does: "writes more to a memfd than `limits.resident`", way: "exhausts.fill_a_memfd", want: died("SIGABRT", "fill_a_memfd"), says: "out of memory", more: []string{residentLimit}},
 	{does: "takes more than `limits.resident_soft`", way: "tampering.keep_memory", want: succeeded().and(replaced), more: []string{"limits: {resident_soft: 100MiB}"}, later: true},
 	{does: "uses more than `limits.cpu_time`", way: "hangs.loop_for_ever", want: died("SIGABRT", "loop_for_ever"), says: "too much CPU time", more: []string{"limits: {cpu_time: 1s}"}},
+	{does: "starts more threads than `limits.threads`", way: "exhausts.start_threads_without_end", want: died("SIGABRT", ""), says: "too many threads", more: []string{threadLimit}},
 	{does: "keeps more than 3/4 of `limits.open_files`", way: "tampering.keep_files_open", want: succeeded().and(replaced), more: []string{"limits: {open_files: 256}"}, later: true},
 	{does: "dies while a child of another session holds its pipes", way: "ends.leave_a_child_that_holds_the_pipes", want: died("SIGKILL", ""), file: true, after: killChildren},
 	{does: "dies while such a child also holds its socket", way: "ends.leave_a_child_that_holds_everything", want: died("SIGKILL", ""), file: true, after: killChildren},
@@ -201,7 +204,8 @@ func (c call) observe(t *testing.T) observation {
 		if s = observe(t, r, err); s.succeeds {
 			assert.Equal(t, "fine", got)
 		}
-		if !slices.Contains(c.more, withTimeout) && !slices.Contains(c.more, residentLimit) || s.matches(c.want, c.says) {
+		killed := func(limit string) bool { return limit == withTimeout || limit == residentLimit || limit == threadLimit }
+		if !slices.ContainsFunc(c.more, killed) || s.matches(c.want, c.says) {
 			break // a worker that the supervisor kills may have had no time to dump its stacks
 		}
 	}

@@ -142,7 +142,7 @@ func observe(t *testing.T, r *runner.Runner, err error) observation {
 		s.end = "exit " + strconv.Itoa(*e.ExitCode)
 	}
 	s.says = callerText(e.Error())
-	if e.Limit == "resident" || e.Limit == "cpu_time" {
+	if e.Limit == "resident" || e.Limit == "cpu_time" || e.Limit == "threads" {
 		s.says = measured.ReplaceAllString(s.says, "…, more than")
 	}
 	for _, frame := range e.Traceback {
