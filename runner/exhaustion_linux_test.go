@@ -50,7 +50,9 @@ func TestANodeThatStartsThreadsWithoutEndIsEnded(t *testing.T) {
 			e := endedFor(t, r, events, err, "threads")
 			assert.Regexp(t, `the node started too many threads: the worker had \d+ threads, more than the limit of (100|\d{3,}) threads \(threads\)`, e.Message)
 			assert.Contains(t, e.Hint, "limits.threads")
-			assert.Equal(t, "start_threads", e.Traceback[len(e.Traceback)-1].Function)
+			if len(e.Traceback) > 0 { // there may have been no time to dump the stacks
+				assert.Contains(t, []string{"start_threads", "threads"}, e.Traceback[len(e.Traceback)-1].Function)
+			}
 			got, err := start(t, single("echo")).Run(t.Context(), "another pipeline")
 			require.NoError(t, err)
 			assert.Equal(t, "another pipeline", got)
