@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"io"
 	"os"
+	"regexp"
 	"slices"
 	"sync"
 	"time"
@@ -30,6 +31,11 @@ func newStdout(logger hclog.Logger) *stdout {
 	return &stdout{logger: printable.NewLogger(logger).Named("stdout"), drained: newDrained()}
 }
 
+// handshakeLine matches the only form of handshake that a worker announces. go-plugin
+// accepts more of them: it would look up the host name of a TCP address, and dereference a
+// nil pointer at a certificate.
+var handshakeLine = regexp.MustCompile(`^1\|[0-9]{1,9}\|unix\|/[^|]{1,107}\|msgpack$`)
+
 // Read returns the handshake line. It may be called by one goroutine only, until it
 // has returned an error.
 func (s *stdout) Read(p []byte) (int, error) {
@@ -39,7 +45,7 @@ func (s *stdout) Read(p []byte) (int, error) {
 		case err != nil:
 			s.drained.signal()
 			return 0, io.EOF
-		case !s.announced && bytes.HasPrefix(line, []byte("1|")):
+		case !s.announced && handshakeLine.Match(line):
 			s.announced = true
 			s.handshake = append(bytes.Clone(line), '\n')
 		default:

@@ -2,7 +2,12 @@ package worker
 
 import (
 	"context"
+	"crypto/ed25519"
+	"crypto/rand"
+	"crypto/x509"
+	"encoding/base64"
 	"errors"
+	"math/big"
 	"os"
 	"path/filepath"
 	"syscall"
@@ -268,4 +273,39 @@ func TestAFailedStartLeavesNoSocketBehind(t *testing.T) {
 	left, err := os.ReadDir(root)
 	require.NoError(t, err)
 	assert.Empty(t, left)
+}
+
+// certificate returns a certificate in the form that go-plugin's handshake has.
+func certificate(t *testing.T) string {
+	t.Helper()
+	_, key, err := ed25519.GenerateKey(nil)
+	require.NoError(t, err)
+	template := &x509.Certificate{SerialNumber: big.NewInt(1)}
+	encoded, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	require.NoError(t, err)
+	return base64.RawStdEncoding.EncodeToString(encoded)
+}
+
+// Packages can print before the worker announces itself, and go-plugin would take more
+// forms of a handshake than the worker's.
+func TestOnlyTheWorkersOwnHandshakeIsOne(t *testing.T) {
+	for name, line := range map[string]string{
+		"with a certificate":         "1|1|unix|/nowhere|msgpack|" + certificate(t),
+		"with a host to look up":     "1|1|tcp|localhost:1|msgpack",
+		"with a relative path":       "1|1|unix|nowhere|msgpack",
+		"with a number out of range": "1|99999999999999999999|unix|/nowhere|msgpack",
+		"with another protocol":      "1|1|unix|/nowhere|grpc",
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			config := testConfig(t, "echo")
+			config.Python = script(t, "#!/bin/sh\necho '"+line+"'\nexec '"+config.Python+"' \"$@\"\n", 0o700)
+			var log logBuffer
+			config.Logger = logTo(&log)
+			got, err := call(t.Context(), start(t, config), "v")
+			require.NoError(t, err)
+			assert.Equal(t, "v", got)
+			testkit.Eventually(t, func() bool { return log.contains(line) })
+		})
+	}
 }
