@@ -126,11 +126,20 @@ func (p *process) autopsy(packageDir string, fatal *ipc.RemoteError) *Exit {
 	}
 	if fatal != nil && len(fatal.Frames) > 0 {
 		e.Traceback = fatal.Frames
-	} else if e.Traceback = parseDump(p.dump, packageDir, e.Reason.wantsDump()); len(e.Traceback) == 0 {
+	} else if e.Traceback = parseDump(p.dump, packageDir, e.Reason.wantsDump(), p.sourceFolders()); len(e.Traceback) == 0 {
 		// If the node enables faulthandler itself, the stacks are on standard error.
-		e.Traceback = parseDump(e.Stderr, packageDir, e.Reason.wantsDump())
+		e.Traceback = parseDump(e.Stderr, packageDir, e.Reason.wantsDump(), p.sourceFolders())
 	}
 	return e
+}
+
+// sourceFolders returns the folders in which the process may read source files, nil for
+// all of them.
+func (p *process) sourceFolders() []string {
+	if p.isolation == nil {
+		return nil
+	}
+	return append([]string{}, p.isolation.Read...)
 }
 
 // diedFirst reports whether a process was already dying when it was ended for the

@@ -2,11 +2,13 @@ package worker
 
 import (
 	"bufio"
+	"io"
 	"os"
 	"path/filepath"
 	"regexp"
 	"strconv"
 	"strings"
+	"syscall"
 	"unicode/utf8"
 
 	"github.com/gophersnake/gophersnake/ipc"
@@ -28,8 +30,9 @@ var stackHead = regexp.MustCompile(`^(Current thread|Thread|Stack)( 0x[0-9a-f]+)
 // parseDump returns the stack in faulthandler's dump that explains the end, the
 // outermost frame first. An end that the supervisor forced is explained by the thread
 // that runs the node's code, whichever thread received the signal. An interpreter that
-// died by itself did so on the thread that received the signal.
-func parseDump(dump, packageDir string, forced bool) []ipc.TracebackFrame {
+// died by itself did so on the thread that received the signal. The source lines are read
+// as readSource says. The dump is the word of the process, which may be hostile.
+func parseDump(dump, packageDir string, forced bool, folders []string) []ipc.TracebackFrame {
 	var best, fallback []ipc.TracebackFrame
 	for _, s := range parseStacks(dump, packageDir) {
 		if forced && s.serves || !forced && s.current {
@@ -41,11 +44,17 @@ func parseDump(dump, packageDir string, forced bool) []ipc.TracebackFrame {
 	if len(best) == 0 {
 		best = fallback
 	}
+	if len(best) > maxFrames {
+		best = best[len(best)-maxFrames:]
+	}
 	for i := range best {
-		best[i].Source = sourceLine(best[i].File, best[i].Line)
+		best[i].Source = sourceLine(best[i].File, best[i].Line, folders)
 	}
 	return best
 }
+
+// maxFrames is how many frames of a stack are kept. faulthandler writes no more.
+const maxFrames = 100
 
 // parseStacks returns all Python stacks in a dump.
 func parseStacks(dump, packageDir string) []stack {
@@ -119,25 +128,51 @@ func unescape(s string) string {
 	})
 }
 
-// sourceLine returns one line of a source file, empty if it cannot be read. The file
-// name comes from a code object and need not be a regular file.
-func sourceLine(file string, n int) string {
+// maxSource is how many bytes of a source file are searched for a line.
+const maxSource = 1 << 20
+
+// sourceLine returns one line of a source file, empty if it cannot be read. An isolated
+// process could name a file that the supervisor may read and the process may not, so its
+// source is read only in the folders that the process may read. All folders are allowed if
+// folders is nil.
+func sourceLine(file string, n int, folders []string) string {
 	if !filepath.IsAbs(file) {
 		return "" // relative to an unknown folder
 	}
-	if info, err := os.Stat(file); err != nil || !info.Mode().IsRegular() {
-		return ""
-	}
-	f, err := os.Open(file)
+	f, err := openSource(filepath.Clean(file), folders)
 	if err != nil {
 		return ""
 	}
 	defer f.Close()
-	lines := bufio.NewScanner(f)
+	if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() {
+		return ""
+	}
+	lines := bufio.NewScanner(io.LimitReader(f, maxSource))
 	for i := 1; lines.Scan(); i++ {
 		if i == n {
 			return strings.TrimSpace(lines.Text())
 		}
 	}
 	return ""
+}
+
+// openSource opens a file for [sourceLine], without waiting for one that is a pipe. No
+// symbolic link leads out of the folders.
+func openSource(file string, folders []string) (*os.File, error) {
+	const flags = os.O_RDONLY | syscall.O_NONBLOCK
+	if folders == nil {
+		return os.OpenFile(file, flags, 0)
+	}
+	for _, folder := range folders {
+		if !inFolder(file, folder) {
+			continue
+		}
+		root, err := os.OpenRoot(folder)
+		if err != nil {
+			return nil, err
+		}
+		defer root.Close()
+		return root.OpenFile(file[len(folder)+1:], flags, 0)
+	}
+	return nil, os.ErrPermission
 }

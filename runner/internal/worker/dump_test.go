@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -63,7 +64,7 @@ func TestTheStackThatExplainsTheEndIsFound(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			var functions []string
-			for _, f := range parseDump(c.dump, "/pkg", c.forced) {
+			for _, f := range parseDump(c.dump, "/pkg", c.forced, nil) {
 				functions = append(functions, f.Function)
 			}
 			assert.Equal(t, c.want, strings.Join(functions, " "))
@@ -88,7 +89,7 @@ func TestTheFieldsOfAFrameAreParsed(t *testing.T) {
 		{`  File "` + dir + `", line 1 in folder`, ipc.TracebackFrame{File: dir, Line: 1, Function: "folder"}},
 	} {
 		t.Run(c.line, func(t *testing.T) {
-			got := parseDump("Stack (most recent call first):\n"+c.line+"\n", "", false)
+			got := parseDump("Stack (most recent call first):\n"+c.line+"\n", "", false, nil)
 			assert.Equal(t, []ipc.TracebackFrame{c.want}, got)
 		})
 	}
@@ -97,7 +98,7 @@ func TestTheFieldsOfAFrameAreParsed(t *testing.T) {
 func TestAPipeThatPosesAsSourceBlocksNothing(t *testing.T) {
 	pipe := filepath.Join(t.TempDir(), "pipe.py")
 	require.NoError(t, syscall.Mkfifo(pipe, 0o600))
-	assert.Empty(t, sourceLine(pipe, 1))
+	assert.Empty(t, sourceLine(pipe, 1, nil))
 }
 
 // TestEveryInterpretersDumpIsRead runs workers under each suitable interpreter of the
@@ -139,4 +140,23 @@ func TestEveryInterpretersDumpIsRead(t *testing.T) {
 			}
 		})
 	}
+}
+
+// The dump of an isolated process may name files that only the supervisor may read.
+func TestSourceIsReadOnlyWhereTheProcessMayReadIt(t *testing.T) {
+	code, secret := t.TempDir(), filepath.Join(t.TempDir(), "secret.py")
+	require.NoError(t, os.WriteFile(secret, []byte("a secret\n"), 0o600))
+	own := filepath.Join(code, "own.py")
+	require.NoError(t, os.WriteFile(own, []byte("own code\n"), 0o600))
+	link := filepath.Join(code, "link.py")
+	require.NoError(t, os.Symlink(secret, link))
+	up := code + "/../" + filepath.Base(filepath.Dir(secret)) + "/secret.py"
+	pipe := filepath.Join(code, "pipe")
+	require.NoError(t, syscall.Mkfifo(pipe, 0o600))
+	for file, want := range map[string]string{own: "own code", secret: "", link: "", up: "", pipe: "", "own.py": ""} {
+		frames := parseDump(fmt.Sprintf("Stack (most recent call first):\n  File %q, line 1 in f\n", file), "", false, []string{code})
+		require.Len(t, frames, 1)
+		assert.Equal(t, want, frames[0].Source, file)
+	}
+	assert.Equal(t, "a secret", sourceLine(secret, 1, nil), "a process that is not isolated has the supervisor's rights")
 }

@@ -31,7 +31,7 @@ func FuzzDump(f *testing.F) {
 			}
 		}
 		require.LessOrEqual(t, frames, written)
-		for _, frame := range parseDump(dump, folder, forced) {
+		for _, frame := range parseDump(dump, folder, forced, nil) {
 			require.NotContains(t, frame.File, "\n")
 			if !strings.Contains(frame.File, `\`) && !strings.Contains(dump, `\`) {
 				require.Contains(t, dump, frame.File)
