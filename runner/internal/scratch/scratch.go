@@ -5,7 +5,9 @@ package scratch
 
 import (
 	"errors"
+	"io"
 	"os"
+	"strconv"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -56,6 +58,79 @@ func Lock(dir string) (*os.File, error) {
 		return nil, err
 	}
 	return f, nil
+}
+
+// Remove removes a folder that other programs have filled, with all that is in it. It holds
+// few descriptors and little of the stack, however deep the folders are nested, and removes
+// those, too, that their owner must not list. It does not follow symbolic links.
+func Remove(dir string) error {
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	for moved := 0; ; {
+		folders, err := removeFiles(root, ".")
+		for _, folder := range folders {
+			if err == nil {
+				err = flatten(root, folder, &moved)
+			}
+		}
+		if err != nil || len(folders) == 0 {
+			return errors.Join(err, os.Remove(dir))
+		}
+	}
+}
+
+// flatten removes a folder of the root. The folders in it move into the root, so that
+// all of them are removed at the same depth. Their new names are numbers.
+func flatten(root *os.Root, folder string, moved *int) error {
+	if err := root.Chmod(folder, 0o700); err != nil {
+		return err
+	}
+	inner, err := removeFiles(root, folder)
+	if err != nil {
+		return err
+	}
+	for _, name := range inner {
+		from, to := folder+"/"+name, ""
+		for free := false; !free; {
+			*moved++
+			to = strconv.Itoa(*moved)
+			_, missing := root.Lstat(to)
+			free = missing != nil
+		}
+		// Its entry for the parent folder changes, so that it must be writable.
+		if err := errors.Join(root.Chmod(from, 0o700), root.Rename(from, to)); err != nil {
+			return err
+		}
+	}
+	return root.Remove(folder)
+}
+
+// removeFiles removes all but the folders from a folder, and returns the names of those.
+func removeFiles(root *os.Root, folder string) (folders []string, err error) {
+	f, err := root.Open(folder)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	for {
+		entries, err := f.ReadDir(1000)
+		for _, entry := range entries {
+			if entry.IsDir() {
+				folders = append(folders, entry.Name())
+			} else if err := root.Remove(folder + "/" + entry.Name()); err != nil {
+				return nil, err
+			}
+		}
+		if errors.Is(err, io.EOF) {
+			return folders, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
 }
 
 // checkOwner returns ErrTaken if an open folder no longer has its name, or belongs to
