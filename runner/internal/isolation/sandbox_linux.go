@@ -107,7 +107,7 @@ func (p *Profile) Start(cmd *exec.Cmd, write ...string) (_ *Sandbox, err error) 
 	}
 	sandbox.boundsThreads = settings["pids.max"] != ""
 	sandbox.apply(cmd)
-	stageArgs := []string{cmd.Args[0], "-I", "-S", "-c", stage, strconv.Itoa(p.landlockScope()), encodeFilter(inner), cmd.Path}
+	stageArgs := []string{cmd.Args[0], "-I", "-S", "-c", stage, strconv.Itoa(p.landlockScope()), encodeFilter(inner), strconv.Itoa(3 + len(cmd.ExtraFiles)), cmd.Path}
 	cmd.Args = append(stageArgs, cmd.Args...)
 	// Package os checks once whether pidfds work. Let it do so on an unrestricted thread.
 	if self, err := os.FindProcess(os.Getpid()); err == nil {
@@ -181,7 +181,7 @@ func newTemp() (*temp, error) {
 }
 
 func (t *temp) remove() {
-	_ = os.RemoveAll(t.dir)
+	_ = scratch.Remove(t.dir)
 	_ = t.lock.Close()
 }
 

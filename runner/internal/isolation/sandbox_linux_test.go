@@ -2,6 +2,7 @@ package isolation
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"net"
 	"os"
@@ -143,7 +144,7 @@ func TestAStageThatFailsStartsNoProgram(t *testing.T) {
 		{"0", "ffffffffffffffff"},
 		{"1024", ""}, // a scope that no kernel knows
 	} {
-		args = append(append([]string{"-I", "-S", "-c", stage}, args...), "/bin/touch", "touch", ran)
+		args = append(append([]string{"-I", "-S", "-c", stage}, args...), "3", "/bin/touch", "touch", ran)
 		out, err := exec.Command(interpreter, args...).CombinedOutput()
 		assert.Error(t, err)
 		assert.Contains(t, string(out), "gophersnake: isolation: ")
@@ -212,4 +213,31 @@ func TestAnUnprivilegedUserIsIsolatedAsWell(t *testing.T) {
 	out, err := cmd.CombinedOutput()
 	assert.NoError(t, err, string(out))
 	assert.Contains(t, string(out), "--- PASS: TestUnprivileged")
+}
+
+// C code in an embedder opens files that each process inherits.
+func TestAProcessInheritsOnlyItsOwnDescriptors(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "secret")
+	require.NoError(t, os.WriteFile(file, []byte("a secret"), 0o600))
+	fd, err := unix.Open(file, unix.O_RDONLY, 0) // without O_CLOEXEC
+	require.NoError(t, err)
+	defer func() { _ = unix.Close(fd) }()
+	got := run(t, Profile{}, fmt.Sprintf("import os; os.pread(%d, 8, 0)", fd))
+	assert.NotZero(t, got.code)
+	assert.Contains(t, got.err, "Bad file descriptor")
+}
+
+// A lease of a file makes every process that opens the file wait.
+func TestAProcessTakesNoLeases(t *testing.T) {
+	for _, command := range []string{"fcntl.F_SETLEASE", "1 << 32 | fcntl.F_SETLEASE", "1026"} {
+		got := run(t, Profile{}, fmt.Sprintf(`
+import ctypes, fcntl, os, sys
+libc = ctypes.CDLL(None, use_errno=True)
+number = 72 if os.uname().machine == "x86_64" else 25
+descriptor = os.open(os.path.dirname(os.__file__) + ("" if "%[1]s" == "1026" else "/os.py"), os.O_RDONLY)
+result = libc.syscall(ctypes.c_long(number), descriptor, ctypes.c_ulong(%[1]s), 0 if "%[1]s" == "1026" else fcntl.F_RDLCK)
+print(result, os.strerror(ctypes.get_errno()))
+`, command))
+		assert.Equal(t, "-1 Operation not permitted\n", got.out, got.err)
+	}
 }

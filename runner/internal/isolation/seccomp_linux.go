@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"encoding/hex"
 	"fmt"
+	"math"
 	"os"
 	"slices"
 	"sync"
@@ -65,7 +66,7 @@ var callFilter = sync.OnceValues(func() ([]bpf.RawInstruction, error) {
 // separate because the library's conditions lose the number of the call: the rules
 // after them could only refuse more.
 func argumentFilter(p *Profile) ([]bpf.RawInstruction, error) {
-	policy := seccomp.Policy{DefaultAction: seccomp.ActionAllow, Syscalls: []seccomp.SyscallGroup{callsOnOthers(), callsThatHide(), socketCalls(p.Network)}}
+	policy := seccomp.Policy{DefaultAction: seccomp.ActionAllow, Syscalls: []seccomp.SyscallGroup{callsOnOthers(), callsThatHide(), callsOnFiles(), socketCalls(p.Network)}}
 	return assemble(policy, seccomp.ActionAllow)
 }
 
@@ -102,6 +103,21 @@ func callsThatHide() seccomp.SyscallGroup {
 		call("clone",
 			seccomp.Condition{Argument: 0, Operation: seccomp.BitsSet, Value: unix.CLONE_THREAD},
 			seccomp.Condition{Argument: 0, Operation: seccomp.BitsNotSet, Value: unix.CLONE_FILES}),
+	}}
+}
+
+// callsOnFiles are the commands of fcntl that act on other processes: with a lease of a
+// file that the process may only read, it would make each other process that opens the file
+// wait for 45 s, and with a notification it would watch a folder.
+func callsOnFiles() seccomp.SyscallGroup {
+	command := func(operation seccomp.Operation, value uint64) seccomp.NameWithConditions {
+		return seccomp.NameWithConditions{Name: "fcntl", Conditions: seccomp.ArgumentConditions{
+			{Argument: 1, Operation: operation, Value: value},
+		}}
+	}
+	return seccomp.SyscallGroup{Action: refuse, NamesWithCondtions: []seccomp.NameWithConditions{
+		command(seccomp.Equal, unix.F_SETLEASE), command(seccomp.Equal, unix.F_NOTIFY),
+		command(seccomp.GreaterThan, math.MaxUint32), // the kernel ignores the upper half
 	}}
 }
 

@@ -58,7 +58,8 @@ def filter_calls(instructions: bytes) -> None:
     check(result, "seccomp")
 
 
-_, scope_flags, call_filter, *command = sys.argv
+_, scope_flags, call_filter, inherited, *command = sys.argv
+os.closerange(int(inherited), os.sysconf("SC_OPEN_MAX"))  # what the host has left open
 if int(scope_flags):
     restrict_scope(int(scope_flags))
 filter_calls(bytes.fromhex(call_filter))
