@@ -223,7 +223,7 @@ func (c *Conn) event(f frame) error {
 		if err := unmarshal(f, &record); err != nil {
 			return err
 		}
-		record.bound()
+		record.bound(len(f.Body))
 		if c.events.Log != nil {
 			c.events.Log(record)
 		}
@@ -246,6 +246,7 @@ func (c *Conn) remoteError(f frame) error {
 	if err := unmarshal(f, remote); err != nil {
 		return err
 	}
+	remote.bound()
 	if remote.Fatal {
 		c.fatal.Store(remote)
 	}

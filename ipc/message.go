@@ -220,6 +220,18 @@ const (
 	MaxDoc  = 64 << 10
 )
 
+// The bounds of what a worker says about a failure and in the log. Longer texts are cut, and
+// further entries left out. The Python package cuts them first, and says so in the text.
+const (
+	// MaxMessage bounds a message, a traceback, a note or a hint in bytes: 64 Ki characters,
+	// and the remark that there were more.
+	MaxMessage = 257 << 10
+	maxRecord  = 1 << 20 // bytes of a log record
+	maxCauses  = 64
+	maxNotes   = 50
+	maxFrames  = 101 // those of a traceback, and the line of a syntax error
+)
+
 // maxPID is the largest process id that a Linux kernel can be configured for.
 const maxPID = 1 << 22
 
@@ -307,12 +319,47 @@ var logLevels = map[string]bool{"trace": true, "debug": true, "info": true, "war
 
 // bound brings the fields of a record within their bounds. A record is not refused, since
 // it may say why the worker fails. An unknown level becomes info: a logger could take one
-// such as "off" for a level that is always written.
-func (r *LogRecord) bound() {
+// such as "off" for a level that is always written. The fields of a record that takes more
+// than maxRecord bytes on the wire are left out.
+func (r *LogRecord) bound(size int) {
 	if !logLevels[r.Level] {
 		r.Level = "info"
 	}
 	r.Logger = cut(r.Logger, MaxName)
+	r.Message = cut(r.Message, MaxMessage)
+	if size > maxRecord {
+		r.Fields = map[string]any{"left_out": fmt.Sprintf("the fields of a record of %d bytes", size)}
+	}
+}
+
+// bound brings the texts of a failure within their bounds: they are logged, kept as the
+// reason of a node's state, and shown on terminals.
+func (e *RemoteError) bound() {
+	for _, text := range []*string{&e.Text, &e.Path, &e.Hint, &e.Kind, &e.Stage} {
+		*text = cut(*text, MaxMessage)
+	}
+	each := &e.Exception
+	each.bound()
+	for range maxCauses {
+		if each = each.Cause; each == nil {
+			return
+		}
+		each.bound()
+	}
+	each.Cause = nil
+}
+
+func (e *Exception) bound() {
+	e.Class, e.Message, e.Relation = cut(e.Class, MaxName), cut(e.Message, MaxMessage), cut(e.Relation, MaxName)
+	e.Notes = e.Notes[:min(len(e.Notes), maxNotes)]
+	e.Frames = e.Frames[max(len(e.Frames)-maxFrames, 0):]
+	for i := range e.Notes {
+		e.Notes[i] = cut(e.Notes[i], MaxMessage)
+	}
+	for i := range e.Frames {
+		f := &e.Frames[i]
+		f.File, f.Function, f.Source = cut(f.File, MaxText), cut(f.Function, MaxText), cut(f.Source, MaxText)
+	}
 }
 
 // bound brings the fields of a progress message within their bounds.

@@ -84,11 +84,15 @@ func TestRecordsAndProgressAreBroughtWithinTheirBounds(t *testing.T) {
 	})
 	<-messages // that of connect
 	for level, want := range map[string]string{"off": "info", "": "info", "OFF": "info", "fatal": "info", "error": "error", "trace": "trace"} {
-		p.send(frameLog, 0, pack(t, LogRecord{Level: level, Logger: strings.Repeat("ö", MaxName)}))
+		p.send(frameLog, 0, pack(t, LogRecord{Level: level, Logger: strings.Repeat("ö", MaxName), Message: strings.Repeat("x", 2*MaxMessage), Fields: map[string]any{"a": "b"}}))
 		r := <-logs
 		assert.Equal(t, want, r.Level)
+		assert.Len(t, r.Message, MaxMessage)
+		assert.Equal(t, map[string]any{"a": "b"}, r.Fields)
 		assert.Equal(t, strings.Repeat("ö", MaxName/2), r.Logger)
 	}
+	p.send(frameLog, 0, pack(t, LogRecord{Fields: map[string]any{"a": strings.Repeat("x", maxRecord)}}))
+	assert.Regexp(t, `the fields of a record of \d+ bytes`, (<-logs).Fields["left_out"])
 	for claimed, want := range map[float64]float64{-1: 0, 0.5: 0.5, 1e300: 1, math.Inf(1): 1, math.Inf(-1): 0} {
 		p.send(frameProgress, 0, pack(t, Progress{Message: strings.Repeat("x", 2*MaxText), Fraction: &claimed}))
 		got := <-messages
@@ -97,4 +101,38 @@ func TestRecordsAndProgressAreBroughtWithinTheirBounds(t *testing.T) {
 	}
 	p.send(frameProgress, 0, pack(t, Progress{Fraction: new(math.NaN())}))
 	assert.Nil(t, (<-messages).Fraction)
+}
+
+func TestTheTextsOfAFailureAreBroughtWithinTheirBounds(t *testing.T) {
+	long := strings.Repeat("x", 2*MaxMessage)
+	deep := &Exception{}
+	for range 2 * maxCauses {
+		deep = &Exception{Class: long, Message: long[:10], Cause: deep}
+	}
+	deep.Message, deep.Notes, deep.Frames = long, make([]string, 1000), make([]TracebackFrame, 1000)
+	deep.Notes[0], deep.Frames[999] = long, TracebackFrame{File: long, Function: long, Source: long}
+	e := &RemoteError{Kind: FailureExecution, Exception: *deep, Text: long, Path: long, Hint: long, Stage: StageCall}
+	e.bound()
+	assert.Equal(t, FailureExecution, e.Kind)
+	assert.Equal(t, StageCall, e.Stage)
+	for _, text := range []string{e.Text, e.Path, e.Hint, e.Message, e.Notes[0]} {
+		assert.Len(t, text, MaxMessage)
+	}
+	assert.Len(t, e.Notes, maxNotes)
+	assert.Len(t, e.Frames, maxFrames)
+	innermost := e.Frames[maxFrames-1]
+	for _, text := range []string{innermost.File, innermost.Function, innermost.Source} {
+		assert.Len(t, text, MaxText)
+	}
+	causes := 0
+	for each := e.Cause; each != nil; each = each.Cause {
+		assert.Len(t, each.Class, MaxName)
+		causes++
+	}
+	assert.Equal(t, maxCauses, causes)
+
+	short := &RemoteError{Kind: FailureExecution, Exception: Exception{Class: "E", Message: "m", Cause: &Exception{Class: "F"}}}
+	same := *short
+	short.bound()
+	assert.Equal(t, &same, short)
 }
