@@ -10,8 +10,6 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-const docs = "docs/crashes.md"
-
 // table formats rows as Markdown. It contains nothing that differs from run to run.
 func table(names []string, seen []observation) string {
 	var b strings.Builder
@@ -67,9 +65,9 @@ func quoted(s observation) string {
 	return string(text)
 }
 
-// compareDocs checks that the document contains the tables or, with -update, inserts
+// compareDocs checks that a document contains the tables or, with -update, inserts
 // them.
-func compareDocs(t *testing.T, tables []string) {
+func compareDocs(t *testing.T, docs string, tables []string) {
 	t.Helper()
 	old, err := os.ReadFile(docs)
 	require.NoError(t, err)
@@ -86,5 +84,5 @@ func compareDocs(t *testing.T, tables []string) {
 		require.NoError(t, os.WriteFile(docs, []byte(document), 0o644))
 		return
 	}
-	assert.Equal(t, string(old), document, "run go test ./runner -run CrashMatrix -update")
+	assert.Equal(t, string(old), document, "run go test ./runner -run "+t.Name()+" -update")
 }
