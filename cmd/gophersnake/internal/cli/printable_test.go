@@ -12,7 +12,7 @@ import (
 // injecting is a node whose texts hold commands for a terminal, in every place that shows them.
 const injecting = `
 import logging
-from gophersnake import node, progress
+from gophersnake import Json, node, progress
 
 EVIL = "\x1b]52;c;aGk=\x07\x9b2J\u202e"
 
@@ -25,6 +25,8 @@ class N:
         print(EVIL)
         if value == "fail":
             raise ValueError(EVIL)
+        if value == "document":
+            return Json({EVIL: [EVIL]})
         return {EVIL: [EVIL]} if value == "map" else EVIL
 
 N.__doc__ = EVIL
@@ -42,6 +44,8 @@ func TestNothingOfANodeIsACommandForTheTerminal(t *testing.T) {
 		{"run", pipeline, "text", "--output", "pretty"},
 		{"run", pipeline, "map", "--output", "pretty"},
 		{"run", pipeline, "map", "--output", "json"},
+		{"run", pipeline, "document", "--output", "pretty"},
+		{"run", pipeline, "document", "--output", "json"},
 		{"run", pipeline, "fail"},
 		{"run", pipeline, "fail", "--output", "json"},
 	} {
