@@ -220,8 +220,15 @@
 //	description  doc                              64 KiB
 //	log          level                            a known one, else info
 //	log          logger                           cut at 1 KiB
+//	log          message                          cut at 257 KiB
+//	log          fields                           left out beyond 1 MiB for the record
 //	progress     fraction                         0 to 1; nil for NaN
 //	progress     message                          cut at 8 KiB
+//	error        class, relation                  cut at 1 KiB
+//	error        message, notes, text, path,      cut at 257 KiB each
+//	             hint, stage, kind
+//	error        notes, frames, cause             at most 50, 101, 64
+//	error        file, function, source           cut at 8 KiB
 //	error        retry_after                      0 or more; the retry waits a minute at most
 //
 // # Limits and isolation
@@ -305,15 +312,25 @@
 //	log: time                       any; not used
 //	error: line, oversize,          any; only shown
 //	  exit_code
+//	error: cause                    64 causes
+//	handshake line                  1|N|unix|PATH|msgpack, N of 9 digits, PATH of 107 bytes
+//	standard output, standard error lines of 8 KiB; an error has the last 4 KiB
+//	autopsy file: exit report       256 KiB of it, and 100 frames; a source line in the first
+//	                                1 MiB of a file that the worker may read
 //	autopsy file: begun count       any; compared with the order of the calls
 //	autopsy file: heartbeat pipe    the inode of a pipe that the worker has open
 //	error: retry_after              from 0 to the longest Duration: [RemoteError.RetryAfter]
+//	template: a message             64 KiB
+//	template: pid of a worker       a child of the template, which the kernel confirms
+//	template: status, times, memory any; only shown
+//	the process: name, memory, times from the kernel, which counts them; the name is not used
 //
 // A descriptor that a worker sends may be of any file. The last close of a file may block,
 // and a file system of the worker's may never answer. So nothing but its seals is read from
 // a descriptor that is not a memfd, and it is closed on a goroutine of its own, as are the
 // sockets in which further descriptors may wait.
 //
-// The rate of frames is not bounded. A worker that sends log records all the time occupies
+// A test compares this table with the constants and with the fields of the messages. The rate
+// of frames is not bounded. A worker that sends log records all the time occupies
 // the goroutine that reads its own connection, and no other.
 package ipc
