@@ -27,6 +27,7 @@ type config struct {
 	stuck     time.Duration // how long a call may take
 	pipelines []string      // names of targets; nil for all
 	json      bool
+	hostile   bool // attacks in place of faults
 }
 
 // chaos is a run.
@@ -48,6 +49,9 @@ type chaos struct {
 // newChaos prepares a run. It fails if a pipeline's name is unknown.
 func newChaos(c config, out io.Writer) (*chaos, error) {
 	all := newTargets()
+	if c.hostile {
+		all = newHostileTargets()
+	}
 	names := make([]string, len(all))
 	for i, t := range all {
 		names[i] = t.name
@@ -143,7 +147,9 @@ func (c *chaos) load(ctx context.Context, workspace *workspace) error {
 		r := runners[slices.Index(c.targets, t)]
 		background.Go(func() { c.reload(stop, t, r) })
 	}
-	background.Go(func() { c.workers.injectAll(stop, c.planner.seed, c.interval, c.targets, reload) })
+	if !c.hostile { // the neighbors of a hostile node must not die
+		background.Go(func() { c.workers.injectAll(stop, c.planner.seed, c.interval, c.targets, reload) })
+	}
 	background.Go(func() { c.memory.run(stop) })
 	background.Go(func() { c.progress(stop) })
 	background.Go(func() {
@@ -248,7 +254,10 @@ func (c *chaos) call(ctx context.Context, t *target, r *runner.Runner) {
 		got, detail = other, "a wrong answer: "+wrong.Error()
 	}
 	allowed := p.allowed()
-	if !t.serial || c.hasCause(err) {
+	switch {
+	case t.hostile: // an attack may have its effect after its call
+		allowed |= anything
+	case !t.serial || c.hasCause(err):
 		allowed |= collateral
 	}
 	c.ledger.settle(p, k, got, allowed, detail)
@@ -291,7 +300,7 @@ func classify(p plan, err error) (outcome, string) {
 	}
 	switch runner.KindOf(err) {
 	case runner.KindExecution:
-		if !strings.Contains(detail, fmt.Sprintf("call %d", p.number)) {
+		if !p.target.hostile && !strings.Contains(detail, fmt.Sprintf("call %d", p.number)) {
 			return other, "an exception of another call: " + detail
 		}
 		return execution, detail
@@ -301,6 +310,9 @@ func classify(p plan, err error) (outcome, string) {
 		return transport, detail
 	case runner.KindMarshaling:
 		return marshaling, detail
+	}
+	if p.target.hostile {
+		return refused, detail
 	}
 	return other, detail
 }

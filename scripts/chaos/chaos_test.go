@@ -14,6 +14,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/gophersnake/gophersnake/ipc"
 	"github.com/gophersnake/gophersnake/runner"
 	"github.com/gophersnake/gophersnake/runner/manifest"
 )
@@ -129,4 +130,42 @@ func TestAPipelineThatCannotStartIsAnErrorOfTheRun(t *testing.T) {
 	cancel()
 	_, err = c.run(ctx)
 	require.ErrorIs(t, err, context.Canceled)
+}
+
+// All attacks are known to the nodes, and each of the neighbors' answers is checked.
+func TestTheHostileTargetChecksItsNeighbors(t *testing.T) {
+	targets := newHostileTargets()
+	require.Len(t, targets, 1)
+	assert.Len(t, targets[0].faults, len(attacks))
+	for _, a := range attacks {
+		found := false
+		for _, file := range []string{"protocol", "memory", "system", "text"} {
+			source, err := embedded.ReadFile("python/hostile/" + file + ".py")
+			require.NoError(t, err)
+			found = found || strings.Contains(string(source), "def "+a.name+"(given: Any)")
+		}
+		assert.True(t, found, "no node makes the attack %s", a.name)
+	}
+	p := plan{target: targets[0], number: 7}
+	answers := func() map[string]any {
+		all := map[string]any{attacker: map[string]any{"seen": []any{}}}
+		for _, name := range neighbors {
+			_, data := p.pattern(name)
+			all[name] = map[string]any{"data": tensorOf(data), "seen": []any{}}
+		}
+		return all
+	}
+	require.NoError(t, p.checkNeighbors(answers()))
+	for says, change := range map[string]func(map[string]any){
+		"the data of right was changed":       func(all map[string]any) { all["right"].(map[string]any)["data"].(*ipc.Tensor).Data[dataSize-1]++ },
+		"the data of left was changed":        func(all map[string]any) { all["left"].(map[string]any)["data"] = nil },
+		"left returned <nil>":                 func(all map[string]any) { all["left"] = nil },
+		"left sees the data of [right]":       func(all map[string]any) { all["left"].(map[string]any)["seen"] = []any{"right"} },
+		"the attacker sees the data of [left": func(all map[string]any) { all[attacker].(map[string]any)["seen"] = []any{"left"} },
+	} {
+		all := answers()
+		change(all)
+		require.ErrorContains(t, p.checkNeighbors(all), says)
+	}
+	assert.Equal(t, anything, p.allowed()|anything)
 }

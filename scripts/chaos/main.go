@@ -6,6 +6,7 @@
 //
 //	go run ./scripts/chaos --seed 1 --time 10m
 //	go run ./scripts/chaos --calls 20000 --rate 0.05
+//	go run ./scripts/chaos --hostile --time 5m
 //
 // The seed determines the payload and the fault of each call, and the order of the signals
 // that are sent to workers: with the same seed and --rate, call N is the same call again.
@@ -32,6 +33,11 @@ const help = `chaos calls pipelines while faults are injected, and checks the ou
     go run ./scripts/chaos --calls 20000 --rate 0.05      20000 calls, many of them with faults
     go run ./scripts/chaos --time 1m --pipelines sync,shared
     go run ./scripts/chaos --time 10m --json > chaos.json
+    go run ./scripts/chaos --hostile --time 5m            attacks of a node beside two neighbors
+
+With --hostile, a node makes all attacks of python/hostile in random order. It is a violation
+if the data of one of its neighbors changes, or is seen by another node, or if a neighbor
+fails.
 
 It exits with 1 if there is a violation.
 
@@ -91,6 +97,7 @@ func parse(args []string, out io.Writer) (config, error) {
 	flags.DurationVar(&c.interval, "inject-every", 400*time.Millisecond, "the time between two signals or reloads")
 	flags.DurationVar(&c.stuck, "stuck", 5*time.Minute, "how long a call may take before it is reported as stuck")
 	flags.StringVar(&pipelines, "pipelines", "", "the pipelines to call, comma-separated (default: all)")
+	flags.BoolVar(&c.hostile, "hostile", false, "attack the host and two neighbors, instead of the faults")
 	flags.BoolVar(&c.json, "json", false, "print the report as JSON, and nothing else")
 	if err := flags.Parse(args); err != nil {
 		return c, err

@@ -98,7 +98,7 @@ func (r *report) writeTable(out io.Writer) {
 	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprintf(table, "fault\t%s\t\n", strings.Join(outcomeNames, "\t"))
 	names := []string{noFault}
-	for _, f := range faults {
+	for _, f := range slices.Concat(faults, attacks) {
 		names = append(names, f.name)
 	}
 	for _, name := range names {

@@ -25,6 +25,7 @@ type target struct {
 	nonIdempotent bool     // its calls must not be executed twice
 	breaker       bool
 	streams       bool
+	hostile       bool // one of its nodes attacks the others
 	faults        []*fault
 
 	// do makes a call. It returns how many items were received from a stream, what is
@@ -126,13 +127,25 @@ func callStream(ctx context.Context, r *runner.Runner, p plan) (items int, wrong
 // that there is not always space for an array.
 const sharedMemory = 8 << 20
 
+// sharedMemory returns the limit of a target. Each call of a hostile target holds the data
+// of three nodes.
+func (t *target) sharedMemory() int64 {
+	if t.hostile {
+		return 8 * sharedMemory
+	}
+	return sharedMemory
+}
+
 // open starts the runner of a target. The folder holds the pipelines.
 func (t *target) open(ctx context.Context, folder string, opts ...runner.Option) (*runner.Runner, error) {
 	pipeline, err := runner.Load(filepath.Join(folder, t.name+".yaml"))
 	if err != nil {
 		return nil, err
 	}
-	opts = append(opts, runner.WithNode("sum_in_go", sumInGo), runner.WithSharedMemory(sharedMemory))
+	opts = append(opts, runner.WithNode("sum_in_go", sumInGo), runner.WithSharedMemory(t.sharedMemory()))
+	for _, name := range append([]string{attacker}, neighbors...) {
+		opts = append(opts, runner.WithNode("part_of_"+name, partOf(name)))
+	}
 	r, err := runner.New(pipeline, opts...)
 	if err != nil {
 		return nil, err

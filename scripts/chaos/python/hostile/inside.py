@@ -20,16 +20,23 @@ OWN = 1 << 31
 
 def connection() -> Connection:
     """Return the worker's connection, which is a variable of a function that called the node."""
+    if _known:
+        return _known[0]
     frame = sys._getframe()
     while frame is not None:
         for value in frame.f_locals.values():
             found = getattr(value, "_connection", value)
             if isinstance(found, Connection):
+                _known.append(found)
                 return found
         if frame.f_back is None:
             break
         frame = frame.f_back
     raise LookupError("no caller has a connection")
+
+
+_known: list[Connection] = []
+"""The connection. It is looked up once, since that keeps the variables of all callers alive."""
 
 
 def call_id() -> int:
