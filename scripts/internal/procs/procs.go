@@ -56,19 +56,24 @@ func parent(pid int) int {
 	return found
 }
 
-// With returns the processes that were started with a variable in their environment whose
-// NAME=VALUE begins as given, except this process. It also finds orphans.
+// With returns the processes that were started with a variable in their environment, given
+// as NAME=VALUE, or with the path of something below that value, except this process. It
+// also finds orphans.
 func With(variable string) []int {
 	environments, _ := filepath.Glob("/proc/[0-9]*/environ")
 	var found []int
 	for _, path := range environments {
 		pid, _ := strconv.Atoi(filepath.Base(filepath.Dir(path)))
 		text, _ := os.ReadFile(path) // empty if it has ended
-		if pid != os.Getpid() && strings.Contains("\x00"+string(text), "\x00"+variable) {
+		if pid != os.Getpid() && hasVariable("\x00"+string(text), "\x00"+variable) {
 			found = append(found, pid)
 		}
 	}
 	return found
+}
+
+func hasVariable(environment, entry string) bool {
+	return strings.Contains(environment, entry+"\x00") || strings.Contains(environment, entry+"/")
 }
 
 // Resident returns the resident memory of processes, in bytes. Shared memory counts for

@@ -19,7 +19,7 @@ func TestAProcessIsFoundByItsParentAndItsEnvironment(t *testing.T) {
 	require.NoError(t, err)
 	// After the child's first line, its environment is visible.
 	child := exec.Command("sh", "-c", "echo up; read end; exit 0")
-	child.Env = []string{"PROCS_TEST=this one"}
+	child.Env = []string{"PROCS_TEST=this one", "PROCS_TEST_FOLDER=/a/b"}
 	input, err := child.StdinPipe()
 	require.NoError(t, err)
 	output, err := child.StdoutPipe()
@@ -35,6 +35,7 @@ func TestAProcessIsFoundByItsParentAndItsEnvironment(t *testing.T) {
 	assert.False(t, IsBelow(os.Getpid()))
 	assert.Equal(t, []int{pid}, With("PROCS_TEST=this one"))
 	assert.Empty(t, With("PROCS_TEST=this"))
+	assert.Equal(t, []int{pid}, With("PROCS_TEST_FOLDER=/a"))
 	assert.Positive(t, Resident(pid))
 	assert.Zero(t, Segments(pid))
 	now, err := Look()
