@@ -218,7 +218,7 @@ func (a attack) observe(t *testing.T) string {
 	require.NoError(t, err)
 
 	began := time.Now()
-	answer, _, err := p.run(t, map[string]any{"attack": a.way, "file": file})
+	answer, _, err := p.run(t, map[string]any{"attack": a.way, "file": file, "host": os.Getpid()})
 	seen := &attacked{answer: answer, file: file, took: time.Since(began), log: p.log, events: p.events, runner: p.Runner}
 	seen.observation = observe(t, p.Runner, err)
 	_ = errors.As(err, &seen.failure)

@@ -81,7 +81,7 @@ func (p plan) pattern(name string) (secret, data []byte) {
 // callHostile makes a call of the attacker and of both neighbors.
 func callHostile(ctx context.Context, r *runner.Runner, p plan) (items int, wrong, err error) {
 	input := map[string]any{}
-	attack := map[string]any{"n": int64(p.number), "file": os.DevNull, "data": tensorOf(make([]byte, dataSize))}
+	attack := map[string]any{"n": int64(p.number), "file": os.DevNull, "host": os.Getpid(), "data": tensorOf(make([]byte, dataSize))}
 	if p.fault != nil {
 		attack["attack"] = p.fault.name
 	}
