@@ -93,7 +93,8 @@ func callHostile(ctx context.Context, r *runner.Runner, p plan) (items int, wron
 	result, err := r.Run(ctx, input)
 	if err != nil {
 		var e *runner.Error
-		if errors.As(err, &e) && e.Node != attacker {
+		isCanceled := errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)
+		if errors.As(err, &e) && e.Node != attacker && !isCanceled {
 			return 0, fmt.Errorf("a neighbor failed: %+w", err), nil
 		}
 		return 0, nil, err
