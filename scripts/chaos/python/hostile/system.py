@@ -182,7 +182,12 @@ def outlives_its_supervisor(given: Any) -> None:
 def looks_small(given: Any) -> str:
     """Give the process a name that breaks what reads /proc/PID/stat, and hide it."""
     _call(_libc.prctl, 15, b") R 1 1 1 1", 0, 0, 0)  # PR_SET_NAME
-    _call(_libc.prctl, 4, 0, 0, 0, 0)  # PR_SET_DUMPABLE
+    for command in (4, 1 << 32 | 4):  # PR_SET_DUMPABLE, of which the kernel takes 32 bits
+        number = ctypes.c_long(157 if os.uname().machine == "x86_64" else 167)
+        try:
+            _call(_libc.syscall, number, ctypes.c_ulong(command), 0, 0, 0, 0)
+        except PermissionError:
+            pass
     block = bytearray(400 << 20)
     for at in range(0, len(block), 4096):
         block[at] = 1
