@@ -97,9 +97,9 @@ def leases_the_code(given: Any) -> str:
 
 
 def digs_deep(given: Any) -> str:
-    """Nest 2,000 folders in its temporary folder, for the one that removes it."""
+    """Nest 300 folders in its temporary folder, for the one that removes it."""
     os.chdir(os.environ["TMPDIR"])
-    for _ in range(2_000):
+    for _ in range(300):
         os.mkdir("d")
         os.chdir("d")
     return "dug"
