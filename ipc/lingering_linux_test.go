@@ -152,5 +152,5 @@ func TestHugePagesAreNoSegment(t *testing.T) {
 	require.NoError(t, file.Truncate(size))
 	_, err = unix.FcntlInt(file.Fd(), unix.F_ADD_SEALS, sizeSeals)
 	require.NoError(t, err)
-	assert.ErrorContains(t, checkSegment(file, size), "not of ordinary shared memory")
+	assert.ErrorContains(t, checkSegment(file, size), "a segment of huge pages")
 }

@@ -228,7 +228,7 @@ func checkSegment(file *os.File, size uint64) error {
 	case err != nil:
 		return fmt.Errorf("the descriptor is not shared memory: %w", err)
 	case system.Type != unix.TMPFS_MAGIC: // the owner can take huge pages back, and a reader be killed
-		return errors.New("the descriptor is not of ordinary shared memory")
+		return errors.New("a segment of huge pages")
 	case seals&sizeSeals != sizeSeals:
 		return errors.New("the size of a segment is not sealed")
 	case seals&writeSeals == 0:

@@ -17,6 +17,8 @@ import (
 const (
 	// maxGrowth is the fraction by which memory may change after the first minute.
 	maxGrowth = 0.10
+	// minGrowth is a change in bytes that is not a violation, however small the supervisor is.
+	minGrowth = 8 << 20
 	// sampleInterval is the time between two samples.
 	sampleInterval = 15 * time.Second
 	// drainTimeout is how long a sample waits for the calls in progress.
@@ -113,12 +115,12 @@ func (m *memory) figures() memoryFigures {
 // isLong reports whether there are several minutes to compare.
 func (f memoryFigures) isLong() bool { return len(f.Minutes) > 1 }
 
-// check returns an error if the memory changed by more than maxGrowth.
+// check returns an error if the memory changed by more than maxGrowth and minGrowth.
 func (f memoryFigures) check() error {
 	if !f.isLong() {
 		return nil
 	}
-	bound := int64(maxGrowth * float64(f.Settled))
+	bound := max(int64(maxGrowth*float64(f.Settled)), minGrowth)
 	if f.Most-f.Settled > bound || f.Settled-f.Least > bound {
 		return fmt.Errorf("the supervisor's memory was %s after the first minute, then %s to %s", mib(f.Settled), mib(f.Least), mib(f.Most))
 	}
