@@ -90,7 +90,7 @@ func TestAttackMatrix(t *testing.T) {
 		t.Skip(missing)
 	}
 	leaveADescriptorOpen(t)
-	tables, complete := runParts(t, attackMatrix(protocolAttacks), attackMatrix(systemAttacks), attackMatrix(textAttacks), lieMatrix())
+	tables, complete := runParts(t, attackMatrix(protocolAttacks), attackMatrix(systemAttacks), attackMatrix(textAttacks), lieMatrix(), attackMatrix(memoryAttacks))
 	if complete {
 		compareDocs(t, "docs/attacks.md", tables)
 	}
@@ -217,6 +217,9 @@ func (p pipelineOfAttack) run(t *testing.T, given map[string]any) (answer any, e
 	neighbor := all["neighbor"].(map[string]any)
 	assert.True(t, bytes.Equal(want, neighbor["data"].(*ipc.Tensor).Data), "the neighbor's data has changed")
 	assert.Empty(t, neighbor["seen"], "the neighbor sees data of others")
+	if answer, ok := all["node"].(map[string]any); ok {
+		assert.Empty(t, answer["seen"], "the attacker sees data of others")
+	}
 	return all["node"], nil
 }
 

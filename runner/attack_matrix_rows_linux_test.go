@@ -47,6 +47,14 @@ var protocolAttacks = []attack{
 		}},
 }
 
+var memoryAttacks = []attack{
+	{does: "reads memory that its neighbor was sent", way: "reads_its_neighbors", stop: "isolated nodes share no segments", want: succeeded(), says: "no data but its own"},
+	{does: "writes to memory that it was lent", way: "writes_to_its_neighbors", stop: "the segment is sealed before it is lent", want: succeeded(), says: "PermissionError"},
+	{does: "fills files in memory", way: "fills_a_file_in_memory", stop: "`limits.resident` counts them", want: died("SIGABRT", "").and(unrepeated), says: "ran out of memory", limits: "{resident: 300MiB}"},
+	{does: "starts threads without end", way: "starts_threads", stop: "`limits.threads`", want: died("SIGABRT", "").and(unrepeated), says: "threads", limits: "{threads: 100}"},
+	{does: "drops all that ends it with the host", way: "outlives_its_supervisor", stop: "the host ends it, and what it left", want: broke("SIGABRT", "").and(unrepeated), says: "connection"},
+}
+
 var systemAttacks = []attack{
 	{does: "signals the host", way: "signals_the_host", stop: "Landlock, or a namespace of process ids", want: succeeded(), check: func(t *testing.T, seen *attacked) string {
 		assert.Regexp(t, "^(PermissionError|ProcessLookupError): ", seen.answer)

@@ -38,6 +38,8 @@ var attacks = hostile(
 	"answers_another_call", "floods_items", "invents_an_exit_report", "claims_to_be_a_terabyte",
 	"signals_the_host", "lets_the_kernel_signal_the_host", "leases_the_code", "digs_deep", "hides_files",
 	"uses_what_it_inherits", "forks", "looks_small", "keeps_its_pipe",
+	"reads_its_neighbors", "writes_to_its_neighbors", "scribbles", "changes_its_result",
+	"fills_a_file_in_memory", "starts_threads", "outlives_its_supervisor",
 	"logs_commands", "raises_commands", "returns_commands", "logs_16_mib", "prints_a_line_without_end",
 )
 
