@@ -28,6 +28,16 @@ func Version() string {
 	return versionLine.FindStringSubmatch(packageSource)[1]
 }
 
+// Reaper returns the source of the reaper, a module that defines fork_worker. Its comment
+// describes what the supervisor and a reaper say to each other.
+func Reaper() string {
+	source, err := files.ReadFile("gophersnake/_worker/process/reaper.py")
+	if err != nil {
+		panic(err) // the file is embedded
+	}
+	return string(source)
+}
+
 // Extract writes the package into a folder below root whose name is a digest of the
 // content, and returns that folder: "python FOLDER" runs the worker. The folder is
 // created atomically, and later calls reuse it. Errors are those of the file system.

@@ -65,7 +65,11 @@ func controllersOf(settings map[string]string) []string {
 func (p *Profile) neededSettings() map[string]string {
 	settings := make(map[string]string)
 	if p.Processes > 0 {
-		settings["pids.max"] = strconv.Itoa(p.Processes + 1)
+		most := p.Processes + 1
+		if p.Reaper != "" {
+			most++
+		}
+		settings["pids.max"] = strconv.Itoa(most)
 	}
 	if !wholeNumber(p.CPUs) {
 		const period = 100_000 // µs

@@ -34,6 +34,11 @@ type Profile struct {
 	// Memory limits the memory of the process and its children, in bytes, if the
 	// supervisor may create cgroups; otherwise it has no effect. 0 is no limit.
 	Memory int64
+	// Reaper is the source of a Python module that defines fork_worker. If it is not
+	// empty, [Profile.Start] starts a reaper, which calls that function and so forks the
+	// process. The reaper is less restricted than the process: it may signal it. It is
+	// the first process of a process id namespace if this user may create one.
+	Reaper string
 }
 
 // OpIsolate is the Op of the [*fs.PathError] that [Profile.Start] returns if a file or

@@ -107,13 +107,20 @@ func (p *Profile) Start(cmd *exec.Cmd, write ...string) (_ *Sandbox, err error) 
 	}
 	sandbox.boundsThreads = settings["pids.max"] != ""
 	sandbox.apply(cmd)
-	stageArgs := []string{cmd.Args[0], "-I", "-S", "-c", stage, strconv.Itoa(p.landlockScope()), encodeFilter(inner), strconv.Itoa(3 + len(cmd.ExtraFiles)), cmd.Path}
+	program := stage
+	if p.Reaper != "" {
+		program = p.Reaper + "\n" + stage
+	}
+	stageArgs := []string{cmd.Args[0], "-I", "-S", "-c", program, strconv.Itoa(p.landlockScope()), encodeFilter(inner), strconv.Itoa(3 + len(cmd.ExtraFiles)), cmd.Path}
 	cmd.Args = append(stageArgs, cmd.Args...)
 	// Package os checks once whether pidfds work. Let it do so on an unrestricted thread.
 	if self, err := os.FindProcess(os.Getpid()); err == nil {
 		_ = self.Release()
 	}
 	err = onOwnThread(func() error {
+		if p.Reaper != "" {
+			_ = unix.Unshare(unix.CLONE_NEWPID) // without it, Landlock's scope confines the reaper
+		}
 		if err := restrictThread(cpus, rules, calls, arguments); err != nil {
 			return err
 		}

@@ -1,7 +1,8 @@
 """Apply the restrictions that a process must apply to itself, then become the command.
 
 The supervisor's thread needs the right to start a process, so the process itself has to
-give up that right, and likewise the right to send signals. This program does so in an
+give up that right, and likewise the right to send signals. Before that, it forks: the
+parent becomes the reaper of the process, if the profile names one. This program does so in an
 interpreter without site-packages (``-I -S``): no code of the node or of its packages
 has run before. If a restriction cannot be applied, the process exits.
 """
@@ -13,6 +14,9 @@ try:
     import ctypes
 except ImportError as error:
     sys.exit(f"gophersnake: isolation: it needs an interpreter with ctypes: {error}")
+
+# The text of a reaper precedes this one if the profile names one.
+fork_worker = globals().get("fork_worker")
 
 PR_SET_SECCOMP, SECCOMP_MODE_FILTER = 22, 2
 LANDLOCK_CREATE_RULESET, LANDLOCK_RESTRICT_SELF = 444, 446
@@ -60,6 +64,11 @@ def filter_calls(instructions: bytes) -> None:
 
 _, scope_flags, call_filter, inherited, *command = sys.argv
 os.closerange(int(inherited), os.sysconf("SC_OPEN_MAX"))  # what the host has left open
+if fork_worker:
+    alone = os.getpid() == 1  # in a namespace of process ids, which ends with this process
+    if int(scope_flags) and not alone:
+        restrict_scope(int(scope_flags))  # the worker's own scope below is narrower
+    fork_worker(confined=alone or bool(int(scope_flags)))
 if int(scope_flags):
     restrict_scope(int(scope_flags))
 filter_calls(bytes.fromhex(call_filter))

@@ -2,7 +2,6 @@ package worker
 
 import (
 	"fmt"
-	"os"
 	"os/exec"
 	"strings"
 	"syscall"
@@ -66,7 +65,8 @@ func TestReasonsAndSignalsHaveNames(t *testing.T) {
 
 // processOf returns the process of a shell script, not started yet.
 func processOf(t *testing.T, script string) *process {
-	p := newProcess(exec.Command("/bin/sh", "-c", script), hclog.NewNullLogger())
+	const shell = "import os, sys; os.execv('/bin/sh', ['sh', '-c', sys.argv[1]])"
+	p := newProcess(exec.Command(testkit.Python(t), "-c", shell, script), hclog.NewNullLogger())
 	t.Cleanup(func() {
 		if p.wasStarted() {
 			p.end(ReasonKilled)
@@ -86,21 +86,22 @@ func TestAProcessThatEndedByItselfIsNotSaidToHaveBeenEnded(t *testing.T) {
 	for name, end := range ends {
 		t.Run(name, func(t *testing.T) {
 			p := processOf(t, "exit 3")
-			lifeline, w, err := os.Pipe()
+			inherited, err := p.openFiles()
 			require.NoError(t, err)
-			defer lifeline.Close()
-			defer w.Close()
-			require.NoError(t, p.spawn(lifeline)) // it is not reaped
+			p.mu.Lock()
+			err = p.spawnLocked()
+			p.mu.Unlock()
+			require.NoError(t, err)
+			for _, f := range inherited {
+				require.NoError(t, f.Close())
+			}
 			testkit.Eventually(t, p.handle.hasExited)
 			p.startedAt = time.Now()
 			end(p)
 			assert.Equal(t, ReasonSelf, p.reason)
 
-			p.stdout.lines.file, p.stderr.lines.file = lifeline, lifeline
 			p.stdout.drained.signal()
 			p.stderr.drained.signal()
-			p.autopsyFile, err = anonymousFile("autopsy")
-			require.NoError(t, err)
 			p.awaitExit()
 			end(p)
 			exit := p.autopsy("", nil)

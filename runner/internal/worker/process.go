@@ -42,8 +42,9 @@ type process struct {
 	stdout       *stdout
 	stderr       *stderr
 
-	mu           sync.Mutex // guards the fields below, up to done
-	startedAt    time.Time  // zero until the process is started
+	mu           sync.Mutex   // guards the fields below, up to done
+	startedAt    time.Time    // zero until the process is started
+	interrupt    func() error // ends a start that waits for the reaper; nil if none does
 	endRequested atomic.Bool
 	gone         atomic.Bool // the process has exited; set before it is reaped
 	reason       Reason
@@ -63,8 +64,8 @@ type process struct {
 
 var _ runner.Runner = (*process)(nil)
 
-// osProcess is a process that has been started: the supervisor's own child, or one
-// that a template forked.
+// osProcess is a process that has been started: the child of a reaper or, on a system
+// without reapers, of the supervisor itself.
 type osProcess interface {
 	pid() int
 	// signal sends a signal. That the process has ended is no error.
@@ -90,10 +91,10 @@ func (s *exitStatus) wasKilled() bool {
 	return s != nil && s.wait.Signaled() && s.wait.Signal() == syscall.SIGKILL
 }
 
-// childProcess is a process that the supervisor itself spawned.
+// childProcess is a process whose parent is the supervisor itself.
 type childProcess struct {
 	cmd   *exec.Cmd
-	pidfd int // -1 if the system has none
+	pidfd *os.File // nil if the system has none
 }
 
 func (c *childProcess) pid() int { return c.cmd.Process.Pid }
@@ -150,18 +151,17 @@ func (p *process) start(template *templateServer) (err error) {
 	if err != nil {
 		return err
 	}
-	lifeline := inherited[0]
 
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.endRequested.Load() {
-		return errors.New("ended before it was started")
+		return errEndedBefore
 	}
 	p.oomKills = oomKills()
 	if template != nil {
-		err = template.fork(p, lifeline)
+		err = template.forkLocked(p)
 	} else {
-		err = p.spawn(lifeline)
+		err = p.spawnLocked()
 	}
 	if err != nil {
 		// The system reports a missing folder and a missing program by the same error.
@@ -175,9 +175,11 @@ func (p *process) start(template *templateServer) (err error) {
 	return nil
 }
 
+var errEndedBefore = errors.New("ended before it was started")
+
 // openFiles opens the process's pipes, its autopsy file and, if memory is shared, its
 // channel, and makes the command inherit them. It returns the files that the process
-// inherits, the lifeline first, also if it fails.
+// inherits, also if it fails.
 func (p *process) openFiles() (inherited []*os.File, err error) {
 	pipe := func() (r, w *os.File) {
 		if err == nil {
@@ -215,16 +217,6 @@ func (p *process) openFiles() (inherited []*os.File, err error) {
 	p.channel, p.channelInode = channel, inodeOf(end)
 	p.cmd.ExtraFiles = append(p.cmd.ExtraFiles, end) // descriptor 5
 	return append(inherited, end), nil
-}
-
-// startCommand starts the command, in a sandbox if the process is isolated. The
-// sandbox is removed when the process has ended.
-func (p *process) startCommand() (err error) {
-	if p.isolation == nil {
-		return p.cmd.Start()
-	}
-	p.sandbox, err = p.isolation.Start(p.cmd, p.socketDir)
-	return err
 }
 
 // drainTime is how long the pipes of a process that has exited are read if a process
@@ -297,6 +289,9 @@ func (p *process) endForBreach(reason Reason, breach *Breach) {
 	}
 	if p.startedAt.IsZero() {
 		p.reason = reason
+		if p.interrupt != nil {
+			_ = p.interrupt()
+		}
 		return // start will not start it
 	}
 	if p.hasExitedLocked() {

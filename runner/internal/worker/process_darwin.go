@@ -9,15 +9,19 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// spawn starts the process in a group of its own. On this system the worker watches
-// its lifeline itself.
-func (p *process) spawn(*os.File) error {
+// spawnLocked starts the process in a group of its own. This system has no subreapers; the
+// worker watches its lifeline itself. A sandbox cannot be created here.
+func (p *process) spawnLocked() (err error) {
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	if err := p.startCommand(); err != nil {
-		return err
+	if p.isolation == nil {
+		err = p.cmd.Start()
+	} else {
+		p.sandbox, err = p.isolation.Start(p.cmd, p.socketDir)
 	}
-	p.handle = &childProcess{cmd: p.cmd, pidfd: -1}
-	return nil
+	if err == nil {
+		p.handle = &childProcess{cmd: p.cmd}
+	}
+	return err
 }
 
 // awaitExit returns early if the kernel's queue cannot be used: reap waits as well.
@@ -69,9 +73,7 @@ func (p *process) findHang() Hang {
 // noForkServer says why workers are not forked.
 const noForkServer = "the fork server needs Linux"
 
-func adopt(*templateServer, int, *process, *os.File) (osProcess, error) {
-	return nil, errors.ErrUnsupported
-}
+func (*templateServer) forkLocked(*process) error { return errors.ErrUnsupported }
 
 // The stats of another process cannot be read here without C.
 

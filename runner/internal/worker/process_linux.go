@@ -3,50 +3,89 @@ package worker
 import (
 	"os"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/gophersnake/gophersnake/pyworker"
 )
 
-// spawn starts the process in a group of its own, and makes the kernel kill the whole
-// group when the supervisor dies: the lifeline's write end is closed then, and its
-// read end, which the worker holds, is set to send SIGKILL instead of SIGIO. A
-// parent-death signal would kill only the worker, and do so first, so that nothing
-// would be left to kill the worker's children.
-func (p *process) spawn(lifeline *os.File) error {
-	c := &childProcess{cmd: p.cmd, pidfd: -1}
-	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, PidFD: &c.pidfd}
-	if err := p.startCommand(); err != nil {
+// spawnLocked starts the process with a reaper as its parent. Both lead groups of their own. It
+// waits until the reaper has forked the process, and releases the lock meanwhile. If the
+// process is ended then, or the interpreter before it forks, the interpreter itself is taken
+// for the process, so that its own output and status explain the failure.
+func (p *process) spawnLocked() error {
+	r, end, err := newReaper()
+	if err != nil {
 		return err
 	}
-	p.handle = c
-	fd := lifeline.Fd()
-	for _, step := range []struct{ command, value int }{
-		{unix.F_SETOWN, -p.pid()},
-		{unix.F_SETSIG, int(unix.SIGKILL)},
-		{unix.F_SETFL, unix.O_ASYNC},
-	} {
-		if _, err := unix.FcntlInt(fd, step.command, step.value); err != nil {
-			break // the worker notices, and watches the lifeline itself
-		}
+	pidfd := -1
+	p.cmd.Stdin = end
+	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, PidFD: &pidfd}
+	err = p.startCommand()
+	_ = end.Close()
+	if err != nil {
+		_ = r.channel.Close()
+		return err
 	}
+	r.id = p.cmd.Process.Pid
+	_ = unix.SetNonblock(pidfd, true) // for the runtime's poller
+	r.pidfd = os.NewFile(uintptr(pidfd), "pidfd")
+	worker, err := p.adoptLocked(r)
+	if err != nil {
+		_ = r.channel.Close() // on which the reaper ends what it has forked
+		p.handle = &childProcess{cmd: p.cmd, pidfd: r.pidfd}
+		time.AfterFunc(abortGrace, p.killInterpreter)
+		return nil
+	}
+	p.handle = worker
+	go worker.watch(func(bool) { _ = p.cmd.Wait() })
 	return nil
+}
+
+// adoptLocked waits for the reaper's worker, and releases the lock meanwhile. If the process
+// is ended, it closes the channel and returns an error.
+func (p *process) adoptLocked(r *reaper) (*reapedProcess, error) {
+	p.interrupt = r.channel.Close
+	p.mu.Unlock()
+	worker, err := r.adopt()
+	p.mu.Lock()
+	p.interrupt = nil
+	if err == nil && p.endRequested.Load() {
+		_ = worker.pidfd.Close()
+		err = errEndedBefore
+	}
+	return worker, err
+}
+
+// startCommand starts the command with a reaper, in a sandbox if the process is isolated.
+// The sandbox is removed when the process has ended.
+func (p *process) startCommand() (err error) {
+	if p.isolation == nil {
+		p.cmd.Args = append([]string{p.cmd.Args[0], "-I", "-S", "-c", spawnProgram, p.cmd.Path}, p.cmd.Args...)
+		return p.cmd.Start()
+	}
+	profile := *p.isolation
+	profile.Reaper = pyworker.Reaper()
+	p.sandbox, err = profile.Start(p.cmd, p.socketDir)
+	return err
+}
+
+// killInterpreter kills an interpreter that did not become a reaper, and what it has forked.
+func (p *process) killInterpreter() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !p.hasExitedLocked() {
+		killDescendants(p.pid())
+		p.signal(syscall.SIGKILL)
+	}
 }
 
 // awaitExit waits in the runtime's poller, so that a hundred workers do not occupy a
 // hundred threads.
 func (c *childProcess) awaitExit() {
-	if c.pidfd >= 0 {
-		_ = unix.SetNonblock(c.pidfd, true)
-		f := os.NewFile(uintptr(c.pidfd), "pidfd")
-		defer f.Close()
-		if raw, err := f.SyscallConn(); err == nil {
-			err = raw.Read(func(fd uintptr) bool { return isZombie(unix.P_PIDFD, int(fd), unix.WNOHANG) })
-			if err == nil {
-				return
-			}
-		}
-	}
-	isZombie(unix.P_PID, c.pid(), 0)
+	awaitReadable(c.pidfd)
+	_ = c.pidfd.Close()
 }
 
 func (c *childProcess) hasExited() bool { return isZombie(unix.P_PID, c.pid(), unix.WNOHANG) }

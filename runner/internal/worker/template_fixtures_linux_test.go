@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"os"
 	"strings"
 	"syscall"
 	"testing"
@@ -31,10 +32,11 @@ func forking(t *testing.T, nodeType string, env ...string) Config {
 
 // templateOf returns the pid of the template that forked a worker, 0 if it was spawned.
 func templateOf(w *Worker) int {
-	if f, ok := w.process.handle.(*forkedProcess); ok {
-		return f.template.process.pid()
+	stat, _ := readStat(procFolder(w.process.handle.(*reapedProcess).reaper.id))
+	if stat.parent == os.Getpid() {
+		return 0
 	}
-	return 0
+	return stat.parent
 }
 
 func assertForked(t *testing.T, w *Worker) {

@@ -26,9 +26,10 @@ const templateCookie = "GOPHERSNAKE_TEMPLATE=b3d1c2f0"
 //
 //	request                              reply
 //	setup  the module to import          ready; or unsafe or failed, with the reason
-//	fork   with the descriptors that     forked: the worker's pid
-//	       the worker inherits
-//	reap   a pid                         reaped: its exit status
+//	fork   with the descriptors that     forked: the reaper's pid
+//	       a reaper and its worker
+//	       inherit
+//	reap   a reaper's pid                reaped
 //
 // The reply to a request that cannot be carried out is error.
 
@@ -36,7 +37,7 @@ const templateCookie = "GOPHERSNAKE_TEMPLATE=b3d1c2f0"
 type templateRequest struct {
 	Setup *templateSetup `msgpack:"setup,omitempty"`
 	// Fork is what to add to the environment, as KEY=VALUE. The descriptors in the
-	// message are the worker's 1, 2, 3, 4 and, if memory is shared, 5.
+	// message are the reaper's 0, and the worker's 1, 2, 3, 4 and, if memory is shared, 5.
 	Fork []string `msgpack:"fork,omitempty"`
 	Reap int      `msgpack:"reap,omitempty"`
 }
@@ -55,19 +56,11 @@ type templateReply struct {
 	Ready bool `msgpack:"ready"`
 	// Unsafe says why processes with the module cannot be forked, Failed why the module
 	// was not imported.
-	Unsafe string        `msgpack:"unsafe"`
-	Failed string        `msgpack:"failed"`
-	Forked int           `msgpack:"forked"`
-	Reaped *reapedStatus `msgpack:"reaped"`
-	Error  string        `msgpack:"error"`
-}
-
-// reapedStatus is the result of wait4.
-type reapedStatus struct {
-	Status uint32  `msgpack:"status"`
-	User   float64 `msgpack:"user"`
-	System float64 `msgpack:"system"`
-	MaxRSS int64   `msgpack:"max_rss"`
+	Unsafe string `msgpack:"unsafe"`
+	Failed string `msgpack:"failed"`
+	Forked int    `msgpack:"forked"`
+	Reaped bool   `msgpack:"reaped"`
+	Error  string `msgpack:"error"`
 }
 
 // maxTemplateMessage bounds a message in either direction.
@@ -182,7 +175,7 @@ func protocolError(err error) error {
 
 // failLocked ends a template that has become useless. If it has closed its socket it is
 // most likely exiting, and its own exit says more. A worker that it may have forked,
-// and that the supervisor has not adopted, is killed by its lifeline.
+// and that the supervisor has not adopted, is killed by its reaper.
 func (s *templateServer) failLocked(err error) {
 	if errors.Is(err, io.EOF) || errors.Is(err, syscall.EPIPE) {
 		go s.process.waitOrEnd(ReasonKilled)
@@ -206,56 +199,13 @@ func (s *templateServer) exitError(packageDir string) error {
 	return exit
 }
 
-// fork makes the template fork a process that inherits the process's files.
-func (s *templateServer) fork(p *process, lifeline *os.File) error {
-	files := append([]*os.File{p.cmd.Stdout.(*os.File), p.cmd.Stderr.(*os.File)}, p.cmd.ExtraFiles...)
-	reply, err := s.request(templateRequest{Fork: p.pluginEnv}, s.answerTimeout, files...)
-	switch {
-	case err != nil:
-	case reply.Error != "":
-		err = errors.New(reply.Error)
-	default:
-		var forked osProcess
-		if forked, err = adopt(s, reply.Forked, p, lifeline); err == nil {
-			p.handle = forked
-			return nil
-		}
-		s.mu.Lock()
-		s.failLocked(protocolError(err))
-		s.mu.Unlock()
-	}
-	p.stderr.logger.Warn("the template could not fork a worker, which is started without it", "error", err)
-	return err
-}
-
 // moveSocket chooses another folder for the worker's socket. A template may have
-// forked a worker without reporting it. That worker is being killed by its lifeline,
+// forked a worker without reporting it. That worker is being killed by its reaper,
 // but may have bound its socket before.
 func (p *process) moveSocket() {
 	folder := filepath.Join(p.socketDir, "2")
 	_ = os.Mkdir(folder, 0o700) // if it fails, the worker reports it
 	p.cmd.Env = append(p.cmd.Env, "PLUGIN_UNIX_SOCKET_DIR="+folder)
-}
-
-// reap makes the template reap a worker that has exited. It returns nil without an
-// error if the worker had already been reaped.
-func (s *templateServer) reap(pid int) (*exitStatus, error) {
-	reply, err := s.request(templateRequest{Reap: pid}, s.answerTimeout)
-	if err != nil || reply.Reaped == nil {
-		return nil, err
-	}
-	status := &exitStatus{wait: syscall.WaitStatus(reply.Reaped.Status)}
-	status.usage.Utime = syscall.NsecToTimeval(int64(reply.Reaped.User * 1e9))
-	status.usage.Stime = syscall.NsecToTimeval(int64(reply.Reaped.System * 1e9))
-	status.usage.Maxrss = reply.Reaped.MaxRSS
-	return status, nil
-}
-
-// isAlive reports whether the process certainly has not exited.
-func (s *templateServer) isAlive() bool {
-	s.process.mu.Lock()
-	defer s.process.mu.Unlock()
-	return !s.process.hasExitedLocked()
 }
 
 // close makes the template exit, and returns when it is gone.

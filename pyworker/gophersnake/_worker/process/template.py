@@ -2,11 +2,12 @@
 
 The supervisor sends requests, and the template answers each, as msgpack maps over a socket
 that preserves message boundaries. Go's ``runner/internal/worker/template_server.go`` has
-the other side. A fork request carries the descriptors of the new worker. The forked
-process returns from ``run`` and starts as if it had been spawned, beginning with ``start``.
+the other side. A fork request carries the descriptors of the new worker. The template forks
+a reaper, and that the worker, which returns from ``run`` and starts as if it had been
+spawned, beginning with ``start``.
 
-A worker that has ended is reaped only when the supervisor says so, so that its process id
-is not reused before.
+A reaper that has ended is reaped only when the supervisor says so, so that its process id is
+not reused before.
 """
 
 from __future__ import annotations
@@ -20,17 +21,17 @@ import sys
 from typing import Any, NoReturn
 
 from gophersnake._worker.memory.segments import RECEIVE_FLAGS
-from gophersnake._worker.process import exit_report, handshake
+from gophersnake._worker.process import exit_report, handshake, reaper
 from gophersnake._worker.process.start import make_streams_logs
 
 CONTROL = handshake.CHANNEL
 """The descriptor of the template's socket; in a worker it is that of the channel."""
 
-ASSIGNED = (1, 2, handshake.LIFELINE, handshake.AUTOPSY, handshake.CHANNEL)
-"""The descriptors of a worker, in the order in which they arrive; the last is optional."""
+ASSIGNED = (reaper.CHANNEL, 1, 2, handshake.LIFELINE, handshake.AUTOPSY, handshake.CHANNEL)
+"""The descriptors of a reaper and its worker, in the order in which they arrive; the last is
+optional."""
 
 MAX_MESSAGE = 64 << 10
-F_SETSIG = getattr(fcntl, "F_SETSIG", 10)
 
 
 class BadRequest(Exception):
@@ -128,24 +129,25 @@ class Template:
         exit_report.exit_now(0)
 
     def _fork(self, environment: list[str], descriptors: list[int]) -> bool:
-        """Fork a worker, and return whether this process is the worker."""
+        """Fork a reaper, which forks a worker; return whether this process is the worker."""
         if len(descriptors) not in (len(ASSIGNED) - 1, len(ASSIGNED)):
             raise BadRequest(f"a worker cannot start with {len(descriptors)} descriptors")
         exit_report.flush_streams()  # otherwise both processes would write what is buffered
         try:
-            worker = os.fork()
+            child = os.fork()
         except OSError as error:
             raise BadRequest(f"cannot fork: {error}") from error
-        if worker == 0:
-            self._become_worker(environment, descriptors)
+        if child == 0:
+            os.setpgid(0, 0)  # the template's group may end before
+            self._assign(descriptors)
+            reaper.fork_worker()
+            self._become_worker(environment)
             return True
-        _lead_group(worker)  # before the supervisor learns of the worker
-        self._answer(forked=worker)
+        self._answer(forked=child)
         return False
 
-    def _become_worker(self, environment: list[str], descriptors: list[int]) -> None:
-        """Give this process the descriptors and environment of a spawned worker."""
-        _lead_group(0)
+    def _assign(self, descriptors: list[int]) -> None:
+        """Give this process the descriptors of a spawned worker and its reaper."""
         # First move them above the assigned numbers, which a module may have freed.
         moved = [fcntl.fcntl(each, fcntl.F_DUPFD_CLOEXEC, 10) for each in descriptors]
         for descriptor in (*descriptors, self._control.detach()):
@@ -153,7 +155,9 @@ class Template:
         for descriptor, number in zip(moved, ASSIGNED, strict=False):
             os.dup2(descriptor, number, inheritable=number <= 2)
             os.close(descriptor)
-        _die_with_supervisor()
+
+    def _become_worker(self, environment: list[str]) -> None:
+        """Make this process like a spawned worker."""
         for each in environment:
             name, _, value = each.partition("=")
             os.environ[name] = value
@@ -163,37 +167,12 @@ class Template:
         if callable(seed):
             seed()
 
-    def _reap(self, worker: int) -> None:
+    def _reap(self, child: int) -> None:
+        """Reap a reaper that has ended, and has reported how its worker did."""
         try:
-            ended, status, usage = os.wait4(worker, os.WNOHANG)
+            ended, _ = os.waitpid(child, os.WNOHANG)
         except (OSError, OverflowError, TypeError) as error:
-            raise BadRequest(f"cannot reap {worker!r}: {error}") from error
+            raise BadRequest(f"cannot reap {child!r}: {error}") from error
         if ended == 0:
-            raise BadRequest(f"the worker {worker} has not ended")
-        self._answer(
-            reaped={
-                "status": status,
-                "user": usage.ru_utime,
-                "system": usage.ru_stime,
-                "max_rss": usage.ru_maxrss,
-            }
-        )
-
-
-def _lead_group(process: int) -> None:
-    """Make a process the leader of a process group, so that it ends with its children.
-
-    Worker and template both do it, because either may run first.
-    """
-    try:
-        os.setpgid(process, process)
-    except (ProcessLookupError, PermissionError):
-        pass  # it has ended, or leads a session of its own
-
-
-def _die_with_supervisor() -> None:
-    """Make the kernel kill the process group when the supervisor ends, as for spawned workers."""
-    fcntl.fcntl(handshake.LIFELINE, fcntl.F_SETOWN, -os.getpid())
-    fcntl.fcntl(handshake.LIFELINE, F_SETSIG, signal.SIGKILL)
-    flags = fcntl.fcntl(handshake.LIFELINE, fcntl.F_GETFL)
-    fcntl.fcntl(handshake.LIFELINE, fcntl.F_SETFL, flags | os.O_ASYNC)
+            raise BadRequest(f"the reaper {child} has not ended")
+        self._answer(reaped=True)

@@ -1,0 +1,225 @@
+"""The reaper: the parent of a worker, which ends everything that the worker leaves behind.
+
+A process forks, and its child becomes the worker. The parent, the reaper, inherits the
+worker's orphans, whatever session or group they moved to, because it is their subreaper.
+It waits for one of two ends:
+
+- The worker ends. The reaper reports its status, kills what is left, and exits.
+- The supervisor ends, which closes the channel. The reaper kills the worker, too.
+
+The channel is a socket in place of standard input. It preserves message boundaries, and
+the kernel tells the supervisor which process sent a message:
+
+    worker                     from the worker, before it becomes its program
+    reaper                     from the reaper, once it inherits orphans
+    ended STATUS USER SYSTEM MAXRSS   from the reaper: the result of wait4
+    adopted                    to the reaper: the supervisor holds the worker's process open,
+                               so the worker may be reaped
+    keep PID, drop PID         to the reaper: this child is a reaper itself, and may outlive
+                               the worker; or no longer
+    orphans                    to the reaper: kill what it has inherited so far
+
+The reaper of a spawned worker is an interpreter that runs only this text, without
+site-packages; that of a forked worker is a copy of the template. So the modules that a
+plain interpreter imports slowly are imported after the fork, and only in the reaper.
+"""
+
+from __future__ import annotations
+
+import os
+
+CHANNEL = 0
+LIFELINE = 3
+HIGHEST = 1024
+"""The reaper closes its descriptors below this number, so that no pipe is held open."""
+
+POLL = 20
+"""Milliseconds until the reaper looks for orphans again, once the worker has ended."""
+
+PR_SET_CHILD_SUBREAPER = 36
+
+
+def fork_worker(confined: bool = False) -> None:
+    """Fork, and return in the worker; the calling process becomes its reaper, and exits.
+
+    Args:
+        confined: whether the kernel lets this process signal only its descendants, so that
+            all of them can be killed at once.
+    """
+    worker = os.fork()
+    if worker:
+        try:
+            Reaper(worker, confined).run()
+        finally:
+            os._exit(1)
+    os.setpgid(0, 0)  # so that the worker ends with its children
+    os.write(CHANNEL, b"worker")
+    null = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(null, CHANNEL)
+    os.close(null)
+    _end_with_lifeline()
+
+
+def _end_with_lifeline() -> None:
+    """Make the kernel kill the process group when the supervisor ends.
+
+    The worker can undo this. It is for the case that the reaper was killed or stopped.
+    """
+    import fcntl
+
+    fcntl.fcntl(LIFELINE, fcntl.F_SETOWN, -os.getpid())
+    fcntl.fcntl(LIFELINE, getattr(fcntl, "F_SETSIG", 10), 9)
+    flags = fcntl.fcntl(LIFELINE, fcntl.F_GETFL)
+    fcntl.fcntl(LIFELINE, fcntl.F_SETFL, flags | getattr(os, "O_ASYNC", 0o20000))
+
+
+def inherit_orphans() -> None:
+    """Make this process the parent of its descendants whose parent ends."""
+    try:
+        import ctypes
+    except ImportError:
+        return  # it still kills the worker, and the children that the worker leaves
+    ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+class Reaper:
+    """The reaper of one worker."""
+
+    def __init__(self, worker: int, confined: bool) -> None:
+        """Create the reaper of a child of this process."""
+        self._worker = worker
+        self._confined = confined and _is_confined()
+        self._adopted = False
+        self._ending = False  # the worker or the supervisor has ended
+        self._kept: set[int] = set()
+
+    def run(self) -> None:
+        """Wait for an end, and exit when nothing of the worker is left."""
+        import select
+        import signal
+
+        inherit_orphans()
+        for each in ("SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGUSR1", "SIGUSR2", "SIGALRM"):
+            signal.signal(getattr(signal, each), signal.SIG_IGN)
+        os.closerange(CHANNEL + 1, HIGHEST)
+        woken, wake = os.pipe()
+        os.set_blocking(wake, False)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
+        events = select.poll()
+        events.register(woken, select.POLLIN)
+        events.register(CHANNEL, select.POLLIN)
+        self._send("reaper")
+        while True:
+            for descriptor, _ in events.poll(POLL if self._ending else None):
+                if descriptor == woken:
+                    os.read(woken, HIGHEST)
+                elif not self._obey(self._receive()):
+                    events.unregister(CHANNEL)
+            self._reap()
+
+    def _send(self, message: str) -> None:
+        try:
+            os.write(CHANNEL, message.encode())
+        except OSError:
+            pass  # the supervisor has ended
+
+    def _receive(self) -> bytes:
+        try:
+            return os.read(CHANNEL, 64)
+        except OSError:
+            return b""
+
+    def _obey(self, message: bytes) -> bool:
+        """Do what the supervisor says; return whether it lives."""
+        order, _, child = message.partition(b" ")
+        if order == b"adopted":
+            self._adopted = True
+        elif order == b"keep":
+            self._kept.add(int(child))
+        elif order == b"drop":
+            self._kept.discard(int(child))
+        elif order == b"orphans":
+            self._kill_orphans()
+        elif not message:
+            self._adopted = self._ending = True
+            self._kept.clear()
+            if self._worker:
+                os.kill(self._worker, 9)
+            return False
+        return True
+
+    def _reap(self) -> None:
+        """Reap the children that have ended; after an end, kill the others."""
+        try:
+            while ended := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT):
+                if ended.si_pid == self._worker and not self._adopted:
+                    return
+                child, status, usage = os.wait4(ended.si_pid, 0)
+                self._kept.discard(child)
+                if child == self._worker:
+                    self._worker, self._ending = 0, True
+                    used = f"{usage.ru_utime:.6f} {usage.ru_stime:.6f} {usage.ru_maxrss}"
+                    self._send(f"ended {status} {used}")
+        except ChildProcessError:
+            os._exit(0)  # there are no children, so nothing is left
+        if self._ending:
+            self._kill_orphans()
+
+    def _kill_orphans(self) -> None:
+        """Kill the children other than the worker and those that are kept.
+
+        A child's own children become children of this process when it has ended.
+        """
+        if self._confined and self._ending:
+            _kill(-1)
+            return
+        for child in _children():
+            if child != self._worker and child not in self._kept:
+                _kill(child)
+
+
+def _is_confined() -> bool:
+    """Return whether the kernel refuses this process signals to its parent."""
+    if os.getpid() == 1:
+        return True  # of a namespace of its own
+    try:
+        os.kill(os.getppid(), 0)
+    except PermissionError:
+        return True
+    except OSError:
+        pass  # the supervisor has ended
+    return False
+
+
+def _kill(process: int) -> None:
+    try:
+        os.kill(process, 9)
+    except OSError:
+        pass  # it has ended, or runs a program of another user
+
+
+def _children() -> list[int]:
+    """Return the children of this process, maybe not all of them."""
+    own = os.getpid()
+    try:
+        return [int(each) for each in _read(f"/proc/self/task/{own}/children").split()]
+    except OSError:
+        pass  # the kernel does not list them
+    found = []
+    try:
+        processes = [int(each) for each in os.listdir("/proc") if each.isdigit()]
+    except OSError:
+        return []
+    for each in processes:
+        try:
+            if int(_read(f"/proc/{each}/stat").rpartition(b")")[2].split()[1]) == own:
+                found.append(each)
+        except (OSError, IndexError, ValueError):
+            pass  # it has ended
+    return found
+
+
+def _read(path: str) -> bytes:
+    with open(path, "rb") as file:
+        return file.read()
