@@ -174,6 +174,9 @@ func (p *reapedProcess) watch(collect func(early bool)) {
 	}
 	close(p.reaper.ended)
 	collect(early)
+	withPidfd(p.reaper.pidfd, func(fd int) { // if the supervisor has inherited the reaper
+		_ = unix.Waitid(unix.P_PIDFD, fd, nil, unix.WEXITED|unix.WNOHANG, nil)
+	})
 	<-p.reaped
 	_ = p.reaper.pidfd.Close()
 	_ = p.reaper.channel.Close()

@@ -32,10 +32,16 @@ func forking(t *testing.T, nodeType string, env ...string) Config {
 
 // templateOf returns the pid of the template that forked a worker, 0 if it was spawned.
 func templateOf(w *Worker) int {
-	stat, _ := readStat(procFolder(w.process.handle.(*reapedProcess).reaper.id))
-	if stat.parent == os.Getpid() {
+	parent := parentOf(w.process.handle.(*reapedProcess).reaper.id)
+	if parent == os.Getpid() {
 		return 0
 	}
+	return parent
+}
+
+// parentOf returns the parent of a process, 0 if there is none.
+func parentOf(pid int) int {
+	stat, _ := readStat(procFolder(pid)) // without the process it is empty
 	return stat.parent
 }
 
