@@ -8,9 +8,11 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 
 	"github.com/gophersnake/gophersnake/ipc"
 	"github.com/gophersnake/gophersnake/runner/internal/isolation"
+	"github.com/gophersnake/gophersnake/runner/internal/lifeline"
 	"github.com/gophersnake/gophersnake/runner/internal/worker"
 	"github.com/gophersnake/gophersnake/runner/manifest"
 )
@@ -221,15 +223,18 @@ func (b *boundedBuffer) Write(p []byte) (int, error) {
 	return b.buffer.Write(p)
 }
 
-// runAs runs a command to its end. It is isolated unless the profile is nil.
+// runAs runs a command to its end, and kills what is left of its process group. It is
+// isolated unless the profile is nil.
 func runAs(cmd *exec.Cmd, profile *isolation.Profile) error {
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
 	if profile == nil {
-		return cmd.Run()
+		return lifeline.Run(cmd, nil)
 	}
-	folder, err := profile.Start(cmd)
-	if err != nil {
+	var sandbox *isolation.Sandbox
+	defer func() { sandbox.Remove() }()
+	return lifeline.Run(cmd, func() (err error) {
+		sandbox, err = profile.Start(cmd)
 		return err
-	}
-	defer folder.Remove()
-	return cmd.Wait()
+	})
 }

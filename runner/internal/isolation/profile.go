@@ -36,8 +36,8 @@ type Profile struct {
 	Memory int64
 	// Reaper is the source of a Python module that defines fork_worker. If it is not
 	// empty, [Profile.Start] starts a reaper, which calls that function and so forks the
-	// process. The reaper is less restricted than the process: it may signal it. It is
-	// the first process of a process id namespace if this user may create one.
+	// process. If the process may not signal others, it cannot signal the reaper
+	// either, and both are in a process id namespace if the user may create one.
 	Reaper string
 }
 

@@ -118,7 +118,7 @@ func (p *Profile) Start(cmd *exec.Cmd, write ...string) (_ *Sandbox, err error) 
 		_ = self.Release()
 	}
 	err = onOwnThread(func() error {
-		if p.Reaper != "" {
+		if p.Reaper != "" && !p.Signals {
 			_ = unix.Unshare(unix.CLONE_NEWPID) // without it, Landlock's scope confines the reaper
 		}
 		if err := restrictThread(cpus, rules, calls, arguments); err != nil {

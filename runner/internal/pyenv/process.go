@@ -8,12 +8,13 @@ import (
 	"os"
 	"os/exec"
 	"regexp"
-	"runtime"
 	"slices"
 	"strings"
 	"sync"
 	"syscall"
 	"time"
+
+	"github.com/gophersnake/gophersnake/runner/internal/lifeline"
 )
 
 // command is a program with its arguments and settings.
@@ -31,7 +32,8 @@ const drainTime = 2 * time.Second
 
 // run runs the program and returns its standard output, and the last lines of its
 // whole output. When the context ends, the program is killed with its whole process
-// group, and the error is the context's cause.
+// group, and the error is the context's cause. On Linux it is also killed when the
+// supervisor ends.
 func (c command) run(ctx context.Context) (stdout, tail string, err error) {
 	cmd := exec.CommandContext(ctx, c.args[0], c.args[1:]...)
 	output := &lineWriter{each: c.line}
@@ -39,14 +41,11 @@ func (c command) run(ctx context.Context) (stdout, tail string, err error) {
 	cmd.Dir, cmd.Env = c.dir, c.env
 	cmd.Stdin = strings.NewReader(c.stdin)
 	cmd.Stdout, cmd.Stderr = io.MultiWriter(out, output), output
-	cmd.SysProcAttr = processAttributes()
+	// A session of its own can be killed as a whole, and waits for no password at the terminal.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
 	cmd.WaitDelay = drainTime
-	// The parent-death signal is sent when the thread that started the program ends,
-	// so the thread must not end before.
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
-	err = cmd.Run()
+	err = lifeline.Run(cmd, nil)
 	output.end()
 	if ctx.Err() != nil && err != nil {
 		err = context.Cause(ctx)

@@ -3,13 +3,7 @@ package pyenv
 import (
 	"os/exec"
 	"strings"
-	"syscall"
 )
-
-// processAttributes gives a program a session of its own, so that it can be killed with
-// all that it starts, and cannot wait for a password at the terminal. macOS has no
-// parent-death signal, so an installer outlives a supervisor that is killed.
-func processAttributes() *syscall.SysProcAttr { return &syscall.SysProcAttr{Setsid: true} }
 
 // pythonsInUse returns the programs of the processes that are visible to the user. A
 // worker's program is the interpreter of its environment.

@@ -4,15 +4,7 @@ import (
 	"bytes"
 	"os"
 	"path/filepath"
-	"syscall"
 )
-
-// processAttributes gives a program a session of its own, so that it can be killed with
-// all that it starts, and cannot wait for a password at the terminal. The kernel kills
-// it when the supervisor ends.
-func processAttributes() *syscall.SysProcAttr {
-	return &syscall.SysProcAttr{Setsid: true, Pdeathsig: syscall.SIGKILL}
-}
 
 // pythonsInUse returns the programs of the processes that are visible to the user. A
 // worker's program is the interpreter of its environment.

@@ -7,9 +7,10 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestAnInterpreterDiesWithTheSupervisor(t *testing.T) {
+// The program is not the only process that ends: its children hold the pipe, too.
+func TestAnInterpreterAndItsChildrenDieWithTheSupervisor(t *testing.T) {
 	pipe := pipe(t)
-	endless := script(t, "python", "exec 3>'"+pipe+"'; echo here >&3; exec tail -f /dev/null")
+	endless := script(t, "python", "exec 4>'"+pipe+"'; tail -f /dev/null & echo here >&4; exec tail -f /dev/null")
 	supervisor := anotherProcess(t, task{Find: endless})
 	require.NoError(t, supervisor.Start())
 	held, err := os.Open(pipe)

@@ -108,7 +108,7 @@ func (r *reaper) adopt() (*reapedProcess, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := r.send("adopted"); err != nil {
+	if err := r.sendAdopted(); err != nil {
 		_ = pidfd.Close()
 		return nil, err
 	}
@@ -156,6 +156,18 @@ func (r *reaper) receive() (message []byte, sender int, err error) {
 		return nil, 0, err
 	}
 	return buffer[:n], int(credentials.Pid), nil
+}
+
+// sendAdopted sends the message with the list of the reaper's children, which a reaper
+// cannot open itself if its worker is isolated.
+func (r *reaper) sendAdopted() error {
+	var rights []byte
+	if list, err := os.Open(fmt.Sprintf("/proc/%d/task/%d/children", r.id, r.id)); err == nil {
+		defer list.Close()
+		rights = unix.UnixRights(int(list.Fd()))
+	}
+	_, _, err := r.channel.WriteMsgUnix([]byte("adopted"), rights, nil)
+	return err
 }
 
 func (r *reaper) send(format string, values ...any) error {

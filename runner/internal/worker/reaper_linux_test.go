@@ -32,7 +32,7 @@ var attacks = [][]string{
 }
 
 // kinds are the ways in which a worker is started.
-var kinds = []string{"spawned", "forked", "isolated"}
+var kinds = []string{"spawned", "forked", "isolated", "isolated with signals"}
 
 // hostileConfig returns the configuration of a worker whose processes have the mark in
 // their environment. It may write to the folder.
@@ -43,8 +43,9 @@ func hostileConfig(t *testing.T, kind, folder, mark string) Config {
 	switch kind {
 	case "forked":
 		config = withTemplate(t, config)
-	case "isolated":
+	case "isolated", "isolated with signals":
 		config.Isolation = hostileProfile(t, config, folder)
+		config.Isolation.Signals = kind != "isolated"
 	}
 	return config
 }

@@ -14,7 +14,8 @@ the kernel tells the supervisor which process sent a message:
     reaper                     from the reaper, once it inherits orphans
     ended STATUS USER SYSTEM MAXRSS   from the reaper: the result of wait4
     adopted                    to the reaper: the supervisor holds the worker's process open,
-                               so the worker may be reaped
+                               so the worker may be reaped; with a file that lists the
+                               children of the reaper, if the kernel has one
     keep PID, drop PID         to the reaper: this child is a reaper itself, and may outlive
                                the worker; or no longer
     orphans                    to the reaper: kill what it has inherited so far
@@ -92,6 +93,7 @@ class Reaper:
         self._adopted = False
         self._ending = False  # the worker or the supervisor has ended
         self._kept: set[int] = set()
+        self._list = -1  # a file that lists the children of this process
 
     def run(self) -> None:
         """Wait for an end, and exit when nothing of the worker is left."""
@@ -109,7 +111,11 @@ class Reaper:
         events = select.poll()
         events.register(woken, select.POLLIN)
         events.register(CHANNEL, select.POLLIN)
+        self._list = _open_list()
         self._send("reaper")
+        if self._list < 0:
+            self._list = _receive_list()
+            self._adopted = True
         while True:
             for descriptor, _ in events.poll(POLL if self._ending else None):
                 if descriptor == woken:
@@ -174,9 +180,41 @@ class Reaper:
         if self._confined and self._ending:
             _kill(-1)
             return
-        for child in _children():
+        for child in self._children():
             if child != self._worker and child not in self._kept:
                 _kill(child)
+
+    def _children(self) -> list[int]:
+        """Return the children of this process, maybe not all of them."""
+        if self._list >= 0:
+            os.lseek(self._list, 0, os.SEEK_SET)
+            return [int(each) for each in _read(self._list).split()]
+        return _search_children()
+
+
+def _open_list() -> int:
+    """Open the kernel's list of the children of this process; -1 if there is none."""
+    try:
+        return os.open(f"/proc/self/task/{os.getpid()}/children", os.O_RDONLY)
+    except OSError:
+        return -1
+
+
+def _receive_list() -> int:
+    """Receive the list from the supervisor; -1 if the kernel has none.
+
+    A reaper whose worker is isolated cannot open it.
+    """
+    import socket
+
+    channel = socket.socket(fileno=CHANNEL)
+    try:
+        _, descriptors, _, _ = socket.recv_fds(channel, 64, 1)
+        return descriptors[0] if descriptors else -1
+    except OSError:
+        return -1  # the supervisor has ended
+    finally:
+        channel.detach()
 
 
 def _is_confined() -> bool:
@@ -199,13 +237,9 @@ def _kill(process: int) -> None:
         pass  # it has ended, or runs a program of another user
 
 
-def _children() -> list[int]:
-    """Return the children of this process, maybe not all of them."""
+def _search_children() -> list[int]:
+    """Return the children of this process, on a kernel that does not list them."""
     own = os.getpid()
-    try:
-        return [int(each) for each in _read(f"/proc/self/task/{own}/children").split()]
-    except OSError:
-        pass  # the kernel does not list them
     found = []
     try:
         processes = [int(each) for each in os.listdir("/proc") if each.isdigit()]
@@ -213,13 +247,21 @@ def _children() -> list[int]:
         return []
     for each in processes:
         try:
-            if int(_read(f"/proc/{each}/stat").rpartition(b")")[2].split()[1]) == own:
+            stat = os.open(f"/proc/{each}/stat", os.O_RDONLY)
+        except OSError:
+            continue  # it has ended
+        try:
+            if int(_read(stat).rpartition(b")")[2].split()[1]) == own:
                 found.append(each)
-        except (OSError, IndexError, ValueError):
+        except (OSError, IndexError):
             pass  # it has ended
+        finally:
+            os.close(stat)
     return found
 
 
-def _read(path: str) -> bytes:
-    with open(path, "rb") as file:
-        return file.read()
+def _read(descriptor: int) -> bytes:
+    parts = []
+    while part := os.read(descriptor, 1 << 16):
+        parts.append(part)
+    return b"".join(parts)

@@ -90,6 +90,8 @@ def _refusal(error: BaseException, sandbox: Sandbox) -> str:
         if isinstance(error.filename, (str, bytes)):
             return _no_file(os.fsdecode(error.filename), sandbox)
         return "" if sandbox.network else NO_NETWORK
+    if error.errno == errno.ESRCH and not sandbox.signals and SIGNALS.search(_where(error)):
+        return NO_PROCESS
     if error.errno == errno.EPERM:
         return _not_permitted(error, sandbox)
     return ""
@@ -109,6 +111,9 @@ NO_THREADS = (
 NO_SIGNALS = (
     "Landlock refuses signals to other processes; if it may send some, set isolation.signals "
     "in the manifest"
+)
+NO_PROCESS = (
+    "it sees only its own processes; if it may signal others, set isolation.signals in the manifest"
 )
 NO_LIBRARY = (
     "Landlock lets it load no library from there; add the folder to isolation.read in the manifest"
