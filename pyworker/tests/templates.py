@@ -6,16 +6,19 @@ import os
 import select
 import signal
 import socket
+import struct
 import sys
 import textwrap
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import msgpack
 
 from tests.supervisor import PACKAGE, PATIENCE, Supervisor
+
+_CREDENTIALS = struct.Struct("3i")
 
 
 class Template:
@@ -112,25 +115,41 @@ class Forked(Supervisor):
 
     def _spawn(self, options: tuple[str, ...], env: dict[str, str], given: list[int]) -> int:
         lifeline, autopsy, stdout, stderr = given
-        born_with = [stdout, stderr, lifeline, autopsy]
+        self._channel, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._channel.settimeout(PATIENCE)
+        self._channel.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
+        descriptors = [theirs.fileno(), stdout, stderr, lifeline, autopsy]
         if self.shares is not None:
-            born_with.append(self.shares.worker_end.fileno())
+            descriptors.append(self.shares.worker_end.fileno())
         environment = ["GOPHERSNAKE_WORKER=b3d1c2f0", f"PLUGIN_UNIX_SOCKET_DIR={self.folder}"]
-        pid: int = self._template.ask({"fork": environment}, *born_with)["forked"]
+        self.reaper: int = self._template.ask({"fork": environment}, *descriptors)["forked"]
+        theirs.close()
         if self.shares is not None:
             self.shares.worker_end.close()
-        self._pidfd = os.pidfd_open(pid)
-        return pid
+        senders = dict(self._hear() for _ in range(2))
+        assert senders["reaper"] == self.reaper
+        self._pidfd = os.pidfd_open(senders["worker"])
+        self._channel.send(b"adopted")
+        return senders["worker"]
 
-    def ended(self) -> Any:
-        """Wait for its end, and return how the template says that it ended."""
+    def _hear(self) -> tuple[str, int]:
+        """Return the next message of the reaper or the worker, and the process that sent it."""
+        message, extra, _, _ = self._channel.recvmsg(128, socket.CMSG_SPACE(_CREDENTIALS.size))
+        return message.decode(), _CREDENTIALS.unpack(extra[0][2])[0]
+
+    def ended(self) -> dict[str, float]:
+        """Wait for its end, and return what the reaper reports of it."""
         assert select.select([self._pidfd], [], [], PATIENCE)[0]
-        answer = self._template.ask({"reap": self.pid})
-        self.status = os.waitstatus_to_exitcode(answer["reaped"]["status"])
-        return answer["reaped"]
+        report, sender = self._hear()
+        assert sender == self.reaper
+        kind, *numbers = report.split()
+        assert kind == "ended"
+        self.status = os.waitstatus_to_exitcode(int(numbers[0]))
+        assert not self._channel.recv(1), "the reaper ends, too"
+        return dict(zip(("user", "system", "max_rss"), map(float, numbers[1:]), strict=True))
 
     def wait(self) -> int:
-        """Return its exit code, as the template knows it."""
+        """Return its exit code, as the reaper knows it."""
         if self.status is None:
             self.ended()
         assert self.status is not None
@@ -138,11 +157,13 @@ class Forked(Supervisor):
 
     def close(self) -> None:
         """End it, however it is, and let all of it go."""
-        if self.status is None and self._template.status is not None:
-            signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
-            self.status = -1  # unknown
+        if self.status is None:
+            with suppress(ProcessLookupError):
+                signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
+            self.wait()
         super().close()
         os.close(self._pidfd)
+        self._channel.close()
 
 
 Begin = Callable[..., Template]

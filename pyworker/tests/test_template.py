@@ -6,6 +6,7 @@ import os
 import random
 import select
 import signal
+import socket
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -61,8 +62,8 @@ def test_a_worker_serves_the_module_that_the_template_imported(fork: Fork, tmp_p
     first = fork(source)
     template = first._template
     second = fork(template)
-    assert first.call("v") == ["v", template.pid]
-    assert second.call("w") == ["w", template.pid]
+    assert first.call("v") == ["v", first.reaper]
+    assert second.call("w") == ["w", second.reaper]
     assert first.pid != second.pid
     assert (tmp_path / "imports").read_text() == "imported "
 
@@ -102,7 +103,7 @@ def test_a_forked_worker_is_like_a_spawned_one(serve: Serve, fork: Fork) -> None
         ("ctypes.string_at(0)", -signal.SIGSEGV),
     ],
 )
-def test_the_template_reports_how_a_worker_ended(fork: Fork, how: str, status: int) -> None:
+def test_the_reaper_reports_how_a_worker_ended(fork: Fork, how: str, status: int) -> None:
     worker = fork(f"import ctypes, os, signal, sys\ndef n(value):\n    {how}")
     worker.begin(1)
     ended = worker.ended()
@@ -113,13 +114,45 @@ def test_the_template_reports_how_a_worker_ended(fork: Fork, how: str, status: i
         assert 'nodes.py", line 3 in n' in worker.exit_report()
 
 
-def test_a_running_worker_is_not_reaped(fork: Fork) -> None:
+def test_a_running_reaper_is_not_reaped(fork: Fork) -> None:
     worker = fork("def n(value): return value")
     template = worker._template
-    assert "has not ended" in template.ask({"reap": worker.pid})["error"]
+    assert "has not ended" in template.ask({"reap": worker.reaper})["error"]
     assert worker.call("v") == "v"
     assert worker.shut_down() == 0
-    assert "cannot reap" in template.ask({"reap": worker.pid})["error"]
+    assert template.ask({"reap": worker.reaper}) == {"reaped": True}
+    assert "cannot reap" in template.ask({"reap": worker.reaper})["error"]
+
+
+LEAVES_A_DAEMON = """
+    import os, signal
+    def n(value):
+        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+        if os.fork() == 0:
+            os.setsid()
+            if os.fork() == 0:
+                os.closerange(3, 100)
+                while True:
+                    signal.pause()
+            os._exit(0)
+        os.wait()
+        os.write(1, b"left\\n")
+        while True:
+            signal.pause()
+"""
+
+
+@pytest.mark.parametrize("end", ["worker", "supervisor"])
+def test_the_reaper_ends_the_daemons_of_a_worker(fork: Fork, end: str) -> None:
+    worker = fork(LEAVES_A_DAEMON)
+    worker.begin(1)
+    assert worker.stdout.readline() == "left\n"
+    if end == "worker":
+        os.kill(worker.pid, signal.SIGKILL)
+    else:
+        worker._channel.shutdown(socket.SHUT_WR)  # the reaper can still report
+    assert worker.wait() == -signal.SIGKILL
+    assert worker.stdout.read() == "", "no process holds the pipe"
 
 
 def test_the_lifeline_of_a_worker_ends_only_its_group(fork: Fork) -> None:
@@ -325,7 +358,7 @@ def test_a_failed_fork_is_reported(begin: Begin) -> None:
         """
     )
     assert template.prepare() == {"ready": True}
-    assert template.ask({"fork": []}, 0, 0, 0, 0) == {
+    assert template.ask({"fork": []}, 0, 0, 0, 0, 0) == {
         "error": "cannot fork: [Errno 11] there are too many"
     }
 
@@ -334,13 +367,21 @@ def test_a_worker_without_a_lifeline_does_not_come_up(begin: Begin) -> None:
     template = begin("def n(value): return value")
     assert template.prepare() == {"ready": True}
     out, into = os.pipe()
-    with open(os.devnull, "wb") as nothing:
+    channel, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with open(os.devnull, "wb") as nothing, channel, theirs:
         worker = ["GOPHERSNAKE_WORKER=b3d1c2f0"]
-        answer = template.ask({"fork": worker}, nothing.fileno(), into, *[nothing.fileno()] * 2)
-    os.close(into)
-    with os.fdopen(out) as stderr:
-        assert "Bad file descriptor" in stderr.read()  # it is not open for reading
-    pidfd = os.pidfd_open(answer["forked"])
-    assert select.select([pidfd], [], [], PATIENCE)[0]
-    os.close(pidfd)
-    assert template.ask({"reap": answer["forked"]})["reaped"]["status"] >> 8 == 1
+        descriptors = [theirs.fileno(), nothing.fileno(), into, *[nothing.fileno()] * 2]
+        answer = template.ask({"fork": worker}, *descriptors)
+        channel.send(b"adopted")
+        os.close(into)
+        with os.fdopen(out) as stderr:
+            assert "Bad file descriptor" in stderr.read()  # it is not open for reading
+        pidfd = os.pidfd_open(answer["forked"])
+        assert select.select([pidfd], [], [], PATIENCE)[0]
+        os.close(pidfd)
+        assert sorted(channel.recv(64).split()[0] for _ in range(3)) == [
+            b"ended",
+            b"reaper",
+            b"worker",
+        ]
+    assert template.ask({"reap": answer["forked"]}) == {"reaped": True}
