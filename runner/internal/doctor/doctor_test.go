@@ -2,6 +2,7 @@ package doctor
 
 import (
 	"path/filepath"
+	"runtime"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -76,6 +77,15 @@ func TestExamineReportsEachIsolationMechanism(t *testing.T) {
 		assert.Contains(t, got.Detail, m.Without)
 		assert.Equal(t, m.Hint, got.Hint)
 	}
+}
+
+func TestExamineSaysWhatEndsTheProcessesOfWorkers(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		t.Skip("only Linux has subreapers")
+	}
+	findings := examine(t, Config{})
+	assert.Equal(t, OK, findings["reaper"].Status)
+	assert.Contains(t, findings["reaper"].Detail, "a subreaper ends all that a worker starts")
 }
 
 func TestExamineWithACacheThatIsAFile(t *testing.T) {

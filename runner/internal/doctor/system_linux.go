@@ -4,9 +4,13 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
+	"strings"
 	"syscall"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/gophersnake/gophersnake/runner/internal/isolation"
 )
 
 func checkPlatform() Finding {
@@ -19,7 +23,9 @@ func checkPlatform() Finding {
 }
 
 // platformChecks are the checks that only Linux has.
-func platformChecks() []Finding { return []Finding{checkMemfd(), checkPeer(), checkLifeline()} }
+func platformChecks() []Finding {
+	return []Finding{checkMemfd(), checkPeer(), checkLifeline(), checkReaper()}
+}
 
 // checkMemfd creates a nameless file, as a worker does for its exit report, and seals it, as
 // the owner of shared memory does.
@@ -77,7 +83,8 @@ func (f Finding) withoutPidfd() Finding {
 }
 
 // checkLifeline asks the kernel for a signal when the write end of a pipe closes.
-// Workers end by that signal if the supervisor dies.
+// Workers end by that signal if the supervisor dies after their reaper, and installers if
+// the supervisor dies.
 func checkLifeline() Finding {
 	f := Finding{Name: "lifeline"}
 	var ends [2]int
@@ -90,9 +97,23 @@ func checkLifeline() Finding {
 		{unix.F_SETOWN, os.Getpid()}, {unix.F_SETSIG, int(unix.SIGURG)}, {unix.F_SETFL, unix.O_ASYNC},
 	} {
 		if _, err := unix.FcntlInt(uintptr(ends[0]), step.command, step.value); err != nil {
-			return f.warn("the kernel sends no signal when a pipe closes (%v): a worker that holds the GIL outlives a killed supervisor", err).
+			return f.warn("the kernel sends no signal when a pipe closes (%v): installers outlive a killed supervisor", err).
 				hint("allow fcntl F_SETOWN and F_SETSIG in the container's seccomp profile")
 		}
 	}
-	return f.ok("the kernel ends workers if the supervisor dies")
+	return f.ok("the kernel ends process groups if the supervisor dies")
+}
+
+// checkReaper says what ends the processes that workers leave, also if the supervisor dies.
+func checkReaper() Finding {
+	f := Finding{Name: "reaper"}
+	if _, err := unix.PrctlRetInt(unix.PR_GET_CHILD_SUBREAPER, uintptr(unsafe.Pointer(new(int32))), 0, 0, 0); err != nil {
+		return f.warn("the kernel has no subreapers (%v): processes that leave a worker outlive it", err).
+			hint("allow prctl PR_SET_CHILD_SUBREAPER in the container's seccomp profile")
+	}
+	detail := "a subreaper ends all that a worker starts"
+	if found := isolation.Confinements(); len(found) > 0 {
+		detail += "; isolated nodes are also held by " + strings.Join(found, " and ")
+	}
+	return f.ok("%s", detail)
 }

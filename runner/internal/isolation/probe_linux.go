@@ -3,6 +3,7 @@ package isolation
 import (
 	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -132,6 +133,24 @@ func probeThreads() Mechanism {
 // BoundsThreads reports whether the supervisor can make the kernel bound the threads of a
 // process.
 func BoundsThreads() bool { return areDelegated([]string{"pids"}) }
+
+// Confinements names what holds the processes of an isolated node together on this system,
+// so that all of them can be ended at once and none can end the reaper.
+func Confinements() []string {
+	var found []string
+	if onOwnThread(func() error { return unix.Unshare(unix.CLONE_NEWPID) }) == nil {
+		found = append(found, "a process id namespace")
+	}
+	if abi, err := landlockABI(); err == nil && abi >= abiScope {
+		found = append(found, "Landlock's scope of signals")
+	}
+	if dir, err := delegatedGroup(nil); err == nil {
+		if _, err := os.Stat(filepath.Join(dir, "cgroup.kill")); err == nil {
+			found = append(found, "cgroup.kill, if the node has a limit that needs a cgroup")
+		}
+	}
+	return found
+}
 
 // systemName returns the name and version of the kernel.
 func systemName() string {

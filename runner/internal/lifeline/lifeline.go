@@ -1,7 +1,7 @@
 // Package lifeline starts commands that end with this process, however it ends.
 //
-// The kernel's parent-death signal is no means for that: it is sent when the thread that
-// started the command ends, and it reaches only the command and not its children.
+// The kernel's parent-death signal would not do: the kernel sends it when the thread that
+// started the command ends, and only to the command, not to its children.
 package lifeline
 
 import (

@@ -86,8 +86,8 @@ type Exit struct {
 	Code int
 	// Signal is the signal that ended the process, 0 if none did.
 	Signal syscall.Signal
-	// Unknown says that neither the code nor the signal is known: a template forked
-	// the process, and ended before it. Only the parent can ask how a process ended.
+	// Unknown says that neither the code nor the signal is known: the reaper ended before
+	// the process. Only the parent can ask how a process ended.
 	Unknown bool
 	Reason  Reason
 	// Limit is the deadline that was passed, if Reason is one.
@@ -185,7 +185,7 @@ func (e *Exit) statusSummary() string {
 	case e.Signal != 0:
 		return "the interpreter was killed by " + signalText(e.Signal)
 	case e.Unknown:
-		return "the interpreter ended, but how is unknown: the template that forked it ended first"
+		return "the interpreter ended, but how is unknown: its reaper ended first"
 	case e.Code > 0 && len(e.Traceback) == 0 && e.Stderr != "":
 		return fmt.Sprintf("the interpreter exited with code %d, saying: %s", e.Code, lastLine(e.Stderr))
 	}

@@ -90,8 +90,7 @@ func (t *Template) Note() string {
 	return t.note
 }
 
-// Close ends the template's process and returns when it is gone. The exit status of
-// workers that outlive it will be unknown.
+// Close ends the template's process and returns when it is gone. Its workers live on.
 func (t *Template) Close() {
 	if t == nil {
 		return

@@ -83,9 +83,9 @@ def _read_secret() -> bytes:
 def _watch_lifeline() -> None:
     """End this process and its children when the supervisor ends.
 
-    On Linux the supervisor has set the lifeline up so that the kernel kills the process
-    group when the write end closes, even while C code holds the GIL. On other systems a
-    thread waits for that.
+    On Linux the reaper does so, and has set the lifeline up so that the kernel kills the
+    process group when the write end closes, even while C code holds the GIL. On other systems
+    a thread waits for that.
     """
     if fcntl.fcntl(LIFELINE, fcntl.F_GETFL) & getattr(os, "O_ASYNC", 0o20000):
         # The supervisor may have ended before it did so.

@@ -64,7 +64,7 @@ def fork_worker(confined: bool = False) -> None:
 def _end_with_lifeline() -> None:
     """Make the kernel kill the process group when the supervisor ends.
 
-    The worker can undo this. It is for the case that the reaper was killed or stopped.
+    The worker can undo this. It helps when the reaper was killed or stopped before.
     """
     import fcntl
 
