@@ -364,7 +364,7 @@ func TestDescribeDoesNotBelieveANode(t *testing.T) {
 	huge, err := os.ReadFile("testdata/crashes/start/describes_a_huge_batch.py")
 	require.NoError(t, err)
 	require.NoError(t, os.WriteFile(filepath.Join(base, "nodes.py"), huge, 0o600))
-	endless := []byte("import os\nwhile True: os.write(3, b'x' * 65536)\n") // 3 is its copy of standard output
+	endless := []byte("import os\nwhile True: os.write(4, b'x' * 65536)\n") // 4 is its copy of standard output
 	require.NoError(t, os.WriteFile(filepath.Join(base, "endless.py"), endless, 0o600))
 	describe := func(file string) error {
 		r, err := loadIn(t, base, "nodes:\n  - {id: n, node_type: It, python: "+file+"}\n")
