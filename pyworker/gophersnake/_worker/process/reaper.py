@@ -97,17 +97,18 @@ class Reaper:
 
     def run(self) -> None:
         """Wait for an end, and exit when nothing of the worker is left."""
+        # The module signal takes longer to import than the others together.
+        import _signal  # type: ignore[import-not-found]
         import select
-        import signal
 
         inherit_orphans()
         for each in ("SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGUSR1", "SIGUSR2", "SIGALRM"):
-            signal.signal(getattr(signal, each), signal.SIG_IGN)
+            _signal.signal(getattr(_signal, each), _signal.SIG_IGN)
         os.closerange(CHANNEL + 1, HIGHEST)
         woken, wake = os.pipe()
         os.set_blocking(wake, False)
-        signal.signal(signal.SIGCHLD, lambda *_: None)
-        signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
+        _signal.signal(_signal.SIGCHLD, lambda *_: None)
+        _signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
         events = select.poll()
         events.register(woken, select.POLLIN)
         events.register(CHANNEL, select.POLLIN)

@@ -21,13 +21,15 @@ def hostile(how: dict[str, Any]) -> None:
     os.write(ready, str(os.getpid()).encode())
     ways = how["ways"]
     for way in ways:
-        if way not in ("stop", "close", "end"):
+        if way not in ("close", "stop", "end", "reaper"):
             globals()[way]()
     os.rename(how["file"] + ".new", how["file"])
     if "close" in ways:
         os.closerange(3, 1 << 16)
     if "stop" in ways:
         os.kill(os.getpid(), signal.SIGSTOP)
+    if "reaper" in ways:
+        os.kill(os.getppid(), signal.SIGKILL)
     if "end" in ways:
         os.kill(os.getpid(), signal.SIGKILL)
     while True:
@@ -91,11 +93,6 @@ def forks() -> None:
         if os.fork():
             os._exit(0)
         time.sleep(0.001)
-
-
-def reaper() -> None:
-    """Kill the reaper."""
-    os.kill(os.getppid(), signal.SIGKILL)
 
 
 def _stay() -> None:
