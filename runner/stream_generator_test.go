@@ -4,6 +4,7 @@ import (
 	"context"
 	"os"
 	"path/filepath"
+	"sync"
 	"testing"
 	"time"
 
@@ -104,4 +105,112 @@ connections: [{from: thrice, to: one}, {from: thrice, to: two}]
 	_, err = start(t, streaming("fails_after", "retry: none")).Run(t.Context(), 1)
 	require.ErrorIs(t, err, runner.KindExecution)
 	assert.NotContains(t, runner.AsError(err).Metadata, "delivered", "a run delivers all or nothing")
+}
+
+// The nodes go on only when eight calls are inside at once.
+func TestEightCallsOfAnAsyncGeneratorAreInsideAtOnce(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		nodeType string
+		items    int
+		want     func(stream, item int) []any
+		end      []any
+	}{
+		"a generator": {"meets", 5, meets, nil},
+		"a stateful class whose process is a generator": {"Meets", 5, meets, []any{[]any{"items", int64(5)}}},
+		"a stateful class whose process returns a value": {"MeetsOnce", 5, func(stream, item int) []any {
+			return []any{int64(100*stream + item)}
+		}, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := start(t, streaming(test.nodeType))
+			var streams sync.WaitGroup
+			for i := range 8 {
+				streams.Go(func() {
+					var items, want []any
+					for n := range test.items {
+						items, want = append(items, 100*i+n), append(want, test.want(i, n)...)
+					}
+					var got []any
+					for item, err := range r.Through(t.Context(), sequence(items, nil)) {
+						if !assert.NoError(t, err) {
+							return
+						}
+						got = append(got, item.Value)
+					}
+					assert.Equal(t, append(want, test.end...), got, "in the order of the items")
+				})
+			}
+			streams.Wait()
+			assert.Len(t, r.Health().Nodes[0].Pool.Workers, 1)
+		})
+	}
+}
+
+// meets returns the values of meets in streams.py for an item.
+func meets(stream, item int) []any {
+	n := int64(100*stream + item)
+	return []any{[]any{n, int64(0)}, []any{n, int64(1)}, []any{n, int64(2)}}
+}
+
+func TestEightRunsOfAnAsyncGeneratorAreInsideAtOnce(t *testing.T) {
+	t.Parallel()
+	r := start(t, streaming("meets"))
+	var runs sync.WaitGroup
+	for i := range 8 {
+		runs.Go(func() {
+			got, err := r.Run(t.Context(), i)
+			assert.NoError(t, err)
+			assert.Equal(t, []any{[]any{int64(i), int64(0)}, []any{int64(i), int64(1)}, []any{int64(i), int64(2)}}, got)
+		})
+	}
+	runs.Wait()
+}
+
+// A slow consumer holds up its own call only, and the failure, the deadline or the
+// cancellation of a call does not affect the others.
+func TestCallsOfAnAsyncGeneratorDoNotAffectEachOther(t *testing.T) {
+	t.Parallel()
+	r := start(t, streaming("stays", "retry: none", "breaker: none"))
+	slow := open(t, r, runner.WithWindow(1))
+	feed(t, slow, upTo(50)[1:]...) // nobody receives yet
+
+	canceled := open(t, r)
+	require.NoError(t, canceled.Send(-1))
+	item, err := canceled.Recv()
+	require.NoError(t, err)
+	require.Equal(t, "begun", item.Value)
+
+	for range 3 {
+		_, err = r.Run(t.Context(), 0)
+		require.ErrorContains(t, err, "only this call")
+		got, err := r.Run(t.Context(), 1)
+		require.NoError(t, err)
+		require.Equal(t, []any{"begun", "done"}, got)
+	}
+	require.NoError(t, canceled.Close())
+	got, err := r.Run(t.Context(), 1)
+	require.NoError(t, err)
+	require.Equal(t, []any{"begun", "done"}, got)
+
+	got, err = values(slow)
+	require.NoError(t, err)
+	assert.Len(t, got, 2*49)
+	assert.EqualValues(t, 1, r.Health().Nodes[0].Pool.Started, "no worker was lost")
+
+	hasty := start(t, streaming("stays", "retry: none", "timeout: 300ms"))
+	late := make(chan error, 1)
+	go func() {
+		_, err := hasty.Run(context.Background(), -1)
+		late <- err
+	}()
+	for range 3 {
+		_, err := hasty.Run(t.Context(), 1)
+		require.NoError(t, err)
+	}
+	err = <-late
+	require.ErrorIs(t, err, runner.KindPythonVM)
+	assert.ErrorContains(t, err, "no answer within 300ms; the call was canceled")
+	assert.EqualValues(t, 1, hasty.Health().Nodes[0].Pool.Started, "no worker was lost")
 }

@@ -85,8 +85,11 @@ def node(
         target: the function or class, if ``@node`` is written without parentheses.
         name: the node type, of at most 1024 bytes; the default is the name in Python.
         stateful: whether the class keeps state along a stream.
-        concurrency: how many calls of an ``async def`` node may run at once in one
-            worker, from 1 to 4096; the default is 64.
+        concurrency: how many calls of an ``async def`` node, which may be a generator,
+            may run at once in one worker, from 1 to 4096; the default is 64. The calls
+            of one stream of a stateful node run one after another, and those of
+            different streams at once. Nodes with a plain ``def`` cannot set it: they
+            run one call at a time in each worker.
         batch: how many inputs a batch has at most, from 2 to 4096.
         max_wait_ms: how many milliseconds the first input of a batch waits for others,
             from 0 to 60000; by default it does not wait.
@@ -155,24 +158,20 @@ def _check(target: Callable[..., Any], options: Options) -> None:
             )
         if not kind.startswith("async"):
             raise TypeError(
-                f"{name}: concurrency is for async def; other nodes run one call at a "
-                "time in each worker, so give the node more workers"
+                f"{name}: concurrency is for async def; other nodes, generators included, run "
+                "one call at a time in each worker: make it async def, or give the node more "
+                "workers (workers: {max: …} in the manifest)"
             )
 
 
 def _check_stateful(target: Callable[..., Any], options: Options) -> None:
-    name, _, concurrency, batch, _ = options
+    name, batch = options.name, options.batch
     if not isinstance(target, type):
         raise TypeError(
             f"{name}: a stateful node keeps its state in an object; make it a class with process"
         )
     if batch is not None:
         raise TypeError(f"{name}: a stateful node takes its inputs one by one, not as a batch")
-    if concurrency is not None:
-        raise TypeError(
-            f"{name}: a stateful node runs one call at a time, because of its state; "
-            "remove concurrency"
-        )
     found = [each for each in ("snapshot", "restore") if callable(getattr(target, each, None))]
     if len(found) == 1:
         missing = "restore(self, state)" if found == ["snapshot"] else "snapshot(self)"

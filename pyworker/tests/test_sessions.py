@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 
 import msgpack
@@ -14,7 +15,9 @@ from tests.supervisor import (
     CANCEL,
     DROP,
     FINISH,
+    ITEM,
     OPEN,
+    RESULT,
     SHUTDOWN,
     SNAPSHOT,
     Failed,
@@ -67,6 +70,39 @@ TOTAL = (
 )
 
 
+ROUNDS = (
+    HEAD
+    + """
+    waiting = []
+
+    async def both():
+        waiting.append(asyncio.get_running_loop().create_future())
+        mine = waiting[-1]
+        if len(waiting) == 2:
+            for each in waiting: each.set_result(None)
+            waiting.clear()
+        await mine
+
+    @node(stateful=True)
+    class n:
+        async def begin(self): await both()
+        async def process(self, value):
+            await both()
+            return value
+        async def finish(self):
+            await both()
+            yield "end"
+    """
+)
+
+
+def total(how: str) -> str:
+    """Return the source of TOTAL, with the methods of its sessions made async or not."""
+    for method in ("begin", "process", "finish", "snapshot", "restore"):
+        assert f"def {method}(" in TOTAL
+    return re.sub(r"def (begin|process|finish|snapshot|restore)\(", rf"{how} \1(", TOTAL)
+
+
 def opened(worker: Supervisor, *sessions: int) -> None:
     for session in sessions:
         assert worker.end(worker.open(session)) is None
@@ -77,6 +113,11 @@ def fed(worker: Supervisor, session: int, *values: object) -> list[object]:
     return [item for value in values for item in worker.items(worker.feed(session, value))]
 
 
+def told(worker: Supervisor) -> list[str]:
+    """Return what the node has logged."""
+    return [record["message"] for record in worker.logs if record["logger"] == "node"]
+
+
 def failure(worker: Supervisor, call: int) -> dict[str, object]:
     """Return the error that a call is answered with."""
     with pytest.raises(Failed) as failed:
@@ -84,8 +125,9 @@ def failure(worker: Supervisor, call: int) -> dict[str, object]:
     return failed.value.body
 
 
-def test_each_session_has_a_state_of_its_own(serve: Serve) -> None:
-    worker = serve(TOTAL, params={"step": 10})
+@pytest.mark.parametrize("how", ["def", "async def"])
+def test_each_session_has_a_state_of_its_own(serve: Serve, how: str) -> None:
+    worker = serve(total(how), params={"step": 10})
     opened(worker, 1, 2)
     assert fed(worker, 1, 1, 2) == [10, 30]
     assert fed(worker, 2, 5) == [50]
@@ -98,8 +140,9 @@ def test_each_session_has_a_state_of_its_own(serve: Serve) -> None:
     assert worker.until_log("closed, False")
 
 
-def test_sessions_share_the_object_that_was_set_up(serve: Serve) -> None:
-    worker = serve(TOTAL)
+@pytest.mark.parametrize("how", ["def", "async def"])
+def test_sessions_share_the_object_that_was_set_up(serve: Serve, how: str) -> None:
+    worker = serve(total(how))
     opened(worker, 1, 2)
     (one,), (other,) = fed(worker, 1, "model"), fed(worker, 2, "model")
     assert one == other
@@ -107,23 +150,25 @@ def test_sessions_share_the_object_that_was_set_up(serve: Serve) -> None:
     assert one[1] == 1
 
 
-def test_none_is_no_output_and_an_exception_leaves_the_session_open(serve: Serve) -> None:
-    worker = serve(TOTAL)
+@pytest.mark.parametrize("how", ["def", "async def"])
+def test_none_is_no_output_and_an_exception_leaves_the_session_open(serve: Serve, how: str) -> None:
+    worker = serve(total(how))
     opened(worker, 1)
     assert fed(worker, 1, 1, "none", 1) == [1, 2]
     assert failure(worker, worker.feed(1, "raise"))["stage"] == "call"
     assert fed(worker, 1, 1) == [3]
 
 
-def test_a_state_is_carried_over_to_another_session(serve: Serve) -> None:
-    worker, other = serve(TOTAL), serve(TOTAL)
+@pytest.mark.parametrize("how", ["def", "async def"])
+def test_a_state_is_carried_over_to_another_session(serve: Serve, how: str) -> None:
+    worker, other = serve(total(how)), serve(total(how))
     opened(worker, 1)
     assert fed(worker, 1, 7) == [7]
     state = worker.snapshot(1)
     assert state == [7, 1]
     assert fed(worker, 1, 1) == [8]
     assert other.end(other.open(9, state)) is None
-    assert [record["message"] for record in other.logs] == ["restored"]
+    assert told(other) == ["restored"]
     assert fed(other, 9, 2) == [9]
     assert other.items(other.finish(9)) == [{"total": 9}]
 
@@ -199,6 +244,7 @@ def test_async_methods_run_to_their_end_one_at_a_time(serve: Serve) -> None:
     assert worker.items(worker.finish(2)) == [[*state, "restored"]]
 
 
+@pytest.mark.parametrize("how", ["def", "async def"])
 @pytest.mark.parametrize(
     ("stage", "method"),
     [
@@ -207,14 +253,16 @@ def test_async_methods_run_to_their_end_one_at_a_time(serve: Serve) -> None:
         ("restore", "def restore(self, state): raise ValueError('no')"),
     ],
 )
-def test_a_session_that_fails_to_begin_is_not_there(serve: Serve, stage: str, method: str) -> None:
+def test_a_session_that_fails_to_begin_is_not_there(
+    serve: Serve, stage: str, method: str, how: str
+) -> None:
     worker = serve(
         f"""
     from gophersnake import node
     @node(stateful=True)
     class n:
-        def process(self, value): return value
-        def snapshot(self): return 1
+        {how} process(self, value): return value
+        {how} snapshot(self): return 1
         def restore(self, state): ...
         {method}
     """
@@ -230,22 +278,24 @@ def test_a_session_that_fails_to_begin_is_not_there(serve: Serve, stage: str, me
     assert "session 1, which is not open" in worker.stderr()
 
 
-def test_an_invalid_state_is_an_error_and_the_worker_continues(serve: Serve) -> None:
-    worker = serve(TOTAL)
+@pytest.mark.parametrize("how", ["def", "async def"])
+def test_an_invalid_state_is_an_error_and_the_worker_continues(serve: Serve, how: str) -> None:
+    worker = serve(total(how))
     worker.send(OPEN, 5, b"\xc1", session=3)
     body = failure(worker, 5)
     assert (body["kind"], body["stage"]) == ("marshaling", "decode")
     opened(worker, 3)
 
 
-def test_a_finish_that_fails_ends_the_session_all_the_same(serve: Serve) -> None:
+@pytest.mark.parametrize("how", ["def", "async def"])
+def test_a_finish_that_fails_ends_the_session_all_the_same(serve: Serve, how: str) -> None:
     worker = serve(
-        """
+        f"""
     from gophersnake import node
     @node(stateful=True)
     class n:
-        def process(self, value): return value
-        def finish(self):
+        {how} process(self, value): return value
+        {how} finish(self):
             yield 1
             raise ValueError("no")
     """
@@ -257,19 +307,20 @@ def test_a_finish_that_fails_ends_the_session_all_the_same(serve: Serve) -> None
     opened(worker, 1)
 
 
+@pytest.mark.parametrize("how", ["def", "async def"])
 @pytest.mark.parametrize(
     ("body", "stage"), [("raise ValueError('no')", "snapshot"), ("return object()", "encode")]
 )
 def test_a_snapshot_that_fails_leaves_the_session_as_it_is(
-    serve: Serve, body: str, stage: str
+    serve: Serve, body: str, stage: str, how: str
 ) -> None:
     worker = serve(
         f"""
     from gophersnake import node
     @node(stateful=True)
     class n:
-        def process(self, value): return value
-        def snapshot(self): {body}
+        {how} process(self, value): return value
+        {how} snapshot(self): {body}
         def restore(self, state): ...
     """
     )
@@ -280,18 +331,19 @@ def test_a_snapshot_that_fails_leaves_the_session_as_it_is(
     assert fed(worker, 1, 4) == [4]
 
 
-def test_a_dropped_session_is_over_and_nothing_is_called(serve: Serve) -> None:
+@pytest.mark.parametrize("how", ["def", "async def"])
+def test_a_dropped_session_is_over_and_nothing_is_called(serve: Serve, how: str) -> None:
     worker = serve(
         HEAD
-        + """
+        + f"""
     class State:
         def __del__(self): log("gone")
 
     @node(stateful=True)
     class n:
-        def begin(self): self.state = State()
-        def process(self, value): return value
-        def finish(self): log("finish")
+        {how} begin(self): self.state = State()
+        {how} process(self, value): return value
+        {how} finish(self): log("finish")
         def close(self): log("closed")
     """
     )
@@ -302,7 +354,7 @@ def test_a_dropped_session_is_over_and_nothing_is_called(serve: Serve) -> None:
     worker.send(DROP, 0, b"", session=1)  # unknown: nothing happens
     worker.send(DROP, 0, b"", session=8)
     opened(worker, 1)
-    assert [record["message"] for record in worker.logs] == ["gone"]
+    assert told(worker) == ["gone"]
     worker.send(SHUTDOWN)  # drops what is open, before the node is closed
     worker.until_log("gone")
     worker.until_log("closed")
@@ -334,6 +386,70 @@ def test_a_canceled_call_leaves_its_session_open(serve: Serve) -> None:
     assert fed(worker, 1, 0) == [2]  # the call that waited was not begun
 
 
+def test_operations_of_different_async_sessions_run_at_once(serve: Serve) -> None:
+    worker = serve(ROUNDS)
+    calls = {worker.open(1), worker.open(2)}
+    assert {worker.until(RESULT).call for _ in calls} == calls
+    calls = {worker.feed(1, 1), worker.feed(2, 1)}
+    found = [worker.until(ITEM, RESULT) for _ in range(4)]
+    assert {each.call for each in found if each.type == RESULT} == calls
+    calls = {worker.finish(1), worker.finish(2)}
+    found = [worker.until(ITEM, RESULT) for _ in range(4)]
+    assert {each.call for each in found if each.type == RESULT} == calls
+    assert worker.shut_down() == 0
+
+
+def test_a_canceled_async_call_leaves_its_session_and_the_others_open(serve: Serve) -> None:
+    worker = serve(
+        HEAD
+        + """
+    @node(stateful=True)
+    class n:
+        async def begin(self): self.count = 0
+        async def process(self, value):
+            self.count += 1
+            log("at work")
+            if value: await asyncio.sleep(3600)
+            return self.count
+    """
+    )
+    opened(worker, 1, 2)
+    running, waiting = worker.feed(1, 1), worker.feed(1, 1)
+    worker.until_log("at work")
+    assert fed(worker, 2, 0) == [1]
+    worker.cancel(waiting)
+    assert failure(worker, waiting)["kind"] == "canceled"
+    worker.cancel(running)
+    assert failure(worker, running)["kind"] == "canceled"
+    assert fed(worker, 1, 0) == [2]  # the call that waited did not reach the node
+
+
+def test_a_finish_that_is_canceled_in_the_queue_ends_its_session(serve: Serve) -> None:
+    worker = serve(
+        HEAD
+        + """
+    @node(stateful=True, concurrency=1)
+    class n:
+        async def process(self, value):
+            log("at work")
+            await asyncio.sleep(3600)
+        async def finish(self): log("finish")
+    """
+    )
+    opened(worker, 1, 2)
+    running, waiting = worker.feed(2, 1), worker.finish(1)
+    worker.until_log("at work")
+    worker.cancel(waiting)
+    assert failure(worker, waiting)["kind"] == "canceled"
+    opened_again = worker.open(1)
+    worker.cancel(running)
+    assert failure(worker, running)["kind"] == "canceled"
+    assert worker.end(opened_again) is None
+    assert worker.shut_down() == 0
+    assert "finish" not in told(worker)
+
+
+@pytest.mark.parametrize("how", ["def", "async def"])
 @pytest.mark.parametrize(
     ("kind", "session", "body", "says"),
     [
@@ -350,14 +466,14 @@ def test_a_canceled_call_leaves_its_session_open(serve: Serve) -> None:
     ],
 )
 def test_sessions_that_are_not_there_are_out_of_protocol(
-    serve: Serve, kind: int, session: int, body: bytes, says: str
+    serve: Serve, kind: int, session: int, body: bytes, says: str, how: str
 ) -> None:
     worker = serve(
-        """
+        f"""
     from gophersnake import node
     @node(stateful=True)
     class n:
-        def process(self, value): return value
+        {how} process(self, value): return value
     """
     )
     opened(worker, 1)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -161,3 +162,64 @@ class Lag:
 
     def finish(self) -> Iterator[Any]:
         yield from self.held
+
+
+waiting: list[asyncio.Future[None]] = []
+
+
+async def all_inside(calls: int = 8) -> None:
+    """Return when so many calls are inside at once."""
+    waiting.append(asyncio.get_running_loop().create_future())
+    mine = waiting[-1]
+    if len(waiting) == calls:
+        for each in waiting:
+            each.set_result(None)
+        waiting.clear()
+    await mine
+
+
+@node(concurrency=8)
+async def meets(n: int) -> AsyncIterator[list[int]]:
+    """Give three values, and the second only when eight calls have given one."""
+    for i in range(3):
+        if i == 1:
+            await all_inside()
+        yield [n, i]
+
+
+@node(stateful=True, concurrency=8)
+class Meets:
+    """Do the same for eight streams, and count the items of each."""
+
+    async def begin(self) -> None:
+        await all_inside()
+        self.items = 0
+
+    async def process(self, n: int) -> AsyncIterator[list[int]]:
+        self.items += 1
+        async for value in meets(n):
+            yield value
+
+    async def finish(self) -> list[Any]:
+        await all_inside()
+        return ["items", self.items]
+
+
+@node(stateful=True)
+class MeetsOnce:
+    """Give one value when eight streams are inside."""
+
+    async def process(self, n: int) -> int:
+        await all_inside()
+        return n
+
+
+@node(concurrency=8)
+async def stays(n: int) -> AsyncIterator[str]:
+    """Give a value, and then do what the number of the call says."""
+    yield "begun"
+    if n == 0:
+        raise ValueError("only this call")
+    if n < 0:
+        await asyncio.sleep(3600)
+    yield "done"

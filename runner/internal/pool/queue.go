@@ -244,12 +244,12 @@ func (p *Pool) pickLocked(want request) *member {
 func (p *Pool) capacityLocked() int {
 	d := &p.description
 	switch {
-	case d.Many || d.Stateful:
-		return 1
 	case d.Batch > 0:
 		return 2 * d.Batch // the next batch is gathered while the worker runs one
 	case d.Concurrency > 1:
 		return d.Concurrency
+	case d.Many || d.Stateful:
+		return 1 // a call takes as long as its consumer does, so none should wait behind it
 	case p.config.Max == 1 && p.mayRepeat():
 		return p.latency.ahead()
 	}

@@ -62,7 +62,7 @@ class Signature:
         self.batch = options.batch or 0
         self.many = self.stateful or (self.kind.endswith("generator") and not self.batch)
         self.max_wait = (options.max_wait_ms or 0) / 1000
-        self.at_once = self.kind.startswith("async") and not (self.stateful or self.batch)
+        self.at_once = self.kind.startswith("async") and not self.batch
         self.concurrency = (options.concurrency or CONCURRENCY) if self.at_once else 1
         if self._is_class:
             # The instance is bound when an instance method is called.

@@ -26,7 +26,7 @@ from gophersnake._worker.serving.batches import Batches
 from gophersnake._worker.serving.calls import Generators, Handler, Values
 from gophersnake._worker.serving.frameloop import FrameLoop
 from gophersnake._worker.serving.interrupts import Interrupts
-from gophersnake._worker.serving.sessions import Sessions
+from gophersnake._worker.serving.sessions import Sessions, SessionTable
 from gophersnake._worker.wire import frames
 from gophersnake._worker.wire.connection import Closed, Connection
 from gophersnake._worker.wire.frames import Limits, ProtocolError
@@ -189,18 +189,23 @@ class Worker:
         """Return the function that serves the node until the shutdown frame."""
         connection, interrupts, answers = self._connection, self._interrupts, self._answers
         parts = connection, interrupts, answers, setup
-        if signature.stateful:
-            sessions = Sessions(node, signature.restores, *parts)
-            return FrameLoop(connection, answers, sessions).serve
         process = node.process if isinstance(signature.target, type) else node
-        if signature.at_once:
-            from gophersnake._worker.serving.eventloop import EventLoop  # imports asyncio
+        if signature.at_once:  # the modules of the loops import asyncio
+            from gophersnake._worker.serving.eventloop import EventLoop
 
-            loop = EventLoop(connection, answers, process, signature, setup)
+            if signature.stateful:
+                from gophersnake._worker.serving.sessionloop import SessionLoop
+
+                table = SessionTable(node, signature.restores)
+                loop: EventLoop = SessionLoop(connection, answers, table, signature, setup)
+            else:
+                loop = EventLoop(connection, answers, process, signature, setup)
             self._end = loop.end
             return loop.serve
         handler: Handler
-        if signature.batch:
+        if signature.stateful:
+            handler = Sessions(SessionTable(node, signature.restores), *parts)
+        elif signature.batch:
             idempotent = setup.get("idempotent", True)
             handler = Batches(
                 process, signature.name, signature.batch, signature.max_wait, idempotent, *parts

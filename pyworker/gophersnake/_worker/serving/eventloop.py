@@ -14,7 +14,8 @@ import asyncio
 import contextvars
 import os
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from types import AsyncGeneratorType, CoroutineType, GeneratorType
 from typing import Any
 
 from gophersnake._worker.definition.signature import Signature
@@ -30,16 +31,20 @@ from gophersnake.errors import Cancelled
 NO_WINDOW = Window()
 """The window of a call that returns one value."""
 
+Serve = Callable[["Call"], Coroutine[Any, Any, None]]
+"""The body of a call's task."""
 
-class _Call:
-    """A call that has arrived and has not been answered."""
 
-    __slots__ = ("body", "buffers", "canceled", "id", "room", "stage", "task", "window")
+class Call:
+    """A call, or an operation on a session, that has arrived and has not been answered."""
+
+    __slots__ = ("body", "buffers", "canceled", "id", "room", "serve", "stage", "task", "window")
     task: asyncio.Task[None]
 
-    def __init__(self, frame: Frame, window: Window) -> None:
+    def __init__(self, frame: Frame, serve: Serve, window: Window) -> None:
+        """Create a call that ``serve`` will serve, with the window of its items."""
         self.id, self.body, self.buffers = frame.call, frame.body, frame.buffers
-        self.window = window
+        self.serve, self.window = serve, window
         self.stage = ""  # for error frames; empty until the call is begun
         self.canceled = False
         self.room: asyncio.Future[None] | None = None  # done when the full window has room
@@ -71,12 +76,13 @@ class EventLoop:
         answers.keep_items = True  # the items of one turn of the loop are sent together
         self._decoder = Decoder(connection.limits.decoded)
         self._process = process
+        self._serve_call: Serve = self._send_items if signature.many else self._send_result
         self._many = signature.many
         self._window_limits = window_limits(setup)
         self._loop = invoker.loop()
         self._context = contextvars.copy_context()  # each call runs in a copy of it
-        self._calls: dict[int, _Call] = {}
-        self._waiting: deque[_Call] = deque()  # the calls above the limit of concurrency
+        self._calls: dict[int, Call] = {}
+        self._waiting: deque[Call] = deque()  # the calls above the limit of concurrency
         self._free = signature.concurrency
         self._settling = False  # whether _settle runs before this turn of the loop ends
         self._ending = False  # the shutdown frame has arrived
@@ -172,7 +178,7 @@ class EventLoop:
         """Handle one frame."""
         kind, number = frame.type, frame.call
         if kind == frames.CALL and not self._ending:
-            self._admit(frame)
+            self._accept(frame)
         elif kind == frames.CREDIT:
             self._credit(number, credited_items(frame))
         elif kind == frames.CANCEL:
@@ -184,18 +190,29 @@ class EventLoop:
             if not self._calls:
                 self._stop()
         else:
-            when = " after shutdown" if self._ending else ""
-            raise ProtocolError(f"the supervisor sent a {frames.name(kind)} frame{when}")
+            self._handle_session(frame)
 
-    def _admit(self, frame: Frame) -> None:
-        """Create the task of a call, or queue the call if the limit of concurrency is reached."""
+    def _handle_session(self, frame: Frame) -> None:
+        """Handle a frame of another type, which only stateful nodes have."""
+        when = " after shutdown" if self._ending else ""
+        raise ProtocolError(f"the supervisor sent a {frames.name(frame.type)} frame{when}")
+
+    def _accept(self, frame: Frame) -> None:
+        """Accept a call of the node."""
         if frame.session:
             raise ProtocolError(
                 f"a call of session {frame.session} for a node that is not stateful"
             )
-        if frame.call in self._calls:
-            raise ProtocolError(f"a call frame with the id {frame.call}, which is in use")
-        call = _Call(frame, Window(*self._window_limits) if self._many else NO_WINDOW)
+        self._admit(Call(frame, self._serve_call, self._window() if self._many else NO_WINDOW))
+
+    def _window(self) -> Window:
+        """Return the window of a call that returns many values."""
+        return Window(*self._window_limits)
+
+    def _admit(self, call: Call) -> None:
+        """Create the task of a call, or queue the call if the limit of concurrency is reached."""
+        if call.id in self._calls:
+            raise ProtocolError(f"a call frame with the id {call.id}, which is in use")
         self._calls[call.id] = call
         if self._free:
             self._free -= 1
@@ -226,12 +243,11 @@ class EventLoop:
 
     # A call, from its task to its answer.
 
-    def _begin(self, call: _Call) -> None:
+    def _begin(self, call: Call) -> None:
         """Create the task that serves a call."""
-        serve = self._send_items if self._many else self._send_result
-        call.task = self._loop.create_task(serve(call))
+        call.task = self._loop.create_task(call.serve(call))
 
-    def _enter(self, call: _Call) -> bool:
+    def _enter(self, call: Call) -> bool:
         """Count a call as begun; return False if it was canceled or the loop has ended."""
         if self._over:
             return False
@@ -242,7 +258,7 @@ class EventLoop:
         call.stage = "decode"
         return True
 
-    async def _send_result(self, call: _Call) -> None:
+    async def _send_result(self, call: Call) -> None:
         """Serve a call that returns one value; the body of its task."""
         if not self._enter(call):
             return
@@ -257,7 +273,7 @@ class EventLoop:
             self._failed(call, error)
         self._release()
 
-    async def _send_items(self, call: _Call) -> None:
+    async def _send_items(self, call: Call) -> None:
         """Serve a call that yields many values; the body of its task."""
         if not self._enter(call):
             return
@@ -265,24 +281,47 @@ class EventLoop:
             args, named = self._decoder.arguments(call.body, call.buffers)
             call.body = b""
             call.stage = "call"
-            generator = self._process(*args, **named)
+            made = self._process(*args, **named)
             del args, named
-            try:
-                async for value in generator:
-                    if self._over:
-                        break  # the generator has suppressed its cancellation
-                    if call.window.full:
-                        await self._wait_for_room(call)
-                    self._item(call, value)
-                    del value  # it is not needed while the next one is made
-            finally:
-                await generator.aclose()
+            await self._send_made(call, made)
             self._result(call, None)
         except BaseException as error:
             self._failed(call, error)
         self._release()
 
-    async def _wait_for_room(self, call: _Call) -> None:
+    async def _send_made(self, call: Call, made: Any) -> None:
+        """Send what node code has returned: the values of a generator, or its one value.
+
+        ``None`` is no value, unless a generator has yielded it.
+        """
+        if type(made) is AsyncGeneratorType:
+            try:
+                async for value in made:
+                    if self._over:
+                        break  # the generator has suppressed its cancellation
+                    await self._send_item(call, value)
+                    del value  # it is not needed while the next one is made
+            finally:
+                await made.aclose()
+        elif type(made) is GeneratorType:
+            try:
+                for value in made:
+                    await self._send_item(call, value)
+                    del value
+            finally:
+                made.close()
+        else:
+            value = await made if type(made) is CoroutineType else made
+            if value is not None:
+                await self._send_item(call, value)
+
+    async def _send_item(self, call: Call, value: Any) -> None:
+        """Send one item of a call, when its window has room."""
+        if call.window.full:
+            await self._wait_for_room(call)
+        self._item(call, value)
+
+    async def _wait_for_room(self, call: Call) -> None:
         """Wait until the call's window has room."""
         call.room = self._loop.create_future()
         try:
@@ -303,16 +342,16 @@ class EventLoop:
 
     # Answers.
 
-    def _item(self, call: _Call, value: Any) -> None:
+    def _item(self, call: Call, value: Any) -> None:
         """Send one item of a call."""
         if self._over:
             return
-        call.stage = "encode"
+        stage, call.stage = call.stage, "encode"
         call.window.sent(self._answers.item(call.id, value))
-        call.stage = "call"
+        call.stage = stage
         self._settle_soon()
 
-    def _result(self, call: _Call, value: Any) -> None:
+    def _result(self, call: Call, value: Any) -> None:
         """Answer a call with its result."""
         if self._over:
             return
@@ -320,7 +359,7 @@ class EventLoop:
         self._answers.result(call.id, value)
         self._answered(call.id)
 
-    def _failed(self, call: _Call, error: BaseException) -> None:
+    def _failed(self, call: Call, error: BaseException) -> None:
         """Answer a call with the exception of its task."""
         # type, because isinstance asks the exception, whose class may be hostile.
         kind = type(error)

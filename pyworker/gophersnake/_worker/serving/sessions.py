@@ -1,8 +1,9 @@
-"""The handler of stateful nodes, which keep state along a stream."""
+"""Stateful nodes, which keep state along a stream: their sessions, and those of sync ones."""
 
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from typing import Any
 
 from gophersnake._worker.serving.calls import Handler, Reporting
@@ -18,25 +19,99 @@ from gophersnake._worker.wire.frames import (
 from gophersnake.errors import Permanent
 
 
-class Sessions(Handler):
-    """Serves a stateful node: each stream is a session with its own copy of the node."""
+class SessionTable:
+    """The open sessions of a stateful node, by number: each has its own copy of the node."""
 
-    def __init__(self, prototype: Any, restores: bool, *parts: Any) -> None:
-        """Create the handler.
+    def __init__(self, prototype: Any, restores: bool) -> None:
+        """Create an empty table.
 
         Args:
             prototype: the node that was set up; sessions get copies of it.
             restores: whether it has ``snapshot`` and ``restore``.
-            *parts: the arguments of ``Handler``.
         """
-        super().__init__(*parts)
         self._prototype = prototype
         self._restores = restores
-        self._sessions: dict[int, Any] = {}
+        self._open: dict[int, Any] = {}
+
+    def find(self, session: int, frame: str) -> Any:
+        """Return the node of an open session.
+
+        Raises:
+            ProtocolError: the session is not open; the message names the frame.
+        """
+        try:
+            return self._open[session]
+        except KeyError:
+            raise ProtocolError(f"{frame} of session {session}, which is not open") from None
+
+    def check_free(self, session: int) -> None:
+        """Check that a session can be opened under a number.
+
+        Raises:
+            ProtocolError: the number is 0, or that of an open session.
+        """
+        if not session or session in self._open:
+            raise ProtocolError(f"session {session} cannot be opened: it is open already, or 0")
+
+    def check_state(self, session: int, state: Sequence[Any]) -> None:
+        """Check that a session can begin with a state, which is empty if there is none.
+
+        Raises:
+            ProtocolError: there is one, and the node cannot restore it.
+        """
+        if state and not self._restores:
+            raise ProtocolError(
+                f"session {session} begins with a state, which the node cannot restore"
+            )
+
+    def check_snapshot(self) -> None:
+        """Check that the state of a session can be saved.
+
+        Raises:
+            ProtocolError: it cannot.
+        """
+        if not self._restores:
+            raise ProtocolError("a snapshot frame for a node without snapshot and restore")
+
+    def copy(self) -> Any:
+        """Return a copy of the node for a new session.
+
+        Raises:
+            Permanent: the node cannot be copied.
+        """
+        try:
+            return copy.copy(self._prototype)
+        except Exception as error:
+            name = type(self._prototype).__name__
+            raise Permanent(
+                f"each session gets a copy of the {name} that was set up, but copy.copy failed: "
+                f"{error!r:.500}; give the class a __copy__ method"
+            ) from error
+
+    def add(self, session: int, node: Any) -> None:
+        """Open a session with its copy of the node."""
+        self._open[session] = node
+
+    def drop(self, session: int) -> None:
+        """End a session, unless it has ended already."""
+        self._open.pop(session, None)
+
+    def clear(self) -> None:
+        """End all sessions."""
+        self._open.clear()
+
+
+class Sessions(Handler):
+    """Serves a sync stateful node: each stream is a session."""
+
+    def __init__(self, table: SessionTable, *parts: Any) -> None:
+        """Create the handler for a table; ``parts`` are the arguments of ``Handler``."""
+        super().__init__(*parts)
+        self._table = table
 
     def call(self, call: int, session: int, body: Bytes, buffers: list[Any]) -> None:
         """Serve a call and answer it; see ``Handler``. If it fails, the session stays open."""
-        node = self._find(session, "a call")
+        node = self._table.find(session, "a call")
         self._send_items(call, node.process, body, buffers)
 
     def handle_session(self, frame: Frame) -> None:
@@ -48,50 +123,29 @@ class Sessions(Handler):
         elif frame.type == SNAPSHOT:
             self._snapshot(frame)
         elif frame.type == DROP:
-            self._sessions.pop(frame.session, None)
+            self._table.drop(frame.session)
 
     def end(self) -> None:
         """Drop all sessions; see ``Handler``."""
-        self._sessions.clear()
-
-    def _find(self, session: int, frame: str) -> Any:
-        try:
-            return self._sessions[session]
-        except KeyError:
-            raise ProtocolError(f"{frame} of session {session}, which is not open") from None
+        self._table.clear()
 
     def _open(self, frame: Frame) -> None:
-        number = frame.session
-        if not number or number in self._sessions:
-            raise ProtocolError(f"session {number} cannot be opened: it is open already, or 0")
+        self._table.check_free(frame.session)
         self._begun.add()
         with Reporting(self._answers, frame.call, "decode") as report:
             state = self._decoder.state(frame.body, frame.buffers)
-            if state and not self._restores:
-                raise ProtocolError(
-                    f"session {number} begins with a state, which the node cannot restore"
-                )
+            self._table.check_state(frame.session, state)
             report.stage = "restore" if state else "begin"
-            node = self._copy()
+            node = self._table.copy()
             if state:
                 self._invoker.value(frame.call, node.restore, state, {})
             elif callable(begin := getattr(node, "begin", None)):
                 self._invoker.value(frame.call, begin, (), {})
-            self._sessions[number] = node
+            self._table.add(frame.session, node)
             self._answers.result(frame.call, None)
 
-    def _copy(self) -> Any:
-        try:
-            return copy.copy(self._prototype)
-        except Exception as error:
-            name = type(self._prototype).__name__
-            raise Permanent(
-                f"each session gets a copy of the {name} that was set up, but copy.copy failed: "
-                f"{error!r:.500}; give the class a __copy__ method"
-            ) from error
-
     def _finish(self, frame: Frame) -> None:
-        node = self._find(frame.session, "a finish frame")
+        node = self._table.find(frame.session, "a finish frame")
         self._begun.add()
         try:
             with Reporting(self._answers, frame.call, "finish"):
@@ -99,12 +153,11 @@ class Sessions(Handler):
                     self._invoker.items(frame.call, finish, (), {}, self._items(frame.call))
                 self._answers.result(frame.call, None)
         finally:
-            del self._sessions[frame.session]
+            self._table.drop(frame.session)
 
     def _snapshot(self, frame: Frame) -> None:
-        node = self._find(frame.session, "a snapshot frame")
-        if not self._restores:
-            raise ProtocolError("a snapshot frame for a node without snapshot and restore")
+        node = self._table.find(frame.session, "a snapshot frame")
+        self._table.check_snapshot()
         self._begun.add()
         with Reporting(self._answers, frame.call, "snapshot") as report:
             state = self._invoker.value(frame.call, node.snapshot, (), {})
