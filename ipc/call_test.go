@@ -2,6 +2,7 @@ package ipc
 
 import (
 	"bytes"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -151,6 +152,16 @@ func TestAMessageMayBeDeeperThanValues(t *testing.T) {
 	var remote *RemoteError
 	require.ErrorAs(t, err, &remote)
 	assert.NoError(t, c.Err())
+}
+
+func TestAnErrorHasABoundedNumberOfBases(t *testing.T) {
+	c, p := connect(t, Events{})
+	bases := slices.Repeat([]string{"ValueError"}, MaxBases+1)
+	go func() { f := p.take(); p.send(frameError, f.call, pack(t, RemoteError{Bases: bases})) }()
+	_, err := c.NewCall(FrameCall, 0).Do(Args{})
+	var remote *RemoteError
+	require.ErrorAs(t, err, &remote)
+	assert.Equal(t, bases[1:], remote.Bases)
 }
 
 func TestTheAnswerOfAnAbandonedCallIsDiscarded(t *testing.T) {

@@ -319,6 +319,7 @@
 //	                                1 MiB of a file that the worker may read
 //	autopsy file: begun count       any; compared with the order of the calls
 //	autopsy file: heartbeat pipe    the inode of a pipe that the worker has open
+//	error: bases                    the first [MaxBases], each cut at 1 KiB; only compared with names
 //	error: retry_after              from 0 to the longest Duration: [RemoteError.RetryAfter]
 //	template: a message             64 KiB
 //	template: pid of a worker       a child of the template, which the kernel confirms

@@ -128,6 +128,10 @@ type RemoteError struct {
 	// Kind is one of the Failure constants.
 	Kind string `msgpack:"kind" json:"kind"`
 	Exception
+	// Bases are the names of the classes that the class of the exception inherits from,
+	// nearest first, at most [MaxBases] of them. It is empty for a failure that the worker
+	// itself found.
+	Bases []string `msgpack:"bases" json:"bases,omitempty"`
 	// Text is the traceback as Python prints it.
 	Text string `msgpack:"text" json:"text"`
 	// Stage is one of the Stage constants.

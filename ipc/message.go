@@ -232,6 +232,9 @@ const (
 	maxFrames  = 101 // those of a traceback, and the line of a syntax error
 )
 
+// MaxBases bounds [RemoteError].Bases; further ones are dropped.
+const MaxBases = 64
+
 // maxPID is the largest process id that a Linux kernel can be configured for.
 const maxPID = 1 << 22
 
@@ -337,6 +340,10 @@ func (r *LogRecord) bound(size int) {
 func (e *RemoteError) bound() {
 	for _, text := range []*string{&e.Text, &e.Path, &e.Hint, &e.Kind, &e.Stage} {
 		*text = cut(*text, MaxMessage)
+	}
+	e.Bases = e.Bases[:min(len(e.Bases), MaxBases)]
+	for i := range e.Bases {
+		e.Bases[i] = cut(e.Bases[i], MaxName)
 	}
 	each := &e.Exception
 	each.bound()

@@ -56,12 +56,13 @@ func Do(ctx context.Context, policy Policy, op func(ctx context.Context, attempt
 		return err
 	}
 	if ctx.Err() != nil {
-		return interrupted(ctx, 0, nil)
+		return interrupted(ctx, 0, nil, nil)
 	}
 	var start time.Time
 	if policy.Budget > 0 {
 		start = time.Now()
 	}
+	var failed error // of the attempt before
 	for attempt := 1; ; attempt++ {
 		err := op(ctx, attempt)
 		if err == nil {
@@ -72,7 +73,7 @@ func Do(ctx context.Context, policy Policy, op func(ctx context.Context, attempt
 			err = chosen.mapError(attempt, err)
 		}
 		if ctx.Err() != nil {
-			return interrupted(ctx, attempt, err)
+			return interrupted(ctx, attempt, err, failed)
 		}
 		if policy.Retries == 0 || !chosen.retryable(err) {
 			return err
@@ -88,8 +89,9 @@ func Do(ctx context.Context, policy Policy, op func(ctx context.Context, attempt
 			chosen.onRetry(attempt, delay, err)
 		}
 		if !wait(ctx, delay) {
-			return interrupted(ctx, attempt, err)
+			return interrupted(ctx, attempt, err, err)
 		}
+		failed = err
 	}
 }
 

@@ -301,6 +301,9 @@ func TestContextEndsTheWaitAtOnce(t *testing.T) {
 		assert.ErrorIs(t, err, why, "and the cause")
 		assert.ErrorIs(t, err, context.Canceled, "and the context's error")
 		assert.EqualError(t, err, "interrupted after 2 attempts: the host shuts down; last error: the connection broke")
+		interrupted, ok := errors.AsType[*Interrupted](err)
+		require.True(t, ok)
+		assert.Equal(t, transient, interrupted.Failed)
 		assert.False(t, Retryable(err))
 	})
 }
@@ -320,9 +323,29 @@ func TestContextEndsDuringAnAttempt(t *testing.T) {
 		interrupted, ok := errors.AsType[*Interrupted](err)
 		require.True(t, ok)
 		assert.Equal(t, 1, interrupted.Attempts)
+		assert.NoError(t, interrupted.Failed, "no attempt has failed by itself")
 
 		err = Do(ctx, Default(), func(context.Context, int) error { return nil })
 		assert.EqualError(t, err, "not attempted: context deadline exceeded")
+	})
+}
+
+func TestInterruptedHasTheFailureBeforeTheAttemptThatWasInterrupted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		err := Do(ctx, Default(), func(ctx context.Context, attempt int) error {
+			if attempt == 1 {
+				return transient
+			}
+			<-ctx.Done()
+			return ctx.Err()
+		})
+		interrupted, ok := errors.AsType[*Interrupted](err)
+		require.True(t, ok)
+		assert.Equal(t, 2, interrupted.Attempts)
+		assert.Equal(t, transient, interrupted.Failed)
+		assert.ErrorIs(t, interrupted.Err, context.DeadlineExceeded)
 	})
 }
 

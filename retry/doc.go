@@ -64,7 +64,10 @@
 // such memory; it closes the breaker from any state.
 //
 // Put the retries inside the breaker, as above with a call of Do as the operation:
-// then an operation counts once, however many attempts it took.
+// then an operation counts once, however many attempts it took. If the caller gives up
+// after an attempt has failed, that failure should count, too: [Interrupted].Failed has
+// it. Otherwise callers that give up early would keep the breaker of a resource closed
+// that serves none of them.
 //
 // # Time in tests
 //

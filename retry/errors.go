@@ -42,14 +42,18 @@ type Interrupted struct {
 	Attempts int
 	// Err is the error of the last attempt, or nil if there was none.
 	Err error
+	// Failed is the error of the last attempt that ended before the context did, or nil if
+	// there was none. It is a failure of the operation, which a breaker should count. If
+	// the context ended in the delay after an attempt, Failed is the same as Err.
+	Failed error
 	// Cause is why the context ended, as [context.Cause] returns it.
 	Cause error
 
 	ctxErr error
 }
 
-func interrupted(ctx context.Context, attempts int, err error) *Interrupted {
-	return &Interrupted{Attempts: attempts, Err: err, Cause: context.Cause(ctx), ctxErr: ctx.Err()}
+func interrupted(ctx context.Context, attempts int, err, failed error) *Interrupted {
+	return &Interrupted{Attempts: attempts, Err: err, Failed: failed, Cause: context.Cause(ctx), ctxErr: ctx.Err()}
 }
 
 // Error returns the number of attempts, the cause, and the last attempt's error.

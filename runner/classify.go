@@ -133,7 +133,7 @@ var remoteKinds = map[string]Kind{
 // code, or a problem that the worker itself found.
 func remoteError(r *ipc.RemoteError) *Error {
 	e := Wrap(r, remoteKinds[r.Kind], r.Message) // an unknown kind is KindOther
-	e.PythonClass = r.Class
+	e.PythonClass, e.PythonBases = r.Class, r.Bases
 	e.Traceback = r.Frames
 	e.Notes = r.Notes
 	e.Chained = r.Cause
@@ -141,8 +141,6 @@ func remoteError(r *ipc.RemoteError) *Error {
 	e.Hint = cmp.Or(r.Hint, missingVariableHint(r))
 	e.Operation = r.Stage
 	e.ExitCode = r.ExitCode
-	// An input that cannot be decoded is not the node's fault.
-	e.BreakerExempt = r.Kind == ipc.FailureMarshaling && r.Stage == ipc.StageDecode
 	switch {
 	case r.Retryable == nil:
 	case *r.Retryable:

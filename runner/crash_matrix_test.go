@@ -65,7 +65,7 @@ func exempt(kind runner.Kind, function string) outcome {
 }
 
 // notMarshaled is the outcome if the result cannot be marshaled.
-func notMarshaled() outcome { return outcome{kind: runner.KindMarshaling, counted: true} }
+func notMarshaled() outcome { return exempt(runner.KindMarshaling, "") }
 
 // succeeded is the outcome of a call that succeeds.
 func succeeded() outcome { return outcome{succeeds: true} }

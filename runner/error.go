@@ -202,6 +202,9 @@ type Error struct {
 
 	// PythonClass is the class of the Python exception, for instance "ValueError".
 	PythonClass string
+	// PythonBases are the classes that it inherits from, nearest first, for instance
+	// "Exception".
+	PythonBases []string
 	// Traceback is the Python stack, innermost frame last, at the point at which the
 	// exception was raised, or the interpreter hung or died.
 	Traceback []ipc.TracebackFrame
@@ -233,8 +236,9 @@ type Error struct {
 	// handed to a worker. So it is retried even if the node is not idempotent.
 	NotBegun bool
 	// BreakerExempt means that the failure does not count on the node's circuit
-	// breaker, because the node did not cause it: for instance, its input could not be
-	// marshaled, or the queue for its workers was full.
+	// breaker, because the node did not cause it: for instance, it was the fault of the
+	// input, or the queue for its workers was full. Errors of the kinds [KindManifest]
+	// and [KindMarshaling] never count.
 	BreakerExempt bool
 
 	// breach is the limit that a call exceeded while its worker lived on.
@@ -315,6 +319,39 @@ func (e *Error) RetryAfter() (time.Duration, bool) {
 		return 0, false
 	}
 	return cause.RetryAfter()
+}
+
+// isRaisedAs reports whether Python raised an exception of one of the named classes, or
+// of a class that inherits from one.
+func (e *Error) isRaisedAs(names []string) bool {
+	if e.PythonClass == "" {
+		return false
+	}
+	for _, name := range names {
+		if isClass(e.PythonClass, name) ||
+			slices.ContainsFunc(e.PythonBases, func(base string) bool { return isClass(base, name) }) {
+			return true
+		}
+	}
+	return false
+}
+
+// isClass reports whether a name stands for a class. The last parts of both must be the
+// same. Other parts may be missing in the name, since packages export the classes of
+// their modules: json.JSONDecodeError stands for json.decoder.JSONDecodeError.
+func isClass(class, name string) bool {
+	full, parts := strings.Split(class, "."), strings.Split(name, ".")
+	last := len(parts) - 1
+	if full[len(full)-1] != parts[last] {
+		return false
+	}
+	found := 0
+	for _, part := range full[:len(full)-1] {
+		if found < last && part == parts[found] {
+			found++
+		}
+	}
+	return found == last
 }
 
 // Unwrap returns the cause.

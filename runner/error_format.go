@@ -279,6 +279,7 @@ type errorJSON struct {
 
 type exceptionJSON struct {
 	Class     string               `json:"class"`
+	Bases     []string             `json:"bases,omitempty"`
 	Message   string               `json:"message"`
 	Notes     []string             `json:"notes,omitempty"`
 	Traceback []ipc.TracebackFrame `json:"traceback,omitempty"`
@@ -288,8 +289,8 @@ type exceptionJSON struct {
 
 // MarshalJSON encodes the error with snake_case keys; fields that are not set are left
 // out. The key "text" has the line of [Error.Error], "cause" the text of the cause, and
-// "retry_after" the delay in seconds. If Python raised an exception, its class, message,
-// notes and traceback are under "exception"; the stack of an interpreter that hung or
+// "retry_after" the delay in seconds. If Python raised an exception, its class, the
+// classes that this inherits from, message, notes and traceback are under "exception"; the stack of an interpreter that hung or
 // died is under "traceback".
 func (e *Error) MarshalJSON() ([]byte, error) {
 	out := errorJSON{
@@ -306,7 +307,7 @@ func (e *Error) MarshalJSON() ([]byte, error) {
 		out.RetryAfter = &seconds
 	}
 	if e.PythonClass != "" {
-		out.Exception = &exceptionJSON{Class: e.PythonClass, Message: e.Message, Notes: e.Notes,
+		out.Exception = &exceptionJSON{Class: e.PythonClass, Bases: e.PythonBases, Message: e.Message, Notes: e.Notes,
 			Traceback: e.Traceback, Chained: newExceptionJSON(e.Chained)}
 	} else {
 		out.Traceback = e.Traceback

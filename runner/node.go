@@ -101,9 +101,11 @@ func nodePolicy(config *manifest.Node, policy NodePolicy) (NodePolicy, error) {
 			}
 			policy.On = append(policy.On, kind)
 		}
+		policy.Never = r.Never
 	}
 	if b := config.Breaker; b != nil {
 		policy.Breaker = &retry.BreakerConfig{Failures: b.Failures, CoolDown: b.CoolDown, Probes: b.Probes}
+		policy.Ignore = b.Ignore
 		if b.Disabled {
 			policy.Breaker = nil
 		}

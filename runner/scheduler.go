@@ -5,11 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/gophersnake/gophersnake/retry"
+	"github.com/gophersnake/gophersnake/runner/manifest"
 )
 
 // NodePolicy says how the operations of a node are retried, and when its circuit
@@ -26,6 +28,14 @@ type NodePolicy struct {
 	// On restricts retries to errors of these kinds. Empty means all kinds; an error
 	// that is not retryable is not retried in any case.
 	On []Kind
+	// Never lists Python exceptions that are not retried, by the names of their classes
+	// or of classes that these inherit from. The names of modules may be left out, in
+	// whole or in part: JSONDecodeError and json.JSONDecodeError both stand for
+	// json.decoder.JSONDecodeError.
+	Never []string
+	// Ignore lists, in the same way, the exceptions that the breaker does not count when
+	// a call raises them, because they are the fault of the input.
+	Ignore []string
 }
 
 // DefaultNodePolicy returns the policy [retry.Default] with a breaker in its default
@@ -49,6 +59,11 @@ func (p NodePolicy) Validate() error {
 	for _, kind := range p.On {
 		if _, err := kind.MarshalText(); err != nil {
 			faults = append(faults, fmt.Errorf("the kinds to retry: %w", err))
+		}
+	}
+	for _, name := range slices.Concat(p.Never, p.Ignore) {
+		if err := manifest.CheckException(name); err != nil {
+			faults = append(faults, fmt.Errorf("the exceptions: %w", err))
 		}
 	}
 	return errors.Join(faults...)
@@ -124,8 +139,10 @@ func (s *Scheduler) replace(node string, policy NodePolicy) *settings {
 // kind [KindOther] that wraps [retry.ErrOpen]. Otherwise it calls op, and calls it
 // again after each retryable error while the policy allows it. The breaker counts the
 // outcome once, however many attempts there were. Failures that the node did not
-// cause do not count: the end of ctx, errors of kind [KindManifest], and errors whose
-// field BreakerExempt is set.
+// cause do not count: the end of ctx, errors of the kinds [KindManifest] and
+// [KindMarshaling], errors whose field BreakerExempt is set, and the exceptions that the
+// policy ignores. If ctx ends after an attempt has failed, in the delay before the next
+// one or during that, the failure of that attempt counts.
 //
 // The error is an [*Error] with the node and the number of attempts. Its kind is that
 // of the last attempt's error, or [KindOther] if ctx ended.
@@ -179,6 +196,8 @@ type settings struct {
 	breaker    *retry.Breaker
 	idempotent bool
 	on         kinds // empty: all
+	never      []string
+	ignore     []string
 	options    []retry.Option
 	// last is the failure that the breaker counted last; a refusal quotes it.
 	last atomic.Pointer[Error]
@@ -186,7 +205,8 @@ type settings struct {
 
 // newSettings returns the settings for a valid policy.
 func newSettings(e *entry, policy NodePolicy) *settings {
-	s := &settings{policy: policy.Policy, idempotent: policy.Idempotent, on: kindSet(policy.On)}
+	s := &settings{policy: policy.Policy, idempotent: policy.Idempotent, on: kindSet(policy.On),
+		never: policy.Never, ignore: policy.Ignore}
 	s.options = []retry.Option{
 		retry.If(s.shouldRetry),
 		retry.OnRetry(func(attempt int, delay time.Duration, err error) {
@@ -233,9 +253,9 @@ func (e *entry) execute(ctx context.Context, op operation) error {
 		permit.Success()
 		return nil
 	}
-	failure, interrupted := e.failure(err)
-	if !interrupted && countsAgainstNode(failure) {
-		s.last.Store(failure)
+	failure, blamed := e.failure(err)
+	if s.counts(blamed) {
+		s.last.Store(blamed)
 		permit.Failure()
 	}
 	return e.counts.fail(failure)
@@ -256,7 +276,7 @@ func (e *entry) executeOnce(ctx context.Context, op operation) error {
 	}
 	failure := AsError(err).WithNode(e.node)
 	e.reportBreach(failure)
-	if ctx.Err() == nil && countsAgainstNode(failure) {
+	if ctx.Err() == nil && s.counts(failure) {
 		s.last.Store(failure)
 		permit.Failure()
 	}
@@ -268,13 +288,15 @@ func (s *settings) shouldRetry(err error) bool {
 	failure := AsError(err)
 	return failure.Retryable() &&
 		(s.on == 0 || s.on.has(failure.Kind)) &&
+		!failure.isRaisedAs(s.never) &&
 		(s.idempotent || failure.NotBegun)
 }
 
 // failure returns the operation's error, which carries the context of the last
-// attempt's error, and reports whether ctx ended the operation. The kind is that of
-// the last attempt, except that an interrupted operation is of kind Other.
-func (e *entry) failure(err error) (failure *Error, interrupted bool) {
+// attempt's error. The kind is that of the last attempt, except that an interrupted
+// operation is of kind Other. The second error is the one that the breaker considers:
+// the same, or that of the last attempt before ctx ended, nil if there was none.
+func (e *entry) failure(err error) (failure, blamed *Error) {
 	// retry.Do returns these types unwrapped. errors.As would also find those of a
 	// nested operation, whose context is not this one's.
 	switch end := err.(type) { //nolint:errorlint // see above
@@ -283,7 +305,7 @@ func (e *entry) failure(err error) (failure *Error, interrupted bool) {
 		if end.Budget > 0 {
 			failure = failure.WithMetadata("retry budget", fmt.Sprintf("%v, spent after %d attempts", end.Budget, end.Attempts))
 		}
-		return failure, false
+		return failure, failure
 	case *retry.Interrupted:
 		failure = new(Error)
 		if last := AsError(end.Err); last != nil {
@@ -291,14 +313,20 @@ func (e *entry) failure(err error) (failure *Error, interrupted bool) {
 		}
 		failure.Kind, failure.Verdict, failure.After = KindOther, VerdictByKind, nil
 		failure.Cause, failure.origin = end, nil
-		return failure.WithNode(e.node), true
+		return failure.WithNode(e.node), AsError(end.Failed)
 	}
-	return AsError(err), false
+	failure = AsError(err)
+	return failure, failure
 }
 
-// countsAgainstNode reports whether the breaker counts a failure.
-func countsAgainstNode(failure *Error) bool {
-	return failure.Kind != KindManifest && !failure.BreakerExempt
+// counts reports whether the breaker counts a failure, which may be nil. An exception of
+// a worker's start says nothing about an input, so it counts in any case.
+func (s *settings) counts(failure *Error) bool {
+	switch {
+	case failure == nil, failure.BreakerExempt, failure.Kind == KindManifest, failure.Kind == KindMarshaling:
+		return false
+	}
+	return failure.NotBegun || !failure.isRaisedAs(s.ignore)
 }
 
 // refusal returns the error of an operation that the breaker refused with err.

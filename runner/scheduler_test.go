@@ -197,16 +197,16 @@ func TestSchedulerManualBreakerReset(t *testing.T) {
 }
 
 func TestFailuresThatCountAgainstTheNode(t *testing.T) {
-	blameless := NewError(KindMarshaling, "the input is a socket")
+	blameless := NewError(KindExecution, "the input is a picture of nothing")
 	blameless.BreakerExempt = true
 	for name, test := range map[string]struct {
 		err    error
 		counts bool
 	}{
 		"execution":                 {NewError(KindExecution, "x"), true},
-		"marshaling of the result":  {NewError(KindMarshaling, "x"), true},
+		"marshaling":                {NewError(KindMarshaling, "x"), false},
 		"an ordinary error":         {errors.New("x"), true},
-		"marshaling of the input":   {blameless, false},
+		"an exempt error":           {blameless, false},
 		"the same, wrapped":         {fmt.Errorf("w: %w", blameless), false},
 		"manifest":                  {NewError(KindManifest, "x"), false},
 		"a cancellation of its own": {context.Canceled, true},
@@ -224,13 +224,129 @@ func TestFailuresThatCountAgainstTheNode(t *testing.T) {
 	}
 }
 
+// raisedBy returns the error of a Python exception.
+func raisedBy(class string, bases ...string) *Error {
+	e := NewError(KindExecution, "x")
+	e.PythonClass, e.PythonBases = class, bases
+	return e
+}
+
+func TestNamesOfExceptionsStandForTheirSubclasses(t *testing.T) {
+	decode := raisedBy("json.decoder.JSONDecodeError", "ValueError", "Exception", "BaseException")
+	for name, want := range map[string]bool{
+		"ValueError": true, "Exception": true, "JSONDecodeError": true,
+		"json.JSONDecodeError": true, "decoder.JSONDecodeError": true, "json.decoder.JSONDecodeError": true,
+		"Error": false, "json": false, "json.decoder": false, "TypeError": false, "json.ValueError": false,
+		"other.JSONDecodeError": false, "decoder.json.JSONDecodeError": false, "a.json.decoder.JSONDecodeError": false,
+	} {
+		assert.Equal(t, want, decode.isRaisedAs([]string{"KeyError", name}), name)
+	}
+	assert.False(t, NewError(KindPythonVM, "died").isRaisedAs([]string{"Exception"}), "no exception of Python")
+}
+
+func TestAnExceptionThatThePolicyIgnoresDoesNotCount(t *testing.T) {
+	policy := noRetries()
+	policy.Ignore = []string{"ValueError"}
+	s := newBench(t, policy)
+	for range 20 {
+		op, _ := outcomes(raisedBy("UnicodeDecodeError", "UnicodeError", "ValueError", "Exception"))
+		require.ErrorIs(t, s.Execute(t.Context(), "n", op), KindExecution)
+	}
+	assert.Zero(t, s.Breaker("n").Failures())
+
+	op, _ := outcomes(raisedBy("TypeError", "Exception"))
+	require.Error(t, s.Execute(t.Context(), "n", op))
+	assert.Equal(t, 1, s.Breaker("n").Failures(), "others count")
+
+	start := raisedBy("ValueError", "Exception")
+	start.NotBegun = true
+	op, _ = outcomes(start)
+	require.Error(t, s.Execute(t.Context(), "n", op))
+	assert.Equal(t, 2, s.Breaker("n").Failures(), "setup has no input that could be at fault")
+
+}
+
+func TestAnExceptionThatIsNeverRetriedFailsAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		policy := DefaultNodePolicy()
+		policy.Never = []string{"TypeError", "LookupError"}
+		s := newBench(t, policy)
+		transient := raisedBy("KeyError", "LookupError", "Exception")
+		transient.Verdict = VerdictTransient
+		for _, never := range []*Error{raisedBy("TypeError"), transient} {
+			op, attempts := outcomes(never)
+			require.ErrorIs(t, s.Execute(t.Context(), "n", op), KindExecution)
+			assert.Equal(t, 1, *attempts)
+		}
+		assert.Equal(t, 2, s.Breaker("n").Failures(), "it counts all the same")
+
+		op, attempts := outcomes(raisedBy("ValueError"), NewError(KindPythonVM, "died"), nil)
+		require.NoError(t, s.Execute(t.Context(), "n", op))
+		assert.Equal(t, 3, *attempts)
+	})
+}
+
+func TestAPolicyWithNamesThatNoExceptionHasIsInvalid(t *testing.T) {
+	policy := DefaultNodePolicy()
+	policy.Never, policy.Ignore = []string{"Value Error"}, []string{"MemoryError"}
+	err := policy.Validate()
+	assert.ErrorContains(t, err, `"Value Error" is not the name of a Python exception`)
+	assert.ErrorContains(t, err, "MemoryError ends the interpreter")
+}
+
+func TestCallersThatGiveUpAfterAFailureOpenTheBreaker(t *testing.T) {
+	for name, patience := range map[string]time.Duration{
+		"in the delay before a retry": 150 * ms, // the node fails after 100 ms
+		"during a retry":              250 * ms,
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := newBench(t, DefaultNodePolicy())
+				for n := range 5 {
+					assert.Equal(t, n, s.Breaker("vad").Failures())
+					ctx, cancel := context.WithTimeout(t.Context(), patience)
+					err := s.Execute(ctx, "vad", func(ctx context.Context) error {
+						select {
+						case <-time.After(100 * ms):
+							return raised()
+						case <-ctx.Done():
+							return ctx.Err()
+						}
+					})
+					cancel()
+					require.ErrorIs(t, err, context.DeadlineExceeded)
+					assert.Equal(t, KindOther, KindOf(err))
+				}
+				err := s.Execute(t.Context(), "vad", func(context.Context) error { return nil })
+				require.ErrorIs(t, err, retry.ErrOpen)
+				assert.Contains(t, AsError(err).Metadata["last failure"], "ValueError: negative rate")
+			})
+		})
+	}
+}
+
+func TestAProbeWhoseCallerGivesUpAfterAFailureOpensTheBreakerAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newBench(t, DefaultNodePolicy())
+		for range 5 {
+			s.Breaker("vad").RecordFailure()
+		}
+		time.Sleep(30 * time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), 50*ms)
+		defer cancel()
+		op, _ := outcomes(raised())
+		require.ErrorIs(t, s.Execute(ctx, "vad", op), context.DeadlineExceeded)
+		assert.Equal(t, retry.Open, s.Breaker("vad").State())
+	})
+}
+
 func TestCancellationByTheCallerDoesNotCount(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newBench(t, DefaultNodePolicy())
 		why := errors.New("the host shuts down")
 
 		ctx, cancel := context.WithCancelCause(t.Context())
-		time.AfterFunc(150*ms, func() { cancel(why) })
+		time.AfterFunc(150*ms, func() { cancel(why) }) // in the delay after the second attempt
 		op, attempts := outcomes(raised())
 		err := s.Execute(ctx, "vad", op)
 		assert.Equal(t, 2, *attempts)
@@ -252,7 +368,7 @@ func TestCancellationByTheCallerDoesNotCount(t *testing.T) {
 		err = s.Execute(ctx, "vad", func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() })
 		assert.ErrorIs(t, err, context.DeadlineExceeded)
 		assert.EqualError(t, err, `interrupted in attempt 1: error in node "vad": context deadline exceeded`)
-		assert.Zero(t, s.Breaker("vad").Failures())
+		assert.Equal(t, 1, s.Breaker("vad").Failures(), "only the operation that had failed before counts")
 	})
 }
 

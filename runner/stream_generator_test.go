@@ -174,7 +174,7 @@ func TestCallsOfAnAsyncGeneratorDoNotAffectEachOther(t *testing.T) {
 	t.Parallel()
 	r := start(t, streaming("stays", "retry: none", "breaker: none"))
 	slow := open(t, r, runner.WithWindow(1))
-	feed(t, slow, upTo(50)[1:]...) // nobody receives yet
+	feed(t, slow, upTo(50)[1:]...) // not received yet
 
 	canceled := open(t, r)
 	require.NoError(t, canceled.Send(-1))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import types
 from collections.abc import Callable
@@ -13,6 +14,7 @@ from gophersnake import Cancelled, Permanent, Transient
 from gophersnake._worker.definition.lookup import NodeFault
 from gophersnake._worker.serving import failure
 from gophersnake._worker.values.format import ValueFault
+from gophersnake.nodes import MAX_NAME
 
 
 def body_of(raising: Callable[[], Any], stage: str = "call") -> dict[str, Any]:
@@ -48,6 +50,29 @@ def test_chained_exceptions_are_reported_with_their_relation() -> None:
     assert (cause["cause"]["class"], cause["cause"]["relation"]) == ("KeyError", "context")
     assert "cause" not in cause["cause"]
     assert "The above exception was the direct cause" in body["text"]
+
+
+class Picky(type):
+    """A metaclass whose classes do not say what they inherit from."""
+
+    def __getattribute__(cls, name: str) -> Any:
+        if name == "__mro__":
+            raise RuntimeError("no")
+        return super().__getattribute__(name)
+
+
+def test_the_body_names_the_classes_that_an_exception_inherits_from() -> None:
+    body = body_of(lambda: json.loads("{"))
+    assert body["class"] == "json.decoder.JSONDecodeError"
+    assert body["bases"] == ["ValueError", "Exception", "BaseException"]
+    deep: type[Exception] = Exception
+    for _ in range(2 * failure.MAX_BASES):
+        deep = type("n" * 5000, (deep,), {})
+    bases = body_of(raises(deep))["bases"]
+    assert len(bases) == failure.MAX_BASES
+    assert {len(name) for name in bases} == {MAX_NAME}
+    hostile: Any = Picky("hostile", (Exception,), {})
+    assert body_of(raises(hostile))["bases"] == []
 
 
 def test_a_suppressed_context_is_left_out() -> None:

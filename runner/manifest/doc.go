@@ -136,6 +136,7 @@
 //	jitter   0 to 1, the fraction by which each delay varies randomly; default 0
 //	budget   the time within which retries may start, or none; default none
 //	on       the kinds of errors to retry; default all that are retryable
+//	never    the Python exceptions that are not retried: [TypeError, KeyError]
 //
 // The kinds are execution, io, manifest, marshaling, other, python_vm,
 // serialization, transport and wasm.
@@ -145,6 +146,13 @@
 //
 // The breaker opens after failures failed operations in a row. It refuses operations
 // for the time of cool_down, and then admits as many probes at once as probes says.
+// It does not count failures that are the fault of an input: errors of kind marshaling,
+// the exception gophersnake.Permanent, and the exceptions that ignore lists:
+//
+//	breaker: {ignore: [ValueError, PIL.UnidentifiedImageError]}
+//
+// never and ignore name classes of exceptions; those that inherit from them are meant
+// too. A name is written as in an error, or without the names of modules.
 //
 // # Connections
 //

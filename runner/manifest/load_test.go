@@ -160,9 +160,10 @@ func TestAllFields(t *testing.T) {
 		Workers: workersOf(2, 2), Timeout: 30 * time.Second, SetupTimeout: 5 * time.Minute,
 		Retry: &Retry{
 			Mode: RetryExponential, MaxAttempts: 3, Base: 100 * time.Millisecond, Max: 10 * time.Second, Multiplier: 2,
-			Jitter: 0.1, Budget: 30 * time.Second, On: []string{"execution", "python_vm"},
+			Jitter: 0.1, Budget: 30 * time.Second, On: []string{"execution", "python_vm"}, Never: []string{"TypeError"},
 		},
-		Breaker: &Breaker{Failures: 4, CoolDown: time.Minute, Probes: 2},
+		Breaker: &Breaker{Failures: 4, CoolDown: time.Minute, Probes: 2,
+			Ignore: []string{"ValueError", "PIL.UnidentifiedImageError", "Größenfehler"}},
 		Limits: Limits{
 			Memory: 512 << 20, Resident: 400 << 20, ResidentSoft: 300 << 20, CPUTime: 20 * time.Second,
 			OpenFiles: 256, Threads: 64, Result: 64 << 20, Queue: 1000, QueueWait: 10 * time.Second,

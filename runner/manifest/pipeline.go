@@ -217,6 +217,9 @@ type Retry struct {
 	// On restricts the retries to these kinds of errors; nil means all that are
 	// retryable.
 	On []string
+	// Never are Python exceptions that are not retried, as names of their classes or of
+	// classes that these inherit from. The names of modules may be left out.
+	Never []string
 }
 
 // DefaultRetry returns the defaults of a manifest's retry: three retries, after 100,
@@ -242,6 +245,9 @@ type Breaker struct {
 	CoolDown time.Duration
 	// Probes is how many operations may run at once while the breaker is half-open.
 	Probes int
+	// Ignore are Python exceptions that the breaker does not count if a call raises them,
+	// named like those of [Retry].Never.
+	Ignore []string
 }
 
 // DefaultBreaker returns the defaults of a manifest's breaker: it opens after five

@@ -3,6 +3,7 @@ package manifest
 import (
 	"fmt"
 	"math"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -36,6 +37,7 @@ func (d *decoder) retry(dst **Retry) decodeFunc {
 			"jitter":       d.float(&r.Jitter),
 			"budget":       d.duration(&r.Budget, orNone),
 			"on":           d.texts(&r.On),
+			"never":        d.texts(&r.Never),
 		})
 		if on, ok := given["on"]; ok && len(r.On) == 0 {
 			d.problem(on.path, "must name at least one error kind; write retry: none for no retries")
@@ -72,6 +74,7 @@ func (d *decoder) breaker(dst **Breaker) decodeFunc {
 			"failures":  d.integer(&b.Failures),
 			"cool_down": d.duration(&b.CoolDown, positive),
 			"probes":    d.integer(&b.Probes),
+			"ignore":    d.texts(&b.Ignore),
 		})
 	}
 }
@@ -99,6 +102,7 @@ func checkRetry(r *report, path string, retry *Retry) {
 	if !(retry.Jitter >= 0 && retry.Jitter <= 1) {
 		r.problem(path+".jitter", "must be a fraction between 0 and 1, not %v", retry.Jitter)
 	}
+	checkExceptions(r, path+".never", retry.Never)
 	for i, kind := range retry.On {
 		if !slices.Contains(kinds, kind) {
 			r.unknownName(fmt.Sprintf("%s.on[%d]", path, i), kind, kinds,
@@ -117,4 +121,29 @@ func checkBreaker(r *report, path string, b *Breaker) {
 	if b.Probes < 1 {
 		r.problem(path+".probes", "must be at least 1")
 	}
+	checkExceptions(r, path+".ignore", b.Ignore)
+}
+
+func checkExceptions(r *report, path string, names []string) {
+	for i, name := range names {
+		if err := CheckException(name); err != nil {
+			r.problem(fmt.Sprintf("%s[%d]", path, i), "%v", err)
+		}
+	}
+}
+
+// className is the form of a Python class's name, with or without its module.
+var className = regexp.MustCompile(`^[A-Za-z_\x{80}-\x{ffff}][A-Za-z0-9_\x{80}-\x{ffff}]*(\.[A-Za-z_\x{80}-\x{ffff}][A-Za-z0-9_\x{80}-\x{ffff}]*)*$`)
+
+// CheckException returns an error if a text cannot stand in [Retry].Never and
+// [Breaker].Ignore: it is not the name of a class, or that of an exception that ends the
+// interpreter, so that no call raises it.
+func CheckException(name string) error {
+	switch {
+	case len(name) > 1024 || !className.MatchString(name):
+		return fmt.Errorf("%.80q is not the name of a Python exception, such as ValueError or json.JSONDecodeError", name)
+	case name == "MemoryError" || name == "SystemExit":
+		return fmt.Errorf("%s ends the interpreter, so it is an error of kind python_vm and not an exception of the call", name)
+	}
+	return nil
 }

@@ -13,6 +13,7 @@ from gophersnake._worker.memory.shared import Full
 from gophersnake._worker.process import sandbox
 from gophersnake._worker.values.format import TooLarge, ValueFault
 from gophersnake.errors import Cancelled, Permanent, Transient
+from gophersnake.nodes import MAX_NAME
 
 PACKAGE = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", "..")) + os.sep
 """The package's folder. Frames of its own code are left out at the top of tracebacks."""
@@ -28,7 +29,8 @@ MAX_LINE = 500
 MAX_FRAMES = 100
 MAX_CHAIN = 20
 MAX_NOTES = 50
-"""The most characters of a text and a source line, frames, causes, and notes in a body."""
+MAX_BASES = 64
+"""The most characters of a text and a source line, frames, causes, notes and bases in a body."""
 
 
 def remote_error(error: BaseException, stage: str) -> dict[str, Any]:
@@ -51,7 +53,7 @@ def remote_error(error: BaseException, stage: str) -> dict[str, Any]:
     if isinstance(error, Full):
         return {"kind": "io", "message": str(error), "hint": error.hint, "stage": stage}
     body = exception(error)
-    body |= {"kind": "execution", "stage": stage, "text": text(error)}
+    body |= {"kind": "execution", "stage": stage, "text": text(error), "bases": _bases(error)}
     if isinstance(error, MemoryError):
         # Any code of the interpreter may have failed half way, so it is not trusted again.
         body |= {"kind": "python_vm", "class": "MemoryError", "fatal": True}
@@ -118,16 +120,26 @@ def exception(error: BaseException) -> dict[str, Any]:
 
 
 def _single(error: BaseException) -> dict[str, Any]:
-    kind = type(error)
-    name = kind.__qualname__
-    if kind.__module__ not in ("builtins", "__main__"):
-        name = f"{kind.__module__}.{name}"
     return {
-        "class": name,
+        "class": _class_name(type(error)),
         "message": _message(error),
         "notes": _notes(error),
         "frames": _frames(error),
     }
+
+
+def _class_name(kind: type) -> str:
+    name = kind.__qualname__
+    return name if kind.__module__ in ("builtins", "__main__") else f"{kind.__module__}.{name}"
+
+
+def _bases(error: BaseException) -> list[str]:
+    """Return the names of the classes that the exception's class inherits from, nearest first."""
+    try:
+        bases = type(error).__mro__[1 : MAX_BASES + 1]
+        return [_class_name(base)[:MAX_NAME] for base in bases if base is not object]
+    except Exception:  # from a metaclass of the node's own
+        return []
 
 
 def _notes(error: BaseException) -> list[str]:
