@@ -129,8 +129,8 @@ type RemoteError struct {
 	Kind string `msgpack:"kind" json:"kind"`
 	Exception
 	// Bases are the names of the classes that the class of the exception inherits from,
-	// nearest first, at most [MaxBases] of them. It is empty for a failure that the worker
-	// itself found.
+	// nearest first, at most [MaxBases] of them. Failures that the worker itself found have
+	// none.
 	Bases []string `msgpack:"bases" json:"bases,omitempty"`
 	// Text is the traceback as Python prints it.
 	Text string `msgpack:"text" json:"text"`

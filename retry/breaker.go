@@ -1,6 +1,7 @@
 package retry
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"sync"
@@ -11,7 +12,7 @@ import (
 // BreakerConfig configures a [Breaker]. A zero field has its default.
 type BreakerConfig struct {
 	// Failures is the number of failed operations in a row that opens the
-	// breaker. The default is 5.
+	// breaker. The default is [DefaultFailures].
 	Failures int
 	// CoolDown is how long the breaker stays open before it admits probes. The
 	// default is 30 s.
@@ -26,6 +27,9 @@ type BreakerConfig struct {
 	// quickly. No lock is held while it runs, so it may use the breaker.
 	OnChange func(from, to State)
 }
+
+// DefaultFailures is the default of [BreakerConfig].Failures.
+const DefaultFailures = 5
 
 // Validate checks the fields. It returns nil, or one [*FieldError] for each
 // invalid field, joined.
@@ -48,7 +52,7 @@ func (c BreakerConfig) Validate() error {
 
 func (c BreakerConfig) withDefaults() BreakerConfig {
 	if c.Failures == 0 {
-		c.Failures = 5
+		c.Failures = DefaultFailures
 	}
 	if c.CoolDown == 0 {
 		c.CoolDown = 30 * time.Second
@@ -150,6 +154,7 @@ type Breaker struct {
 	opened   time.Time // when the breaker last opened
 	failures int       // how many failures opened it
 	changes  notifier
+	freed    chan struct{} // closed when the state changes or a probe's slot is free; nil if no caller waits
 }
 
 // NewBreaker returns a closed breaker. The error is that of
@@ -196,6 +201,61 @@ func (b *Breaker) allowProbe() (Permit, error) {
 		b.store(s.with(s.count() + 1))
 	}
 	return Permit{breaker: b, generation: s.generation()}, nil
+}
+
+// Await blocks until [Breaker.Allow] may admit an operation that it has refused: the
+// cool-down is over, the state has changed, or a probe has ended without an outcome. Other
+// callers may be admitted first, so call Allow again, and Await again if it refuses. Await
+// returns the cause of ctx if that ends before. It measures the cool-down with package
+// time, whatever the clock of the breaker is.
+func (b *Breaker) Await(ctx context.Context) error {
+	freed, wait := b.watch()
+	if freed == nil {
+		return nil
+	}
+	var cooledDown <-chan time.Time
+	if wait > 0 {
+		timer := time.NewTimer(wait)
+		defer timer.Stop()
+		cooledDown = timer.C
+	}
+	select {
+	case <-freed:
+	case <-cooledDown:
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	return nil
+}
+
+// watch returns a channel that is closed when the breaker may admit an operation again,
+// and the rest of the cool-down, 0 if that is over. It returns nil if the breaker admits
+// one now.
+func (b *Breaker) watch() (<-chan struct{}, time.Duration) {
+	if b == nil {
+		return nil, 0
+	}
+	b.lock.Lock()
+	defer b.unlock()
+	s := b.coolDownLocked()
+	if s.state() == Closed || s.state() == HalfOpen && s.count() < b.config.Probes {
+		return nil, 0
+	}
+	if b.freed == nil {
+		b.freed = make(chan struct{})
+	}
+	if s.state() == HalfOpen {
+		return b.freed, 0
+	}
+	return b.freed, b.config.CoolDown - b.config.Clock().Sub(b.opened)
+}
+
+// freeLocked wakes the callers that wait for the breaker to admit an operation.
+func (b *Breaker) freeLocked() {
+	if b.freed != nil {
+		close(b.freed)
+		b.freed = nil
+	}
 }
 
 // RecordSuccess counts an operation without a permit that has just succeeded. It
@@ -283,6 +343,7 @@ func (b *Breaker) leave(seen snapshot, to State) {
 		b.failures++
 	}
 	b.store(s.next(to))
+	b.freeLocked()
 	b.changes.add(s.state(), to)
 }
 
@@ -295,6 +356,7 @@ func (b *Breaker) release(generation uint32) {
 	defer b.unlock()
 	if s := b.load(); s.generation() == generation && s.state() == HalfOpen && s.count() > 0 {
 		b.store(s.with(s.count() - 1))
+		b.freeLocked()
 	}
 }
 
@@ -305,6 +367,7 @@ func (b *Breaker) coolDownLocked() snapshot {
 	if s.state() == Open && b.config.Clock().Sub(b.opened) >= b.config.CoolDown {
 		s = s.next(HalfOpen)
 		b.store(s)
+		b.freeLocked()
 		b.changes.add(Open, HalfOpen)
 	}
 	return s
@@ -362,6 +425,7 @@ func (b *Breaker) Reset() {
 		s := b.load()
 		if b.swap(s, s.next(Closed)) {
 			if s.state() != Closed {
+				b.freeLocked()
 				b.changes.add(s.state(), Closed)
 			}
 			return

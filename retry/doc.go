@@ -58,6 +58,9 @@
 //	permit.Success()
 //	return nil
 //
+// A caller that would rather wait than fail calls [Breaker.Await] after a refusal, and
+// then asks again.
+//
 // A permit remembers the state in which it was given. If the state has changed
 // since, the operation's outcome is too old and is ignored: a late success does
 // not close a breaker that opened in the meantime. [Breaker.RecordSuccess] has no

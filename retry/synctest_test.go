@@ -267,3 +267,76 @@ func TestConcurrentOperationsKeepTheirOwnDelays(t *testing.T) {
 		assert.Equal(t, (3*199+4)*time.Second, time.Since(start))
 	})
 }
+
+// Callers that wait for a breaker are admitted as its slots become free.
+func TestAwaitEndsWhenTheBreakerMayAdmitAnOperation(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b, err := NewBreaker(BreakerConfig{Failures: 1, CoolDown: time.Minute})
+		require.NoError(t, err)
+		require.NoError(t, b.Await(t.Context()), "it is closed")
+		var none *Breaker
+		require.NoError(t, none.Await(t.Context()))
+
+		start := time.Now()
+		b.RecordFailure()
+		ctx, cancel := context.WithTimeoutCause(t.Context(), time.Second, errors.New("too late"))
+		defer cancel()
+		require.EqualError(t, b.Await(ctx), "too late")
+		require.NoError(t, b.Await(t.Context()))
+		assert.Equal(t, time.Minute, time.Since(start), "the cool-down is over")
+
+		for name, settle := range map[string]func(p *Permit){
+			"released": (*Permit).Release, "failed": (*Permit).Failure, "succeeded": (*Permit).Success,
+		} {
+			b.Reset()
+			b.RecordFailure()
+			time.Sleep(time.Minute)
+			require.NoError(t, b.Await(t.Context()), "a probe may begin")
+			probe, err := b.Allow()
+			require.NoError(t, err)
+			ended := make(chan error)
+			for range 3 {
+				go func() { ended <- b.Await(t.Context()) }()
+			}
+			synctest.Wait()
+			require.Empty(t, ended)
+			before := time.Now()
+			settle(&probe)
+			for range 3 {
+				require.NoError(t, <-ended)
+			}
+			assert.Equal(t, before, time.Now(), name)
+		}
+	})
+}
+
+func TestAnyNumberOfWaitingCallersPassInTheEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b, err := NewBreaker(BreakerConfig{Failures: 1, CoolDown: time.Second, Probes: 2})
+		require.NoError(t, err)
+		b.RecordFailure()
+		var all sync.WaitGroup
+		for i := range 100 {
+			all.Go(func() {
+				for {
+					permit, err := b.Allow()
+					if err != nil {
+						assert.NoError(t, b.Await(t.Context()))
+						continue
+					}
+					time.Sleep(time.Millisecond)
+					switch {
+					case i%3 == 0:
+						permit.Release()
+					case i%7 == 0:
+						permit.Failure()
+					default:
+						permit.Success()
+					}
+					return
+				}
+			})
+		}
+		all.Wait()
+	})
+}

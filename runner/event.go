@@ -145,6 +145,8 @@ type BreakerChanged struct {
 	Node     string
 	Time     time.Time
 	From, To retry.State
+	// CallsWait means that calls wait for the next probe; see [WithBreakerWait].
+	CallsWait bool
 }
 
 // HealthChanged reports that the state of a node's workers changed.

@@ -18,6 +18,7 @@ type options struct {
 	logger       hclog.Logger
 	policy       retry.Policy
 	breaker      retry.BreakerConfig
+	breakerWait  bool
 	nodes        map[string]NodeFunc
 	events       func(Event)
 	python       string
@@ -45,7 +46,7 @@ func newOptions(opts []Option) (*options, error) {
 
 // nodePolicy returns the policy of the nodes whose manifest sets none.
 func (o *options) nodePolicy() NodePolicy {
-	return NodePolicy{Policy: o.policy, Breaker: &o.breaker, Idempotent: true}
+	return NodePolicy{Policy: o.policy, Breaker: &o.breaker, Idempotent: true, WaitWhenOpen: o.breakerWait}
 }
 
 // WithLogger sets the logger of the runner. What workers log, and what they write to
@@ -77,6 +78,14 @@ func WithBreaker(config retry.BreakerConfig) Option {
 		o.breaker = config
 		return nil
 	}
+}
+
+// WithBreakerWait makes calls that the open circuit breaker of a node refuses wait for its
+// next probes instead of failing, as WaitWhenOpen of [NodePolicy] says. It suits work that
+// is done in one go, such as a batch of files, of which the rest should not fail because of
+// a few in a row.
+func WithBreakerWait() Option {
+	return func(o *options) error { o.breakerWait = true; return nil }
 }
 
 // WithNode registers a Go function as the implementation of a node type. It takes

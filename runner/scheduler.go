@@ -1,6 +1,7 @@
 package runner
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -36,6 +37,10 @@ type NodePolicy struct {
 	// Ignore lists, in the same way, the exceptions that the breaker does not count when
 	// a call raises them, because they are the fault of the input.
 	Ignore []string
+	// WaitWhenOpen makes an operation that the open breaker refuses wait until the breaker
+	// admits it, as a probe or after one has succeeded, or until ctx ends. When as many
+	// probes in a row have failed as failures open the breaker, operations fail again.
+	WaitWhenOpen bool
 }
 
 // DefaultNodePolicy returns the policy [retry.Default] with a breaker in its default
@@ -136,7 +141,8 @@ func (s *Scheduler) replace(node string, policy NodePolicy) *settings {
 // function, and the node need not be one of a pipeline.
 //
 // If the breaker is open, Execute returns at once, without calling op, an error of
-// kind [KindOther] that wraps [retry.ErrOpen]. Otherwise it calls op, and calls it
+// kind [KindOther] that wraps [retry.ErrOpen], unless the policy has WaitWhenOpen.
+// Otherwise it calls op, and calls it
 // again after each retryable error while the policy allows it. The breaker counts the
 // outcome once, however many attempts there were. Failures that the node did not
 // cause do not count: the end of ctx, errors of the kinds [KindManifest] and
@@ -198,7 +204,10 @@ type settings struct {
 	on         kinds // empty: all
 	never      []string
 	ignore     []string
-	options    []retry.Option
+	// waitBelow is the number of failures in a row from which an operation no longer waits
+	// for an open breaker; 0 if it does not wait at all.
+	waitBelow int
+	options   []retry.Option
 	// last is the failure that the breaker counted last; a refusal quotes it.
 	last atomic.Pointer[Error]
 }
@@ -223,13 +232,17 @@ func newSettings(e *entry, policy NodePolicy) *settings {
 		return s
 	}
 	config := *policy.Breaker
+	if policy.WaitWhenOpen {
+		s.waitBelow = 2 * cmp.Or(config.Failures, retry.DefaultFailures)
+	}
 	observer := config.OnChange
 	config.OnChange = func(from, to retry.State) {
 		if observer != nil {
 			observer(from, to)
 		}
 		if e.settings.Load() == s { // else this breaker is no longer the node's
-			e.emit(BreakerChanged{Node: e.node, Time: time.Now(), From: from, To: to})
+			e.emit(BreakerChanged{Node: e.node, Time: time.Now(), From: from, To: to,
+				CallsWait: to == retry.Open && s.breaker.Failures() < s.waitBelow})
 		}
 	}
 	s.breaker, _ = retry.NewBreaker(config) // the configuration is valid
@@ -246,7 +259,9 @@ func (e *entry) execute(ctx context.Context, op operation) error {
 	s := e.settings.Load()
 	permit, err := s.breaker.Allow()
 	if err != nil {
-		return e.counts.fail(e.refusal(s, err))
+		if s, permit, err = e.awaitBreaker(ctx, s, err); err != nil {
+			return e.counts.fail(e.refusal(s, err))
+		}
 	}
 	defer permit.Release() // a panic has no outcome, and must not hold a probe's slot
 	if err = retry.Do(ctx, s.policy, op, s.options...); err == nil {
@@ -267,7 +282,9 @@ func (e *entry) executeOnce(ctx context.Context, op operation) error {
 	s := e.settings.Load()
 	permit, err := s.breaker.Allow()
 	if err != nil {
-		return e.counts.fail(e.refusal(s, err))
+		if s, permit, err = e.awaitBreaker(ctx, s, err); err != nil {
+			return e.counts.fail(e.refusal(s, err))
+		}
 	}
 	defer permit.Release()
 	if err = op(ctx, 1); err == nil {
@@ -281,6 +298,27 @@ func (e *entry) executeOnce(ctx context.Context, op operation) error {
 		permit.Failure()
 	}
 	return e.counts.fail(failure)
+}
+
+// awaitBreaker waits for the breaker that has refused an operation, if the policy says so.
+// It returns the settings to use from then on, since they may be replaced meanwhile, and
+// the permit or the reason for which there is none.
+func (e *entry) awaitBreaker(ctx context.Context, s *settings, refused error) (*settings, retry.Permit, error) {
+	for {
+		open, ok := errors.AsType[*retry.OpenError](refused)
+		if !ok || open.Failures >= s.waitBelow {
+			return s, retry.Permit{}, refused
+		}
+		if ended := s.breaker.Await(ctx); ended != nil {
+			return s, retry.Permit{}, fmt.Errorf("%w, while %w", ended, refused)
+		}
+		s = e.settings.Load()
+		permit, err := s.breaker.Allow()
+		if err == nil {
+			return s, permit, nil
+		}
+		refused = err
+	}
 }
 
 // shouldRetry decides on an attempt's error.
@@ -333,8 +371,13 @@ func (s *settings) counts(failure *Error) bool {
 func (e *entry) refusal(s *settings, err error) *Error {
 	failure := Wrap(err, KindOther, "").WithNode(e.node)
 	failure.Hint = "fix the cause of the node's failures, then wait for the next probe or reset the breaker"
-	if last := s.last.Load(); last != nil {
-		failure = failure.WithMetadata("last failure", last.Error())
+	last := s.last.Load()
+	if last == nil {
+		return failure
 	}
+	if class := last.PythonClass; manifest.CheckException(class) == nil {
+		failure.Hint += fmt.Sprintf("; if %s is the fault of the input, list it in the manifest: breaker: {ignore: [%[1]s]}", class)
+	}
+	failure = failure.WithMetadata("last failure", last.Error())
 	return failure
 }

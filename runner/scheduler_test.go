@@ -286,6 +286,82 @@ func TestAnExceptionThatIsNeverRetriedFailsAtOnce(t *testing.T) {
 	})
 }
 
+func TestOperationsWaitForTheProbesOfAnOpenBreaker(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		policy := noRetries()
+		policy.WaitWhenOpen = true
+		s := newBench(t, policy)
+		failing, _ := outcomes(NewError(KindExecution, "raised"))
+		for range 5 {
+			require.ErrorIs(t, s.Execute(t.Context(), "vad", failing), KindExecution)
+		}
+
+		// A probe fails, the next one succeeds, and 20 others pass together with it.
+		start := time.Now()
+		op, attempts := outcomes(NewError(KindExecution, "raised"), nil)
+		var lock sync.Mutex
+		var all sync.WaitGroup
+		var failed atomic.Int32
+		for range 22 {
+			all.Go(func() {
+				if s.Execute(t.Context(), "vad", func(ctx context.Context) error {
+					lock.Lock()
+					defer lock.Unlock()
+					return op(ctx)
+				}) != nil {
+					failed.Add(1)
+				}
+			})
+		}
+		all.Wait()
+		assert.EqualValues(t, 1, failed.Load(), "only the first probe")
+		assert.Equal(t, 22, *attempts)
+		assert.Equal(t, time.Minute, time.Since(start))
+
+		// After five failed probes, operations fail at once.
+		for range 10 {
+			require.ErrorIs(t, s.Execute(t.Context(), "vad", failing), KindExecution)
+		}
+		assert.Equal(t, 3*time.Minute+30*time.Second, time.Since(start))
+		require.ErrorIs(t, s.Execute(t.Context(), "vad", failing), retry.ErrOpen)
+		assert.Equal(t, 3*time.Minute+30*time.Second, time.Since(start))
+		var waits []bool
+		for _, e := range *s.events {
+			if e, ok := e.(BreakerChanged); ok && e.To == retry.Open {
+				waits = append(waits, e.CallsWait)
+			}
+		}
+		assert.Equal(t, []bool{true, true, true, true, true, true, true, false}, waits)
+	})
+}
+
+func TestAnOperationThatWaitsForTheBreakerEndsWithItsContext(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		policy := noRetries()
+		policy.WaitWhenOpen = true
+		s := newBench(t, policy)
+		failing, attempts := outcomes(NewError(KindExecution, "raised"))
+		for range 5 {
+			require.Error(t, s.Execute(t.Context(), "vad", failing))
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		err := s.Execute(ctx, "vad", failing)
+		require.ErrorIs(t, err, context.DeadlineExceeded)
+		require.ErrorIs(t, err, retry.ErrOpen)
+		assert.EqualError(t, err, `error in node "vad": context deadline exceeded, while the circuit breaker is open after 5 failed operations in a row; the next probe is allowed in 30s`)
+		assert.Equal(t, 5, *attempts)
+		assert.Equal(t, 5, s.Breaker("vad").Failures())
+		assert.Equal(t, retry.Open, s.Breaker("vad").State())
+
+		done := make(chan error)
+		go func() { done <- s.Execute(t.Context(), "vad", func(context.Context) error { return nil }) }()
+		synctest.Wait()
+		s.Breaker("vad").Reset()
+		require.NoError(t, <-done, "Reset ends the wait")
+	})
+}
+
 func TestAPolicyWithNamesThatNoExceptionHasIsInvalid(t *testing.T) {
 	policy := DefaultNodePolicy()
 	policy.Never, policy.Ignore = []string{"Value Error"}, []string{"MemoryError"}

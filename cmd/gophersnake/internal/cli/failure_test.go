@@ -102,7 +102,7 @@ func TestTheBreakerOpensAfterFiveFailedInputs(t *testing.T) {
 	assert.Equal(t, 4, got.code)
 	assert.Contains(t, got.out, `{"input":"7","result":8}`)
 
-	args := []string{"run", "resilient", "--jobs", "1"}
+	args := []string{"run", "resilient", "--jobs", "1", "--no-breaker-wait"}
 	for range 6 {
 		args = append(args, "-i", `{"mode": "raise"}`)
 	}
@@ -110,6 +110,30 @@ func TestTheBreakerOpensAfterFiveFailedInputs(t *testing.T) {
 	assert.Equal(t, 4, got.code, "the first failure counts")
 	assert.Contains(t, got.err, "the circuit breaker is open after 5 failed operations in a row")
 	assert.Equal(t, 1, strings.Count(got.err, "Traceback (most recent call last):"), "the details are printed once")
+}
+
+func TestInputsWaitForTheProbeOfAnOpenBreaker(t *testing.T) {
+	odd := func(coolDown string) string {
+		return fixtures.Pipeline(t, "nodes: [{id: n, node_type: odd, retry: none, breaker: {failures: 2, cool_down: "+coolDown+"}}]")
+	}
+	// Two failures open the breaker. At most one probe fails as well.
+	got := command(t, "run", odd("100ms"), "--jobs", "2", "-o", "jsonl", "2", "4", "6", "1", "3", "5", "7")
+	assert.Equal(t, 4, got.code, got.err)
+	for _, n := range []string{"1", "3", "5", "7"} {
+		assert.Contains(t, got.out, `{"input":"`+n+`","result":`+n+`}`)
+	}
+	assert.Contains(t, got.err, "the circuit breaker is open, it was closed; the inputs that are left wait for the next probe of the node (--no-breaker-wait fails them instead)")
+	assert.Contains(t, got.err, "the circuit breaker is closed")
+	assert.NotContains(t, got.out, "the circuit breaker is open after")
+
+	got = command(t, "run", odd("1h"), "--jobs", "1", "-o", "jsonl", "2", "4", "6", "1", "3", "--no-breaker-wait")
+	assert.Equal(t, 4, got.code, got.err)
+	assert.Equal(t, 3, strings.Count(got.out, `"kind":"other","message":"the circuit breaker is open after 2 failed operations in a row`), got.out)
+	assert.Contains(t, got.out, "if ValueError is the fault of the input, list it in the manifest: breaker: {ignore: [ValueError]}")
+	assert.NotContains(t, got.err, "the inputs that are left wait")
+
+	got = command(t, "run", odd("1h"), "--jobs", "1", "-o", "jsonl", "2", "4", "1", "--timeout", "3s")
+	assert.Equal(t, 124, got.code, "the timeout ends the wait: %s", got.err)
 }
 
 func TestErrorsAreJSONIfResultsAre(t *testing.T) {

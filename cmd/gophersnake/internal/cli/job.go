@@ -22,7 +22,9 @@ type job struct {
 	out      output.Writer
 	jobs     int // 0 means the number of workers
 	failFast bool
-	service  serviceFlags
+	// breakerWait makes inputs wait for the probe of an open circuit breaker.
+	breakerWait bool
+	service     serviceFlags
 
 	display *terminal.Display
 	// detailed holds the failures that were printed with details; see failureKey.
@@ -35,7 +37,16 @@ func (j *job) runOnce(ctx context.Context) error {
 	j.display = j.app.newDisplay(j.pipeline.Order(), len(j.inputs.Sources))
 	defer j.display.Close()
 	return j.app.withRunner(ctx, j.pipeline, j.display, j.service,
-		func(ctx context.Context, r *runner.Runner, _ <-chan struct{}) error { return j.runAll(ctx, r) })
+		func(ctx context.Context, r *runner.Runner, _ <-chan struct{}) error { return j.runAll(ctx, r) }, j.options()...)
+}
+
+// options returns the options of the runner. A single input does not wait for a breaker,
+// since nothing before it can have opened one, except an earlier run with --watch.
+func (j *job) options() []runner.Option {
+	if j.breakerWait && j.inputs.Many {
+		return []runner.Option{runner.WithBreakerWait()}
+	}
+	return nil
 }
 
 // errChanged is the cause of a run that was canceled because the code has changed.
@@ -67,7 +78,7 @@ func (j *job) runRepeatedly(ctx context.Context, newOutput func() (output.Writer
 					return err
 				}
 			}
-		})
+		}, j.options()...)
 }
 
 // runUntilChange runs the inputs. If the code is reloaded meanwhile, it cancels the run.

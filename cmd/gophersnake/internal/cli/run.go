@@ -23,6 +23,7 @@ type runFlags struct {
 	jobs      int
 	timeout   time.Duration
 	failFast  bool
+	noWait    bool
 	service   serviceFlags
 }
 
@@ -34,7 +35,9 @@ func newRun(a *app) *cobra.Command {
 		Long: `Run a pipeline on one or more inputs. The workers start once and process the inputs in
 parallel; the results are written in the order of the inputs. Without an input, the
 pipeline gets null. An input that fails does not stop the others; the exit code is that
-of the first failure.
+of the first failure. If so many inputs in a row fail that the circuit breaker of a node
+opens, the rest wait until a probe shows that the node works again; when as many probes
+have failed as well, the rest fail.
 
 ` + input.Help + "\n\n" + output.Help + "\n\n" + serviceHelp + `
 
@@ -60,6 +63,7 @@ With --watch, the inputs are run again after each change, until Ctrl-C.`,
 	f.IntVarP(&flags.jobs, "jobs", "j", 0, "number of inputs to process at the same time (default: the number of workers)")
 	f.Var((*timeSpan)(&flags.timeout), "timeout", "end the command after this `time`, startup included: 90s, 5m, or a number of seconds; the exit code is 124")
 	f.BoolVar(&flags.failFast, "fail-fast", false, "stop at the first input that fails")
+	f.BoolVar(&flags.noWait, "no-breaker-wait", false, "while the circuit breaker of a node is open, fail inputs at once instead of waiting")
 	flags.service.add(c)
 	return c
 }
@@ -103,7 +107,8 @@ func (a *app) runPipeline(ctx context.Context, name string, flags runFlags) erro
 		defer cancel()
 	}
 	job := &job{
-		app: a, pipeline: p, inputs: inputs, out: out, jobs: flags.jobs, failFast: flags.failFast, service: flags.service,
+		app: a, pipeline: p, inputs: inputs, out: out, jobs: flags.jobs, failFast: flags.failFast,
+		breakerWait: !flags.noWait, service: flags.service,
 	}
 	if flags.service.watch {
 		return job.runRepeatedly(ctx, newOutput)

@@ -37,10 +37,11 @@ func (s *serviceFlags) add(c *cobra.Command) {
 
 // withRunner starts the workers of a pipeline, calls work, and closes the runner. The
 // channel that work gets receives after each reload; the context ends if the terminal is
-// closed.
+// closed. The options of the runner are those of all commands, and extra.
 func (a *app) withRunner(ctx context.Context, p *manifest.Pipeline, d *terminal.Display, s serviceFlags,
-	work func(ctx context.Context, r *runner.Runner, reloaded <-chan struct{}) error) (err error) {
-	r, err := runner.New(p, a.options(runner.WithEvents(d.Event), runner.WithBuildProgress(d.BuildProgress))...)
+	work func(ctx context.Context, r *runner.Runner, reloaded <-chan struct{}) error, extra ...runner.Option) (err error) {
+	extra = append(extra, runner.WithEvents(d.Event), runner.WithBuildProgress(d.BuildProgress))
+	r, err := runner.New(p, a.options(extra...)...)
 	if err != nil {
 		return err
 	}

@@ -130,8 +130,14 @@ func (d *Display) BuildFinished() {
 // Event shows an event; it is a function for [runner.WithEvents].
 func (d *Display) Event(e runner.Event) {
 	switch e := e.(type) {
-	case runner.CallRetried, runner.BreakerChanged:
+	case runner.CallRetried:
 		d.logger.Warn(e.String())
+	case runner.BreakerChanged:
+		text := e.String()
+		if e.CallsWait {
+			text += "; the inputs that are left wait for the next probe of the node (--no-breaker-wait fails them instead)"
+		}
+		d.logger.Warn(text)
 	case runner.Reloaded:
 		d.logger.Info(e.String())
 	case runner.WorkerStarted:
@@ -158,6 +164,8 @@ func nodeOf(e runner.Event) string {
 	case runner.WorkerStarted:
 		return e.Node
 	case runner.CallRetried:
+		return e.Node
+	case runner.BreakerChanged:
 		return e.Node
 	case runner.SetupProgress:
 		return e.Node

@@ -66,6 +66,7 @@ type nodeLine struct {
 	done    int
 	failed  int
 	retry   string // the pending retry, if any
+	waits   bool   // calls wait for the probe of the open circuit breaker
 
 	started, finished time.Time
 }
@@ -87,6 +88,8 @@ func (n *nodeLine) update(e runner.Event) {
 		}
 	case runner.CallRetried:
 		n.retry = fmt.Sprintf("attempt %d failed, retrying in %v", e.Attempt, e.Delay)
+	case runner.BreakerChanged:
+		n.waits = e.CallsWait
 	case runner.NodeFinished:
 		n.running--
 		n.retry = ""
@@ -108,6 +111,9 @@ func (n *nodeLine) render(style Style, nameWidth, width int, now time.Time, ende
 		text = n.withCount(count, Seconds(now.Sub(n.started)))
 		if n.retry != "" {
 			paint, text = style.Yellow, text+"  "+n.retry
+		}
+		if n.waits {
+			paint, text = style.Yellow, text+"  the circuit breaker is open, waiting for the next probe"
 		}
 	case n.failed > 0:
 		icon, paint, text = "✗", style.Red, "failed after "+took
