@@ -1,6 +1,8 @@
 package runner_test
 
 import (
+	"context"
+	"path/filepath"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -67,4 +69,69 @@ func TestBadInputsOfAStatefulNodeDoNotOpenTheBreaker(t *testing.T) {
 	got, err := r.Run(t.Context(), 7)
 	require.NoError(t, err)
 	assert.Len(t, got, 2)
+}
+
+// A consumer that leaves a stream is no failure of the nodes.
+func TestCallsOfAStreamWhoseConsumerLeavesAreCanceledAndNotFailed(t *testing.T) {
+	t.Parallel()
+	for nodeType, input := range map[string]any{"stays": -1, "Stays": -1, "endless": filepath.Join(t.TempDir(), "log")} {
+		for name, leave := range map[string]func(s *runner.Stream, cancel context.CancelFunc){
+			"by Close":       func(s *runner.Stream, _ context.CancelFunc) { _ = s.Close() },
+			"by its context": func(_ *runner.Stream, cancel context.CancelFunc) { cancel() },
+			"by leaving the loop": func(s *runner.Stream, _ context.CancelFunc) {
+				for range s.All() {
+					break
+				}
+			},
+		} {
+			if name == "by leaving the loop" && nodeType != "endless" {
+				continue // there is no further item
+			}
+			t.Run(nodeType+" "+name, func(t *testing.T) {
+				t.Parallel()
+				r := start(t, streaming(nodeType))
+				for range 3 {
+					ctx, cancel := context.WithCancel(t.Context())
+					s, err := r.Stream(ctx)
+					require.NoError(t, err)
+					require.NoError(t, s.Send(input))
+					_, err = s.Recv()
+					require.NoError(t, err)
+					leave(s, cancel)
+					require.NoError(t, s.Close())
+					cancel()
+				}
+				h := r.Health().Nodes[0]
+				assert.Empty(t, h.Failed)
+				assert.EqualValues(t, 3, h.Canceled)
+				assert.Zero(t, h.Failures)
+				assert.InDelta(t, 3, figures(scraped(t, r), "gophersnake_calls_canceled_total")[nodeType], 0)
+			})
+		}
+	}
+}
+
+func TestAnOperationThatFailedBeforeItsCallerLeftIsAFailure(t *testing.T) {
+	t.Parallel()
+	retried := make(chan struct{}, 1)
+	r := start(t, single("parse", "retry: {fixed: 1h}"), runner.WithEvents(func(e runner.Event) {
+		if _, ok := e.(runner.CallRetried); ok {
+			retried <- struct{}{}
+		}
+	}))
+	for n := 1; n <= 5; n++ {
+		ctx, cancel := context.WithCancel(t.Context())
+		go func() {
+			<-retried
+			cancel()
+		}()
+		_, err := r.Run(ctx, "{")
+		require.ErrorIs(t, err, context.Canceled)
+		h := r.Health().Nodes[0]
+		assert.EqualValues(t, n, h.Failed[runner.KindOther])
+		assert.Zero(t, h.Canceled)
+		assert.Equal(t, n, h.Failures)
+	}
+	_, err := r.Run(t.Context(), "[1]")
+	require.ErrorIs(t, err, retry.ErrOpen)
 }

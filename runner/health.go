@@ -19,7 +19,8 @@ const (
 	// StateHealthy means that calls are served and nothing is missing.
 	StateHealthy HealthState = "healthy"
 	// StateDegraded means that calls are served, but workers or a spare are missing,
-	// or a circuit breaker is half-open.
+	// or a circuit breaker is half-open. If no worker is left, a call waits until it has
+	// started one.
 	StateDegraded HealthState = "degraded"
 	// StateNew means that nothing has been started yet.
 	StateNew HealthState = "new"
@@ -28,8 +29,8 @@ const (
 	StateStarting HealthState = "starting"
 	// StateDraining means that work under way finishes and new work is refused.
 	StateDraining HealthState = "draining"
-	// StateUnhealthy means that calls cannot be served. There is always an error that
-	// says why.
+	// StateUnhealthy means that a call would fail: the circuit breaker is open, or there
+	// is no worker and the last start failed. There is always an error that says why.
 	StateUnhealthy HealthState = "unhealthy"
 	// StateClosed means that the runner was closed.
 	StateClosed HealthState = "closed"
@@ -88,6 +89,9 @@ type NodeHealth struct {
 	Retries uint64 `json:"retries"`
 	// Failed is the number of operations that failed, by the kind of their error.
 	Failed map[Kind]uint64 `json:"failed,omitempty"`
+	// Canceled is the number of operations whose caller left before an attempt had failed,
+	// for instance because the consumer of a stream closed it. They did not fail.
+	Canceled uint64 `json:"canceled,omitempty"`
 
 	// Pool is the state of the node's workers, nil for a node written in Go and for a
 	// node that was not started.
@@ -112,7 +116,8 @@ type PoolHealth struct {
 	// ForkNote says why workers are not forked, if the fork server is enabled.
 	ForkNote string `json:"fork_note,omitempty"`
 	// ConsecutiveFailures is the number of workers in a row that died or failed to
-	// start, 0 if there is no crash loop. NextStart is when the next one is started.
+	// start, 0 if there is no crash loop. NextStart is when the next one is started if
+	// no call needs one before.
 	ConsecutiveFailures int       `json:"consecutive_failures,omitempty"`
 	NextStart           time.Time `json:"next_start,omitzero"`
 	// Generation is 1, plus 1 for each reload.
@@ -226,6 +231,7 @@ func (n *node) health(p *pool.Pool) NodeHealth {
 		Node: n.id, State: StateHealthy,
 		Breaker: s.breaker.State(), Failures: s.breaker.Failures(), LastError: s.last.Load(),
 		Calls: c.calls.Load(), Retries: c.retries.Load(), Failed: c.failures(),
+		Canceled: c.canceled.Load(),
 	}
 	switch {
 	case p != nil:
@@ -375,7 +381,7 @@ func (p *PoolHealth) problems() []string {
 	if p.ConsecutiveFailures > 0 {
 		text := fmt.Sprintf("%d worker failures in a row", p.ConsecutiveFailures)
 		if !p.NextStart.IsZero() {
-			text += ", the next start is at " + p.NextStart.Format(time.TimeOnly)
+			text += ", the next start without a call is at " + p.NextStart.Format(time.TimeOnly)
 		}
 		lines = append(lines, text)
 	}

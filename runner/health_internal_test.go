@@ -40,7 +40,7 @@ go    healthy   -                                     -       -        0      0 
 vad:
   degraded: spare workers die: python_vm error in node "vad": it broke
   circuit breaker half-open, 5 failed in a row
-  2 worker failures in a row, the next start is at 12:30:15
+  2 worker failures in a row, the next start without a call is at 12:30:15
   no spare: too little memory
   fork server: importing it started 2 threads
   last death at 12:30:15: python_vm error in node "vad": it broke

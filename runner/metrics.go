@@ -156,6 +156,7 @@ func (l *metricList) node(n *NodeHealth) {
 				count, "node", id, "kind", Kind(kind).String())
 		}
 	}
+	l.counter("gophersnake_calls_canceled_total", "Operations whose caller left.", n.Canceled, "node", id)
 	l.counter("gophersnake_call_retries_total", "Attempts that failed and were retried.", n.Retries, "node", id)
 	for _, state := range []retry.State{retry.Closed, retry.Open, retry.HalfOpen} {
 		l.gauge("gophersnake_breaker_state", "1 for the current state of the node's circuit breaker.",

@@ -14,9 +14,10 @@ import (
 
 // counts are the counters of a node.
 type counts struct {
-	calls   atomic.Uint64 // operations, including refused ones
-	retries atomic.Uint64
-	failed  [len(kindNames)]atomic.Uint64 // operations, by kind
+	calls    atomic.Uint64 // operations, including refused ones
+	retries  atomic.Uint64
+	failed   [len(kindNames)]atomic.Uint64 // operations, by kind
+	canceled atomic.Uint64                 // operations whose caller left, and that had not failed before
 
 	deaths   counter // of workers, by cause
 	breaches counter // by limit
@@ -26,6 +27,12 @@ type counts struct {
 func (c *counts) fail(failure *Error) *Error {
 	c.failed[failure.Kind].Add(1)
 	return failure
+}
+
+// cancel counts an operation whose caller has left, and returns its error.
+func (c *counts) cancel(end *Error) *Error {
+	c.canceled.Add(1)
+	return end
 }
 
 // breach counts that a limit was exceeded. It does nothing if limit is empty.

@@ -273,6 +273,9 @@ func (e *entry) execute(ctx context.Context, op operation) error {
 		s.last.Store(blamed)
 		permit.Failure()
 	}
+	if blamed == nil {
+		return e.counts.cancel(failure)
+	}
 	return e.counts.fail(failure)
 }
 
@@ -293,7 +296,10 @@ func (e *entry) executeOnce(ctx context.Context, op operation) error {
 	}
 	failure := AsError(err).WithNode(e.node)
 	e.reportBreach(failure)
-	if ctx.Err() == nil && s.counts(failure) {
+	if ctx.Err() != nil {
+		return e.counts.cancel(failure)
+	}
+	if s.counts(failure) {
 		s.last.Store(failure)
 		permit.Failure()
 	}

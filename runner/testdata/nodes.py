@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
-import logging
 import json
+import logging
 import os
 import signal
 import struct

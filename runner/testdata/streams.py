@@ -223,3 +223,12 @@ async def stays(n: int) -> AsyncIterator[str]:
     if n < 0:
         await asyncio.sleep(3600)
     yield "done"
+
+
+@node(stateful=True)
+class Stays:
+    """Do the same in a session."""
+
+    async def process(self, n: int) -> AsyncIterator[str]:
+        async for value in stays(n):
+            yield value

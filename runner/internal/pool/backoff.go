@@ -1,6 +1,11 @@
 package pool
 
-import "time"
+import (
+	"errors"
+	"time"
+
+	"github.com/gophersnake/gophersnake/runner/internal/worker"
+)
 
 // backoff counts the deaths and failed starts since workers last did well, and delays
 // the next start accordingly. The pool has one for serving workers and one for spares,
@@ -29,6 +34,14 @@ func (b *backoff) add(cause error, now time.Time, least time.Duration) {
 
 // isLoop reports whether there was more than one failure in a row.
 func (b *backoff) isLoop() bool { return b.count > 1 }
+
+// isDeath reports whether the last failure was the death of a worker that had been ready,
+// and not a failed start.
+func (b *backoff) isDeath() bool {
+	_, died := errors.AsType[*worker.Exit](b.cause)
+	_, unstarted := errors.AsType[*worker.StartError](b.cause)
+	return died && !unstarted
+}
 
 // delayAfter returns the delay of a start for which no caller waits, after a number
 // of failures in a row: none after the first, then it doubles. So a node that dies

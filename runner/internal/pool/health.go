@@ -21,9 +21,10 @@ const (
 	StateStarting State = "starting"
 	// StateHealthy: all is as configured, which may be without a worker.
 	StateHealthy State = "healthy"
-	// StateDegraded: workers serve, but some are missing or fail.
+	// StateDegraded: workers serve, but some are missing or fail; or none is left, and the
+	// next call starts one, which can be expected to serve it.
 	StateDegraded State = "degraded"
-	// StateUnhealthy: no worker serves, and the last one died or did not start.
+	// StateUnhealthy: no worker serves, and the last one did not start.
 	StateUnhealthy State = "unhealthy"
 	// StateDraining: new calls are refused.
 	StateDraining State = "draining"
@@ -97,8 +98,8 @@ type Death struct {
 type CrashLoop struct {
 	// ConsecutiveFailures is how often in a row.
 	ConsecutiveFailures int
-	// NextStart is when the next worker is started without a caller. A caller that
-	// finds no worker does not wait for it.
+	// NextStart is when the next worker is started if there is no call before. A call
+	// that finds no worker starts one at once.
 	NextStart time.Time
 }
 
@@ -165,10 +166,12 @@ func (p *Pool) assessLocked(now time.Time) (State, string, error) {
 	return StateHealthy, workersText(p.serving, "serves", "serve"), nil
 }
 
-// assessEmptyLocked is assessLocked for a pool in which no worker serves.
+// assessEmptyLocked is assessLocked for a pool in which no worker serves. A caller starts a
+// worker then. If the last worker died after it had been ready, the start can be expected
+// to succeed; if the last start failed, it cannot.
 func (p *Pool) assessEmptyLocked(now time.Time) (State, string, error) {
 	failures := &p.failures
-	switch wait := failures.next.Sub(now); {
+	switch {
 	case failures.count == 0 && p.starting > 0:
 		return StateStarting, "a worker is starting", nil
 	case failures.count == 0 && !p.proven:
@@ -177,13 +180,24 @@ func (p *Pool) assessEmptyLocked(now time.Time) (State, string, error) {
 		return StateHealthy, "no worker is needed", nil
 	case failures.count == 1 && p.starting > 0:
 		return StateStarting, "a worker is starting in place of one that ended", failures.cause
-	case p.starting > 0:
-		return StateUnhealthy, fmt.Sprintf("%d consecutive failures; a worker is starting", failures.count), failures.cause
-	case p.wanted && wait > 0:
-		return StateUnhealthy, fmt.Sprintf("%d consecutive failures; the next start is in %s",
-			failures.count, durationText(wait)), failures.cause
 	}
-	return StateUnhealthy, "there is no worker; the next call starts one", failures.cause
+	after := fmt.Sprintf("no worker is left after %d consecutive failures", failures.count)
+	if failures.count == 1 {
+		after = "the last worker failed"
+	}
+	starts := "the next call starts one at once"
+	if wait := failures.next.Sub(now); p.wanted && wait > 0 {
+		starts += ", and without a call one is started in " + durationText(wait)
+	}
+	switch {
+	case p.starting > 0 && failures.isDeath():
+		return StateStarting, after + "; one is starting", failures.cause
+	case p.starting > 0:
+		return StateUnhealthy, after + "; one is starting", failures.cause
+	case failures.isDeath():
+		return StateDegraded, after + "; " + starts, failures.cause
+	}
+	return StateUnhealthy, after + "; " + starts, failures.cause
 }
 
 // sparesFailLocked reports whether spares are missing because they fail.

@@ -14,8 +14,9 @@ import (
 func TestTheStateFollowsFromTheCounts(t *testing.T) {
 	t.Parallel()
 	now := time.Now()
-	cause := errors.New("it died")
+	var cause, died error = errors.New("it did not start"), &worker.Exit{PID: 7}
 	back := func(n int) backoff { return backoff{count: n, cause: cause, next: now.Add(3 * time.Second)} }
+	deaths := func(n int) backoff { return backoff{count: n, cause: died, next: now.Add(3 * time.Second)} }
 	for name, row := range map[string]struct {
 		pool   *Pool
 		state  State
@@ -32,9 +33,14 @@ func TestTheStateFollowsFromTheCounts(t *testing.T) {
 		"one failure": {&Pool{serving: 1, failures: back(1)}, StateHealthy, "1 worker serves", nil},
 		"came back":   {&Pool{serving: 1, failures: back(4)}, StateDegraded, "1 worker serves after 4 consecutive failures", cause},
 		"replaced":    {&Pool{starting: 1, failures: back(1)}, StateStarting, "a worker is starting in place of one that ended", cause},
-		"tries again": {&Pool{starting: 1, failures: back(4)}, StateUnhealthy, "4 consecutive failures; a worker is starting", cause},
-		"waits":       {&Pool{wanted: true, failures: back(4)}, StateUnhealthy, "4 consecutive failures; the next start is in 3s", cause},
-		"no caller":   {&Pool{failures: back(1)}, StateUnhealthy, "there is no worker; the next call starts one", cause},
+		"tries again": {&Pool{starting: 1, failures: back(4)}, StateUnhealthy, "no worker is left after 4 consecutive failures; one is starting", cause},
+		"waits": {&Pool{wanted: true, failures: back(4)}, StateUnhealthy,
+			"no worker is left after 4 consecutive failures; the next call starts one at once, and without a call one is started in 3s", cause},
+		"no caller":   {&Pool{failures: back(1)}, StateUnhealthy, "the last worker failed; the next call starts one at once", cause},
+		"died, again": {&Pool{starting: 1, failures: deaths(4)}, StateStarting, "no worker is left after 4 consecutive failures; one is starting", died},
+		"died, waits": {&Pool{wanted: true, failures: deaths(4)}, StateDegraded,
+			"no worker is left after 4 consecutive failures; the next call starts one at once, and without a call one is started in 3s", died},
+		"died, alone": {&Pool{failures: deaths(1)}, StateDegraded, "the last worker failed; the next call starts one at once", died},
 		"spare lost":  {&Pool{serving: 1, spareFailures: back(1), config: Config{Spare: 1}}, StateDegraded, "spare workers die or do not start", cause},
 		"next spare":  {&Pool{serving: 1, startingSpares: 1, spareFailures: back(1), config: Config{Spare: 1}}, StateHealthy, "1 worker serves", nil},
 		"spares loop": {&Pool{serving: 1, startingSpares: 1, spareFailures: back(2), config: Config{Spare: 1}}, StateDegraded, "spare workers die or do not start", cause},
@@ -93,7 +99,7 @@ func TestACrashLoopIsUnhealthyUntilTheNextSuccess(t *testing.T) {
 	f.kill()
 	f.until(func(h Health) bool { return h.State == StateUnhealthy && h.Starting == 0 })
 	h := f.Health()
-	assert.Equal(t, "2 consecutive failures; the next start is in 100ms", h.Reason)
+	assert.Equal(t, "no worker is left after 2 consecutive failures; the next call starts one at once, and without a call one is started in 100ms", h.Reason)
 	require.ErrorContains(t, h.Cause, "the module is broken")
 	assert.Equal(t, &CrashLoop{ConsecutiveFailures: 2, NextStart: clock.Now().Add(100 * time.Millisecond)}, h.CrashLoop)
 	require.NotNil(t, h.LastDeath)
@@ -116,7 +122,35 @@ func TestACrashLoopIsUnhealthyUntilTheNextSuccess(t *testing.T) {
 	}
 }
 
-func TestANodeThatExitsIsUnhealthy(t *testing.T) {
+// A call starts a worker at once, however long the delay is after which one is started
+// without a call.
+func TestAPoolWhoseWorkersDieIsDegradedAndServesTheNextCall(t *testing.T) {
+	t.Parallel()
+	f := newPool(t, 1, 1)
+	clock := f.freeze()
+	f.warm()
+	for deaths := 1; deaths <= 9; deaths++ {
+		f.kill()
+		f.until(func(h Health) bool { return h.Counters.Deaths == uint64(deaths) })
+		if deaths < 9 {
+			clock.pass(lastDelay)
+			f.until(func(h Health) bool { return h.Counters.Started == uint64(deaths)+1 })
+		}
+	}
+	h := f.Health()
+	assert.Equal(t, StateDegraded, h.State)
+	assert.Equal(t, "no worker is left after 9 consecutive failures; the next call starts one at once, and without a call one is started in 12.8s", h.Reason)
+	require.Error(t, h.Cause)
+	got, err := f.call(t.Context(), 1)
+	require.NoError(t, err)
+	assert.EqualValues(t, 1, got)
+	assert.Equal(t, StateHealthy, f.Health().State)
+	for _, e := range eventsOf[StateChanged](f) {
+		assert.NotEqual(t, StateUnhealthy, e.To)
+	}
+}
+
+func TestANodeThatExitsIsDegraded(t *testing.T) {
 	t.Parallel()
 	f := newPool(t, 0, 1)
 	f.freeze()
@@ -125,8 +159,11 @@ func TestANodeThatExitsIsUnhealthy(t *testing.T) {
 	require.ErrorAs(t, err, &exit)
 	f.until(func(h Health) bool { return len(h.Workers) == 0 })
 	h := f.Health()
-	assert.Equal(t, StateUnhealthy, h.State)
+	assert.Equal(t, StateDegraded, h.State)
 	require.ErrorIs(t, h.Cause, exit)
+	got, err := f.call(t.Context(), 1)
+	require.NoError(t, err, "the next call is served")
+	assert.EqualValues(t, 1, got)
 }
 
 func TestEventsAreDeliveredOneAtATimeAndInOrder(t *testing.T) {
