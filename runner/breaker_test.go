@@ -57,6 +57,19 @@ func TestBadInputsDoNotOpenTheBreaker(t *testing.T) {
 	}
 }
 
+func TestExceptionsThatTheNodeDeclaresAsPermanentDoNotOpenTheBreaker(t *testing.T) {
+	t.Parallel()
+	r := start(t, single("parse_strictly", "retry: {fixed: 1h}", "breaker: {failures: 1}"))
+	for range 3 {
+		_, err := r.Run(t.Context(), "{")
+		require.ErrorIs(t, err, runner.KindExecution)
+		assert.Equal(t, runner.VerdictPermanent, asError(t, err).Verdict)
+	}
+	got, err := r.Run(t.Context(), "[1]")
+	require.NoError(t, err)
+	assert.Equal(t, []any{int64(1)}, got)
+}
+
 func TestBadInputsOfAStatefulNodeDoNotOpenTheBreaker(t *testing.T) {
 	t.Parallel()
 	r := start(t, streaming("Total", "breaker: {failures: 1, ignore: [ValueError]}"))
@@ -79,7 +92,8 @@ func TestCallsOfAStreamWhoseConsumerLeavesAreCanceledAndNotFailed(t *testing.T) 
 			"by Close":       func(s *runner.Stream, _ context.CancelFunc) { _ = s.Close() },
 			"by its context": func(_ *runner.Stream, cancel context.CancelFunc) { cancel() },
 			"by leaving the loop": func(s *runner.Stream, _ context.CancelFunc) {
-				for range s.All() {
+				for _, err := range s.All() {
+					assert.NoError(t, err)
 					break
 				}
 			},

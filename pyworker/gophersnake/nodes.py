@@ -34,6 +34,7 @@ class Options(NamedTuple):
     concurrency: int | None = None
     batch: int | None = None
     max_wait_ms: float | None = None
+    permanent: tuple[type[Exception], ...] = ()
 
 
 @overload
@@ -46,6 +47,7 @@ def node(
     concurrency: int | None = None,
     batch: int | None = None,
     max_wait_ms: float | None = None,
+    permanent: type[Exception] | tuple[type[Exception], ...] = (),
 ) -> Callable[[T], T]: ...
 def node(
     target: T | None = None,
@@ -56,6 +58,7 @@ def node(
     concurrency: int | None = None,
     batch: int | None = None,
     max_wait_ms: float | None = None,
+    permanent: type[Exception] | tuple[type[Exception], ...] = (),
 ) -> T | Callable[[T], T]:
     """Declare that a function or a class is a node, and return it unchanged.
 
@@ -93,6 +96,10 @@ def node(
         batch: how many inputs a batch has at most, from 2 to 4096.
         max_wait_ms: how many milliseconds the first input of a batch waits for others,
             from 0 to 60000; by default it does not wait.
+        permanent: an exception or a tuple of exceptions that are the fault of the input.
+            If a call raises one, or one that inherits from it, it is treated like
+            ``Permanent``: the call is not retried, and the node's circuit breaker does
+            not count it.
 
     Returns:
         The target, or a decorator if ``target`` is not given.
@@ -114,7 +121,9 @@ def node(
             raise TypeError(
                 f"the name of a node has at most {MAX_NAME} bytes, not {_size(node_type)}"
             )
-        options = Options(node_type, stateful, concurrency, batch, max_wait_ms)
+        options = Options(
+            node_type, stateful, concurrency, batch, max_wait_ms, _exceptions(node_type, permanent)
+        )
         if options != Options(node_type):
             _check(target, options)
         try:
@@ -128,7 +137,7 @@ def node(
 
 def _check(target: Callable[..., Any], options: Options) -> None:
     """Raise ``TypeError`` for options that are wrong, or do not fit together or the target."""
-    name, stateful, concurrency, batch, max_wait_ms = options
+    name, stateful, concurrency, batch, max_wait_ms, _ = options
     kind = kind_of(getattr(target, "process", target) if isinstance(target, type) else target)
     if stateful:
         _check_stateful(target, options)
@@ -178,6 +187,18 @@ def _check_stateful(target: Callable[..., Any], options: Options) -> None:
         raise TypeError(
             f"{name}: {found[0]} alone has no effect; the class needs {missing} as well"
         )
+
+
+def _exceptions(name: str, permanent: object) -> tuple[type[Exception], ...]:
+    """Return the exceptions of the option ``permanent`` as a tuple."""
+    classes = permanent if isinstance(permanent, tuple) else (permanent,)
+    for each in classes:
+        if not (isinstance(each, type) and issubclass(each, Exception)):
+            raise TypeError(
+                f"{name}: permanent must be an exception or a tuple of exceptions, such as "
+                f"permanent=(ValueError, KeyError), not {permanent!r}"
+            )
+    return classes
 
 
 def _size(text: str) -> int:

@@ -52,6 +52,21 @@ def test_chained_exceptions_are_reported_with_their_relation() -> None:
     assert "The above exception was the direct cause" in body["text"]
 
 
+def test_exceptions_that_the_node_declares_as_permanent_are_not_retried() -> None:
+    declared = (ValueError, KeyError)
+    for error, stage, says in [
+        (UnicodeDecodeError("utf-8", b"x", 0, 1, "no"), "call", False),
+        (KeyError("x"), "finish", False),
+        (KeyError("x"), "setup", None),  # it is not about an input
+        (KeyError("x"), "begin", None),
+        (TypeError("x"), "call", None),
+        (Transient("x"), "call", True),
+    ]:
+        body = failure.remote_error(error, stage, declared)
+        assert body.get("retryable") is says, (error, stage)
+    assert "retryable" not in failure.remote_error(KeyError("x"), "call")
+
+
 class Picky(type):
     """A metaclass whose classes do not say what they inherit from."""
 

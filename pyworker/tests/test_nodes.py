@@ -129,6 +129,9 @@ def test_the_description_says_how_a_node_is_called(
         (later, {"concurrency": 0}, "from 1 to 4096, not 0"),
         (later, {"concurrency": 4097}, "from 1 to 4096, not 4097"),
         (later, {"concurrency": True}, "concurrency must be an integer"),
+        (plain, {"permanent": (ValueError, "KeyError")}, "must be an exception or a tuple of"),
+        (plain, {"permanent": KeyboardInterrupt}, "must be an exception or a tuple of"),
+        (plain, {"permanent": [ValueError]}, "must be an exception or a tuple of"),
         (plain, {"name": "ö" * 513}, "at most 1024 bytes, not 1026"),
     ],
 )

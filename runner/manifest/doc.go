@@ -147,7 +147,8 @@
 // The breaker opens after failures failed operations in a row. It refuses operations
 // for the time of cool_down, and then admits as many probes at once as probes says.
 // It does not count failures that are the fault of an input: errors of kind marshaling,
-// the exception gophersnake.Permanent, and the exceptions that ignore lists:
+// the exception gophersnake.Permanent, those that the node declares with
+// @node(permanent=…), and the exceptions that ignore lists:
 //
 //	breaker: {ignore: [ValueError, PIL.UnidentifiedImageError]}
 //

@@ -54,6 +54,12 @@ def parse(text: str) -> Any:
     return object() if text == "object" else json.loads(text)
 
 
+@node(permanent=ValueError)
+def parse_strictly(text: str) -> Any:
+    """Read JSON; text that is not JSON is the fault of the caller."""
+    return json.loads(text)
+
+
 @node
 def count(n: int) -> Iterator[int]:
     yield from range(n)

@@ -124,6 +124,7 @@ class Worker:
             signature = Signature(target, params, ports)
             for problem in signature.problems(params, ports):
                 raise problem
+            self._answers.permanent = signature.options.permanent
             description = signature.describe()
             stage = "setup"
             node = self._make_node(signature, params)

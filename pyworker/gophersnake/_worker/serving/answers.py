@@ -38,6 +38,7 @@ class Answers:
 
     Attributes:
         keep_items: whether small items are kept back, too.
+        permanent: the exceptions that the node has declared to be the fault of its input.
         idle_tasks: functions that ``run_idle_tasks`` calls once the worker is idle.
     """
 
@@ -47,6 +48,7 @@ class Answers:
         self._interrupts = interrupts
         self._encode = Encoder().encode
         self.keep_items = False
+        self.permanent: tuple[type[Exception], ...] = ()
         self.idle_tasks: list[Callable[[], None]] = []
 
     def result(self, call: int, value: Any) -> None:
@@ -154,7 +156,7 @@ class Answers:
             limits.make_room()
             traceback.clear_frames(error.__traceback__)  # releases the node's local variables
         try:
-            body = failure.remote_error(error, stage)
+            body = failure.remote_error(error, stage, self.permanent)
         except Exception as broken:  # a hostile exception
             body = {
                 "kind": "execution",

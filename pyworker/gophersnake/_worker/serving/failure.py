@@ -33,13 +33,20 @@ MAX_BASES = 64
 """The most characters of a text and a source line, frames, causes, notes and bases in a body."""
 
 
-def remote_error(error: BaseException, stage: str) -> dict[str, Any]:
+OF_INPUTS = ("call", "finish")
+"""The stages in which an exception can be the fault of an input."""
+
+
+def remote_error(
+    error: BaseException, stage: str, permanent: tuple[type[Exception], ...] = ()
+) -> dict[str, Any]:
     """Return the body of an error frame.
 
     Args:
         error: the exception. It may be a hostile object of the node's own.
         stage: the stage at which it was raised: import, params, setup, decode, call,
             encode, or for stateful nodes begin, restore, finish, snapshot.
+        permanent: the exceptions that the node has declared to be the fault of its input.
 
     Raises:
         Exception: the exception cannot be read.
@@ -65,6 +72,8 @@ def remote_error(error: BaseException, stage: str) -> dict[str, Any]:
         body |= {"retryable": False}
     elif isinstance(error, Transient):
         body |= {"retryable": True, "retry_after": _seconds(error.retry_after)}
+    elif stage in OF_INPUTS and isinstance(error, permanent):
+        body |= {"retryable": False}
     if stage == "import":
         body |= _import_hint(error)
     body |= sandbox.hint(error)
