@@ -15,7 +15,7 @@ import (
 // payload's buffers, except for buffers in shared memory, which are copied so that the
 // value outlives the payload. Parts of an isolated worker's result that overlap in the
 // worker's memory may overlap in the value. If a map contains a key twice, the last one
-// counts.
+// counts. After [Payload.Ordered], an [Object] takes the place of each map.
 //
 // If the payload is not a valid value, the error is a *[ValueError] whose path begins
 // with root.
@@ -44,7 +44,7 @@ func (p Payload) decode(root string, limits Limits, locations []location) (any, 
 			return nil, err
 		}
 	}
-	c := cursor{b: p.Body, buffers: p.Buffers, locations: locations}
+	c := cursor{b: p.Body, buffers: p.Buffers, locations: locations, ordered: p.ordered}
 	if len(p.Body) <= sharedText {
 		c.text = string(p.Body)
 	}
@@ -59,6 +59,13 @@ func (p Payload) decode(root string, limits Limits, locations []location) (any, 
 // again. The caller must have checked it by [Payload.Check].
 func (p Payload) Checked() Payload {
 	p.checked = true
+	return p
+}
+
+// Ordered returns the payload marked so that decoding returns each map as an [Object], with
+// its members in the order in which they were encoded.
+func (p Payload) Ordered() Payload {
+	p.ordered = true
 	return p
 }
 
@@ -91,6 +98,7 @@ type cursor struct {
 	locations []location // of the buffers, if those in shared memory are to be copied
 	maxDepth  int        // for skip
 	memory    uint64     // the decoded values that skip has passed take at most that many bytes
+	ordered   bool       // maps become objects
 	text      string     // b as a string of which decoded strings are parts; empty if they are copied
 }
 
@@ -348,6 +356,9 @@ func (c *cursor) value() (any, *ValueError) {
 	case tokArray:
 		return c.list(t.n)
 	case tokMap:
+		if c.ordered {
+			return c.object(t.n)
+		}
 		return c.stringMap(t.n)
 	}
 	b, err := c.take(t.n)
@@ -394,6 +405,30 @@ func (c *cursor) stringMap(n uint64) (any, *ValueError) {
 		}
 	}
 	return items, nil
+}
+
+// object is stringMap for an ordered value. A key that occurs twice keeps its first place
+// and its last value, as in Python.
+func (c *cursor) object(n uint64) (any, *ValueError) {
+	members := make(Object, 0, n)
+	places := make(map[string]int, n)
+	for range n {
+		key, err := c.str()
+		if err != nil {
+			return nil, err
+		}
+		value, err := c.value()
+		if err != nil {
+			return nil, err
+		}
+		if place, again := places[key]; again {
+			members[place].Value = value
+			continue
+		}
+		places[key] = len(members)
+		members = append(members, Member{key, value})
+	}
+	return members, nil
 }
 
 // str reads a string.

@@ -12,8 +12,9 @@
 //
 // Values are encoded as msgpack: nil, bool, signed and unsigned integers of 64 bits,
 // float64, str (UTF-8), bin, array, map with str keys, the timestamp extension (-1) in
-// the years 1 to 9999, and the application extensions below. If a map contains a key
-// twice, the last one counts. NaN and the infinities are ordinary float64 values.
+// the years 1 to 9999, and the application extensions below. The order of a map's keys is
+// part of the value: Python's dict keeps it, [Object] keeps it in Go, and a Go map does not.
+// If a map contains a key twice, the last one counts. NaN and the infinities are ordinary float64 values.
 //
 //	1 Tensor   array: dtype (str), shape (array of uint), data; C order, little-endian
 //	2 Audio    array: rate in Hz (uint), channels (uint), data; float32, interleaved

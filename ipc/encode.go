@@ -19,7 +19,8 @@ import (
 //     encoding/json;
 //   - strings that are valid UTF-8;
 //   - slices and arrays; those of bytes become bytes, and a nil slice is empty;
-//   - maps whose keys are strings; a nil map is empty;
+//   - maps whose keys are strings, in any order; a nil map is empty;
+//   - an [Object] as a map, in the order of its members;
 //   - pointers and interfaces: nil, or the value that they point to;
 //   - structs, as maps of their exported fields. Field names, omission and the
 //     promotion of embedded fields follow encoding/json;
@@ -127,8 +128,27 @@ func (e *encoder) value(v any, depth int) *ValueError {
 				return err.in(step(key))
 			}
 		}
+	case Object:
+		return e.object(v, depth)
 	default:
 		return e.reflected(reflect.ValueOf(v), depth)
+	}
+	return nil
+}
+
+// object encodes the members of an object in their order.
+func (e *encoder) object(o Object, depth int) *ValueError {
+	if err := e.enter(depth); err != nil {
+		return err
+	}
+	_ = e.out.EncodeMapLen(len(o))
+	for _, m := range o {
+		if err := e.key(m.Key); err != nil {
+			return err
+		}
+		if err := e.value(m.Value, depth+1); err != nil {
+			return err.in(step(m.Key))
+		}
 	}
 	return nil
 }

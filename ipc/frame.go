@@ -107,6 +107,7 @@ type Payload struct {
 
 	locations []location // of Buffers; nil if none is in shared memory
 	checked   bool       // Check has found no fault
+	ordered   bool       // decoding keeps the order of maps
 	withheld  int        // the size of a result that was not read because it exceeds SetupLimits.Result
 }
 

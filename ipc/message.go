@@ -36,7 +36,7 @@ type Setup struct {
 	// NodeType is looked up in the module if Python names no object.
 	NodeType string `msgpack:"node_type"`
 	// Params are the node's parameters by name.
-	Params map[string]any `msgpack:"params"`
+	Params Object `msgpack:"params"`
 	// Ports are the names of the keyword arguments that receive the inputs. It is empty
 	// if the node has one input or none.
 	Ports  []string    `msgpack:"ports"`

@@ -1,6 +1,7 @@
 package ipc
 
 import (
+	"bytes"
 	"encoding/binary"
 	"encoding/json"
 	"fmt"
@@ -9,6 +10,8 @@ import (
 	"time"
 	"unicode/utf8"
 	"unsafe"
+
+	"github.com/vmihailenco/msgpack/v5"
 )
 
 // The msgpack extension types: the standard timestamp, and those of this protocol.
@@ -211,6 +214,89 @@ func (j JSON) check() *ValueError {
 		return &ValueError{Reason: "a JSON document that is not UTF-8"}
 	case !json.Valid(j):
 		return &ValueError{Reason: "not a JSON document"}
+	}
+	return nil
+}
+
+// Object is a map whose members have an order. A node receives it as a dict with that
+// order. A Go map has none: encoding one writes its members in any order. Results contain
+// objects in place of maps if the runner is told so, or if the payload is decoded after
+// [Payload.Ordered].
+type Object []Member
+
+// Member is one key of an [Object] with its value.
+type Member struct {
+	Key   string
+	Value any
+}
+
+// Get returns the value of a key, and whether the object has the key. If it has the key
+// twice, the last one counts. Get searches the members one by one.
+func (o Object) Get(key string) (any, bool) {
+	for _, m := range slices.Backward(o) {
+		if m.Key == key {
+			return m.Value, true
+		}
+	}
+	return nil, false
+}
+
+// MarshalJSON implements [json.Marshaler]. It keeps the order of the members.
+func (o Object) MarshalJSON() ([]byte, error) { return appendJSON(nil, o) }
+
+// appendJSON appends a value as JSON text. It writes objects and lists itself, because
+// encoding/json would scan the text of a nested object once for each level above it.
+func appendJSON(text []byte, v any) ([]byte, error) {
+	var err error
+	switch v := v.(type) {
+	case Object:
+		text = append(text, '{')
+		for i, m := range v {
+			if i > 0 {
+				text = append(text, ',')
+			}
+			if text, err = appendJSON(text, m.Key); err != nil {
+				return nil, err
+			}
+			if text, err = appendJSON(append(text, ':'), m.Value); err != nil {
+				return nil, err
+			}
+		}
+		return append(text, '}'), nil
+	case []any:
+		text = append(text, '[')
+		for i, item := range v {
+			if i > 0 {
+				text = append(text, ',')
+			}
+			if text, err = appendJSON(text, item); err != nil {
+				return nil, err
+			}
+		}
+		return append(text, ']'), nil
+	}
+	b := bytes.NewBuffer(text)
+	encoder := json.NewEncoder(b)
+	encoder.SetEscapeHTML(false) // an encoder that is to escape does so with the text of a Marshaler
+	if err := encoder.Encode(v); err != nil {
+		return nil, err
+	}
+	return bytes.TrimSuffix(b.Bytes(), []byte("\n")), nil
+}
+
+// EncodeMsgpack implements [msgpack.CustomEncoder] for objects in messages. Values are
+// encoded by [Encode].
+func (o Object) EncodeMsgpack(out *msgpack.Encoder) error {
+	if err := out.EncodeMapLen(len(o)); err != nil {
+		return err
+	}
+	for _, m := range o {
+		if err := out.EncodeString(m.Key); err != nil {
+			return err
+		}
+		if err := out.Encode(m.Value); err != nil {
+			return err
+		}
 	}
 	return nil
 }

@@ -1,6 +1,7 @@
 package ipc
 
 import (
+	"encoding/json"
 	"fmt"
 	"math"
 	"strings"
@@ -166,4 +167,61 @@ func TestElements(t *testing.T) {
 	flags, err := Elements[bool](&Tensor{DType: Bool, Shape: []int{3}, Data: []byte{0, 1, 7}})
 	require.NoError(t, err)
 	assert.Equal(t, "[false true true]", fmt.Sprint(flags))
+}
+
+func TestAnObjectKeepsTheOrderOfItsMembers(t *testing.T) {
+	object := Object{
+		{"z", Object{{"b", int64(1)}, {"a", []any{Object{{"d", nil}, {"c", "<&>"}}}}}},
+		{"", 0.5}, {"y", Object{}}, {"x", []any{}},
+	}
+	for range 20 { // a map would be in a random order
+		payload, err := Encode("value", object)
+		require.NoError(t, err)
+		got, err := payload.Ordered().Decode("value", DefaultLimits())
+		require.NoError(t, err)
+		require.Equal(t, object, got)
+		view, err := payload.Ordered().View("value", DefaultLimits())
+		require.NoError(t, err)
+		require.Equal(t, object, view)
+	}
+	assert.Equal(t, map[string]any{
+		"z": map[string]any{"b": int64(1), "a": []any{map[string]any{"d": nil, "c": "<&>"}}},
+		"":  0.5, "y": map[string]any{}, "x": []any{},
+	}, roundTrip(t, object), "Go values stay what they are")
+
+	const text = `{"z":{"b":1,"a":[{"d":null,"c":"<&>"}]},"":0.5,"y":{},"x":[]}`
+	got, err := object.MarshalJSON()
+	require.NoError(t, err)
+	assert.Equal(t, text, string(got))
+	got, err = json.Marshal(object)
+	require.NoError(t, err)
+	assert.Equal(t, strings.ReplaceAll(text, "<&>", `\u003c\u0026\u003e`), string(got))
+	_, err = json.Marshal(Object{{"a", math.NaN()}})
+	assert.ErrorContains(t, err, "NaN")
+
+	_, err = Encode("value", Object{{"a", Object{{"b\xff", 1}}}})
+	assert.EqualError(t, err, "cannot carry value.a: a map key that is not UTF-8")
+	_, err = Encode("value", Object{{"a", Object{{"b", make(chan int)}}}})
+	assert.ErrorContains(t, err, "value.a.b: ")
+	deep := Object{}
+	for range DefaultLimits().Depth {
+		deep = Object{{"a", deep}}
+	}
+	_, err = Encode("value", deep)
+	assert.ErrorContains(t, err, "nested deeper than")
+}
+
+func TestOfAKeyThatOccursTwiceTheLastValueCounts(t *testing.T) {
+	twice := Object{{"a", int64(1)}, {"b", int64(2)}, {"a", int64(3)}}
+	assert.Equal(t, map[string]any{"a": int64(3), "b": int64(2)}, roundTrip(t, twice))
+	payload, err := Encode("value", twice)
+	require.NoError(t, err)
+	got, err := payload.Ordered().Decode("value", DefaultLimits())
+	require.NoError(t, err)
+	assert.Equal(t, Object{{"a", int64(3)}, {"b", int64(2)}}, got, "at its first place, as in Python")
+	value, ok := twice.Get("a")
+	assert.True(t, ok)
+	assert.Equal(t, int64(3), value)
+	_, ok = twice.Get("c")
+	assert.False(t, ok)
 }

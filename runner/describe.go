@@ -99,11 +99,11 @@ type describeRequest struct {
 }
 
 type describeNode struct {
-	ID       string         `json:"id"`
-	Python   string         `json:"python"`
-	NodeType string         `json:"node_type"`
-	Params   map[string]any `json:"params"`
-	Ports    []string       `json:"ports"`
+	ID       string     `json:"id"`
+	Python   string     `json:"python"`
+	NodeType string     `json:"node_type"`
+	Params   ipc.Object `json:"params"`
+	Ports    []string   `json:"ports"`
 }
 
 // described is the command's answer for one node.
@@ -146,7 +146,7 @@ func (r *Runner) describeNodes(ctx context.Context, py python, g describeGroup, 
 	request := describeRequest{Base: r.pipeline.Base}
 	for _, n := range g.nodes {
 		request.Nodes = append(request.Nodes, describeNode{
-			ID: n.id, Python: n.python, NodeType: n.config.Type, Params: n.config.Params, Ports: n.ports(),
+			ID: n.id, Python: n.python, NodeType: n.config.Type, Params: n.config.OrderedParams(), Ports: n.ports(),
 		})
 	}
 	found, err := r.describe(ctx, py, g.as, request)

@@ -26,6 +26,7 @@ type options struct {
 	cacheDir     string
 	progress     func(pyenv.Progress)
 	sharedMemory int64
+	orderedMaps  bool
 	passEnv      []string
 }
 
@@ -86,6 +87,17 @@ func WithBreaker(config retry.BreakerConfig) Option {
 // a few in a row.
 func WithBreakerWait() Option {
 	return func(o *options) error { o.breakerWait = true; return nil }
+}
+
+// WithOrderedMaps makes results hold an [ipc.Object] in place of each map[string]any, so
+// that the keys are in the order that they have in Python. This applies to [Runner.Run],
+// [Runner.RunShared] and streams, not to the inputs of Go nodes. It makes decoding maps
+// slower.
+//
+// Inputs need no option: an [ipc.Object] in an input arrives in Python as a dict with the
+// same order, and so do the params of a manifest.
+func WithOrderedMaps() Option {
+	return func(o *options) error { o.orderedMaps = true; return nil }
 }
 
 // WithNode registers a Go function as the implementation of a node type. It takes

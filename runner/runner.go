@@ -109,6 +109,9 @@ func (r *Runner) layOut() {
 		steps = append(steps, step)
 	}
 	r.plan = flow.NewPlan(steps, r.arena, queueBytes)
+	if r.options.orderedMaps {
+		r.plan = r.plan.Ordered()
+	}
 }
 
 // Scheduler returns the scheduler of the runner, which holds the breakers of its

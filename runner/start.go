@@ -175,7 +175,7 @@ func (r *Runner) workerConfig(n *node, py python) worker.Config {
 			Base:     r.pipeline.Base,
 			Python:   n.python,
 			NodeType: n.config.Type,
-			Params:   n.config.Params,
+			Params:   n.config.OrderedParams(),
 			Ports:    n.ports(),
 			Limits:   ipc.SetupLimits{Limits: ipc.DefaultLimits(), Memory: l.Memory},
 			LogLevel: logger.GetLevel().String(),

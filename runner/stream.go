@@ -244,11 +244,11 @@ func (r *Runner) gather(ctx context.Context, input any, shared *Shared) (any, er
 	if len(sinks) == 1 {
 		return lists[sinks[0]], nil
 	}
-	all := make(map[string]any, len(sinks))
-	for id, list := range lists {
-		all[id] = list
+	all := make([]any, len(sinks))
+	for i, id := range sinks {
+		all[i] = lists[id]
 	}
-	return all, nil
+	return r.plan.Gathered(all), nil
 }
 
 // flowError returns the error of a run or a stream with its kind. That of a node has

@@ -57,7 +57,7 @@ func plain(t *testing.T, file string, data []byte) any {
 	root, invalid := parseDocument(file, data)
 	require.Nil(t, invalid)
 	d := &decoder{report: newReport(file)}
-	return d.value(element{node: root})
+	return withoutOrder(d.value(element{node: root}))
 }
 
 func TestValidManifestsSatisfySchemaAndParser(t *testing.T) {

@@ -12,7 +12,7 @@ func (d *decoder) pipeline(root *yaml.Node) *Pipeline {
 	given := d.object(element{node: root}, "a map with version, nodes and connections", fields{
 		"$schema":      d.text(new(string)), // for editors
 		"version":      d.version(&p.Version),
-		"metadata":     d.values(&p.Metadata),
+		"metadata":     d.values(&p.Metadata, nil),
 		"requirements": d.requirements(&p.Requirements),
 		"interpreter":  d.text(&p.Interpreter),
 		"python":       d.text(&p.Python),
@@ -45,7 +45,7 @@ func (d *decoder) node(e element) Node {
 	known := fields{
 		"id":            d.text(&n.ID),
 		"node_type":     d.text(&n.Type),
-		"params":        d.values(&n.Params),
+		"params":        d.values(&n.Params, &n.order),
 		"python":        d.text(&n.Python),
 		"workers":       d.workers(&n.Workers),
 		"timeout":       d.duration(&n.Timeout, orNone),

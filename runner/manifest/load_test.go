@@ -1,6 +1,7 @@
 package manifest
 
 import (
+	"encoding/json"
 	"errors"
 	"io/fs"
 	"math"
@@ -14,6 +15,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/gophersnake/gophersnake/ipc"
 )
 
 const minimal = "version: v1\nnodes: [{id: a, node_type: A}]\n"
@@ -157,6 +160,10 @@ func TestAllFields(t *testing.T) {
 			"rate": int64(16000), "big": uint64(18446744073709551615),
 			"nested": map[string]any{"list": []any{int64(1), []any{int64(2)}}},
 		},
+		order: ipc.Object{
+			{Key: "rate", Value: int64(16000)}, {Key: "big", Value: uint64(18446744073709551615)},
+			{Key: "nested", Value: ipc.Object{{Key: "list", Value: []any{int64(1), []any{int64(2)}}}}},
+		},
 		Workers: workersOf(2, 2), Timeout: 30 * time.Second, SetupTimeout: 5 * time.Minute,
 		Retry: &Retry{
 			Mode: RetryExponential, MaxAttempts: 3, Base: 100 * time.Millisecond, Max: 10 * time.Second, Multiplier: 2,
@@ -187,6 +194,38 @@ func TestAllFields(t *testing.T) {
 	assert.Equal(t, 80*time.Second, mix.Retry.Max, "a longer base raises the default of max")
 	assert.Equal(t, Connection{From: "left", To: "mix", Port: "left", Position: Position{48, 5}}, p.Connections[2])
 	assert.Nil(t, p.Node("absent"))
+}
+
+func TestParamsKeepTheirOrder(t *testing.T) {
+	for name, text := range map[string]string{
+		"p.yaml": "version: v1\npython: nodes.py\nnodes:\n  - id: a\n    node_type: A\n    params: {z: {c: 1, b: [{f: 1, e: 2}], a: 2}, y: 3, x: 4}\n",
+		"p.json": `{"version": "v1", "python": "nodes.py", "nodes": [{"id": "a", "node_type": "A", "params": {"z": {"c": 1, "b": [{"f": 1, "e": 2}], "a": 2}, "y": 3, "x": 4}}]}`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			require.NoError(t, os.WriteFile(filepath.Join(dir, "nodes.py"), nil, 0o600))
+			p, err := Parse(name, []byte(text), dir)
+			require.NoError(t, err)
+			n := p.Node("a")
+			inOrder := func() string {
+				text, err := json.Marshal(n.OrderedParams())
+				require.NoError(t, err)
+				return string(text)
+			}
+			assert.Equal(t, `{"z":{"c":1,"b":[{"f":1,"e":2}],"a":2},"y":3,"x":4}`, inOrder())
+			assert.Equal(t, map[string]any{
+				"z": map[string]any{"c": int64(1), "b": []any{map[string]any{"f": int64(1), "e": int64(2)}}, "a": int64(2)},
+				"y": int64(3), "x": int64(4),
+			}, n.Params, "Go values stay what they are")
+
+			delete(n.Params, "y")
+			n.Params["z"].(map[string]any)["d"], n.Params["x"] = true, []any{map[string]any{"h": 1, "g": 2}}
+			n.Params["added"] = ipc.Object{{Key: "n", Value: 1}, {Key: "m", Value: 2}}
+			assert.Equal(t, `{"z":{"c":1,"b":[{"f":1,"e":2}],"a":2,"d":true},"x":[{"g":2,"h":1}],"added":{"n":1,"m":2}}`, inOrder(),
+				"what Params does not have is left out, and what the manifest does not have is sorted")
+		})
+	}
+	assert.Empty(t, new(Node).OrderedParams())
 }
 
 func TestLongestDelayDefaultsTo400Milliseconds(t *testing.T) {

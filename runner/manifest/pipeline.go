@@ -1,6 +1,10 @@
 package manifest
 
-import "time"
+import (
+	"time"
+
+	"github.com/gophersnake/gophersnake/ipc"
+)
 
 // Version is the version of the manifest format that this package reads.
 const Version = "v1"
@@ -59,6 +63,8 @@ type Node struct {
 	// beyond int64), float64, string, []any and map[string]any. In a Pipeline made
 	// in Go they may be any value that can be sent to a worker.
 	Params map[string]any
+	// order holds the params as the manifest has them; see OrderedParams.
+	order ipc.Object
 	// Workers says how many workers the node has and how long each serves.
 	Workers Workers
 	// Timeout is the deadline of each call; 0 means none.

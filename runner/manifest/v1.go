@@ -14,7 +14,7 @@ var v1Only = []string{
 func (d *decoder) addV1(known fields) {
 	var discarded map[string]any
 	known["is_streaming"] = d.boolean(new(bool)) // the Python code determines it
-	known["capabilities"] = d.values(&discarded)
+	known["capabilities"] = d.values(&discarded, nil)
 	known["runtime_hint"] = func(e element) {
 		var runtime string
 		d.text(&runtime)(e)

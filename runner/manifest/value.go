@@ -2,29 +2,94 @@ package manifest
 
 import (
 	"fmt"
+	"maps"
 	"math"
 	"regexp"
+	"slices"
 	"strconv"
 	"time"
 
 	"go.yaml.in/yaml/v3"
+
+	"github.com/gophersnake/gophersnake/ipc"
 )
 
 // values returns a decodeFunc for a map of free values. A map that is left blank is
-// nil.
-func (d *decoder) values(dst *map[string]any) decodeFunc {
+// nil. If order is not nil, the same values are stored there in their order.
+func (d *decoder) values(dst *map[string]any, order *ipc.Object) decodeFunc {
 	return func(e element) {
 		v := d.value(e)
-		m, ok := v.(map[string]any)
+		o, ok := v.(ipc.Object)
 		if v != nil && !ok {
 			d.problem(e.path, "must be a map, not %s", describe(e.node))
 		}
-		*dst = m
+		*dst, _ = withoutOrder(v).(map[string]any)
+		if order != nil {
+			*order = o
+		}
 	}
 }
 
-// value returns a free value in its JSON form, so that a manifest means the same in
-// YAML and JSON. JSON has no dates, so a date is the string that was written.
+// withoutOrder returns a value with a map in place of each object.
+func withoutOrder(v any) any {
+	switch v := v.(type) {
+	case ipc.Object:
+		m := make(map[string]any, len(v))
+		for _, member := range v {
+			m[member.Key] = withoutOrder(member.Value)
+		}
+		return m
+	case []any:
+		list := make([]any, len(v))
+		for i := range v {
+			list[i] = withoutOrder(v[i])
+		}
+		return list
+	}
+	return v
+}
+
+// OrderedParams returns Params with an [ipc.Object] in place of each map[string]any. Its
+// keys have the order of the manifest; those that are not in the manifest follow, sorted.
+func (n *Node) OrderedParams() ipc.Object {
+	return arrange(n.Params, n.order).(ipc.Object)
+}
+
+// arrange returns a value with its maps as objects, whose keys have the order that those
+// of another value have.
+func arrange(v, like any) any {
+	switch v := v.(type) {
+	case map[string]any:
+		order, _ := like.(ipc.Object)
+		out := make(ipc.Object, 0, len(v))
+		rest := maps.Clone(v)
+		for _, member := range order {
+			if item, ok := rest[member.Key]; ok {
+				out = append(out, ipc.Member{Key: member.Key, Value: arrange(item, member.Value)})
+				delete(rest, member.Key)
+			}
+		}
+		for _, key := range slices.Sorted(maps.Keys(rest)) {
+			out = append(out, ipc.Member{Key: key, Value: arrange(rest[key], nil)})
+		}
+		return out
+	case []any:
+		order, _ := like.([]any)
+		out := make([]any, len(v))
+		for i := range v {
+			if i < len(order) {
+				out[i] = arrange(v[i], order[i])
+			} else {
+				out[i] = arrange(v[i], nil)
+			}
+		}
+		return out
+	}
+	return v
+}
+
+// value returns a free value in its JSON form, with maps as [ipc.Object], so that a
+// manifest means the same in YAML and JSON. JSON has no dates, so a date is the string that was written.
 func (d *decoder) value(e element) any {
 	e, ok := d.resolve(e)
 	if !ok {
@@ -33,11 +98,11 @@ func (d *decoder) value(e element) any {
 	switch e.node.Kind {
 	case yaml.MappingNode:
 		entries, _ := d.entries(e, "a map")
-		m := make(map[string]any, len(entries))
-		for _, entry := range entries {
-			m[entry.name] = d.value(entry.value)
+		members := make(ipc.Object, len(entries))
+		for i, entry := range entries {
+			members[i] = ipc.Member{Key: entry.name, Value: d.value(entry.value)}
 		}
-		return m
+		return members
 	case yaml.SequenceNode:
 		list := make([]any, len(e.node.Content))
 		for i, node := range e.node.Content {

@@ -50,7 +50,7 @@ func (p *Plan) runGraph(ctx context.Context, input Value) (Result, error) {
 	}
 	out := Result{plan: p, many: make([]Value, len(p.sinks))}
 	for at, i := range p.sinks {
-		out.many[at] = r.steps[i].value
+		out.many[at] = p.result(r.steps[i].value)
 	}
 	return out, nil
 }

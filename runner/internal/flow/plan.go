@@ -28,6 +28,8 @@ type Plan struct {
 	domain ipc.Domain
 	// queueBytes bounds the payloads that a queue of a stream holds, in bytes.
 	queueBytes int64
+	// ordered means that the result has an ipc.Object in place of each map.
+	ordered bool
 }
 
 // step is one node with its connections.
@@ -79,6 +81,30 @@ func NewPlan(steps []Step, arena *ipc.Arena, queueBytes int64) *Plan {
 		p.isChain = p.isChain && follows && len(s.next) <= 1
 	}
 	return p
+}
+
+// Ordered returns the plan changed so that results have an [ipc.Object] in place of each
+// map that comes from Python, and in place of the map of several sinks.
+func (p Plan) Ordered() *Plan {
+	p.ordered = true
+	return &p
+}
+
+// Gathered returns the result of several sinks by node id: the value with index i is that
+// of the sink with index i in [Plan.Sinks].
+func (p *Plan) Gathered(values []any) any {
+	if p.ordered {
+		all := make(ipc.Object, len(values))
+		for i, id := range p.Sinks() {
+			all[i] = ipc.Member{Key: id, Value: values[i]}
+		}
+		return all
+	}
+	all := make(map[string]any, len(values))
+	for i, id := range p.Sinks() {
+		all[id] = values[i]
+	}
+	return all
 }
 
 // Sinks returns the ids of the nodes whose values are the result.

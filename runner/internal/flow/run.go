@@ -53,7 +53,7 @@ func (p *Plan) RunShared(ctx context.Context, input any) (Result, error) {
 		}
 		v = out
 	}
-	return Result{plan: p, one: v}, nil
+	return Result{plan: p, one: p.result(v)}, nil
 }
 
 // Result is what a run returns: the value of each sink.
@@ -74,16 +74,24 @@ func (r *Result) read(decode func(v Value, root string) (any, error)) (any, erro
 	case 1:
 		return decode(r.many[0], "result")
 	}
-	all := make(map[string]any, len(r.many))
+	all := make([]any, len(r.plan.sinks))
 	for at, i := range r.plan.sinks {
-		id := r.plan.steps[i].id
-		v, err := decode(r.many[at], "result."+id)
+		v, err := decode(r.many[at], "result."+r.plan.steps[i].id)
 		if err != nil {
 			return nil, err
 		}
-		all[id] = v
+		all[at] = v
 	}
-	return all, nil
+	return r.plan.Gathered(all), nil
+}
+
+// result returns the value of a sink, marked to keep the order of its maps if the plan
+// says so.
+func (p *Plan) result(v Value) Value {
+	if p.ordered {
+		v.Payload = v.Payload.Ordered()
+	}
+	return v
 }
 
 // Release frees the values.

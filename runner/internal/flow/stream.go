@@ -204,7 +204,7 @@ func (s *Stream) Next() (v Value, sink string, ok bool) {
 			if s.readySinkLocked() != nil || s.isDrainedLocked() {
 				s.receiver.Broadcast() // for concurrent calls of Next
 			}
-			return v, q.producer.step.id, true
+			return s.plan.result(v), q.producer.step.id, true
 		}
 		s.stopAtFaultLocked()
 		over := s.err != nil || s.isDrainedLocked()

@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/gophersnake/gophersnake/ipc"
 	"github.com/gophersnake/gophersnake/runner/internal/testkit"
 )
 
@@ -107,7 +108,7 @@ func TestAStartThatHangsSaysHow(t *testing.T) {
 		t.Run("in setup: "+c.way, func(t *testing.T) {
 			t.Parallel()
 			config := hangConfig(t, "HangsInSetup")
-			config.Setup.Params = map[string]any{"way": c.way}
+			config.Setup.Params = ipc.Object{{Key: "way", Value: c.way}}
 			config.StartTimeout = 3 * time.Second
 			assertHung(t, startFails(t, config).Exit, ReasonStartTimeout, c.hang, c.function)
 		})

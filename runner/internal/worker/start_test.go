@@ -226,7 +226,7 @@ func TestAFolderForSocketsThatCannotBeMadeIsReported(t *testing.T) {
 func TestAStartThatIsCanceledEndsTheProcess(t *testing.T) {
 	config := testConfig(t, "Slow")
 	begun := filepath.Join(t.TempDir(), "begun")
-	config.Setup.Params = map[string]any{"file": begun}
+	config.Setup.Params = ipc.Object{{Key: "file", Value: begun}}
 	ctx, cancel := context.WithCancelCause(t.Context())
 	cause := errors.New("changed my mind")
 	go func() {

@@ -21,7 +21,7 @@ import (
 func TestAWorkerServesAndShutsDown(t *testing.T) {
 	c := testConfig(t, "Closing")
 	closed := filepath.Join(t.TempDir(), "closed")
-	c.Setup.Params = map[string]any{"file": closed}
+	c.Setup.Params = ipc.Object{{Key: "file", Value: closed}}
 	w := start(t, c)
 	for _, v := range []any{"text", int64(1), nil} {
 		got, err := call(t.Context(), w, v)
@@ -56,7 +56,7 @@ func TestAWorkerThatDoesNotShutDownIsKilled(t *testing.T) {
 			t.Parallel()
 			config := testConfig(t, "Closing")
 			begun := filepath.Join(t.TempDir(), "begun")
-			config.Setup.Params = map[string]any{"file": begun, "way": c.way}
+			config.Setup.Params = ipc.Object{{Key: "file", Value: begun}, {Key: "way", Value: c.way}}
 			w := start(t, config)
 			ctx, cancel := context.WithCancel(t.Context())
 			go func() {
@@ -72,7 +72,7 @@ func TestAWorkerThatDoesNotShutDownIsKilled(t *testing.T) {
 
 func TestACrashWhileShuttingDownIsReportedAsSuch(t *testing.T) {
 	config := testConfig(t, "Closing")
-	config.Setup.Params = map[string]any{"way": "crash"}
+	config.Setup.Params = ipc.Object{{Key: "way", Value: "crash"}}
 	w := start(t, config)
 	w.Close(t.Context())
 	assert.Equal(t, ReasonSelf, w.Exit().Reason)
