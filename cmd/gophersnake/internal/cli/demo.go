@@ -13,6 +13,7 @@ import (
 	"github.com/gophersnake/gophersnake/cmd/gophersnake/internal/input"
 	"github.com/gophersnake/gophersnake/cmd/gophersnake/internal/output"
 	"github.com/gophersnake/gophersnake/cmd/gophersnake/internal/terminal"
+	"github.com/gophersnake/gophersnake/ipc"
 	"github.com/gophersnake/gophersnake/runner"
 )
 
@@ -71,9 +72,12 @@ func (d *demoOutput) Write(o output.Outcome) (failed, err error) {
 	b.WriteString("\n" + style.Dim("heard") + "\n")
 	var heard []string
 	for _, each := range lines {
-		line, _ := each.(map[string]any)
-		fmt.Fprintf(&b, "  %s  %v\n", style.Cyan(fmt.Sprintf("%5.2f s to %5.2f s", line["start"], line["end"])), runner.PrintableLine(fmt.Sprint(line["text"])))
-		heard = append(heard, wordsOf(fmt.Sprint(line["text"]))...)
+		line, _ := each.(ipc.Object)
+		start, _ := line.Get("start")
+		end, _ := line.Get("end")
+		text, _ := line.Get("text")
+		fmt.Fprintf(&b, "  %s  %v\n", style.Cyan(fmt.Sprintf("%5.2f s to %5.2f s", start, end)), runner.PrintableLine(fmt.Sprint(text)))
+		heard = append(heard, wordsOf(fmt.Sprint(text))...)
 	}
 	b.WriteString("\n" + style.Dim("said") + "\n" + terminal.Indent(d.spoken))
 	spoken := wordsOf(d.spoken)

@@ -64,7 +64,7 @@ func (a *app) unpack(example string) (string, error) {
 // setParams overrides params of nodes. Each setting is NODE.KEY=VALUE; the value is JSON
 // or else text. It does not check that the node has such a param, since that needs the
 // node's signature.
-func setParams(p *manifest.Pipeline, settings []string) error {
+func setParams(p *manifest.Pipeline, settings []string, warn func(message string, args ...any)) error {
 	for _, setting := range settings {
 		name, text, ok := strings.Cut(setting, "=")
 		dot := strings.LastIndexByte(name, '.')
@@ -76,9 +76,9 @@ func setParams(p *manifest.Pipeline, settings []string) error {
 		if node == nil {
 			return failure.Usagef("--param %s: the pipeline has no node %q; %s", setting, id, failure.Suggest(id, nodeIDs(p)))
 		}
-		value, err := input.ParseJSON([]byte(text))
+		value, err := input.ParseJSONOrText("the value of --param "+name, text, warn)
 		if err != nil {
-			value = text
+			return input.Named("--param "+name, err)
 		}
 		params := maps.Clone(node.Params)
 		if params == nil {

@@ -78,7 +78,7 @@ func (a *app) runPipeline(ctx context.Context, name string, flags runFlags) erro
 	if err != nil {
 		return err
 	}
-	if err := setParams(p, flags.params); err != nil {
+	if err := setParams(p, flags.params, a.logger.Warn); err != nil {
 		return err
 	}
 	inputs, err := input.Resolve(a.in, a.logger.Warn, flags.inputs)

@@ -40,7 +40,7 @@ func (s *serviceFlags) add(c *cobra.Command) {
 // closed. The options of the runner are those of all commands, and extra.
 func (a *app) withRunner(ctx context.Context, p *manifest.Pipeline, d *terminal.Display, s serviceFlags,
 	work func(ctx context.Context, r *runner.Runner, reloaded <-chan struct{}) error, extra ...runner.Option) (err error) {
-	extra = append(extra, runner.WithEvents(d.Event), runner.WithBuildProgress(d.BuildProgress))
+	extra = append(extra, runner.WithEvents(d.Event), runner.WithBuildProgress(d.BuildProgress), runner.WithOrderedMaps())
 	r, err := runner.New(p, a.options(extra...)...)
 	if err != nil {
 		return err

@@ -91,7 +91,7 @@ func (a *app) streamPipeline(ctx context.Context, name string, flags streamFlags
 	if err != nil {
 		return err
 	}
-	if err := setParams(p, flags.params); err != nil {
+	if err := setParams(p, flags.params, a.logger.Warn); err != nil {
 		return err
 	}
 	if flags.input == "-" && terminal.Is(a.in) {

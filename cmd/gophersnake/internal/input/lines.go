@@ -32,6 +32,12 @@ func (l *lineReader) next() (any, error) {
 		if err := l.readLine(); err != nil {
 			return nil, err
 		}
+		if l.number == 1 {
+			if encoding := guessEncoding(l.line); encoding != "" {
+				return nil, Named(l.stream.Name, wrongEncoding(encoding, "the text"))
+			}
+			l.line = bytes.TrimPrefix(l.line, byteOrderMark)
+		}
 		if l.text {
 			return l.decodeText()
 		}
@@ -74,7 +80,7 @@ func (l *lineReader) decodeJSON(line []byte) (any, error) {
 	if err == nil {
 		return value, nil
 	}
-	e := runner.Wrap(err, runner.KindSerialization, l.place())
+	e := Named(l.place(), err)
 	if errors.Is(err, ErrSyntax) {
 		e = e.WithHint("each line must be one JSON value; if the lines are text, use --input-format text")
 	}

@@ -16,7 +16,6 @@ import (
 	"unicode/utf8"
 
 	"github.com/gophersnake/gophersnake/cmd/gophersnake/internal/failure"
-	"github.com/gophersnake/gophersnake/cmd/gophersnake/internal/terminal"
 	"github.com/gophersnake/gophersnake/runner"
 	"github.com/gophersnake/gophersnake/runner/media"
 )
@@ -33,7 +32,10 @@ const Help = `An input is one of the following; the first match counts:
 
 The extension of a file says how to read it: .wav as Audio, .png and .jpg as an Image,
 .json as a JSON value, .jsonl as one input per line. Any other file is read as text if
-it is valid UTF-8, otherwise as bytes.`
+it is valid UTF-8, otherwise as bytes.
+
+JSON and text are UTF-8; a byte order mark is skipped, and other encodings are refused.
+JSON objects keep the order of their keys. Integers have at most 64 bits.`
 
 // Source is one input of a run.
 type Source struct {
@@ -149,26 +151,29 @@ func (r *resolver) addStdin() error {
 		if err != nil {
 			return nil, runner.Wrap(err, runner.KindIO, "read standard input")
 		}
-		return decodeStdin(data)
+		return r.decodeStdin(data)
 	})
 	return nil
 }
 
 // decodeStdin finds out from the data itself what they are.
-func decodeStdin(data []byte) (any, error) {
+func (r *resolver) decodeStdin(data []byte) (any, error) {
+	const name = "standard input"
 	if media.Known(data) {
 		value, err := media.Decode(data)
-		return value, mediaError("standard input", err)
+		return value, mediaError(name, err)
 	}
 	value, err := ParseJSON(data)
 	switch {
 	case err == nil:
 		return value, nil
-	case !errors.Is(err, ErrSyntax):
-		return nil, err
+	case !errors.Is(err, ErrSyntax): // JSON that cannot be carried, or in another encoding
+		return nil, Named(name, err)
 	case !utf8.Valid(data):
 		return data, nil
 	}
+	data = bytes.TrimPrefix(data, byteOrderMark)
+	warnOfJSON(name, string(data), err, r.warn)
 	data = bytes.TrimSuffix(data, []byte("\n"))
 	return string(bytes.TrimSuffix(data, []byte("\r"))), nil
 }
@@ -189,9 +194,8 @@ func (r *resolver) resolveFile(name string, explicit bool) error {
 		return r.addMatches(matches)
 	}
 	if !explicit && (!looksLikeFile(name) || strings.ContainsAny(name, " \n")) {
-		if strings.HasPrefix(name, "{") || strings.HasPrefix(name, "[") {
-			r.warn("an input looks like JSON but is not valid; it is used as text", "input", terminal.Shorten(name, 60))
-		}
+		_, err := ParseJSON([]byte(name))
+		warnOfJSON("an input", name, err, r.warn)
 		r.addValue(name, r.numberedStem(), name)
 		return nil
 	}
@@ -255,6 +259,10 @@ func (r *resolver) addLines(path string) error {
 		return runner.Wrap(err, runner.KindIO, "read the input")
 	}
 	r.set.Many = true
+	if encoding := guessEncoding(data); encoding != "" {
+		return Named(path, wrongEncoding(encoding, "the JSON"))
+	}
+	data = bytes.TrimPrefix(data, byteOrderMark)
 	number := 0
 	for line := range bytes.Lines(data) {
 		number++
@@ -284,19 +292,41 @@ func readFile(path string) (any, error) {
 	case ".json":
 		return parseNamed(path, data)
 	}
-	if !utf8.Valid(data) {
-		return data, nil
+	return decodeText(path, data)
+}
+
+// decodeText returns a file as text without its byte order mark, or as bytes if it is no
+// text. Text in a known encoding other than UTF-8 is an error, and so is a .txt file that
+// is not UTF-8.
+func decodeText(path string, data []byte) (any, error) {
+	if utf8.Valid(data) {
+		return string(bytes.TrimPrefix(data, byteOrderMark)), nil
 	}
-	return string(data), nil
+	if encoding := markedEncoding(data); encoding != "" {
+		return nil, Named(path, wrongEncoding(encoding, "the text"))
+	}
+	if strings.EqualFold(filepath.Ext(path), ".txt") {
+		return nil, Named(path, notUTF8(data, 0, "the text"))
+	}
+	return data, nil
 }
 
 // parseNamed parses JSON; an error names the input.
 func parseNamed(name string, data []byte) (any, error) {
 	value, err := ParseJSON(data)
 	if err != nil {
-		return nil, runner.Wrap(err, runner.KindSerialization, name)
+		return nil, Named(name, err)
 	}
 	return value, nil
+}
+
+// Named adds the name of an input to an error that says why it cannot be read.
+func Named(name string, err error) *runner.Error {
+	e := runner.Wrap(err, runner.KindSerialization, name)
+	if cause, ok := errors.AsType[*runner.Error](err); ok {
+		return e.WithHint(cause.Hint) // programs read the hint of the outer error
+	}
+	return e
 }
 
 // mediaError adds the name of an input to an error of package media; nil stays nil.

@@ -31,7 +31,7 @@ func TestAnArgumentIsOneInput(t *testing.T) {
 	}{
 		{input: "42", stem: "input", want: int64(42)},
 		{input: "@42", stem: "42", want: "file"},
-		{input: `{"a": [1, 2.5, null, true, "x"]}`, stem: "input", want: map[string]any{"a": []any{int64(1), 2.5, nil, true, "x"}}},
+		{input: `{"a": [1, 2.5, null, true, "x"]}`, stem: "input", want: ipc.Object{{Key: "a", Value: []any{int64(1), 2.5, nil, true, "x"}}}},
 		{input: "18446744073709551615", stem: "input", want: uint64(math.MaxUint64)},
 		{input: "1e3", stem: "input", want: 1000.0},
 		{input: `"a.wav"`, stem: "input", want: "a.wav"},
@@ -43,7 +43,7 @@ func TestAnArgumentIsOneInput(t *testing.T) {
 		{input: "a.wav", stem: "a", want: fixtures.Beep},
 		{input: "@a.wav", stem: "a", want: fixtures.Beep},
 		{input: "A.PNG", stem: "A", want: picture},
-		{input: "b.json", stem: "b", want: map[string]any{"n": int64(1)}},
+		{input: "b.json", stem: "b", want: ipc.Object{{Key: "n", Value: int64(1)}}},
 		{input: "c.txt", stem: "c", want: "grüße\n"},
 		{input: "d.md", stem: "d", want: "# d"},
 		{input: "e.bin", stem: "e", want: []byte("\xff\x00")},
@@ -130,7 +130,7 @@ func TestAnInputThatCannotBeReadIsAnError(t *testing.T) {
 		{"1e999", runner.KindSerialization, "the number 1e999 does not fit in 64 bits"},
 		{"bad.wav", runner.KindSerialization, "cannot read bad.wav: WAV: there is no fmt chunk"},
 		{"song.wav", runner.KindSerialization, "cannot read song.wav: WAV: this is MP3, which is not supported"},
-		{"bad.json", runner.KindSerialization, "bad.json: invalid JSON: unexpected EOF"},
+		{"bad.json", runner.KindSerialization, "bad.json: invalid JSON: unexpected EOF, at byte 1"},
 		{"big.json", runner.KindSerialization, "input.n[0]: the number 99999999999999999999 does not fit"},
 	} {
 		t.Run(c.input, func(t *testing.T) {

@@ -1,15 +1,16 @@
 package output
 
 import (
-	"bytes"
-	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"math"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
+	"github.com/gophersnake/gophersnake/cmd/gophersnake/internal/input"
 	"github.com/gophersnake/gophersnake/cmd/gophersnake/internal/terminal"
 	"github.com/gophersnake/gophersnake/ipc"
 	"github.com/gophersnake/gophersnake/runner"
@@ -85,22 +86,26 @@ func (c *conversion) convert(path string, v any) (any, error) {
 			}
 		}
 		return out, nil
-	case map[string]any:
-		out := make(map[string]any, len(v))
-		for key := range v {
+	case ipc.Object:
+		out := slices.Clone(v)
+		for i, m := range v {
 			var err error
-			if out[key], err = c.convert(path+"."+key, v[key]); err != nil {
+			if out[i].Value, err = c.convert(path+"."+m.Key, m.Value); err != nil {
 				return nil, err
 			}
 		}
 		return out, nil
+	case map[string]any: // from Go; it has no order
+		members := make(ipc.Object, 0, len(v))
+		for _, key := range slices.Sorted(maps.Keys(v)) {
+			members = append(members, ipc.Member{Key: key, Value: v[key]})
+		}
+		return c.convert(path, members)
 	case time.Time:
 		return v.Format(time.RFC3339Nano), nil
 	case ipc.JSON:
-		decoder := json.NewDecoder(bytes.NewReader(v))
-		decoder.UseNumber()
-		var doc any
-		if err := decoder.Decode(&doc); err != nil {
+		doc, err := input.ParseDocument(v)
+		if err != nil {
 			return nil, runner.Wrap(err, runner.KindSerialization, "result"+path)
 		}
 		return doc, nil

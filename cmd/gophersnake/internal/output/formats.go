@@ -10,6 +10,7 @@ import (
 
 	"github.com/gophersnake/gophersnake/cmd/gophersnake/internal/failure"
 	"github.com/gophersnake/gophersnake/cmd/gophersnake/internal/terminal"
+	"github.com/gophersnake/gophersnake/ipc"
 	"github.com/gophersnake/gophersnake/runner"
 )
 
@@ -171,10 +172,48 @@ func plainText(doc any) (string, error) {
 	var b strings.Builder
 	encoder := yaml.NewEncoder(&b)
 	encoder.SetIndent(2)
-	if err := encoder.Encode(doc); err != nil {
+	node, err := yamlNode(doc)
+	if err == nil {
+		err = encoder.Encode(node)
+	}
+	if err != nil {
 		return "", runner.Wrap(err, runner.KindSerialization, "write the result")
 	}
 	return b.String(), nil
+}
+
+// yamlNode returns a document as the tree that package yaml writes, in which maps have an
+// order.
+func yamlNode(doc any) (*yaml.Node, error) {
+	node := &yaml.Node{}
+	switch d := doc.(type) {
+	case ipc.Object:
+		node.Kind, node.Tag = yaml.MappingNode, "!!map"
+		for _, m := range d {
+			for _, each := range []any{m.Key, m.Value} {
+				content, err := yamlNode(each)
+				if err != nil {
+					return nil, err
+				}
+				node.Content = append(node.Content, content)
+			}
+		}
+		return node, nil
+	case []any:
+		node.Kind, node.Tag = yaml.SequenceNode, "!!seq"
+		for _, item := range d {
+			content, err := yamlNode(item)
+			if err != nil {
+				return nil, err
+			}
+			node.Content = append(node.Content, content)
+		}
+		return node, nil
+	case json.Number: // its type is a string, but it needs no quotes
+		node.Kind, node.Value = yaml.ScalarNode, d.String()
+		return node, nil
+	}
+	return node, node.Encode(doc)
 }
 
 // mediaWriter writes one result, which is audio, an image, a tensor or bytes, to a file.
@@ -215,7 +254,7 @@ func typeName(v any) string {
 		return "text"
 	case []any:
 		return "a list"
-	case map[string]any:
+	case ipc.Object, map[string]any:
 		return "a map"
 	}
 	return fmt.Sprintf("a %T", v)

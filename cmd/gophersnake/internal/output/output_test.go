@@ -197,7 +197,7 @@ func TestAResultThatAFileCannotHoldIsAFailure(t *testing.T) {
 		{"r.png", fixtures.Beep, "r.png cannot hold the result: it is of type audio"},
 		{"r.png", &ipc.Image{Format: "odd"}, `unknown pixel format "odd"`},
 		{"r.json", map[string]any{"x": struct{}{}}, "result.x: a document cannot hold a struct {}"},
-		{"r.json", ipc.JSON("{"), "result: unexpected EOF"},
+		{"r.json", ipc.JSON("{"), "result: invalid JSON: unexpected EOF, at byte 1"},
 	} {
 		out, err := New(Options{Format: c.file, NewExporter: func(dir string) *Exporter { return NewExporter(dir, "", fixtures.NoWarning(t), nil) }})
 		require.NoError(t, err)

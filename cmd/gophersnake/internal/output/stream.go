@@ -10,6 +10,7 @@ import (
 
 	"github.com/gophersnake/gophersnake/cmd/gophersnake/internal/failure"
 	"github.com/gophersnake/gophersnake/cmd/gophersnake/internal/terminal"
+	"github.com/gophersnake/gophersnake/ipc"
 	"github.com/gophersnake/gophersnake/runner"
 )
 
@@ -152,7 +153,7 @@ func (s *Stream) textOf(node string, doc any) (string, error) {
 // list, which separates it from the next one.
 func (s *Stream) prettyTextOf(node string, doc any) (string, error) {
 	switch doc.(type) {
-	case map[string]any, []any:
+	case ipc.Object, []any:
 		doc = []any{doc}
 	}
 	text, err := prettyText(doc)
