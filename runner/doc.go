@@ -33,6 +33,10 @@
 // its integers are int64, or uint64 if they do not fit. A result passes from one Python
 // node to the next without being decoded.
 //
+// A Python dict has an order, and a Go map has none. An [ipc.Object] in an input keeps the
+// order of its members, and [WithOrderedMaps] makes results contain objects in place of
+// maps.
+//
 // On Linux, tensors, recordings and images of 128 KiB and more are stored in shared
 // memory. A Go value is copied into it once, however many nodes receive it, and between
 // Python nodes only a reference passes. A node receives a read-only NumPy array. Its

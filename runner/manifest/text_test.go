@@ -3,6 +3,7 @@ package manifest
 import (
 	"errors"
 	"fmt"
+	"math"
 	"strings"
 	"testing"
 
@@ -144,4 +145,26 @@ func TestJSONPositions(t *testing.T) {
 		`p.json:3:65: nodes[0].params.n: 1e999 cannot be read as a number`,
 		`p.json:3:77: nodes[0].params.m: 18446744073709551616 does not fit in 64 bits; write it as a string`,
 	}, "\n"), found.Error())
+}
+
+func TestPlainScalarsAreValuesOfYAML12(t *testing.T) {
+	for text, want := range map[string]any{
+		"0": int64(0), "-0": int64(0), "+17": int64(17), "0o17": int64(15), "0x1f": int64(31), "17": int64(17),
+		"1e3": 1000.0, "1.": 1.0, ".5": 0.5, "-1.5E-3": -0.0015, "01.5": 1.5, "18446744073709551615": uint64(math.MaxUint64),
+		"true": true, "False": false, "TRUE": true, "tRUE": "tRUE", "null": nil, "~": nil, "": nil, "y": "y", "N": "N", "yES": "yES",
+		`"017"`: "017", "'yes'": "yes", `"1e400"`: "1e400", "!!str 1_000": "1_000", "!!str on": "on",
+		"1:30": "1:30", "_1": "_1", "2026-05-01": "2026-05-01", "yes and no": "yes and no", "0o8": "0o8", "1e": "1e",
+	} {
+		t.Run(text, func(t *testing.T) {
+			p, err := Parse("p.yaml", []byte("version: v1\nnodes: [{id: a, node_type: A}]\nmetadata:\n  value: "+text+"\n"), t.TempDir())
+			require.NoError(t, err)
+			assert.Equal(t, want, p.Metadata["value"])
+		})
+	}
+	for text, want := range map[string]string{
+		"017": `p.yaml:2:40: nodes[0].timeout: must be a duration such as 500ms, 30s or 5m (a plain number is seconds), or none, not 017`,
+		"1_0": `p.yaml:2:40: nodes[0].timeout: must be a duration such as 500ms, 30s or 5m (a plain number is seconds), or none, not 1_0`,
+	} {
+		assert.Equal(t, want, problems(t, "p.yaml", "version: v1\nnodes: [{id: a, node_type: A, timeout: "+text+"}]\n").Error())
+	}
 }

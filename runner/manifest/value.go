@@ -1,12 +1,14 @@
 package manifest
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"math"
 	"regexp"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"go.yaml.in/yaml/v3"
@@ -109,6 +111,12 @@ func (d *decoder) value(e element) any {
 			list[i] = d.value(e.item(i, node))
 		}
 		return list
+	}
+	for _, err := range []error{otherVersion(e.node), otherBoolean(e.node)} {
+		if err != nil {
+			d.reject(e, "%v", err)
+			return nil
+		}
 	}
 	switch tag := e.node.ShortTag(); tag {
 	case "!!null":
@@ -357,11 +365,61 @@ func asFloat(n *yaml.Node) (float64, bool) {
 }
 
 // wholeNumber matches a number without a fraction or exponent.
-var wholeNumber = regexp.MustCompile(`^[-+]?[0-9_]+$`)
+var wholeNumber = regexp.MustCompile(`^[-+]?[0-9]+$`)
+
+// The forms of numbers in the core schema of YAML 1.2, and a whole number with a zero
+// before its first digit.
+var (
+	coreWhole   = regexp.MustCompile(`^(?:[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+)$`)
+	coreFloat   = regexp.MustCompile(`^[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?$`)
+	leadingZero = regexp.MustCompile(`^[-+]?0[0-9]+$`)
+)
+
+// otherVersion returns why a plain scalar has another meaning for some readers of YAML: in
+// YAML 1.1, which they implement in part, and in 1.2. It is nil for all other values.
+// Such a value is refused, because the author may have meant either.
+func otherVersion(n *yaml.Node) error {
+	const quoted = yaml.SingleQuotedStyle | yaml.DoubleQuotedStyle | yaml.LiteralStyle | yaml.FoldedStyle | yaml.TaggedStyle
+	if n.Kind != yaml.ScalarNode || n.Style&quoted != 0 {
+		return nil
+	}
+	isNumber := n.ShortTag() == "!!int" || n.ShortTag() == "!!float"
+	switch text := n.Value; {
+	case leadingZero.MatchString(text):
+		sign := strings.TrimRight(text, "0123456789")
+		digits := cmp.Or(strings.TrimLeft(text, "+-0"), "0")
+		return fmt.Errorf("%s is decimal in YAML 1.2 and octal in YAML 1.1; write %s or %q, or 0o… for an octal number", shorten(text), shorten(sign+digits), shorten(text))
+	case isNumber && strings.Contains(text, "_"):
+		return fmt.Errorf("%s is text in YAML 1.2 and a number in YAML 1.1; write %s or %q", shorten(text), shorten(strings.ReplaceAll(text, "_", "")), shorten(text))
+	case isNumber && !coreWhole.MatchString(text) && !coreFloat.MatchString(text) && !strings.Contains(strings.ToLower(text), ".inf") && !strings.EqualFold(text, ".nan"):
+		return fmt.Errorf("%s is text in YAML 1.2 and a number in YAML 1.1; write a decimal number or %q", shorten(text), shorten(text))
+	case !isNumber && coreFloat.MatchString(text):
+		return fmt.Errorf("%s does not fit in 64 bits; write it as a string", shorten(text))
+	}
+	return nil
+}
+
+// booleanWords are true and false in YAML 1.1, and text in YAML 1.2.
+var booleanWords = map[string]string{"yes": "true", "on": "true", "no": "false", "off": "false"}
+
+// otherBoolean is otherVersion for the words that only YAML 1.1 takes for booleans. They
+// matter for free values; a field that must be text takes them as such.
+func otherBoolean(n *yaml.Node) error {
+	meaning := booleanWords[strings.ToLower(n.Value)]
+	plain := n.Kind == yaml.ScalarNode && n.Style == 0
+	mixed := n.Value != strings.ToLower(n.Value) && n.Value != strings.ToUpper(n.Value) && n.Value != strings.ToUpper(n.Value[:1])+strings.ToLower(n.Value[1:])
+	if meaning == "" || !plain || mixed {
+		return nil
+	}
+	return fmt.Errorf("%s is text in YAML 1.2 and %s in YAML 1.1; write %s or %q", n.Value, meaning, meaning, n.Value)
+}
 
 // number returns a number as int64, uint64 or float64, or nil for any other value. The
 // error is for a number without a representation in these types.
 func number(n *yaml.Node) (any, error) {
+	if err := otherVersion(n); err != nil {
+		return nil, err
+	}
 	tag := n.ShortTag()
 	if tag != "!!int" && tag != "!!float" {
 		return nil, nil
