@@ -173,11 +173,12 @@
 // A manifest means the same in YAML and in JSON, so params and metadata hold what
 // JSON has: null, true and false, strings, numbers, lists, and maps with string keys.
 // Whole numbers have 64 bits, signed or unsigned; larger ones, NaN and infinities are
-// errors. Plain values have the meaning of YAML 1.2, and a YAML date is the string that was
-// written. What YAML 1.1 reads differently is refused, as its author may have meant either:
-// 017, 1_000, 0b101, and yes, no, on and off as free values. Params keep their order. Anchors, aliases and merge keys
-// (<<) work; duplicate keys are errors. A document has at most 8 MiB and 64 levels of
-// nesting. params, env, metadata, requirements and connections may be left blank.
+// errors. Params keep their order. Plain values have the meaning of YAML 1.2, and a YAML
+// date is the string that was written. What YAML 1.1 reads differently is refused, since
+// its author may have meant either: 017, 1_000, 0b101, and yes, no, on and off as free
+// values. Anchors, aliases and merge keys (<<) work; duplicate keys are errors. A document
+// has at most 8 MiB and 64 levels of nesting. params, env, metadata, requirements and
+// connections may be left blank.
 //
 // # Manifests of other systems
 //
