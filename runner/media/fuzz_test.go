@@ -4,13 +4,18 @@ import (
 	"bytes"
 	"image"
 	"image/color"
+	"image/gif"
 	"image/jpeg"
 	"image/png"
 	"io"
 	"math"
+	"os"
+	"path/filepath"
 	"testing"
 
 	"github.com/stretchr/testify/require"
+	"golang.org/x/image/bmp"
+	"golang.org/x/image/tiff"
 
 	"github.com/gophersnake/gophersnake/ipc"
 	"github.com/gophersnake/gophersnake/runner/media"
@@ -31,10 +36,23 @@ func FuzzDecode(f *testing.F) {
 	} {
 		var file bytes.Buffer
 		require.NoError(f, png.Encode(&file, picture))
-		f.Add(file.Bytes())
+		f.Add(bytes.Clone(file.Bytes()))
 		file.Reset()
 		require.NoError(f, jpeg.Encode(&file, picture, nil))
-		f.Add(file.Bytes())
+		f.Add(bytes.Clone(file.Bytes()))
+		f.Add(withEXIF(file.Bytes(), 6))
+		for _, encode := range []func(w io.Writer, m image.Image) error{
+			bmp.Encode, func(w io.Writer, m image.Image) error { return tiff.Encode(w, m, nil) }, func(w io.Writer, m image.Image) error { return gif.Encode(w, m, nil) },
+		} {
+			file.Reset()
+			require.NoError(f, encode(&file, picture))
+			f.Add(bytes.Clone(file.Bytes()))
+		}
+	}
+	for _, name := range []string{"cmyk.jpg", "lossy.webp", "alpha.webp", "alpha-lossy.webp", "turned.webp", "animated.webp"} {
+		data, err := os.ReadFile(filepath.Join("testdata", name))
+		require.NoError(f, err)
+		f.Add(data)
 	}
 	f.Add([]byte("\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR\xff\xff\xff\xff\xff\xff\xff\xff\x08\x06\x00\x00\x00"))
 	f.Add([]byte("RIFF\x00\x00\x00\x00WAVE"))

@@ -2,13 +2,20 @@ package media
 
 import (
 	"bytes"
+	"encoding/binary"
 	"image"
 	"image/color"
 	"image/draw"
-	_ "image/jpeg" // registers the decoder
+	"image/gif"
+	"image/jpeg"
 	"image/png"
 	"io"
+	"math"
 	"strings"
+
+	"golang.org/x/image/bmp"
+	"golang.org/x/image/tiff"
+	"golang.org/x/image/webp"
 
 	"github.com/gophersnake/gophersnake/ipc"
 )
@@ -17,65 +24,201 @@ import (
 // Without a limit, a small compressed file could exhaust the memory.
 const MaxPixels = 1 << 28
 
-func isImage(data []byte) bool {
-	return bytes.HasPrefix(data, []byte("\x89PNG\r\n\x1a\n")) || bytes.HasPrefix(data, []byte("\xff\xd8\xff"))
+// imageFormat is an image format that is decoded.
+type imageFormat struct {
+	name         string // for messages
+	decoder      string // its name in package image
+	begins       string // the first bytes of a file
+	offset       int    // of continues
+	continues    string // further bytes of a file, without which text could begin like it
+	decode       func(io.Reader) (image.Image, error)
+	decodeConfig func(io.Reader) (image.Config, error)
 }
 
-// DecodeImage decodes a PNG or JPEG file. The pixel format is gray8 if the file is
-// grayscale, rgba8 if it has an alpha channel or a transparent color, and rgb8
-// otherwise. Samples of 16 bits are reduced to 8. The orientation that a camera wrote
-// into a JPEG is ignored. The error is an [*Error].
-func DecodeImage(data []byte) (*ipc.Image, error) {
-	if !isImage(data) {
+var imageFormats = []*imageFormat{
+	{"PNG", "png", "\x89PNG", 4, "\r\n\x1a\n", png.Decode, png.DecodeConfig},
+	{"JPEG", "jpeg", "\xff\xd8", 2, "\xff", jpeg.Decode, jpeg.DecodeConfig},
+	{"WebP", "webp", "RIFF", 8, "WEBP", webp.Decode, webp.DecodeConfig},
+	{"GIF", "gif", "GIF8", 4, "7a", gif.Decode, gif.DecodeConfig},
+	{"GIF", "gif", "GIF8", 4, "9a", gif.Decode, gif.DecodeConfig},
+	{"TIFF", "tiff", "II", 2, "*\x00", tiff.Decode, tiff.DecodeConfig},
+	{"TIFF", "tiff", "MM", 2, "\x00*", tiff.Decode, tiff.DecodeConfig},
+	{"BMP", "bmp", "BM", 6, "\x00\x00\x00\x00", bmp.Decode, bmp.DecodeConfig},
+}
+
+func (f *imageFormat) matches(data []byte) bool {
+	return len(data) > f.offset && bytes.HasPrefix(data, []byte(f.begins)) && bytes.HasPrefix(data[f.offset:], []byte(f.continues))
+}
+
+// formatOf returns the format that data begin like, or nil.
+func formatOf(data []byte) *imageFormat {
+	for _, f := range imageFormats {
+		if f.matches(data) {
+			return f
+		}
+	}
+	return nil
+}
+
+func isImage(data []byte) bool { return formatOf(data) != nil }
+
+// DecodeImage is [Decoder.DecodeImage] without warnings.
+func DecodeImage(data []byte) (*ipc.Image, error) { return Decoder{}.DecodeImage(data) }
+
+// DecodeImage decodes a PNG, JPEG, WebP, GIF, TIFF or BMP file. The pixel format is gray8
+// if the file is grayscale, rgba8 if it has an alpha channel or a transparent color, and
+// rgb8 otherwise. The picture is upright: it is turned as the EXIF orientation of the file
+// says. Samples of 16 bits are reduced to 8, and of several frames or pages only the first
+// is decoded; the decoder warns of both. An image of more than [MaxPixels] is refused
+// before it is decoded. The error is an [*Error].
+func (d Decoder) DecodeImage(data []byte) (*ipc.Image, error) {
+	f := formatOf(data)
+	if f == nil {
 		return nil, unsupported("image", data)
 	}
-	config, format, err := image.DecodeConfig(bytes.NewReader(data))
+	if f.name == "WebP" && isAnimatedWebP(data) {
+		return nil, errorf(f.name, "an animation is not supported").withHint("convert one of its frames to PNG")
+	}
+	config, err := f.decodeConfig(bytes.NewReader(data))
 	if err != nil {
-		return nil, decoderError(err)
+		return nil, f.error(err)
 	}
 	if config.Width <= 0 || config.Height <= 0 || config.Width > MaxPixels/config.Height {
-		return nil, errorf(strings.ToUpper(format), "an image of %d × %d exceeds the limit of %d pixels", config.Width, config.Height, MaxPixels)
+		return nil, errorf(f.name, "an image of %d × %d exceeds the limit of %d pixels", config.Width, config.Height, MaxPixels)
 	}
-	decoded, _, err := image.Decode(bytes.NewReader(data))
+	rest := bytes.NewReader(data)
+	decoded, err := f.decode(rest)
 	if err != nil {
-		return nil, decoderError(err)
+		return nil, f.error(err)
 	}
-	return fromImage(decoded), nil
+	if area := image.Rect(0, 0, config.Width, config.Height); decoded.Bounds() != area { // the first frame of a GIF
+		canvas := image.NewNRGBA(area)
+		draw.Draw(canvas, decoded.Bounds(), decoded, decoded.Bounds().Min, draw.Src)
+		decoded = canvas
+	}
+	if f.name == "WebP" {
+		toFullRange(decoded)
+	}
+	d.warnOfLosses(f, data, rest, decoded)
+	return upright(fromImage(decoded, f.name == "WebP"), orientation(data, f.decoder)), nil
 }
 
-// decoderError returns the error of an image decoder, which begins with the format's
-// name, as an *Error.
-func decoderError(err error) *Error {
-	if format, reason, ok := strings.Cut(err.Error(), ": "); ok {
-		return errorf(strings.ToUpper(format), "%s", reason)
+// toFullRange stretches the samples of a lossy WebP, in place. Those of luma are between 16
+// and 235, those of chroma between 16 and 240, but the decoder returns a type whose samples
+// are between 0 and 255.
+func toFullRange(decoded image.Image) {
+	var p *image.YCbCr
+	switch m := decoded.(type) {
+	case *image.YCbCr:
+		p = m
+	case *image.NYCbCrA:
+		p = &m.YCbCr
+	default: // a lossless one
+		return
 	}
-	return errorf("image", "%v", err)
+	stretch := func(samples []byte, zero, width int) {
+		var table [256]byte
+		for i := range table {
+			table[i] = byte(min(max(zero+int(math.Round(float64(i-max(zero, 16))*255/float64(width))), 0), 255))
+		}
+		for i, s := range samples {
+			samples[i] = table[s]
+		}
+	}
+	stretch(p.Y, 0, 219)
+	stretch(p.Cb, 128, 224)
+	stretch(p.Cr, 128, 224)
 }
 
-// fromImage returns the pixels of a decoded image, without gaps between the rows.
-func fromImage(decoded image.Image) *ipc.Image {
+// warnOfLosses warns of what the value of a decoded image does not hold. The decoder has
+// left the rest of the data.
+func (d Decoder) warnOfLosses(f *imageFormat, data []byte, rest *bytes.Reader, decoded image.Image) {
+	switch decoded.(type) {
+	case *image.Gray16, *image.RGBA64, *image.NRGBA64:
+		d.warnf("the image has 16 bits per sample, of which the node gets the upper 8")
+	}
+	if next, err := rest.ReadByte(); f.name == "GIF" && err == nil && next != ';' {
+		d.warnf("the GIF is an animation, of which the node gets the first frame")
+	}
+	if f.name == "TIFF" && hasFurtherPages(data) {
+		d.warnf("the TIFF has several pages, of which the node gets the first")
+	}
+}
+
+// isAnimatedWebP reports whether the header of a WebP file says that it is an animation.
+func isAnimatedWebP(data []byte) bool {
+	const animation = 1 << 1
+	return len(data) > 20 && bytes.Equal(data[12:16], []byte("VP8X")) && data[20]&animation != 0
+}
+
+// hasFurtherPages reports whether another directory follows the first one of a TIFF file.
+func hasFurtherPages(data []byte) bool {
+	order := binary.ByteOrder(binary.LittleEndian)
+	if data[0] == 'M' {
+		order = binary.BigEndian
+	}
+	if len(data) < 8 {
+		return false
+	}
+	at := uint64(order.Uint32(data[4:]))
+	if at+2 > uint64(len(data)) {
+		return false
+	}
+	at += 2 + 12*uint64(order.Uint16(data[at:])) // the entries of the directory
+	return at+4 <= uint64(len(data)) && order.Uint32(data[at:]) != 0
+}
+
+// error returns the error of an image decoder, which begins with the format's name, as an
+// *Error. A format may have features that the decoder does not support.
+func (f *imageFormat) error(err error) *Error {
+	reason := strings.TrimPrefix(err.Error(), f.decoder+": ")
+	e := errorf(f.name, "%s", reason)
+	if strings.Contains(reason, "unsupported") {
+		return e.withHint("convert it to PNG")
+	}
+	return e
+}
+
+// fromImage returns the pixels of a decoded image, without gaps between the rows. If
+// mayBeOpaque is true, the type of the image does not show whether the file has an alpha
+// channel, and an opaque image is taken to have none.
+func fromImage(decoded image.Image, mayBeOpaque bool) *ipc.Image {
 	width, height := decoded.Bounds().Dx(), decoded.Bounds().Dy()
 	out := &ipc.Image{Width: width, Height: height}
+	opaque, ok := decoded.(interface{ Opaque() bool })
+	isOpaque := ok && opaque.Opaque()
 	switch p := decoded.(type) {
 	case *image.Gray:
 		out.Format, out.Pixels = "gray8", rows(p.Pix, p.Stride, width, height)
+		return out
 	case *image.Gray16:
 		out.Format, out.Pixels = "gray8", highBytes(rows(p.Pix, p.Stride, 2*width, height))
+		return out
 	case *image.NRGBA:
-		out.Format, out.Pixels = "rgba8", rows(p.Pix, p.Stride, 4*width, height)
+		if !isOpaque || !mayBeOpaque {
+			out.Format, out.Pixels = "rgba8", rows(p.Pix, p.Stride, 4*width, height)
+			return out
+		}
 	case *image.NRGBA64:
 		out.Format, out.Pixels = "rgba8", highBytes(rows(p.Pix, p.Stride, 8*width, height))
-	default:
-		if p, ok := decoded.(*image.Paletted); ok && !p.Opaque() {
+		return out
+	case *image.Paletted:
+		if !isOpaque {
 			out.Format, out.Pixels = "rgba8", paletteColors(p)
-			break
+			return out
 		}
-		canvas := image.NewRGBA(image.Rect(0, 0, width, height))
+	}
+	if !isOpaque {
+		canvas := image.NewNRGBA(image.Rect(0, 0, width, height))
 		draw.Draw(canvas, canvas.Rect, decoded, decoded.Bounds().Min, draw.Src)
-		out.Format, out.Pixels = "rgb8", make([]byte, 0, width*height*3)
-		for i := 0; i < len(canvas.Pix); i += 4 {
-			out.Pixels = append(out.Pixels, canvas.Pix[i:i+3]...)
-		}
+		out.Format, out.Pixels = "rgba8", canvas.Pix
+		return out
+	}
+	canvas := image.NewRGBA(image.Rect(0, 0, width, height))
+	draw.Draw(canvas, canvas.Rect, decoded, decoded.Bounds().Min, draw.Src)
+	out.Format, out.Pixels = "rgb8", make([]byte, 0, width*height*3)
+	for i := 0; i < len(canvas.Pix); i += 4 {
+		out.Pixels = append(out.Pixels, canvas.Pix[i:i+3]...)
 	}
 	return out
 }

@@ -1,19 +1,19 @@
 // Package media decodes files to the values that nodes receive, and encodes results
-// to files: WAV audio, PNG and JPEG images, NumPy arrays.
+// to files: WAV audio, images, NumPy arrays.
 //
 //   - WAV: [DecodeWAV], [EncodeWAV], and [NewWAVReader] for streams
 //   - PCM, samples without a header: [NewPCMReader] for streams
 //   - PNG: [DecodeImage], [EncodePNG]
-//   - JPEG: [DecodeImage]
+//   - JPEG, WebP, GIF, TIFF and BMP: [DecodeImage]
 //   - NPY: [EncodeNPY]
 //
 // [Decode] and [ReadFile] recognize a format by the first bytes of the data, not by
 // the file's name. An [*Error] says why data cannot be decoded or a value cannot be
-// encoded, and what to do about it. The functions may be called concurrently.
+// encoded, and what to do about it. A [Decoder] also reports what a value leaves out. The
+// functions may be called concurrently.
 package media
 
 import (
-	"bytes"
 	"fmt"
 	"os"
 )
@@ -50,17 +50,35 @@ func (e *Error) withHint(hint string) *Error {
 // data are enough.
 func Known(data []byte) bool { return isWAV(data) || isImage(data) }
 
+// Decoder decodes files and reports what their values leave out. The zero value is what
+// the functions [Decode], [DecodeWAV], [DecodeImage] and [NewWAVReader] use.
+type Decoder struct {
+	// Warn is called, on the goroutine that decodes, for each thing in a file that is
+	// damaged or that the value cannot hold. The message is a sentence without the name of
+	// the file. Warn may be nil.
+	Warn func(message string)
+}
+
+func (d Decoder) warnf(format string, args ...any) {
+	if d.Warn != nil {
+		d.Warn(fmt.Sprintf(format, args...))
+	}
+}
+
 // Decode decodes a file of any format that it recognizes. It returns an *ipc.Audio or
 // an *ipc.Image. Its error is an [*Error].
-func Decode(data []byte) (any, error) {
+func (d Decoder) Decode(data []byte) (any, error) {
 	switch {
 	case isWAV(data):
-		return DecodeWAV(data)
+		return d.DecodeWAV(data)
 	case isImage(data):
-		return DecodeImage(data)
+		return d.DecodeImage(data)
 	}
 	return nil, unsupported("media", data)
 }
+
+// Decode is [Decoder.Decode] without warnings.
+func Decode(data []byte) (any, error) { return Decoder{}.Decode(data) }
 
 // ReadFile reads the file at path and decodes it as [Decode] does. The error is an
 // [*Error], or that of the file system.
@@ -71,47 +89,3 @@ func ReadFile(path string) (any, error) {
 	}
 	return Decode(data)
 }
-
-// unsupportedFormats are the formats that are recognized only for a better message.
-var unsupportedFormats = []struct {
-	name   string
-	offset int // of magic
-	magic  string
-	audio  bool
-}{
-	{"MP3", 0, "ID3", true},
-	{"MP3", 0, "\xff\xfb", true},
-	{"MP3", 0, "\xff\xf3", true},
-	{"FLAC", 0, "fLaC", true},
-	{"Ogg", 0, "OggS", true},
-	{"AIFF", 0, "FORM", true},
-	{"big-endian WAV (RIFX)", 0, "RIFX", true},
-	{"Matroska or WebM", 0, "\x1a\x45\xdf\xa3", true},
-	{"MP4 or M4A", 4, "ftyp", true},
-	{"GIF", 0, "GIF8", false},
-	{"WebP", 8, "WEBP", false},
-	{"TIFF", 0, "II*\x00", false},
-	{"TIFF", 0, "MM\x00*", false},
-	{"BMP", 0, "BM", false},
-}
-
-// unsupported returns the error for data of another format. It names that format if
-// it is known, and says how to convert it.
-func unsupported(format string, data []byte) *Error {
-	if len(data) == 0 {
-		return errorf(format, "the file is empty")
-	}
-	for _, u := range unsupportedFormats {
-		if len(data) < u.offset || !bytes.HasPrefix(data[u.offset:], []byte(u.magic)) {
-			continue
-		}
-		hint := "convert it to PNG"
-		if u.audio {
-			hint = convertToWAV
-		}
-		return errorf(format, "this is %s, which is not supported", u.name).withHint(hint)
-	}
-	return errorf(format, "the data begins with % x, which is neither WAV, PNG nor JPEG", data[:min(len(data), 8)])
-}
-
-const convertToWAV = "convert it: ffmpeg -i INPUT -c:a pcm_s16le OUTPUT.wav"

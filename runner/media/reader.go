@@ -11,25 +11,32 @@ import (
 // AudioReader reads audio block by block as it arrives: from a microphone, through a
 // pipe, or from a file. It is not safe for concurrent use.
 type AudioReader struct {
-	source io.LimitedReader
-	format *wavFormat
-	block  bytes.Buffer
+	source  io.LimitedReader
+	format  *wavFormat
+	block   bytes.Buffer
+	decoder Decoder
+	length  uint64 // of the samples, according to the header; 0 if it does not say
+	read    uint64 // the number of bytes that were read
+	ended   bool   // the end of the samples was met, and the decoder has warned
 }
+
+// NewWAVReader is [Decoder.NewWAVReader] without warnings.
+func NewWAVReader(r io.Reader) (*AudioReader, error) { return Decoder{}.NewWAVReader(r) }
 
 // NewWAVReader reads the header of a WAV stream and returns a reader of its samples.
 // It accepts the same formats as [DecodeWAV]. If the header does not contain the
 // length, the samples end with the stream. It blocks until the header has arrived.
-// Its error is an [*Error], or that of r.
-func NewWAVReader(r io.Reader) (*AudioReader, error) {
+// Its error is an [*Error], or that of r. The decoder warns at the end of the samples.
+func (d Decoder) NewWAVReader(r io.Reader) (*AudioReader, error) {
 	h, err := readHeader(r)
 	if err != nil {
 		return nil, err
 	}
-	length := int64(math.MaxInt64)
+	a := &AudioReader{source: io.LimitedReader{R: r, N: math.MaxInt64}, format: h.format, decoder: d}
 	if !h.endless() && h.length < math.MaxInt64 {
-		length = int64(h.length)
+		a.source.N, a.length = int64(h.length), h.length
 	}
-	return &AudioReader{source: io.LimitedReader{R: r, N: length}, format: h.format}, nil
+	return a, nil
 }
 
 // NewPCMReader returns a reader of samples without a header: little-endian, with the
@@ -53,9 +60,18 @@ func (a *AudioReader) Rate() int { return a.format.rate }
 func (a *AudioReader) Next(frames int) (*ipc.Audio, error) {
 	a.block.Reset()
 	// Copying grows the buffer as data arrives: the header may claim any frame size.
-	_, err := io.CopyN(&a.block, &a.source, int64(frames)*int64(a.format.frameSize()))
+	n, err := io.CopyN(&a.block, &a.source, int64(frames)*int64(a.format.frameSize()))
+	a.read += uint64(n)
 	if isFailure(err) {
 		return nil, err
+	}
+	if err != nil && !a.ended {
+		a.ended = true
+		if a.read < a.length {
+			a.decoder.warnOfTruncation(a.format, a.read, a.length)
+		} else {
+			a.decoder.warnOfOddBytes(a.format, a.read)
+		}
 	}
 	data := a.format.wholeFrames(a.block.Bytes())
 	if len(data) == 0 {

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"strings"
 
 	"github.com/gophersnake/gophersnake/ipc"
 )
@@ -46,14 +47,22 @@ func isWAV(data []byte) bool {
 		(bytes.HasPrefix(data, []byte("RIFF")) || bytes.HasPrefix(data, []byte("RF64")) || bytes.HasPrefix(data, []byte("BW64")))
 }
 
+// DecodeWAV is [Decoder.DecodeWAV] without warnings.
+func DecodeWAV(data []byte) (*ipc.Audio, error) { return Decoder{}.DecodeWAV(data) }
+
 // DecodeWAV decodes a WAV file, at the file's own rate and with its channels: PCM of 8
 // to 32 bits, or float of 32 or 64 bits, in RIFF or RF64, the extensible form
 // included. Samples are between -1 and 1, unless a float file has others. The error is
 // an [*Error].
 //
 // Recorders that stream or crash leave a length of zero or a very large one in the
-// header. Such a file is decoded to its end. An incomplete frame at the end is dropped.
-func DecodeWAV(data []byte) (*ipc.Audio, error) {
+// header. Such a file is decoded to its end. An incomplete frame at the end is dropped. The
+// decoder warns of that, of a file that is shorter than its header says, and of samples
+// after the first ones.
+func (d Decoder) DecodeWAV(data []byte) (*ipc.Audio, error) {
+	if !isWAV(data) {
+		return nil, unsupported("WAV", data)
+	}
 	rest := bytes.NewReader(data)
 	h, err := readHeader(rest)
 	if err != nil {
@@ -63,7 +72,50 @@ func DecodeWAV(data []byte) (*ipc.Audio, error) {
 	if complete := h.riff == uint64(len(data)-8); h.length > 0 || complete {
 		samples = samples[:min(h.length, uint64(len(samples)))]
 	}
+	if !h.endless() && h.length > uint64(len(samples)) {
+		d.warnOfTruncation(h.format, uint64(len(samples)), h.length)
+	} else {
+		d.warnOfOddBytes(h.format, uint64(len(samples)))
+	}
+	d.warnOfFurtherChunks(data[len(data)-rest.Len()+len(samples):], len(samples))
 	return h.format.decode(h.format.wholeFrames(samples)), nil
+}
+
+// warnOfTruncation warns of samples that are fewer than the header says.
+func (d Decoder) warnOfTruncation(f *wavFormat, have, want uint64) {
+	seconds := func(size uint64) float64 { return float64(size/uint64(f.frameSize())) / float64(f.rate) }
+	d.warnf("the file is truncated: it has %.2f s of the %.2f s of samples that its header announces", seconds(have), seconds(want))
+}
+
+// warnOfOddBytes warns of an incomplete frame at the end.
+func (d Decoder) warnOfOddBytes(f *wavFormat, size uint64) {
+	if odd := size % uint64(f.frameSize()); odd != 0 {
+		d.warnf("the last %d bytes of the samples are left out: a frame has %d", odd, f.frameSize())
+	}
+}
+
+// warnOfFurtherChunks warns of what follows the samples in a file unless it is metadata.
+func (d Decoder) warnOfFurtherChunks(rest []byte, samples int) {
+	rest = rest[min(samples%2, len(rest)):] // chunks are padded to even lengths
+	for len(rest) >= 8 {
+		id, length := string(rest[:4]), uint64(binary.LittleEndian.Uint32(rest[4:]))
+		switch {
+		case id == "data":
+			d.warnf("the file has further samples after the first ones, which are left out (a second data chunk)")
+			return
+		case isWAV(rest):
+			d.warnf("the file has another recording after the first one, which is left out")
+			return
+		case strings.ContainsFunc(id, func(r rune) bool { return r < ' ' || r > '~' }):
+			d.warnf("%d bytes after the samples are left out, which are no chunk", len(rest))
+			return
+		}
+		length += 8 + length%2
+		rest = rest[min(length, uint64(len(rest))):]
+	}
+	if len(rest) > 0 {
+		d.warnf("%d bytes after the samples are left out, which are no chunk", len(rest))
+	}
 }
 
 // wavHeader is the part of a WAV file before its samples.

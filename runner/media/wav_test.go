@@ -121,9 +121,9 @@ func TestInvalidWAV(t *testing.T) {
 		want string
 	}{
 		"empty":           {nil, "WAV: the file is empty"},
-		"text":            {[]byte("hello"), "WAV: the data begins with 68 65 6c 6c 6f, which is neither WAV, PNG nor JPEG"},
+		"text":            {[]byte("hello"), "WAV: the data begins with 68 65 6c 6c 6f, as no WAV, PNG, JPEG, WebP, GIF, TIFF or BMP file does"},
 		"mp3":             {[]byte("ID3\x04"), "WAV: this is MP3, which is not supported; convert it: ffmpeg -i INPUT -c:a pcm_s16le OUTPUT.wav"},
-		"m4a":             {[]byte("\x00\x00\x00\x20ftypM4A "), "this is MP4 or M4A"},
+		"m4a":             {[]byte("\x00\x00\x00\x20ftypM4A "), "this is M4A"},
 		"big-endian":      {[]byte("RIFX\x00\x00\x00\x00WAVE"), "this is big-endian WAV (RIFX)"},
 		"header only":     {riff(), "there is no fmt chunk"},
 		"short fmt":       {riff([]byte("fmt "), uint32(4), uint32(1)), "the fmt chunk has 4 bytes, but needs 16"},
@@ -224,4 +224,68 @@ func FuzzDecodeWAV(f *testing.F) {
 		require.Zero(t, len(audio.Samples)%audio.Channels)
 		require.LessOrEqual(t, len(audio.Samples), len(data), fmt.Sprint(len(data)))
 	})
+}
+
+func TestADamagedWAVIsWarnedOf(t *testing.T) {
+	var file bytes.Buffer
+	require.NoError(t, media.EncodeWAV(&file, &ipc.Audio{Samples: make([]float32, 16000), Rate: 8000, Channels: 2}, media.Int16))
+	whole := file.Bytes() // 1 s
+	truncated := "the file is truncated: it has 0.50 s of the 1.00 s of samples that its header announces"
+	for name, c := range map[string]struct {
+		file   []byte
+		frames int
+		want   []string
+		stream []string // what a reader of a stream warns of; nil if it is the same
+	}{
+		"whole":                {whole, 8000, nil, nil},
+		"truncated":            {whole[:len(whole)-16000], 4000, []string{truncated}, nil},
+		"truncated in a frame": {whole[:len(whole)-15999], 4000, []string{truncated}, nil},
+		"no length":            {withLength(whole, 0), 8000, nil, nil},
+		"largest length":       {withLength(whole, 0xffffffff), 8000, nil, nil},
+		"no length, odd bytes": {append(withLength(whole, 0xffffffff), 1, 2, 3), 8000, []string{"the last 3 bytes of the samples are left out: a frame has 4"}, nil},
+		"odd length":           {withLength(whole, 31999), 7999, []string{"the last 3 bytes of the samples are left out: a frame has 4"}, nil},
+		"metadata":             {append(bytes.Clone(whole), "LIST\x04\x00\x00\x00INFOid3 \x01\x00\x00\x00x\x00"...), 8000, nil, nil},
+		"further samples": {append(bytes.Clone(whole), "LIST\x04\x00\x00\x00INFOdata\x04\x00\x00\x00abcd"...), 8000,
+			[]string{"the file has further samples after the first ones, which are left out (a second data chunk)"}, []string{}},
+		"another recording": {append(bytes.Clone(whole), whole...), 8000, []string{"the file has another recording after the first one, which is left out"}, []string{}},
+		"odd bytes":         {append(bytes.Clone(whole), "\x00\x00\x00"...), 8000, []string{"3 bytes after the samples are left out, which are no chunk"}, []string{}},
+		"garbage":           {append(bytes.Clone(whole), make([]byte, 100)...), 8000, []string{"100 bytes after the samples are left out, which are no chunk"}, []string{}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var warnings []string
+			d := media.Decoder{Warn: func(message string) { warnings = append(warnings, message) }}
+			audio, err := d.DecodeWAV(c.file)
+			require.NoError(t, err)
+			assert.Equal(t, c.frames, audio.Frames())
+			assert.Equal(t, c.want, warnings)
+
+			warnings = nil
+			reader, err := d.NewWAVReader(bytes.NewReader(c.file))
+			require.NoError(t, err)
+			frames := 0
+			for {
+				block, err := reader.Next(1000)
+				if errors.Is(err, io.EOF) {
+					break
+				}
+				require.NoError(t, err)
+				frames += block.Frames()
+			}
+			assert.Equal(t, c.frames, frames)
+			if c.stream != nil {
+				c.want = nil
+			}
+			assert.Equal(t, c.want, warnings)
+		})
+	}
+}
+
+// withLength returns a file of [media.EncodeWAV] whose header has another length.
+func withLength(file []byte, length uint32) []byte {
+	file = bytes.Clone(file)
+	binary.LittleEndian.PutUint32(file[54:], length)
+	if length == 0 || length == 0xffffffff {
+		binary.LittleEndian.PutUint32(file[4:], length)
+	}
+	return file
 }
