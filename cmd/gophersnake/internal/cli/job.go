@@ -30,6 +30,7 @@ type job struct {
 	// detailed holds the failures that were printed with details; see failureKey.
 	detailed map[string]bool
 	first    error // the first failure
+	failed   int   // the number of inputs that failed
 }
 
 // runOnce runs the inputs once.
@@ -106,7 +107,7 @@ func (j *job) runUntilChange(ctx context.Context, r *runner.Runner, reloaded <-c
 
 // runAll runs all inputs and returns the first failure, if any.
 func (j *job) runAll(ctx context.Context, r *runner.Runner) error {
-	j.detailed, j.first = make(map[string]bool), nil
+	j.detailed, j.first, j.failed = make(map[string]bool), nil, 0
 	b := &batch{jobs: j.jobs, failFast: j.failFast, run: r.Run}
 	if b.jobs == 0 {
 		b.jobs = workerCount(j.pipeline)
@@ -122,7 +123,27 @@ func (j *job) runAll(ctx context.Context, r *runner.Runner) error {
 	if j.first != nil && !j.inputs.Many {
 		return j.first
 	}
-	return errors.Join(j.first, j.out.Finish(complete))
+	err = errors.Join(j.first, j.out.Finish(complete))
+	j.printTotals(done)
+	return err
+}
+
+// printTotals prints how many of several inputs succeeded, failed and were not run, below
+// the progress. It prints nothing if errors are JSON, so that each line stays a document.
+func (j *job) printTotals(done int) {
+	if !j.inputs.Many || j.app.jsonErrors {
+		return
+	}
+	j.display.Close()
+	style := j.app.console.Style
+	text := style.Green(fmt.Sprintf("%d ok", done-j.failed))
+	if j.failed > 0 {
+		text += ", " + style.Red(fmt.Sprintf("%d failed", j.failed))
+	}
+	if left := len(j.inputs.Sources) - done; left > 0 {
+		text += ", " + style.Yellow(fmt.Sprintf("%d not run", left))
+	}
+	j.app.printError(text + "\n")
 }
 
 // explainIncomplete says why some inputs were not run: the context has ended, or else
@@ -151,6 +172,7 @@ func (j *job) handle(o output.Outcome) error {
 	if failed == nil {
 		return err
 	}
+	j.failed++
 	if e, ok := errors.AsType[*runner.Error](failed); ok && j.inputs.None && e.Kind == runner.KindExecution && e.Hint == "" {
 		failed = e.WithHint("no input was given, so the input of the pipeline was null; see gophersnake run --help")
 	}

@@ -209,3 +209,16 @@ func TestCtrlCOnATerminal(t *testing.T) {
 	assert.Equal(t, 130, c.ProcessState.ExitCode())
 	assert.Contains(t, string(text), "error: interrupted\r\n")
 }
+
+func TestARunOverManyInputsOnATerminal(t *testing.T) {
+	c := process(t, "gophersnake", "run", nodeOfType(t, "picky"), "1", "x", "y", "2", "--output", "jsonl")
+	c.Env = append(c.Env, "TERM=xterm", "NO_COLOR=1")
+	_, screen := startOnTerminal(t, c)
+	text, _ := io.ReadAll(screen)
+	assert.Error(t, c.Wait())
+	assert.Equal(t, 4, c.ProcessState.ExitCode())
+	plain := regexp.MustCompile(`\x1b\[[0-9;]*[A-Za-z]`).ReplaceAllString(string(text), "")
+	assert.Contains(t, plain, "error: x: execution error in node \"n\" during call: gophersnake.Permanent: 'x' is not a number", "errors are for people, though the output is JSON")
+	assert.Contains(t, plain, "\r\nerror: y: execution error")
+	assert.Regexp(t, `✗ n .*4/4.*2 failed\s+2 ok, 2 failed\r\n$`, plain, "the totals are below the progress")
+}

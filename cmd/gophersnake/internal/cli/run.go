@@ -12,6 +12,7 @@ import (
 	"github.com/gophersnake/gophersnake/cmd/gophersnake/internal/failure"
 	"github.com/gophersnake/gophersnake/cmd/gophersnake/internal/input"
 	"github.com/gophersnake/gophersnake/cmd/gophersnake/internal/output"
+	"github.com/gophersnake/gophersnake/cmd/gophersnake/internal/terminal"
 	"github.com/gophersnake/gophersnake/runner/manifest"
 )
 
@@ -38,6 +39,9 @@ pipeline gets null. An input that fails does not stop the others; the exit code 
 of the first failure. If so many inputs in a row fail that the circuit breaker of a node
 opens, the rest wait until a probe shows that the node works again; when as many probes
 have failed as well, the rest fail.
+of the first failure. With several inputs, the last line on standard error says how many
+succeeded: "7 ok, 1 failed". If the output is JSON, errors are JSON, too, and there is no
+such line, unless standard error is a terminal.
 
 ` + input.Help + "\n\n" + output.Help + "\n\n" + serviceHelp + `
 
@@ -70,7 +74,7 @@ With --watch, the inputs are run again after each change, until Ctrl-C.`,
 
 // runPipeline is the command run without the parsing of flags.
 func (a *app) runPipeline(ctx context.Context, name string, flags runFlags) error {
-	a.jsonErrors = output.IsJSON(flags.output)
+	a.jsonErrors = output.IsJSON(flags.output) && !terminal.Is(a.err)
 	if flags.jobs < 0 {
 		return failure.Usagef("--jobs takes a number from 1, not %d", flags.jobs)
 	}

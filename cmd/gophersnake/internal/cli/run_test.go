@@ -219,3 +219,25 @@ connections:
 	assert.Contains(t, succeed(t, "graph", "hello", "--format", "dot"), `"greet" -> "shout"`)
 	assert.Contains(t, succeed(t, "graph", "hello", "--format", "mermaid"), "n0 --> n1")
 }
+
+func TestTheLastLineCountsTheInputs(t *testing.T) {
+	picky := nodeOfType(t, "picky")
+	for _, c := range []struct {
+		args []string
+		want string // the last line of standard error
+	}{
+		{[]string{"1", "2"}, "2 ok"},
+		{[]string{"1", "x", "2"}, "2 ok, 1 failed"},
+		{[]string{"x", "y"}, "0 ok, 2 failed"},
+		{[]string{"x", "1", "2", "3", "--fail-fast", "--jobs", "1"}, "0 ok, 1 failed, 3 not run"},
+		{[]string{"1", "2", "--output", "pretty"}, "2 ok"},
+	} {
+		got := command(t, append([]string{"run", picky}, c.args...)...)
+		lines := strings.Split(strings.TrimSuffix(got.err, "\n"), "\n")
+		assert.Equal(t, c.want, lines[len(lines)-1], "%v: %s", c.args, got.err)
+	}
+	assert.Equal(t, result{0, "2\n", ""}, command(t, "run", picky, "1"), "one input has no totals")
+	assert.Equal(t, result{0, "{\"input\":\"1\",\"result\":2}\n{\"input\":\"2\",\"result\":3}\n", ""}, command(t, "run", picky, "1", "2", "--output", "jsonl"))
+	got := command(t, "run", picky, "1", "x", "--output", "jsonl")
+	assert.Regexp(t, `^\{"input":"x","error":\{.*\}\}\n$`, got.err, "each line of standard error is a document")
+}

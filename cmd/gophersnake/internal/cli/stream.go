@@ -80,7 +80,7 @@ input, and items in progress are finished; a second Ctrl-C ends the command at o
 
 // streamPipeline is the command stream without the parsing of flags.
 func (a *app) streamPipeline(ctx context.Context, name string, flags streamFlags) error {
-	a.jsonErrors = output.IsJSON(flags.output)
+	a.jsonErrors = output.IsJSON(flags.output) && !terminal.Is(a.err)
 	if err := flags.format.Check(); err != nil {
 		return err
 	}
@@ -97,7 +97,7 @@ func (a *app) streamPipeline(ctx context.Context, name string, flags streamFlags
 	if flags.input == "-" && terminal.Is(a.in) {
 		a.logger.Info("reading from the keyboard; Ctrl-D at the beginning of a line ends the input")
 	}
-	in, err := input.NewStream(a.in, flags.input)
+	in, err := input.NewStream(a.in, flags.input, a.logger.Warn)
 	if err != nil {
 		return err
 	}

@@ -22,17 +22,20 @@ import (
 
 // Help describes the inputs of a run.
 const Help = `An input is one of the following; the first match counts:
-  -             standard input: JSON, a WAV, PNG or JPEG file, or otherwise text,
-                without the line feed at its end
+  -             standard input: JSON, a recording, an image, or otherwise text, without
+                the line feed at its end
   @FILE         the content of a file; @*.wav is a pattern
+  path:FILE     the absolute path of a file or folder, as text; path:*.mp3 is a pattern
+  bytes:FILE    the content of a file as bytes, whatever it is; bytes:*.mp3 is a pattern
   JSON          a JSON value: 42, "text", {"key": [1, 2]}
   FILE          the content of an existing file
   PATTERN       the content of each file that matches, one input per file: 'clips/*.wav'
   text          anything else
 
-The extension of a file says how to read it: .wav as Audio, .png and .jpg as an Image,
-.json as a JSON value, .jsonl as one input per line. Any other file is read as text if
-it is valid UTF-8, otherwise as bytes.
+The extension of a file says how to read it: .wav as Audio; .png, .jpg, .webp, .gif, .tif
+and .bmp as an Image, upright; .json as a JSON value; .jsonl as one input per line. Other
+recordings and images, such as .mp3 and .heic, are refused: convert them, or use path: or
+bytes:. Any other file is read as text if it is valid UTF-8, otherwise as bytes.
 
 JSON and text are UTF-8; a byte order mark is skipped, and other encodings are refused.
 JSON objects keep the order of their keys. Integers have at most 64 bits.`
@@ -120,7 +123,13 @@ func (r *resolver) resolve(argument string) error {
 		return r.addStdin()
 	}
 	if file, ok := strings.CutPrefix(argument, "@"); ok {
-		return r.resolveFile(file, true)
+		return r.resolveFile(argument, file, true, r.addFile)
+	}
+	if file, ok := strings.CutPrefix(argument, "path:"); ok {
+		return r.resolveFile(argument, file, true, r.addPath)
+	}
+	if file, ok := strings.CutPrefix(argument, "bytes:"); ok {
+		return r.resolveFile(argument, file, true, r.addBytes)
 	}
 	value, err := ParseJSON([]byte(argument))
 	switch {
@@ -130,7 +139,7 @@ func (r *resolver) resolve(argument string) error {
 	case !errors.Is(err, ErrSyntax): // JSON with a number that does not fit
 		return err
 	}
-	return r.resolveFile(argument, false)
+	return r.resolveFile(argument, argument, false, r.addFile)
 }
 
 // numberedStem returns the stem of the next source if that is not a file.
@@ -160,8 +169,8 @@ func (r *resolver) addStdin() error {
 func (r *resolver) decodeStdin(data []byte) (any, error) {
 	const name = "standard input"
 	if media.Known(data) {
-		value, err := media.Decode(data)
-		return value, mediaError(name, err)
+		value, err := r.decoder(name).Decode(data)
+		return value, mediaError(name, "", err)
 	}
 	value, err := ParseJSON(data)
 	switch {
@@ -170,6 +179,7 @@ func (r *resolver) decodeStdin(data []byte) (any, error) {
 	case !errors.Is(err, ErrSyntax): // JSON that cannot be carried, or in another encoding
 		return nil, Named(name, err)
 	case !utf8.Valid(data):
+		r.warnOfBytes(name, data)
 		return data, nil
 	}
 	data = bytes.TrimPrefix(data, byteOrderMark)
@@ -178,20 +188,18 @@ func (r *resolver) decodeStdin(data []byte) (any, error) {
 	return string(bytes.TrimSuffix(data, []byte("\r"))), nil
 }
 
-// resolveFile adds the files that a name or a pattern stands for. If there are none and
-// explicit is false, the name is taken as text unless it looks like that of a file.
-func (r *resolver) resolveFile(name string, explicit bool) error {
+// resolveFile calls add with the files that the name or pattern in an argument stands for.
+// If there are none and explicit is false, the name is taken as text unless it looks like
+// that of a file.
+func (r *resolver) resolveFile(argument, name string, explicit bool, add func(path string, info fs.FileInfo) error) error {
 	info, err := os.Stat(name)
-	switch {
-	case err == nil && info.IsDir():
-		return failure.Usagef("the input %s is a folder; name the files in it: '%s'", name, filepath.Join(name, "*"))
-	case err == nil:
-		return r.addFile(name)
+	if err == nil {
+		return add(name, info)
 	}
 	matches, badPattern := filepath.Glob(name)
 	if len(matches) > 0 {
 		r.set.Many = true
-		return r.addMatches(matches)
+		return r.addMatches(matches, add)
 	}
 	if !explicit && (!looksLikeFile(name) || strings.ContainsAny(name, " \n")) {
 		_, err := ParseJSON([]byte(name))
@@ -199,7 +207,7 @@ func (r *resolver) resolveFile(name string, explicit bool) error {
 		r.addValue(name, r.numberedStem(), name)
 		return nil
 	}
-	hint := fmt.Sprintf("check the path; if this is text, write it as JSON: '%q'", name)
+	hint := fmt.Sprintf("check the path; if this is text, write it as JSON: '%q'", argument)
 	switch {
 	case strings.ContainsAny(name, "*?["):
 		return runner.NewError(runner.KindIO, "no file matches the input "+name).WithHint(hint)
@@ -211,40 +219,94 @@ func (r *resolver) resolveFile(name string, explicit bool) error {
 	return runner.Wrap(err, runner.KindIO, "the input "+name)
 }
 
-// addMatches adds the files among the matches of a pattern, in the order of their names.
-func (r *resolver) addMatches(matches []string) error {
+// addMatches adds the matches of a pattern, in the order of their names. It leaves out
+// folders if add does not take them.
+func (r *resolver) addMatches(matches []string, add func(path string, info fs.FileInfo) error) error {
 	before := len(r.set.Sources)
+	var refused error
 	for _, match := range matches {
-		if info, err := os.Stat(match); err == nil && info.IsDir() {
-			continue
+		info, err := os.Stat(match)
+		if err == nil {
+			err = add(match, info)
 		}
-		if err := r.addFile(match); err != nil {
+		if _, isFolder := errors.AsType[folderError](err); isFolder {
+			refused = failure.Usagef("only folders match the input; name the files in them: '%s'", filepath.Join(matches[0], "*"))
+		} else if err != nil {
 			return err
 		}
 	}
 	if len(r.set.Sources) == before {
-		return failure.Usagef("only folders match the input; name the files in them: '%s'", filepath.Join(matches[0], "*"))
+		return refused
 	}
 	return nil
 }
 
-// fileExtensions are the extensions by which a name is taken as that of a file, even if
-// the file does not exist.
-var fileExtensions = []string{".wav", ".png", ".jpg", ".jpeg", ".json", ".jsonl", ".txt"}
+// folderError says that an input that must be a file is a folder.
+type folderError string
 
-func looksLikeFile(name string) bool {
-	return slices.Contains(fileExtensions, strings.ToLower(filepath.Ext(name)))
+func (e folderError) Error() string {
+	return fmt.Sprintf("the input %s is a folder; name the files in it: '%s'", string(e), filepath.Join(string(e), "*"))
 }
 
-func (r *resolver) addFile(path string) error {
+// The extensions of recordings and images. A file with one of them is decoded, or refused
+// if its format is not supported. A name with one of them is taken as that of a file, even
+// if the file does not exist.
+var (
+	audioExtensions = []string{".wav", ".mp3", ".flac", ".ogg", ".oga", ".opus", ".m4a", ".aac", ".aif", ".aiff", ".wma", ".amr", ".au", ".caf"}
+	imageExtensions = []string{".png", ".jpg", ".jpeg", ".webp", ".gif", ".tif", ".tiff", ".bmp",
+		".heic", ".heif", ".avif", ".jxl", ".jp2", ".psd", ".ico", ".dds", ".exr", ".hdr", ".qoi", ".dcm"}
+	documentExtensions = []string{".json", ".jsonl", ".txt"}
+)
+
+func looksLikeFile(name string) bool {
+	return slices.Contains(slices.Concat(audioExtensions, imageExtensions, documentExtensions), strings.ToLower(filepath.Ext(name)))
+}
+
+// addPath adds the absolute path of a file or folder: nodes run in another folder.
+func (r *resolver) addPath(path string, _ fs.FileInfo) error {
+	absolute, err := filepath.Abs(path)
+	if err != nil {
+		return runner.Wrap(err, runner.KindIO, "the input "+path)
+	}
+	r.set.Files = append(r.set.Files, absolute)
+	r.addValue(path, stemOf(path), absolute)
+	return nil
+}
+
+// addBytes adds the content of a file.
+func (r *resolver) addBytes(path string, info fs.FileInfo) error {
+	return r.addContent(path, info, func(data []byte) (any, error) { return data, nil })
+}
+
+// addFile adds a file that is read as its extension says.
+func (r *resolver) addFile(path string, info fs.FileInfo) error {
+	if strings.EqualFold(filepath.Ext(path), ".jsonl") && !info.IsDir() {
+		return r.addLines(path)
+	}
+	return r.addContent(path, info, func(data []byte) (any, error) { return r.decodeFile(path, data) })
+}
+
+// addContent adds a file that is read when its turn comes.
+func (r *resolver) addContent(path string, info fs.FileInfo, decode func(data []byte) (any, error)) error {
+	if info.IsDir() {
+		return &failure.UsageError{Err: folderError(path)}
+	}
+	r.addInputFile(path)
+	r.add(path, stemOf(path), func() (any, error) {
+		data, err := os.ReadFile(path)
+		if err != nil {
+			return nil, runner.Wrap(err, runner.KindIO, "read the input")
+		}
+		return decode(data)
+	})
+	return nil
+}
+
+// addInputFile protects a file from being overwritten.
+func (r *resolver) addInputFile(path string) {
 	if absolute, err := filepath.Abs(path); err == nil {
 		r.set.Files = append(r.set.Files, absolute)
 	}
-	if strings.EqualFold(filepath.Ext(path), ".jsonl") {
-		return r.addLines(path)
-	}
-	r.add(path, stemOf(path), func() (any, error) { return readFile(path) })
-	return nil
 }
 
 // stemOf returns the name of a file without its folder and extension.
@@ -254,6 +316,7 @@ func stemOf(path string) string {
 
 // addLines adds a source for each line of a .jsonl file that is not blank.
 func (r *resolver) addLines(path string) error {
+	r.addInputFile(path)
 	data, err := os.ReadFile(path)
 	if err != nil {
 		return runner.Wrap(err, runner.KindIO, "read the input")
@@ -276,23 +339,25 @@ func (r *resolver) addLines(path string) error {
 	return nil
 }
 
-// readFile reads a file as the kind of value that its extension stands for.
-func readFile(path string) (any, error) {
-	data, err := os.ReadFile(path)
-	if err != nil {
-		return nil, runner.Wrap(err, runner.KindIO, "read the input")
-	}
-	switch strings.ToLower(filepath.Ext(path)) {
-	case ".wav":
-		audio, err := media.DecodeWAV(data)
-		return audio, mediaError(path, err)
-	case ".png", ".jpg", ".jpeg":
-		image, err := media.DecodeImage(data)
-		return image, mediaError(path, err)
-	case ".json":
+// decodeFile decodes a file as the kind of value that its extension stands for.
+func (r *resolver) decodeFile(path string, data []byte) (any, error) {
+	extension := strings.ToLower(filepath.Ext(path))
+	switch {
+	case slices.Contains(audioExtensions, extension):
+		audio, err := r.decoder(path).DecodeWAV(data)
+		return audio, mediaError(path, path, err)
+	case slices.Contains(imageExtensions, extension):
+		image, err := r.decoder(path).DecodeImage(data)
+		return image, mediaError(path, path, err)
+	case extension == ".json":
 		return parseNamed(path, data)
 	}
 	return decodeText(path, data)
+}
+
+// decoder returns a decoder that warns of what a file with this name loses.
+func (r *resolver) decoder(name string) media.Decoder {
+	return media.Decoder{Warn: func(message string) { r.warn(message, "input", name) }}
 }
 
 // decodeText returns a file as text without its byte order mark, or as bytes if it is no
@@ -329,13 +394,27 @@ func Named(name string, err error) *runner.Error {
 	return e
 }
 
-// mediaError adds the name of an input to an error of package media; nil stays nil.
-func mediaError(name string, err error) error {
+// warnOfBytes warns if bytes are a recording or an image in a format that is not supported.
+func (r *resolver) warnOfBytes(name string, data []byte) {
+	_, err := media.Decode(data)
+	if e, ok := errors.AsType[*media.Error](err); ok && e.Hint != "" { // it has none if the format is unknown
+		r.warn(e.Reason+"; the node gets its bytes", "input", name)
+	}
+}
+
+// mediaError adds the name of an input to an error of package media; nil stays nil. If the
+// input is a file, the path is that of the file.
+func mediaError(name, path string, err error) error {
 	if err == nil {
 		return nil
 	}
-	if e, ok := errors.AsType[*media.Error](err); ok {
-		return runner.NewError(runner.KindSerialization, fmt.Sprintf("cannot read %s: %s: %s", name, e.Format, e.Reason)).WithHint(e.Hint)
+	e, ok := errors.AsType[*media.Error](err)
+	if !ok {
+		return runner.Wrap(err, runner.KindSerialization, "cannot read "+name)
 	}
-	return runner.Wrap(err, runner.KindSerialization, "cannot read "+name)
+	hint := e.Hint
+	if hint != "" && path != "" {
+		hint += "; to hand over the file as it is: 'path:" + path + "' or 'bytes:" + path + "'"
+	}
+	return runner.NewError(runner.KindSerialization, fmt.Sprintf("cannot read %s: %s: %s", name, e.Format, e.Reason)).WithHint(hint)
 }

@@ -65,13 +65,15 @@ type Stream struct {
 
 	path  string // of the file, empty for standard input
 	stdin io.Reader
+	warn  func(message string, args ...any)
 }
 
 // NewStream returns the stream for a path, or for standard input if path is "-". It does
-// not open the file, which may block, for instance for a named pipe.
-func NewStream(stdin io.Reader, path string) (*Stream, error) {
+// not open the file, which may block, for instance for a named pipe. It calls warn, on
+// another goroutine, if a recording is damaged.
+func NewStream(stdin io.Reader, path string, warn func(message string, args ...any)) (*Stream, error) {
 	if path == "-" {
-		return &Stream{Name: "standard input", Stem: "stdin", stdin: stdin}, nil
+		return &Stream{Name: "standard input", Stem: "stdin", stdin: stdin, warn: warn}, nil
 	}
 	info, err := os.Stat(path)
 	switch {
@@ -80,7 +82,7 @@ func NewStream(stdin io.Reader, path string) (*Stream, error) {
 	case info.IsDir():
 		return nil, failure.Usagef("the input %s is a folder; a stream reads one file", path)
 	}
-	return &Stream{Name: path, Stem: stemOf(path), Info: info, path: path}, nil
+	return &Stream{Name: path, Stem: stemOf(path), Info: info, path: path, warn: warn}, nil
 }
 
 // Files returns the absolute paths of the files that no output may overwrite.
@@ -179,7 +181,8 @@ func (s *Stream) newReader(r io.Reader, f Format) (itemReader, error) {
 	}
 	switch f.Name {
 	case "wav":
-		audio, err := media.NewWAVReader(buffered)
+		decoder := media.Decoder{Warn: func(message string) { s.warn(message, "input", s.Name) }}
+		audio, err := decoder.NewWAVReader(buffered)
 		if err != nil {
 			return nil, s.readError(err)
 		}
@@ -197,7 +200,7 @@ func (s *Stream) newReader(r io.Reader, f Format) (itemReader, error) {
 // readError adds the name of the input to an error.
 func (s *Stream) readError(err error) error {
 	if _, ok := errors.AsType[*media.Error](err); ok {
-		return mediaError(s.Name, err)
+		return mediaError(s.Name, "", err)
 	}
 	return runner.Wrap(err, runner.KindIO, "read "+s.Name)
 }
