@@ -25,6 +25,12 @@ import (
 // heic is the beginning of a photo of a phone.
 const heic = "\x00\x00\x00\x18ftypheic\x00\x00\x00\x00\xff"
 
+func writeJPEG(w io.Writer, m image.Image) error { return jpeg.Encode(w, m, nil) }
+
+func writeGIF(w io.Writer, m image.Image) error { return gif.Encode(w, m, nil) }
+
+func writeTIFF(w io.Writer, m image.Image) error { return tiff.Encode(w, m, nil) }
+
 // encoded returns an image file.
 func encoded(t *testing.T, encode func(w io.Writer, m image.Image) error, m image.Image) string {
 	t.Helper()
@@ -35,9 +41,6 @@ func encoded(t *testing.T, encode func(w io.Writer, m image.Image) error, m imag
 
 func TestWhatANodeGetsOfARecordingOrAnImage(t *testing.T) {
 	area := image.Rect(0, 0, 3, 2)
-	writeJPEG := func(w io.Writer, m image.Image) error { return jpeg.Encode(w, m, nil) }
-	writeGIF := func(w io.Writer, m image.Image) error { return gif.Encode(w, m, nil) }
-	writeTIFF := func(w io.Writer, m image.Image) error { return tiff.Encode(w, m, nil) }
 	photo := encoded(t, writeJPEG, image.NewGray(area))
 	turned := photo[:2] + "\xff\xe1\x00\x22Exif\x00\x00MM\x00*\x00\x00\x00\x08\x00\x01\x01\x12\x00\x03\x00\x00\x00\x01\x00\x06\x00\x00\x00\x00\x00\x00" + photo[2:]
 	huge := []byte(encoded(t, bmp.Encode, image.NewGray(area)))
@@ -84,7 +87,7 @@ func TestWhatANodeGetsOfARecordingOrAnImage(t *testing.T) {
 	}
 	fixtures.Chdir(t, files)
 	got := command(t, args...)
-	assert.Equal(t, 9, got.code, got.err)
+	require.Equal(t, 9, got.code, got.err)
 	records := recordsOf(t, got.out)
 	require.Len(t, records, len(cases))
 	for i, c := range cases {
@@ -101,7 +104,12 @@ func TestWhatANodeGetsOfARecordingOrAnImage(t *testing.T) {
 			assert.Equal(t, c.warning != "", warned == 1, got.err)
 		})
 	}
-	got = commandWithInput(t, heic, "run", nodeOfType(t, "described"), "-")
+}
+
+func TestARecordingOrAnImageThatIsStreamed(t *testing.T) {
+	wav := fixtures.WAV(t, fixtures.Beep)
+	fixtures.Chdir(t, map[string]string{"cut.wav": wav[:len(wav)-8]})
+	got := commandWithInput(t, heic, "run", nodeOfType(t, "described"), "-")
 	assert.Equal(t, "\"17 bytes\"\n", got.out)
 	assert.Regexp(t, `^\S+ \[WARN\]  this is HEIC, which is not supported; the node gets its bytes: input="standard input"\n$`, got.err)
 	got = command(t, "stream", nodeOfType(t, "heard"), "--input", "cut.wav")

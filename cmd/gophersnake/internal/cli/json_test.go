@@ -53,18 +53,21 @@ func TestParamsKeepTheirOrder(t *testing.T) {
 	assert.Equal(t, "{"+want+`,"k":`+unsorted+"}", compact(succeed(t, "run", p, "--param", "n.k="+unsorted)))
 }
 
+// jsonFiles are inputs in several encodings and conditions.
+var jsonFiles = map[string]string{
+	"bom.json": "\ufeff{\"a\": 1}", "bom.txt": "\ufeffgrüße", "bom.jsonl": "\ufeff1\n2\n",
+	"utf16.json": utf16("\ufeff{\"a\": 1}\n"), "utf16.txt": utf16("\ufeffgrüße\n"), "utf16.jsonl": utf16("1\n2\n"),
+	"plain16.json": utf16(`{"ä": "ö"}`), "utf32.json": "\x00\x00\x00[\x00\x00\x00]", "big16.json": "\x00{\x00}",
+	"latin.json": "{\n \"b\": \"gr\xfc\xdfe\"}", "latin.txt": "gr\xfc\xdfe", "latin.csv": "gr\xfc\xdfe",
+	"lone.json": `{"a": ["x", "\ud83d!"]}`, "low.json": `["\udc0d"]`, "pair.json": `["\ud83d\udc0d"]`,
+	"broken.json": "{\"a\": 1,\n \"b\": }", "comma.json": `[1, 2,]`, "two.json": "1 2", "none.json": " ", "nan.json": "[NaN]",
+	"twice.json": `{"a": 1, "b": 2, "a": 3}`, "deep.json": strings.Repeat("[", 20000),
+	"big.json": `{"a": [9223372036854775807, -9223372036854775808, 18446744073709551615]}`, "bigger.json": `{"a": [1, {"b": 18446744073709551616}]}`,
+}
+
 func TestTheTextOfAJSONInput(t *testing.T) {
 	shown := nodeOfType(t, "shown")
-	fixtures.Chdir(t, map[string]string{
-		"bom.json": "\ufeff{\"a\": 1}", "bom.txt": "\ufeffgrüße", "bom.jsonl": "\ufeff1\n2\n",
-		"utf16.json": utf16("\ufeff{\"a\": 1}\n"), "utf16.txt": utf16("\ufeffgrüße\n"), "utf16.jsonl": utf16("1\n2\n"),
-		"plain16.json": utf16(`{"ä": "ö"}`), "utf32.json": "\x00\x00\x00[\x00\x00\x00]", "big16.json": "\x00{\x00}",
-		"latin.json": "{\n \"b\": \"gr\xfc\xdfe\"}", "latin.txt": "gr\xfc\xdfe", "latin.csv": "gr\xfc\xdfe",
-		"lone.json": `{"a": ["x", "\ud83d!"]}`, "low.json": `["\udc0d"]`, "pair.json": `["\ud83d\udc0d"]`,
-		"broken.json": "{\"a\": 1,\n \"b\": }", "comma.json": `[1, 2,]`, "two.json": "1 2", "none.json": " ", "nan.json": "[NaN]",
-		"twice.json": `{"a": 1, "b": 2, "a": 3}`, "deep.json": strings.Repeat("[", 20000),
-		"big.json": `{"a": [9223372036854775807, -9223372036854775808, 18446744073709551615]}`, "bigger.json": `{"a": [1, {"b": 18446744073709551616}]}`,
-	})
+	fixtures.Chdir(t, jsonFiles)
 	const iconv = "\nhint: convert it: iconv -f UTF-16LE -t UTF-8"
 	const latin = "\nhint: save it as UTF-8; from Western European text: iconv -f WINDOWS-1252 -t UTF-8"
 	const pair = "\nhint: write both halves, such as \"\\ud83d\\udc0d\", or the character itself"

@@ -47,7 +47,7 @@ func TestSpeechWithoutAHeader(t *testing.T) {
 	got := commandWithInput(t, pcm, "stream", "speech", "--output", "pretty",
 		"--input-format", "pcm", "--rate", "22050", "--sample-format", "f32le")
 	require.Zero(t, got.code, got.err)
-	assert.Regexp(t, `^- confidence: .*\n  end: .*\n  start: .*\n  text: welcome to the library\n$`, got.out)
+	assert.Regexp(t, `^- start: .*\n  end: .*\n  text: welcome to the library\n  confidence: .*\n$`, got.out)
 }
 
 func TestSilenceHasNoTranscript(t *testing.T) {

@@ -38,7 +38,7 @@ func TestTheFormatOfAFileIsDetectedFromItsFirstBytes(t *testing.T) {
 
 func TestTheErrorOfALineNamesItsPlace(t *testing.T) {
 	for bad, want := range map[string]string{
-		"{":                           "error: serialization error: standard input:4: invalid JSON: unexpected EOF\n",
+		"{":                           "error: serialization error: standard input:4: invalid JSON: unexpected EOF, at byte 1\n",
 		"1 2":                         "error: serialization error: standard input:4: invalid JSON: unexpected data after the value\n",
 		"[1, 1234567890123456789012]": "standard input:4: serialization error: input[1]: the number 1234567890123456789012 does not fit in 64 bits\n",
 	} {

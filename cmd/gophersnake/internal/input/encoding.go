@@ -23,8 +23,8 @@ var marks = []struct{ mark, encoding string }{
 	{"\xff\xfe", "UTF-16LE"},
 }
 
-// markedEncoding returns the encoding that a byte order mark announces, and which the data
-// are text in. It is empty for UTF-8 and for data that are no text.
+// markedEncoding returns the encoding that a byte order mark announces, if the data are text
+// in that encoding. It is empty for UTF-8 and for all other data.
 func markedEncoding(data []byte) string {
 	for _, m := range marks {
 		if bytes.HasPrefix(data, []byte(m.mark)) && isText(data[len(m.mark):], m.encoding) {

@@ -65,7 +65,8 @@ func syntaxError(data []byte, skipped int, syntax *jsontext.SyntacticError) erro
 	offset := skipped + int(syntax.ByteOffset)
 	reason, at := syntax.Err.Error(), place(data, offset)
 	lenient := jsontext.NewDecoder(bytes.NewReader(data[skipped:]), jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
-	if lenient.SkipValue() == nil && lenient.SkipValue() == io.EOF { //nolint:errorlint // the decoder returns it unwrapped
+	first := lenient.SkipValue()
+	if second := lenient.SkipValue(); first == nil && errors.Is(second, io.EOF) {
 		if strings.Contains(reason, "surrogate") {
 			return runner.NewError(runner.KindSerialization, "half of a surrogate pair without the other half, "+at).
 				WithHint(`write both halves, such as "\ud83d\udc0d", or the character itself`)

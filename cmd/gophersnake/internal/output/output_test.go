@@ -115,6 +115,16 @@ func TestBinaryValuesBecomeFiles(t *testing.T) {
 	assert.Len(t, files, 5, "and no temporary ones")
 }
 
+func TestAJSONDocumentKeepsItsDigitsAndItsOrder(t *testing.T) {
+	document := ipc.JSON(`{"b": 1.50, "a": {"d": 12345678901234567890123, "c": [1e400, -0]}, "": "x"}`)
+	got, failures := write(t, Options{Format: "json"}, of("in", document))
+	require.Empty(t, failures)
+	assert.Equal(t, "{\n  \"b\": 1.50,\n  \"a\": {\n    \"d\": 12345678901234567890123,\n    \"c\": [\n      1e400,\n      -0\n    ]\n  },\n  \"\": \"x\"\n}\n", got)
+	got, failures = write(t, Options{Format: "pretty"}, of("in", document))
+	require.Empty(t, failures)
+	assert.Equal(t, "b: 1.50\na:\n  d: 12345678901234567890123\n  c:\n    - 1e400\n    - -0\n\"\": x\n", got)
+}
+
 func TestPrettyOutputNamesTheFiles(t *testing.T) {
 	t.Chdir(t.TempDir())
 	got, _ := write(t, Options{Format: "pretty"}, of("in", fixtures.Beep))
