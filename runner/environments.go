@@ -1,8 +1,11 @@
 package runner
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"os"
+	"path/filepath"
 	"time"
 
 	"github.com/gophersnake/gophersnake/runner/internal/pyenv"
@@ -211,4 +214,31 @@ func environmentError(err error) *Error {
 		e.Hint, e.StderrTail = cause.Hint, cause.Output
 	}
 	return e
+}
+
+// addPackage makes the package importable for the interpreter of an environment, by a
+// .pth file. Workers do not need it: they get the folder of the package as an argument.
+func (py python) addPackage() error {
+	const op = "add the package gophersnake to the environment"
+	folders, err := filepath.Glob(filepath.Join(filepath.Dir(filepath.Dir(py.interpreter)), "lib", "python3*", "site-packages"))
+	if err != nil || len(folders) == 0 {
+		return NewError(KindIO, op+": it has no site-packages folder")
+	}
+	path, content := filepath.Join(folders[0], "gophersnake.pth"), []byte(py.pkg+"\n")
+	if present, err := os.ReadFile(path); err == nil && bytes.Equal(present, content) {
+		return nil
+	}
+	file, err := os.CreateTemp(folders[0], ".gophersnake-*")
+	if err != nil {
+		return Wrap(err, KindIO, op)
+	}
+	defer os.Remove(file.Name()) // unless it was renamed
+	_, err = file.Write(content)
+	if err = errors.Join(err, file.Close()); err == nil {
+		err = os.Rename(file.Name(), path)
+	}
+	if err != nil {
+		return Wrap(err, KindIO, op)
+	}
+	return nil
 }

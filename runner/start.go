@@ -28,19 +28,19 @@ const (
 
 // Start makes the pipeline ready. It builds or reuses the Python environment, starts
 // the workers of all nodes concurrently, and checks the params of the nodes against
-// their signatures. It returns at once if the runner has been started. After an error
-// it may be called again. The error joins the faults if several nodes cannot be
+// their signatures. It returns at once if the runner has been started or closed; a closed
+// runner stays closed, and the error says so. After any other error it may be called again. The error joins the faults if several nodes cannot be
 // started; see [Error.Faults].
 func (r *Runner) Start(ctx context.Context) error {
-	if r.isStarted() {
-		return nil
+	if started, err := r.isStarted(); started || err != nil {
+		return err
 	}
 	if err := r.lockStarting(ctx); err != nil {
 		return err
 	}
 	defer r.unlockStarting()
-	if r.isStarted() {
-		return nil
+	if started, err := r.isStarted(); started || err != nil {
+		return err
 	}
 	r.mu.Lock()
 	r.isStarting = true
@@ -75,10 +75,15 @@ func (r *Runner) lockStarting(ctx context.Context) error {
 
 func (r *Runner) unlockStarting() { <-r.starting }
 
-func (r *Runner) isStarted() bool {
+// isStarted reports whether Start has succeeded. The error is that of a runner that is
+// closed and cannot be started any more.
+func (r *Runner) isStarted() (bool, error) {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
-	return r.started
+	if r.closed {
+		return false, errClosed()
+	}
+	return r.started, nil
 }
 
 // startNodes starts the workers of all Python nodes concurrently. If some fail, it
@@ -293,9 +298,14 @@ func (r *Runner) preparePython(ctx context.Context) (python, error) {
 
 // Python builds or reuses the environment that the pipeline requires, and returns
 // the path of its interpreter. Runs do this by themselves; the method is for other
-// programs that need the environment, such as tests of the nodes.
+// programs that need the environment, such as tests of the nodes. The interpreter can
+// import the package gophersnake of this program, unless it is used as it is
+// ([WithSystemPython]).
 func (r *Runner) Python(ctx context.Context) (string, error) {
 	py, err := r.preparePython(ctx)
+	if err == nil && !r.options.systemPython {
+		err = py.addPackage()
+	}
 	return py.interpreter, err
 }
 

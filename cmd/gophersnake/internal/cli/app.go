@@ -106,12 +106,15 @@ func (a *app) prepare(*cobra.Command, []string) error {
 	if level == hclog.NoLevel {
 		return failure.Usagef("--log-level takes trace, debug, info, warn, error or off, not %q", a.logLevel)
 	}
-	color := hclog.ColorOff
+	color, times := hclog.ColorOff, "15:04:05.000"
+	if a.logJSON { // for programs, which may read it on another day
+		times = "2006-01-02T15:04:05.000Z07:00"
+	}
 	if a.console.Style.Colors && !a.logJSON {
 		color = hclog.ForceColor
 	}
 	a.logger = hclog.New(&hclog.LoggerOptions{
-		Level: level, Output: a.console, JSONFormat: a.logJSON, Color: color, TimeFormat: "15:04:05.000",
+		Level: level, Output: a.console, JSONFormat: a.logJSON, Color: color, TimeFormat: times,
 	})
 	return nil
 }

@@ -41,8 +41,10 @@ func newEnvPython(a *app) *cobra.Command {
 		Use:   "python PIPELINE",
 		Short: "Print the interpreter of a pipeline's environment",
 		Long: `Print the path of the interpreter of a pipeline's environment, for an editor, or to run
-the tests of nodes. The environment is built if needed.`,
+the tests of nodes. The environment is built if needed. The interpreter can import the
+package gophersnake and what the pipeline requires.`,
 		Example: `  gophersnake env python speech
+  $(gophersnake env python ./shop) -m unittest discover ./shop
   $(gophersnake env python ./pipeline.yaml) -c 'import numpy; print(numpy.__version__)'`,
 		Args: argumentCount(1, 1, "PIPELINE"),
 		RunE: func(c *cobra.Command, args []string) error { return a.printPython(c.Context(), args[0]) },

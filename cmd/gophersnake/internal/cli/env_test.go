@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/gophersnake/gophersnake/cmd/gophersnake/internal/fixtures"
+	"github.com/gophersnake/gophersnake/pyworker"
 )
 
 // fakeEnvironment creates an environment in a cache folder, with the time since its last use.
@@ -117,8 +118,8 @@ func TestEnvInACacheThatIsAFile(t *testing.T) {
 func TestTheInterpreterOfAPipelinesEnvironment(t *testing.T) {
 	got := command(t, "env", "python", "hello")
 	require.Zero(t, got.code, got.err)
-	out, err := exec.Command(strings.TrimSpace(got.out), "-c", "import msgpack, sys; print(sys.prefix != sys.base_prefix)").Output()
-	require.NoError(t, err)
-	assert.Equal(t, "True\n", string(out))
+	out, err := exec.Command(strings.TrimSpace(got.out), "-c", "import gophersnake, msgpack, sys; print(gophersnake.__version__, sys.prefix != sys.base_prefix)").CombinedOutput()
+	require.NoError(t, err, "%s", out)
+	assert.Equal(t, pyworker.Version()+" True\n", string(out))
 	assert.Equal(t, 7, command(t, "env", "python", "nowhere").code)
 }

@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -174,6 +175,9 @@ func TestTheOutputOfNodesIsLogged(t *testing.T) {
 		var record map[string]any
 		require.NoError(t, json.Unmarshal([]byte(line), &record), line)
 		assert.Equal(t, "info", record["@level"])
+		at, err := time.Parse(time.RFC3339, record["@timestamp"].(string))
+		require.NoError(t, err, "with the date")
+		assert.WithinDuration(t, time.Now(), at, time.Hour)
 	}
 }
 
