@@ -236,6 +236,12 @@ func remoteStartError(r *ipc.RemoteError, exit *worker.Exit) *Error {
 // systemStartError classifies a start that failed with an error of the operating
 // system, or by its timeout.
 func systemStartError(s *worker.StartError) *Error {
+	if folder, ok := errors.AsType[*worker.TemporaryFolderError](s.Cause); ok {
+		e := Wrap(folder, KindIO, "")
+		e.Verdict = VerdictPermanent
+		e.Hint = "set TMPDIR to a folder that exists, can be written, and has free space and inodes, such as /tmp"
+		return e
+	}
 	kind := KindPythonVM
 	if s.Stage == worker.StageSetup && s.Exit != nil && s.Exit.Reason == worker.ReasonBroken {
 		kind = KindTransport // the connection broke while the process lived

@@ -11,6 +11,7 @@ import (
 
 	"github.com/gophersnake/gophersnake/ipc"
 	"github.com/gophersnake/gophersnake/runner/internal/isolation"
+	"github.com/gophersnake/gophersnake/runner/internal/pyenv"
 	"github.com/gophersnake/gophersnake/runner/internal/worker"
 	"github.com/gophersnake/gophersnake/runner/manifest"
 )
@@ -32,19 +33,52 @@ var passedByDefault = []string{
 }
 
 // workerEnv returns the environment of a node's workers: the variables of the host's
-// that are passed, and those that the manifest adds.
+// that are passed, and those that the manifest adds. A relative TMPDIR becomes absolute,
+// since workers run in another folder.
 func workerEnv(n *manifest.Node, pass []string) []string {
-	passed := slices.Concat(passedByDefault, pass, n.PassEnv)
+	named := slices.Concat(pass, n.PassEnv)
 	var env []string
 	for _, entry := range os.Environ() {
-		if name, _, _ := strings.Cut(entry, "="); matches(name, passed) {
-			env = append(env, entry)
+		name, value, _ := strings.Cut(entry, "=")
+		if !matches(name, named) && (!matches(name, passedByDefault) || slices.Contains(pyenv.BreakingVariables, name)) {
+			continue
 		}
+		if folder, err := filepath.Abs(value); name == "TMPDIR" && value != "" && err == nil {
+			entry = name + "=" + folder
+		}
+		env = append(env, entry)
 	}
 	for _, name := range slices.Sorted(maps.Keys(n.Env)) {
 		env = append(env, name+"="+n.Env[name]) // of several entries, the last one counts
 	}
 	return env
+}
+
+// withheldVariables returns those of [pyenv.BreakingVariables] that the host has and that no node of the
+// pipeline gets.
+func (r *Runner) withheldVariables() []string {
+	var named []string
+	for i := range r.pipeline.Nodes {
+		named = append(named, r.pipeline.Nodes[i].PassEnv...)
+	}
+	return slices.DeleteFunc(slices.Clone(pyenv.BreakingVariables), func(name string) bool {
+		return os.Getenv(name) == "" || matches(name, named) || matches(name, r.options.passEnv)
+	})
+}
+
+// breakingVariableHint returns the hint for an interpreter that did not start, if its
+// environment has one of [pyenv.BreakingVariables]; otherwise it is empty.
+func breakingVariableHint(env []string) string {
+	var found []string
+	for _, entry := range env {
+		if name, value, _ := strings.Cut(entry, "="); value != "" && slices.Contains(pyenv.BreakingVariables, name) && !slices.Contains(found, name) {
+			found = append(found, name)
+		}
+	}
+	if len(found) == 0 {
+		return ""
+	}
+	return "correct or remove " + strings.Join(found, ", ") + " from the environment of the node (env or pass_env in the manifest), which can keep Python from starting"
 }
 
 // matches reports whether a variable's name matches one of the patterns.
@@ -67,7 +101,7 @@ func missingVariableHint(r *ipc.RemoteError) string {
 		return "" // the key of another mapping
 	}
 	name := strings.Trim(r.Message, `'"`)
-	if _, ok := os.LookupEnv(name); !ok || matches(name, passedByDefault) {
+	if _, ok := os.LookupEnv(name); !ok || matches(name, passedByDefault) && !slices.Contains(pyenv.BreakingVariables, name) {
 		return ""
 	}
 	return "the host has " + name + ", but does not pass it on: name it in the node's pass_env in the manifest"

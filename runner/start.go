@@ -2,6 +2,7 @@ package runner
 
 import (
 	"context"
+	"errors"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -97,6 +98,9 @@ func (r *Runner) startNodes(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if withheld := r.withheldVariables(); len(withheld) > 0 {
+		r.options.logger.Info("workers do not get variables of the environment that can keep Python from starting; name those that they need in pass_env", "variables", strings.Join(withheld, ", "))
+	}
 	r.python, r.loaded = py, time.Now()
 	r.mu.Lock()
 	if r.closed { // Close has not seen the pools, so no worker may start
@@ -113,7 +117,7 @@ func (r *Runner) startNodes(ctx context.Context) error {
 		starting.Go(func() {
 			description, err := n.pool.Warm(ctx)
 			if err != nil {
-				faults[i] = classify(err).WithNode(n.id)
+				faults[i] = r.startFault(n, err)
 				return
 			}
 			n.noInput = len(description.Inputs) == 0
@@ -138,6 +142,15 @@ func (r *Runner) startNodes(ctx context.Context) error {
 		r.batch = max(r.batch, d.Batch)
 	}
 	return nil
+}
+
+// startFault returns the error of a node whose workers do not start.
+func (r *Runner) startFault(n *node, err error) *Error {
+	e := classify(err).WithNode(n.id)
+	if start, ok := errors.AsType[*worker.StartError](err); ok && start.Exit != nil && start.Stage == worker.StageHandshake {
+		e = e.WithHint(breakingVariableHint(workerEnv(n.config, r.options.passEnv)))
+	}
+	return e
 }
 
 // pythonNodes returns the Python nodes in the order in which they run.
@@ -266,7 +279,8 @@ func (r *Runner) preparePython(ctx context.Context) (python, error) {
 	}
 	pkg, err := pyworker.Extract(filepath.Join(cache, "pyworker"))
 	if err != nil {
-		return python{}, Wrap(err, KindIO, "unpack the worker's Python package")
+		return python{}, Wrap(err, KindIO, "unpack the worker's Python package").
+			WithHint("choose a folder that can be written, with --cache-dir or GOPHERSNAKE_CACHE")
 	}
 	base, err := pyenv.Find(ctx, pyenv.FindOptions{
 		Explicit: r.options.python,

@@ -4,6 +4,7 @@ import (
 	"context"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 )
@@ -92,19 +93,27 @@ func (b *build) report(stage, line string) {
 	}
 }
 
+// BreakingVariables are variables that replace an interpreter's standard library, or keep
+// it from starting if their value is invalid. Installers do not get them, and workers only
+// if they are named.
+var BreakingVariables = []string{
+	"PYTHONHOME", "PYTHONEXECUTABLE", "PYTHONPLATLIBDIR", "PYTHONHASHSEED", "PYTHONUTF8", "PYTHONIOENCODING",
+	"PYTHONMALLOC", "PYTHONTRACEMALLOC", "PYTHONINTMAXSTRDIGITS", "PYTHON_GIL", "PYTHON_CPU_COUNT",
+}
+
 // strayVariables are variables that would make an installer install into something
 // else than the environment.
-var strayVariables = []string{
-	"PYTHONHOME", "PYTHONPATH", "VIRTUAL_ENV", "CONDA_PREFIX",
+var strayVariables = append([]string{
+	"PYTHONPATH", "VIRTUAL_ENV", "CONDA_PREFIX",
 	"PIP_TARGET", "PIP_PREFIX", "PIP_ROOT", "PIP_PYTHON", "PIP_USER", "PIP_DRY_RUN", "PIP_REPORT",
 	"UV_SYSTEM_PYTHON", "UV_PYTHON", "UV_PROJECT", "UV_WORKING_DIR", "UV_TARGET", "UV_PREFIX", "UV_DRY_RUN",
-}
+}, BreakingVariables...)
 
 // run runs an installer in a folder, with additional environment variables. The
 // error's Op is op.
 func (b *build) run(ctx context.Context, stage, op, dir string, env []string, args ...string) error {
 	c := command{args: args, dir: dir}
-	c.env = append(environWithout(append(strayVariables, "TMPDIR")...), "TMPDIR="+b.temporary(), "NO_COLOR=1", "PIP_USER=0")
+	c.env = append(environWithout(append(slices.Clip(strayVariables), "TMPDIR")...), "TMPDIR="+b.temporary(), "NO_COLOR=1", "PIP_USER=0")
 	c.env = append(c.env, env...)
 	b.report(stage, "")
 	c.line = func(line string) {

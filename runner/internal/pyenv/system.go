@@ -29,7 +29,7 @@ func System(ctx context.Context, interpreter Interpreter, requirements []string)
 		return &Error{Op: op, Cause: err}
 	}
 	// Without -I, since the worker sees the user's packages and PYTHONPATH too.
-	out, tail, err := command{args: []string{interpreter.Path, "-c", systemScript}, stdin: string(question)}.run(ctx)
+	out, tail, err := command{args: []string{interpreter.Path, "-c", systemScript}, env: environWithout(BreakingVariables...), stdin: string(question)}.run(ctx)
 	if ctx.Err() != nil {
 		return canceled(ctx, op)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"time"
 
 	"github.com/gophersnake/gophersnake/ipc"
@@ -20,6 +21,24 @@ func (e *BrokenError) Error() string { return fmt.Sprintf("the connection broke:
 
 // Unwrap returns the cause.
 func (e *BrokenError) Unwrap() error { return e.Cause }
+
+// TemporaryFolderError says that no folder for the sockets of workers can be created in the
+// system's folder for temporary files.
+type TemporaryFolderError struct {
+	Folder string
+	Cause  error
+}
+
+func (e *TemporaryFolderError) Error() string {
+	cause := e.Cause
+	if path, ok := errors.AsType[*fs.PathError](cause); ok {
+		cause = path.Err // its path is that of a file in the folder
+	}
+	return fmt.Sprintf("the folder for temporary files, %s, cannot be used: %v", e.Folder, cause)
+}
+
+// Unwrap returns the cause.
+func (e *TemporaryFolderError) Unwrap() error { return e.Cause }
 
 // CanceledError says that the caller's context ended before the call did.
 type CanceledError struct {

@@ -187,7 +187,7 @@ func (e *Exit) statusSummary() string {
 	case e.Unknown:
 		return "the interpreter ended, but how is unknown: its reaper ended first"
 	case e.Code > 0 && len(e.Traceback) == 0 && e.Stderr != "":
-		return fmt.Sprintf("the interpreter exited with code %d, saying: %s", e.Code, lastLine(e.Stderr))
+		return fmt.Sprintf("the interpreter exited with code %d, saying: %s", e.Code, reasonLine(e.Stderr))
 	}
 	return fmt.Sprintf("the interpreter exited with code %d", e.Code)
 }
@@ -228,6 +228,19 @@ func SignalName(s syscall.Signal) string {
 // maxLastLine is how many bytes of the last line of standard error go into a message.
 const maxLastLine = 500
 
+// reasonLine returns the line of standard error that most likely says why the interpreter
+// exited: that of Python's fatal error, below which Python describes its own state, or else
+// the last line.
+func reasonLine(text string) string {
+	for line := range strings.Lines(text) {
+		if strings.HasPrefix(line, "Fatal Python error: ") {
+			return lastLine(strings.TrimSpace(line))
+		}
+	}
+	return lastLine(text)
+}
+
+// lastLine returns the last line of a text, shortened to maxLastLine bytes.
 func lastLine(text string) string {
 	line := text[strings.LastIndexByte(text, '\n')+1:]
 	if len(line) > maxLastLine {

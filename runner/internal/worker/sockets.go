@@ -36,13 +36,15 @@ const socketsPrefix = "gophersnake-"
 // 104 bytes that the path of a socket may have on every system.
 const maxSocketRoot = 52
 
-// temporaryFolder returns the system's folder for temporary files, or /tmp if the path
-// of a socket in that folder would be too long.
+// temporaryFolder returns the absolute path of the system's folder for temporary files, or
+// /tmp if the path of a socket in that folder would be too long. Workers run in another
+// folder, so a relative path would mislead them.
 func temporaryFolder() string {
-	if folder := os.TempDir(); len(folder) <= maxSocketRoot {
-		return folder
+	folder, err := filepath.Abs(os.TempDir())
+	if err != nil || len(folder) > maxSocketRoot {
+		return "/tmp"
 	}
-	return "/tmp"
+	return folder
 }
 
 // acquire returns the folder, and creates it if necessary. It must be released.
@@ -58,7 +60,7 @@ func (s *sockets) acquire() (*socketRoot, error) {
 	if root == nil {
 		path, lock, err := scratch.New(parent, socketsPrefix)
 		if err != nil {
-			return nil, err
+			return nil, &TemporaryFolderError{Folder: parent, Cause: err}
 		}
 		root = &socketRoot{path: path, parent: parent, lock: lock}
 		s.roots[parent] = root
