@@ -142,7 +142,7 @@ func findInterpreter(ctx context.Context, opts []Option) (*options, pyenv.Interp
 	return o, found, nil
 }
 
-// PruneOptions says which environments [PruneEnvironments] removes. Remains of
+// PruneOptions says which environments [PruneEnvironments] removes. Without Keys, remains of
 // interrupted builds are removed in any case.
 type PruneOptions struct {
 	// OlderThan is the least time since the last use of an environment. Zero
@@ -150,6 +150,9 @@ type PruneOptions struct {
 	OlderThan time.Duration
 	// All selects all environments, however recently used.
 	All bool
+	// Keys, if there are any, select these environments and no others, however recently
+	// used; see [Runner.EnvironmentKey].
+	Keys []string
 	// DryRun reports what would be removed, and removes nothing.
 	DryRun bool
 }
@@ -175,7 +178,7 @@ func PruneEnvironments(ctx context.Context, cacheDir string, o PruneOptions) (Pr
 	if err != nil {
 		return PruneResult{}, err
 	}
-	done, err := pyenv.Prune(ctx, cache, pyenv.PruneOptions{OlderThan: o.OlderThan, All: o.All, DryRun: o.DryRun})
+	done, err := pyenv.Prune(ctx, cache, pyenv.PruneOptions{OlderThan: o.OlderThan, All: o.All, Keys: o.Keys, DryRun: o.DryRun})
 	result := PruneResult{Removed: environmentsOf(done.Removed), Kept: environmentsOf(done.Kept), Freed: done.Freed}
 	if err != nil {
 		return result, environmentError(err)

@@ -296,18 +296,41 @@ func (r *Runner) preparePython(ctx context.Context) (python, error) {
 		}
 		return python{interpreter: base.Path, pkg: pkg}, nil
 	}
-	env, err := pyenv.Ensure(ctx, pyenv.Spec{
+	env, err := pyenv.Ensure(ctx, r.environmentSpec(base, cache))
+	if err != nil {
+		return python{}, classify(err)
+	}
+	return python{interpreter: env.Python, pkg: pkg}, nil
+}
+
+// environmentSpec describes the environment that the pipeline requires.
+func (r *Runner) environmentSpec(base pyenv.Interpreter, cache string) pyenv.Spec {
+	return pyenv.Spec{
 		Interpreter:  base,
 		Requirements: r.pipeline.Requirements,
 		Base:         r.pipeline.Base,
 		CacheDir:     cache,
 		Progress:     r.options.progress,
 		Logger:       r.options.logger.Named("environment"),
-	})
-	if err != nil {
-		return python{}, classify(err)
 	}
-	return python{interpreter: env.Python, pkg: pkg}, nil
+}
+
+// EnvironmentKey returns the key of the environment that the pipeline requires, whether it
+// is built or not. It starts the interpreter unless the cache folder has its version already.
+func (r *Runner) EnvironmentKey(ctx context.Context) (string, error) {
+	cache, err := pyenv.CacheDir(r.options.cacheDir)
+	if err != nil {
+		return "", environmentError(err)
+	}
+	base, err := pyenv.Find(ctx, pyenv.FindOptions{Explicit: r.options.python, Manifest: r.interpreter(), CacheDir: cache})
+	if err != nil {
+		return "", classify(err)
+	}
+	key, err := pyenv.Key(r.environmentSpec(base, cache))
+	if err != nil {
+		return "", classify(err)
+	}
+	return key, nil
 }
 
 // Python builds or reuses the environment that the pipeline requires, and returns

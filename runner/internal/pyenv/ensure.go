@@ -66,6 +66,16 @@ func Ensure(ctx context.Context, spec Spec) (Environment, error) {
 	return b.createLocked(ctx)
 }
 
+// Key returns the key of the environment that the spec describes. The environment need not
+// exist.
+func Key(spec Spec) (string, error) {
+	b, err := newBuild(spec)
+	if err != nil {
+		return "", err
+	}
+	return b.env.Key, nil
+}
+
 func newBuild(spec Spec) (*build, error) {
 	if spec.CacheDir == "" || spec.Interpreter.Path == "" {
 		return nil, &Error{Op: "create the environment", Message: "an interpreter and a cache folder are required"}

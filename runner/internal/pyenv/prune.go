@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 )
 
@@ -15,6 +16,9 @@ type PruneOptions struct {
 	OlderThan time.Duration
 	// All removes all environments, however recently used.
 	All bool
+	// Keys, if there are any, are the only environments that are removed, however recently
+	// used.
+	Keys []string
 	// DryRun reports the environments that would be removed, and removes none.
 	DryRun bool
 }
@@ -90,6 +94,9 @@ func (p *Pruned) prune(cache, key string, o PruneOptions, used map[string]bool) 
 // applies reports whether an environment is due for removal.
 func (o PruneOptions) applies(cache, key string) bool {
 	env, exists := examine(cache, key)
+	if len(o.Keys) > 0 {
+		return exists && slices.Contains(o.Keys, key)
+	}
 	return exists && (o.All || !env.Complete || time.Since(env.LastUsed) >= o.OlderThan)
 }
 

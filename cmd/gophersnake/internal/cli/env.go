@@ -165,18 +165,29 @@ func newEnvPrune(a *app) *cobra.Command {
 	olderThan := age(30 * day)
 	var o runner.PruneOptions
 	c := &cobra.Command{
-		Use:   "prune",
-		Short: "Remove environments that have not been used for some time",
-		Long: `Remove environments that have not been used for some time, and the remains of
-interrupted builds. An environment that a process is building or runs workers in is
-kept.`,
-		Example: "  gophersnake env prune\n  gophersnake env prune --older-than 12h --dry-run\n  gophersnake env prune --all",
-		Args:    argumentCount(0, 0, ""),
-		RunE: func(c *cobra.Command, _ []string) error {
+		Use:   "prune [PIPELINE...]",
+		Short: "Remove the environments of pipelines, or those not used for some time",
+		Long: `Remove the environments of the named pipelines, which other pipelines with the same
+requirements share. Without a PIPELINE, remove environments that have not been used for
+some time, and the remains of interrupted builds. An environment that a process is
+building or runs workers in is kept.`,
+		Example: "  gophersnake env prune\n  gophersnake env prune ./shop\n  gophersnake env prune --older-than 12h --dry-run\n  gophersnake env prune --all",
+		Args:    argumentCount(0, -1, ""),
+		RunE: func(c *cobra.Command, args []string) error {
 			if o.All && c.Flags().Changed("older-than") {
 				return failure.Usagef("--all and --older-than cannot be combined")
 			}
+			if len(args) > 0 && (o.All || c.Flags().Changed("older-than")) {
+				return failure.Usagef("--all and --older-than select among all environments, and cannot be combined with a PIPELINE")
+			}
 			o.OlderThan = time.Duration(olderThan)
+			for _, name := range args {
+				key, err := a.environmentKey(c.Context(), name)
+				if err != nil {
+					return err
+				}
+				o.Keys = append(o.Keys, key)
+			}
 			return a.prune(c.Context(), o)
 		},
 	}
@@ -184,6 +195,20 @@ kept.`,
 	c.Flags().BoolVar(&o.All, "all", false, "remove all environments")
 	c.Flags().BoolVar(&o.DryRun, "dry-run", false, "print what would be removed, and remove nothing")
 	return c
+}
+
+// environmentKey returns the key of the environment of a pipeline.
+func (a *app) environmentKey(ctx context.Context, name string) (string, error) {
+	p, err := a.load(name)
+	if err != nil {
+		return "", err
+	}
+	r, err := runner.New(p, a.options()...)
+	if err != nil {
+		return "", err
+	}
+	key, err := r.EnvironmentKey(ctx)
+	return key, failure.Cause(ctx, err)
 }
 
 func (a *app) prune(ctx context.Context, o runner.PruneOptions) error {

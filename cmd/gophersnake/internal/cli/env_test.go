@@ -2,6 +2,7 @@ package cli
 
 import (
 	"encoding/json"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -122,4 +123,36 @@ func TestTheInterpreterOfAPipelinesEnvironment(t *testing.T) {
 	require.NoError(t, err, "%s", out)
 	assert.Equal(t, pyworker.Version()+" True\n", string(out))
 	assert.Equal(t, 7, command(t, "env", "python", "nowhere").code)
+}
+
+func TestEnvPruneOfAPipeline(t *testing.T) {
+	cache := t.TempDir()
+	one := fixtures.Pipeline(t, "requirements: [numpy==2.2.6]\nnodes: [{id: n, node_type: echo}]")
+	same := fixtures.Pipeline(t, "requirements: [numpy==2.2.6]\nnodes: [{id: m, node_type: echo}]")
+	none := fixtures.Pipeline(t, "requirements: [numpy==2.2.5]\nnodes: [{id: n, node_type: echo}]")
+	key := environmentKeyOf(t, cache, one)
+	assert.Equal(t, key, environmentKeyOf(t, cache, same))
+	fakeEnvironment(t, cache, key, time.Minute)
+	fakeEnvironment(t, cache, "other", 1000*time.Hour)
+	require.NoError(t, os.MkdirAll(filepath.Join(cache, "envs", "incomplete"), 0o700))
+	assert.Equal(t, "freed 0 B\n", succeed(t, "env", "prune", none, "--cache-dir", cache), "it has no environment")
+	assert.Regexp(t, `^would remove `+key+` .*\nwould free .*\n$`, succeed(t, "env", "prune", same, "--dry-run", "--cache-dir", cache))
+	assert.Regexp(t, `^removed `+key+` .*\nfreed .*\n$`, succeed(t, "env", "prune", same, "--cache-dir", cache))
+	assert.NoDirExists(t, filepath.Join(cache, "envs", key))
+	assert.DirExists(t, filepath.Join(cache, "envs", "other"))
+	assert.DirExists(t, filepath.Join(cache, "envs", "incomplete"), "of another pipeline")
+	got := command(t, "env", "prune", one, "--all", "--cache-dir", cache)
+	assert.Equal(t, 2, got.code)
+	assert.Contains(t, got.err, "--all and --older-than select among all environments, and cannot be combined with a PIPELINE")
+	assert.Equal(t, 7, command(t, "env", "prune", "nowhere", "--cache-dir", cache).code)
+}
+
+// environmentKeyOf returns the key of the environment of a pipeline.
+func environmentKeyOf(t *testing.T, cache, pipeline string) string {
+	t.Helper()
+	a := newApp(nil, io.Discard, io.Discard)
+	a.cacheDir = cache
+	key, err := a.environmentKey(t.Context(), pipeline)
+	require.NoError(t, err)
+	return key
 }
