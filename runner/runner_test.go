@@ -144,6 +144,42 @@ func TestAClassIsSetUpOnceAndClosed(t *testing.T) {
 	assert.ErrorContains(t, r.Start(t.Context()), "the runner is closed", "it was started, but stays closed")
 }
 
+func TestMapsKeepTheirOrderIfAsked(t *testing.T) {
+	input := ipc.Object{{Key: "z", Value: int64(1)}, {Key: "b", Value: ipc.Object{{Key: "y", Value: nil}, {Key: "x", Value: "t"}}}, {Key: "a", Value: []any{ipc.Object{}}}}
+	unordered := map[string]any{"z": int64(1), "b": map[string]any{"y": nil, "x": "t"}, "a": []any{map[string]any{}}}
+	const chain = "nodes: [{id: one, node_type: echo}, {id: two, node_type: echo}]\nconnections: [{from: one, to: two}]"
+	r := start(t, chain, runner.WithOrderedMaps())
+	got, err := r.Run(t.Context(), input)
+	require.NoError(t, err)
+	assert.Equal(t, input, got)
+	shared, err := r.RunShared(t.Context(), input)
+	require.NoError(t, err)
+	assert.Equal(t, input, shared.Value)
+	shared.Release()
+	stream, err := r.Stream(t.Context())
+	require.NoError(t, err)
+	require.NoError(t, stream.Send(input))
+	stream.CloseSend()
+	item, err := stream.Recv()
+	require.NoError(t, err)
+	assert.Equal(t, input, item.Value)
+	require.NoError(t, stream.Close())
+
+	got, err = start(t, "nodes: [{id: one, node_type: echo}, {id: two, node_type: echo}]", runner.WithOrderedMaps()).Run(t.Context(), input)
+	require.NoError(t, err)
+	assert.Equal(t, ipc.Object{{Key: "one", Value: input}, {Key: "two", Value: input}}, got)
+
+	got, err = start(t, chain).Run(t.Context(), input)
+	require.NoError(t, err)
+	assert.Equal(t, unordered, got, "without the option, Go values stay what they are")
+	var seen any
+	see := func(_ context.Context, in runner.Input) (any, error) { seen = in.Value; return nil, nil }
+	_, err = start(t, "nodes: [{id: one, node_type: echo}, {id: two, node_type: see}]\nconnections: [{from: one, to: two}]",
+		runner.WithNode("see", see), runner.WithOrderedMaps()).Run(t.Context(), input)
+	require.NoError(t, err)
+	assert.Equal(t, unordered, seen, "and so do those that Go nodes get")
+}
+
 const diamond = `
 nodes:
   - {id: source, node_type: echo}
