@@ -38,10 +38,9 @@ parallel; the results are written in the order of the inputs. Without an input, 
 pipeline gets null. An input that fails does not stop the others; the exit code is that
 of the first failure. If so many inputs in a row fail that the circuit breaker of a node
 opens, the rest wait until a probe shows that the node works again; when as many probes
-have failed as well, the rest fail.
-of the first failure. With several inputs, the last line on standard error says how many
-succeeded: "7 ok, 1 failed". If the output is JSON, errors are JSON, too, and there is no
-such line, unless standard error is a terminal.
+have failed as well, the rest fail. With several inputs, the last line on standard error
+says how many succeeded: "7 ok, 1 failed". If the output is JSON, errors are JSON, too,
+and there is no such line, unless standard error is a terminal.
 
 ` + input.Help + "\n\n" + output.Help + "\n\n" + serviceHelp + `
 
