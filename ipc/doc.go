@@ -314,7 +314,7 @@
 //	error: line, oversize,          any; only shown
 //	  exit_code
 //	error: cause                    64 causes
-//	handshake line                  1|N|unix|PATH|msgpack, N of 9 digits, PATH of 107 bytes
+//	handshake line                  five fields, the third of which is unix; cut at 8 KiB
 //	standard output, standard error lines of 8 KiB; an error has the last 4 KiB
 //	autopsy file: exit report       256 KiB of it, and 100 frames; a source line in the first
 //	                                1 MiB of a file that the worker may read

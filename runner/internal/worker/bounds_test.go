@@ -22,5 +22,5 @@ func TestTheTableOfBoundsHasTheConstantsOfTheProcess(t *testing.T) {
 	} {
 		assert.Contains(t, string(text), row)
 	}
-	assert.True(t, handshakeLine.MatchString("1|1|unix|/path/to/the/socket|msgpack"))
+	assert.Equal(t, "1|1|unix|/path/to/the/socket|msgpack\n", string(handshakeOf([]byte("1|1|unix|/path/to/the/socket|msgpack|more|"))))
 }

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"io"
 	"os"
-	"regexp"
 	"slices"
 	"sync"
 	"time"
@@ -31,10 +30,19 @@ func newStdout(logger hclog.Logger) *stdout {
 	return &stdout{logger: printable.NewLogger(logger).Named("stdout"), drained: newDrained()}
 }
 
-// handshakeLine matches the only form of handshake that a worker announces. go-plugin
-// accepts more of them: it would look up the host name of a TCP address, and dereference a
-// nil pointer at a certificate.
-var handshakeLine = regexp.MustCompile(`^1\|[0-9]{1,9}\|unix\|/[^|]{1,107}\|msgpack$`)
+// handshakeOf returns the handshake in a line of output, as go-plugin may read it: the five
+// fields that a worker announces, and no address but that of a Unix socket. go-plugin would
+// look up the host name of another one, and dereference a nil pointer at a certificate in a
+// sixth field.
+func handshakeOf(line []byte) []byte {
+	const fields, network = 5, 2
+	parts := bytes.Split(line, []byte("|"))
+	parts = parts[:min(len(parts), fields)]
+	if len(parts) > network && string(parts[network]) != "unix" {
+		parts[network] = []byte("other")
+	}
+	return append(bytes.Join(parts, []byte("|")), '\n')
+}
 
 // Read returns the handshake line. It may be called by one goroutine only, until it
 // has returned an error.
@@ -45,9 +53,9 @@ func (s *stdout) Read(p []byte) (int, error) {
 		case err != nil:
 			s.drained.signal()
 			return 0, io.EOF
-		case !s.announced && handshakeLine.Match(line):
+		case !s.announced && bytes.HasPrefix(line, []byte("1|")):
 			s.announced = true
-			s.handshake = append(bytes.Clone(line), '\n')
+			s.handshake = handshakeOf(line)
 		default:
 			s.logger.Info(string(line))
 		}

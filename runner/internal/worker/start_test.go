@@ -288,24 +288,19 @@ func certificate(t *testing.T) string {
 
 // Packages can print before the worker announces itself, and go-plugin would take more
 // forms of a handshake than the worker's.
-func TestOnlyTheWorkersOwnHandshakeIsOne(t *testing.T) {
-	for name, line := range map[string]string{
-		"with a certificate":         "1|1|unix|/nowhere|msgpack|" + certificate(t),
-		"with a host to look up":     "1|1|tcp|localhost:1|msgpack",
-		"with a relative path":       "1|1|unix|nowhere|msgpack",
-		"with a number out of range": "1|99999999999999999999|unix|/nowhere|msgpack",
-		"with another protocol":      "1|1|unix|/nowhere|grpc",
+func TestAForgedHandshakeReachesNoMoreThanASocket(t *testing.T) {
+	for name, c := range map[string]struct{ line, says string }{
+		"with a certificate":     {"1|1|unix|/nowhere|msgpack|" + certificate(t), "no such file or directory"},
+		"with a host to look up": {"1|1|tcp|localhost:1|msgpack", "unknown address type"},
+		"with no fields":         {"1|", "Unrecognized remote plugin message"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			config := testConfig(t, "echo")
-			config.Python = script(t, "#!/bin/sh\necho '"+line+"'\nexec '"+config.Python+"' \"$@\"\n", 0o700)
-			var log logBuffer
-			config.Logger = logTo(&log)
-			got, err := call(t.Context(), start(t, config), "v")
-			require.NoError(t, err)
-			assert.Equal(t, "v", got)
-			testkit.Eventually(t, func() bool { return log.contains(line) })
+			config.Python = script(t, "#!/bin/sh\necho '"+c.line+"'\nexec '"+config.Python+"' \"$@\"\n", 0o700)
+			failed := startFails(t, config)
+			assert.Equal(t, StageHandshake, failed.Stage)
+			assert.ErrorContains(t, failed, c.says)
 		})
 	}
 }
