@@ -82,7 +82,6 @@ func TestThreadsOfProcessesThatLeaveTheGroupCount(t *testing.T) {
 	events := &recorder{}
 	folder := t.TempDir()
 	file := filepath.Join(folder, "children")
-	t.Cleanup(func() { killChildren(t, file) })
 	r := exhausting(t, "processes", events, fmt.Sprintf("isolation: {processes: any, write: [%s]}", folder), "limits: {threads: 100}")
 	_, err := r.Run(t.Context(), file)
 	_ = endedFor(t, r, events, err, "threads")
