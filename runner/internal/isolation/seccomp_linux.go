@@ -99,6 +99,7 @@ func callsThatHide() seccomp.SyscallGroup {
 	}
 	return seccomp.SyscallGroup{Action: refuse, NamesWithCondtions: []seccomp.NameWithConditions{
 		call("prctl", seccomp.Condition{Argument: 0, Operation: seccomp.Equal, Value: unix.PR_SET_DUMPABLE}),
+		call("prctl", seccomp.Condition{Argument: 0, Operation: seccomp.GreaterThan, Value: math.MaxUint32}), // the kernel ignores the upper half
 		call("close_range", seccomp.Condition{Argument: 2, Operation: seccomp.BitsSet, Value: unix.CLOSE_RANGE_UNSHARE}),
 		call("clone",
 			seccomp.Condition{Argument: 0, Operation: seccomp.BitsSet, Value: unix.CLONE_THREAD},
