@@ -229,6 +229,21 @@ func TestAWorkerThatKillsItsReaperIsEnded(t *testing.T) {
 	}
 }
 
+func TestAStoppedReaperStillReportsTheEndOfItsWorker(t *testing.T) {
+	for _, kind := range []string{"spawned", "forked"} {
+		t.Run(kind, func(t *testing.T) {
+			folder := t.TempDir()
+			mark := filepath.Base(filepath.Dir(folder)) + "-"
+			w := attack(t, hostileConfig(t, kind, folder, mark), folder, "daemons")
+			require.NoError(t, syscall.Kill(w.process.handle.(*reapedProcess).reaper.id, syscall.SIGSTOP))
+			w.Kill()
+			assert.Equal(t, syscall.SIGKILL, w.Exit().Signal)
+			w.config.Template.Close()
+			assert.Empty(t, marked(mark))
+		})
+	}
+}
+
 func TestAnIsolatedWorkerCannotKillItsReaper(t *testing.T) {
 	folder := t.TempDir()
 	mark := filepath.Base(filepath.Dir(folder)) + "-"
