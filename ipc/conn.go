@@ -322,7 +322,14 @@ func (c *Conn) endSharing(channel *net.UnixConn) {
 	}
 }
 
-// closeAside closes a descriptor that came from the worker, or a socket over which the
+// closeAside closes descriptors that came from the worker, or a socket over which the
 // worker may have sent descriptors, without waiting for that. The last close of a file may
-// block, for instance that of a TCP socket for as long as its SO_LINGER says.
-func closeAside(c io.Closer) { go func() { _ = c.Close() }() }
+// block, for instance that of a TCP socket for as long as its SO_LINGER says. One goroutine
+// closes all of them, because each one that is blocked occupies a thread.
+func closeAside(all ...io.Closer) {
+	go func() {
+		for _, c := range all {
+			_ = c.Close()
+		}
+	}()
+}

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"syscall"
@@ -206,9 +207,11 @@ func fileOf(rights []byte) (*os.File, error) {
 		return nil, err
 	}
 	if len(fds) != 1 {
-		for _, fd := range fds {
-			closeAside(os.NewFile(uintptr(fd), "refused"))
+		refused := make([]io.Closer, len(fds))
+		for i, fd := range fds {
+			refused[i] = os.NewFile(uintptr(fd), "refused")
 		}
+		closeAside(refused...)
 		return nil, fmt.Errorf("a message with %d descriptors", len(fds))
 	}
 	return os.NewFile(uintptr(fds[0]), "gophersnake-segment"), nil

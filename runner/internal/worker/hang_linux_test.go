@@ -103,20 +103,24 @@ func TestANodeThatIgnoresItsCancellationSaysHow(t *testing.T) {
 	}
 }
 
+// startHang is the timeout of a start that hangs. The interpreter must have come to the hang
+// by then, on a busy machine, too.
+const startHang = 5 * time.Second
+
 func TestAStartThatHangsSaysHow(t *testing.T) {
 	for _, c := range hangs {
 		t.Run("in setup: "+c.way, func(t *testing.T) {
 			t.Parallel()
 			config := hangConfig(t, "HangsInSetup")
 			config.Setup.Params = ipc.Object{{Key: "way", Value: c.way}}
-			config.StartTimeout = 3 * time.Second
+			config.StartTimeout = startHang
 			assertHung(t, startFails(t, config).Exit, ReasonStartTimeout, c.hang, c.function)
 		})
 		t.Run("in the import: "+c.way, func(t *testing.T) {
 			t.Parallel()
 			config := hangConfig(t, "hang")
 			config.Env = append(config.Env, "HANGS="+c.way)
-			config.StartTimeout = 3 * time.Second
+			config.StartTimeout = startHang
 			assertHung(t, startFails(t, config).Exit, ReasonStartTimeout, c.hang, c.function)
 		})
 	}

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"slices"
+	"strconv"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -167,6 +169,15 @@ var handshake = plugin.HandshakeConfig{
 	MagicCookieValue: "b3d1c2f0",
 }
 
+// supervisorVariable is the environment variable with the process id of the supervisor. A
+// worker's parent is its reaper, so os.getppid() is another one for each worker.
+const supervisorVariable = "GOPHERSNAKE_SUPERVISOR"
+
+// environment returns a copy of Env, and the supervisor's variable.
+func (c *Config) environment() []string {
+	return append(slices.Clone(c.Env), supervisorVariable+"="+strconv.Itoa(os.Getpid()))
+}
+
 // launch makes go-plugin start the process and returns the socket that the worker
 // announced. It uses nothing of go-plugin after that: go-plugin neither connects to
 // the worker nor ends it.
@@ -180,7 +191,7 @@ func (w *Worker) launch() (string, error) {
 		Logger:           pluginLogger{w.config.Logger},
 		UnixSocketConfig: &plugin.UnixSocketConfig{TempDir: w.socketRoot},
 		RunnerFunc: func(_ hclog.Logger, spec *exec.Cmd, socketDir string) (runner.Runner, error) {
-			w.process.cmd.Env = append(append([]string{}, w.config.Env...), spec.Env...)
+			w.process.cmd.Env = append(w.config.environment(), spec.Env...)
 			w.process.pluginEnv, w.process.socketDir = spec.Env, socketDir
 			return w.process, nil
 		},

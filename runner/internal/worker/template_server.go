@@ -85,7 +85,7 @@ func (e *unforkableError) Error() string { return e.reason }
 func startTemplateServer(ctx context.Context, config Config, answerTimeout time.Duration) (*templateServer, error) {
 	cmd := exec.Command(config.Python, config.Package)
 	cmd.Dir = config.Setup.Base
-	cmd.Env = append(append([]string{}, config.Env...), templateCookie)
+	cmd.Env = append(config.environment(), templateCookie)
 	p := newProcess(cmd, config.Logger)
 	p.sharesMemory = true // its channel carries the requests
 	s := &templateServer{process: p, answerTimeout: answerTimeout}

@@ -67,7 +67,7 @@ class Failures:
 
     def __init__(self, order: str) -> None:
         """Use the count of the order with this id."""
-        name = f"gophersnake-resilient-{os.getppid()}-{quote(order, safe='')}"
+        name = f"gophersnake-resilient-{os.environ['GOPHERSNAKE_SUPERVISOR']}-{quote(order, safe='')}"
         self.file = Path(tempfile.gettempdir(), name)
 
     def count(self) -> int:
