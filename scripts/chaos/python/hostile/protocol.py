@@ -21,7 +21,11 @@ EMPTY = b"\x90"
 """An empty array of msgpack, which takes a hundred times as much memory."""
 
 
-def _segment(number: int, size: int, seals: int = segments.FIXED_SIZE) -> None:
+SEALS = segments.FIXED_SIZE | segments.FUTURE_WRITE
+"""The seals that the host requires."""
+
+
+def _segment(number: int, size: int, seals: int = SEALS) -> None:
     """Send a descriptor of sparse memory over the channel."""
     descriptor = os.memfd_create("hostile", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
     os.ftruncate(descriptor, size)
@@ -100,7 +104,14 @@ def shares_200_segments(given: Any) -> None:
 
 def shares_what_can_shrink(given: Any) -> None:
     """Share memory whose size is not sealed, to cut it off under the reader."""
-    _segment(1, 1 << 20, seals=0)
+    _segment(1, 1 << 20, segments.FUTURE_WRITE)
+    _answer_in(1)
+    wait()
+
+
+def shares_what_it_can_change(given: Any) -> None:
+    """Share memory that is not sealed against writing, so that others could change it."""
+    _segment(1, 1 << 20, segments.FIXED_SIZE)
     _answer_in(1)
     wait()
 
