@@ -67,7 +67,8 @@ class Failures:
 
     def __init__(self, order: str) -> None:
         """Use the count of the order with this id."""
-        name = f"gophersnake-resilient-{os.environ['GOPHERSNAKE_SUPERVISOR']}-{quote(order, safe='')}"
+        supervisor = os.environ.get("GOPHERSNAKE_SUPERVISOR", os.getppid())
+        name = f"gophersnake-resilient-{supervisor}-{quote(order, safe='')}"
         self.file = Path(tempfile.gettempdir(), name)
 
     def count(self) -> int:
