@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"math/bits"
 	"os"
 	"slices"
@@ -59,6 +60,8 @@ type Arena struct {
 	freed  chan struct{} // closed, and replaced, when a segment becomes free
 	timed  bool          // a timer will call tidy
 	closed bool
+
+	borrowers map[*sharing]bool // the connections to whose workers its segments may be lent
 }
 
 // NewArena returns an arena whose segments take at most limit bytes, and which waits at
@@ -67,7 +70,7 @@ func NewArena(limit int64, wait time.Duration) *Arena {
 	if limit <= 0 {
 		return nil
 	}
-	return &Arena{limit: limit, wait: wait, freed: make(chan struct{})}
+	return &Arena{limit: limit, wait: wait, freed: make(chan struct{}), borrowers: make(map[*sharing]bool)}
 }
 
 // FullError reports that an [Arena] had no room for a value within the time allowed.
@@ -155,13 +158,13 @@ const alignment = 64
 func aligned(n int) int64 { return (int64(n) + alignment - 1) &^ (alignment - 1) }
 
 // take returns a segment of the domain, of at least size bytes and with one reference. It
-// blocks while the arena is full.
+// blocks while the arena is full. Meanwhile it ends workers that keep too much.
 func (a *Arena) take(ctx context.Context, domain Domain, size int64) (*segment, error) {
 	class := sizeClass(size)
 	if class > a.limit {
 		return nil, &ValueError{Path: "input", Reason: fmt.Sprintf("it takes %d MiB of shared memory, more than the limit of %d MiB", class>>20, a.limit>>20)}
 	}
-	var timeout <-chan time.Time
+	var timeout, patience <-chan time.Time
 	for {
 		a.mu.Lock()
 		s, err := a.tryTakeLocked(domain, class)
@@ -174,14 +177,73 @@ func (a *Arena) take(ctx context.Context, domain Domain, size int64) (*segment, 
 			timer := time.NewTimer(a.wait)
 			defer timer.Stop()
 			timeout = timer.C
+			ticker := time.NewTicker(keptInterval)
+			defer ticker.Stop()
+			patience = ticker.C
 		}
 		select {
 		case <-freed:
+		case <-patience:
+			a.endKeepers()
 		case <-timeout:
 			return nil, &FullError{Size: size, Held: held, Limit: a.limit, Wait: a.wait}
 		case <-ctx.Done():
 			return nil, context.Cause(ctx)
 		}
+	}
+}
+
+const (
+	// keptInterval is how often a value that waits for room looks for workers that keep too much.
+	keptInterval = 100 * time.Millisecond
+	// keptPatience is how long they must have kept it. A worker that is not hostile releases
+	// its inputs within milliseconds.
+	keptPatience = 500 * time.Millisecond
+)
+
+// endKeepers ends the connections to the workers that keep the most memory after their calls,
+// until all of them together keep at most a part of the limit: see maxKeptFraction. So the
+// rest of the arena is always there for the calls of other workers.
+func (a *Arena) endKeepers() {
+	type keeper struct {
+		sh   *sharing
+		size int64
+	}
+	var keepers []keeper
+	total := int64(0)
+	a.mu.Lock()
+	borrowers := slices.Collect(maps.Keys(a.borrowers))
+	a.mu.Unlock()
+	for _, sh := range borrowers {
+		size := sh.keptFor(keptPatience)
+		keepers = append(keepers, keeper{sh, size})
+		total += size
+	}
+	slices.SortFunc(keepers, func(x, y keeper) int { return cmp.Compare(y.size, x.size) })
+	for _, k := range keepers {
+		if total <= a.limit/maxKeptFraction {
+			return
+		}
+		total -= k.size
+		k.sh.conn.fail(&ProtocolError{Reason: fmt.Sprintf("the shared memory is full, and the worker keeps %d MiB of it that it was lent for calls that have ended", k.size>>20)})
+	}
+}
+
+// addBorrower records the connection to a worker to which segments may be lent.
+func (a *Arena) addBorrower(sh *sharing) {
+	if a != nil {
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		a.borrowers[sh] = true
+	}
+}
+
+// removeBorrower removes a connection that has ended.
+func (a *Arena) removeBorrower(sh *sharing) {
+	if a != nil {
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		delete(a.borrowers, sh)
 	}
 }
 

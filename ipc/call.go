@@ -24,6 +24,7 @@ type Call struct {
 	answer  Payload     // valid once settled has been received, as is err
 	err     error
 	inbox   *inbox      // nil if the call returns one value
+	copies  *segment    // of the inputs; see Conn.lend. Used by the caller only
 	waiting atomic.Bool // the caller waits for the read role
 
 	order                        atomic.Uint64 // see Order
@@ -98,6 +99,7 @@ func (c *Conn) NewCall(kind FrameType, session uint32) *Call {
 // Do returns no sooner, so that the state of the worker is known when it returns. Cancel or
 // abandon the call, or kill the process, to make it return early.
 func (call *Call) Do(args Args) (Payload, error) {
+	defer call.dropCopies()
 	if err := call.send(args); err != nil {
 		return Payload{}, err
 	}
@@ -110,6 +112,14 @@ func (call *Call) Do(args Args) (Payload, error) {
 		if <-call.notices == settled {
 			return call.answer, call.err
 		}
+	}
+}
+
+// dropCopies releases the copies of the inputs, if there are any, at the end of the call.
+func (call *Call) dropCopies() {
+	if call.copies != nil {
+		call.copies.drop(1)
+		call.copies = nil
 	}
 }
 

@@ -139,7 +139,8 @@ func Start(conn net.Conn, channel *net.UnixConn, setup Setup, events Events) (*C
 		done:    make(chan struct{}),
 	}
 	c.role.conn, c.role.calls = conn, &c.calls
-	c.frames.result, c.frames.calls = setup.Limits.Result, &c.calls
+	setup.Limits.Inline = setup.inlineBound()
+	c.frames.result, c.frames.inline, c.frames.calls = setup.Limits.Result, setup.Limits.Inline, &c.calls
 	if channel != nil && setup.Shared != nil {
 		c.shared = newSharing(c, channel, setup.Shared)
 		c.frames.shared = c.shared
@@ -158,6 +159,22 @@ func Start(conn net.Conn, channel *net.UnixConn, setup Setup, events Events) (*C
 	_ = conn.SetDeadline(time.Time{}) // fails only if the connection is closed, which reading detects
 	go c.readWhileIdle()
 	return c, hello, description, nil
+}
+
+// leastInline is the lowest bound of the inline buffers of a frame.
+const leastInline = 64 << 20
+
+// inlineBound returns the bound of a frame's inline buffers: what the worker might share
+// instead, if nothing else is set.
+func (s Setup) inlineBound() int64 {
+	bound := s.Limits.Inline
+	if bound == 0 && s.Shared != nil {
+		bound = s.Shared.Limit
+	}
+	if bound == 0 {
+		return s.Limits.BufferBytes
+	}
+	return min(max(bound, leastInline), s.Limits.BufferBytes)
 }
 
 // setUp exchanges the messages hello, setup and ready.

@@ -247,7 +247,7 @@ func TestAnIsolatedProducerCannotChangeItsResult(t *testing.T) {
 	arena := NewArena(64<<20, time.Minute)
 	defer arena.Close()
 	consumers := NewDomain()
-	consumer, q := shareWith(t, 0, SetupShared{Limit: 1 << 20, Domain: consumers, Arena: arena})
+	consumer, q := shareWith(t, 0, SetupShared{Limit: 16 << 20, Domain: consumers, Arena: arena})
 	for name, results := range map[string]*Domain{
 		"for the host":                   nil,
 		"for another isolated node":      &consumers,

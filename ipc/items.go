@@ -61,6 +61,7 @@ func (call *Call) Items(args Args, emit func(Payload)) error {
 	c.calls.Lock()
 	call.inbox = in
 	c.calls.Unlock()
+	defer call.dropCopies()
 	if err := call.send(args); err != nil {
 		return err
 	}

@@ -91,6 +91,10 @@ type SetupLimits struct {
 	Memory int64 `msgpack:"memory"`
 	// Result bounds the size of one result in bytes; 0 means no bound.
 	Result int64 `msgpack:"result"`
+	// Inline bounds the buffers of one frame that follow it on the socket, in bytes together.
+	// If it is 0, [Start] sets it to [SetupShared].Limit, or to BufferBytes if no memory is
+	// shared. It is at least 64 MiB, because small buffers are never in shared memory.
+	Inline int64 `msgpack:"inline"`
 	// OpenFiles bounds the open descriptors of the process; 0 means no bound.
 	OpenFiles int `msgpack:"open_files"`
 }

@@ -49,6 +49,7 @@ type frameReader struct {
 	first  io.Reader // reads src when the next byte begins a frame
 	limits Limits
 	result int64      // bounds the size of a result; 0 means no bound
+	inline int64      // bounds the inline buffers of a frame together; 0 means no bound of their own
 	calls  *callTable // to find the answers that are results; used only if there is a bound
 	shared *sharing   // resolves the segments that descriptors name; nil if no memory is shared
 	buf    []byte
@@ -108,24 +109,21 @@ func (fr *frameReader) full(dst []byte) error {
 }
 
 // maxUpfront is how much memory is allocated for a claimed length before its bytes have
-// arrived. It is generous, because growing beyond it copies.
+// arrived.
 const maxUpfront = 64 << 20
 
-// take reads n bytes into memory of their own. Beyond maxUpfront, the memory at most
-// doubles each time that it has been filled.
+// take reads n bytes into memory of their own. The caller has compared n with its bound. A
+// claim alone costs at most maxUpfront. Once these bytes have arrived, take allocates the
+// rest at once and copies them, so it never holds more than n and maxUpfront bytes. Memory
+// that doubled as it was filled would take up to n bytes more.
 func (fr *frameReader) take(n uint64) ([]byte, error) {
 	b := make([]byte, min(n, maxUpfront))
-	for filled := 0; ; {
-		if err := fr.full(b[filled:]); err != nil {
-			return nil, err
-		}
-		if filled = len(b); uint64(filled) == n {
-			return b, nil
-		}
-		larger := make([]byte, min(n, 2*uint64(filled)))
-		copy(larger, b)
-		b = larger
+	if err := fr.full(b); err != nil || n <= maxUpfront {
+		return b, err
 	}
+	whole := make([]byte, n)
+	copy(whole, b)
+	return whole, fr.full(whole[maxUpfront:])
 }
 
 // next reads one frame. It blocks until the frame has arrived. Its error is io.EOF if the
@@ -258,7 +256,7 @@ func inlineSizeOf(table []descriptor) (size uint64) {
 
 // descriptors reads n descriptors of a frame, appends them to table and checks them.
 func (fr *frameReader) descriptors(table []descriptor, t FrameType, n int) ([]descriptor, error) {
-	total := uint64(0)
+	total, inline := uint64(0), uint64(0)
 	for range n {
 		d, err := fr.peek(descriptorSize)
 		if errors.Is(err, io.EOF) {
@@ -282,6 +280,12 @@ func (fr *frameReader) descriptors(table []descriptor, t FrameType, n int) ([]de
 			return nil, &ProtocolError{Reason: fmt.Sprintf("a %s frame claims buffers of more than %d bytes in all", t, fr.limits.BufferBytes)}
 		}
 		total += size
+		if segment == 0 {
+			inline += size
+		}
+		if fr.inline > 0 && inline > uint64(fr.inline) {
+			return nil, &ProtocolError{Reason: fmt.Sprintf("a %s frame claims inline buffers of more than %d bytes in all", t, fr.inline)}
+		}
 		table = append(table, found)
 	}
 	return table, nil

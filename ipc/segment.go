@@ -25,7 +25,8 @@ type segment struct {
 
 	domain Domain // of the workers that it may be lent to
 
-	refs atomic.Int64
+	refs   atomic.Int64
+	loaned atomic.Int64 // those of refs that are loans to workers
 	// Guarded by the lock of the arena.
 	freeAt   time.Time // when it became free
 	isResult bool      // it holds the copy of a result
@@ -76,6 +77,13 @@ func (s *segment) drop(n int64) {
 	} else {
 		s.destroy()
 	}
+}
+
+// isKept reports whether only loans hold the segment: the calls for which it was lent have
+// ended, and workers have not released it.
+func (s *segment) isKept() bool {
+	loaned := s.loaned.Load()
+	return loaned > 0 && s.refs.Load() == loaned && s.loaned.Load() == loaned
 }
 
 // orphan records that the owner is gone. The last reference then destroys the segment.

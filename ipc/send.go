@@ -63,7 +63,10 @@ func (c *Conn) sendFrame(path string, h header, call *Call, parts [][]byte, p Pa
 		if err != nil {
 			return err
 		}
-		if copies != nil {
+		switch {
+		case copies != nil && call != nil:
+			call.copies = copies // until the end of the call, so that the worker does not keep them before
+		case copies != nil:
 			defer copies.drop(1)
 		}
 		inline = p.inline()
@@ -104,8 +107,8 @@ func (l Limits) checkSend(path string, bodyLen int, buffers [][]byte) error {
 
 // lend gives the worker access to the segments of a payload that is about to be sent. If some
 // are of another domain, it returns a segment with copies, whose reference the caller drops
-// once the frame has been sent. If too many descriptors are in transit, or there is no room
-// for a copy, it makes the buffer an inline one.
+// once the frame has been sent, or its call has ended. If too many descriptors are in transit, the worker keeps too
+// much, or there is no room for a copy, it makes the buffer an inline one.
 func (c *Conn) lend(p *Payload) (copies *segment, err error) {
 	if c.shared == nil {
 		p.locations = nil
@@ -118,7 +121,7 @@ func (c *Conn) lend(p *Payload) (copies *segment, err error) {
 			continue
 		}
 		switch err := c.shared.lend(at.segment); {
-		case errors.Is(err, errChannelFull):
+		case errors.Is(err, errChannelFull), errors.Is(err, errKeepsTooMuch):
 			if &p.locations[0] == &original[0] {
 				p.locations = slices.Clone(original) // others may send the same payload
 			}

@@ -39,6 +39,7 @@ type sharing struct {
 	mapped    int                      // segments of the worker's that are mapped, including those it has forgotten
 	bytes     int64                    // their sizes
 	loans     map[uint32]*loan         // by the supervisor's numbers
+	lent      int64                    // the sizes of the loans with references
 	releases  map[uint32]int64         // references to the worker's segments that have been released, but not yet reported
 	destroyed []uint32                 // segments that the worker must forget
 	timed     bool                     // a timer will report what is due
@@ -61,20 +62,24 @@ type ownedSegment struct {
 type loan struct {
 	segment *segment
 	count   int64
+	kept    time.Time // when keptFor first found that the worker keeps it; zero before
 }
 
 // newSharing returns the shared memory of a connection. It takes a quota from segmentQuotas,
 // which end gives back.
 func newSharing(c *Conn, channel *net.UnixConn, setup *SetupShared) *sharing {
-	return &sharing{
+	sh := &sharing{
 		conn: c, channel: channel, limit: setup.Limit, quota: segmentQuotas.take(),
 		domain: setup.Domain, results: setup.Results, arena: setup.Arena,
 		owned: make(map[uint32]*ownedSegment), loans: make(map[uint32]*loan), releases: make(map[uint32]int64),
 	}
+	sh.arena.addBorrower(sh)
+	return sh
 }
 
 // lend counts a reference to a segment of the worker's domain in a frame that is about to be
-// sent. With the first one it sends the worker the segment's descriptor.
+// sent. With the first one it sends the worker the segment's descriptor. Its error is
+// errKeepsTooMuch or errChannelFull if the buffer has to go inline.
 func (sh *sharing) lend(s *segment) error {
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
@@ -82,6 +87,9 @@ func (sh *sharing) lend(s *segment) error {
 		return ErrClosed
 	}
 	l := sh.loans[s.id]
+	if (l == nil || l.count == 0) && sh.keepsTooMuchLocked(s.size()) {
+		return errKeepsTooMuch
+	}
 	if l == nil {
 		if err := sendSegment(sh.channel, s); err != nil {
 			return err
@@ -92,10 +100,60 @@ func (sh *sharing) lend(s *segment) error {
 		s.holders[sh] = true
 		s.mu.Unlock()
 	}
-	l.count++
+	if l.count++; l.count == 1 {
+		sh.lent += s.size()
+		l.kept = time.Time{}
+	}
 	s.hold(1)
+	s.loaned.Add(1)
 	return nil
 }
+
+// maxKeptFraction is the divisor of the limit that bounds the memory which a worker may keep
+// after the calls for which it was lent. A single value may be larger.
+const maxKeptFraction = 4
+
+// keepsTooMuchLocked reports whether the worker keeps so much that it is not lent a further
+// segment of the given size. The loans of calls that have not ended do not count.
+func (sh *sharing) keepsTooMuchLocked(size int64) bool {
+	allowed := sh.limit / maxKeptFraction
+	if sh.lent == 0 || sh.lent+size <= allowed {
+		return false
+	}
+	kept := sh.keptLocked()
+	return kept > 0 && kept+size > allowed
+}
+
+// keptLocked returns the size of the segments that the worker keeps: see segment.isKept.
+func (sh *sharing) keptLocked() (size int64) {
+	for _, l := range sh.loans {
+		if l.count > 0 && l.segment.isKept() {
+			size += l.segment.size()
+		}
+	}
+	return size
+}
+
+// keptFor returns the size of the segments that the worker has kept for at least the given
+// time, as far as earlier calls have noticed. A release may be on its way for the others.
+func (sh *sharing) keptFor(least time.Duration) (size int64) {
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	for _, l := range sh.loans {
+		switch {
+		case l.count == 0 || !l.segment.isKept():
+			l.kept = time.Time{}
+		case l.kept.IsZero():
+			l.kept = time.Now()
+		case time.Since(l.kept) >= least:
+			size += l.segment.size()
+		}
+	}
+	return size
+}
+
+// errKeepsTooMuch reports that a worker has not released what it was lent for earlier calls.
+var errKeepsTooMuch = errors.New("the worker keeps too much of what it was lent")
 
 // errChannelFull reports that too many descriptors are in transit to a worker.
 var errChannelFull = errors.New("the channel is full")
@@ -279,7 +337,10 @@ func (sh *sharing) takeBack(number, n uint64) (*loan, error) {
 	case n > uint64(l.count):
 		return nil, &ProtocolError{Reason: fmt.Sprintf("the worker releases segment %d %d times, which is more than it was lent: it holds %d", number, n, l.count)}
 	}
-	l.count -= int64(n)
+	if l.count -= int64(n); l.count == 0 {
+		sh.lent -= l.segment.size()
+	}
+	l.segment.loaned.Add(-int64(n))
 	return l, nil
 }
 
@@ -387,12 +448,14 @@ func (sh *sharing) end() {
 	sh.loans, sh.owned = nil, nil
 	segmentQuotas.give(sh.quota - sh.mapped) // refund gives the rest
 	sh.mu.Unlock()
+	sh.arena.removeBorrower(sh)
 	closeAside(sh.channel) // descriptors that the worker has sent may wait in it
 	for _, l := range loans {
 		l.segment.mu.Lock()
 		delete(l.segment.holders, sh)
 		l.segment.mu.Unlock()
 		if l.count > 0 {
+			l.segment.loaned.Add(-l.count)
 			l.segment.drop(l.count)
 		}
 	}

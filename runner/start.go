@@ -1,6 +1,7 @@
 package runner
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"path/filepath"
@@ -195,7 +196,10 @@ func (r *Runner) workerConfig(n *node, py python) worker.Config {
 			NodeType: n.config.Type,
 			Params:   n.config.OrderedParams(),
 			Ports:    n.ports(),
-			Limits:   ipc.SetupLimits{Limits: ipc.DefaultLimits(), Memory: l.Memory},
+			Limits: ipc.SetupLimits{
+				Limits: ipc.DefaultLimits(), Memory: l.Memory,
+				Inline: cmp.Or(r.options.sharedMemory, DefaultSharedMemory),
+			},
 			LogLevel: logger.GetLevel().String(),
 			Shared:   r.shared(n),
 			Window:   r.window(),

@@ -359,6 +359,16 @@ class SharedMemory:
             return False
         return True
 
+    def take_back(self, buffers: Sequence[Bytes | Location]) -> None:
+        """End the loans of a frame that is not sent after all.
+
+        Args:
+            buffers: what ``lend`` returned.
+        """
+        for each in buffers:
+            if isinstance(each, Location) and each.segment & OWN:
+                self._undo_loan(self._arena.segments[each.segment])
+
     def _undo_loan(self, segment: Segment) -> None:
         if segment.number & OWN:
             with self._lock:

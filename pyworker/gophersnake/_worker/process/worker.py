@@ -99,6 +99,7 @@ class Worker:
         allowed = setup["limits"]
         self._connection.limit_frames(Limits(*(allowed[name] for name in Limits._fields)))
         self._connection.limit_results(allowed.get("result", 0))
+        self._connection.largest_inline = allowed.get("inline", 0)
         limits.limit_memory(allowed["memory"])
         sandbox.configure(setup.get("isolation"))
         limits.limit_descriptors(allowed.get("open_files", 0))

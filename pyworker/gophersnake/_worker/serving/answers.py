@@ -10,7 +10,7 @@ from gophersnake._worker.process import limits
 from gophersnake._worker.serving import failure
 from gophersnake._worker.serving.interrupts import Interrupts
 from gophersnake._worker.values.encoder import Encoder
-from gophersnake._worker.values.format import TooLarge, ValueFault
+from gophersnake._worker.values.format import TooLarge, TooMuchInline, ValueFault
 from gophersnake._worker.wire import frames
 from gophersnake._worker.wire.connection import Connection
 from gophersnake._worker.wire.frames import Bytes, Location
@@ -98,6 +98,8 @@ class Answers:
         if limited and 0 < largest < total:
             raise TooLarge(total, largest)
         lent = self._lend(call, buffers) if buffers else buffers
+        if 0 < self._connection.largest_inline < total:
+            self._check_inline(lent)
         # The caller holds the value, so no segment that the frame names is released before.
         self._connection.send(kind, call, body, lent)
         return total
@@ -137,6 +139,15 @@ class Answers:
             # The supervisor must not count them any more when it reads the new frame.
             self._connection.flush()
         return lent
+
+    def _check_inline(self, buffers: Sequence[Bytes | Location]) -> None:
+        """Take the loans of a frame back and raise if its inline buffers are too large."""
+        connection = self._connection
+        inline = sum(len(each) for each in buffers if not isinstance(each, Location))
+        if inline > connection.largest_inline:
+            if connection.shared is not None:
+                connection.shared.take_back(buffers)
+            raise TooMuchInline(inline, connection.largest_inline)
 
     def fail(self, call: int, error: BaseException, stage: str) -> None:
         """Answer a call with an exception.

@@ -39,3 +39,23 @@ class TooLarge(ValueFault):
             "result", f"it takes {size} bytes, more than the {limit} that limits.result allows"
         )
         self.size = size
+
+
+class TooMuchInline(ValueFault):
+    """The buffers of a value that do not fit into shared memory are too large together.
+
+    Attributes:
+        hint: how to avoid the error.
+    """
+
+    hint = (
+        "return fewer values at once, or yield them one by one; or raise the limit of shared "
+        "memory, which also bounds what goes through the socket"
+    )
+
+    def __init__(self, size: int, limit: int) -> None:
+        """Create the error for a size and a limit, both in bytes."""
+        super().__init__(
+            "result",
+            f"its buffers outside of shared memory take {size} bytes, more than the limit of {limit}",
+        )

@@ -91,6 +91,7 @@ class Connection:
         begun: the begun count of this connection's frames.
         small: a body of up to this many bytes can be kept back by the outbox.
         largest: the limit of a result in bytes; 0 for no limit.
+        largest_inline: the limit of a frame's inline buffers in bytes; 0 for no limit.
         send: ``Outbox.send``, bound here for speed, as are the next four. It sends a frame.
         send_message: sends a frame whose body is a message of the protocol.
         keep: sends a small frame together with later ones.
@@ -100,7 +101,7 @@ class Connection:
 
     def __init__(self, sock: socket.socket, limits: Limits | None = None) -> None:
         """Create the connection on a connected, blocking socket."""
-        self.largest = 0
+        self.largest = self.largest_inline = 0
         self.limit_frames(limits or Limits())
         self.shared: SharedMemory | None = None
         self.mailbox: deque[Frame] = deque()
