@@ -167,6 +167,13 @@
 // that it names, and at most those that the sender holds. When a worker dies, its references
 // count as released, and its own segments live on while others still refer to them.
 //
+// A worker may keep what it was lent after the call has been answered. Once it keeps more than
+// a quarter of [SetupShared].Limit in several segments, its further inputs go inline until it
+// releases some, so that only its own calls are slower. If a value waits for room in the
+// [Arena] and the workers together have kept more than a quarter of it for half a second, the
+// supervisor ends those that keep the most, as violations of the protocol, until it is a
+// quarter. Segments of other workers count for the first bound only.
+//
 // From a worker that is not isolated to another such worker, the supervisor forwards
 // references and neither reads nor copies the memory. Isolated workers are kept apart:
 //
@@ -280,8 +287,16 @@
 //	                                its own whose descriptor has arrived
 //	descriptor: reserved            0
 //	descriptor: offset, length      inside the segment, without overflow; inline: offset 0; all
-//	                                lengths of a frame together: [Limits].BufferBytes
+//	                                lengths of a frame together: [Limits].BufferBytes; the inline
+//	                                ones: [SetupLimits].Inline, or [SetupShared].Limit if that is
+//	                                not set, but at least 64 MiB. A claim allocates at most 64 MiB
+//	                                before its bytes arrive
+//	results of open calls           one for each call: a body and inline buffers, until the caller
+//	                                lets it go
 //	size of a result or an item     [SetupLimits].Result, if set; beyond, it is neither kept nor mapped
+//	loans after their calls         a quarter of [SetupShared].Limit, and one value more; further
+//	                                inputs go inline. Those of all workers together: a quarter of
+//	                                the [Arena] while a value waits for room
 //	items without credit            [Setup].Window: fewer than Items, and at most Bytes before the last
 //	result of a call with items     nil
 //	transfer: segment               bit 31 set, and not in use

@@ -7,6 +7,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -74,6 +75,7 @@ func TestTheTableOfBoundsHasTheConstants(t *testing.T) {
 		"error: notes, frames, cause":            fmt.Sprintf("at most %d, %d, %d", maxNotes, maxFrames, maxCauses),
 		"error: file, function, source":          "cut at " + size(MaxText),
 		"header: magic, version, flags":          fmt.Sprintf("exactly %#x, %d, 0", magic, Version),
+		"descriptor: offset, length":             fmt.Sprintf("at least %s. A claim allocates at most %s", size(leastInline), size(maxUpfront)),
 		"header: body length":                    "other messages: " + size(maxMessage),
 		"segments of a worker":                   fmt.Sprintf("a %dth of half of this process's descriptors, from %d to %d", quotaPart, leastQuota, mostQuota),
 		"msgpack: nesting":                       fmt.Sprintf("messages: %d", messageDepth),
@@ -84,6 +86,8 @@ func TestTheTableOfBoundsHasTheConstants(t *testing.T) {
 		assert.Contains(t, table[of], want, "the row of %q", of)
 	}
 	assert.Equal(t, 1<<22, maxPID)
+	assert.Equal(t, 4, maxKeptFraction, "a quarter")
+	assert.Equal(t, 500*time.Millisecond, keptPatience, "half a second")
 	assert.Equal(t, 1<<15, mostSegments, "32,768")
 }
 

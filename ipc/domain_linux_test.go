@@ -168,10 +168,27 @@ func isolatedPeer(t *testing.T, arena *Arena, results *Domain) (*Conn, *sharingP
 	return shareWith(t, 0, SetupShared{Limit: 16 << 20, Domain: NewDomain(), Results: results, Arena: arena})
 }
 
+// takeSharedCall is takeShared for the next call. It skips other frames, and forgets the
+// segments that the host has destroyed.
+func (p *sharingPeer) takeSharedCall() (frame, []descriptor) {
+	for {
+		f, table := p.takeShared()
+		if f.kind == FrameCall {
+			return f, table
+		}
+		var numbers []uint32
+		if f.kind == frameForget && assert.NoError(p.t, msgpack.Unmarshal(f.Body, &numbers)) {
+			for _, number := range numbers {
+				delete(p.host, number)
+			}
+		}
+	}
+}
+
 // receive takes a call, answers it with nil, and returns the segment that it was lent. It is
 // nil if the buffer went inline.
 func (p *sharingPeer) receive(lent chan<- *segment) {
-	f, table := p.takeShared()
+	f, table := p.takeSharedCall()
 	if table[0].segment == 0 {
 		_, err := p.frameReader.take(table[0].size)
 		assert.NoError(p.t, err)

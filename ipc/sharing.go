@@ -87,7 +87,7 @@ func (sh *sharing) lend(s *segment) error {
 		return ErrClosed
 	}
 	l := sh.loans[s.id]
-	if (l == nil || l.count == 0) && sh.keepsTooMuchLocked(s.size()) {
+	if (l == nil || l.count == 0) && sh.keepsTooMuchLocked() {
 		return errKeepsTooMuch
 	}
 	if l == nil {
@@ -110,28 +110,25 @@ func (sh *sharing) lend(s *segment) error {
 }
 
 // maxKeptFraction is the divisor of the limit that bounds the memory which a worker may keep
-// after the calls for which it was lent. A single value may be larger.
+// after the calls for which it was lent.
 const maxKeptFraction = 4
 
-// keepsTooMuchLocked reports whether the worker keeps so much that it is not lent a further
-// segment of the given size. The loans of calls that have not ended do not count.
-func (sh *sharing) keepsTooMuchLocked(size int64) bool {
+// keepsTooMuchLocked reports whether the worker keeps so much that it is lent no further
+// segment. Loans of calls that have not ended do not count. A single segment may be larger,
+// because its release may be on its way.
+func (sh *sharing) keepsTooMuchLocked() bool {
 	allowed := sh.limit / maxKeptFraction
-	if sh.lent == 0 || sh.lent+size <= allowed {
+	if sh.lent <= allowed {
 		return false
 	}
-	kept := sh.keptLocked()
-	return kept > 0 && kept+size > allowed
-}
-
-// keptLocked returns the size of the segments that the worker keeps: see segment.isKept.
-func (sh *sharing) keptLocked() (size int64) {
+	kept, segments := int64(0), 0
 	for _, l := range sh.loans {
 		if l.count > 0 && l.segment.isKept() {
-			size += l.segment.size()
+			kept += l.segment.size()
+			segments++
 		}
 	}
-	return size
+	return segments > 1 && kept > allowed
 }
 
 // keptFor returns the size of the segments that the worker has kept for at least the given

@@ -1,6 +1,7 @@
 package runner_test
 
 import (
+	"bytes"
 	"fmt"
 	"path/filepath"
 	"strings"
@@ -10,6 +11,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/gophersnake/gophersnake/ipc"
 	"github.com/gophersnake/gophersnake/runner"
 )
 
@@ -20,6 +22,7 @@ var protocolAttacks = []attack{
 	{does: "says that a segment of the host is gone", way: "forgets_the_hosts", stop: "a worker forgets only its own", want: ended(), says: "which is not its own"},
 	{does: "shares 8 GiB that take no memory", way: "shares_8_gib", stop: "`WithSharedMemory`, by size and before mapping", want: ended(), says: "that it may share"},
 	{does: "shares 64 TiB", way: "shares_64_tib", stop: "the same", want: ended(), says: "that it may share"},
+	{does: "sends 1 GiB through the socket", way: "streams_through_the_socket", stop: "the same bound, before memory is allocated", want: ended(), says: "claims inline buffers of more than"},
 	{does: "shares 200 segments", way: "shares_200_segments", stop: "the number of segments, a part of the host's descriptors", want: ended(), says: "segment"},
 	{does: "shares memory that it can shrink", way: "shares_what_can_shrink", stop: "the seals are checked", want: ended(), says: "size of a segment is not sealed"},
 	{does: "shares memory that others could write to", way: "shares_what_it_can_change", stop: "the same", want: ended(), says: "not sealed against writing"},
@@ -51,6 +54,7 @@ var protocolAttacks = []attack{
 var memoryAttacks = []attack{
 	{does: "reads memory that its neighbor was sent", way: "reads_its_neighbors", stop: "isolated nodes share no segments", want: succeeded(), says: "no data but its own"},
 	{does: "writes to memory that it was lent", way: "writes_to_its_neighbors", stop: "the segment is sealed before it is lent", want: succeeded(), says: "PermissionError"},
+	{does: "keeps all memory that it is lent", way: "keeps_its_inputs", stop: "further inputs go through the socket", want: succeeded(), check: neighborIsServed},
 	{does: "fills files in memory", way: "fills_a_file_in_memory", stop: "`limits.resident` counts them", want: died("SIGABRT", "").and(unrepeated), says: "ran out of memory", limits: "{resident: 300MiB}"},
 	{does: "starts threads without end", way: "starts_threads", stop: "`limits.threads`", want: died("SIGABRT", "").and(unrepeated), says: "threads", limits: "{threads: 100}"},
 	{does: "drops all that ends it with the host", way: "outlives_its_supervisor", stop: "the host ends it, and what it left", want: broke("SIGABRT", "").and(unrepeated), says: "connection"},
@@ -90,6 +94,23 @@ var textAttacks = []attack{
 		return ""
 	}},
 	{does: "makes its exit report a terabyte long", way: "claims_to_be_a_terabyte", stop: "the host reads 256 KiB of it", want: died("SIGKILL", "").and(unrepeated), says: "SIGKILL"},
+}
+
+// neighborIsServed sends the attacker more than all shared memory, and then its neighbor a
+// value that takes half of it.
+func neighborIsServed(t *testing.T, seen *attacked) string {
+	large := &ipc.Tensor{DType: ipc.Uint8, Shape: []int{8 << 20}, Data: make([]byte, 8<<20)}
+	input, _ := neighborData("neighbor", neighborSize)
+	for range 12 {
+		_, err := seen.runner.Run(t.Context(), map[string]any{"to_attacker": map[string]any{"data": large}, "to_neighbor": input})
+		require.NoError(t, err)
+	}
+	input, want := neighborData("neighbor", 32<<20)
+	result, err := seen.runner.Run(t.Context(), map[string]any{"to_attacker": map[string]any{"data": large}, "to_neighbor": input})
+	require.NoError(t, err)
+	neighbor := result.(map[string]any)["neighbor"].(map[string]any)
+	assert.True(t, bytes.Equal(want, neighbor["data"].(*ipc.Tensor).Data))
+	return fmt.Sprintf("the node's answer: `%v`; 12 more of its calls succeed, and its neighbor's", seen.answer)
 }
 
 // logged returns the log once it contains a text.

@@ -178,7 +178,8 @@ const DefaultSharedMemory = 4 << 30
 // return or are sent. If the limit is reached, calls wait
 // up to 10 s until values are released. A worker that sends more than its limit is ended;
 // see docs/limits.md for the number of segments. A limit of 0 disables shared memory: large
-// values are then copied through the socket. Other limits must be at least 1 MiB. The
+// values are then copied through the socket, up to 4 GiB for each result. Otherwise a
+// result has at most as many bytes outside of shared memory as the limit, or 64 MiB. Other limits must be at least 1 MiB. The
 // option has no effect on systems other than Linux, which use no shared memory.
 func WithSharedMemory(limit int64) Option {
 	return func(o *options) error {

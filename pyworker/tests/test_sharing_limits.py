@@ -465,6 +465,24 @@ def test_buffers_beyond_the_number_of_segments_go_inline(serve: Serve) -> None:
     assert [number != 0 for number, _, _ in host.places] == [True] * 2
 
 
+def test_buffers_that_go_inline_are_bounded_together(serve: Serve) -> None:
+    source = """
+    def n(count): return [np.full(200_000, i, "u1") for i in range(count)]
+    """
+    worker, host = sharing(serve, source, limits={"inline": 500_000}, segments=3)
+    with pytest.raises(Failed) as failed:
+        worker.call(6)
+    body = failed.value.body
+    assert (body["kind"], body["path"]) == ("marshaling", "result")
+    assert "outside of shared memory take 600000 bytes, more than the limit of 500000" in (
+        body["message"]
+    )
+    assert "raise the limit of shared memory" in body["hint"]
+    assert len(worker.call(5)) == 5
+    assert [number != 0 for number, _, _ in host.places] == [True] * 3 + [False] * 2
+    assert host.outstanding == 0
+
+
 def test_a_free_segment_makes_way_for_another_size(serve: Serve) -> None:
     worker, host = sharing(serve, ONES, segments=1)
     for size in (MIB, 2 * MIB, 3 * MIB, MIB):

@@ -60,6 +60,7 @@ def test_a_result_that_cannot_be_carried_names_its_place(serve: Serve) -> None:
     ("limits", "value", "reason"),
     [
         ({"body": 1000}, "'x' * 2000", "more than the limit of 1000"),
+        ({"inline": 30000}, "[Tensor('int8', (20000,), bytes(20000))] * 2", "take 40000 bytes"),
         ({"buffers": 1}, "[Tensor('int8', (20000,), bytes(20000))] * 2", "2 large buffers"),
         ({"buffer_bytes": 30000}, "[Tensor('int8', (20000,), bytes(20000))] * 2", "40000 bytes"),
     ],

@@ -158,6 +158,14 @@ def fills_a_file_in_memory(given: Any) -> None:
         os.write(descriptor, block)
 
 
+def keeps_its_inputs(given: Any) -> str:
+    """Never release what it is lent, from now on."""
+    shared = connection().shared
+    if shared is not None:
+        shared._release_locked = lambda segment: None  # type: ignore[method-assign]
+    return "it keeps all inputs"
+
+
 def _fallocate(descriptor: int, mode: int, offset: int, size: int) -> None:
     import ctypes
 

@@ -124,6 +124,16 @@ def shares_a_file(given: Any) -> None:
     wait()
 
 
+def streams_through_the_socket(given: Any) -> None:
+    """Claim a gigabyte behind a frame, and send it, instead of sharing memory."""
+    body = msgpack.packb(msgpack.ExtType(1, msgpack.packb(["uint8", [1 << 30], None])))
+    send(frame(frames.RESULT, call_id(), body, ((0, 0, 1 << 30),)))
+    block = bytes(16 << 20)
+    for _ in range(64):
+        send(block)
+    wait()
+
+
 def names_what_never_comes(given: Any) -> None:
     """Name a segment whose descriptor the supervisor could wait for."""
     _answer_in(77)
