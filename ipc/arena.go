@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"math/bits"
 	"os"
 	"slices"
@@ -190,60 +189,6 @@ func (a *Arena) take(ctx context.Context, domain Domain, size int64) (*segment, 
 		case <-ctx.Done():
 			return nil, context.Cause(ctx)
 		}
-	}
-}
-
-const (
-	// keptInterval is how often a value that waits for room looks for workers that keep too much.
-	keptInterval = 100 * time.Millisecond
-	// keptPatience is how long they must have kept it. A worker that is not hostile releases
-	// its inputs within milliseconds.
-	keptPatience = 500 * time.Millisecond
-)
-
-// endKeepers ends the connections to the workers that keep the most memory after their calls,
-// until all of them together keep at most a part of the limit: see maxKeptFraction. So the
-// rest of the arena is always there for the calls of other workers.
-func (a *Arena) endKeepers() {
-	type keeper struct {
-		sh   *sharing
-		size int64
-	}
-	var keepers []keeper
-	total := int64(0)
-	a.mu.Lock()
-	borrowers := slices.Collect(maps.Keys(a.borrowers))
-	a.mu.Unlock()
-	for _, sh := range borrowers {
-		size := sh.keptFor(keptPatience)
-		keepers = append(keepers, keeper{sh, size})
-		total += size
-	}
-	slices.SortFunc(keepers, func(x, y keeper) int { return cmp.Compare(y.size, x.size) })
-	for _, k := range keepers {
-		if total <= a.limit/maxKeptFraction {
-			return
-		}
-		total -= k.size
-		k.sh.conn.fail(&ProtocolError{Reason: fmt.Sprintf("the shared memory is full, and the worker keeps %d MiB of it that it was lent for calls that have ended", k.size>>20)})
-	}
-}
-
-// addBorrower records the connection to a worker to which segments may be lent.
-func (a *Arena) addBorrower(sh *sharing) {
-	if a != nil {
-		a.mu.Lock()
-		defer a.mu.Unlock()
-		a.borrowers[sh] = true
-	}
-}
-
-// removeBorrower removes a connection that has ended.
-func (a *Arena) removeBorrower(sh *sharing) {
-	if a != nil {
-		a.mu.Lock()
-		defer a.mu.Unlock()
-		delete(a.borrowers, sh)
 	}
 }
 

@@ -177,8 +177,11 @@ func TestTheInputsOfConcurrentCallsAreLent(t *testing.T) {
 				assert.NotZero(t, table[0].segment, "it is lent")
 				open = append(open, f.call)
 			}
-			assert.Zero(t, c.shared.keptFor(0))
-			assert.Zero(t, c.shared.keptFor(0))
+			c.shared.mu.Lock()
+			for _, l := range c.shared.loans {
+				assert.False(t, l.segment.isKept())
+			}
+			c.shared.mu.Unlock()
 			require.NoError(t, c.Err())
 			for _, call := range open {
 				p.send(frameResult, call, []byte{0xc0})

@@ -62,7 +62,8 @@ type ownedSegment struct {
 type loan struct {
 	segment *segment
 	count   int64
-	kept    time.Time // when keptFor first found that the worker keeps it; zero before
+	checks  int       // by keptSteadily, in which the worker kept it
+	checked time.Time // when the last one was made
 }
 
 // newSharing returns the shared memory of a connection. It takes a quota from segmentQuotas,
@@ -102,51 +103,11 @@ func (sh *sharing) lend(s *segment) error {
 	}
 	if l.count++; l.count == 1 {
 		sh.lent += s.size()
-		l.kept = time.Time{}
+		l.checks = 0
 	}
 	s.hold(1)
 	s.loaned.Add(1)
 	return nil
-}
-
-// maxKeptFraction is the divisor of the limit that bounds the memory which a worker may keep
-// after the calls for which it was lent.
-const maxKeptFraction = 4
-
-// keepsTooMuchLocked reports whether the worker keeps so much that it is lent no further
-// segment. Loans of calls that have not ended do not count. A single segment may be larger,
-// because its release may be on its way.
-func (sh *sharing) keepsTooMuchLocked() bool {
-	allowed := sh.limit / maxKeptFraction
-	if sh.lent <= allowed {
-		return false
-	}
-	kept, segments := int64(0), 0
-	for _, l := range sh.loans {
-		if l.count > 0 && l.segment.isKept() {
-			kept += l.segment.size()
-			segments++
-		}
-	}
-	return segments > 1 && kept > allowed
-}
-
-// keptFor returns the size of the segments that the worker has kept for at least the given
-// time, as far as earlier calls have noticed. A release may be on its way for the others.
-func (sh *sharing) keptFor(least time.Duration) (size int64) {
-	sh.mu.Lock()
-	defer sh.mu.Unlock()
-	for _, l := range sh.loans {
-		switch {
-		case l.count == 0 || !l.segment.isKept():
-			l.kept = time.Time{}
-		case l.kept.IsZero():
-			l.kept = time.Now()
-		case time.Since(l.kept) >= least:
-			size += l.segment.size()
-		}
-	}
-	return size
 }
 
 // errKeepsTooMuch reports that a worker has not released what it was lent for earlier calls.

@@ -33,7 +33,9 @@ def sharing(
     serve: Serve, source: str, limits: dict[str, int] | None = None, **shared: Any
 ) -> tuple[Supervisor, Host]:
     """Start a worker that shares memory, and serves the function ``n``."""
-    worker = serve(dedent(HEAD) + dedent(source), python="nodes.py:n", limits=limits or {}, shared=shared)
+    worker = serve(
+        dedent(HEAD) + dedent(source), python="nodes.py:n", limits=limits or {}, shared=shared
+    )
     assert worker.shares is not None
     return worker, worker.shares
 

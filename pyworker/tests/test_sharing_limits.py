@@ -474,8 +474,9 @@ def test_buffers_that_go_inline_are_bounded_together(serve: Serve) -> None:
         worker.call(6)
     body = failed.value.body
     assert (body["kind"], body["path"]) == ("marshaling", "result")
-    assert "outside of shared memory take 600000 bytes, more than the limit of 500000" in (
-        body["message"]
+    assert (
+        "outside of shared memory take 600000 bytes, more than the limit of 500000"
+        in (body["message"])
     )
     assert "raise the limit of shared memory" in body["hint"]
     assert len(worker.call(5)) == 5
