@@ -170,7 +170,7 @@
 // A worker may keep what it was lent after the call has been answered. Once it keeps more than
 // a quarter of [SetupShared].Limit in several segments, its further inputs go inline until it
 // releases some, so that only its own calls are slower. If a value waits for room in the
-// [Arena] and the workers together have kept more than a quarter of it for half a second, the
+// [Arena] and the workers together have kept more than a quarter of it for 3 s, the
 // supervisor ends those that keep the most, as violations of the protocol, until it is a
 // quarter. Segments of other workers count for the first bound only.
 //

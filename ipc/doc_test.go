@@ -87,7 +87,7 @@ func TestTheTableOfBoundsHasTheConstants(t *testing.T) {
 	}
 	assert.Equal(t, 1<<22, maxPID)
 	assert.Equal(t, 4, maxKeptFraction, "a quarter")
-	assert.Equal(t, time.Second/2, keptChecks*keptInterval, "half a second")
+	assert.Equal(t, 3*time.Second, keptChecks*keptInterval, "3 s")
 	assert.Equal(t, 1<<15, mostSegments, "32,768")
 }
 

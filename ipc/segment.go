@@ -167,7 +167,7 @@ const (
 	keptInterval = 100 * time.Millisecond
 	// keptChecks is how often it must have found them before it ends them. A worker that is not
 	// hostile releases its inputs within milliseconds.
-	keptChecks = 5
+	keptChecks = 30
 )
 
 // endKeepers ends the connections to the workers that keep the most memory after their calls,
