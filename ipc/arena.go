@@ -59,8 +59,6 @@ type Arena struct {
 	freed  chan struct{} // closed, and replaced, when a segment becomes free
 	timed  bool          // a timer will call tidy
 	closed bool
-
-	borrowers map[*sharing]bool // the connections to whose workers its segments may be lent
 }
 
 // NewArena returns an arena whose segments take at most limit bytes, and which waits at
@@ -69,7 +67,7 @@ func NewArena(limit int64, wait time.Duration) *Arena {
 	if limit <= 0 {
 		return nil
 	}
-	return &Arena{limit: limit, wait: wait, freed: make(chan struct{}), borrowers: make(map[*sharing]bool)}
+	return &Arena{limit: limit, wait: wait, freed: make(chan struct{})}
 }
 
 // FullError reports that an [Arena] had no room for a value within the time allowed.
@@ -157,13 +155,13 @@ const alignment = 64
 func aligned(n int) int64 { return (int64(n) + alignment - 1) &^ (alignment - 1) }
 
 // take returns a segment of the domain, of at least size bytes and with one reference. It
-// blocks while the arena is full. Meanwhile it ends workers that keep too much.
+// blocks while the arena is full.
 func (a *Arena) take(ctx context.Context, domain Domain, size int64) (*segment, error) {
 	class := sizeClass(size)
 	if class > a.limit {
 		return nil, &ValueError{Path: "input", Reason: fmt.Sprintf("it takes %d MiB of shared memory, more than the limit of %d MiB", class>>20, a.limit>>20)}
 	}
-	var timeout, patience <-chan time.Time
+	var timeout <-chan time.Time
 	for {
 		a.mu.Lock()
 		s, err := a.tryTakeLocked(domain, class)
@@ -176,14 +174,9 @@ func (a *Arena) take(ctx context.Context, domain Domain, size int64) (*segment, 
 			timer := time.NewTimer(a.wait)
 			defer timer.Stop()
 			timeout = timer.C
-			ticker := time.NewTicker(keptInterval)
-			defer ticker.Stop()
-			patience = ticker.C
 		}
 		select {
 		case <-freed:
-		case <-patience:
-			a.endKeepers()
 		case <-timeout:
 			return nil, &FullError{Size: size, Held: held, Limit: a.limit, Wait: a.wait}
 		case <-ctx.Done():

@@ -169,10 +169,7 @@
 //
 // A worker may keep what it was lent after the call has been answered. Once it keeps more than
 // a quarter of [SetupShared].Limit in several segments, its further inputs go inline until it
-// releases some, so that only its own calls are slower. If a value waits for room in the
-// [Arena] and the workers together have kept more than a quarter of it for 3 s, the
-// supervisor ends those that keep the most, as violations of the protocol, until it is a
-// quarter. Segments of other workers count for the first bound only.
+// releases some, so that only its own calls are slower.
 //
 // From a worker that is not isolated to another such worker, the supervisor forwards
 // references and neither reads nor copies the memory. Isolated workers are kept apart:
@@ -295,8 +292,7 @@
 //	                                lets it go
 //	size of a result or an item     [SetupLimits].Result, if set; beyond, it is neither kept nor mapped
 //	loans after their calls         a quarter of [SetupShared].Limit, and one value more; further
-//	                                inputs go inline. Those of all workers together: a quarter of
-//	                                the [Arena] while a value waits for room
+//	                                inputs go inline
 //	items without credit            [Setup].Window: fewer than Items, and at most Bytes before the last
 //	result of a call with items     nil
 //	transfer: segment               bit 31 set, and not in use

@@ -1,11 +1,8 @@
 package ipc
 
 import (
-	"cmp"
 	"fmt"
-	"maps"
 	"os"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -139,81 +136,6 @@ func (sh *sharing) keepsTooMuchLocked() bool {
 		}
 	}
 	return segments > 1 && kept > allowed
-}
-
-// keptSteadily returns the size of the segments that the worker has kept each time that it was
-// called, at least keptInterval apart, for more than keptChecks times. A release of others may be
-// on its way. Checks are counted instead of time, because this process may not have run either.
-func (sh *sharing) keptSteadily() (size int64) {
-	sh.mu.Lock()
-	defer sh.mu.Unlock()
-	for _, l := range sh.loans {
-		switch {
-		case l.count == 0 || !l.segment.isKept():
-			l.checks = 0
-		case l.checks == 0 || time.Since(l.checked) >= keptInterval:
-			l.checks++
-			l.checked = time.Now()
-		}
-		if l.checks > keptChecks {
-			size += l.segment.size()
-		}
-	}
-	return size
-}
-
-const (
-	// keptInterval is how often a value that waits for room looks for workers that keep too much.
-	keptInterval = 100 * time.Millisecond
-	// keptChecks is how often it must have found them before it ends them. A worker that is not
-	// hostile releases its inputs within milliseconds.
-	keptChecks = 30
-)
-
-// endKeepers ends the connections to the workers that keep the most memory after their calls,
-// until all of them together keep at most a part of the limit: see maxKeptFraction. So the
-// rest of the arena is always there for the calls of other workers.
-func (a *Arena) endKeepers() {
-	type keeper struct {
-		sh   *sharing
-		size int64
-	}
-	var keepers []keeper
-	total := int64(0)
-	a.mu.Lock()
-	borrowers := slices.Collect(maps.Keys(a.borrowers))
-	a.mu.Unlock()
-	for _, sh := range borrowers {
-		size := sh.keptSteadily()
-		keepers = append(keepers, keeper{sh, size})
-		total += size
-	}
-	slices.SortFunc(keepers, func(x, y keeper) int { return cmp.Compare(y.size, x.size) })
-	for _, k := range keepers {
-		if total <= a.limit/maxKeptFraction {
-			return
-		}
-		total -= k.size
-		k.sh.conn.fail(&ProtocolError{Reason: fmt.Sprintf("the shared memory is full, and the worker keeps %d MiB of it that it was lent for calls that have ended", k.size>>20)})
-	}
-}
-
-// addBorrower records the connection to a worker to which segments may be lent.
-func (a *Arena) addBorrower(sh *sharing) {
-	if a != nil {
-		a.mu.Lock()
-		defer a.mu.Unlock()
-		a.borrowers[sh] = true
-	}
-}
-
-// removeBorrower removes a connection that has ended.
-func (a *Arena) removeBorrower(sh *sharing) {
-	if a != nil {
-		a.mu.Lock()
-		defer a.mu.Unlock()
-		delete(a.borrowers, sh)
-	}
 }
 
 // transfer is a segment as its owner has sent it: not yet checked nor mapped.

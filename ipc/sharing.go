@@ -62,20 +62,16 @@ type ownedSegment struct {
 type loan struct {
 	segment *segment
 	count   int64
-	checks  int       // by keptSteadily, in which the worker kept it
-	checked time.Time // when the last one was made
 }
 
 // newSharing returns the shared memory of a connection. It takes a quota from segmentQuotas,
 // which end gives back.
 func newSharing(c *Conn, channel *net.UnixConn, setup *SetupShared) *sharing {
-	sh := &sharing{
+	return &sharing{
 		conn: c, channel: channel, limit: setup.Limit, quota: segmentQuotas.take(),
 		domain: setup.Domain, results: setup.Results, arena: setup.Arena,
 		owned: make(map[uint32]*ownedSegment), loans: make(map[uint32]*loan), releases: make(map[uint32]int64),
 	}
-	sh.arena.addBorrower(sh)
-	return sh
 }
 
 // lend counts a reference to a segment of the worker's domain in a frame that is about to be
@@ -103,7 +99,6 @@ func (sh *sharing) lend(s *segment) error {
 	}
 	if l.count++; l.count == 1 {
 		sh.lent += s.size()
-		l.checks = 0
 	}
 	s.hold(1)
 	s.loaned.Add(1)
@@ -406,7 +401,6 @@ func (sh *sharing) end() {
 	sh.loans, sh.owned = nil, nil
 	segmentQuotas.give(sh.quota - sh.mapped) // refund gives the rest
 	sh.mu.Unlock()
-	sh.arena.removeBorrower(sh)
 	closeAside(sh.channel) // descriptors that the worker has sent may wait in it
 	for _, l := range loans {
 		l.segment.mu.Lock()
