@@ -15,7 +15,19 @@ import msgpack
 from gophersnake import Transient
 from gophersnake._worker.memory import segments
 from gophersnake._worker.wire import frames
-from inside import AUTOPSY, CHANNEL, OWN, call_id, connection, frame, lent, message, send, wait
+from inside import (
+    AUTOPSY,
+    CHANNEL,
+    OWN,
+    call_id,
+    connection,
+    frame,
+    leave_at_the_next_frame,
+    lent,
+    message,
+    send,
+    wait,
+)
 
 EMPTY = b"\x90"
 """An empty array of msgpack, which takes a hundred times as much memory."""
@@ -163,7 +175,7 @@ def _empties(size: int) -> bytes:
 def returns_empty_arrays(given: Any) -> None:
     """Return 32 MiB that become several GiB when they are decoded."""
     send(frame(frames.RESULT, call_id(), _empties(32 << 20)))
-    # The worker answers, too, and is ended for it: after the host has read this result.
+    leave_at_the_next_frame()
 
 
 def logs_empty_arrays(given: Any) -> None:
@@ -196,7 +208,7 @@ def raises_16_mib(given: Any) -> None:
     """Send an exception with a message that fills a terminal for hours."""
     text = "A" * (15 << 20)
     message(frames.ERROR, {"kind": "execution", "class": "E", "message": text}, call_id())
-    # The worker answers, too, and is ended for it: after the host has read this message.
+    leave_at_the_next_frame()
 
 
 # What the worker says about itself.
