@@ -38,7 +38,7 @@ type process struct {
 	isolation    *isolation.Profile // nil leaves the process all rights of its user
 	sandbox      *isolation.Sandbox // made for an isolated process
 	channel      *net.UnixConn      // carries descriptors of shared memory; nil if none is shared
-	channelInode uint64             // of the process's end of the channel
+	ownSockets   [2]uint64          // inodes of the process's ends of the channel, and of its reaper's
 	stdout       *stdout
 	stderr       *stderr
 
@@ -214,7 +214,7 @@ func (p *process) openFiles() (inherited []*os.File, err error) {
 	if err != nil {
 		return inherited, err
 	}
-	p.channel, p.channelInode = channel, inodeOf(end)
+	p.channel, p.ownSockets[0] = channel, inodeOf(end)
 	p.cmd.ExtraFiles = append(p.cmd.ExtraFiles, end) // descriptor 5
 	return append(inherited, end), nil
 }

@@ -105,6 +105,6 @@ func inodeOf(*os.File) uint64 { return 0 }
 
 func countThreads(int) int { return 0 }
 
-func scanFiles(int, time.Time, bool, uint64) openFiles { return openFiles{} }
+func scanFiles(int, time.Time, bool, [2]uint64) openFiles { return openFiles{} }
 
 func exactMemory(int, time.Time, bool, bool) (memory, files int64) { return 0, 0 }

@@ -19,6 +19,7 @@ func (p *process) spawnLocked() error {
 	if err != nil {
 		return err
 	}
+	p.ownSockets[1] = inodeOf(end)
 	pidfd := -1
 	p.cmd.Stdin = end
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, PidFD: &pidfd}

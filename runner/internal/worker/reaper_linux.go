@@ -370,6 +370,7 @@ func (s *templateServer) forkLocked(p *process) error {
 	if err != nil {
 		return err
 	}
+	p.ownSockets[1] = inodeOf(end)
 	files := append([]*os.File{end, p.cmd.Stdout.(*os.File), p.cmd.Stderr.(*os.File)}, p.cmd.ExtraFiles...)
 	reply, err := s.request(templateRequest{Fork: p.pluginEnv}, s.answerTimeout, files...)
 	_ = end.Close()

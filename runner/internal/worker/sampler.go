@@ -77,7 +77,7 @@ func (w *Worker) takeSample(now time.Time) *sample {
 			}
 		}
 		if now.Sub(s.files.at) >= pause {
-			s.files = scanFiles(w.PID(), now, w.limitsFiles(), w.process.channelInode)
+			s.files = scanFiles(w.PID(), now, w.limitsFiles(), w.process.ownSockets)
 		}
 	}
 	w.sample.Store(s)

@@ -30,7 +30,7 @@ func BenchmarkSampling(b *testing.B) {
 		"threads":       func() { countThreads(pid) },
 		"usage":         func() { groupUsage(pid, time.Now()) },
 		"descriptors":   func() { countOpenFiles(pid) },
-		"files":         func() { make(memoryFiles).addOpen(pid, 0) },
+		"files":         func() { make(memoryFiles).addOpen(pid, [2]uint64{}) },
 		"mapped files":  func() { make(memoryFiles).addMapped(pid) },
 		"exact memory":  func() { exactMemory(pid, time.Now(), true, true) },
 		"shared memory": func() { exactMemory(pid, time.Now(), false, false) },

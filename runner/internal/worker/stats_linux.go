@@ -220,7 +220,8 @@ type openFiles struct {
 	open int           // of the process itself
 	// memory are the files that consist of memory: see scanFiles.
 	memory memoryFiles
-	// queued is how many descriptors wait in the process's sockets, except its channel.
+	// queued is how many descriptors wait in the process's sockets, except those on which the
+	// supervisor sends them.
 	queued int
 }
 
@@ -241,20 +242,19 @@ func (m memoryFiles) size() (total int64) {
 // scanFiles reads the descriptors of a process, its group and its descendants. With the
 // memory, it finds the files that consist of memory: memfds and deleted files of a tmpfs,
 // and files of a tmpfs that are open for writing. If the kernel allows it, also those that
-// are only mapped. The channel is the inode of the socket on which the supervisor sends
-// descriptors.
-func scanFiles(pid int, now time.Time, memory bool, channel uint64) openFiles {
+// are only mapped. The supervisor itself sends descriptors on own, the inodes of sockets.
+func scanFiles(pid int, now time.Time, memory bool, own [2]uint64) openFiles {
 	began := time.Now()
 	found := openFiles{at: now}
 	if !memory {
 		found.open = countOpenFiles(pid)
 	} else {
 		found.memory = make(memoryFiles)
-		found.open, found.queued = found.memory.addOpen(pid, channel)
+		found.open, found.queued = found.memory.addOpen(pid, own)
 		found.memory.addMapped(pid)
 		members, left := groupMembers(pid, now)
 		for _, each := range append(members, left...) {
-			found.memory.addOpen(each, channel)
+			found.memory.addOpen(each, own)
 			found.memory.addMapped(each)
 		}
 	}
@@ -274,8 +274,8 @@ func countOpenFiles(pid int) int {
 }
 
 // addOpen adds the memory files that a process has open. It returns how many descriptors
-// the process has, and how many wait in its sockets, except the channel.
-func (m memoryFiles) addOpen(pid int, channel uint64) (open, queued int) {
+// the process has, and how many wait in its sockets, except its own.
+func (m memoryFiles) addOpen(pid int, own [2]uint64) (open, queued int) {
 	root := livingFolder(pid)
 	folder, err := os.Open(root + "/fd")
 	if err != nil {
@@ -284,7 +284,7 @@ func (m memoryFiles) addOpen(pid int, channel uint64) (open, queued int) {
 	defer folder.Close()
 	names, _ := folder.Readdirnames(-1) // an error leaves those that were read
 	for _, name := range names {
-		if kind, inode := m.add(int(folder.Fd()), name); kind == unix.S_IFSOCK && inode != channel {
+		if kind, inode := m.add(int(folder.Fd()), name); kind == unix.S_IFSOCK && !slices.Contains(own[:], inode) {
 			text, _ := os.ReadFile(root + "/fdinfo/" + name) // it may be closed
 			n, _ := cgroup.Value(string(text), "scm_fds:")
 			queued += int(n)
@@ -384,7 +384,7 @@ func isMemory(device uint64, folder int, link string) bool {
 // others are segments of shared memory, which it has lent, or taken over.
 func (m memoryFiles) withoutOwn() memoryFiles {
 	own := make(memoryFiles)
-	own.addOpen(os.Getpid(), 0)
+	own.addOpen(os.Getpid(), [2]uint64{})
 	others := make(memoryFiles, len(m))
 	for id, bytes := range m {
 		if !own.has(id) {
@@ -412,7 +412,7 @@ func exactMemory(pid int, now time.Time, alone, withFiles bool) (memory, files i
 	if !withFiles || memory == 0 {
 		return memory, 0
 	}
-	found := scanFiles(pid, now, true, 0).memory.withoutOwn()
+	found := scanFiles(pid, now, true, [2]uint64{}).memory.withoutOwn()
 	for id, bytes := range mapped {
 		if found.has(id) {
 			memory -= bytes

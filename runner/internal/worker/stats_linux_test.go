@@ -7,6 +7,7 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
 )
 
 func TestAStatIsParsedWhateverTheProcessIsNamed(t *testing.T) {
@@ -20,4 +21,26 @@ func TestAStatIsParsedWhateverTheProcessIsNamed(t *testing.T) {
 	stat, err = readStat(procFolder(os.Getpid()))
 	require.NoError(t, err)
 	assert.Greater(t, stat.resident, int64(mega))
+}
+
+// The supervisor sends segments on the channel, and a file on that of the reaper, which a
+// worker still has when it has just been forked.
+func TestDescriptorsThatTheSupervisorSendsAreNotHidden(t *testing.T) {
+	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
+	require.NoError(t, err)
+	sent, received := os.NewFile(uintptr(fds[0]), "sent"), os.NewFile(uintptr(fds[1]), "received")
+	defer sent.Close()
+	defer received.Close()
+	_, before := make(memoryFiles).addOpen(os.Getpid(), [2]uint64{})
+	require.NoError(t, unix.Sendmsg(int(sent.Fd()), []byte("adopted"), unix.UnixRights(0), nil, 0))
+	_, queued := make(memoryFiles).addOpen(os.Getpid(), [2]uint64{})
+	if queued == before {
+		t.Skip("this kernel does not show the descriptors in a socket")
+	}
+	for i := range 2 {
+		var own [2]uint64
+		own[i] = inodeOf(received)
+		_, queued = make(memoryFiles).addOpen(os.Getpid(), own)
+		require.Equal(t, before, queued)
+	}
 }
