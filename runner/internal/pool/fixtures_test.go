@@ -177,12 +177,17 @@ func (f *fixture) deaths() int {
 	return len(f.ended)
 }
 
-// kill kills the worker that was started last, and waits until it is not alive.
+// kill kills the worker that was started last, and waits until it is not alive. If that
+// one has ended already, it waits for the next one: its event follows its start.
 func (f *fixture) kill() {
 	f.t.Helper()
-	f.mu.Lock()
-	last := f.started[len(f.started)-1]
-	f.mu.Unlock()
+	var last *worker.Worker
+	testkit.Eventually(f.t, func() bool {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		last = f.started[len(f.started)-1]
+		return last.Alive()
+	})
 	require.NoError(f.t, syscall.Kill(last.PID(), syscall.SIGKILL))
 	testkit.Eventually(f.t, func() bool { return !last.Alive() })
 }
