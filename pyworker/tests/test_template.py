@@ -242,7 +242,7 @@ def test_the_modules_logging_is_as_in_a_spawned_worker(serve: Serve, fork: Fork,
 def test_changes_made_by_the_import_remain(fork: Fork) -> None:
     worker = fork(
         """
-        import os, signal
+        import os, signal, time
         os.environ["SET_BY_THE_IMPORT"] = "yes"
         os.close(0)
         os.closerange(3, 5)
@@ -253,6 +253,8 @@ def test_changes_made_by_the_import_remain(fork: Fork) -> None:
             if (pid := os.fork()) == 0:
                 os._exit(0)
             os.waitpid(pid, 0)
+            while not heard:  # another thread may have got the signal
+                time.sleep(0.001)
             return [os.environ["SET_BY_THE_IMPORT"], len(heard)]
         """
     )
