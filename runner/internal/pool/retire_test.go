@@ -7,6 +7,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/gophersnake/gophersnake/runner/internal/testkit"
 	"github.com/gophersnake/gophersnake/runner/internal/worker"
 )
 
@@ -262,6 +263,7 @@ func TestAWorkerPastASoftLimitIsReplaced(t *testing.T) {
 	gate := newGate(t)
 	under := f.calling(map[string]any{"gate": gate, "value": 1})
 	f.until(func(h Health) bool { return h.Counters.Promoted == 1 })
+	testkit.Eventually(t, func() bool { return len(eventsOf[WorkerRetired](f)) > 0 }) // after the counter
 	assert.Equal(t, worker.LimitResidentSoft, eventsOf[WorkerRetired](f)[0].Breach.Limit)
 	remove(t, gate)
 	assert.Equal(t, answer{value: int64(1)}, <-under)
