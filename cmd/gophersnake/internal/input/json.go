@@ -40,22 +40,42 @@ func parseJSON(data []byte, convert func(text string) (any, *runner.Error)) (any
 		return nil, wrongEncoding(encoding, "the JSON")
 	}
 	text := bytes.TrimPrefix(data, byteOrderMark)
-	p := &jsonParser{tokens: jsontext.NewDecoder(bytes.NewReader(text), jsontext.AllowDuplicateNames(true)), convert: convert}
+	p := &jsonParser{tokens: newDecoder(text), convert: convert}
 	value, err := p.value()
 	if e, ok := errors.AsType[*runner.Error](err); ok {
-		e.Path = "input" + e.Path
-		return nil, e
+		p.tokens = newDecoder(text)
+		if err = p.tokens.SkipValue(); err == nil {
+			err = p.end()
+		}
+		if err == nil { // only the number is at fault
+			e.Path = "input" + e.Path
+			return nil, e
+		}
+	} else if err == nil {
+		err = p.end()
 	}
 	if err == nil {
-		if _, end := p.tokens.ReadToken(); !errors.Is(end, io.EOF) {
-			return nil, fmt.Errorf("%w: unexpected data after the value", ErrSyntax)
-		}
 		return value, nil
 	}
 	if syntax, ok := errors.AsType[*jsontext.SyntacticError](err); ok {
 		return nil, syntaxError(data, len(data)-len(text), syntax)
 	}
+	if errors.Is(err, ErrSyntax) {
+		return nil, err
+	}
 	return nil, fmt.Errorf("%w: there is no value", ErrSyntax)
+}
+
+func newDecoder(text []byte, options ...jsontext.Options) *jsontext.Decoder {
+	return jsontext.NewDecoder(bytes.NewReader(text), append(options, jsontext.AllowDuplicateNames(true))...)
+}
+
+// end returns an error if something follows the value.
+func (p *jsonParser) end() error {
+	if _, err := p.tokens.ReadToken(); !errors.Is(err, io.EOF) {
+		return fmt.Errorf("%w: unexpected data after the value", ErrSyntax)
+	}
+	return nil
 }
 
 // syntaxError returns the error for text that is not JSON. If only its characters are
@@ -64,7 +84,7 @@ func parseJSON(data []byte, convert func(text string) (any, *runner.Error)) (any
 func syntaxError(data []byte, skipped int, syntax *jsontext.SyntacticError) error {
 	offset := skipped + int(syntax.ByteOffset)
 	reason, at := syntax.Err.Error(), place(data, offset)
-	lenient := jsontext.NewDecoder(bytes.NewReader(data[skipped:]), jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
+	lenient := newDecoder(data[skipped:], jsontext.AllowInvalidUTF8(true))
 	first := lenient.SkipValue()
 	if second := lenient.SkipValue(); first == nil && errors.Is(second, io.EOF) {
 		if strings.Contains(reason, "surrogate") {
