@@ -87,9 +87,9 @@ func (e *FullError) Error() string {
 
 // Share copies the payload's large buffers into one segment of shared memory. The result
 // can be sent to any number of workers, and must be released by [Payload.Release]. Those of
-// other domains than the given one are sent a further copy, each time. Share
-// returns the payload as it is if it has no large buffers, or if the system does not
-// support shared memory. It blocks while the arena is full. Its error is a *[FullError], a
+// other domains than the given one are sent a further copy, each time. Share returns the
+// payload as it is if it has no large buffers, or if the system does not support shared
+// memory. It blocks while the arena is full. Its error is a *[FullError], a
 // *[ValueError] if the payload is larger than the limit, or the cause of the context's end.
 func (a *Arena) Share(ctx context.Context, domain Domain, p Payload) (Payload, error) {
 	if a == nil || p.locations != nil {
@@ -120,7 +120,7 @@ func (a *Arena) Share(ctx context.Context, domain Domain, p Payload) (Payload, e
 			continue
 		}
 		shared.locations[i] = location{s, offset}
-		shared.Buffers[i] = s.view[offset : offset+int64(len(buffer)) : offset+int64(len(buffer))]
+		shared.Buffers[i] = part(s.view, offset, len(buffer))
 		fill(shared.Buffers[i], buffer)
 		offset += aligned(len(buffer))
 	}

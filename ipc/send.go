@@ -107,8 +107,9 @@ func (l Limits) checkSend(path string, bodyLen int, buffers [][]byte) error {
 
 // lend gives the worker access to the segments of a payload that is about to be sent. If some
 // are of another domain, it returns a segment with copies, whose reference the caller drops
-// once the frame has been sent, or its call has ended. If too many descriptors are in transit, the
-// worker keeps too much, or there is no room for a copy, it makes the buffer an inline one.
+// once the frame has been sent, or its call has ended. If too many descriptors are in
+// transit, the worker keeps too much, or there is no room for a copy, it makes the buffer an
+// inline one.
 func (c *Conn) lend(p *Payload) (copies *segment, err error) {
 	if c.shared == nil {
 		p.locations = nil

@@ -122,7 +122,7 @@ func (sh *sharing) resolve(d descriptor) (location, []byte, error) {
 		s.drop(1)
 		return location{}, nil, &ProtocolError{Reason: fmt.Sprintf("a buffer of %d bytes at %d in segment %#x, which has %d", d.size, d.offset, d.segment, size)}
 	}
-	return location{s, int64(d.offset)}, s.view[d.offset : d.offset+d.size : d.offset+d.size], nil
+	return location{s, int64(d.offset)}, part(s.view, int64(d.offset), int(d.size)), nil
 }
 
 // hold returns the segment with the given number and adds a reference to it. A segment of

@@ -116,8 +116,8 @@ type Value struct {
 }
 
 // Encode returns a Go value with its encoded form, whose large buffers lie in the
-// shared memory of arena, for workers of the domain. The caller releases it. The first name in the path of an
-// encoding error is root.
+// shared memory of arena, for workers of the domain. The caller releases it. The first
+// name in the path of an encoding error is root.
 func Encode(ctx context.Context, arena *ipc.Arena, domain ipc.Domain, root string, v any) (Value, error) {
 	payload, err := ipc.Encode(root, v)
 	if err == nil && len(payload.Buffers) > 0 {

@@ -165,7 +165,7 @@ def of_process(worker: Worker) -> None:
 
 
 def promise_heartbeat() -> None:
-    """Name a heartbeat pipe that nobody reads."""
+    """Name a heartbeat pipe that has no reader."""
     read, _write = os.pipe()
     os.pwrite(4, struct.pack("<Q", os.fstat(read).st_ino), 8)
 
