@@ -3,6 +3,7 @@ package ipc
 import (
 	"errors"
 	"math"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -61,8 +62,11 @@ type callTable struct {
 	open      map[uint64]*Call // nil once the connection has ended
 	abandoned map[uint64]*Call // their answers are discarded
 	lastID    uint64
-	err       error  // why the connection ended
-	firstOpen uint64 // the lowest Order of the calls that had no answer when it ended
+	err       error // why the connection ended
+	// unsettled are the Orders of the calls that the worker had when the connection ended:
+	// those without an answer, abandoned ones included, and the one that was answered with a
+	// fatal error.
+	unsettled []uint64
 }
 
 var freeCalls = sync.Pool{New: func() any { return &Call{notices: make(chan notice, 2)} }}
@@ -286,7 +290,28 @@ func (call *Call) WasBehind() bool {
 	calls := &call.conn.calls
 	calls.Lock()
 	defer calls.Unlock()
-	return calls.firstOpen < call.order.Load()
+	order := call.order.Load()
+	return slices.ContainsFunc(calls.unsettled, func(other uint64) bool { return other < order })
+}
+
+// Company returns how many other calls the worker had begun and not answered when the
+// connection ended, abandoned ones included, and whether this call was sent before them. begun
+// is the number of calls that the worker had begun. An answer with a fatal error does not
+// count as one.
+func (call *Call) Company(begun uint64) (others int, first bool) {
+	calls := &call.conn.calls
+	calls.Lock()
+	defer calls.Unlock()
+	order := call.order.Load()
+	first = true
+	for _, other := range calls.unsettled {
+		if other == order || other > begun {
+			continue
+		}
+		others++
+		first = first && order < other
+	}
+	return others, first
 }
 
 // HasEarlierCalls reports whether the worker has yet to answer calls that were sent before
@@ -322,16 +347,13 @@ func (c *Conn) WorksOnlyOnAbandoned(begun uint64) bool {
 	return hasEarlier(c.calls.abandoned, begun+1) && !hasEarlier(c.calls.open, begun+1)
 }
 
-// lowestOrder returns the lowest order of the calls that were sent, and the highest number if
-// there are none.
-func lowestOrder(calls map[uint64]*Call) uint64 {
-	lowest := uint64(math.MaxUint64)
+// noteUnsettledLocked adds the orders of those of the calls that were sent.
+func (t *callTable) noteUnsettledLocked(calls map[uint64]*Call) {
 	for _, call := range calls {
 		if order := call.order.Load(); order != 0 {
-			lowest = min(lowest, order)
+			t.unsettled = append(t.unsettled, order)
 		}
 	}
-	return lowest
 }
 
 // hasEarlier reports whether one of the calls was sent before the one with the given order.

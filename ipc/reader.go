@@ -333,6 +333,9 @@ func (c *Conn) answer(f frame) error {
 	} else {
 		delete(c.calls.abandoned, f.call)
 	}
+	if call != nil && failure != nil && c.fatal.Load() == failure { //nolint:errorlint // identity
+		c.calls.unsettled = append(c.calls.unsettled, call.order.Load())
+	}
 	c.calls.Unlock()
 	c.answers.Add(1)
 	if c.frames.fresh { // answers that were read together have the same time

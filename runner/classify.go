@@ -86,6 +86,8 @@ func classifyType(err error) *Error {
 		e := exitError(err.Exit)
 		e.NotBegun = !err.Sent // only the worker says so of a call that was sent
 		return e
+	case *worker.SuspectError:
+		return suspectError(err)
 	case *worker.DeadlineError:
 		e := NewError(KindPythonVM, fmt.Sprintf("no answer within %s; the call was canceled", err.Limit))
 		e.PID, e.Traceback = err.PID, err.Remote.Frames
@@ -172,6 +174,24 @@ func exitError(x *worker.Exit) *Error {
 		e.Hint = "check whether the machine, or the memory cgroup, ran out of memory"
 	}
 	return e.WithOperation("call")
+}
+
+// suspectError classifies the end of an interpreter that ran this call and others, if the
+// call was not made again alone. The breaker counts the death once, for the first of them.
+func suspectError(s *worker.SuspectError) *Error {
+	return classify(s.Err).with(func(e *Error) {
+		e.Message += fmt.Sprintf("; %s under way, and any of them may have caused it", others(s.Others))
+		e.BreakerExempt = !s.First
+		setIfZero(&e.Hint, "if the node's calls may run twice, let it be idempotent: each of them is then made again alone, and only the one at fault fails")
+	})
+}
+
+// others formats a number of other calls, with its verb.
+func others(n int) string {
+	if n == 1 {
+		return "1 other call was"
+	}
+	return fmt.Sprintf("%d other calls were", n)
 }
 
 // withExit returns a copy of e with the evidence about how a worker ended. It returns

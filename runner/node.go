@@ -158,14 +158,18 @@ func (n *node) Call(ctx context.Context, in flow.Inputs) (out flow.Value, err er
 	started := n.noteStarted()
 	if n.isPython() {
 		args := n.args(&in)
-		err = n.entry.execute(ctx, func(ctx context.Context, _ int) error {
-			payload, err := n.pool.Call(ctx, args)
-			if err != nil {
+		var call struct { // one allocation for both
+			payload ipc.Payload
+			alone   bool // as soon as a worker has ended during the call
+		}
+		err = n.entry.execute(ctx, func(ctx context.Context, _ int) (err error) {
+			if call.payload, err = n.pool.Call(ctx, args, call.alone); err != nil {
+				call.alone = call.alone || endedWorker(err)
 				return classify(err)
 			}
-			out = flow.Value{Payload: payload, Encoded: true}
 			return nil
 		})
+		out = flow.Value{Payload: call.payload, Encoded: err == nil}
 	} else {
 		out, err = n.callGo(ctx, &in)
 	}
@@ -179,14 +183,23 @@ func (n *node) Generate(ctx context.Context, in flow.Inputs, emit flow.Emit) err
 	started := n.noteStarted()
 	args := n.args(&in)
 	values := replay{emit: emit}
+	alone := false
 	err := n.entry.execute(ctx, func(ctx context.Context, _ int) error {
-		if err := n.pool.Items(ctx, args, values.attempt()); err != nil {
+		if err := n.pool.Items(ctx, args, alone, values.attempt); err != nil {
+			alone = alone || endedWorker(err)
 			return classify(err)
 		}
 		return nil
 	})
 	n.noteFinished(started, err)
 	return err
+}
+
+// endedWorker reports whether a worker ended while it ran the call, so that the call's next
+// attempt must not run together with other calls.
+func endedWorker(err error) bool {
+	ended, _ := pool.Ended(err)
+	return ended
 }
 
 // noteStarted emits NodeStarted and returns the time. Without WithEvents it does

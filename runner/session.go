@@ -25,6 +25,7 @@ type session struct {
 	node     *node
 	restores bool          // the state can be restored; as at the start of the stream
 	open     *pool.Session // nil before the first item and after a failure
+	alone    bool          // a worker has ended under this operation, so it runs alone in one
 
 	checkpoint *ipc.Payload  // the state at the last checkpoint; nil for the initial one
 	since      []flow.Inputs // the items since then
@@ -61,7 +62,13 @@ func (s *session) Item(ctx context.Context, in flow.Inputs, emit flow.Emit) erro
 		return s.withLoss(err)
 	}
 	s.taken++
-	return s.keep(ctx, in)
+	if err := s.keep(ctx, in); err != nil || !s.alone {
+		return err
+	}
+	if s.alone = s.open != nil && s.open.InQuarantine(); s.alone {
+		return s.takeCheckpoint(ctx) // it goes on in a worker that others may use
+	}
+	return nil
 }
 
 // Finish makes the node yield its last values.
@@ -102,6 +109,10 @@ func (s *session) takeCheckpoint(ctx context.Context) error {
 	}
 	s.releaseKept()
 	s.checkpoint = &state
+	if s.open.InQuarantine() {
+		s.leave()
+	}
+	s.alone = false
 	return nil
 }
 
@@ -121,14 +132,16 @@ func (s *session) releaseKept() {
 // Otherwise it retries only the opening.
 func (s *session) attempt(ctx context.Context, do func(ctx context.Context) error) error {
 	inSession := func(ctx context.Context, _ int) error {
-		err := s.ensureOpen(ctx)
-		if err == nil {
-			err = do(ctx)
+		err := s.tryOnce(ctx, do)
+		if ended, together := pool.Ended(err); ended && s.restores && !s.alone {
+			s.alone = true
+			if together {
+				err = s.tryOnce(ctx, do) // once, at no cost to the policy; see package pool
+			}
 		}
 		if err == nil {
 			return nil
 		}
-		s.leave() // after a failure the state is uncertain
 		return classify(err)
 	}
 	if s.restores {
@@ -143,15 +156,28 @@ func (s *session) attempt(ctx context.Context, do func(ctx context.Context) erro
 	return s.node.entry.executeOnce(ctx, inSession)
 }
 
+// tryOnce runs an operation in the session, which it opens if needed and leaves after a
+// failure: the state is uncertain then.
+func (s *session) tryOnce(ctx context.Context, do func(ctx context.Context) error) error {
+	err := s.ensureOpen(ctx)
+	if err == nil {
+		err = do(ctx)
+	}
+	if err != nil {
+		s.leave()
+	}
+	return err
+}
+
 // ensureOpen opens the session if it is not open, and replays the items since the
 // last checkpoint.
 func (s *session) ensureOpen(ctx context.Context) error {
 	if s.open != nil {
 		return nil
 	}
-	open, err := s.node.pool.Open(ctx, s.checkpoint)
+	open, err := s.node.pool.Open(ctx, s.checkpoint, s.alone)
 	if err != nil {
-		return classify(err)
+		return err
 	}
 	s.open = open
 	drop := func(payload ipc.Payload) error {
@@ -200,7 +226,7 @@ type replay struct {
 
 // attempt returns the function that emits the values of the next attempt. It drops as
 // many of them as earlier attempts have emitted.
-func (r *replay) attempt() flow.Emit {
+func (r *replay) attempt() func(ipc.Payload) error {
 	seen := 0
 	return func(payload ipc.Payload) error {
 		seen++

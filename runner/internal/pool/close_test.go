@@ -38,7 +38,7 @@ func TestDrainWaitsForTheCallsUnderWayAndInTheQueue(t *testing.T) {
 	drained := f.draining(context.Background())
 	_, err := f.call(t.Context(), 3)
 	require.ErrorIs(t, err, ErrDraining)
-	_, err = f.Open(t.Context(), nil)
+	_, err = f.Open(t.Context(), nil, false)
 	require.ErrorIs(t, err, ErrDraining)
 	_, err = f.Warm(t.Context())
 	require.ErrorIs(t, err, ErrDraining)
@@ -133,14 +133,19 @@ func TestDrainReturnsWhenItsContextEndsOrThePoolCloses(t *testing.T) {
 	require.ErrorIs(t, f.Drain(t.Context()), ErrClosed)
 }
 
+// ignore returns an emit function that keeps nothing.
+func ignore() func(ipc.Payload) error {
+	return func(p ipc.Payload) error { p.Release(); return nil }
+}
+
 func TestAClosedPoolRefusesEveryKindOfCall(t *testing.T) {
 	t.Parallel()
 	f := newPool(t, 1, 1)
 	f.Close(t.Context())
 	_, err := f.call(t.Context(), 1)
 	require.ErrorIs(t, err, ErrClosed)
-	err = f.Items(t.Context(), ipc.Args{}, func(ipc.Payload) error { return nil })
+	err = f.Items(t.Context(), ipc.Args{}, false, ignore)
 	require.ErrorIs(t, err, ErrClosed)
-	_, err = f.Open(t.Context(), nil)
+	_, err = f.Open(t.Context(), nil, false)
 	require.ErrorIs(t, err, ErrClosed)
 }

@@ -16,6 +16,9 @@ func (p *Pool) growServingLocked(now time.Time) {
 	}
 	for {
 		have := p.serving + p.starting
+		if p.quarantine.exists() {
+			have++
+		}
 		if have >= p.config.Max || have >= p.config.Min && p.starting >= p.demandLocked(now) {
 			return
 		}
@@ -48,8 +51,8 @@ func (p *Pool) launchLocked(asSpare bool) {
 }
 
 // start starts one worker. It belongs to no call, so a caller that leaves does not
-// abort it. Whether its worker serves or becomes a spare is decided when it is ready:
-// the first ones that become ready serve.
+// abort it. What its worker becomes is decided when it is ready: the first one that becomes
+// ready is that for suspects, if some wait, and the next ones serve.
 func (p *Pool) start(g *generation, asSpare bool) {
 	if asSpare && p.lacksMemory(g) {
 		return
@@ -64,35 +67,67 @@ func (p *Pool) start(g *generation, asSpare bool) {
 		p.startFailedLocked(g, err, took)
 		return
 	}
-	current := g == p.generation
-	serves := current && p.starting > p.announced
+	role := RoleRetiring // a reload has overtaken it
+	if g == p.generation {
+		role = p.neededLocked()
+	}
 	p.counters.Started++
-	p.recordLocked(WorkerStarted{Worker: w, Took: took, Spare: current && !serves})
-	if serves {
+	p.recordLocked(WorkerStarted{Worker: w, Took: took, Spare: role == RoleSpare})
+	if p.announceLocked(role) {
 		// The event is delivered before a caller can get the worker.
-		p.announced++
 		p.unlock()
 		p.mu.Lock()
 	}
-	p.startedLocked(p.addLocked(w, g), serves)
+	p.startedLocked(p.addLocked(w, g), role)
 }
 
-// startedLocked decides the role of a worker that has become ready.
-func (p *Pool) startedLocked(m *member, serves bool) {
+// neededLocked returns the role of a worker that has become ready.
+func (p *Pool) neededLocked() Role {
+	switch {
+	case p.quarantine.starting && !p.quarantine.announced:
+		return RoleQuarantine
+	case p.starting > p.announced:
+		return RoleServing
+	}
+	return RoleSpare
+}
+
+// announceLocked marks the start of a worker with that role as one whose event is being
+// delivered, and reports whether callers may wait for it.
+func (p *Pool) announceLocked(role Role) bool {
+	switch role {
+	case RoleQuarantine:
+		p.quarantine.announced = true
+	case RoleServing:
+		p.announced++
+	default:
+		return false
+	}
+	return true
+}
+
+// startedLocked gives a worker that has become ready its role.
+func (p *Pool) startedLocked(m *member, role Role) {
 	p.dirty = true
 	current := m.generation == p.generation
-	switch {
-	case current && serves:
-		p.starting, p.announced = p.starting-1, p.announced-1
-	case current:
-		p.startingSpares--
+	if current {
+		switch role {
+		case RoleQuarantine:
+			p.quarantine = quarantine{}
+		case RoleServing:
+			p.starting, p.announced = p.starting-1, p.announced-1
+		case RoleSpare:
+			p.startingSpares--
+		}
 	}
 	switch {
 	case p.closed:
 		p.parkLocked(m)
 	case !current: // a reload has overtaken it
 		p.retireLocked(m, nil)
-	case serves:
+	case role == RoleQuarantine:
+		p.beginQuarantineLocked(m)
+	case role == RoleServing:
 		p.description = m.worker.Description()
 		p.serveLocked(m)
 	default:
@@ -111,11 +146,15 @@ func (p *Pool) startFailedLocked(g *generation, err error, took time.Duration) {
 	}
 	isSpare := p.startingSpares > 0
 	failures := &p.failures
-	if isSpare {
+	switch {
+	case isSpare:
 		p.startingSpares--
 		failures = &p.spareFailures
-	} else {
+	case p.starting > p.announced:
 		p.starting--
+	default:
+		p.quarantine.starting = false
+		p.failWaitersLocked(nil, true, err)
 	}
 	if p.closed {
 		return
@@ -123,8 +162,8 @@ func (p *Pool) startFailedLocked(g *generation, err error, took time.Duration) {
 	p.counters.StartFailures++
 	p.recordLocked(WorkerStartFailed{Err: err, Took: took, Spare: isSpare})
 	failures.add(err, p.clock.now(), firstDelay)
-	if p.serving+p.starting == 0 {
-		p.failWaitersLocked(nil, err)
+	if p.serving+p.starting == 0 && !p.quarantine.exists() {
+		p.failWaitersLocked(nil, false, err)
 		p.wanted = p.wanted && p.proven
 	}
 }

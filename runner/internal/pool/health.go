@@ -82,6 +82,7 @@ type Counters struct {
 	Refused       map[worker.Limit]uint64 // callers
 	Promoted      uint64
 	Reloads       uint64
+	Suspects      uint64 // calls that were made again alone
 }
 
 func newCounters() Counters {
@@ -111,7 +112,7 @@ func (p *Pool) Health() Health {
 	h := Health{
 		Since: p.since, Min: p.config.Min, Max: p.config.Max,
 		Spares: len(p.spares), Idle: len(p.idle), Busy: p.serving - len(p.idle),
-		Starting: p.starting + p.startingSpares, Waiting: len(p.queue), SpareNote: p.spareNote,
+		Starting: p.startsLocked(), Waiting: len(p.queue), SpareNote: p.spareNote,
 		Counters: p.counters, LastDeath: p.lastDeath, Generation: p.generation.number,
 	}
 	h.State, h.Reason, h.Cause = p.assessLocked(now)
@@ -143,6 +144,15 @@ func (p *Pool) Health() Health {
 	return h
 }
 
+// startsLocked returns how many workers are starting.
+func (p *Pool) startsLocked() int {
+	n := p.starting + p.startingSpares
+	if p.quarantine.starting {
+		n++
+	}
+	return n
+}
+
 // assessLocked returns the pool's state, its reason, and the error behind it.
 func (p *Pool) assessLocked(now time.Time) (State, string, error) {
 	failures := &p.failures
@@ -172,6 +182,8 @@ func (p *Pool) assessLocked(now time.Time) (State, string, error) {
 func (p *Pool) assessEmptyLocked(now time.Time) (State, string, error) {
 	failures := &p.failures
 	switch {
+	case p.quarantine.exists() && p.proven:
+		return StateDegraded, "a call that may have ended the last worker runs alone", failures.cause
 	case failures.count == 0 && p.starting > 0:
 		return StateStarting, "a worker is starting", nil
 	case failures.count == 0 && !p.proven:

@@ -17,6 +17,7 @@ import (
 //	busy      role serving, 0 < load < capacity     another call: full; last release: idle
 //	full      role serving, load = capacity         a release: busy or idle
 //	spare     role spare, in p.spares               promoteLocked: idle, or busy if callers wait
+//	alone     role quarantine; see quarantine.go    no suspect waits: idle, or retiring
 //	retiring  role retiring; it gets no new call    the last call and session end: closing
 //	          and no new session, and drains
 //	closing   closing is set; Worker.Close runs     the process exits: dead
@@ -36,6 +37,8 @@ const (
 	RoleServing  Role = "serving"  // calls are assigned to it
 	RoleSpare    Role = "spare"    // it is ready, and replaces a worker that ends or retires
 	RoleRetiring Role = "retiring" // it ends when its calls and sessions have ended
+	// RoleQuarantine: it has one call or session at a time, which may end it.
+	RoleQuarantine Role = "quarantine"
 )
 
 // member is a worker of the pool. Pool.mu guards all of it; worker, generation and
@@ -97,6 +100,8 @@ func (p *Pool) parkLocked(m *member) {
 		p.closeLocked(m)
 	case m.role == RoleServing:
 		p.idle = append(p.idle, m)
+	case m.role == RoleQuarantine && m.sessions == 0:
+		p.endQuarantineLocked(m)
 	}
 }
 
@@ -105,8 +110,11 @@ func (p *Pool) parkLocked(m *member) {
 // limit.
 func (p *Pool) retireLocked(m *member, reason *worker.Breach) {
 	p.dirty = true
-	if m.role == RoleServing {
+	switch {
+	case m.role == RoleServing:
 		p.serving--
+	case m == p.quarantine.member:
+		p.quarantine = quarantine{}
 	}
 	m.role = RoleRetiring
 	p.idle, p.spares = without(p.idle, m), without(p.spares, m)
@@ -147,11 +155,14 @@ func (p *Pool) watch(m *member) {
 	p.recordLocked(WorkerEnded{Exit: exit, Idle: m.load == 0})
 	m.ended = true
 	p.members, p.idle, p.spares = without(p.members, m), without(p.idle, m), without(p.spares, m)
-	if m.role == RoleServing {
+	switch m.role {
+	case RoleServing:
 		p.serving--
+	case RoleQuarantine:
+		p.quarantine = quarantine{}
 	}
 	p.unpinLocked(m)
-	p.failWaitersLocked(m, &worker.UnbegunError{Exit: exit})
+	p.failWaitersLocked(m, false, &worker.UnbegunError{Exit: exit})
 	if p.closed || m.closing {
 		return
 	}
@@ -173,6 +184,8 @@ func (p *Pool) diedLocked(m *member, exit *worker.Exit) {
 		if p.serving+p.starting < p.config.Max {
 			p.promoteLocked()
 		}
+	case m.role == RoleQuarantine:
+		p.urgent = true // it ended by the call that it had, so no failure is counted
 	case m.load > 0: // it was retiring, but died during a call
 		p.failures.add(exit, now, 0)
 	}

@@ -82,10 +82,11 @@ type Pool struct {
 	members        []*member       // all workers, each until watch has recorded its end
 	idle           []*member       // serving without a call; the last is used next, since its caches are warm
 	spares         []*member
-	serving        int // members whose role is RoleServing
-	starting       int // starts under way of workers that will serve
-	announced      int // starts among these whose worker is ready and whose event is being delivered
-	startingSpares int // starts under way of spares
+	serving        int        // members whose role is RoleServing
+	starting       int        // starts under way of workers that will serve
+	announced      int        // starts among these whose worker is ready and whose event is being delivered
+	startingSpares int        // starts under way of spares
+	quarantine     quarantine // the worker for suspects
 
 	// The waiting callers, first come, first served. See queue.go.
 	queue   []*waiter

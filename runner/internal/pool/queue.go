@@ -24,11 +24,13 @@ import (
 // A worker's load is the number of calls assigned to it that are not yet released,
 // and its capacity is the largest load that it may have; see capacityLocked.
 
-// Call runs one call on a worker of the pool. It blocks while no worker has capacity.
+// Call runs one call on a worker of the pool. It blocks while no worker has capacity. If
+// alone is set and the node's workers run several calls at a time, the worker has no other
+// call meanwhile; see quarantine.go.
 // Its errors are those of [worker.Start] and [worker.Worker.Call], a *[LimitError],
 // [ErrClosed], [ErrDraining], and the context's cause if that ends while it is queued.
-func (p *Pool) Call(ctx context.Context, args ipc.Args) (ipc.Payload, error) {
-	var want request
+func (p *Pool) Call(ctx context.Context, args ipc.Args, alone bool) (ipc.Payload, error) {
+	want := request{alone: alone}
 	for {
 		m, err := p.acquire(ctx, want)
 		if err != nil {
@@ -42,16 +44,17 @@ func (p *Pool) Call(ctx context.Context, args ipc.Args) (ipc.Payload, error) {
 	}
 }
 
-// Items is Call for a node that returns many values. It passes each of them to emit; see
-// [worker.Worker.Items].
-func (p *Pool) Items(ctx context.Context, args ipc.Args, emit func(ipc.Payload) error) error {
-	var want request
+// Items is Call for a node that returns many values. It passes each of them to a function
+// that emit returns; see [worker.Worker.Items]. If the call is made again on another worker,
+// emit is called again, and that worker yields all values again.
+func (p *Pool) Items(ctx context.Context, args ipc.Args, alone bool, emit func() func(ipc.Payload) error) error {
+	want := request{alone: alone}
 	for {
 		m, err := p.acquire(ctx, want)
 		if err != nil {
 			return want.failure(err)
 		}
-		err = m.worker.Items(ctx, worker.Op{Kind: ipc.FrameCall}, args, emit)
+		err = m.worker.Items(ctx, worker.Op{Kind: ipc.FrameCall}, args, emit())
 		p.release(m)
 		if !p.moveOn(&want, m, err) {
 			return err
@@ -64,6 +67,8 @@ type request struct {
 	pinned   *member // the only worker that will do; nil for any
 	session  bool    // the caller opens a session; acquire chooses the pinned worker
 	warm     bool    // a worker must exist, but no call is assigned to it
+	alone    bool    // the worker must be in quarantine: the call may have ended another one
+	repeated bool    // the call has been made again alone
 	admitted bool    // part of something that was accepted before, so no limit refuses it
 	moves    int8    // how many workers have ended before they began the call
 	believed int8    // how many of these may have begun it, and had no other call to end by
@@ -83,13 +88,17 @@ const (
 
 // moveOn reports whether the call that ended with err on m should be made again on
 // another worker, and prepares the request for that. A call that was sent moves only if
-// it may run twice: the worker's word that it did not begin the call proves nothing.
+// it may run twice: the worker's word that it did not begin the call proves nothing. Nor
+// does its word that it had begun others, so a suspect moves once.
 func (p *Pool) moveOn(r *request, m *member, err error) bool {
 	if err == nil || r.moves >= maxMoves {
 		return false
 	}
 	unbegun := m.unbegun(err)
 	switch {
+	case m.suspects(err) && !r.alone && !r.repeated && p.mayRepeat():
+		r.alone, r.repeated = true, true
+		p.noteSuspect()
 	case unbegun == nil, unbegun.Sent && !p.mayRepeat():
 		return false
 	case unbegun.Sent && !unbegun.Behind:
@@ -141,7 +150,8 @@ func (p *Pool) acquire(ctx context.Context, want request) (*member, error) {
 		p.mu.Unlock()
 		return nil, err
 	}
-	if want.session {
+	want.alone = want.alone && p.runsTogetherLocked()
+	if want.session && !want.alone {
 		want.pinned = p.sessionWorkerLocked()
 	}
 	if m := p.pickLocked(want); m != nil {
@@ -214,17 +224,20 @@ func (p *Pool) unassignLocked(m *member) {
 // idle one, or else the one with the smallest load.
 func (p *Pool) pickLocked(want request) *member {
 	if m := want.pinned; m != nil {
-		if !m.ended && m.worker.Alive() && m.load < p.capacityLocked() {
+		if !m.ended && m.worker.Alive() && m.load < p.capacityLocked(m) {
 			return m
 		}
 		return nil
+	}
+	if want.alone {
+		return p.quarantineLocked()
 	}
 	for i := len(p.idle) - 1; i >= 0; i-- {
 		if m := p.idle[i]; m.worker.Alive() {
 			return m
 		}
 	}
-	capacity := p.capacityLocked()
+	capacity := p.capacityLocked(nil)
 	if want.warm {
 		capacity = math.MaxInt // no call is assigned
 	}
@@ -240,10 +253,13 @@ func (p *Pool) pickLocked(want request) *member {
 	return best
 }
 
-// capacityLocked returns how many calls a worker may have at a time.
-func (p *Pool) capacityLocked() int {
+// capacityLocked returns how many calls a worker may have at a time; nil stands for one that
+// serves.
+func (p *Pool) capacityLocked(m *member) int {
 	d := &p.description
 	switch {
+	case m != nil && m.role == RoleQuarantine:
+		return 1
 	case d.Batch > 0:
 		return 2 * d.Batch // the next batch is gathered while the worker runs one
 	case d.Concurrency > 1:
@@ -281,9 +297,9 @@ func (p *Pool) assignLocked(m *member) {
 // dispatchLocked assigns queued calls to a worker while it has capacity. A worker that
 // has no call then is parked.
 func (p *Pool) dispatchLocked(m *member) {
-	for i := 0; i < len(p.queue) && m.load < p.capacityLocked(); {
+	for i := 0; i < len(p.queue) && m.load < p.capacityLocked(m); {
 		w := p.queue[i]
-		if w.pinned != m && (w.pinned != nil || m.role != RoleServing) {
+		if !m.takes(w) {
 			i++
 			continue
 		}
@@ -306,6 +322,7 @@ func (p *Pool) enqueueLocked(want request) *waiter {
 	if p.serving+p.starting < p.config.Max {
 		p.wanted, p.dirty, p.urgent = true, true, true
 	}
+	p.dirty = p.dirty || w.alone
 	if p.config.QueueWait > 0 && want.limited() {
 		p.setTimerLocked(w.since.Add(p.config.QueueWait))
 	}
@@ -313,10 +330,11 @@ func (p *Pool) enqueueLocked(want request) *waiter {
 }
 
 // failWaitersLocked resolves the waiters that are pinned to m with an error. If m is
-// nil, these are the waiters that are pinned to no worker.
-func (p *Pool) failWaitersLocked(m *member, err error) {
+// nil, these are the waiters that are pinned to no worker: those that must be alone, or
+// the others.
+func (p *Pool) failWaitersLocked(m *member, alone bool, err error) {
 	p.queue = slices.DeleteFunc(p.queue, func(w *waiter) bool {
-		if w.pinned != m {
+		if w.pinned != m || m == nil && w.alone != alone {
 			return false
 		}
 		w.resolve(nil, err)
@@ -340,7 +358,7 @@ func (p *Pool) unpinLocked(m *member) {
 func (p *Pool) demandLocked(now time.Time) int {
 	n := 0
 	for _, w := range p.queue {
-		if w.pinned != nil {
+		if w.pinned != nil || w.alone {
 			continue
 		}
 		if at := w.since.Add(p.config.ScaleAfter); now.Before(at) && p.serving+p.starting > 0 {

@@ -339,24 +339,6 @@ func TestAnAsyncNodeHasManyCallsAtOnce(t *testing.T) {
 	assert.Equal(t, 1, f.starts())
 }
 
-func TestAllCallsOfAnAsyncNodeDieWithItsWorker(t *testing.T) {
-	t.Parallel()
-	f := newPoolOf(t, "wait", 1, 1)
-	_, err := f.Warm(t.Context())
-	require.NoError(t, err)
-	log := filepath.Join(t.TempDir(), "log")
-	var waiting []<-chan answer
-	for range 5 {
-		waiting = append(waiting, f.calling(map[string]any{"until": 50, "log": log, "log_at": 5}))
-	}
-	f.begins(log) // otherwise the calls that are not begun yet move to the next worker
-	waiting = append(waiting, f.calling(map[string]any{"until": 50, "die": true}))
-	for _, c := range waiting {
-		var exit *worker.Exit
-		require.ErrorAs(t, (<-c).err, &exit)
-	}
-}
-
 // The error of emit can come from a call of another node, which was not begun. It must
 // not make this call again.
 func TestAnUnbegunCallOfAnotherWorkerDoesNotMoveThisCall(t *testing.T) {
@@ -364,11 +346,11 @@ func TestAnUnbegunCallOfAnotherWorkerDoesNotMoveThisCall(t *testing.T) {
 	f := newPoolOf(t, "count", 1, 1)
 	other := fmt.Errorf("the next node: %w", &worker.UnbegunError{Exit: &worker.Exit{}})
 	emitted := 0
-	err := f.Items(t.Context(), arg(t, 3), func(p ipc.Payload) error {
+	err := f.Items(t.Context(), arg(t, 3), false, again(func(p ipc.Payload) error {
 		p.Release()
 		emitted++
 		return other
-	})
+	}))
 	require.ErrorIs(t, err, other)
 	assert.Equal(t, 1, emitted)
 }

@@ -162,7 +162,7 @@ func (p *Pool) takeOverLocked(g *generation, fresh []*member) error {
 	old := p.generation
 	old.cancel()
 	p.generation, p.description = g, fresh[0].worker.Description()
-	p.starting, p.announced, p.startingSpares = 0, 0, 0
+	p.starting, p.announced, p.startingSpares, p.quarantine = 0, 0, 0, quarantine{}
 	p.failures, p.spareFailures = backoff{}, backoff{}
 	p.wanted = true
 	for _, m := range p.members {

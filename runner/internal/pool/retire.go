@@ -45,7 +45,7 @@ func (p *Pool) retireDueLocked(now time.Time) {
 	for _, m := range p.members {
 		p.checkAgeLocked(m, now)
 		switch {
-		case m.exceeded == nil || m.role == RoleRetiring:
+		case m.exceeded == nil, m.role == RoleRetiring, m.role == RoleQuarantine:
 		case m.role == RoleSpare:
 			if m.generation == p.generation { // Reload owns the workers of the next one
 				p.retireLocked(m, m.exceeded)

@@ -18,10 +18,12 @@ type Session struct {
 }
 
 // Open opens a session on the worker with the fewest of them, from a state that
-// [Session.Snapshot] returned or, if it is nil, from the beginning. The caller must
-// close the session. The errors are those of [Pool.Call].
-func (p *Pool) Open(ctx context.Context, state *ipc.Payload) (*Session, error) {
-	want := request{session: true}
+// [Session.Snapshot] returned or, if it is nil, from the beginning. If alone is set and the
+// node's workers run several calls at a time, it is the worker in quarantine, which has no
+// other session and no other call until this session is closed. The caller must close the
+// session. The errors are those of [Pool.Call].
+func (p *Pool) Open(ctx context.Context, state *ipc.Payload, alone bool) (*Session, error) {
+	want := request{session: true, alone: alone}
 	for {
 		m, err := p.acquire(ctx, want)
 		if err != nil {
@@ -33,7 +35,12 @@ func (p *Pool) Open(ctx context.Context, state *ipc.Payload) (*Session, error) {
 			s.leave()
 		}
 		p.release(m)
-		if err == nil {
+		switch {
+		case err == nil && want.alone && !alone:
+			s.Close() // opening it does no harm, so it can be opened in a worker that serves
+			want.alone = false
+			continue
+		case err == nil:
 			return s, nil
 		}
 		if !p.moveOn(&want, m, err) {
@@ -68,6 +75,14 @@ func (p *Pool) fewestSessionsLocked() (best *member) {
 		}
 	}
 	return best
+}
+
+// InQuarantine reports whether the session's worker has no other session and no other call
+// until this session is closed.
+func (s *Session) InQuarantine() bool {
+	s.pool.mu.Lock()
+	defer s.pool.mu.Unlock()
+	return s.member != nil && s.member.role == RoleQuarantine
 }
 
 // addSession counts a session on a worker, and returns its number.
@@ -132,8 +147,12 @@ func (s *Session) leave() {
 	defer p.unlock()
 	m.sessions--
 	m.lastActive = p.clock.now()
-	if m.load == 0 && m.role == RoleRetiring {
+	switch {
+	case m.load > 0:
+	case m.role == RoleRetiring:
 		p.parkLocked(m)
+	case m.role == RoleQuarantine && m.worker.Alive():
+		p.dispatchLocked(m)
 	}
 	p.dirty = p.dirty || p.drained != nil
 }

@@ -25,6 +25,11 @@ func into(t *testing.T, values *[]any) func(ipc.Payload) error {
 	}
 }
 
+// again returns the same emit function for each attempt.
+func again(emit func(ipc.Payload) error) func() func(ipc.Payload) error {
+	return func() func(ipc.Payload) error { return emit }
+}
+
 func arg(t *testing.T, v any) ipc.Args {
 	p, err := ipc.Encode("input", v)
 	require.NoError(t, err)
@@ -41,7 +46,7 @@ func add(t *testing.T, s *Session, number any) (sum int64, pid int64) {
 }
 
 func open(t *testing.T, f *fixture) *Session {
-	s, err := f.Open(t.Context(), nil)
+	s, err := f.Open(t.Context(), nil, false)
 	require.NoError(t, err)
 	t.Cleanup(s.Close)
 	return s
@@ -180,7 +185,7 @@ func TestAWaiterThatOpensASessionIsUnpinnedFromARetiringWorker(t *testing.T) {
 	f.waitFor(Stats{Busy: 1})
 	opened := make(chan *Session, 1)
 	go func() {
-		later, err := f.Open(context.Background(), nil)
+		later, err := f.Open(context.Background(), nil, false)
 		assert.NoError(t, err)
 		opened <- later
 	}()
@@ -219,7 +224,7 @@ func TestASessionIsRestoredOnAnotherWorker(t *testing.T) {
 	require.NoError(t, err)
 	require.Error(t, s.Call(t.Context(), arg(t, "die"), nil))
 	s.Close()
-	s, err = f.Open(t.Context(), &state)
+	s, err = f.Open(t.Context(), &state, false)
 	require.NoError(t, err)
 	t.Cleanup(s.Close)
 	sum, after := add(t, s, 2)
@@ -244,7 +249,7 @@ func TestTheErrorOfABadStateReachesTheFirstCall(t *testing.T) {
 	f := newPoolOf(t, "Sum", 1, 1)
 	bad, err := ipc.Encode("state", "no number")
 	require.NoError(t, err)
-	s, err := f.Open(t.Context(), &bad)
+	s, err := f.Open(t.Context(), &bad, false)
 	require.NoError(t, err) // restore accepts anything
 	t.Cleanup(s.Close)
 	var remote *ipc.RemoteError
@@ -256,14 +261,14 @@ func TestItemsEmitsAllValues(t *testing.T) {
 	t.Parallel()
 	f := newPoolOf(t, "count", 1, 1)
 	var got []any
-	require.NoError(t, f.Items(t.Context(), arg(t, 100), into(t, &got)))
+	require.NoError(t, f.Items(t.Context(), arg(t, 100), false, again(into(t, &got))))
 	require.Len(t, got, 100)
 	assert.Equal(t, int64(99), got[99])
 	assert.True(t, f.Description().Many)
 
 	got = nil
 	var exit *worker.Exit
-	require.ErrorAs(t, f.Items(t.Context(), arg(t, -5), into(t, &got)), &exit)
+	require.ErrorAs(t, f.Items(t.Context(), arg(t, -5), false, again(into(t, &got))), &exit)
 	assert.Len(t, got, 5, "the values before the death are emitted")
 }
 
@@ -272,17 +277,17 @@ func TestAFailedEmitEndsTheCallButNotTheWorker(t *testing.T) {
 	f := newPoolOf(t, "count", 1, 1)
 	full := errors.New("full")
 	n := 0
-	err := f.Items(t.Context(), arg(t, 1_000_000), func(p ipc.Payload) error {
+	err := f.Items(t.Context(), arg(t, 1_000_000), false, again(func(p ipc.Payload) error {
 		p.Release()
 		if n++; n == 3 {
 			return full
 		}
 		return nil
-	})
+	}))
 	require.ErrorIs(t, err, full)
 	assert.Equal(t, 3, n)
 	var got []any
-	require.NoError(t, f.Items(t.Context(), arg(t, 2), into(t, &got)))
+	require.NoError(t, f.Items(t.Context(), arg(t, 2), false, again(into(t, &got))))
 	assert.Len(t, got, 2)
 	assert.Equal(t, 1, f.starts())
 }

@@ -33,7 +33,8 @@ type Op struct {
 //   - a *[CanceledError] if the context ended first,
 //   - a *[Exit] if the interpreter ended, an *[UnbegunError] if it ended before it
 //     began this call,
-//   - a *[BrokenError] if the connection broke.
+//   - a *[BrokenError] if the connection broke,
+//   - a *[SuspectError] that wraps one of these two if other calls were under way.
 func (w *Worker) Call(ctx context.Context, op Op, args ipc.Args) (ipc.Payload, error) {
 	if ctx.Err() != nil {
 		return ipc.Payload{}, &CanceledError{Cause: context.Cause(ctx)}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math"
 	"time"
 
 	"github.com/gophersnake/gophersnake/ipc"
@@ -98,6 +99,25 @@ func (e *UnbegunError) Error() string {
 // Unwrap returns the exit.
 func (e *UnbegunError) Unwrap() error { return e.Exit }
 
+// SuspectError says that a worker ended while it ran this call and others, so that it is not
+// known which of them ended it. That it had begun them is the worker's own word.
+type SuspectError struct {
+	// Err says how the worker ended: an [*Exit] or a [*BrokenError].
+	Err  error
+	Exit *Exit
+	// Others is how many other calls were under way, and First means that this call was sent
+	// before them.
+	Others int
+	First  bool
+}
+
+func (e *SuspectError) Error() string {
+	return fmt.Sprintf("%v, while %d other calls were under way", e.Err, e.Others)
+}
+
+// Unwrap returns the error that says how the worker ended.
+func (e *SuspectError) Unwrap() error { return e.Err }
+
 // callError converts the error of a failed call into one of those that Call documents.
 // If the worker is ending, callError returns once it has ended.
 func (w *Worker) callError(ctx context.Context, call *ipc.Call, overdue bool, err error) error {
@@ -121,13 +141,28 @@ func (w *Worker) callError(ctx context.Context, call *ipc.Call, overdue bool, er
 		return &UnbegunError{Exit: w.exit}
 	case w.exit.Counted && call.Order() > w.exit.Begun:
 		return &UnbegunError{Exit: w.exit, Sent: true, Behind: call.WasBehind()}
-	case reason == ReasonBroken:
-		if found := w.exit.protocolError(); found != "" {
-			err = fmt.Errorf("%w, which found: %s", err, found)
-		}
-		return &BrokenError{Cause: err, Exit: w.exit}
 	}
-	return w.exit
+	return w.endError(call, err)
+}
+
+// endError returns the error of a call that a worker had begun when it ended. The cause is
+// why the connection ended.
+func (w *Worker) endError(call *ipc.Call, cause error) error {
+	var err error = w.exit
+	if w.exit.Reason == ReasonBroken {
+		if found := w.exit.protocolError(); found != "" {
+			cause = fmt.Errorf("%w, which found: %s", cause, found)
+		}
+		err = &BrokenError{Cause: cause, Exit: w.exit}
+	}
+	begun := uint64(math.MaxUint64)
+	if w.exit.Counted {
+		begun = w.exit.Begun
+	}
+	if others, first := call.Company(begun); others > 0 {
+		return &SuspectError{Err: err, Exit: w.exit, Others: others, First: first}
+	}
+	return err
 }
 
 // remoteError converts an error that the node raised into one of those that Call

@@ -120,3 +120,26 @@ def pid(how: Any) -> int:
     if how == "die":
         os.kill(os.getpid(), signal.SIGKILL)
     return os.getpid()
+
+
+@node(concurrency=64)
+async def meet(how: dict[str, Any]) -> int:
+    """Return how many calls run, once a file is gone; a poison ends the interpreter then.
+
+    A poison also ends it as soon as enough calls run.
+    """
+    global meeting
+    meeting += 1
+    try:
+        while os.path.exists(how.get("gate", "/nowhere")):
+            if how.get("poison") and meeting >= how["together"]:
+                break
+            await asyncio.sleep(0.001)
+        if how.get("poison"):
+            os.kill(os.getpid(), signal.SIGKILL)
+        return meeting
+    finally:
+        meeting -= 1
+
+
+meeting = 0
