@@ -295,23 +295,23 @@ func (call *Call) WasBehind() bool {
 }
 
 // Company returns how many other calls the worker had begun and not answered when the
-// connection ended, abandoned ones included, and whether this call was sent before them. begun
-// is the number of calls that the worker had begun. An answer with a fatal error does not
-// count as one.
-func (call *Call) Company(begun uint64) (others int, first bool) {
+// connection ended, abandoned ones included: those that were sent before this call, and after
+// it. begun is the number of calls that the worker had begun. An answer with a fatal error does
+// not count as one.
+func (call *Call) Company(begun uint64) (before, after int) {
 	calls := &call.conn.calls
 	calls.Lock()
 	defer calls.Unlock()
 	order := call.order.Load()
-	first = true
 	for _, other := range calls.unsettled {
-		if other == order || other > begun {
-			continue
+		switch {
+		case other < order:
+			before++
+		case other > order && other <= begun:
+			after++
 		}
-		others++
-		first = first && order < other
 	}
-	return others, first
+	return before, after
 }
 
 // HasEarlierCalls reports whether the worker has yet to answer calls that were sent before

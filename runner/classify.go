@@ -180,9 +180,14 @@ func exitError(x *worker.Exit) *Error {
 // call was not made again alone. The breaker counts the death once, for the first of them.
 func suspectError(s *worker.SuspectError) *Error {
 	return classify(s.Err).with(func(e *Error) {
-		e.Message += fmt.Sprintf("; %s under way, and any of them may have caused it", others(s.Others))
 		e.BreakerExempt = !s.First
-		setIfZero(&e.Hint, "if the node's calls may run twice, let it be idempotent: each of them is then made again alone, and only the one at fault fails")
+		if s.Over {
+			e.Message += "; the node had finished this call, and only its answer is lost"
+			e.BreakerExempt = true
+			return
+		}
+		e.Message += fmt.Sprintf("; %s under way, and any of them may have caused it", others(s.Others))
+		e.Hint = "if the node's calls may run twice, let it be idempotent: each of them is then made again alone, and only the one at fault fails"
 	})
 }
 

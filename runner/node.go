@@ -164,7 +164,7 @@ func (n *node) Call(ctx context.Context, in flow.Inputs) (out flow.Value, err er
 		}
 		err = n.entry.execute(ctx, func(ctx context.Context, _ int) (err error) {
 			if call.payload, err = n.pool.Call(ctx, args, call.alone); err != nil {
-				call.alone = call.alone || endedWorker(err)
+				call.alone = call.alone || pool.FateOf(err).EndedWorker()
 				return classify(err)
 			}
 			return nil
@@ -186,20 +186,13 @@ func (n *node) Generate(ctx context.Context, in flow.Inputs, emit flow.Emit) err
 	alone := false
 	err := n.entry.execute(ctx, func(ctx context.Context, _ int) error {
 		if err := n.pool.Items(ctx, args, alone, values.attempt); err != nil {
-			alone = alone || endedWorker(err)
+			alone = alone || pool.FateOf(err).EndedWorker()
 			return classify(err)
 		}
 		return nil
 	})
 	n.noteFinished(started, err)
 	return err
-}
-
-// endedWorker reports whether a worker ended while it ran the call, so that the call's next
-// attempt must not run together with other calls.
-func endedWorker(err error) bool {
-	ended, _ := pool.Ended(err)
-	return ended
 }
 
 // noteStarted emits NodeStarted and returns the time. Without WithEvents it does

@@ -132,17 +132,10 @@ func (s *session) releaseKept() {
 // Otherwise it retries only the opening.
 func (s *session) attempt(ctx context.Context, do func(ctx context.Context) error) error {
 	inSession := func(ctx context.Context, _ int) error {
-		err := s.tryOnce(ctx, do)
-		if ended, together := pool.Ended(err); ended && s.restores && !s.alone {
-			s.alone = true
-			if together {
-				err = s.tryOnce(ctx, do) // once, at no cost to the policy; see package pool
-			}
+		if err := s.try(ctx, do); err != nil {
+			return classify(err)
 		}
-		if err == nil {
-			return nil
-		}
-		return classify(err)
+		return nil
 	}
 	if s.restores {
 		return s.node.entry.execute(ctx, inSession)
@@ -156,17 +149,43 @@ func (s *session) attempt(ctx context.Context, do func(ctx context.Context) erro
 	return s.node.entry.executeOnce(ctx, inSession)
 }
 
+// maxMoves bounds how often an operation moves on to another worker because the session's
+// worker ended without it.
+const maxMoves = 16
+
+// try makes one attempt of an operation. If the state can be restored, the end of a worker
+// that did not run the operation, or also ran others, costs the policy nothing: the session
+// moves to another worker, or to one in which it is alone; see package pool.
+func (s *session) try(ctx context.Context, do func(ctx context.Context) error) error {
+	for moves := 0; ; moves++ {
+		fate, err := s.tryOnce(ctx, do)
+		suspect := fate == pool.FateTogether && !s.alone
+		s.alone = s.alone || fate.EndedWorker()
+		again := suspect || fate == pool.FateInnocent && moves < maxMoves
+		if err == nil || !s.restores || !again {
+			return err
+		}
+	}
+}
+
 // tryOnce runs an operation in the session, which it opens if needed and leaves after a
 // failure: the state is uncertain then.
-func (s *session) tryOnce(ctx context.Context, do func(ctx context.Context) error) error {
+func (s *session) tryOnce(ctx context.Context, do func(ctx context.Context) error) (pool.Fate, error) {
 	err := s.ensureOpen(ctx)
 	if err == nil {
 		err = do(ctx)
 	}
-	if err != nil {
-		s.leave()
+	fate := pool.FateOther
+	switch {
+	case err == nil:
+		return fate, nil
+	case s.open == nil:
+		fate = pool.FateOf(err)
+	default:
+		fate = s.open.Fate(err)
 	}
-	return err
+	s.leave()
+	return fate, err
 }
 
 // ensureOpen opens the session if it is not open, and replays the items since the

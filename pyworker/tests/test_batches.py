@@ -211,11 +211,24 @@ def test_a_batch_that_must_not_run_twice_fails_for_all(serve: Serve) -> None:
     ],
 )
 def test_as_many_results_as_inputs_are_wanted(serve: Serve, returned: str, says: str) -> None:
-    worker = serve(HEAD + f"\n    @node(batch=4)\n    def n(values): return {returned}\n")
+    code = HEAD + f"\n    @node(batch=4)\n    def n(values): return {returned}\n"
+    worker = serve(code, idempotent=False)
     found = answers(worker, together(worker, 1, 2, 3))
     assert len(found) == 3
     for message in found.values():
         assert says in str(message)
+
+
+def test_an_input_for_which_a_batch_has_no_result_fails_alone(serve: Serve) -> None:
+    worker = serve(
+        HEAD + "\n    @node(batch=4)\n    def n(values): return [v for v in values if v]\n"
+    )
+    calls = together(worker, "a", "", "c")
+    found = answers(worker, calls)
+    wrong = "call: n got a list of 1 inputs, and returned 0 results"
+    assert found == {calls[0]: "a", calls[1]: wrong, calls[2]: "c"}
+    said = [record["message"] for record in worker.logs]
+    assert said == ["n got a list of 3 inputs, and returned 2 results; each input runs again alone"]
 
 
 def test_the_end_of_the_interpreter_is_reported_once(serve: Serve) -> None:

@@ -28,15 +28,21 @@ type quarantine struct {
 // exists reports whether a worker is in quarantine or starts for it.
 func (q *quarantine) exists() bool { return q.member != nil || q.starting }
 
-// runsTogetherLocked reports whether a worker runs several calls at a time.
-func (p *Pool) runsTogetherLocked() bool {
-	return p.description.Batch > 0 || p.description.Concurrency > 1
+// sharesWorkersLocked reports whether a worker has several calls or sessions at a time, all of
+// which end with it.
+func (p *Pool) sharesWorkersLocked() bool {
+	d := &p.description
+	return d.Batch > 0 || d.Concurrency > 1 || d.Stateful
 }
 
-// suspects reports whether err says that m ended while it ran this call and others.
-func (m *member) suspects(err error) bool {
+// suspect returns err if it says that m ended while it ran this call and others, and nil
+// otherwise.
+func (m *member) suspect(err error) *worker.SuspectError {
 	suspect, ok := errors.AsType[*worker.SuspectError](err)
-	return ok && suspect.Exit == m.worker.Exit()
+	if !ok || suspect.Exit != m.worker.Exit() {
+		return nil
+	}
+	return suspect
 }
 
 // takes reports whether a worker is of the kind that a waiter needs.
@@ -97,21 +103,60 @@ func (p *Pool) noteSuspect() {
 	p.counters.Suspects++
 }
 
-// Ended reports whether an error of a call says that a worker ended while it ran that call,
-// and whether it ran others at that time. The next attempt of the call should run alone.
-func Ended(err error) (ended, together bool) {
-	if suspect, ok := errors.AsType[*worker.SuspectError](err); ok {
-		return true, suspect.Others > 0
-	}
-	if _, unbegun := errors.AsType[*worker.UnbegunError](err); unbegun {
-		return false, false
-	}
+// Fate says how the end of a worker concerns a call that failed.
+type Fate int
+
+// The fates of a call.
+const (
+	// FateOther: the call failed for another reason.
+	FateOther Fate = iota
+	// FateInnocent: the worker ended before it began the call, or after the call had come to
+	// its end and before its answer was sent.
+	FateInnocent
+	// FateAlone: the worker ended while it ran the call, and no other one.
+	FateAlone
+	// FateTogether: the worker ended while it ran the call and others.
+	FateTogether
+)
+
+// EndedWorker reports whether a worker ended while it ran the call. The next attempt of such
+// a call should run alone.
+func (f Fate) EndedWorker() bool { return f == FateAlone || f == FateTogether }
+
+// FateOf returns the fate of a call that returned err.
+func FateOf(err error) Fate {
+	fate, _ := fateOf(err)
+	return fate
+}
+
+// fateOf also returns how the worker ended.
+func fateOf(err error) (Fate, *worker.Exit) {
 	if _, start := errors.AsType[*worker.StartError](err); start {
-		return false, false
+		return FateOther, nil // no call ran
 	}
-	if _, broken := errors.AsType[*worker.BrokenError](err); broken {
-		return true, false
+	if suspect, ok := errors.AsType[*worker.SuspectError](err); ok {
+		if suspect.Over {
+			return FateInnocent, suspect.Exit
+		}
+		return FateTogether, suspect.Exit
 	}
-	_, ended = errors.AsType[*worker.Exit](err)
-	return ended, false
+	if unbegun, ok := errors.AsType[*worker.UnbegunError](err); ok {
+		return FateInnocent, unbegun.Exit
+	}
+	if broken, ok := errors.AsType[*worker.BrokenError](err); ok {
+		return FateAlone, broken.Exit
+	}
+	if exit, ok := errors.AsType[*worker.Exit](err); ok {
+		return FateAlone, exit
+	}
+	return FateOther, nil
+}
+
+// Fate returns the fate of an operation of the session that returned err. The end of another
+// worker, which emit's error may have brought in, does not concern the session.
+func (s *Session) Fate(err error) Fate {
+	if fate, exit := fateOf(err); s.member != nil && exit == s.member.worker.Exit() {
+		return fate
+	}
+	return FateOther
 }

@@ -65,7 +65,7 @@ func TestCallsThatRanWithOneThatEndsTheirWorkerSucceedAlone(t *testing.T) {
 	err := (<-poison).err
 	require.ErrorAs(t, err, &exit)
 	assert.NotErrorAs(t, err, &suspect, "the second death had one call only")
-	assert.Equal(t, 2, f.deaths())
+	f.dies(2)
 	assert.Equal(t, uint64(6), f.Health().Counters.Suspects)
 	assert.Equal(t, 1, f.mostAlive(), "the worker in quarantine counts among Max")
 	f.until(func(h Health) bool { return h.State == StateHealthy || h.State == StateDegraded })
@@ -93,7 +93,7 @@ func TestACallThatEndedAWorkerHarmsNoOtherInItsNextAttempts(t *testing.T) {
 	for _, c := range others {
 		require.NoError(t, (<-c).err)
 	}
-	assert.Equal(t, 1, f.deaths())
+	f.dies(1)
 	assert.Zero(t, f.Health().Counters.Suspects)
 }
 
@@ -112,7 +112,7 @@ func TestCallsThatMayNotRunTwiceFailTogether(t *testing.T) {
 		}
 	}
 	assert.Equal(t, 1, firsts)
-	assert.Equal(t, 1, f.deaths())
+	f.dies(1)
 }
 
 func TestOtherWorkersServeWhileASuspectRuns(t *testing.T) {

@@ -94,9 +94,12 @@ func (p *Pool) moveOn(r *request, m *member, err error) bool {
 	if err == nil || r.moves >= maxMoves {
 		return false
 	}
-	unbegun := m.unbegun(err)
+	unbegun, suspect := m.unbegun(err), m.suspect(err)
 	switch {
-	case m.suspects(err) && !r.alone && !r.repeated && p.mayRepeat():
+	case suspect != nil && !p.mayRepeat():
+		return false
+	case suspect != nil && suspect.Over:
+	case suspect != nil && !r.alone && !r.repeated:
 		r.alone, r.repeated = true, true
 		p.noteSuspect()
 	case unbegun == nil, unbegun.Sent && !p.mayRepeat():
@@ -150,7 +153,7 @@ func (p *Pool) acquire(ctx context.Context, want request) (*member, error) {
 		p.mu.Unlock()
 		return nil, err
 	}
-	want.alone = want.alone && p.runsTogetherLocked()
+	want.alone = want.alone && p.sharesWorkersLocked()
 	if want.session && !want.alone {
 		want.pinned = p.sessionWorkerLocked()
 	}

@@ -109,6 +109,9 @@ type SuspectError struct {
 	// before them.
 	Others int
 	First  bool
+	// Over means that the worker runs its calls one after the other, and had begun another one
+	// after this call. So this one had come to its end, and only its answer is lost.
+	Over bool
 }
 
 func (e *SuspectError) Error() string {
@@ -159,10 +162,12 @@ func (w *Worker) endError(call *ipc.Call, cause error) error {
 	if w.exit.Counted {
 		begun = w.exit.Begun
 	}
-	if others, first := call.Company(begun); others > 0 {
-		return &SuspectError{Err: err, Exit: w.exit, Others: others, First: first}
+	before, after := call.Company(begun)
+	serial := w.isSerial() && w.description.Batch == 0
+	if before+after == 0 || serial && after == 0 {
+		return err
 	}
-	return err
+	return &SuspectError{Err: err, Exit: w.exit, Others: before + after, First: before == 0, Over: serial}
 }
 
 // remoteError converts an error that the node raised into one of those that Call

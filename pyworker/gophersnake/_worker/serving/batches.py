@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable
 from typing import Any
@@ -139,6 +140,7 @@ class Batches(Handler):
         alone = calls[0] if len(calls) == 1 else 0  # one of several cannot be interrupted
         try:
             results = self._invoker.value(alone, self._process, (list(batch.inputs),), {})
+            self._check(results, len(calls))
         except BaseException as error:
             again = self._can_run_alone(batch, error)
             if not again:
@@ -159,26 +161,28 @@ class Batches(Handler):
         bad_input = issubclass(kind, Exception) and not issubclass(kind, MemoryError)
         return bad_input and self._idempotent and len(batch.calls) > 1
 
-    def _answer(self, calls: list[int], results: Any) -> None:
+    def _check(self, results: Any, count: int) -> None:
+        """Raise an error if the node has not returned a list of as many results as inputs."""
+        got = f"{self._name} got a list of {count} inputs, and returned "
         if type(results) not in (list, tuple):
             name = type(results).__name__
-            wrong: Exception = TypeError(
-                f"{self._name} got a list of {len(calls)} inputs, and returned a {name} "
-                "instead of a list of as many results"
-            )
-            self._fail(calls, wrong)
-        elif len(results) != len(calls):
-            wrong = ValueError(
-                f"{self._name} got a list of {len(calls)} inputs, and returned {len(results)} results"
-            )
-            self._fail(calls, wrong)
+            wrong: Exception = TypeError(f"{got}a {name} instead of a list of as many results")
+        elif len(results) != count:
+            wrong = ValueError(f"{got}{len(results)} results")
         else:
-            for call, value in zip(calls, results, strict=True):
-                if issubclass(type(value), Exception):
-                    self._answers.fail(call, value, "call")
-                else:
-                    with Reporting(self._answers, call, "encode"):
-                        self._answers.result(call, value)
+            return
+        if self._idempotent and count > 1:
+            # Alone, each may succeed, and then no error would say what is wrong.
+            logging.getLogger("gophersnake").warning("%s; each input runs again alone", wrong)
+        raise wrong
+
+    def _answer(self, calls: list[int], results: Any) -> None:
+        for call, value in zip(calls, results, strict=True):
+            if issubclass(type(value), Exception):
+                self._answers.fail(call, value, "call")
+            else:
+                with Reporting(self._answers, call, "encode"):
+                    self._answers.result(call, value)
 
     def _fail(self, calls: list[int], error: BaseException) -> None:
         for call in calls:
