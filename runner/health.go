@@ -128,6 +128,9 @@ type PoolHealth struct {
 	Started       uint64 `json:"started"`
 	StartFailures uint64 `json:"start_failures"`
 	Promoted      uint64 `json:"promoted"`
+	// Suspects is the number of calls that were made again alone, because a worker ended
+	// while it ran them and others.
+	Suspects uint64 `json:"suspects"`
 	// Deaths counts workers that ended without having been asked to, by cause.
 	Deaths map[string]uint64 `json:"deaths,omitempty"`
 	// Retired, Refused and Breaches count retired workers, refused calls, and all
@@ -151,7 +154,8 @@ type WorkerDeath struct {
 // WorkerHealth is the state of one worker. A figure that is not known is 0.
 type WorkerHealth struct {
 	PID int `json:"pid"`
-	// Role is "serving", "spare" or "retiring".
+	// Role is "serving", "spare", "retiring" or, for one that runs the calls one at a time
+	// that may have ended another worker, "quarantine".
 	Role string `json:"role"`
 	// Load is the number of calls under way, and Sessions the number of streams that
 	// have their state in this worker.
@@ -263,7 +267,7 @@ func (n *node) addPool(h *NodeHealth, p pool.Health) {
 		Min: p.Min, Max: p.Max, Idle: p.Idle, Busy: p.Busy, Spares: p.Spares, Starting: p.Starting, Waiting: p.Waiting,
 		SpareNote: p.SpareNote, ForkNote: p.ForkNote, Generation: p.Generation,
 		Started: p.Counters.Started, StartFailures: p.Counters.StartFailures, Promoted: p.Counters.Promoted,
-		Deaths: c.deaths.all(), Breaches: c.breaches.all(),
+		Suspects: p.Counters.Suspects, Deaths: c.deaths.all(), Breaches: c.breaches.all(),
 		Retired: byName(p.Counters.Retired), Refused: byName(p.Counters.Refused),
 		Workers: make([]WorkerHealth, 0, len(p.Workers)),
 	}

@@ -169,16 +169,19 @@ func (l *metricList) node(n *NodeHealth) {
 }
 
 func (l *metricList) pool(id string, p *PoolHealth) {
-	retiring := 0
+	retiring, quarantined := 0, 0
 	for _, w := range p.Workers {
-		if w.Role == "retiring" {
+		switch w.Role {
+		case "retiring":
 			retiring++
+		case "quarantine":
+			quarantined++
 		}
 	}
 	for _, role := range []struct {
 		name  string
 		count int
-	}{{"idle", p.Idle}, {"busy", p.Busy}, {"spare", p.Spares}, {"starting", p.Starting}, {"retiring", retiring}} {
+	}{{"idle", p.Idle}, {"busy", p.Busy}, {"spare", p.Spares}, {"starting", p.Starting}, {"retiring", retiring}, {"quarantine", quarantined}} {
 		l.gauge("gophersnake_workers", "Workers by role.", float64(role.count), "node", id, "role", role.name)
 	}
 	l.gauge("gophersnake_workers_min", "Least number of workers.", float64(p.Min), "node", id)
@@ -191,6 +194,7 @@ func (l *metricList) pool(id string, p *PoolHealth) {
 	l.counters("gophersnake_calls_refused_total", "Calls that were refused, by limit.", p.Refused, "limit", id)
 	l.counters("gophersnake_limit_breaches_total", "Limits that were exceeded.", p.Breaches, "limit", id)
 	l.counter("gophersnake_spares_promoted_total", "Spares that replaced another worker.", p.Promoted, "node", id)
+	l.counter("gophersnake_calls_suspected_total", "Calls that were made again alone.", p.Suspects, "node", id)
 	l.gauge("gophersnake_generation", "1, plus 1 for each reload.", float64(p.Generation), "node", id)
 	for _, w := range p.Workers {
 		labels := []string{"node", id, "pid", strconv.Itoa(w.PID), "role", w.Role}

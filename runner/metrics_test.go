@@ -76,7 +76,7 @@ func TestMetricsOfARunner(t *testing.T) {
 		"gophersnake_breaker_state":               {"Mortal closed": 1, "Mortal open": 0, "Mortal half-open": 0},
 		"gophersnake_breaker_failures":            {"Mortal": 0},
 		"gophersnake_worker_deaths_total":         {"exit Mortal": 2},
-		"gophersnake_workers":                     {"Mortal idle": 1, "Mortal busy": 0, "Mortal spare": 0, "Mortal starting": 0, "Mortal retiring": 0},
+		"gophersnake_workers":                     {"Mortal idle": 1, "Mortal busy": 0, "Mortal spare": 0, "Mortal starting": 0, "Mortal retiring": 0, "Mortal quarantine": 0},
 		"gophersnake_workers_min":                 {"Mortal": 1},
 		"gophersnake_workers_max":                 {"Mortal": 3},
 		"gophersnake_calls_waiting":               {"Mortal": 0},
@@ -84,6 +84,7 @@ func TestMetricsOfARunner(t *testing.T) {
 		"gophersnake_generation":                  {"Mortal": 2},
 		"gophersnake_limit_breaches_total":        {},
 		"gophersnake_spares_promoted_total":       {"Mortal": 0},
+		"gophersnake_calls_suspected_total":       {"Mortal": 0},
 		"gophersnake_worker_start_failures_total": {"Mortal": 0},
 	} {
 		assert.Equal(t, want, figures(m, name), name)

@@ -137,6 +137,33 @@ func TestACallBehindOneThatKillsItsWorkerMovesToTheNextWorker(t *testing.T) {
 	assert.Equal(t, 2, f.starts())
 }
 
+// The answers to calls that ran before the deadly one may be lost with the worker, because
+// it sends them together.
+func TestFinishedCallsBeforeOneThatKillsItsWorkerMoveToTheNextWorker(t *testing.T) {
+	t.Parallel()
+	f := newPool(t, 1, 1)
+	f.quick()
+	gate, log := newGate(t), filepath.Join(t.TempDir(), "log")
+	calls := []<-chan answer{f.calling(map[string]any{"gate": gate, "log": log, "value": int64(0)})}
+	f.begins(log)
+	for i := range 10 {
+		calls = append(calls, f.calling(i+1))
+	}
+	f.loads(11)
+	deadly := f.calling(map[string]any{"die": true})
+	f.loads(12)
+	remove(t, gate)
+	for i, c := range calls {
+		assert.Equal(t, answer{value: int64(i)}, <-c)
+	}
+	var exit *worker.Exit
+	err := (<-deadly).err
+	require.ErrorAs(t, err, &exit)
+	var suspect *worker.SuspectError
+	assert.NotErrorAs(t, err, &suspect)
+	f.dies(1)
+}
+
 // A call that may not run twice is not lost with the worker because of another call.
 func TestNoCallIsAssignedAheadIfItMayNotRunTwice(t *testing.T) {
 	f := newPoolWith(t, "work", Config{Min: 1, Max: 1, MayRepeat: func() bool { return false }})
