@@ -90,7 +90,7 @@ var faults = []fault{
 	{name: "writes_garbage", own: transport, weight: 3},
 	{name: "cuts_a_frame_short", own: transport, weight: 3},
 	{name: "claims_4_gib", own: transport, weight: 3},
-	{name: "claims_a_buffer_of_4_gib", own: vm, weight: 1},
+	{name: "claims_a_buffer_of_4_gib", own: transport, weight: 1},
 	{name: "answers_a_wrong_call", own: transport, weight: 3},
 	{name: "answers_twice", own: right | transport, weight: 3, forged: true},
 	{name: "fails_after_the_answer", own: right | transport, weight: 3, forged: true},

@@ -146,8 +146,10 @@ func (w *workers) signal(t *target, choice int, in injection) {
 	if !procs.IsBelow(pid) {
 		return
 	}
-	w.mu.Lock()
-	w.signaled[pid] = true // before the signal, since the call may fail at once
+	w.mu.Lock() // before the signal, since the call may fail at once
+	for _, each := range append(procs.Descendants(pid), pid) {
+		w.signaled[each] = true // a worker ends with its reaper
+	}
 	w.mu.Unlock()
 	if process.Signal(in.signal) == nil {
 		w.count(in)

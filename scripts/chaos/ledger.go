@@ -20,13 +20,13 @@ type ledger struct {
 	table          map[string]map[outcome]int
 	calls          int
 	answered       int
-	bystanders     int // calls without a fault that failed by the fault of another one
+	bystanders     map[string]int // calls without a fault that failed by that of another one, or by a signal; by target
 	violations     []string
 	violationCount int
 }
 
 func newLedger(targets int) *ledger {
-	return &ledger{outcomes: make([][]outcome, targets), table: make(map[string]map[outcome]int), report: func(string) {}}
+	return &ledger{outcomes: make([][]outcome, targets), table: make(map[string]map[outcome]int), bystanders: make(map[string]int), report: func(string) {}}
 }
 
 // issue enters the next call of a target and returns its position there.
@@ -68,7 +68,7 @@ func (l *ledger) settle(p plan, k uint64, got, allowed outcome, detail string) {
 	}
 	row[got]++
 	if p.fault == nil && got&collateral != 0 {
-		l.bystanders++
+		l.bystanders[p.target.name]++
 	}
 	if got&allowed == 0 {
 		l.violateLocked("%v: the outcome is %v; allowed: %v\n%s", p, got, allowed, detail)

@@ -28,7 +28,7 @@ func TestTheLedgerTakesOneAnswerForEachCall(t *testing.T) {
 	l.settle(p, second, vm, right|collateral, "")
 	l.close()
 	assert.Len(t, l.violations, 1)
-	assert.Equal(t, 1, l.bystanders)
+	assert.Equal(t, map[string]int{p.target.name: 1}, l.bystanders)
 	l.settle(p, first, right, right, "")
 	assert.Contains(t, l.violations[1], "a second answer")
 	l.settle(p, l.issue(of), execution, right|vm, "the story")

@@ -27,7 +27,7 @@ type report struct {
 	Events     map[string]int            `json:"events"`
 	Injected   map[string]int            `json:"blows"`
 	Executed   int                       `json:"carried_out_once"`
-	Bystanders int                       `json:"failed_by_others"`
+	Bystanders map[string]int            `json:"failed_by_others"`
 	Pipelines  map[string]int            `json:"calls_by_pipeline"`
 	Table      map[string]map[string]int `json:"outcomes"`
 	Memory     memoryFigures             `json:"supervisor_rss"`
@@ -80,7 +80,7 @@ func (r *report) write(out io.Writer, asJSON bool) error {
 	fmt.Fprintf(out, "%d workers died; events: %s\n", r.Deaths, counts(r.Events))
 	fmt.Fprintf(out, "injected signals and reloads: %s\n", counts(r.Injected))
 	fmt.Fprintf(out, "%d items received from streams, each once and in order\n", r.Items)
-	fmt.Fprintf(out, "%d calls failed by the fault of another call\n", r.Bystanders)
+	fmt.Fprintf(out, "calls that failed by the fault of another call or a signal: %s\n", counts(r.Bystanders))
 	fmt.Fprintf(out, "%d non-idempotent calls executed, each once\n", r.Executed)
 	fmt.Fprintf(out, "the supervisor's resident memory: %v\n", r.Memory)
 	if len(r.Leaks) == 0 {
