@@ -50,6 +50,9 @@ type Setup struct {
 	Idempotent bool `msgpack:"idempotent"`
 	// Begun makes the worker count the calls that it has begun; see the package comment.
 	Begun bool `msgpack:"begun"`
+	// Threads is how many threads of the worker may call the node at once; 0 means what the
+	// node declares.
+	Threads int `msgpack:"threads"`
 	// LogLevel is the level from which log records are sent, such as info.
 	LogLevel string `msgpack:"log_level"`
 	// Isolation describes the sandbox of the worker, nil if it has none.

@@ -104,6 +104,7 @@ type describeNode struct {
 	NodeType string     `json:"node_type"`
 	Params   ipc.Object `json:"params"`
 	Ports    []string   `json:"ports"`
+	Threads  int        `json:"threads"`
 }
 
 // described is the command's answer for one node.
@@ -147,6 +148,7 @@ func (r *Runner) describeNodes(ctx context.Context, py python, g describeGroup, 
 	for _, n := range g.nodes {
 		request.Nodes = append(request.Nodes, describeNode{
 			ID: n.id, Python: n.python, NodeType: n.config.Type, Params: n.config.OrderedParams(), Ports: n.ports(),
+			Threads: n.config.Workers.Threads,
 		})
 	}
 	found, err := r.describe(ctx, py, g.as, request)

@@ -31,6 +31,7 @@ var poisonedNodes = []struct {
 	{"plain", "plain", twice},
 	{"batch", "batch", twice},
 	{"async", "concurrent", twice},
+	{"threads", "threaded", twice},
 	{"generator", "generator", both},
 	{"async generator", "concurrent_generator", both},
 	{"stateful", "Stateful", func(n int64) any { return []any{2 * n} }},

@@ -206,6 +206,7 @@ func (r *Runner) workerConfig(n *node, py python) worker.Config {
 			Begun:    true,
 
 			Idempotent: n.config.Idempotent,
+			Threads:    n.config.Workers.Threads,
 		},
 		Env:          workerEnv(n.config, r.options.passEnv),
 		StartTimeout: n.config.SetupTimeout,

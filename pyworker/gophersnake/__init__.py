@@ -27,7 +27,8 @@ with ``@node(stateful=True)`` keeps state along a stream::
 
 ``@node(batch=32, max_wait_ms=5)`` takes the inputs of several calls as one list, and
 ``@node(concurrency=8)`` limits how many calls of an ``async def`` node, or streams of a
-stateful class with ``async def process``, run at once.
+stateful class with ``async def process``, run at once. ``@node(threads=8)`` runs the calls of
+a plain ``def`` in threads.
 
 A test needs no supervisor: it calls the function, or the class's methods.
 

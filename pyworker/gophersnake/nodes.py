@@ -16,6 +16,9 @@ _MARK = "__gophersnake_node__"
 MAX_SIZE = 4096
 """The upper limit of ``batch`` and ``concurrency``."""
 
+MAX_THREADS = 256
+"""The upper limit of ``threads``."""
+
 MAX_WAIT_MS = 60_000
 """The upper limit of ``max_wait_ms``."""
 
@@ -35,6 +38,7 @@ class Options(NamedTuple):
     batch: int | None = None
     max_wait_ms: float | None = None
     permanent: tuple[type[Exception], ...] = ()
+    threads: int | None = None
 
 
 @overload
@@ -48,6 +52,7 @@ def node(
     batch: int | None = None,
     max_wait_ms: float | None = None,
     permanent: type[Exception] | tuple[type[Exception], ...] = (),
+    threads: int | None = None,
 ) -> Callable[[T], T]: ...
 def node(
     target: T | None = None,
@@ -59,6 +64,7 @@ def node(
     batch: int | None = None,
     max_wait_ms: float | None = None,
     permanent: type[Exception] | tuple[type[Exception], ...] = (),
+    threads: int | None = None,
 ) -> T | Callable[[T], T]:
     """Declare that a function or a class is a node, and return it unchanged.
 
@@ -100,6 +106,11 @@ def node(
             If a call raises one, or one that inherits from it, it is treated like
             ``Permanent``: the call is not retried, and the node's circuit breaker does
             not count it.
+        threads: how many calls of a plain ``def`` that returns one value may run at once
+            in threads of one worker, from 1 to 256. All of them share the object that was
+            set up, so the node must be safe for threads, and they run in parallel only
+            while its code releases the GIL. ``workers: {threads: …}`` in the manifest
+            overrides it.
 
     Returns:
         The target, or a decorator if ``target`` is not given.
@@ -122,7 +133,13 @@ def node(
                 f"the name of a node has at most {MAX_NAME} bytes, not {_size(node_type)}"
             )
         options = Options(
-            node_type, stateful, concurrency, batch, max_wait_ms, _exceptions(node_type, permanent)
+            node_type,
+            stateful,
+            concurrency,
+            batch,
+            max_wait_ms,
+            _exceptions(node_type, permanent),
+            threads,
         )
         if options != Options(node_type):
             _check(target, options)
@@ -137,7 +154,7 @@ def node(
 
 def _check(target: Callable[..., Any], options: Options) -> None:
     """Raise ``TypeError`` for options that are wrong, or do not fit together or the target."""
-    name, stateful, concurrency, batch, max_wait_ms, _ = options
+    name, stateful, concurrency, batch, max_wait_ms, _, threads = options
     kind = kind_of(getattr(target, "process", target) if isinstance(target, type) else target)
     if stateful:
         _check_stateful(target, options)
@@ -171,6 +188,26 @@ def _check(target: Callable[..., Any], options: Options) -> None:
                 "one call at a time in each worker: make it async def, or give the node more "
                 "workers (workers: {max: …} in the manifest)"
             )
+    if threads is not None:
+        if not _within(threads, 1, MAX_THREADS):
+            raise TypeError(
+                f"{name}: threads must be an integer from 1 to {MAX_THREADS}, not {threads!r}"
+            )
+        if why := why_no_threads(kind, stateful, batch):
+            raise TypeError(f"{name}: {why}")
+
+
+def why_no_threads(kind: str, stateful: bool, batch: int | None) -> str:
+    """Return why a node cannot run in several threads; empty if it can."""
+    if kind.startswith("async"):
+        return "threads are for a plain def; an async def runs many calls at once without them"
+    if kind.endswith("generator"):
+        return "threads are for nodes that return one value, not for generators"
+    if stateful:
+        return "threads are not for stateful nodes"
+    if batch:
+        return "threads are not for batch nodes, which run one batch at a time"
+    return ""
 
 
 def _check_stateful(target: Callable[..., Any], options: Options) -> None:
@@ -205,8 +242,8 @@ def _size(text: str) -> int:
     return len(text.encode("utf-8", "surrogatepass"))
 
 
-def _within(value: object, least: int) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and least <= value <= MAX_SIZE
+def _within(value: object, least: int, most: int = MAX_SIZE) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and least <= value <= most
 
 
 def options_of(target: object) -> Options | None:

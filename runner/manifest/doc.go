@@ -70,6 +70,8 @@
 //	max_calls     replace a worker after this many calls; default never
 //	fork_server   fork workers from a process that has imported the node's code;
 //	              default false
+//	threads       calls of a plain def that run at once in threads of each worker, at
+//	              most 256; default: what @node(threads=…) says, or 1
 //
 // Limits apply to each worker, and to the queue of calls that wait for one. No limit
 // is set by default, except that memory, open_files and threads of an isolated node have

@@ -135,6 +135,9 @@ type Workers struct {
 	// ForkServer makes the host fork workers from a process that has imported the
 	// node's code, instead of starting an interpreter for each.
 	ForkServer bool
+	// Threads is how many calls of a plain Python node may run at once in threads of one
+	// worker, at most 256; 0 means what the node itself declares, which is 1 by default.
+	Threads int
 }
 
 // DefaultWorkers returns the defaults of a manifest's workers: one worker and one

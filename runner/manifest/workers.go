@@ -8,6 +8,7 @@ import (
 
 const (
 	maxWorkers    = 1024
+	maxThreads    = 256
 	minMemory     = 16 << 20 // an interpreter alone needs about this much
 	minMemoryText = "16MiB"
 	minOpenFiles  = 64 // an interpreter with a library or two has about 20
@@ -37,6 +38,7 @@ func (d *decoder) workers(dst *Workers) decodeFunc {
 			"max_age":      d.duration(&dst.MaxAge, orNone),
 			"max_calls":    d.atLeastOne(&dst.MaxCalls),
 			"fork_server":  d.boolean(&dst.ForkServer),
+			"threads":      d.atLeastOne(&dst.Threads),
 		})
 		if _, ok := given["max"]; !ok {
 			dst.Max = max(dst.Max, dst.Min)
@@ -83,6 +85,9 @@ func checkWorkers(r *report, path string, w Workers) {
 	checkNotNegative(r, path+".max_age", w.MaxAge)
 	if w.MaxCalls < 0 {
 		r.problem(path+".max_calls", "must be at least 1")
+	}
+	if w.Threads < 0 || w.Threads > maxThreads {
+		r.problem(path+".threads", "must be between 1 and %d", maxThreads)
 	}
 }
 

@@ -44,6 +44,12 @@ async def concurrent(value: Any) -> Any:
     return double(value)
 
 
+@node(threads=16)
+def threaded(value: Any) -> Any:
+    time.sleep(0.01)
+    return double(value)
+
+
 @node
 def generator(value: Any) -> Iterator[Any]:
     yield value

@@ -45,7 +45,7 @@ def _node(base: str, node: dict[str, Any]) -> dict[str, Any]:
     try:
         target = load(base, node["python"], node["node_type"])
         stage = "params"
-        signature = Signature(target, params, ports)
+        signature = Signature(target, params, ports, node.get("threads") or 0)
         problems = signature.problems(params, ports)
         return _answer(node["id"], signature, [failure.remote_error(p, stage) for p in problems])
     except BaseException as error:

@@ -10,7 +10,14 @@ from typing import Any
 
 import gophersnake
 from gophersnake._worker.definition.lookup import NodeFault, nearest
-from gophersnake.nodes import MAX_NAME, MAX_PARAMETERS, Options, kind_of, options_of
+from gophersnake.nodes import (
+    MAX_NAME,
+    MAX_PARAMETERS,
+    Options,
+    kind_of,
+    options_of,
+    why_no_threads,
+)
 
 POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 NAMED = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
@@ -45,12 +52,17 @@ class Signature:
         max_wait: how many seconds the first input of a batch waits for others.
         at_once: whether several calls may run at the same time in one worker.
         concurrency: how many calls may do so.
+        threads: how many threads call the function; 1 if only the main thread does.
     """
 
     def __init__(
-        self, target: Any, params: Collection[str] = (), ports: Collection[str] = ()
+        self,
+        target: Any,
+        params: Collection[str] = (),
+        ports: Collection[str] = (),
+        threads: int = 0,
     ) -> None:
-        """Inspect a function or class, given the params and ports of the manifest."""
+        """Inspect a function or class, given the params, ports and threads of the manifest."""
         self.target = target
         self._is_class = isinstance(target, type)
         self.process: Callable[..., Any] = target.process if self._is_class else target
@@ -63,7 +75,8 @@ class Signature:
         self.many = self.stateful or (self.kind.endswith("generator") and not self.batch)
         self.max_wait = (options.max_wait_ms or 0) / 1000
         self.at_once = self.kind.startswith("async") and not self.batch
-        self.concurrency = (options.concurrency or CONCURRENCY) if self.at_once else 1
+        self.threads = threads or options.threads or 1
+        self.concurrency = (options.concurrency or CONCURRENCY) if self.at_once else self.threads
         if self._is_class:
             # The instance is bound when an instance method is called.
             if not isinstance(
@@ -83,6 +96,7 @@ class Signature:
             *self._size_problems(),
             *self._port_problems(ports),
             *self._batch_problems(ports),
+            *self._thread_problems(),
             *self._unknown(params),
             *self._missing(params, ports),
             *self._misfits(params),
@@ -103,6 +117,14 @@ class Signature:
                 for name in sorted(names)
             ),
         ]
+
+    def _thread_problems(self) -> list[NodeFault]:
+        why = why_no_threads(self.kind, self.stateful, self.batch) if self.threads > 1 else ""
+        return (
+            [NodeFault(f"{self.name}: {why}", "remove threads from the node's workers")]
+            if why
+            else []
+        )
 
     def _port_problems(self, ports: Collection[str]) -> list[NodeFault]:
         if _takes_any(self._called):

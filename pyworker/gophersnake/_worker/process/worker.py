@@ -122,7 +122,7 @@ class Worker:
             target = load(setup["base"], setup["python"], setup["node_type"])
             stage = "params"
             params, ports = setup["params"] or {}, setup["ports"] or []
-            signature = Signature(target, params, ports)
+            signature = Signature(target, params, ports, setup.get("threads") or 0)
             for problem in signature.problems(params, ports):
                 raise problem
             self._answers.permanent = signature.options.permanent
@@ -202,6 +202,12 @@ class Worker:
                 loop: EventLoop = SessionLoop(connection, answers, table, signature, setup)
             else:
                 loop = EventLoop(connection, answers, process, signature, setup)
+            self._end = loop.end
+            return loop.serve
+        if signature.threads > 1:
+            from gophersnake._worker.serving.threadloop import ThreadLoop
+
+            loop = ThreadLoop(connection, answers, process, signature, setup)
             self._end = loop.end
             return loop.serve
         handler: Handler
