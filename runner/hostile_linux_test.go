@@ -75,10 +75,22 @@ func hostilePython(t *testing.T) string {
 	return filepath.Join(venv, "bin/python")
 }
 
-// hostileNode returns a node of a manifest whose worker is testdata/fuzzer.
-func hostileNode(t *testing.T, id, kind string, env, more string) string {
+// hostileNode returns a node of a manifest whose worker is testdata/fuzzer. Its workers count
+// in files in the folder.
+func hostileNode(folder, id, kind, env, more string) string {
 	return fmt.Sprintf("  - {id: %s, node_type: echo, retry: none, breaker: none, timeout: 3s, setup_timeout: 3s, "+
-		"env: {PYTHONDONTWRITEBYTECODE: '1', HOSTILE_NODE: %s, HOSTILE_FOLDER: %q, %s}, %s}\n", id, kind, t.TempDir(), env, more)
+		"env: {PYTHONDONTWRITEBYTECODE: '1', HOSTILE_NODE: %s, HOSTILE_FOLDER: %q, %s}, %s}\n", id, kind, folder, env, more)
+}
+
+// servedForked returns how many calls the forked workers of a hostile node have answered
+// that had not done anything wrong.
+func servedForked(t *testing.T, folder string) int64 {
+	counted, err := os.Stat(filepath.Join(folder, "served"))
+	if errors.Is(err, os.ErrNotExist) {
+		return 0
+	}
+	require.NoError(t, err)
+	return counted.Size()
 }
 
 // A siege is what a test of hostile workers watches.
@@ -90,6 +102,7 @@ type siege struct {
 	hostileSlowest     atomic.Int64
 	hostileOK          atomic.Int64
 	hostileFailed      atomic.Int64
+	servedForked       atomic.Int64 // calls that honest forked workers have answered
 	dumped             sync.Once
 }
 
@@ -188,8 +201,9 @@ func (s *siege) round(seed uint64) {
 	chance := rand.New(rand.NewPCG(seed, 1))
 	pick := func(from ...string) string { return from[chance.IntN(len(from))] }
 	kind := pick("value", "value", "generator", "stateful")
+	folders := map[string]string{"h": s.t.TempDir(), "g": s.t.TempDir()}
 	node := func(id string) string {
-		return hostileNode(s.t, id, kind, fmt.Sprintf("HOSTILE_SEED: '%d %s'", seed, id),
+		return hostileNode(folders[id], id, kind, fmt.Sprintf("HOSTILE_SEED: '%d %s'", seed, id),
 			fmt.Sprintf("workers: {min: 1, max: 3, scale_after: 10ms, spare: %s, fork_server: %s}, limits: {%s}, idempotent: %s",
 				pick("0", "1"), pick("true", "false"), pick("result: 4MiB", "result: 100KiB", "resident: 1GiB", "open_files: 200"), pick("true", "false")))
 	}
@@ -233,6 +247,9 @@ func (s *siege) round(seed uint64) {
 		defer cancel()
 		assert.NoError(s.t, r.Close(ctx))
 	})
+	for _, folder := range folders {
+		s.servedForked.Add(servedForked(s.t, folder))
+	}
 }
 
 // hostileCaller makes calls of a pipeline with hostile workers.
@@ -384,7 +401,8 @@ func TestHostileWorkersHarmNobodyElse(t *testing.T) {
 	most := stopMemory()
 	runtime.GC()
 	t.Logf("rounds %d to %d: %d of %d calls of healthy nodes succeeded, the slowest took %v; %d calls of hostile nodes succeeded and %d failed, "+
-		"at most %v after their contexts; the host took %d MiB", *hostileSeed, seed-1, s.ok.Load(), s.calls.Load(), time.Duration(s.slowest.Load()),
-		s.hostileOK.Load(), s.hostileFailed.Load(), time.Duration(s.hostileSlowest.Load()), most>>20)
+		"honest forked workers answered %d, at most %v after their contexts; the host took %d MiB", *hostileSeed, seed-1, s.ok.Load(), s.calls.Load(), time.Duration(s.slowest.Load()),
+		s.hostileOK.Load(), s.hostileFailed.Load(), s.servedForked.Load(), time.Duration(s.hostileSlowest.Load()), most>>20)
 	assert.Greater(t, s.ok.Load(), s.calls.Load()/2, "healthy nodes work")
+	assert.Positive(t, s.servedForked.Load(), "honest workers are forked, and serve calls")
 }

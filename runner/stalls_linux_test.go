@@ -53,6 +53,10 @@ var stalls = []struct{ point, kind string }{
 	{"shutdown", "value"},
 	{"template setup", "value"},
 	{"template fork", "value"},
+	{"template reaper", "value"},
+	{"template worker", "value"},
+	{"template order", "value"},
+	{"template ended", "value"},
 	{"template reap", "value"},
 }
 
@@ -81,7 +85,7 @@ func TestAWorkerThatStallsHoldsUpNobodyElse(t *testing.T) {
 func (s *siege) stallAt(point, kind string) {
 	stalled := filepath.Join(s.t.TempDir(), "stalled")
 	forks := fmt.Sprint(point[:min(len(point), 8)] == "template")
-	r, err := load(s.t, "nodes:\n"+hostileNode(s.t, "h", kind, fmt.Sprintf("HOSTILE_STALL: %q, HOSTILE_STALLED: %q", point, stalled),
+	r, err := load(s.t, "nodes:\n"+hostileNode(s.t.TempDir(), "h", kind, fmt.Sprintf("HOSTILE_STALL: %q, HOSTILE_STALLED: %q", point, stalled),
 		"workers: {min: 1, max: 2, spare: 0, scale_after: 0s, fork_server: "+forks+"}"),
 		runner.WithPython(s.python), runner.WithSystemPython())
 	require.NoError(s.t, err)
@@ -98,7 +102,7 @@ func (s *siege) stallAt(point, kind string) {
 				assert.NoError(s.t, stream.Close())
 			}
 		})
-		if isStalled() || s.t.Failed() || point == "shutdown" || point == "template reap" {
+		if isStalled() || s.t.Failed() || slices.Contains([]string{"shutdown", "template ended", "template reap"}, point) {
 			break
 		}
 	}
@@ -125,7 +129,8 @@ func feedUntilEnd(s *runner.Stream, items []any) {
 func TestTheFuzzerSpeaksTheProtocol(t *testing.T) {
 	python := hostilePython(t)
 	for _, kind := range []string{"value", "generator", "stateful"} {
-		r, err := load(t, "nodes:\n"+hostileNode(t, "h", kind, "HOSTILE_STALL: nowhere", "workers: {spare: 0, fork_server: true}"),
+		folder := t.TempDir()
+		r, err := load(t, "nodes:\n"+hostileNode(folder, "h", kind, "HOSTILE_STALL: nowhere", "workers: {spare: 0, fork_server: true}"),
 			runner.WithPython(python), runner.WithSystemPython())
 		require.NoError(t, err)
 		large, err := ipc.NewTensor(make([]byte, 1<<18), 1<<18)
@@ -139,6 +144,7 @@ func TestTheFuzzerSpeaksTheProtocol(t *testing.T) {
 			assert.GreaterOrEqual(t, len(got), 40, kind)
 			require.NoError(t, stream.Close())
 		}
+		assert.Positive(t, servedForked(t, folder), "%s: the workers are forked", kind)
 		health := r.Health().Nodes[0]
 		assert.Empty(t, health.Pool.Deaths, kind)
 		require.NoError(t, r.Close(t.Context()))

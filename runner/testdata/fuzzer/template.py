@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import fcntl
 import os
-import signal
 import socket
 from typing import TYPE_CHECKING
 
 import msgpack
+import reaper
 
 if TYPE_CHECKING:
     from worker import Worker
 
-INHERITED = (1, 2, 3, 4, 5)
-F_SETSIG = 10
+INHERITED = (0, 1, 2, 3, 4, 5)
+"""The descriptors of a reaper and its worker, in the order in which they arrive."""
 
 
 class Template:
@@ -24,6 +24,7 @@ class Template:
         """Take the process that the workers are to be forked from."""
         self.hostile = hostile
         self.control = socket.socket(fileno=os.dup(5))
+        self.reapers: list[int] = []
 
     def run(self) -> None:
         """Answer requests. Returns in each worker."""
@@ -45,13 +46,10 @@ class Template:
                 os.close(each)
 
     def fork(self, environment: list[str], descriptors: list[int]) -> bool:
-        """Fork a worker, and return whether this process is the worker."""
+        """Fork a reaper, which forks a worker; return whether this process is the worker."""
         pid = os.fork()
         if pid:
-            try:
-                os.setpgid(pid, pid)
-            except OSError:
-                pass
+            self.reapers.append(pid)
             self.answer(forked=pid)
             return False
         os.setpgid(0, 0)
@@ -61,44 +59,33 @@ class Template:
         for source, number in zip(moved, INHERITED, strict=False):
             os.dup2(source, number, inheritable=False)
             os.close(source)
-        fcntl.fcntl(3, fcntl.F_SETOWN, -os.getpid())
-        fcntl.fcntl(3, F_SETSIG, signal.SIGKILL)
-        fcntl.fcntl(3, fcntl.F_SETFL, fcntl.fcntl(3, fcntl.F_GETFL) | os.O_ASYNC)
+        self.hostile.become(f"{self.hostile.seed}:{len(self.reapers)}")
+        reaper.fork_worker(self.hostile)
+        self.hostile.forked = True
         os.environ.update(each.split("=", 1) for each in environment)
         return True
 
     def reap(self, pid: int) -> None:
-        """Reap a worker that has ended."""
-        _, status, usage = os.wait4(pid, 0)
-        self.answer(
-            reaped={
-                "status": status,
-                "user": usage.ru_utime,
-                "system": usage.ru_stime,
-                "max_rss": 1,
-            }
-        )
+        """Reap a reaper that has ended."""
+        ended, _ = os.waitpid(pid, os.WNOHANG)
+        if ended == 0:
+            self.answer(error=f"the reaper {pid} has not ended")
+        else:
+            self.answer(reaped=True)
 
     def answer(self, **reply: object) -> None:
         """Send a reply, or something else."""
         chance = self.hostile.chance
         data = msgpack.packb(reply)
         if self.hostile.is_due("template"):
+            pids = [0, -1, 1, os.getpid(), os.getppid(), 1 << 22, 1 << 40, *self.reapers[-3:]]
             wrong = [
                 b"",
                 b"\xc1",
-                msgpack.packb(reply) * 2,
+                data * 2,
                 msgpack.packb({}),
-                msgpack.packb(
-                    {
-                        "forked": chance.choice(
-                            [0, -1, 1, os.getpid(), os.getppid(), 1 << 22, 1 << 40]
-                        )
-                    }
-                ),
-                msgpack.packb(
-                    {"reaped": {"status": chance.choice([1 << 31, 0x7F, 0xFFFF]), "user": 1e300}}
-                ),
+                msgpack.packb({"forked": chance.choice(pids)}),
+                msgpack.packb({"reaped": chance.choice([False, 1, {"status": 1 << 31}])}),
                 msgpack.packb({"error": "\x1b[2J\n" * 1000}),
                 msgpack.packb({"unsafe": "it has threads"}),
                 msgpack.packb({"failed": "x" * 60000}),

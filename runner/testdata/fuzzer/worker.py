@@ -49,15 +49,24 @@ class Segment:
     references: int = 0
 
 
+def count(name: str) -> int:
+    """Count one more of something in a file that all workers of a node share."""
+    path = os.path.join(os.environ["HOSTILE_FOLDER"], name)
+    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    os.write(descriptor, b".")
+    counted = os.lseek(descriptor, 0, os.SEEK_CUR)
+    os.close(descriptor)
+    return counted
+
+
 class Worker:
     """A worker and what it remembers of the protocol."""
 
-    def __init__(self, chance: random.Random, stall: str) -> None:
-        """Take the source of all decisions, and the point at which to stall."""
-        self.chance = chance
+    def __init__(self, stall: str) -> None:
+        """Take the point at which to stall, if any."""
         self.stall_at = stall
         self.node = os.environ.get("HOSTILE_NODE", "value")
-        self.rate = 0.0 if stall else chance.choice([0, 0.001, 0.003, 0.006, 0.01, 0.03, 0.1, 0.4])
+        self.forked = False
         self.calls: dict[int, Call] = {}
         self.answered: list[int] = []
         self.loans: dict[int, int] = {}  # references to the supervisor's segments
@@ -73,11 +82,21 @@ class Worker:
         self.sock = socket.socket()
         self.channel: socket.socket | None = None
 
+    def become(self, seed: str) -> None:
+        """Make all further decisions depend on a seed."""
+        self.seed = seed
+        self.chance = random.Random(seed)
+        self.honest = True  # so far
+        rates = [0, 0.001, 0.003, 0.006, 0.01, 0.03, 0.1, 0.4]
+        self.rate = 0.0 if self.stall_at else self.chance.choice(rates)
+
     # Points.
 
     def is_due(self, _: str) -> bool:
         """Return whether the worker does something wrong now."""
-        return self.chance.random() < self.rate
+        due = self.chance.random() < self.rate
+        self.honest = self.honest and not due
+        return due
 
     def at(self, point: str) -> None:
         """Pass a point of the protocol, or stall there."""
@@ -189,6 +208,7 @@ class Worker:
         if self.chance.random() < 0.2:
             self.say_something()
         if self.chance.random() < 6 * self.rate:  # most steps pass several other points
+            self.honest = False
             faults.of_protocol(self)
 
     # Frames of the supervisor.
@@ -274,6 +294,8 @@ class Worker:
             self.send("last", wire.pack(wire.RESULT, b"\xc0", call.id))
         else:
             self.send("result", self.value(wire.RESULT, call))
+        if self.forked and self.honest:
+            count("served")
 
     def fail(self, call: Call, kind: str) -> None:
         """Answer a call with an error."""
