@@ -246,8 +246,12 @@ func (call *Call) sendCancel() {
 
 // Abandon settles the call with [ErrAbandoned] without waiting for the worker's answer, which
 // is discarded when it arrives. The call must have been canceled. Abandon has no effect on a
-// call that has been answered.
-func (call *Call) Abandon() {
+// call that has been answered. It returns false, and does nothing, if the call is still being
+// sent: its caller cannot return before the worker reads, or the connection ends.
+func (call *Call) Abandon() bool {
+	if !call.sent.Load() {
+		return false
+	}
 	c := call.conn
 	c.calls.Lock()
 	_, open := c.calls.open[call.header.call]
@@ -261,6 +265,7 @@ func (call *Call) Abandon() {
 		call.settle(Payload{}, ErrAbandoned)
 		c.role.interrupt() // its caller may be the one that reads
 	}
+	return true
 }
 
 // Free makes the memory of a finished call available to new calls. No reference to the call

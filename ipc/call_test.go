@@ -191,8 +191,8 @@ func TestTheAnswerOfAnAbandonedCallIsDiscarded(t *testing.T) {
 	assert.True(t, second.HasEarlierCalls())
 	assert.True(t, second.HasEarlierPending())
 	second.Cancel()
-	second.Abandon()
-	second.Abandon()
+	assert.True(t, second.Abandon())
+	assert.True(t, second.Abandon())
 	assert.Equal(t, 1, c.Abandoned())
 	assert.False(t, c.WorksOnlyOnAbandoned(2), "the first is pending")
 	_, err := c.NewCall(FrameCall, 0).Do(Args{})
@@ -217,7 +217,7 @@ func TestAReaderReturnsAtOnceWhenItsCallIsAbandoned(t *testing.T) {
 		require.Eventually(t, func() bool { return c.role.taken.Load() && call.sent.Load() }, 10*time.Second, 10*time.Microsecond)
 		call.Cancel()
 		assert.Equal(t, frameCancel, p.take().kind)
-		call.Abandon()
+		assert.True(t, call.Abandon())
 		require.Equal(t, ErrAbandoned, <-done) // before there is anything to read
 		assert.True(t, c.WorksOnlyOnAbandoned(call.Order()))
 		assert.False(t, c.WorksOnlyOnAbandoned(0), "it has begun nothing")
@@ -232,7 +232,7 @@ func TestAReaderReturnsAtOnceWhenItsCallIsAbandoned(t *testing.T) {
 		leaving.Go(func() { _, _ = third.Do(Args{}) })
 		p.take()
 		p.take()
-		leaving.Go(third.Abandon) // one of them reads, perhaps in the midst of a frame
+		leaving.Go(func() { third.Abandon() }) // one of them reads, perhaps in the midst of a frame
 		p.send(frameResult, first.call, answer)
 		p.send(frameResult, second.header.call, answer)
 		p.send(frameResult, third.header.call, answer)
@@ -240,6 +240,26 @@ func TestAReaderReturnsAtOnceWhenItsCallIsAbandoned(t *testing.T) {
 		leaving.Wait()
 	}
 	assert.NoError(t, c.Err())
+}
+
+func TestACallThatIsStillBeingSentCannotBeAbandoned(t *testing.T) {
+	c, p := connect(t, Events{})
+	call := c.NewCall(FrameCall, 0)
+	done := make(chan error, 1)
+	go func() {
+		value, err := Encode("input", make([]byte, 16<<20))
+		assert.NoError(t, err)
+		_, err = call.Do(OneArg(value))
+		done <- err
+	}()
+	require.Eventually(t, func() bool { return call.Order() == 1 }, 10*time.Second, time.Millisecond)
+	assert.False(t, call.Cancel())
+	assert.False(t, call.Abandon())
+	assert.Zero(t, c.Abandoned())
+	assert.Equal(t, FrameCall, p.take().kind)
+	assert.Equal(t, frameCancel, p.take().kind)
+	assert.True(t, call.Abandon())
+	assert.Equal(t, ErrAbandoned, <-done)
 }
 
 func TestCallsCountInTheOrderOfTheWire(t *testing.T) {

@@ -115,8 +115,8 @@ func TestAReadRoleHandedToAReaderThatLeavesIsNotLost(t *testing.T) {
 			})
 		}
 		callers.Go(c.role.release)
-		callers.Go(calls[2].Abandon)
-		callers.Go(calls[1].Abandon)
+		callers.Go(func() { calls[2].Abandon() })
+		callers.Go(func() { calls[1].Abandon() })
 		for _, i := range []int{2, 1, 0} {
 			p.send(frameResult, calls[i].header.call, []byte{0xc0})
 		}

@@ -43,9 +43,9 @@ const (
 	// lateBy is how much later a call of a healthy node may return on a busy machine.
 	lateBy = time.Second
 	// endsWithin is how long a call of a hostile node may take after its context ended: the
-	// grace period of a canceled call, that of an interpreter to die of SIGABRT, and the
-	// time that a dead process's output is read.
-	endsWithin = 5 * time.Second
+	// grace period of a canceled call, that of an interpreter to die of SIGABRT, the five
+	// seconds that a reaper has to report, and the time that a dead process's output is read.
+	endsWithin = 8 * time.Second
 	// hostileMemory bounds the private memory of the host, in bytes. One connection may
 	// claim 64 MiB before the bytes arrive; the race detector multiplies that.
 	hostileMemory = 1 << 30

@@ -32,7 +32,9 @@ import (
 // to the worker, and the wake signal, on which the worker reads it. The node then has
 // the grace period to stop; after that the guard ends the interpreter. But if the
 // worker runs the call in a batch, or runs other calls before it, the guard does not
-// wait: it abandons the call.
+// wait: it abandons the call. It cannot abandon a call that is still being sent because
+// the worker does not read its socket. If that lasts for the grace period, the guard ends
+// the interpreter, too.
 type callGuard struct {
 	worker       *Worker
 	call         *ipc.Call
@@ -200,7 +202,9 @@ func (g *callGuard) abandon() bool {
 	if w.description.Batch == 0 && !(w.isSerial() && g.call.HasEarlierCalls()) {
 		return false
 	}
-	g.call.Abandon()
+	if !g.call.Abandon() {
+		return false
+	}
 	w.watchAbandoned(w.config.Timeout)
 	return true
 }

@@ -95,6 +95,31 @@ func TestAStoppedIdleWorkerCanBeKilledAndClosed(t *testing.T) {
 	}
 }
 
+// A call in a batch is usually abandoned when it is canceled. The first of these calls blocks in
+// the midst of its frame, the second one waits for its turn to write.
+func TestCallsThatTheWorkerDoesNotReadEndAfterTheirContexts(t *testing.T) {
+	config := testConfig(t, "echo_batch")
+	config.Timeout, config.Grace = 0, time.Millisecond
+	w := start(t, config)
+	require.NoError(t, syscall.Kill(w.PID(), syscall.SIGSTOP))
+	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	var callers sync.WaitGroup
+	for range 2 {
+		callers.Go(func() {
+			_, err := call(ctx, w, make([]byte, 16<<20))
+			var canceled *CanceledError
+			assert.ErrorAs(t, err, &canceled)
+			assert.ErrorIs(t, err, context.DeadlineExceeded)
+			if canceled != nil && canceled.Exit != nil { // nil if the test is so slow that nothing was sent
+				assert.Equal(t, ReasonCancel, canceled.Exit.Reason)
+				assert.Equal(t, HangStopped, canceled.Exit.Hang)
+			}
+		})
+	}
+	callers.Wait()
+}
+
 func TestADeadlineEndsTheInterpreterAndSaysItsPlaceInPython(t *testing.T) {
 	for _, c := range []struct{ way, function string }{
 		{"hang", "hang"}, {"hold_the_gil", "hold_the_gil"}, {"hang_deep", "hang_deep"},

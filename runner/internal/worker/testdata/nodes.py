@@ -24,6 +24,11 @@ def echo(value: Any) -> Any:
     return value
 
 
+@node(batch=4)
+def echo_batch(values: list[Any]) -> list[Any]:
+    return values
+
+
 # Ways to end or to hang. A file reports that they have begun.
 
 
