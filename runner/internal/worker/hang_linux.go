@@ -15,16 +15,12 @@ const (
 	gilTimeout = 250 * time.Millisecond
 	// gilCPU is the CPU time that a process which is not asleep must have used
 	// meanwhile: on a busy machine it may not have been scheduled.
-	gilCPU = 50 * time.Millisecond
-	// heartbeatTimeout is how long the heartbeat thread may wait to be scheduled.
-	heartbeatTimeout = time.Second
-	// busyTimeout bounds the examination of a process that waits for a processor.
-	busyTimeout      = 10 * time.Second
+	gilCPU           = 50 * time.Millisecond
 	hangPollInterval = 5 * time.Millisecond
 )
 
 // findHang finds out how a process hangs, empty if it cannot tell. It takes between
-// a few milliseconds and busyTimeout.
+// a few milliseconds and hangTimeouts.busy, unless the process is killed meanwhile.
 //
 // It writes two bytes into the process's heartbeat pipe, which a Python thread of the
 // worker reads one by one. If both are read, Python code can run, so the call is
@@ -38,10 +34,10 @@ func (p *process) findHang() Hang {
 		defer unix.Close(heartbeat)
 	}
 	before, _ := readStat(folder) // if the process is gone, the loop finds out
-	for began := time.Now(); ; time.Sleep(hangPollInterval) {
+	for began := time.Now(); ; p.sleepUnlessKilled(hangPollInterval) {
 		stat, err := readStat(folder)
 		switch {
-		case err != nil || p.gone.Load():
+		case err != nil || p.gone.Load() || p.isKilled():
 			return ""
 		case stat.state == 'T' || stat.state == 't':
 			return HangStopped
@@ -59,14 +55,33 @@ func (p *process) findHang() Hang {
 			continue
 		}
 		worked := stat.cpu-before.cpu >= gilCPU
-		wasScheduled := unread == 1 || waited > heartbeatTimeout
+		wasScheduled := unread == 1 || waited > p.hangTimeouts.heartbeat
 		states := threadStates(folder)
 		switch {
 		case strings.Trim(states, "S") == "", worked && wasScheduled:
 			return HangGIL
-		case waited > busyTimeout, waited > heartbeatTimeout && !strings.Contains(states, "R"):
+		case waited > p.hangTimeouts.busy, waited > p.hangTimeouts.heartbeat && !strings.Contains(states, "R"):
 			return "" // without a thread that is ready to run, it does not wait for a processor
 		}
+	}
+}
+
+// sleepUnlessKilled sleeps, but not after kill was called.
+func (p *process) sleepUnlessKilled(d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-p.killed:
+	case <-timer.C:
+	}
+}
+
+func (p *process) isKilled() bool {
+	select {
+	case <-p.killed:
+		return true
+	default:
+		return false
 	}
 }
 

@@ -103,6 +103,28 @@ func TestANodeThatIgnoresItsCancellationSaysHow(t *testing.T) {
 	}
 }
 
+// The examination of this process would take an hour.
+func TestAKillCutsTheExaminationOfAHangShort(t *testing.T) {
+	config := hangConfig(t, "hang")
+	config.Grace = time.Millisecond
+	w := start(t, config)
+	w.process.hangTimeouts = hangTimeouts{time.Hour, time.Hour}
+	begun := filepath.Join(t.TempDir(), "begun")
+	ctx, cancel := context.WithCancel(t.Context())
+	go func() {
+		testkit.Eventually(t, func() bool { stat, err := readStat(procFolder(w.PID())); return err == nil && stat.state == 'D' })
+		cancel()
+		testkit.Eventually(t, func() bool { return !w.Alive() }) // it is examined from now on
+		w.Close(ctx)
+	}()
+	_, err := call(ctx, w, way("wait_for_a_fork_with_the_gil", begun))
+	var canceled *CanceledError
+	require.ErrorAs(t, err, &canceled)
+	require.NotNil(t, canceled.Exit)
+	assert.Equal(t, ReasonCancel, canceled.Exit.Reason)
+	assert.Empty(t, canceled.Exit.Hang)
+}
+
 // startHang is the timeout of a start that hangs. The interpreter must have come to the hang
 // by then, on a busy machine, too.
 const startHang = 5 * time.Second

@@ -52,6 +52,10 @@ type process struct {
 	hang         Hang
 	oomKills     int64 // the kernel's count when the process was started
 
+	hangTimeouts hangTimeouts
+	killed       chan struct{} // closed by kill, which cuts an examination short
+	kill         func()
+
 	done chan struct{} // closed when the process is reaped and its pipes are drained
 	// Set before done is closed.
 	status      *exitStatus // nil if unknown
@@ -78,6 +82,15 @@ type osProcess interface {
 	killGroup()
 	// reap reaps a process that has exited. It returns nil if its status is unknown.
 	reap() *exitStatus
+}
+
+// hangTimeouts bound the examination of a process that hangs.
+type hangTimeouts struct {
+	// heartbeat is how long the heartbeat thread may wait to be scheduled, if no other thread
+	// waits for a processor.
+	heartbeat time.Duration
+	// busy bounds the examination of a process that waits for a processor.
+	busy time.Duration
 }
 
 // exitStatus is how a process ended, and the resources that it had used.
@@ -112,13 +125,17 @@ func (c *childProcess) reap() *exitStatus {
 }
 
 func newProcess(cmd *exec.Cmd, logger hclog.Logger) *process {
-	return &process{
-		cmd:    cmd,
-		secret: ipc.NewSecret(),
-		stdout: newStdout(logger),
-		stderr: newStderr(logger),
-		done:   make(chan struct{}),
+	p := &process{
+		cmd:          cmd,
+		secret:       ipc.NewSecret(),
+		stdout:       newStdout(logger),
+		stderr:       newStderr(logger),
+		hangTimeouts: hangTimeouts{heartbeat: time.Second, busy: 10 * time.Second},
+		killed:       make(chan struct{}),
+		done:         make(chan struct{}),
 	}
+	p.kill = sync.OnceFunc(func() { close(p.killed) })
+	return p
 }
 
 // Start starts the process. A template forks it, if one is ready and succeeds; otherwise
@@ -277,11 +294,15 @@ const (
 //
 // SIGABRT makes faulthandler write the stacks of all threads, even if one of them
 // holds the GIL, and then ends the process, so that the dump is complete when the
-// process is gone. A process that hangs is first examined, which takes a moment.
+// process is gone. A process that hangs is first examined, which may take seconds. A
+// later call with ReasonKilled cuts the examination short.
 func (p *process) end(reason Reason) { p.endForBreach(reason, nil) }
 
 // endForBreach is end for a limit that was passed.
 func (p *process) endForBreach(reason Reason, breach *Breach) {
+	if reason == ReasonKilled {
+		p.kill()
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.endRequested.Swap(true) {

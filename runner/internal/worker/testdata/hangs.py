@@ -56,6 +56,16 @@ def close_all_and_sleep() -> None:
     sleep()
 
 
+def wait_for_a_fork_with_the_gil() -> None:
+    """Wait in the kernel, so that the thread neither sleeps nor runs, and only SIGKILL helps.
+
+    The child shares this process's memory, and this process goes on when the child ends.
+    """
+    libc = ctypes.PyDLL(None)
+    if libc.vfork() == 0:
+        libc.pause()
+
+
 def run_a_shell_with_the_gil(file: str) -> None:
     """Let a shell report the begin, while the GIL is held."""
     ctypes.PyDLL(None).system(f"printf begun >'{file}'; exec sleep 3600".encode())
