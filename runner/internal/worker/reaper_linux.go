@@ -48,10 +48,11 @@ type reaper struct {
 var spawnProgram = pyworker.Reaper() + "\nimport sys\nfork_worker()\nos.execv(sys.argv[1], sys.argv[2:])\n"
 
 const (
-	// reportTimeout is how long a reaper may take to report that its worker has ended.
+	// reportTimeout is how long a reaper may take to report that its worker has ended, and
+	// then to end.
 	reportTimeout = 5 * time.Second
 	// cleanTime is how long the end of a worker waits until the reaper has killed what the
-	// worker left. The reaper goes on after that.
+	// worker left. The reaper goes on after that, for reportTimeout at most.
 	cleanTime = time.Second
 )
 
@@ -170,6 +171,24 @@ func (r *reaper) sendAdopted() error {
 	return err
 }
 
+// expectEnd makes awaitEnd kill the reaper, and all that it has forked, if it lives on for
+// reportTimeout: something may have stopped it.
+func (r *reaper) expectEnd() { _ = r.pidfd.SetReadDeadline(time.Now().Add(reportTimeout)) }
+
+// awaitEnd returns when the reaper has ended. It must not be reaped before.
+func (r *reaper) awaitEnd() {
+	for !awaitReadable(r.pidfd) {
+		r.kill()
+		_ = r.pidfd.SetReadDeadline(time.Time{})
+	}
+}
+
+// kill kills the reaper and all that it has forked. The reaper must not be reaped yet.
+func (r *reaper) kill() {
+	killDescendants(r.id)
+	signalPidfd(r.pidfd, syscall.SIGKILL)
+}
+
 func (r *reaper) send(format string, values ...any) error {
 	_, err := fmt.Fprintf(r.channel, format, values...)
 	return err
@@ -179,7 +198,7 @@ func (r *reaper) send(format string, values ...any) error {
 // worker lives, it is ended, because nothing would end its children any more; and collect
 // is told so.
 func (p *reapedProcess) watch(collect func(early bool)) {
-	awaitReadable(p.reaper.pidfd)
+	p.reaper.awaitEnd()
 	early := !p.hasExited()
 	if early {
 		p.killTree()
@@ -213,10 +232,14 @@ func withPidfd(pidfd *os.File, do func(fd int)) {
 // awaitExit waits in the runtime's poller.
 func (p *reapedProcess) awaitExit() { awaitReadable(p.pidfd) }
 
-func awaitReadable(pidfd *os.File) {
-	if raw, err := pidfd.SyscallConn(); err == nil {
-		_ = raw.Read(func(fd uintptr) bool { return isReadable(int(fd)) })
+// awaitReadable returns true when a process has exited, or its pidfd is closed, and false
+// when the deadline of the pidfd passes.
+func awaitReadable(pidfd *os.File) bool {
+	raw, err := pidfd.SyscallConn()
+	if err == nil {
+		err = raw.Read(func(fd uintptr) bool { return isReadable(int(fd)) })
 	}
+	return !errors.Is(err, os.ErrDeadlineExceeded)
 }
 
 func (p *reapedProcess) hasExited() (exited bool) {
@@ -235,15 +258,14 @@ func isReadable(fd int) bool {
 func (p *reapedProcess) killGroup() {}
 
 // reap returns the status that the reaper reports, and waits until the reaper has killed
-// what the worker left. A reaper that was stopped is continued; one that does not report is
-// killed.
+// what the worker left. A reaper that was stopped is continued; one that does not report, or
+// does not end after that, is killed.
 func (p *reapedProcess) reap() *exitStatus {
 	defer close(p.reaped)
 	signalPidfd(p.reaper.pidfd, syscall.SIGCONT)
 	status, err := p.report()
 	if errors.Is(err, os.ErrDeadlineExceeded) {
-		killDescendants(p.reaper.id)
-		signalPidfd(p.reaper.pidfd, syscall.SIGKILL)
+		p.reaper.kill()
 	}
 	if err != nil {
 		status = p.reapOrphan()
@@ -251,11 +273,12 @@ func (p *reapedProcess) reap() *exitStatus {
 	if p.reaper.keeps.Load() > 0 {
 		return status
 	}
+	p.reaper.expectEnd()
 	timer := time.NewTimer(cleanTime)
 	defer timer.Stop()
 	select {
 	case <-p.reaper.ended:
-	case <-timer.C: // it goes on
+	case <-timer.C: // it goes on, until watch kills it
 	}
 	return status
 }
@@ -407,9 +430,10 @@ func (s *templateServer) adoptLocked(p *process, r *reaper, pid int) (err error)
 	worker, err := p.adoptLocked(r)
 	if err != nil {
 		_ = r.channel.Close()
+		r.expectEnd()
 		go func() {
-			awaitReadable(r.pidfd)
-			s.collect(r, false)
+			r.awaitEnd()
+			s.collect(r, true)
 			_ = r.pidfd.Close()
 		}()
 		return err

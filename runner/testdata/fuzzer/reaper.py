@@ -66,6 +66,7 @@ def run(hostile: Worker, worker: int) -> None:
     _, status, usage = os.wait4(worker, 0)
     report = f"ended {status} {usage.ru_utime} {usage.ru_stime} {usage.ru_maxrss}"
     say(hostile, report.encode())
+    hostile.at("template reported")
     while True:
         kill_children(0)
         try:
