@@ -296,6 +296,8 @@ class Worker:
             self.send("result", self.value(wire.RESULT, call))
         if self.forked and self.honest:
             count("served")
+        if self.stall_at in ("template ended", "template reported", "template reap"):
+            os._exit(0)  # others reach that point when this worker has ended
 
     def fail(self, call: Call, kind: str) -> None:
         """Answer a call with an error."""
