@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"strconv"
 )
 
 //go:embed __main__.py gophersnake/*.py gophersnake/py.typed gophersnake/_worker/*.py gophersnake/_worker/*/*.py
@@ -28,14 +29,21 @@ func Version() string {
 	return versionLine.FindStringSubmatch(packageSource)[1]
 }
 
-// Reaper returns the source of the reaper, a module that defines fork_worker. Its comment
-// describes what the supervisor and a reaper say to each other.
+// Reaper returns the source of a module that defines fork_worker, for an interpreter that
+// only starts a worker and becomes its reaper. The module reaper, whose comment describes
+// what the supervisor and a reaper say to each other, is in it as a string, which is compiled
+// after the fork.
 func Reaper() string {
-	source, err := files.ReadFile("gophersnake/_worker/process/reaper.py")
+	return source("fork") + "\nREAPER = " + strconv.QuoteToASCII(source("reaper")) + "\n"
+}
+
+// source returns the source of a module of the package _worker.process.
+func source(module string) string {
+	text, err := files.ReadFile("gophersnake/_worker/process/" + module + ".py")
 	if err != nil {
 		panic(err) // the file is embedded
 	}
-	return string(source)
+	return string(text)
 }
 
 // Extract writes the package into a folder below root whose name is a digest of the

@@ -146,6 +146,10 @@ class Forked(Supervisor):
         assert kind == "ended"
         self.status = os.waitstatus_to_exitcode(int(numbers[0]))
         assert not self._channel.recv(1), "the reaper ends, too"
+        with suppress(ProcessLookupError):  # another process reaps it if its template has ended
+            reaper = os.pidfd_open(self.reaper)
+            assert select.select([reaper], [], [], PATIENCE)[0]
+            os.close(reaper)
         return dict(zip(("user", "system", "max_rss"), map(float, numbers[1:]), strict=True))
 
     def wait(self) -> int:

@@ -45,7 +45,7 @@ type reaper struct {
 }
 
 // spawnProgram is what the interpreter of a spawned worker that is not isolated runs first.
-var spawnProgram = pyworker.Reaper() + "\nimport sys\nfork_worker()\nos.execv(sys.argv[1], sys.argv[2:])\n"
+var spawnProgram = pyworker.Reaper() + "\nimport sys\nfork_worker()\nposix.execv(sys.argv[1], sys.argv[2:])\n"
 
 const (
 	// reportTimeout is how long a reaper may take to report that its worker has ended, and

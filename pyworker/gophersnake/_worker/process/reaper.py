@@ -20,17 +20,17 @@ the kernel tells the supervisor which process sent a message:
                                the worker; or no longer
     orphans                    to the reaper: kill what it has inherited so far
 
-The reaper of a spawned worker is an interpreter that runs only this text, without
-site-packages; that of a forked worker is a copy of the template. So the modules that a
-plain interpreter imports slowly are imported after the fork, and only in the reaper.
+The reaper of a spawned worker is an interpreter that runs only this text and that of
+``fork``, without site-packages; that of a forked worker is a copy of the template. This
+text is compiled after the fork, and avoids the modules that a plain interpreter imports
+slowly, such as os: each worker has a reaper.
 """
 
 from __future__ import annotations
 
-import os
+import posix
 
 CHANNEL = 0
-LIFELINE = 3
 HIGHEST = 1024
 """The reaper closes its descriptors below this number, so that no pipe is held open."""
 
@@ -40,47 +40,31 @@ POLL = 20
 PR_SET_CHILD_SUBREAPER = 36
 
 
-def fork_worker(confined: bool = False) -> None:
-    """Fork, and return in the worker; the calling process becomes its reaper, and exits.
+def run(worker: int, confined: bool) -> None:
+    """Be the reaper of a child of this process, and exit.
 
     Args:
+        worker: the process id of the child.
         confined: whether the kernel lets this process signal only its descendants, so that
             all of them can be killed at once.
     """
-    worker = os.fork()
-    if worker:
-        try:
-            Reaper(worker, confined).run()
-        finally:
-            os._exit(1)
-    os.setpgid(0, 0)  # so that the worker ends with its children
-    os.write(CHANNEL, b"worker")
-    null = os.open(os.devnull, os.O_RDONLY)
-    os.dup2(null, CHANNEL)
-    os.close(null)
-    _end_with_lifeline()
-
-
-def _end_with_lifeline() -> None:
-    """Make the kernel kill the process group when the supervisor ends.
-
-    The worker can undo this. It helps when the reaper was killed or stopped before.
-    """
-    import fcntl
-
-    fcntl.fcntl(LIFELINE, fcntl.F_SETOWN, -os.getpid())
-    fcntl.fcntl(LIFELINE, getattr(fcntl, "F_SETSIG", 10), 9)
-    flags = fcntl.fcntl(LIFELINE, fcntl.F_GETFL)
-    fcntl.fcntl(LIFELINE, fcntl.F_SETFL, flags | getattr(os, "O_ASYNC", 0o20000))
+    Reaper(worker, confined).run()
 
 
 def inherit_orphans() -> None:
     """Make this process the parent of its descendants whose parent ends."""
+    arguments = (PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     try:
-        import ctypes
+        import _ctypes
+
+        prctl = _ctypes.dlsym(_ctypes.dlopen(None, 0), "prctl")  # type: ignore[arg-type]
+        _ctypes.call_function(prctl, arguments)
     except ImportError:
         return  # it still kills the worker, and the children that the worker leaves
-    ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    except AttributeError:  # what is not public may change; this takes longer to import
+        import ctypes
+
+        ctypes.CDLL(None).prctl(*arguments)
 
 
 class Reaper:
@@ -104,9 +88,9 @@ class Reaper:
         inherit_orphans()
         for each in ("SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGUSR1", "SIGUSR2", "SIGALRM"):
             _signal.signal(getattr(_signal, each), _signal.SIG_IGN)
-        os.closerange(CHANNEL + 1, HIGHEST)
-        woken, wake = os.pipe()
-        os.set_blocking(wake, False)
+        posix.closerange(CHANNEL + 1, HIGHEST)
+        woken, wake = posix.pipe()
+        posix.set_blocking(wake, False)
         _signal.signal(_signal.SIGCHLD, lambda *_: None)
         _signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
         events = select.poll()
@@ -120,20 +104,20 @@ class Reaper:
         while True:
             for descriptor, _ in events.poll(POLL if self._ending else None):
                 if descriptor == woken:
-                    os.read(woken, HIGHEST)
+                    posix.read(woken, HIGHEST)
                 elif not self._obey(self._receive()):
                     events.unregister(CHANNEL)
             self._reap()
 
     def _send(self, message: str) -> None:
         try:
-            os.write(CHANNEL, message.encode())
+            posix.write(CHANNEL, message.encode())
         except OSError:
             pass  # the supervisor has ended
 
     def _receive(self) -> bytes:
         try:
-            return os.read(CHANNEL, 64)
+            return posix.read(CHANNEL, 64)
         except OSError:
             return b""
 
@@ -152,24 +136,26 @@ class Reaper:
             self._adopted = self._ending = True
             self._kept.clear()
             if self._worker:
-                os.kill(self._worker, 9)
+                posix.kill(self._worker, 9)
             return False
         return True
 
     def _reap(self) -> None:
         """Reap the children that have ended; after an end, kill the others."""
         try:
-            while ended := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT):
+            while ended := posix.waitid(
+                posix.P_ALL, 0, posix.WEXITED | posix.WNOHANG | posix.WNOWAIT
+            ):
                 if ended.si_pid == self._worker and not self._adopted:
                     return
-                child, status, usage = os.wait4(ended.si_pid, 0)
+                child, status, usage = posix.wait4(ended.si_pid, 0)
                 self._kept.discard(child)
                 if child == self._worker:
                     self._worker, self._ending = 0, True
                     used = f"{usage.ru_utime:.6f} {usage.ru_stime:.6f} {usage.ru_maxrss}"
                     self._send(f"ended {status} {used}")
         except ChildProcessError:
-            os._exit(0)  # there are no children, so nothing is left
+            posix._exit(0)  # there are no children, so nothing is left
         if self._ending:
             self._kill_orphans()
 
@@ -188,7 +174,7 @@ class Reaper:
     def _children(self) -> list[int]:
         """Return the children of this process, maybe not all of them."""
         if self._list >= 0:
-            os.lseek(self._list, 0, os.SEEK_SET)
+            posix.lseek(self._list, 0, 0)
             return [int(each) for each in _read(self._list).split()]
         return _search_children()
 
@@ -196,7 +182,7 @@ class Reaper:
 def _open_list() -> int:
     """Open the kernel's list of the children of this process; -1 if there is none."""
     try:
-        return os.open(f"/proc/self/task/{os.getpid()}/children", os.O_RDONLY)
+        return posix.open(f"/proc/self/task/{posix.getpid()}/children", posix.O_RDONLY)
     except OSError:
         return -1
 
@@ -206,12 +192,13 @@ def _receive_list() -> int:
 
     A reaper whose worker is isolated cannot open it.
     """
-    import socket
+    import _socket
+    import sys
 
-    channel = socket.socket(fileno=CHANNEL)
+    channel = _socket.socket(fileno=CHANNEL)
     try:
-        _, descriptors, _, _ = socket.recv_fds(channel, 64, 1)
-        return descriptors[0] if descriptors else -1
+        _, rights, _, _ = channel.recvmsg(64, _socket.CMSG_LEN(4))
+        return int.from_bytes(rights[0][2], sys.byteorder) if rights else -1
     except OSError:
         return -1  # the supervisor has ended
     finally:
@@ -220,10 +207,10 @@ def _receive_list() -> int:
 
 def _is_confined() -> bool:
     """Return whether the kernel refuses this process signals to its parent."""
-    if os.getpid() == 1:
+    if posix.getpid() == 1:
         return True  # of a namespace of its own
     try:
-        os.kill(os.getppid(), 0)
+        posix.kill(posix.getppid(), 0)
     except PermissionError:
         return True
     except OSError:
@@ -233,22 +220,22 @@ def _is_confined() -> bool:
 
 def _kill(process: int) -> None:
     try:
-        os.kill(process, 9)
+        posix.kill(process, 9)
     except OSError:
         pass  # it has ended, or runs a program of another user
 
 
 def _search_children() -> list[int]:
     """Return the children of this process, on a kernel that does not list them."""
-    own = os.getpid()
+    own = posix.getpid()
     found = []
     try:
-        processes = [int(each) for each in os.listdir("/proc") if each.isdigit()]
+        processes = [int(each) for each in posix.listdir("/proc") if each.isdigit()]
     except OSError:
         return []
     for each in processes:
         try:
-            stat = os.open(f"/proc/{each}/stat", os.O_RDONLY)
+            stat = posix.open(f"/proc/{each}/stat", posix.O_RDONLY)
         except OSError:
             continue  # it has ended
         try:
@@ -257,12 +244,12 @@ def _search_children() -> list[int]:
         except (OSError, IndexError):
             pass  # it has ended
         finally:
-            os.close(stat)
+            posix.close(stat)
     return found
 
 
 def _read(descriptor: int) -> bytes:
     parts = []
-    while part := os.read(descriptor, 1 << 16):
+    while part := posix.read(descriptor, 1 << 16):
         parts.append(part)
     return b"".join(parts)

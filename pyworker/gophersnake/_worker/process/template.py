@@ -21,7 +21,7 @@ import sys
 from typing import Any, NoReturn
 
 from gophersnake._worker.memory.segments import RECEIVE_FLAGS
-from gophersnake._worker.process import exit_report, handshake, reaper
+from gophersnake._worker.process import exit_report, fork, handshake, reaper
 from gophersnake._worker.process.start import make_streams_logs
 
 CONTROL = handshake.CHANNEL
@@ -140,7 +140,7 @@ class Template:
         if child == 0:
             os.setpgid(0, 0)  # the template's group may end before
             self._assign(descriptors)
-            reaper.fork_worker()
+            fork.fork_worker()
             self._become_worker(environment)
             return True
         self._answer(forked=child)

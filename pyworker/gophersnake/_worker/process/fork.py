@@ -1,0 +1,62 @@
+"""Forks a worker from a process that becomes the worker's reaper.
+
+An interpreter that starts only for this runs the text of this module before the fork, so it
+imports no module that is not built in, or small.
+"""
+
+from __future__ import annotations
+
+import posix
+
+CHANNEL, LIFELINE = 0, 3
+
+REAPER = ""
+"""The source of the module reaper, if it cannot be imported. It is compiled after the fork, so
+that the worker does not wait for it."""
+
+
+def fork_worker(confined: bool = False) -> None:
+    """Fork, and return in the worker; the calling process becomes its reaper, and exits.
+
+    Args:
+        confined: whether the kernel lets this process signal only its descendants, so that
+            all of them can be killed at once.
+    """
+    worker = posix.fork()
+    if worker:
+        try:
+            _reap(worker, confined)
+        finally:
+            posix._exit(1)
+    posix.setpgid(0, 0)  # so that the worker ends with its children
+    posix.write(CHANNEL, b"worker")
+    null = posix.open("/dev/null", posix.O_RDONLY)
+    posix.dup2(null, CHANNEL)
+    posix.close(null)
+    _end_with_lifeline()
+
+
+def _reap(worker: int, confined: bool) -> None:
+    if REAPER:
+        module: dict[str, object] = {}
+        exec(REAPER, module)
+        run = module["run"]
+        assert callable(run)
+        run(worker, confined)
+    else:
+        from gophersnake._worker.process import reaper
+
+        reaper.run(worker, confined)
+
+
+def _end_with_lifeline() -> None:
+    """Make the kernel kill the process group when the supervisor ends.
+
+    The worker can undo this. It helps when the reaper was killed or stopped before.
+    """
+    import fcntl
+
+    fcntl.fcntl(LIFELINE, fcntl.F_SETOWN, -posix.getpid())
+    fcntl.fcntl(LIFELINE, getattr(fcntl, "F_SETSIG", 10), 9)
+    flags = fcntl.fcntl(LIFELINE, fcntl.F_GETFL)
+    fcntl.fcntl(LIFELINE, fcntl.F_SETFL, flags | getattr(posix, "O_ASYNC", 0o20000))
