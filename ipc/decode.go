@@ -102,6 +102,15 @@ type cursor struct {
 	text      string     // b as a string of which decoded strings are parts; empty if they are copied
 }
 
+// tooDeep returns the error of a value that is nested too deep. Its hint is for the node that
+// returned the value.
+func (c *cursor) tooDeep() *ValueError {
+	return &ValueError{
+		Reason: fmt.Sprintf("nested deeper than %d levels", c.maxDepth),
+		Hint:   "instead of x, return gophersnake.Json.dump(x), or less nesting",
+	}
+}
+
 func (c *cursor) truncated() *ValueError {
 	return &ValueError{Reason: fmt.Sprintf("the encoding ends in the middle of a value, at byte %d", len(c.b))}
 }
@@ -166,12 +175,12 @@ func (c *cursor) skip(depth int) *ValueError {
 		return err
 	case tokArray:
 		if depth >= c.maxDepth {
-			return &ValueError{Reason: fmt.Sprintf("nested deeper than %d levels", c.maxDepth)}
+			return c.tooDeep()
 		}
 		return c.skipArray(t.n, depth)
 	case tokMap:
 		if depth >= c.maxDepth {
-			return &ValueError{Reason: fmt.Sprintf("nested deeper than %d levels", c.maxDepth)}
+			return c.tooDeep()
 		}
 		return c.skipMap(t.n, depth)
 	case tokExt:
@@ -216,7 +225,10 @@ func (c *cursor) skipMap(n uint64, depth int) *ValueError {
 			return err
 		}
 		if t.kind != tokStr {
-			return &ValueError{Reason: fmt.Sprintf("a map key is %s; keys must be strings", t.kind)}
+			return &ValueError{
+				Reason: fmt.Sprintf("a map key is %s; keys must be strings", t.kind),
+				Hint:   "instead of x, return {str(key): value for key, value in x.items()}",
+			}
 		}
 		key, err := c.take(t.n)
 		if err != nil {

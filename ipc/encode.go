@@ -156,14 +156,17 @@ func (e *encoder) object(o Object, depth int) *ValueError {
 // enter refuses a container that is nested deeper than the limit, and thereby cycles.
 func (e *encoder) enter(depth int) *ValueError {
 	if depth >= e.maxDepth {
-		return &ValueError{Reason: fmt.Sprintf("nested deeper than %d levels, or a cycle", e.maxDepth)}
+		return &ValueError{
+			Reason: fmt.Sprintf("nested deeper than %d levels, or a cycle", e.maxDepth),
+			Hint:   "pass its JSON text as an ipc.JSON if it has no cycle",
+		}
 	}
 	return nil
 }
 
 func (e *encoder) text(s string) *ValueError {
 	if !utf8.ValidString(s) {
-		return &ValueError{Reason: "a string that is not UTF-8"}
+		return &ValueError{Reason: "a string that is not UTF-8", Hint: "pass it as []byte, or strings.ToValidUTF8 of it"}
 	}
 	_ = e.out.EncodeString(s)
 	return nil
@@ -171,7 +174,7 @@ func (e *encoder) text(s string) *ValueError {
 
 func (e *encoder) key(s string) *ValueError {
 	if !utf8.ValidString(s) {
-		return &ValueError{Reason: "a map key that is not UTF-8"}
+		return &ValueError{Reason: "a map key that is not UTF-8", Hint: "pass strings.ToValidUTF8 of it"}
 	}
 	_ = e.out.EncodeString(s)
 	return nil

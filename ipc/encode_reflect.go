@@ -37,9 +37,19 @@ func (e *encoder) reflected(v reflect.Value, depth int) *ValueError {
 	case reflect.Struct:
 		return e.structure(v, depth)
 	default:
-		return &ValueError{Reason: fmt.Sprintf("a Go value of type %s has no form on the wire", v.Type())}
+		return &ValueError{Reason: fmt.Sprintf("a Go value of type %s has no form on the wire", v.Type()), Hint: kindHints[v.Kind()]}
 	}
 	return nil
+}
+
+// kindHints say what to pass instead of a value whose kind has no encoding.
+var kindHints = map[reflect.Kind]string{
+	reflect.Chan:          "pass what it delivers as a slice, or send each value into a stream",
+	reflect.Func:          "pass what it returns",
+	reflect.Complex64:     "pass a slice of its real(…) and imag(…)",
+	reflect.Complex128:    "pass a slice of its real(…) and imag(…)",
+	reflect.Uintptr:       "pass it as a uint64",
+	reflect.UnsafePointer: "pass the bytes that it points to",
 }
 
 // known encodes a type that has a better encoding than its kind: some of the standard
@@ -58,7 +68,7 @@ func (e *encoder) known(v any) (bool, *ValueError) {
 	case big.Int:
 		return true, e.number(json.Number(v.String()))
 	case error:
-		return true, &ValueError{Reason: fmt.Sprintf("an error (%T) has no form on the wire", v)}
+		return true, &ValueError{Reason: fmt.Sprintf("an error (%T) has no form on the wire", v), Hint: "pass the text of its Error()"}
 	case encoding.TextMarshaler:
 		text, err := v.MarshalText()
 		if err != nil {
@@ -80,11 +90,11 @@ func (e *encoder) number(n json.Number) *ValueError {
 		return nil
 	}
 	if _, ok := new(big.Int).SetString(string(n), 10); ok {
-		return &ValueError{Reason: fmt.Sprintf("the integer %s is beyond 64 bits", n)}
+		return &ValueError{Reason: fmt.Sprintf("the integer %s is beyond 64 bits", n), Hint: "pass it as a string"}
 	}
 	f, err := n.Float64()
 	if err != nil {
-		return &ValueError{Reason: fmt.Sprintf("the number %q is no float64", string(n))}
+		return &ValueError{Reason: fmt.Sprintf("the number %q is no float64", string(n)), Hint: "pass it as a string"}
 	}
 	_ = e.out.EncodeFloat64(f)
 	return nil
@@ -137,7 +147,10 @@ func (e *encoder) sequence(v reflect.Value, depth int) *ValueError {
 // stringMap encodes a map, whose keys must be strings.
 func (e *encoder) stringMap(v reflect.Value, depth int) *ValueError {
 	if v.Type().Key().Kind() != reflect.String {
-		return &ValueError{Reason: fmt.Sprintf("a map whose keys are %s; keys must be strings", v.Type().Key())}
+		return &ValueError{
+			Reason: fmt.Sprintf("a map whose keys are %s; keys must be strings", v.Type().Key()),
+			Hint:   "pass a map of fmt.Sprint of its keys",
+		}
 	}
 	if err := e.enter(depth); err != nil {
 		return err

@@ -170,3 +170,68 @@ func TestRetryAfterIsAlwaysADelay(t *testing.T) {
 	delay, _ := (&RemoteError{RetryAfterSeconds: &nan}).RetryAfter()
 	assert.Zero(t, delay)
 }
+
+func TestTheHintsOfRefusedValuesCanBeFollowed(t *testing.T) {
+	deep := any("bottom")
+	document := `"bottom"`
+	for range 100 {
+		deep, document = []any{deep}, "["+document+"]"
+	}
+	failed, done := errors.New("gone"), make(chan int, 1)
+	done <- 1
+	beyond := new(big.Int).Lsh(big.NewInt(1), 64)
+	for what, c := range map[string]struct {
+		value        any
+		reason, hint string
+		followed     any
+	}{
+		"channel": {
+			done, "a Go value of type chan int has no form on the wire",
+			"pass what it delivers as a slice, or send each value into a stream", []int{<-done},
+		},
+		"function": {
+			time.Now, "a Go value of type func() time.Time has no form on the wire", "pass what it returns", time.Now(),
+		},
+		"complex": {
+			2i, "a Go value of type complex128 has no form on the wire",
+			"pass a slice of its real(…) and imag(…)", []float64{real(2i), imag(2i)},
+		},
+		"uintptr": {uintptr(3), "a Go value of type uintptr has no form on the wire", "pass it as a uint64", uint64(uintptr(3))},
+		"error":   {failed, "an error (*errors.errorString) has no form on the wire", "pass the text of its Error()", failed.Error()},
+		"keys": {
+			map[int]string{1: "a"}, "a map whose keys are int; keys must be strings",
+			"pass a map of fmt.Sprint of its keys", map[string]string{fmt.Sprint(1): "a"},
+		},
+		"any keys": {
+			map[any]any{1: "a"}, "a map whose keys are interface {}; keys must be strings",
+			"pass a map of fmt.Sprint of its keys", map[string]any{fmt.Sprint(any(1)): "a"},
+		},
+		"large integer": {beyond, "the integer 18446744073709551616 is beyond 64 bits", "pass it as a string", beyond.String()},
+		"large number":  {json.Number("1e400"), `the number "1e400" is no float64`, "pass it as a string", "1e400"},
+		"string": {
+			"a\xff", "a string that is not UTF-8", "pass it as []byte, or strings.ToValidUTF8 of it",
+			[]any{[]byte("a\xff"), strings.ToValidUTF8("a\xff", "?")},
+		},
+		"key": {
+			map[string]int{"a\xff": 1}, "a map key that is not UTF-8", "pass strings.ToValidUTF8 of it",
+			map[string]int{strings.ToValidUTF8("a\xff", "?"): 1},
+		},
+		"depth": {
+			deep, "nested deeper than 64 levels, or a cycle", "pass its JSON text as an ipc.JSON if it has no cycle", JSON(document),
+		},
+		"struct with a channel": {
+			struct{ C chan int }{done}, "a Go value of type chan int has no form on the wire",
+			"pass what it delivers as a slice, or send each value into a stream", struct{ C []int }{[]int{1}},
+		},
+	} {
+		t.Run(what, func(t *testing.T) {
+			_, err := Encode("input", c.value)
+			var verr *ValueError
+			require.ErrorAs(t, err, &verr)
+			assert.Equal(t, c.reason, verr.Reason)
+			assert.Equal(t, c.hint, verr.Hint)
+			_, err = Encode("input", c.followed)
+			require.NoError(t, err)
+		})
+	}
+}

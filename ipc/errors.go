@@ -32,6 +32,8 @@ type ValueError struct {
 	Path string
 	// Reason describes what is wrong with that part.
 	Reason string
+	// Hint says what to do instead. It is empty if nothing can be recommended.
+	Hint string
 }
 
 // Error returns the path and the reason.

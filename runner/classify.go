@@ -70,11 +70,13 @@ func classifyType(err error) *Error {
 	switch err := err.(type) { //nolint:errorlint // classifyChain unwraps
 	case *Error:
 		return err
+	case *stageError:
+		return err.classify()
 	case *ipc.RemoteError:
 		return remoteError(err)
 	case *ipc.ValueError:
-		e := Wrap(err, KindMarshaling, "cannot marshal the value: "+err.Reason)
-		e.Path = err.Path
+		e := Wrap(err, KindMarshaling, err.Reason)
+		e.Path, e.Hint = err.Path, err.Hint
 		return e
 	case *ipc.FullError:
 		e := Wrap(err, KindIO, "")

@@ -52,7 +52,7 @@ func (s *session) Item(ctx context.Context, in flow.Inputs, emit flow.Emit) erro
 	}
 	started := s.node.noteStarted()
 	values := replay{emit: emit}
-	err := s.attempt(ctx, func(ctx context.Context) error {
+	err := s.attempt(ctx, ipc.StageCall, func(ctx context.Context) error {
 		return s.open.Call(ctx, s.node.args(&in), values.attempt())
 	})
 	s.node.noteFinished(started, err)
@@ -74,7 +74,7 @@ func (s *session) Item(ctx context.Context, in flow.Inputs, emit flow.Emit) erro
 // Finish makes the node yield its last values.
 func (s *session) Finish(ctx context.Context, emit flow.Emit) error {
 	values := replay{emit: emit}
-	err := s.attempt(ctx, func(ctx context.Context) error {
+	err := s.attempt(ctx, ipc.StageFinish, func(ctx context.Context) error {
 		return s.open.Finish(ctx, values.attempt())
 	})
 	s.emitted += values.emitted
@@ -100,7 +100,7 @@ func (s *session) keep(ctx context.Context, in flow.Inputs) error {
 // takeCheckpoint saves the state of the node and releases the items before.
 func (s *session) takeCheckpoint(ctx context.Context) error {
 	var state ipc.Payload
-	err := s.attempt(ctx, func(ctx context.Context) (err error) {
+	err := s.attempt(ctx, ipc.StageSnapshot, func(ctx context.Context) (err error) {
 		state, err = s.open.Snapshot(ctx)
 		return err
 	})
@@ -129,10 +129,10 @@ func (s *session) releaseKept() {
 
 // attempt runs an operation in the session, which it opens if needed. If the state can
 // be restored, it retries the opening and the operation under the policy of the node.
-// Otherwise it retries only the opening.
-func (s *session) attempt(ctx context.Context, do func(ctx context.Context) error) error {
+// Otherwise it retries only the opening. The stage is that of the operation; an error names it.
+func (s *session) attempt(ctx context.Context, stage string, do func(ctx context.Context) error) error {
 	inSession := func(ctx context.Context, _ int) error {
-		if err := s.try(ctx, do); err != nil {
+		if err := s.try(ctx, stage, do); err != nil {
 			return classify(err)
 		}
 		return nil
@@ -156,9 +156,9 @@ const maxMoves = 16
 // try makes one attempt of an operation. If the state can be restored, the end of a worker
 // that did not run the operation, or also ran others, costs the policy nothing: the session
 // moves to another worker, or to one in which it is alone; see package pool.
-func (s *session) try(ctx context.Context, do func(ctx context.Context) error) error {
+func (s *session) try(ctx context.Context, stage string, do func(ctx context.Context) error) error {
 	for moves := 0; ; moves++ {
-		fate, err := s.tryOnce(ctx, do)
+		fate, err := s.tryOnce(ctx, stage, do)
 		suspect := fate == pool.FateTogether && !s.alone
 		s.alone = s.alone || fate.EndedWorker()
 		again := suspect || fate == pool.FateInnocent && moves < maxMoves
@@ -170,10 +170,12 @@ func (s *session) try(ctx context.Context, do func(ctx context.Context) error) e
 
 // tryOnce runs an operation in the session, which it opens if needed and leaves after a
 // failure: the state is uncertain then.
-func (s *session) tryOnce(ctx context.Context, do func(ctx context.Context) error) (pool.Fate, error) {
+func (s *session) tryOnce(ctx context.Context, stage string, do func(ctx context.Context) error) (pool.Fate, error) {
 	err := s.ensureOpen(ctx)
 	if err == nil {
-		err = do(ctx)
+		if err = do(ctx); err != nil {
+			err = &stageError{stage, err}
+		}
 	}
 	fate := pool.FateOther
 	switch {
@@ -194,9 +196,13 @@ func (s *session) ensureOpen(ctx context.Context) error {
 	if s.open != nil {
 		return nil
 	}
+	stage := ipc.StageBegin
+	if s.checkpoint != nil {
+		stage = ipc.StageRestore
+	}
 	open, err := s.node.pool.Open(ctx, s.checkpoint, s.alone)
 	if err != nil {
-		return err
+		return &stageError{stage, err}
 	}
 	s.open = open
 	drop := func(payload ipc.Payload) error {
@@ -209,6 +215,25 @@ func (s *session) ensureOpen(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// stageError is the error of an operation of a session. What would be the failure of a call,
+// such as the death of the worker, is that of the operation.
+type stageError struct {
+	stage string
+	err   error
+}
+
+func (e *stageError) Error() string { return e.err.Error() }
+func (e *stageError) Unwrap() error { return e.err }
+
+// classify returns the error with the stage as its operation, unless it has another one.
+func (e *stageError) classify() *Error {
+	inner := classify(e.err)
+	if e.stage == ipc.StageCall || inner.Operation != ipc.StageCall && inner.Operation != "" {
+		return inner
+	}
+	return inner.with(func(inner *Error) { inner.Operation = e.stage })
 }
 
 // withLoss adds to the error of a dead worker that the state is lost with it, unless

@@ -309,10 +309,16 @@ def test_a_finish_that_fails_ends_the_session_all_the_same(serve: Serve, how: st
 
 @pytest.mark.parametrize("how", ["def", "async def"])
 @pytest.mark.parametrize(
-    ("body", "stage"), [("raise ValueError('no')", "snapshot"), ("return object()", "encode")]
+    ("body", "path", "message"),
+    [
+        ("raise ValueError('no')", None, "no"),
+        ("return object()", "snapshot", "an object has no form on the wire"),
+        ("return {'seen': [1, {2}]}", "snapshot.seen[1]", "a set has no form on the wire"),
+        ("return 'x' * 3000", "snapshot", "it takes 3003 bytes, more than the limit of 2000"),
+    ],
 )
-def test_a_snapshot_that_fails_leaves_the_session_as_it_is(
-    serve: Serve, body: str, stage: str, how: str
+def test_a_snapshot_that_fails_is_named_and_leaves_the_session_as_it_is(
+    serve: Serve, body: str, path: str | None, message: str, how: str
 ) -> None:
     worker = serve(
         f"""
@@ -322,12 +328,14 @@ def test_a_snapshot_that_fails_leaves_the_session_as_it_is(
         {how} process(self, value): return value
         {how} snapshot(self): {body}
         def restore(self, state): ...
-    """
+    """,
+        limits={"body": 2000},
     )
     opened(worker, 1)
     with pytest.raises(Failed) as failed:
         worker.snapshot(1)
-    assert failed.value.body["stage"] == stage
+    found = failed.value.body
+    assert (found["stage"], found.get("path"), found["message"]) == ("snapshot", path, message)
     assert fed(worker, 1, 4) == [4]
 
 

@@ -53,7 +53,10 @@ def test_a_result_that_cannot_be_carried_names_its_place(serve: Serve) -> None:
         worker.call(1)
     body = failed.value.body
     assert (body["kind"], body["path"], body["stage"]) == ("marshaling", "result.a[1]", "encode")
-    assert "a set has no form on the wire: return a list" in body["message"]
+    assert body["message"] == "a set has no form on the wire"
+    assert (
+        body["hint"] == "instead of x, return list(x), or sorted(x) if its elements have an order"
+    )
 
 
 @pytest.mark.parametrize(

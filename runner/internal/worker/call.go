@@ -127,7 +127,11 @@ func (w *Worker) check(kind ipc.FrameType, value ipc.Payload) error {
 			Reason: fmt.Sprintf("it takes %d bytes, more than the %d that limits.result allows", value.Size(), limit),
 		})
 	}
-	return value.Check("result", w.config.Setup.Limits.Limits)
+	root := "result"
+	if kind == ipc.FrameSnapshot {
+		root = ipc.StageSnapshot
+	}
+	return value.Check(root, w.config.Setup.Limits.Limits)
 }
 
 func (w *Worker) oversizeError(size int64, cause error) *LimitError {

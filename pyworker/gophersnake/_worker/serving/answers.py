@@ -71,8 +71,12 @@ class Answers:
             Closed: the connection has ended.
             BaseException: the state cannot be encoded.
         """
-        body, buffers = self._encode(state)
-        self._send(frames.RESULT, call, body, buffers, limited=False)
+        try:
+            body, buffers = self._encode(state)
+            self._send(frames.RESULT, call, body, buffers, limited=False)
+        except ValueFault as fault:
+            fault.path = "snapshot" + fault.path.removeprefix("result")
+            raise
 
     def item(self, call: int, value: Any) -> int:
         """Send one item of a call, and return its size in bytes.

@@ -11,7 +11,7 @@ from typing import Any
 from gophersnake._worker.definition.lookup import NodeFault
 from gophersnake._worker.memory.shared import Full
 from gophersnake._worker.process import sandbox
-from gophersnake._worker.values.format import TooLarge, TooMuchInline, ValueFault
+from gophersnake._worker.values.format import TooLarge, ValueFault
 from gophersnake.errors import Cancelled, Permanent, Transient
 from gophersnake.nodes import MAX_NAME
 
@@ -54,8 +54,7 @@ def remote_error(
     if isinstance(error, ValueFault):
         size = {"oversize": error.size} if isinstance(error, TooLarge) else {}
         fault = {"kind": "marshaling", "message": error.reason, "path": error.path, "stage": stage}
-        hint = {"hint": error.hint} if isinstance(error, TooMuchInline) else {}
-        return fault | size | hint
+        return fault | {"hint": error.hint} | size
     if isinstance(error, NodeFault):
         return {"kind": "manifest", "message": str(error), "hint": error.hint, "stage": stage}
     if isinstance(error, Full):

@@ -136,7 +136,6 @@ class SessionLoop(EventLoop):
         async with session.lock:
             state = await _gathered(session.node.snapshot())
         if not self._over:
-            call.stage = "encode"
             self._answers.snapshot(call.id, state)
             self._answered(call.id)
 

@@ -159,7 +159,6 @@ class Sessions(Handler):
         node = self._table.find(frame.session, "a snapshot frame")
         self._table.check_snapshot()
         self._begun.add()
-        with Reporting(self._answers, frame.call, "snapshot") as report:
+        with Reporting(self._answers, frame.call, "snapshot"):
             state = self._invoker.value(frame.call, node.snapshot, (), {})
-            report.stage = "encode"
             self._answers.snapshot(frame.call, state)

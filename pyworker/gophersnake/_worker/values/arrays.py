@@ -7,6 +7,7 @@ import sys
 from types import ModuleType
 from typing import Any
 
+from gophersnake._worker.values.format import Refused
 from gophersnake._worker.wire.frames import Bytes
 from gophersnake.values import ITEM_SIZES, Tensor
 
@@ -68,39 +69,45 @@ def foreign(value: Any) -> Any:
     """Convert the array of another library; ``None`` if the value is not an array.
 
     Raises:
-        TypeError: the array's memory cannot be accessed.
+        Refused: the array's memory cannot be accessed, or its elements have no dtype.
     """
     if hasattr(value, "__dlpack__"):
         np = numpy()
         if np is None:
-            raise TypeError("an array with __dlpack__ needs NumPy; add it to the requirements")
+            raise Refused(
+                f"an array of another library ({type(value).__name__}) needs NumPy",
+                "add numpy to the pipeline's requirements",
+            )
         try:
             # PyTorch does not export tensors that require a gradient.
             return ndarray(np.from_dlpack(value.detach() if hasattr(value, "detach") else value))
         except (AttributeError, BufferError, RuntimeError, TypeError, ValueError) as error:
-            raise TypeError(
-                f"the {type(value).__qualname__} does not export its memory: {error}; "
-                "move it to the CPU and convert it to a dtype of NumPy"
-            ) from error
+            from gophersnake._worker.values import advice  # only mistakes need it
+
+            raise advice.export_refusal(value, error) from error
     try:
         view = memoryview(value)
     except TypeError:
         return None
-    return from_buffer(view)
+    found = from_buffer(view)
+    if found is None:
+        from gophersnake._worker.values import advice  # only mistakes need it
+
+        raise advice.format_refusal(value, view.format)
+    return found
 
 
 def from_buffer(view: memoryview) -> Any:
     """Return bytes for a flat buffer of bytes, a ``Tensor`` for any other.
 
-    Raises:
-        TypeError: the format of its elements has no dtype.
+    It returns ``None`` if the format of the elements has no dtype.
     """
     if view.format in ("B", "c") and view.ndim == 1:
         return view.tobytes()
     kind = BUFFER_KINDS.get(view.format[-1:]) if view.format[:-1] in ("", "@", "=", "<") else None
     dtype = kind if kind == "bool" else f"{kind}{8 * view.itemsize}"
     if kind is None or dtype not in ITEM_SIZES:
-        raise TypeError(f"a buffer of format {view.format!r} cannot be sent as a tensor")
+        return None
     return Tensor(dtype, tuple(view.shape or ()), view.tobytes())
 
 
@@ -108,16 +115,20 @@ def ndarray(value: Any) -> Tensor:
     """Return a NumPy array as a tensor, which views its memory if possible.
 
     Raises:
-        TypeError: arrays of its dtype cannot be sent.
-        ValueError: some of its elements are masked.
+        Refused: arrays of its dtype cannot be sent, or some of its elements are masked.
     """
     np = sys.modules["numpy"]
     dtype = value.dtype
     if dtype.name not in ITEM_SIZES:
-        raise TypeError(f"a NumPy array of dtype {dtype} has no form on the wire")
+        from gophersnake._worker.values import advice  # only mistakes need it
+
+        raise advice.dtype_refusal(value)
     if type(value) is not np.ndarray:
         if np.any(getattr(value, "mask", False)):
-            raise ValueError("an array with masked elements: return .filled(…) of it")
+            raise Refused(
+                "an array with masked elements",
+                "instead of x, return x.filled(0), or with another value for them",
+            )
         value = np.asarray(value)
     if dtype.byteorder == ">" or (dtype.byteorder == "=" and sys.byteorder == "big"):
         value = value.astype(dtype.newbyteorder("<"))

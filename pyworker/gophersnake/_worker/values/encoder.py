@@ -71,9 +71,8 @@ class Encoder:
                 raise
             from gophersnake._worker.values import faults  # seldom needed
 
-            found = faults.find_in_value(value, self._probe)
-            path, reason = found or ("", str(error))
-            raise ValueFault(root + path, reason) from error
+            found = faults.find_in_value(value, self._probe) or faults.Fault("", str(error))
+            raise ValueFault(root + found.path, found.reason, found.hint) from error
         if len(body) >= LARGE and not self._large:
             self._large = True
             self._packer = self._new_packer()  # the old one keeps its large buffer

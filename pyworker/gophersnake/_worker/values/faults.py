@@ -9,9 +9,17 @@ from __future__ import annotations
 import dataclasses
 import struct
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
-from gophersnake._worker.values.plain import described
+from gophersnake._worker.values.advice import (
+    AS_TEXT,
+    JSON_TEXT,
+    STRING_KEYS,
+    UTF8,
+    described,
+    instead,
+)
+from gophersnake._worker.values.format import Refused
 from gophersnake._worker.wire.frames import Bytes, Limits
 from gophersnake.values import Audio, Image, Json, Tensor
 
@@ -35,8 +43,16 @@ def step(key: str) -> str:
 # Values, before they are encoded.
 
 
-def find_in_value(value: Any, probe: Callable[[Any], None]) -> tuple[str, str] | None:
-    """Return the path and the reason of the first fault in a value, ``None`` if there is none.
+class Fault(NamedTuple):
+    """The first fault in a value: its path, what is wrong there, and what to do instead."""
+
+    path: str
+    reason: str
+    hint: str = ""
+
+
+def find_in_value(value: Any, probe: Callable[[Any], None]) -> Fault | None:
+    """Return the first fault in a value, ``None`` if there is none.
 
     Args:
         value: any value at all.
@@ -45,29 +61,28 @@ def find_in_value(value: Any, probe: Callable[[Any], None]) -> tuple[str, str] |
     return _find(value, probe, "", set())
 
 
-def _find(
-    value: Any, probe: Callable[[Any], None], path: str, above: set[int]
-) -> tuple[str, str] | None:
+def _find(value: Any, probe: Callable[[Any], None], path: str, above: set[int]) -> Fault | None:
     try:
         children = _children(value)
     except Exception as error:  # a dataclass that lacks a field, a property that raises
-        return path, f"{described(value)} cannot be read: {error or type(error).__name__}"
+        return Fault(path, f"{described(value)} cannot be read: {error or type(error).__name__}")
     if children is None:
-        reason = _fault(value, probe)
-        return None if reason is None else (path, reason)
+        found = _fault(value, probe)
+        return None if found is None else found._replace(path=path)
     if id(value) in above:
-        return path, "a cycle: the value holds itself"
+        return Fault(path, "a cycle: the value holds itself")
     if len(above) > MAX_DEPTH:
-        return path, "nested too deep"
+        return Fault(path, "nested too deep", instead(JSON_TEXT))
     above.add(id(value))
     for key, child in children:
         if isinstance(key, int) and not isinstance(value, dict):
             part = f"[{key}]"
         elif not isinstance(key, str):
-            return path, f"a map key is {described(key)}; keys must be strings"
+            reason = f"a map key is {described(key)}; keys must be strings"
+            return Fault(path, reason, instead(STRING_KEYS))
         else:
-            if (reason := _fault(key, probe)) is not None:
-                return path, f"a map key: {reason}"
+            if (wrong := _fault(key, probe)) is not None:
+                return Fault(path, f"a map key: {wrong.reason}", wrong.hint)
             part = step(key)
         if (found := _find(child, probe, path + part, above)) is not None:
             return found
@@ -87,20 +102,26 @@ def _children(value: Any) -> Iterator[tuple[Any, Any]] | None:
     return None
 
 
-def _fault(value: Any, probe: Callable[[Any], None]) -> str | None:
+def _fault(value: Any, probe: Callable[[Any], None]) -> Fault | None:
+    """Return the fault of a value that is not a container, without its path."""
     if isinstance(value, int) and not INT_MIN <= value <= UINT_MAX:
-        return f"an integer of {value.bit_length()} bits; integers have 64 bits at most"
+        bits = value.bit_length()
+        return Fault(
+            "", f"an integer of {bits} bits; integers have 64 bits at most", instead(AS_TEXT)
+        )
     if isinstance(value, str):
         try:
             value.encode()
         except UnicodeEncodeError as error:
-            return f"a string that is not UTF-8: {error.reason} at position {error.start}"
+            reason = f"a string that is not UTF-8: {error.reason} at position {error.start}"
+            return Fault("", reason, instead(UTF8))
     if isinstance(value, memoryview) and not value.c_contiguous:
-        return "a memoryview that is not contiguous: return bytes(…) of it"
+        return Fault("", "a memoryview that is not contiguous", instead("bytes(x)"))
     try:
         probe(value)
     except Exception as error:
-        return str(error) or type(error).__name__
+        hint = error.hint if isinstance(error, Refused) else ""
+        return Fault("", str(error) or type(error).__name__, hint)
     return None
 
 

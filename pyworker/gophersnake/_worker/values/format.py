@@ -16,14 +16,33 @@ class ValueFault(Exception):
 
     Attributes:
         path: the location inside the value, for instance ``"result.items[3].handle"``.
-        reason: what is wrong there, and what to do instead.
+        reason: what is wrong there.
+        hint: what to do instead; empty if nothing can be recommended.
     """
 
-    def __init__(self, path: str, reason: str) -> None:
-        """Create the error for a location and a reason."""
-        super().__init__(f"cannot carry {path}: {reason}")
+    def __init__(self, path: str, reason: str, hint: str = "") -> None:
+        """Create the error for a location, a reason and a hint."""
+        super().__init__(path, reason, hint)
         self.path = path
         self.reason = reason
+        self.hint = hint
+
+    def __str__(self) -> str:
+        """Return the path and the reason."""
+        return f"cannot carry {self.path}: {self.reason}"
+
+
+class Refused(TypeError):
+    """A part of a value cannot be sent. ``ValueFault`` adds the path to it.
+
+    Attributes:
+        hint: what to return instead; empty if nothing can be recommended.
+    """
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        """Create the error with a message and a hint."""
+        super().__init__(message)
+        self.hint = hint
 
 
 class TooLarge(ValueFault):
@@ -42,20 +61,13 @@ class TooLarge(ValueFault):
 
 
 class TooMuchInline(ValueFault):
-    """The buffers of a value that do not fit into shared memory are too large together.
-
-    Attributes:
-        hint: how to avoid the error.
-    """
-
-    hint = (
-        "return fewer values at once, or yield them one by one; or raise the limit of shared "
-        "memory, which also bounds what goes through the socket"
-    )
+    """The buffers of a value that do not fit into shared memory are too large together."""
 
     def __init__(self, size: int, limit: int) -> None:
         """Create the error for a size and a limit, both in bytes."""
         super().__init__(
             "result",
             f"its buffers outside of shared memory take {size} bytes, more than the limit of {limit}",
+            "return fewer values at once, or yield them one by one; or raise the limit of shared "
+            "memory, which also bounds what goes through the socket",
         )

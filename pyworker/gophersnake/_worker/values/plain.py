@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import collections.abc
 import dataclasses
 import datetime
-import enum
 import sys
 from typing import Any
 
 import msgpack
 
 from gophersnake._worker.values import arrays
+from gophersnake._worker.values.format import Refused
 
 EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.timezone.utc)
 
@@ -20,8 +19,7 @@ def plain(value: Any) -> Any:
     """Return an equivalent that msgpack can pack, or a ``Tensor``.
 
     Raises:
-        TypeError: values of this type cannot be sent; the message suggests what to return.
-        ValueError: values of this type can be sent, but not this one.
+        Refused: the value cannot be sent; its hint suggests what to return.
     """
     # Members of an enum and NumPy scalars may be subclasses of plain types.
     if isinstance(value, str):
@@ -48,7 +46,7 @@ def plain(value: Any) -> Any:
         return arrays.ndarray(value)
     found = arrays.foreign(value)
     if found is None:
-        raise TypeError(f"{described(value)} has no form on the wire{advice(value)}")
+        raise refused(value)
     return found
 
 
@@ -56,12 +54,15 @@ def timestamp(value: datetime.datetime) -> msgpack.Timestamp:
     """Return an instant with microseconds, or nanoseconds if the object has them (pandas).
 
     Raises:
-        ValueError: the datetime has no time zone.
+        Refused: the datetime has no time zone.
     """
+    if value != value:  # pandas.NaT  # noqa: PLR0124
+        raise refused(value)
     if value.utcoffset() is None:
-        raise ValueError(
-            "a datetime without a time zone could be any instant: "
-            "give it one, such as datetime.now(timezone.utc)"
+        raise Refused(
+            "a datetime without a time zone could be any instant",
+            "instead of x, return x.replace(tzinfo=timezone.utc) if it is in UTC; "
+            "datetime.now(timezone.utc) has a time zone",
         )
     # Integers, because a float cannot hold the microseconds of the year 9999.
     since = value - EPOCH
@@ -69,37 +70,8 @@ def timestamp(value: datetime.datetime) -> msgpack.Timestamp:
     return msgpack.Timestamp(since.days * 86400 + since.seconds, nanoseconds)
 
 
-def described(value: Any) -> str:
-    """Return the class of a value with an article, for messages."""
-    kind = type(value)
-    name = kind.__qualname__
-    if kind.__module__ != "builtins":
-        name = f"{kind.__module__}.{name}"
-    return f"{'an' if name[0] in 'aeiouAEIOU' else 'a'} {name}"
+def refused(value: Any) -> Refused:
+    """Return the error of a value whose type cannot be sent."""
+    from gophersnake._worker.values import advice  # only mistakes need it
 
-
-def advice(value: Any) -> str:
-    """Return what to return instead of a value that cannot be sent."""
-    if isinstance(value, (set, frozenset)):
-        return ": return a list, sorted(…) for instance"
-    if isinstance(value, complex):
-        return ": return its real and imaginary part"
-    if isinstance(value, enum.Enum):
-        return ": return its value"
-    if isinstance(value, (datetime.date, datetime.time, datetime.timedelta)):
-        return ": return text or a number of seconds"
-    if hasattr(value, "read") and hasattr(value, "fileno"):
-        return ": an open file stays in its process; return its content or its path"
-    if hasattr(value, "__next__"):
-        return ": return a list of what it yields"
-    if hasattr(value, "__fspath__"):
-        return ": return str(…) of it"
-    if isinstance(value, collections.abc.Mapping):
-        return ": return dict(…) of it"
-    if hasattr(value, "to_numpy"):
-        return ": return .to_numpy() of it, or .to_dict()"
-    if isinstance(value, collections.abc.Iterable) and not isinstance(value, type):
-        return ": return list(…) of it"
-    if hasattr(value, "as_integer_ratio"):
-        return ": return float(…) or str(…) of it"
-    return ": return plain values, arrays, or the classes of gophersnake"
+    return advice.refusal(value)
