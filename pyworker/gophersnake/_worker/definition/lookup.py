@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from types import ModuleType
 from typing import Any
 
+from gophersnake._worker.definition import siblings
 from gophersnake.nodes import name_of
 
 
@@ -67,7 +68,7 @@ def load_module(base: str, source: str) -> ModuleType:
         raise NodeFault(
             f"{source!r} is not a Python module", "write path.py:Object or package.module:Object"
         )
-    _search(os.path.abspath(base))
+    _search(os.path.abspath(base), "")
     try:
         return importlib.import_module(source)
     except ModuleNotFoundError as error:
@@ -83,8 +84,8 @@ def load_module(base: str, source: str) -> ModuleType:
 def _load_file(path: str) -> ModuleType:
     if not os.path.isfile(path):
         raise NodeFault(f"there is no Python file {path}{_nearest_file(path)}")
-    _search(os.path.dirname(path))
     name = os.path.splitext(os.path.basename(path))[0]
+    _search(os.path.dirname(path), name)
     known = sys.modules.get(name)
     if known is not None and getattr(known, "__file__", None) == path:
         return known
@@ -115,17 +116,26 @@ def _nearest_file(path: str) -> str:
     return nearest(name, files, "that folder has none")
 
 
-def _search(folder: str) -> None:
-    """Let a module import the modules beside it.
+def _search(folder: str, own: str) -> None:
+    """Let a node import the modules beside it, as ``python nodes.py`` would.
 
-    ``python path.py`` would search its folder first. Here the standard library comes
-    first, so that ``asyncio`` does not import a node from a file called ``queue.py``.
+    Args:
+        folder: the folder of those modules.
+        own: the name of the node's own file without its suffix, empty for a package.
+
+    Raises:
+        NodeFault: one of them would hide a package that the worker needs.
     """
     if folder in sys.path:
         return
+    try:
+        siblings.admit(folder, own)
+    except siblings.Hidden as error:
+        raise NodeFault(str(error), "rename the file") from None
+    # Behind the standard library, from which admit has excepted some names.
     standard = os.path.dirname(os.__file__)
-    own = (standard, os.path.join(standard, "lib-dynload"))
-    at = [i for i, entry in enumerate(sys.path) if entry in own]
+    library = (standard, os.path.join(standard, "lib-dynload"))
+    at = [i for i, entry in enumerate(sys.path) if entry in library]
     sys.path.insert(at[-1] + 1 if at else 0, folder)
 
 

@@ -8,6 +8,7 @@ import traceback
 from types import TracebackType
 from typing import Any
 
+from gophersnake._worker.definition import siblings
 from gophersnake._worker.definition.lookup import NodeFault
 from gophersnake._worker.memory.shared import Full
 from gophersnake._worker.process import sandbox
@@ -76,6 +77,8 @@ def remote_error(
         body |= {"retryable": False}
     if stage == "import":
         body |= _import_hint(error)
+    if found := siblings.hint(error):
+        body |= {"hint": found}
     body |= sandbox.hint(error)
     return body
 
