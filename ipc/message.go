@@ -178,7 +178,9 @@ type LogRecord struct {
 	Logger  string `msgpack:"logger"`
 	Message string `msgpack:"message"`
 	// Time is in seconds since 1970.
-	Time   float64        `msgpack:"time"`
+	Time float64 `msgpack:"time"`
+	// Call is the id of the call that wrote the record, 0 if the worker does not know it.
+	Call   uint64         `msgpack:"call"`
 	Fields map[string]any `msgpack:"fields"`
 }
 

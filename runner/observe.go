@@ -1,6 +1,7 @@
 package runner
 
 import (
+	"fmt"
 	"maps"
 	"sync"
 	"sync/atomic"
@@ -94,40 +95,39 @@ func (e *entry) reportBreach(failure *Error) {
 // them, logs them at debug level, and emits the runner's own events.
 func (r *Runner) observe(n *node, logger hclog.Logger) func(pool.Event) {
 	c := &n.entry.counts
-	report := func(e Event) {
-		logger.Debug(e.String())
+	report := func(e Event, fields ...any) {
+		logger.Debug(e.String(), fields...)
 		r.emit(e)
 	}
 	return func(event pool.Event) {
 		now := time.Now()
 		switch e := event.(type) {
 		case pool.WorkerStarted:
-			logger.Debug("worker started", "pid", e.Worker.PID(), "took", e.Took, "spare", e.Spare)
-			r.emit(WorkerStarted{Node: n.id, Time: now, PID: e.Worker.PID(), Took: e.Took, Spare: e.Spare})
+			started := WorkerStarted{Node: n.id, Time: now, PID: e.Worker.PID(), Took: e.Took, Spare: e.Spare}
+			report(started, "worker", started.PID)
 		case pool.WorkerStartFailed:
 			failure := classify(e.Err).WithNode(n.id)
 			c.breach(failure.Limit)
 			report(WorkerStartFailed{Node: n.id, Time: now, Took: e.Took, Limit: failure.Limit, Err: failure})
 		case pool.WorkerEnded:
 			if e.Exit.Reason == worker.ReasonShutdown || e.Exit.Reason == worker.ReasonKilled {
-				logger.Debug("worker ended", "pid", e.Exit.PID)
+				logger.Debug(fmt.Sprintf("node %q: worker %d ended", n.id, e.Exit.PID), "worker", e.Exit.PID)
 				return
 			}
 			limit := string(exitLimit(e.Exit))
 			c.deaths.add(deathCause(e.Exit))
 			c.breach(limit)
-			logger.Debug("worker died", "pid", e.Exit.PID, "error", e.Exit)
-			r.emit(WorkerDied{
+			report(WorkerDied{
 				Node: n.id, Time: now, PID: e.Exit.PID, Idle: e.Idle, Limit: limit, Err: classify(e.Exit).WithNode(n.id),
-			})
+			}, "worker", e.Exit.PID)
 		case pool.WorkerRetired:
 			c.breach(string(e.Breach.Limit))
 			report(WorkerRetired{
 				Node: n.id, Time: now, PID: e.PID,
 				Limit: string(e.Breach.Limit), Value: e.Breach.Value, Bound: e.Breach.Bound,
-			})
+			}, "worker", e.PID)
 		case pool.SparePromoted:
-			report(SparePromoted{Node: n.id, Time: now, PID: e.PID})
+			report(SparePromoted{Node: n.id, Time: now, PID: e.PID}, "worker", e.PID)
 		case pool.CallRefused:
 			c.breach(string(e.Breach.Limit))
 			report(CallRefused{

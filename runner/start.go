@@ -184,7 +184,7 @@ func (r *Runner) newPool(n *node, py python) *pool.Pool {
 
 // workerConfig returns the configuration of each worker of a node.
 func (r *Runner) workerConfig(n *node, py python) worker.Config {
-	logger := r.options.logger.Named(n.id)
+	logger := r.options.logger.Named(n.id).With("node", n.id)
 	l := n.config.Limits
 	config := worker.Config{
 		Python:  py.interpreter,

@@ -26,6 +26,7 @@ timezone = datetime.timezone
 
 class Color(enum.Enum): RED = 1
 class Flags(enum.Flag): A = 1; B = 2
+class Place(pathlib.PurePosixPath): ...
 class Custom:
     def __init__(self): self.a = 1
 class Holder:
@@ -119,7 +120,7 @@ def simple(value: str, what: str, expression: str) -> Row:
 
 STANDARD: list[Row] = [
     simple("uuid.UUID(int=1)", "a uuid.UUID", "str(x)"),
-    simple("pathlib.PurePosixPath('a')", "a pathlib.PurePosixPath", "str(x)"),
+    simple("Place('a')", "a nodes.Place", "str(x)"),
     simple("ipaddress.ip_address('10.0.0.1')", "an ipaddress.IPv4Address", "str(x)"),
     simple("ipaddress.ip_network('10.0.0.0/8')", "an ipaddress.IPv4Network", "str(x)"),
     simple("timezone.utc", "a datetime.timezone", "str(x)"),

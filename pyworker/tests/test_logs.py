@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import textwrap
 
 import pytest
 
@@ -240,6 +241,72 @@ def test_closed_streams_do_not_end_the_worker(serve: Serve, how: str) -> None:
     assert worker.call(1) is None
     assert worker.call(1) is None
     assert worker.shut_down() == 1
+
+
+THREADED = """
+def threaded(work):
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+"""
+
+
+@pytest.mark.parametrize(
+    ("body", "known"),
+    [
+        ("def n(value): log.info(value)", True),
+        ("def n(value):\n    log.info(value)\n    yield value", True),
+        ("def n(value): threaded(lambda: log.info(value))", False),
+        ("async def n(value): log.info(value)", True),
+        ("async def n(value):\n    await asyncio.sleep(0)\n    log.info(value)", True),
+        ("async def n(value):\n    log.info(value)\n    yield value", True),
+        ("async def n(value): await asyncio.gather(later(value))", False),
+        ("async def n(value): await asyncio.to_thread(log.info, value)", False),
+    ],
+)
+def test_a_record_has_the_call_that_is_known_to_log_it(
+    serve: Serve, body: str, known: bool
+) -> None:
+    source = (
+        textwrap.dedent(HEAD)
+        + "import asyncio\nasync def later(value): log.info(value)\n"
+        + THREADED
+        + "log.info('import')\n"
+        + body
+    )
+    worker = serve(source, python="nodes.py:n")
+    calls = [worker.begin(f"value {i}") for i in range(3)]
+    for call in calls:
+        worker.items(call) if "yield" in body else worker.end(call)
+    records = [record for record in worker.logs if record["logger"] == "a.b"]  # not asyncio's
+    found = {record["message"]: record["call"] for record in records}
+    assert found == {"import": 0} | {
+        f"value {i}": call if known else 0 for i, call in enumerate(calls)
+    }
+
+
+def test_the_records_of_a_session_have_the_ids_of_its_operations(serve: Serve) -> None:
+    worker = serve(
+        HEAD
+        + """
+    from gophersnake import node
+    @node(stateful=True)
+    class n:
+        def __init__(self): log.info("made")
+        def begin(self): log.info("begin")
+        def process(self, value): log.info("process")
+        def finish(self): log.info("finish")
+        def close(self): log.info("close")
+"""
+    )
+    begin = worker.open(1)
+    worker.end(begin)
+    process = worker.feed(1, 5)
+    worker.items(process)
+    finish = worker.finish(1)
+    worker.items(finish)
+    found = {record["message"]: record["call"] for record in worker.logs}
+    assert found == {"made": 0, "begin": begin, "process": process, "finish": finish}
 
 
 @pytest.mark.skipif(not os.path.isdir("/proc"), reason="the node opens the test's pipe in /proc")

@@ -65,7 +65,8 @@ def test_a_sibling_is_imported_as_by_plain_python(serve: Serve, tmp_path: Path, 
 def test_parts_of_python_itself_are_not_hidden_as_in_plain_python(
     serve: Serve, tmp_path: Path, name: str
 ) -> None:
-    if importlib.util.find_spec(name).origin not in ("built-in", "frozen"):  # type: ignore[union-attr]
+    spec = importlib.util.find_spec(name)
+    if spec is None or spec.origin not in {"built-in", "frozen"}:
         pytest.skip("this module is in a file of its own here")
     (tmp_path / f"{name}.py").write_text("MARK = 1")
     worker = serve(node(name), python="nodes.py:n")

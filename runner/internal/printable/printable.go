@@ -88,8 +88,21 @@ func Unsafe(r rune) bool {
 }
 
 // Logger is a logger for what a node logs and prints. It escapes messages, names, keys and
-// text values.
+// text values. Keys that only the supervisor sets, such as node and worker, get the prefix
+// "extra.", so that a node cannot write records in the name of another one.
 type Logger struct{ hclog.Logger }
+
+// reserved are the keys that only the supervisor sets. In JSON, those that begin with @ are the
+// logger's own.
+var reserved = map[string]bool{"node": true, "worker": true, "call": true, "attempt": true}
+
+// key returns a key of a node's record.
+func key(text string) string {
+	if reserved[text] || strings.HasPrefix(text, "@") {
+		text = "extra." + text
+	}
+	return Line(text)
+}
 
 // NewLogger returns a logger that writes to another one.
 func NewLogger(to hclog.Logger) Logger {
@@ -139,7 +152,7 @@ func printableArgs(args []any) []any {
 		}
 		shown := Text(text)
 		if i%2 == 0 {
-			shown = Line(text)
+			shown = key(text)
 		}
 		if shown == text {
 			continue

@@ -67,3 +67,11 @@ func TestARecordCannotForgeAnother(t *testing.T) {
 	}
 	assert.Equal(t, 2, records, text)
 }
+
+func TestOnlyTheSupervisorSetsItsKeys(t *testing.T) {
+	var out bytes.Buffer
+	logger := NewLogger(hclog.New(&hclog.LoggerOptions{Output: &out, JSONFormat: true, DisableTime: true}).With("node", "a"))
+	logger.Info("x", "node", "b", "worker", 1, "call", 2, "attempt", 3, "@level", "off", "nodes", 4)
+	assert.JSONEq(t, `{"@level": "info", "@message": "x", "node": "a", "nodes": 4, "extra.node": "b",
+		"extra.worker": 1, "extra.call": 2, "extra.attempt": 3, "extra.@level": "off"}`, out.String())
+}

@@ -10,8 +10,6 @@ import (
 	"time"
 
 	"github.com/hashicorp/go-hclog"
-
-	"github.com/gophersnake/gophersnake/runner/internal/printable"
 )
 
 // stdout is a worker's standard output. go-plugin reads only the handshake
@@ -26,9 +24,7 @@ type stdout struct {
 	announced bool   // the handshake line has been found, or is not expected
 }
 
-func newStdout(logger hclog.Logger) *stdout {
-	return &stdout{logger: printable.NewLogger(logger).Named("stdout"), drained: newDrained()}
-}
+func newStdout() *stdout { return &stdout{drained: newDrained()} }
 
 // handshakeOf returns the handshake in a line of output, as go-plugin may read it: the five
 // fields that a worker announces, and no address but that of a Unix socket. go-plugin would
@@ -81,8 +77,8 @@ type stderr struct {
 	tail []byte
 }
 
-func newStderr(logger hclog.Logger) *stderr {
-	s := &stderr{logger: printable.NewLogger(logger).Named(stderrName), drained: newDrained()}
+func newStderr() *stderr {
+	s := &stderr{drained: newDrained()}
 	s.lines.onRead = s.keepTail
 	return s
 }
@@ -226,7 +222,10 @@ func (d *drained) wait(limit time.Duration) {
 // the worker's standard error: a line that go-plugin recognizes as a record keeps its
 // level, and a plain line, which go-plugin logs at debug level, is raised to info
 // level, because it is output to a Python programmer.
-type pluginLogger struct{ hclog.Logger }
+type pluginLogger struct {
+	hclog.Logger
+	process *process
+}
 
 // Log logs at trace level.
 func (l pluginLogger) Log(_ hclog.Level, msg string, args ...any) { l.Trace(msg, args...) }
@@ -243,10 +242,8 @@ func (l pluginLogger) Warn(msg string, args ...any) { l.Trace(msg, args...) }
 // Error logs at trace level.
 func (l pluginLogger) Error(msg string, args ...any) { l.Trace(msg, args...) }
 
-// Named returns the logger of standard error.
-func (l pluginLogger) Named(name string) hclog.Logger {
-	return stderrLogger{printable.NewLogger(l.Logger).Named(name)}
-}
+// Named returns the logger of standard error. go-plugin calls it once the process has started.
+func (l pluginLogger) Named(string) hclog.Logger { return stderrLogger{l.process.stderr.logger} }
 
 // stderrLogger raises go-plugin's debug messages to info level.
 type stderrLogger struct{ hclog.Logger }

@@ -18,6 +18,7 @@ import (
 
 	"github.com/gophersnake/gophersnake/ipc"
 	"github.com/gophersnake/gophersnake/runner/internal/isolation"
+	"github.com/gophersnake/gophersnake/runner/internal/printable"
 )
 
 // process is the operating system's process of a worker, or of a template. It
@@ -31,6 +32,7 @@ type process struct {
 	secret    []byte
 	template  *Template // forks the process, if it can; nil to spawn it
 	handle    osProcess // set when it is started
+	logger    hclog.Logger
 
 	lifeline     *os.File           // write end; the kernel closes it when the supervisor dies
 	autopsyFile  *os.File           // the interpreter writes its exit report here
@@ -128,14 +130,23 @@ func newProcess(cmd *exec.Cmd, logger hclog.Logger) *process {
 	p := &process{
 		cmd:          cmd,
 		secret:       ipc.NewSecret(),
-		stdout:       newStdout(logger),
-		stderr:       newStderr(logger),
+		stdout:       newStdout(),
+		stderr:       newStderr(),
 		hangTimeouts: hangTimeouts{heartbeat: time.Second, busy: 10 * time.Second},
 		killed:       make(chan struct{}),
 		done:         make(chan struct{}),
 	}
 	p.kill = sync.OnceFunc(func() { close(p.killed) })
+	p.logTo(logger)
 	return p
+}
+
+// logTo sets the logger of the process and of its output. It is called before the output is
+// read.
+func (p *process) logTo(logger hclog.Logger) {
+	p.logger = logger
+	p.stdout.logger = printable.NewLogger(logger).Named("stdout")
+	p.stderr.logger = printable.NewLogger(logger).Named(stderrName)
 }
 
 // Start starts the process. A template forks it, if one is ready and succeeds; otherwise
@@ -188,6 +199,7 @@ func (p *process) start(template *templateServer) (err error) {
 		return err
 	}
 	p.startedAt = time.Now()
+	p.logTo(p.logger.With("worker", p.pid()))
 	go p.awaitExit()
 	return nil
 }

@@ -188,7 +188,7 @@ func (w *Worker) launch() (string, error) {
 		AllowedProtocols: []plugin.Protocol{"msgpack"},
 		StartTimeout:     w.config.StartTimeout + time.Minute, // our own timeout comes first, and dumps the stacks
 		SkipHostEnv:      true,
-		Logger:           pluginLogger{w.config.Logger},
+		Logger:           pluginLogger{w.config.Logger, w.process},
 		UnixSocketConfig: &plugin.UnixSocketConfig{TempDir: w.socketRoot},
 		RunnerFunc: func(_ hclog.Logger, spec *exec.Cmd, socketDir string) (runner.Runner, error) {
 			w.process.cmd.Env = append(w.config.environment(), spec.Env...)

@@ -189,9 +189,14 @@ func (w *Worker) Calls() uint64 {
 	return ended
 }
 
-// log writes a record of Python's logging to the host's log.
+// log writes a record of Python's logging to the host's log. The id of the call that wrote it
+// is the word of the worker.
 func (w *Worker) log(r ipc.LogRecord) {
-	var logger hclog.Logger = printable.NewLogger(w.config.Logger)
+	logger := w.process.logger
+	if r.Call != 0 {
+		logger = logger.With("call", r.Call)
+	}
+	logger = printable.NewLogger(logger)
 	if r.Logger != "" && r.Logger != "root" {
 		logger = logger.Named(r.Logger)
 	}

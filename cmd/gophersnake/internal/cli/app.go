@@ -116,6 +116,11 @@ func (a *app) prepare(*cobra.Command, []string) error {
 	a.logger = hclog.New(&hclog.LoggerOptions{
 		Level: level, Output: a.console, JSONFormat: a.logJSON, Color: color, TimeFormat: times,
 	})
+	if a.logJSON {
+		a.jsonErrors = true // standard error then has JSON alone
+	} else {
+		a.logger = terminal.TextLogger{Logger: a.logger}
+	}
 	return nil
 }
 

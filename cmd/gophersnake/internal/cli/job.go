@@ -129,9 +129,17 @@ func (j *job) runAll(ctx context.Context, r *runner.Runner) error {
 }
 
 // printTotals prints how many of several inputs succeeded, failed and were not run, below
-// the progress. It prints nothing if errors are JSON, so that each line stays a document.
+// the progress. If the log is JSON, the numbers are fields of a record. If only errors are
+// JSON, it prints nothing, so that each line stays a document.
 func (j *job) printTotals(done int) {
-	if !j.inputs.Many || j.app.jsonErrors {
+	if !j.inputs.Many {
+		return
+	}
+	if j.app.logJSON {
+		left := len(j.inputs.Sources) - done
+		j.app.logger.Info("the inputs are done", "ok", done-j.failed, "failed", j.failed, "not_run", left)
+	}
+	if j.app.jsonErrors {
 		return
 	}
 	j.display.Close()

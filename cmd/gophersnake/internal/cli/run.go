@@ -73,7 +73,7 @@ With --watch, the inputs are run again after each change, until Ctrl-C.`,
 
 // runPipeline is the command run without the parsing of flags.
 func (a *app) runPipeline(ctx context.Context, name string, flags runFlags) error {
-	a.jsonErrors = output.IsJSON(flags.output) && !terminal.Is(a.err)
+	a.jsonErrors = a.jsonErrors || output.IsJSON(flags.output) && !terminal.Is(a.err)
 	if flags.jobs < 0 {
 		return failure.Usagef("--jobs takes a number from 1, not %d", flags.jobs)
 	}

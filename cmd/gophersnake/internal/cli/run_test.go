@@ -168,7 +168,7 @@ func TestTheOutputOfNodesIsLogged(t *testing.T) {
 	assert.Regexp(t, `\[INFO\]  n\.stderr: written by x\n`, got.err)
 
 	assert.Empty(t, command(t, "run", slow, "x", "--log-level", "warn").err)
-	assert.Contains(t, command(t, "run", slow, "x", "--log-level", "debug").err, "worker started")
+	assert.Contains(t, command(t, "run", slow, "x", "--log-level", "debug").err, `node "n": worker `)
 
 	got = command(t, "run", slow, "x", "--log-json")
 	for line := range strings.Lines(got.err) {

@@ -1,6 +1,7 @@
 package terminal
 
 import (
+	"errors"
 	"io"
 	"os"
 	"sync"
@@ -131,21 +132,21 @@ func (d *Display) BuildFinished() {
 func (d *Display) Event(e runner.Event) {
 	switch e := e.(type) {
 	case runner.CallRetried:
-		d.logger.Warn(e.String())
+		d.logger.Warn(e.String(), "node", e.Node, "worker", workerOf(e.Err), "attempt", e.Attempt)
 	case runner.BreakerChanged:
 		text := e.String()
 		if e.CallsWait {
 			text += "; the inputs that are left wait for the next probe of the node (--no-breaker-wait fails them instead)"
 		}
-		d.logger.Warn(text)
+		d.logger.Warn(text, "node", e.Node)
 	case runner.Reloaded:
-		d.logger.Info(e.String())
+		d.logger.Info(e.String(), "node", e.Node)
 	case runner.WorkerStarted:
 		d.BuildFinished() // a worker needs the environment
 	case runner.SetupProgress:
 		d.BuildFinished()
 		if d.bars == nil {
-			d.logger.Info(e.String())
+			d.logger.Info(e.String(), "node", e.Node)
 		}
 	}
 	d.mu.Lock()
@@ -156,6 +157,14 @@ func (d *Display) Event(e runner.Event) {
 	if d.stream != nil {
 		d.stream.update(e)
 	}
+}
+
+// workerOf returns the process id of the worker that an error concerns, 0 if there is none.
+func workerOf(err error) int {
+	if e, ok := errors.AsType[*runner.Error](err); ok {
+		return e.PID
+	}
+	return 0
 }
 
 // nodeOf returns the node of an event that changes a line.

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import _thread
 import logging
 import sys
+from collections.abc import Callable
 from typing import Any
 
 from gophersnake._worker.serving.interrupts import Interrupts
@@ -35,6 +37,16 @@ class SupervisorHandler(logging.Handler):
         super().__init__()
         self._connection = connection
         self._interrupts = interrupts
+        self._main = _thread.get_ident()
+
+    def _call(self) -> int:
+        """Return the id of the call that logs a record, 0 if that is not known.
+
+        A thread of the node's own may work for the call that runs, or for none.
+        """
+        if _current_call is not None:
+            return _current_call()
+        return self._interrupts.call if _thread.get_ident() == self._main else 0
 
     def emit(self, record: logging.LogRecord) -> None:
         """Send a record. A forked child, which has no connection, writes it to standard error."""
@@ -48,6 +60,7 @@ class SupervisorHandler(logging.Handler):
                 "logger": str(record.name),
                 "message": _shortened(message, MAX_MESSAGE),
                 "time": record.created,
+                "call": self._call(),
                 "fields": _fields(record),
             }
             self._connection.send_message(frames.LOG, body)
@@ -67,6 +80,16 @@ class SupervisorHandler(logging.Handler):
         """Handle a record, while interruptions are deferred."""
         with self._interrupts.deferred():
             return bool(super().handle(record))
+
+
+_current_call: Callable[[], int] | None = None
+"""Returns the id of the call that runs, 0 if there is none; ``None`` asks ``Interrupts``."""
+
+
+def find_call_with(function: Callable[[], int]) -> None:
+    """Set the function that returns the id of the call that runs, for the records that it logs."""
+    global _current_call  # noqa: PLW0603 - one worker a process
+    _current_call = function
 
 
 _placeholder: logging.Handler | None = None

@@ -19,6 +19,7 @@ from types import AsyncGeneratorType, CoroutineType, GeneratorType
 from typing import Any
 
 from gophersnake._worker.definition.signature import Signature
+from gophersnake._worker.process import logs
 from gophersnake._worker.serving import failure, invoker
 from gophersnake._worker.serving.answers import Answers, WorkerExit
 from gophersnake._worker.serving.items import Window, credited_items, window_limits
@@ -88,6 +89,21 @@ class EventLoop:
         self._ending = False  # the shutdown frame has arrived
         self._over = False  # no further call is answered
         self._error: BaseException | None = None
+        logs.find_call_with(self._current_call)
+
+    def _current_call(self) -> int:
+        """Return the id of the call whose task runs, 0 for any other task and thread.
+
+        Only logging asks, so that calls need not set a context variable.
+        """
+        try:
+            task = asyncio.current_task()
+        except RuntimeError:  # this thread has no loop
+            return 0
+        if task is None:
+            return 0
+        calls = self._calls.values()  # those that wait have no task yet
+        return next((each.id for each in calls if getattr(each, "task", None) is task), 0)
 
     def serve(self) -> None:
         """Serve frames until the shutdown frame, and finish the calls that run then.
