@@ -111,7 +111,7 @@ func TestASignalEndsTheWaitForStandardInput(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, c.Start())
 	stderr := bufio.NewReader(pipe)
-	readUntil(t, stderr, "(worker started)")
+	readUntil(t, stderr, "(worker [0-9]+ is ready)")
 	require.NoError(t, c.Process.Signal(syscall.SIGINT))
 	_, err = io.ReadAll(stderr)
 	require.NoError(t, err)

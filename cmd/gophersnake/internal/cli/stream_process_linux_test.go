@@ -97,7 +97,7 @@ func TestASignalEndsTheWaitForANamedPipe(t *testing.T) {
 	fifo := filepath.Join(t.TempDir(), "fifo")
 	require.NoError(t, syscall.Mkfifo(fifo, 0o600))
 	p := pipe(t, nodeOfType(t, "Slow"), "--input", fifo, "--log-level", "debug")
-	readUntil(t, p.err, "(worker started)")
+	readUntil(t, p.err, "(worker [0-9]+ is ready)")
 	require.NoError(t, p.Process.Signal(syscall.SIGINT))
 	_, _ = p.rest(t)
 	assert.Equal(t, 130, p.ProcessState.ExitCode())
