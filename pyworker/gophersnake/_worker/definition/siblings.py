@@ -136,7 +136,7 @@ def _is_part_of_python(name: str) -> bool:
 def _import_own(free: set[str]) -> None:
     """Import what the worker may need later, with the modules of the standard library.
 
-    What these imports have brought along is forgotten where a sibling has its name; the
+    Modules that these imports have brought along are forgotten if a sibling has their name; the
     modules that use it keep it.
     """
     before = set(sys.modules)
