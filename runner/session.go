@@ -141,7 +141,12 @@ func (s *session) attempt(ctx context.Context, stage string, do func(ctx context
 		return s.node.entry.execute(ctx, inSession)
 	}
 	if s.open == nil { // no state can be lost yet
-		open := func(ctx context.Context, _ int) error { return s.ensureOpen(ctx) }
+		open := func(ctx context.Context, _ int) error {
+			if err := s.ensureOpen(ctx); err != nil {
+				return classify(err)
+			}
+			return nil
+		}
 		if err := s.node.entry.execute(ctx, open); err != nil {
 			return err
 		}

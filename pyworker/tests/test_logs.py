@@ -257,6 +257,7 @@ def threaded(work):
         ("def n(value): log.info(value)", True),
         ("def n(value):\n    log.info(value)\n    yield value", True),
         ("def n(value): threaded(lambda: log.info(value))", False),
+        ("import gophersnake\n@gophersnake.node(threads=2)\ndef n(value): log.info(value)", True),
         ("async def n(value): log.info(value)", True),
         ("async def n(value):\n    await asyncio.sleep(0)\n    log.info(value)", True),
         ("async def n(value):\n    log.info(value)\n    yield value", True),
