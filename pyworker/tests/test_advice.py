@@ -330,41 +330,44 @@ LONG_DOUBLE: list[Row] = [
 ]
 """Where a long double has more than 64 bits."""
 
+TYPE = "a TYPE"
+"""The class of a value of a library, whose module depends on the library's version."""
+
 LIBRARIES: dict[str, list[Row]] = {
     "pandas": [
         (
             "pandas.DataFrame({'t': pandas.to_datetime(['2024-01-01']), 1: [math.nan], 's': ['a']})",
-            has_no_form("a pandas.DataFrame"),
+            has_no_form(TYPE),
             instead(TO_JSON + NUMBERS),
             (TO_JSON,),
         ),
         (
             "pandas.DataFrame([[1, 2]])",
-            has_no_form("a pandas.DataFrame"),
+            has_no_form(TYPE),
             instead(TO_JSON + NUMBERS),
             (TO_JSON, "x.to_numpy()"),
         ),
         (
             "pandas.Series([1])",
-            has_no_form("a pandas.Series"),
+            has_no_form(TYPE),
             instead(TO_JSON + NUMBERS),
             (TO_JSON, "x.to_numpy()"),
         ),
         (
             "pandas.Index([1])",
-            has_no_form("a pandas.Index"),
+            has_no_form(TYPE),
             instead("x.to_list()" + NUMBERS),
             ("x.to_list()", "x.to_numpy()"),
         ),
         (
-            "pandas.Categorical(['a'])",
-            has_no_form("a pandas.Categorical"),
+            "pandas.array([1, 2])",
+            has_no_form(TYPE),
             instead("x.tolist()" + NUMBERS),
             ("x.tolist()",),
         ),
-        simple("pandas.NaT", "a pandas.api.typing.NaTType", "None"),
-        simple("pandas.NA", "a pandas.api.typing.NAType", "None"),
-        simple("pandas.Timedelta(1)", "a pandas.Timedelta", "x.total_seconds()"),
+        simple("pandas.NaT", TYPE, "None"),
+        simple("pandas.NA", TYPE, "None"),
+        simple("pandas.Timedelta(1)", TYPE, "x.total_seconds()"),
         (
             "pandas.Timestamp('2024-01-01')",
             "a datetime without a time zone could be any instant",
@@ -375,19 +378,19 @@ LIBRARIES: dict[str, list[Row]] = {
     "polars": [
         (
             "polars.DataFrame({'t': [datetime.date(2024, 1, 1)], 'a': [None]})",
-            has_no_form("a polars.dataframe.frame.DataFrame"),
+            has_no_form(TYPE),
             instead("gophersnake.Json(x.write_json())" + NUMBERS),
             ("gophersnake.Json(x.write_json())",),
         ),
         (
             "polars.Series([1])",
-            has_no_form("a polars.series.series.Series"),
+            has_no_form(TYPE),
             instead("x.to_list()" + NUMBERS),
             ("x.to_list()", "x.to_numpy()"),
         ),
         simple(
             "polars.DataFrame({'a': [1]}).lazy()",
-            "a polars.lazyframe.frame.LazyFrame",
+            TYPE,
             "gophersnake.Json(x.collect().write_json())",
         ),
     ],
@@ -399,7 +402,7 @@ LIBRARIES: dict[str, list[Row]] = {
         ),
         simple(
             "(lambda: pydantic.RootModel[list[uuid.UUID]]([uuid.UUID(int=1)]))()",
-            "a pydantic.root_model.RootModel[list[UUID]]",
+            TYPE,
             'x.model_dump(mode="json")',
         ),
         (
@@ -410,9 +413,7 @@ LIBRARIES: dict[str, list[Row]] = {
         ),
     ],
     "PIL.Image": [
-        simple(
-            "PIL.Image.new('P', (2, 2))", "a PIL.Image.Image", 'numpy.asarray(x.convert("RGB"))'
-        ),
+        simple("PIL.Image.new('P', (2, 2))", TYPE, 'numpy.asarray(x.convert("RGB"))'),
     ],
     "attrs": [
         simple("attrs.make_class('A', {'a': attrs.field()})(1)", "a nodes.A", "attrs.asdict(x)")
@@ -442,6 +443,8 @@ def follow(row: Row, names: dict[str, Any]) -> None:
     """Check that a value is refused as its row says, and that what the hint says works."""
     source, reason, hint, expressions = row
     value = eval(source, names)
+    kind = type(value)
+    reason = reason.replace(TYPE, f"a {kind.__module__}.{kind.__qualname__}")
     assert refusal(value) == (reason, hint)
     assert reason not in hint
     for expression in expressions:

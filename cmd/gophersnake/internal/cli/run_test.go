@@ -245,3 +245,23 @@ func TestTheLastLineCountsTheInputs(t *testing.T) {
 	got := command(t, "run", picky, "1", "x", "--output", "jsonl")
 	assert.Regexp(t, `^\{"input":"x","error":\{.*\}\}\n$`, got.err, "each line of standard error is a document")
 }
+
+func TestTheLogInJSONHasNothingElse(t *testing.T) {
+	got := command(t, "run", nodeOfType(t, "Slow"), "x", "y", "--log-json", "--output", "jsonl")
+	var last map[string]any
+	for line := range strings.Lines(got.err) {
+		var record map[string]any
+		require.NoError(t, json.Unmarshal([]byte(line), &record), line)
+		if record["@module"] == "n.stdout" {
+			assert.Equal(t, "n", record["node"])
+			assert.Positive(t, record["worker"])
+		}
+		last = record
+	}
+	assert.Equal(t, "the inputs are done", last["@message"])
+	assert.Equal(t, []any{2.0, 0.0, 0.0}, []any{last["ok"], last["failed"], last["not_run"]})
+
+	got = command(t, "run", nodeOfType(t, "Slow"), "x", "--log-level", "debug")
+	assert.NotContains(t, got.err, "worker=", "a log for people")
+	assert.NotContains(t, got.err, "node=")
+}
