@@ -34,7 +34,7 @@ func TestTheExitCodeDependsOnTheKind(t *testing.T) {
 		}},
 		{"left", []string{"run", "resilient", "-i", `{"mode": "exit"}`}, 5, []string{"os._exit(3)", "exit code: 3"}},
 		{"not to be carried", []string{"run", "resilient", "-i", `{"mode": "value"}`}, 8, []string{
-			"error: marshaling error", "result.items[1].handle: ", "an open file stays in its process; return its content or its path", "attempt: 1 of 4",
+			"error: marshaling error", "result.items[1].handle: ", "hint: instead of x, return its content, x.read(), or its path, x.name", "attempt: 1 of 4",
 		}},
 		{"no file", []string{"run", "hello", "-i", "nowhere.wav"}, 7, []string{"there is no input file nowhere.wav", "hint: "}},
 		{"no match", []string{"run", "hello", "-i", "*.png"}, 7, []string{"no file matches the input *.png"}},
