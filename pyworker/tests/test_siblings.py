@@ -166,7 +166,7 @@ def test_the_hint_is_there_in_a_call_too(serve: Serve, tmp_path: Path) -> None:
     assert failed.value.body["hint"].startswith(f"{tmp_path}/secrets.py takes the place of")
 
 
-@pytest.mark.parametrize("how", ["def", "async def"])
+@pytest.mark.parametrize("how", ["def", "async def", "@node(threads=2)\ndef"])
 def test_the_worker_uses_the_library_beside_siblings_of_all_its_names(
     serve: Serve, tmp_path: Path, how: str
 ) -> None:
@@ -175,7 +175,7 @@ def test_the_worker_uses_the_library_beside_siblings_of_all_its_names(
         if name.isidentifier() and not name.startswith("_"):
             (tmp_path / f"{name}.py").write_text("raise RuntimeError('the wrong one')")
     worker = serve(
-        "from gophersnake import Json\n"
+        "from gophersnake import Json, node\n"
         f"{how} n(value): return 1 / 0 if value is None else [value, Json('1')]",
         python="nodes.py:n",
     )

@@ -25,6 +25,7 @@ OWN = ("asyncio", "ctypes", "difflib", "fcntl", "json", "select", "socket", "tra
 
 LATE = (
     "gophersnake._worker.serving.sessionloop",
+    "gophersnake._worker.serving.threadloop",
     "gophersnake._worker.values.faults",
     "numpy.random",
 )
