@@ -1,18 +1,24 @@
 // Package lifeline starts commands that end with this process, however it ends.
 //
-// The kernel's parent-death signal would not do: the kernel sends it when the thread that
-// started the command ends, and only to the command, not to its children.
+// [Run] ends a command and its process group. The kernel's parent-death signal would not
+// do: the kernel sends it when the thread that started the command ends, and only to the
+// command, not to its children.
+//
+// [RunReaped] also ends the processes that leave the group, and those that the command
+// leaves behind when it ends itself or is killed.
 package lifeline
 
 import (
+	"fmt"
 	"os"
 	"os/exec"
+	"syscall"
 )
 
 // Run runs a command to its end, as [exec.Cmd.Run] does. On Linux the kernel kills the
 // command and its process group if this process ends before; the command's attributes
 // must give it a group or a session of its own. It inherits one more descriptor than
-// ExtraFiles names. A process that leaves the group lives on.
+// ExtraFiles names, as the first of them. A process that leaves the group lives on.
 //
 // If start is not nil, it is called to start the command.
 func Run(cmd *exec.Cmd, start func() error) error {
@@ -24,7 +30,7 @@ func Run(cmd *exec.Cmd, start func() error) error {
 		return err
 	}
 	defer write.Close() // as the end of this process does
-	cmd.ExtraFiles = append(cmd.ExtraFiles, read)
+	cmd.ExtraFiles = append([]*os.File{read}, cmd.ExtraFiles...)
 	err = start()
 	if err == nil {
 		err = killGroupAtEnd(read, cmd.Process.Pid)
@@ -39,4 +45,24 @@ func Run(cmd *exec.Cmd, start func() error) error {
 		return err
 	}
 	return cmd.Wait()
+}
+
+// Reaped says how [RunReaped] runs a command.
+type Reaped struct {
+	// Python is the path of the interpreter that runs the reaper.
+	Python string
+	// Held is a file that stays open as long as a process of the command lives, also if
+	// this process ends before. It is meant for a lock. The command does not inherit it.
+	Held *os.File
+}
+
+// ExitError says that a command ended with another status than 0.
+type ExitError struct{ Status syscall.WaitStatus }
+
+// Error returns a text such as "exit status 1" or "signal: killed".
+func (e *ExitError) Error() string {
+	if e.Status.Signaled() {
+		return "signal: " + e.Status.Signal().String()
+	}
+	return fmt.Sprintf("exit status %d", e.Status.ExitStatus())
 }

@@ -2,11 +2,16 @@ package pyenv
 
 import (
 	"context"
+	"errors"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
+
+	"github.com/gophersnake/gophersnake/runner/internal/lifeline"
+	"github.com/gophersnake/gophersnake/runner/internal/scratch"
 )
 
 // workSuffix names the folder of the installer's temporary files. It is next to the
@@ -20,6 +25,9 @@ type build struct {
 	lines []string
 	env   Environment
 	work  string
+	// held is the lock of the work folder. The reapers of the installers hold it, too, so
+	// that the folder stays locked until nothing of an interrupted build runs any more.
+	held *os.File
 }
 
 // installer creates environments and installs packages into them. The file lists the
@@ -34,20 +42,16 @@ type installer interface {
 // moved. The caller holds the environment's file lock.
 func (b *build) createLocked(ctx context.Context) (_ Environment, err error) {
 	began := time.Now()
+	if err := b.beginLocked(ctx); err != nil {
+		return Environment{}, err
+	}
 	defer func() {
 		if err != nil {
 			removeTree(b.env.Dir)
 		}
 		removeTree(b.work)
+		_ = b.held.Close()
 	}()
-	for _, leftover := range []string{b.env.Dir, b.work} {
-		if err := os.RemoveAll(leftover); err != nil {
-			return Environment{}, fileError("remove an incomplete environment", err)
-		}
-	}
-	if err := os.MkdirAll(b.temporary(), 0o700); err != nil {
-		return Environment{}, fileError("create the environment's folder", err)
-	}
 	installer, err := chooseInstaller(ctx, b)
 	if err != nil {
 		return Environment{}, err
@@ -70,8 +74,77 @@ func (b *build) createLocked(ctx context.Context) (_ Environment, err error) {
 	if err := b.env.complete(); err != nil {
 		return Environment{}, fileError("complete the environment", err)
 	}
+	if made := open(b.spec.CacheDir, b.env.Key); !made.Complete {
+		return Environment{}, made.damagedAgain(b.env.Created)
+	}
 	b.spec.Logger.Debug("created the environment", "took", time.Since(began))
 	return b.env, nil
+}
+
+// beginLocked removes what an interrupted build has left, and creates and locks the work
+// folder.
+func (b *build) beginLocked(ctx context.Context) (err error) {
+	if err := awaitUnused(ctx, b.work); err != nil {
+		return err
+	}
+	for _, leftover := range []string{b.env.Dir, b.work} {
+		if err := removeAll(leftover); err != nil {
+			return fileError("remove an incomplete environment", err)
+		}
+	}
+	if err = os.MkdirAll(b.temporary(), 0o700); err == nil {
+		b.held, err = scratch.Lock(b.work)
+	}
+	if err != nil {
+		removeTree(b.work)
+		return fileError("create the environment's folder", err)
+	}
+	return nil
+}
+
+// endTime is how long the processes of a build that was interrupted may take to end.
+const endTime = 10 * time.Second
+
+// awaitUnused waits until no process of an interrupted build holds the lock of a work
+// folder. The reapers of the installers end these processes.
+func awaitUnused(ctx context.Context, work string) error {
+	for began := time.Now(); inUse(work); {
+		select {
+		case <-ctx.Done():
+			return canceled(ctx, "create the environment")
+		case <-time.After(lockRetry):
+		}
+		if time.Since(began) > endTime {
+			return &Error{Op: "create the environment", Message: "processes of an interrupted build are still running, and use " + work,
+				Hint: "end them, or " + otherFolder}
+		}
+	}
+	return nil
+}
+
+// inUse reports whether a process has locked a work folder.
+func inUse(work string) bool {
+	lock, err := scratch.Lock(work)
+	if err == nil {
+		_ = lock.Close()
+		return false
+	}
+	info, missing := os.Lstat(work)
+	if missing != nil || !errors.Is(err, scratch.ErrTaken) {
+		return false
+	}
+	owner, ok := info.Sys().(*syscall.Stat_t)
+	return ok && int(owner.Uid) == os.Geteuid()
+}
+
+// removeAll removes a folder, whatever permissions the folders in it have. It is no error if
+// there is no such folder.
+func removeAll(dir string) error {
+	if os.RemoveAll(dir) == nil {
+		return nil
+	}
+	_ = os.Chmod(dir, 0o700)
+	return scratch.Remove(dir)
 }
 
 // steps returns the lists of requirements to install one after the other. The worker's
@@ -112,7 +185,7 @@ var strayVariables = append([]string{
 // run runs an installer in a folder, with additional environment variables. The
 // error's Op is op.
 func (b *build) run(ctx context.Context, stage, op, dir string, env []string, args ...string) error {
-	c := command{args: args, dir: dir}
+	c := command{args: args, dir: dir, reaped: &lifeline.Reaped{Python: b.spec.Interpreter.builder(), Held: b.held}}
 	c.env = append(environWithout(append(slices.Clip(strayVariables), "TMPDIR")...), "TMPDIR="+b.temporary(), "NO_COLOR=1", "PIP_USER=0")
 	c.env = append(c.env, env...)
 	b.report(stage, "")
@@ -136,7 +209,7 @@ func (b *build) run(ctx context.Context, stage, op, dir string, env []string, ar
 // installer that was killed may still be writing.
 func removeTree(dir string) {
 	for range 20 {
-		if os.RemoveAll(dir) == nil {
+		if removeAll(dir) == nil {
 			return
 		}
 		time.Sleep(25 * time.Millisecond)

@@ -41,9 +41,9 @@ type Progress struct {
 }
 
 // Ensure returns the environment that the spec describes, and creates it if it does
-// not exist or is incomplete. If several processes need the same environment, one
-// creates it and the others wait. If the creation fails or the context ends, nothing
-// is left behind.
+// not exist or is incomplete. A damaged one is built again, with a warning, unless that was
+// done within the last hour. If several processes need the same environment, one creates it
+// and the others wait. If the creation fails or the context ends, nothing is left behind.
 func Ensure(ctx context.Context, spec Spec) (Environment, error) {
 	b, err := newBuild(spec)
 	if err != nil {
@@ -60,9 +60,17 @@ func Ensure(ctx context.Context, spec Spec) (Environment, error) {
 		return Environment{}, err
 	}
 	defer unlock()
-	if env, ok := b.reuse(); ok { // another process created it in the meantime
+	env, ok := b.reuse()
+	switch {
+	case ok: // another process created it in the meantime
 		return env, nil
+	case env.Damage == "":
+		return b.createLocked(ctx)
+	case time.Since(env.Repaired) < repairAgain:
+		return Environment{}, env.damagedAgain(env.Repaired)
 	}
+	b.spec.Logger.Warn("the environment is damaged; it is built again", "dir", env.Dir, "damage", env.Damage)
+	b.env.Repaired = time.Now()
 	return b.createLocked(ctx)
 }
 

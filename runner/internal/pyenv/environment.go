@@ -29,9 +29,13 @@ type Environment struct {
 	Installer string
 	Created   time.Time
 	LastUsed  time.Time
-	// Complete says that it can be used. An incomplete one is being created, or was
-	// left by a process that was interrupted.
+	// Complete says that it can be used. An incomplete one is being created, was left by
+	// a process that was interrupted, has lost its interpreter, or is damaged.
 	Complete bool
+	// Damage says which file is missing or damaged; empty if none is.
+	Damage string
+	// Repaired is when it was built again because it was damaged.
+	Repaired time.Time
 	// Size is the size of its files in bytes, including those that uv shares with its
 	// own cache. Only [List] and [Prune] set it.
 	Size int64
@@ -49,10 +53,13 @@ type record struct {
 	Installer    string      `json:"installer"`
 	Requirements []string    `json:"requirements"`
 	Interpreter  Interpreter `json:"interpreter"`
+	// Files is the size of the list of its files. Older environments have no list.
+	Files    int64     `json:"files,omitempty"`
+	Repaired time.Time `json:"repaired,omitzero"`
 }
 
 // open returns the environment of a key. It is incomplete if its record is missing or
-// invalid, or if its interpreter is missing.
+// invalid, if its interpreter is missing, or if a file is damaged.
 func open(cache, key string) Environment {
 	dir := filepath.Join(envsDir(cache), key)
 	env := Environment{Key: key, Dir: dir, Python: pythonOf(dir)}
@@ -67,7 +74,11 @@ func open(cache, key string) Environment {
 	env.Requirements, env.Interpreter, env.Installer, env.Created = r.Requirements, r.Interpreter, r.Installer, r.Created
 	// If the interpreter was removed, the link dangles.
 	_, err = os.Stat(env.Python)
-	env.Complete = err == nil
+	env.Complete, env.Repaired = err == nil, r.Repaired
+	if env.Complete && r.Files > 0 {
+		env.Damage = findDamage(dir, r.Files)
+		env.Complete = env.Damage == ""
+	}
 	return env
 }
 
@@ -78,11 +89,15 @@ func (e *Environment) touch() {
 	_ = os.Chtimes(filepath.Join(e.Dir, recordName), e.LastUsed, e.LastUsed)
 }
 
-// complete writes the record, which makes the environment complete.
+// complete writes the list of files and the record, which makes the environment complete.
 func (e *Environment) complete() error {
+	files, err := writeList(e.Dir)
+	if err != nil {
+		return err
+	}
 	content, err := json.MarshalIndent(record{
 		Format: envFormat, Key: e.Key, Created: e.Created, Installer: e.Installer,
-		Requirements: e.Requirements, Interpreter: e.Interpreter,
+		Requirements: e.Requirements, Interpreter: e.Interpreter, Files: files, Repaired: e.Repaired,
 	}, "", "  ")
 	if err != nil {
 		return err

@@ -9,6 +9,8 @@ import (
 	"regexp"
 	"strings"
 	"syscall"
+
+	"github.com/gophersnake/gophersnake/runner/internal/lifeline"
 )
 
 // Error says why an interpreter or an environment is not available.
@@ -29,6 +31,9 @@ type Error struct {
 func (e *Error) Error() string {
 	text := e.Message
 	_, status := errors.AsType[*exec.ExitError](e.Cause) // adds nothing to a message
+	if _, reaped := errors.AsType[*lifeline.ExitError](e.Cause); reaped {
+		status = true
+	}
 	if e.Cause != nil && (text == "" || !status) && !strings.Contains(text, e.Cause.Error()) {
 		if text != "" {
 			text += ": "

@@ -24,6 +24,9 @@ type command struct {
 	env   []string // nil for the environment of this process
 	stdin string
 	line  func(string) // receives each line of output; may be nil
+	// reaped says how the reaper runs that ends all that the program leaves behind; nil for
+	// programs that start no others. The path of the program must then be absolute.
+	reaped *lifeline.Reaped
 }
 
 // drainTime is how long run waits for the end of the output after the program has
@@ -39,13 +42,19 @@ func (c command) run(ctx context.Context) (stdout, tail string, err error) {
 	output := &lineWriter{each: c.line}
 	out := &limitedBuffer{}
 	cmd.Dir, cmd.Env = c.dir, c.env
-	cmd.Stdin = strings.NewReader(c.stdin)
+	if c.stdin != "" {
+		cmd.Stdin = strings.NewReader(c.stdin)
+	}
 	cmd.Stdout, cmd.Stderr = io.MultiWriter(out, output), output
 	// A session of its own can be killed as a whole, and waits for no password at the terminal.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
 	cmd.WaitDelay = drainTime
-	err = lifeline.Run(cmd, nil)
+	if c.reaped != nil {
+		err = lifeline.RunReaped(cmd, *c.reaped)
+	} else {
+		err = lifeline.Run(cmd, nil)
+	}
 	output.end()
 	if ctx.Err() != nil && err != nil {
 		err = context.Cause(ctx)

@@ -75,7 +75,7 @@ func (p *Pruned) prune(cache, key string, o PruneOptions, used map[string]bool) 
 	switch {
 	case !exists || locked && !o.applies(cache, key): // removed or used in the meantime
 		return nil
-	case !locked || used[env.Python]:
+	case !locked || used[env.Python] || inUse(env.Dir+workSuffix):
 		p.Kept = append(p.Kept, env)
 		return nil
 	}

@@ -15,17 +15,21 @@ REAPER = ""
 that the worker does not wait for it."""
 
 
-def fork_worker(confined: bool = False) -> None:
+def fork_worker(confined: bool = False, held: int = CHANNEL) -> None:
     """Fork, and return in the worker; the calling process becomes its reaper, and exits.
 
     Args:
         confined: whether the kernel lets this process signal only its descendants, so that
             all of them can be killed at once.
+        held: a descriptor that the reaper keeps open until nothing of the worker is left,
+            such as that of a lock. A program that the worker executes does not inherit it.
     """
+    if held != CHANNEL:
+        posix.set_inheritable(held, False)
     worker = posix.fork()
     if worker:
         try:
-            _reap(worker, confined)
+            _reap(worker, confined, held)
         finally:
             posix._exit(1)
     posix.setpgid(0, 0)  # so that the worker ends with its children
@@ -36,17 +40,17 @@ def fork_worker(confined: bool = False) -> None:
     _end_with_lifeline()
 
 
-def _reap(worker: int, confined: bool) -> None:
+def _reap(worker: int, confined: bool, held: int) -> None:
     if REAPER:
         module: dict[str, object] = {}
         exec(REAPER, module)
         run = module["run"]
         assert callable(run)
-        run(worker, confined)
+        run(worker, confined, held)
     else:
         from gophersnake._worker.process import reaper
 
-        reaper.run(worker, confined)
+        reaper.run(worker, confined, held)
 
 
 def _end_with_lifeline() -> None:

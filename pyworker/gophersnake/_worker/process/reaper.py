@@ -40,15 +40,16 @@ POLL = 20
 PR_SET_CHILD_SUBREAPER = 36
 
 
-def run(worker: int, confined: bool) -> None:
+def run(worker: int, confined: bool, held: int = CHANNEL) -> None:
     """Be the reaper of a child of this process, and exit.
 
     Args:
         worker: the process id of the child.
         confined: whether the kernel lets this process signal only its descendants, so that
             all of them can be killed at once.
+        held: a descriptor that stays open until nothing of the worker is left.
     """
-    Reaper(worker, confined).run()
+    Reaper(worker, confined, held).run()
 
 
 def inherit_orphans() -> None:
@@ -70,9 +71,10 @@ def inherit_orphans() -> None:
 class Reaper:
     """The reaper of one worker."""
 
-    def __init__(self, worker: int, confined: bool) -> None:
+    def __init__(self, worker: int, confined: bool, held: int = CHANNEL) -> None:
         """Create the reaper of a child of this process."""
         self._worker = worker
+        self._held = held
         self._confined = confined and _is_confined()
         self._adopted = False
         self._ending = False  # the worker or the supervisor has ended
@@ -88,7 +90,8 @@ class Reaper:
         inherit_orphans()
         for each in ("SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGUSR1", "SIGUSR2", "SIGALRM"):
             _signal.signal(getattr(_signal, each), _signal.SIG_IGN)
-        posix.closerange(CHANNEL + 1, HIGHEST)
+        posix.closerange(CHANNEL + 1, self._held)
+        posix.closerange(self._held + 1, HIGHEST)
         woken, wake = posix.pipe()
         posix.set_blocking(wake, False)
         _signal.signal(_signal.SIGCHLD, lambda *_: None)
