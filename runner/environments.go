@@ -215,6 +215,9 @@ func environmentError(err error) *Error {
 	e := Wrap(err, kind, "")
 	if cause, ok := errors.AsType[*pyenv.Error](err); ok {
 		e.Hint, e.StderrTail = cause.Hint, cause.Output
+		if cause.Requirements {
+			e.Kind = KindManifest
+		}
 	}
 	return e
 }

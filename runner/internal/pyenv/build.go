@@ -28,6 +28,8 @@ type build struct {
 	// held is the lock of the work folder. The reapers of the installers hold it, too, so
 	// that the folder stays locked until nothing of an interrupted build runs any more.
 	held *os.File
+	// uvCache is the folder of uv's own cache; empty if uv is not used.
+	uvCache string
 }
 
 // installer creates environments and installs packages into them. The file lists the
@@ -159,6 +161,9 @@ func (b *build) steps() [][]string {
 
 func (b *build) temporary() string { return filepath.Join(b.work, "tmp") }
 
+// pipLog is the path of pip's own log. Only there it says why an index did not answer.
+func (b *build) pipLog() string { return filepath.Join(b.work, "pip.log") }
+
 // report passes the progress on.
 func (b *build) report(stage, line string) {
 	if b.spec.Progress != nil {
@@ -189,7 +194,9 @@ func (b *build) run(ctx context.Context, stage, op, dir string, env []string, ar
 	c.env = append(environWithout(append(slices.Clip(strayVariables), "TMPDIR")...), "TMPDIR="+b.temporary(), "NO_COLOR=1", "PIP_USER=0")
 	c.env = append(c.env, env...)
 	b.report(stage, "")
+	why := newFailure()
 	c.line = func(line string) {
+		why.observe(line)
 		b.spec.Logger.Debug(line)
 		b.report(stage, line)
 	}
@@ -202,7 +209,8 @@ func (b *build) run(ctx context.Context, stage, op, dir string, env []string, ar
 		e.Output = tail
 		return e
 	}
-	return installerError(b.spec.Interpreter, op, tail, err)
+	why.observeLog(b.pipLog())
+	return b.installerError(why, op, tail, err)
 }
 
 // removeTree removes a folder. It retries for half a second, since the children of an

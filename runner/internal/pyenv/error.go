@@ -3,10 +3,8 @@ package pyenv
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io/fs"
 	"os/exec"
-	"regexp"
 	"strings"
 	"syscall"
 
@@ -23,6 +21,9 @@ type Error struct {
 	Output string
 	// Hint says what to do next.
 	Hint string
+	// Requirements says that the requirements are at fault, and not this machine, its
+	// network, or the package index.
+	Requirements bool
 	// Cause is the underlying error; if the context ended, its cause.
 	Cause error
 }
@@ -80,61 +81,4 @@ func fileError(op string, err error) *Error {
 		e.Hint = otherFolder
 	}
 	return e
-}
-
-// symptoms are patterns in the output of installers, with the hint for each. The first
-// match counts: pip reports a missing version even if it could not reach the index.
-var symptoms = []struct {
-	pattern *regexp.Regexp
-	hint    string
-}{
-	{regexp.MustCompile(`(?i)no space left on device|disk quota exceeded`),
-		"free disk space, for instance with `gophersnake env prune`, or " + otherFolder},
-	{regexp.MustCompile(`(?i)read-only file system|permission denied`),
-		"make the cache folder writable, or " + otherFolder},
-	{regexp.MustCompile(`(?i)ensurepip is not|no module named '?(ensurepip|venv)`),
-		"install uv (`pip install uv`), or on Debian and Ubuntu the package python3-venv, or choose another interpreter with --python"},
-	{regexp.MustCompile(`(?i)\b(401|403)\b.*(unauthorized|forbidden|client error)|HTTP error (401|403)|(unauthorized|forbidden)`),
-		"the package index refuses the credentials: put them into the URL of the index, or into ~/.netrc"},
-	{regexp.MustCompile(`(?i)certificate verify failed|invalid peer certificate|UnknownIssuer`),
-		"the certificate of the package index is not trusted: set PIP_CERT or SSL_CERT_FILE to the file of its certificate authority"},
-	{regexp.MustCompile(`(?i)name or service not known|name resolution|dns error|failed to establish a new connection|connection (refused|reset|broken)|network is unreachable|timed out|error sending request|could not connect|failed to fetch|network was disabled`),
-		"the package index cannot be reached: check the network, or choose another index with PIP_INDEX_URL or UV_DEFAULT_INDEX"},
-	{regexp.MustCompile(`(?i)resolutionimpossible|conflicting dependencies|requires-python|no solution found|could not find a version|no matching distribution|ignored the following versions`),
-		"correct the pipeline's requirements, or choose an interpreter with --python that the packages support"},
-	{regexp.MustCompile(`(?i)invalid requirement|couldn't parse requirement|expected .* (but|or)|trailing data|unsupported requirement`),
-		"correct the pipeline's requirements: they are lines as in a pip requirements file"},
-	{regexp.MustCompile(`(?i)failed to build|failed building wheel|metadata-generation-failed|build backend|subprocess-exited-with-error|error: command .*(gcc|cc|clang)`),
-		"a package had to be compiled, and its build failed: use a version that has a wheel for this interpreter, or install the build's prerequisites"},
-}
-
-// reasonLine matches a line in which an installer says why it failed.
-var reasonLine = regexp.MustCompile(`(?i)^\s*(error|cause|caused by|×|╰─▶|├─▶)[:\s]`)
-
-// installerError explains the failure of an installer by the end of its output.
-func installerError(python Interpreter, op, tail string, cause error) *Error {
-	e := &Error{Op: op, Output: tail, Cause: cause,
-		Hint: "see the output of the installer; `gophersnake doctor` checks its prerequisites"}
-	for _, symptom := range symptoms {
-		if symptom.pattern.MatchString(tail) {
-			e.Hint = symptom.hint
-			break
-		}
-	}
-	e.Message = lastReason(tail)
-	if e.Message == "" {
-		e.Message = fmt.Sprintf("the installer failed for %v: %v", python, cause)
-	}
-	return e
-}
-
-// lastReason returns the last reason that the output gives; empty if it gives none.
-func lastReason(tail string) string {
-	found := ""
-	for line := range strings.Lines(tail) {
-		if at := reasonLine.FindStringIndex(line); at != nil {
-			found = strings.TrimRight(strings.TrimSpace(line[at[1]:]), ".")
-		}
-	}
-	return found
 }

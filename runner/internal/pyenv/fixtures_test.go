@@ -190,6 +190,22 @@ func strippedPython(t *testing.T, without ...string) Interpreter {
 	return found
 }
 
+// pythonWithPip returns a copy of an interpreter that has its pip, but not ensurepip.
+func pythonWithPip(t *testing.T, real Interpreter) Interpreter {
+	t.Helper()
+	library := filepath.Join("lib", fmt.Sprintf("python%d.%d", real.Version.Major, real.Version.Minor), "site-packages")
+	found, err := filepath.Glob(filepath.Join(real.BasePrefix, library, "pip*"))
+	require.NoError(t, err)
+	if len(found) == 0 {
+		t.Skip("the interpreter's pip is elsewhere")
+	}
+	python := strippedPython(t, "ensurepip")
+	for _, path := range found {
+		require.NoError(t, os.Symlink(path, filepath.Join(python.Prefix, library, filepath.Base(path))))
+	}
+	return python
+}
+
 // inEnvironment runs code in an environment and returns what it prints.
 func inEnvironment(t *testing.T, env Environment, code string) string {
 	t.Helper()

@@ -22,20 +22,6 @@ func unusedAddress(t *testing.T) string {
 	return listener.Addr().String()
 }
 
-func TestNoNetwork(t *testing.T) {
-	withInstallers(t, func(t *testing.T, python Interpreter, _ string) {
-		t.Setenv("PIP_NO_INDEX", "")
-		t.Setenv("PIP_INDEX_URL", "http://user:secret@"+unusedAddress(t)+"/simple")
-		t.Setenv("PIP_RETRIES", "1")
-		spec := Spec{Interpreter: python, Requirements: []string{"nowhere"}, CacheDir: t.TempDir()}
-		_, err := Ensure(t.Context(), spec)
-		e := fault(t, err)
-		assert.Contains(t, e.Hint, "the package index cannot be reached")
-		assert.NotContains(t, e.Output, "secret")
-		assertEmpty(t, spec.CacheDir)
-	})
-}
-
 // index serves wheels as a package index does.
 func index(t *testing.T, wheels string) string {
 	t.Helper()

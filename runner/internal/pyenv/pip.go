@@ -3,6 +3,7 @@ package pyenv
 import (
 	"context"
 	_ "embed"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -59,7 +60,19 @@ func (p pip) install(ctx context.Context, b *build, file string) error {
 	}
 	args = append(args, "install", "--no-input", "--disable-pip-version-check", "--progress-bar", "off", "--requirement", file)
 	packages := summary(b.lines)
-	return b.run(ctx, "installing "+packages, "install "+packages, b.spec.Base, nil, args...)
+	run := func(args []string) error {
+		return b.run(ctx, "installing "+packages, "install "+packages, b.spec.Base, nil, args...)
+	}
+	err := run(args)
+	if e, ok := errors.AsType[*Error](err); ok && e.Requirements && missingPackage.MatchString(e.Output) {
+		// The index may have answered with an error, which pip writes only to its log. The
+		// log is not kept from the beginning, since the output of builds would go there, too.
+		again := run(append(args, "--log", b.pipLog()))
+		if fault, ok := errors.AsType[*Error](again); !ok || !fault.Requirements {
+			return again
+		}
+	}
+	return err
 }
 
 //go:embed scripts/pipconfig.py

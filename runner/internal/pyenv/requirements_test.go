@@ -93,21 +93,6 @@ func TestWhichOptionsUVSupports(t *testing.T) {
 	}
 }
 
-func TestInstallerErrors(t *testing.T) {
-	for tail, hint := range map[string]string{
-		"error: Failed to install\n  cause: No space left on device (os error 28)":                             "free disk space",
-		"ERROR: Could not install packages due to an OSError: [Errno 28] No space left on device":              "free disk space",
-		"ERROR: HTTP error 401 while getting x":                                                                "refuses the credentials",
-		"  cause: invalid peer certificate: UnknownIssuer":                                                     "PIP_CERT",
-		"WARNING: Retrying: Failed to establish a new connection\nERROR: No matching distribution found for x": "cannot be reached",
-		"ERROR: No matching distribution found for x":                                                          "correct the pipeline's requirements",
-		"× Failed to build `x==1`":                                                                             "had to be compiled",
-		"strange":                                                                                              "see the output of the installer",
-	} {
-		assert.Contains(t, installerError(Interpreter{}, "install x", tail, nil).Hint, hint, tail)
-	}
-}
-
 func TestLinesOfOutput(t *testing.T) {
 	var got []string
 	l := &lineWriter{each: func(line string) { got = append(got, line) }}

@@ -2,9 +2,12 @@ package pyenv
 
 import (
 	"context"
+	"errors"
 	"os/exec"
 	"path/filepath"
 	"strings"
+
+	"golang.org/x/sys/unix"
 )
 
 // uv is the installer that uses uv.
@@ -29,7 +32,25 @@ func chooseInstaller(ctx context.Context, b *build) (installer, error) {
 		return nil, err
 	}
 	env, args := config.uvSettings(b.spec.Base, b.lines)
+	if out, _, err := (command{args: []string{path, "cache", "dir"}}).run(ctx); err == nil {
+		b.uvCache = strings.TrimSpace(out)
+	}
+	if b.uvCache != "" && !canWrite(b.uvCache) {
+		b.spec.Logger.Debug("uv's cache cannot be written, so uv works without it", "dir", b.uvCache)
+		b.uvCache, env = "", append(env, "UV_NO_CACHE=1")
+	}
 	return uv{path, env, args}, nil
+}
+
+// canWrite reports whether the user may write to a folder, which need not exist.
+func canWrite(dir string) bool {
+	for {
+		err := unix.Access(dir, unix.W_OK|unix.X_OK)
+		if err == nil || !errors.Is(err, unix.ENOENT) || dir == filepath.Dir(dir) {
+			return err == nil
+		}
+		dir = filepath.Dir(dir)
+	}
 }
 
 // workingUV returns the path of uv, and whether it runs: the shim of a uv that is not
@@ -80,7 +101,7 @@ func isUVOption(word string) bool {
 func (u uv) name() string { return "uv" }
 
 func (u uv) create(ctx context.Context, b *build) error {
-	return b.run(ctx, "creating the environment", "create the environment", b.work, nil,
+	return b.run(ctx, "creating the environment", "create the environment", b.work, u.env,
 		u.path, "venv", "--python", b.spec.Interpreter.builder(), b.env.Dir)
 }
 
