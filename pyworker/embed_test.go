@@ -1,6 +1,8 @@
 package pyworker
 
 import (
+	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"os/exec"
@@ -8,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -27,7 +30,7 @@ func sources(t *testing.T) []string {
 
 func TestExtractIsComplete(t *testing.T) {
 	root := filepath.Join(t.TempDir(), "not", "there", "yet")
-	dir, err := Extract(root)
+	dir, _, err := Extract(root)
 	require.NoError(t, err)
 	assert.Equal(t, root, filepath.Dir(dir))
 	var extracted []string
@@ -50,17 +53,76 @@ func TestExtractIsComplete(t *testing.T) {
 
 func TestExtractReusesTheFolder(t *testing.T) {
 	root := t.TempDir()
-	dir, err := Extract(root)
+	dir, _, err := Extract(root)
 	require.NoError(t, err)
 	before, err := os.Stat(dir)
 	require.NoError(t, err)
-	again, err := Extract(root)
+	again, repaired, err := Extract(root)
 	require.NoError(t, err)
 	assert.Equal(t, dir, again)
+	assert.Empty(t, repaired)
 	after, err := os.Stat(dir)
 	require.NoError(t, err)
 	assert.True(t, os.SameFile(before, after))
 	assertAlone(t, dir)
+}
+
+func TestExtractRepairsWhatIsDamaged(t *testing.T) {
+	source, err := files.ReadFile("gophersnake/__init__.py")
+	require.NoError(t, err)
+	for _, c := range []struct {
+		name, want string
+		damage     func(dir string) error
+	}{
+		{"a file is missing", "__main__.py is missing", func(dir string) error { return os.Remove(filepath.Join(dir, "__main__.py")) }},
+		{"a folder is missing", "gophersnake/_worker/values/__init__.py is missing",
+			func(dir string) error { return os.RemoveAll(filepath.Join(dir, "gophersnake/_worker/values")) }},
+		{"a file is empty", fmt.Sprintf("gophersnake/__init__.py has 0 instead of %d bytes", len(source)),
+			func(dir string) error { return os.Truncate(filepath.Join(dir, "gophersnake/__init__.py"), 0) }},
+		{"a file is half written", fmt.Sprintf("gophersnake/__init__.py has 100 instead of %d bytes", len(source)),
+			func(dir string) error { return os.Truncate(filepath.Join(dir, "gophersnake/__init__.py"), 100) }},
+		{"a file has other content", "gophersnake/__init__.py has other content", func(dir string) error {
+			return os.WriteFile(filepath.Join(dir, "gophersnake/__init__.py"), make([]byte, len(source)), 0o600)
+		}},
+		{"a file is a folder", "gophersnake/py.typed cannot be read", func(dir string) error {
+			path := filepath.Join(dir, "gophersnake/py.typed")
+			return errors.Join(os.Remove(path), os.MkdirAll(filepath.Join(path, "x"), 0o700))
+		}},
+		{"a link leads nowhere", "__main__.py is missing", func(dir string) error {
+			path := filepath.Join(dir, "__main__.py")
+			return errors.Join(os.Remove(path), os.Symlink("/nowhere", path))
+		}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			root := t.TempDir()
+			dir, _, err := Extract(root)
+			require.NoError(t, err)
+			assert.Empty(t, Damage(root))
+			require.NoError(t, c.damage(dir))
+			assert.Equal(t, filepath.Join(dir, c.want), Damage(root))
+			same, repaired, err := Extract(root)
+			require.NoError(t, err)
+			assert.Equal(t, dir, same)
+			assert.Equal(t, c.want, repaired)
+			assert.Empty(t, Damage(root))
+			assertAlone(t, dir)
+			_, repaired, err = Extract(root)
+			require.NoError(t, err)
+			assert.Empty(t, repaired)
+		})
+	}
+}
+
+func TestWhatAKilledProcessLeftIsRemoved(t *testing.T) {
+	root := t.TempDir()
+	old, fresh := filepath.Join(root, newPrefix+"1"), filepath.Join(root, newPrefix+"2")
+	require.NoError(t, errors.Join(os.Mkdir(old, 0o700), os.Mkdir(fresh, 0o700)))
+	yesterday := time.Now().Add(-24 * time.Hour)
+	require.NoError(t, os.Chtimes(old, yesterday, yesterday))
+	_, _, err := Extract(root)
+	require.NoError(t, err)
+	assert.NoDirExists(t, old)
+	assert.DirExists(t, fresh, "another process may be writing it")
 }
 
 // Like separate processes, these goroutines do not coordinate.
@@ -72,7 +134,7 @@ func TestExtractAtOnce(t *testing.T) {
 		all.Add(1)
 		go func() {
 			defer all.Done()
-			dirs[i], errs[i] = Extract(root)
+			dirs[i], _, errs[i] = Extract(root)
 		}()
 	}
 	all.Wait()
@@ -94,14 +156,14 @@ func assertAlone(t *testing.T, dir string) {
 func TestExtractErrors(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "file")
 	require.NoError(t, os.WriteFile(file, nil, 0o600))
-	_, err := Extract(file)
+	_, _, err := Extract(file)
 	assert.Error(t, err)
-	_, err = Extract(filepath.Join(file, "below"))
+	_, _, err = Extract(filepath.Join(file, "below"))
 	assert.Error(t, err)
 	if os.Geteuid() != 0 { // root can write anywhere
 		dir := t.TempDir()
 		require.NoError(t, os.Chmod(dir, 0o500))
-		_, err = Extract(dir)
+		_, _, err = Extract(dir)
 		assert.ErrorIs(t, err, fs.ErrPermission)
 	}
 }
@@ -111,7 +173,7 @@ func TestExtractedFolderRuns(t *testing.T) {
 	if err != nil {
 		t.Skip("there is no python3")
 	}
-	dir, err := Extract(t.TempDir())
+	dir, _, err := Extract(t.TempDir())
 	require.NoError(t, err)
 
 	out, err := exec.Command(python, dir).CombinedOutput()

@@ -32,8 +32,11 @@ type Environment struct {
 	Created  time.Time
 	LastUsed time.Time
 	// Complete reports whether the environment can be used. If it is false and
-	// Created is set, the interpreter that it was built with is gone.
+	// Created is set, the interpreter that it was built with is gone, or a file is damaged.
 	Complete bool
+	// Damage says which file is missing or damaged; it is empty if none is. A runner that
+	// needs the environment builds it again.
+	Damage string
 	// Size is the size of its files in bytes, including files that uv shares with
 	// its own cache. Only [Environments] and [PruneEnvironments] set it.
 	Size int64
@@ -197,7 +200,7 @@ func environmentsOf(envs []pyenv.Environment) []Environment {
 func environmentOf(env pyenv.Environment) Environment {
 	e := Environment{
 		Key: env.Key, Dir: env.Dir, Python: env.Python, Requirements: env.Requirements,
-		Created: env.Created, LastUsed: env.LastUsed, Complete: env.Complete, Size: env.Size,
+		Created: env.Created, LastUsed: env.LastUsed, Complete: env.Complete, Damage: env.Damage, Size: env.Size,
 	}
 	if !env.Created.IsZero() {
 		e.PythonVersion = env.Interpreter.Version.String()

@@ -12,6 +12,7 @@ import (
 	"github.com/gophersnake/gophersnake/retry"
 	"github.com/gophersnake/gophersnake/runner/internal/flow"
 	"github.com/gophersnake/gophersnake/runner/internal/pool"
+	"github.com/gophersnake/gophersnake/runner/internal/worker"
 	"github.com/gophersnake/gophersnake/runner/manifest"
 )
 
@@ -46,6 +47,7 @@ type node struct {
 	python      string     // location of a Python node's code
 	domain      ipc.Domain // of the workers
 	pool        *pool.Pool // set by Start; the runner's lock guards it
+	installed   python     // what the workers run; set by Start
 	noInput     bool       // the Python code takes no input; set by Start
 	replayBytes int64      // bounds the items that a session keeps to replay them
 	// description is that of the code that workers run; a reload may change it.
@@ -165,7 +167,7 @@ func (n *node) Call(ctx context.Context, in flow.Inputs) (out flow.Value, err er
 		err = n.entry.execute(ctx, func(ctx context.Context, _ int) (err error) {
 			if call.payload, err = n.pool.Call(ctx, args, call.alone); err != nil {
 				call.alone = call.alone || pool.FateOf(err).EndedWorker()
-				return classify(err)
+				return n.fault(err)
 			}
 			return nil
 		})
@@ -187,12 +189,26 @@ func (n *node) Generate(ctx context.Context, in flow.Inputs, emit flow.Emit) err
 	err := n.entry.execute(ctx, func(ctx context.Context, _ int) error {
 		if err := n.pool.Items(ctx, args, alone, values.attempt); err != nil {
 			alone = alone || pool.FateOf(err).EndedWorker()
-			return classify(err)
+			return n.fault(err)
 		}
 		return nil
 	})
 	n.noteFinished(started, err)
 	return err
+}
+
+// fault classifies an error of the node's pool. If a worker did not start, the hint says
+// whether the files that it runs are damaged.
+func (n *node) fault(err error) *Error {
+	e := classify(err)
+	if _, ok := errors.AsType[*worker.StartError](err); ok {
+		if damage := n.installed.damage(); damage != "" {
+			e = e.with(func(e *Error) {
+				e.Hint = "the installation is damaged: " + damage + "; start the pipeline again, which repairs it"
+			})
+		}
+	}
+	return e
 }
 
 // noteStarted emits NodeStarted and returns the time. Without WithEvents it does

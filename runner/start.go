@@ -31,8 +31,8 @@ const (
 // Start makes the pipeline ready. It builds or reuses the Python environment, starts
 // the workers of all nodes concurrently, and checks the params of the nodes against
 // their signatures. It returns at once if the runner has been started or closed; a closed
-// runner stays closed, and the error says so. After any other error it may be called again. The error joins the faults if several nodes cannot be
-// started; see [Error.Faults].
+// runner stays closed, and the error says so. After any other error it may be called again.
+// The error joins the faults if several nodes cannot be started; see [Error.Faults].
 func (r *Runner) Start(ctx context.Context) error {
 	if started, err := r.isStarted(); started || err != nil {
 		return err
@@ -109,7 +109,7 @@ func (r *Runner) startNodes(ctx context.Context) error {
 		return errClosed()
 	}
 	for _, n := range nodes {
-		n.pool = r.newPool(n, py)
+		n.pool, n.installed = r.newPool(n, py), py
 	}
 	r.mu.Unlock()
 	faults := make([]error, len(nodes))
@@ -147,7 +147,7 @@ func (r *Runner) startNodes(ctx context.Context) error {
 
 // startFault returns the error of a node whose workers do not start.
 func (r *Runner) startFault(n *node, err error) *Error {
-	e := classify(err).WithNode(n.id)
+	e := n.fault(err).WithNode(n.id)
 	if start, ok := errors.AsType[*worker.StartError](err); ok && start.Exit != nil && start.Stage == worker.StageHandshake {
 		e = e.WithHint(breakingVariableHint(workerEnv(n.config, r.options.passEnv)))
 	}
@@ -273,6 +273,21 @@ func (r *Runner) closePools(ctx context.Context) {
 type python struct {
 	interpreter string // path of the environment's interpreter
 	pkg         string // folder with the worker's package
+	env         string // folder of the environment; empty without one
+}
+
+// damage says what is wrong with the files of the installation; empty if nothing is.
+func (py python) damage() string {
+	if found := pyworker.Damage(filepath.Dir(py.pkg)); found != "" {
+		return found
+	}
+	if py.env == "" {
+		return ""
+	}
+	if found := pyenv.Damage(py.env); found != "" {
+		return filepath.Join(py.env, found)
+	}
+	return ""
 }
 
 // preparePython finds an interpreter, builds or reuses the environment that the
@@ -282,10 +297,12 @@ func (r *Runner) preparePython(ctx context.Context) (python, error) {
 	if err != nil {
 		return python{}, classify(err)
 	}
-	pkg, err := pyworker.Extract(filepath.Join(cache, "pyworker"))
+	pkg, repaired, err := pyworker.Extract(filepath.Join(cache, "pyworker"))
 	if err != nil {
-		return python{}, Wrap(err, KindIO, "unpack the worker's Python package").
-			WithHint("choose a folder that can be written, with --cache-dir or GOPHERSNAKE_CACHE")
+		return python{}, classify(pyenv.FileError("unpack the worker's Python package", err))
+	}
+	if repaired != "" {
+		r.options.logger.Warn("the worker's Python package was damaged; it is repaired", "dir", pkg, "damage", repaired)
 	}
 	base, err := pyenv.Find(ctx, pyenv.FindOptions{
 		Explicit: r.options.python,
@@ -305,7 +322,7 @@ func (r *Runner) preparePython(ctx context.Context) (python, error) {
 	if err != nil {
 		return python{}, classify(err)
 	}
-	return python{interpreter: env.Python, pkg: pkg}, nil
+	return python{interpreter: env.Python, pkg: pkg, env: env.Dir}, nil
 }
 
 // environmentSpec describes the environment that the pipeline requires.

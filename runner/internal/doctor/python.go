@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"os/exec"
+	"path/filepath"
 	"strings"
 
+	"github.com/gophersnake/gophersnake/pyworker"
 	"github.com/gophersnake/gophersnake/runner/internal/pyenv"
 )
 
@@ -119,4 +121,28 @@ func (c Config) checkMsgpack(python pyenv.Interpreter, has pyenv.Tooling) Findin
 			hint(python.Path + " -m pip install msgpack, or leave out --system-python")
 	}
 	return f.ok("not installed; environments get their own")
+}
+
+// checkWorker looks for damaged files of the worker's package in the cache folder.
+func checkWorker(cache string) Finding {
+	f := Finding{Name: "worker"}
+	if damage := pyworker.Damage(filepath.Join(cache, "pyworker")); damage != "" {
+		return f.warn("%s", damage).hint("the next pipeline repairs it")
+	}
+	return f.ok("the worker's package has no damage")
+}
+
+// checkEnvironments looks for damaged environments in the cache folder.
+func checkEnvironments(cache string) Finding {
+	f := Finding{Name: "environments"}
+	all, err := pyenv.List(cache)
+	if err != nil {
+		return failure(f.Name, err)
+	}
+	for _, env := range all {
+		if env.Damage != "" {
+			return f.warn("%s is damaged: %s", env.Dir, env.Damage).hint("the next pipeline that needs it builds it again")
+		}
+	}
+	return f.ok("%d, without damage", len(all))
 }

@@ -65,7 +65,7 @@ func (b *build) createLocked(ctx context.Context) (_ Environment, err error) {
 	for _, step := range b.steps() {
 		file := filepath.Join(b.work, "requirements.txt")
 		if err := os.WriteFile(file, []byte(strings.Join(step, "\n")+"\n"), 0o600); err != nil {
-			return Environment{}, fileError("write the requirements", err)
+			return Environment{}, FileError("write the requirements", err)
 		}
 		if err := installer.install(ctx, b, file); err != nil {
 			return Environment{}, err
@@ -74,7 +74,7 @@ func (b *build) createLocked(ctx context.Context) (_ Environment, err error) {
 	b.env.Installer, b.env.Created = installer.name(), time.Now()
 	b.env.LastUsed = b.env.Created
 	if err := b.env.complete(); err != nil {
-		return Environment{}, fileError("complete the environment", err)
+		return Environment{}, FileError("complete the environment", err)
 	}
 	if made := open(b.spec.CacheDir, b.env.Key); !made.Complete {
 		return Environment{}, made.damagedAgain(b.env.Created)
@@ -91,7 +91,7 @@ func (b *build) beginLocked(ctx context.Context) (err error) {
 	}
 	for _, leftover := range []string{b.env.Dir, b.work} {
 		if err := removeAll(leftover); err != nil {
-			return fileError("remove an incomplete environment", err)
+			return FileError("remove an incomplete environment", err)
 		}
 	}
 	if err = os.MkdirAll(b.temporary(), 0o700); err == nil {
@@ -99,7 +99,7 @@ func (b *build) beginLocked(ctx context.Context) (err error) {
 	}
 	if err != nil {
 		removeTree(b.work)
-		return fileError("create the environment's folder", err)
+		return FileError("create the environment's folder", err)
 	}
 	return nil
 }

@@ -93,6 +93,15 @@ func writeList(dir string) (int64, error) {
 	return int64(text.Len()), writeFile(filepath.Join(dir, listName), []byte(text.String()))
 }
 
+// Damage returns what is wrong with the environment in a folder, such as "lib/x.py is
+// missing". It is empty if nothing is, or if the folder holds no complete environment.
+func Damage(dir string) string {
+	if r, ok := readRecord(dir); ok && r.Files > 0 {
+		return findDamage(dir, r.Files)
+	}
+	return ""
+}
+
 // findDamage returns a text that says what is wrong with the environment's files, such as
 // "lib/x.py is missing"; empty if nothing is. The size is that of the list.
 func findDamage(dir string, size int64) string {

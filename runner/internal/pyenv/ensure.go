@@ -148,7 +148,7 @@ func (b *build) lock(ctx context.Context) (unlock func(), err error) {
 	const op = "lock the environment"
 	lock := lockOf(b.spec.CacheDir, b.env.Key)
 	if err := os.MkdirAll(filepath.Dir(lock.Path()), 0o777); err != nil {
-		return nil, fileError("create the cache folder", err)
+		return nil, FileError("create the cache folder", err)
 	}
 	locked, err := lock.TryLock()
 	if err == nil && !locked {
@@ -159,7 +159,7 @@ func (b *build) lock(ctx context.Context) (unlock func(), err error) {
 	case !locked && ctx.Err() != nil:
 		return nil, canceled(ctx, op)
 	case err != nil:
-		return nil, fileError(op, err)
+		return nil, FileError(op, err)
 	}
 	return func() { _ = lock.Close() }, nil
 }

@@ -63,23 +63,28 @@ type record struct {
 func open(cache, key string) Environment {
 	dir := filepath.Join(envsDir(cache), key)
 	env := Environment{Key: key, Dir: dir, Python: pythonOf(dir)}
-	content, err := os.ReadFile(filepath.Join(dir, recordName))
-	if err != nil {
-		return env
-	}
-	var r record
-	if json.Unmarshal(content, &r) != nil || r.Format != envFormat || r.Key != key {
+	r, ok := readRecord(dir)
+	if !ok {
 		return env
 	}
 	env.Requirements, env.Interpreter, env.Installer, env.Created = r.Requirements, r.Interpreter, r.Installer, r.Created
 	// If the interpreter was removed, the link dangles.
-	_, err = os.Stat(env.Python)
+	_, err := os.Stat(env.Python)
 	env.Complete, env.Repaired = err == nil, r.Repaired
 	if env.Complete && r.Files > 0 {
 		env.Damage = findDamage(dir, r.Files)
 		env.Complete = env.Damage == ""
 	}
 	return env
+}
+
+// readRecord returns the record in the folder of an environment, and whether it is valid.
+func readRecord(dir string) (r record, ok bool) {
+	content, err := os.ReadFile(filepath.Join(dir, recordName))
+	if err != nil || json.Unmarshal(content, &r) != nil {
+		return r, false
+	}
+	return r, r.Format == envFormat && r.Key == filepath.Base(dir)
 }
 
 // touch records the time of use. It ignores errors, since a cache that cannot be
@@ -175,7 +180,7 @@ func List(cache string) ([]Environment, error) {
 func keysIn(cache string) ([]string, error) {
 	entries, err := os.ReadDir(envsDir(cache))
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, fileError("list the environments", err)
+		return nil, FileError("list the environments", err)
 	}
 	var keys []string
 	for _, entry := range entries {

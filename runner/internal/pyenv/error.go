@@ -67,14 +67,20 @@ func withoutPath(err error) error {
 	return err
 }
 
+const spaceHint = "free disk space, for instance with `gophersnake env prune`, or " + otherFolder
+
 const otherFolder = "choose another folder with --cache-dir or GOPHERSNAKE_CACHE"
 
-// fileError returns the error of a file operation in the cache folder, with a hint.
-func fileError(op string, err error) *Error {
+// FileError returns the error of a file operation in the cache folder, with a hint.
+func FileError(op string, err error) *Error {
 	e := &Error{Op: op, Cause: err}
+	path, _ := errors.AsType[*fs.PathError](err)
 	switch {
+	case errors.Is(err, syscall.ENOSPC) && path != nil && lacksInodes(path.Path):
+		e.Message = "the file system has no inode left for another file"
+		e.Hint = "remove files, for instance with `gophersnake env prune`, or " + otherFolder
 	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
-		e.Hint = "free disk space, for instance with `gophersnake env prune`, or " + otherFolder
+		e.Hint = spaceHint
 	case errors.Is(err, fs.ErrPermission), errors.Is(err, syscall.EROFS):
 		e.Hint = "make the folder writable, or " + otherFolder
 	default:

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -250,30 +251,34 @@ func (b *build) explainFolder(e *Error, line string, why cause) {
 		}
 	}
 	text, system := "the folder cannot be written", error(syscall.EACCES)
-	if why == causeSpace {
-		text, system = fullText(folder), syscall.ENOSPC
+	switch {
+	case why == causeSpace && lacksInodes(folder):
+		text, system = "the file system has no inode left for another file", syscall.ENOSPC
+	case why == causeSpace:
+		text, system = "the file system is full", syscall.ENOSPC
 	}
 	if reason := e.Message; reason != "" {
 		text += " (" + reason + ")"
 	}
 	e.Message, e.Hint = folder+": "+text, hint
 	if hint == "" {
-		e.Hint = fileError("", system).Hint
+		e.Hint = FileError("", &fs.PathError{Path: folder, Err: system}).Hint
 	} else if why == causeAccess {
 		e.Hint = "make it writable" + hint[strings.Index(hint, ", or"):]
 	}
 }
 
-// fullText says what the file system of a folder lacks: space or inodes.
-func fullText(folder string) string {
+// lacksInodes reports whether the file system of a path, which need not exist, has space but
+// no inode left.
+func lacksInodes(path string) bool {
 	var system unix.Statfs_t
-	for unix.Statfs(folder, &system) != nil && folder != filepath.Dir(folder) {
-		folder = filepath.Dir(folder)
+	for unix.Statfs(path, &system) != nil {
+		if path == filepath.Dir(path) {
+			return false
+		}
+		path = filepath.Dir(path)
 	}
-	if system.Files > 0 && system.Ffree == 0 {
-		return "its file system has no inode left for another file"
-	}
-	return "its file system is full"
+	return system.Files > 0 && system.Ffree == 0
 }
 
 func isBelow(path, folder string) bool {

@@ -61,11 +61,11 @@ func (p *Pruned) prune(cache, key string, o PruneOptions, used map[string]bool) 
 	}
 	lock := lockOf(cache, key)
 	if err := os.MkdirAll(filepath.Dir(lock.Path()), 0o777); err != nil {
-		return fileError("lock the environment", err)
+		return FileError("lock the environment", err)
 	}
 	locked, err := lock.TryLock()
 	if err != nil {
-		return fileError("lock the environment", err)
+		return FileError("lock the environment", err)
 	}
 	if locked {
 		defer lock.Close()
@@ -83,7 +83,7 @@ func (p *Pruned) prune(cache, key string, o PruneOptions, used map[string]bool) 
 	_, work := treeSize(env.Dir + workSuffix)
 	if !o.DryRun {
 		if err := remove(env.Dir); err != nil {
-			return fileError("remove the environment", err)
+			return FileError("remove the environment", err)
 		}
 	}
 	p.Removed = append(p.Removed, env)

@@ -31,7 +31,7 @@ func WithPackage(run func(packageDir string) int) int {
 		return 1
 	}
 	defer os.RemoveAll(root)
-	packageDir, err := pyworker.Extract(root)
+	packageDir, _, err := pyworker.Extract(root)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1

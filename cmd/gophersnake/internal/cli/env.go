@@ -113,6 +113,7 @@ type environmentDocument struct {
 	LastUsed     time.Time  `json:"last_used"`
 	Path         string     `json:"path"`
 	Complete     bool       `json:"complete"`
+	Damage       string     `json:"damage,omitempty"`
 }
 
 func environmentDocuments(envs []runner.Environment) []environmentDocument {
@@ -120,7 +121,7 @@ func environmentDocuments(envs []runner.Environment) []environmentDocument {
 	for _, env := range envs {
 		d := environmentDocument{
 			Key: env.Key, Requirements: append([]string{}, env.Requirements...), Size: env.Size,
-			LastUsed: env.LastUsed, Path: env.Dir, Complete: env.Complete,
+			LastUsed: env.LastUsed, Path: env.Dir, Complete: env.Complete, Damage: env.Damage,
 		}
 		if !env.Created.IsZero() {
 			d.Python, d.Created = env.PythonVersion, &env.Created
@@ -153,6 +154,8 @@ func contentOf(env runner.Environment) string {
 	switch {
 	case env.Created.IsZero():
 		return "incomplete: the build is in progress or was interrupted"
+	case env.Damage != "":
+		return "damaged, to be built again: " + env.Damage
 	case !env.Complete:
 		return "unusable: its interpreter was removed"
 	case len(env.Requirements) == 0:
