@@ -63,7 +63,11 @@ func Examine(ctx context.Context, config Config) []Finding {
 	if err != nil {
 		return append(findings, Finding{Name: "cache"}.fail("%v", err).hint("name a folder with --cache-dir"))
 	}
-	return append(findings, checkCache(cache), checkWorker(cache), checkEnvironments(cache))
+	inCache := checkCache(cache)
+	if inCache.Status != Failure {
+		findings = append(findings, checkWorker(cache), checkEnvironments(cache))
+	}
+	return append(findings, inCache)
 }
 
 // checkIsolation reports which isolation mechanisms work. A mechanism that does not

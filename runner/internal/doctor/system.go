@@ -10,6 +10,8 @@ import (
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/gophersnake/gophersnake/runner/internal/pyenv"
 )
 
 // socketNameBytes is the length that a worker's socket adds to the path of the
@@ -27,7 +29,7 @@ func checkSockets() Finding {
 	}
 	dir, err := os.MkdirTemp(root, "gophersnake-doctor-")
 	if err != nil {
-		return f.fail("%v", err).hint("make the folder writable, or set TMPDIR to one that is")
+		return f.fail("%v", err).hint("set TMPDIR to a folder that exists, can be written, and has free space and inodes, such as /tmp")
 	}
 	defer os.RemoveAll(dir)
 	listener, err := net.Listen("unix", filepath.Join(dir, "socket"))
@@ -67,11 +69,11 @@ func limitText(n uint64) string {
 func checkCache(dir string) Finding {
 	f := Finding{Name: "cache"}
 	if err := os.MkdirAll(dir, 0o777); err != nil {
-		return f.fail("%v", err).hint("name another folder with --cache-dir")
+		return failure(f.Name, pyenv.FileError("create the cache folder", err))
 	}
 	file, err := os.CreateTemp(dir, ".doctor-")
 	if err != nil {
-		return f.fail("%v", err).hint("make the folder writable, or name another one with --cache-dir")
+		return failure(f.Name, pyenv.FileError("write to the cache folder", err))
 	}
 	defer os.Remove(file.Name())
 	defer file.Close()

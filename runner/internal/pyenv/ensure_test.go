@@ -148,7 +148,7 @@ func TestOnlyOneProcessBuilds(t *testing.T) {
 	outputs := make([]string, 3)
 	var all sync.WaitGroup
 	for i := range outputs {
-		cmd := anotherProcess(t, task{Ensure: &order{spec.Interpreter, spec.Requirements, spec.CacheDir}})
+		cmd := anotherProcess(t, task{Ensure: &order{spec.Interpreter, spec.Requirements, spec.CacheDir, spec.Base}})
 		all.Go(func() {
 			out, err := cmd.CombinedOutput()
 			assert.NoError(t, err, string(out))

@@ -40,6 +40,7 @@ type order struct {
 	Interpreter  Interpreter
 	Requirements []string
 	CacheDir     string
+	Base         string
 }
 
 // perform finds an interpreter, or creates an environment and prints the stages.
@@ -53,7 +54,7 @@ func perform(text string) error {
 		return err
 	}
 	_, err := Ensure(context.Background(), Spec{
-		Interpreter: t.Ensure.Interpreter, Requirements: t.Ensure.Requirements, CacheDir: t.Ensure.CacheDir,
+		Interpreter: t.Ensure.Interpreter, Requirements: t.Ensure.Requirements, CacheDir: t.Ensure.CacheDir, Base: t.Ensure.Base,
 		Progress: func(p Progress) {
 			if p.Line == "" {
 				fmt.Println(p.Stage)
