@@ -64,7 +64,8 @@ func Extract(cache, example string) (string, error) {
 		return dir, nil
 	}
 	if err := extract(parent, dir, files); err != nil {
-		return "", runner.Wrap(err, runner.KindIO, "unpack the example "+example)
+		return "", runner.Wrap(err, runner.KindIO, "unpack the example "+example).
+			WithHint("make the folder writable, or free space there, or choose another folder with --cache-dir or GOPHERSNAKE_CACHE")
 	}
 	return dir, nil
 }

@@ -38,6 +38,9 @@ type installer interface {
 	name() string
 	create(ctx context.Context, b *build) error
 	install(ctx context.Context, b *build, file string) error
+	// forget removes packages from the installer's cache, whose files are damaged. It
+	// reports whether the installer would install other files now.
+	forget(ctx context.Context, b *build, packages []string) bool
 }
 
 // createLocked creates the environment at its final path, since environments cannot be
@@ -59,17 +62,8 @@ func (b *build) createLocked(ctx context.Context) (_ Environment, err error) {
 		return Environment{}, err
 	}
 	b.spec.Logger.Debug("creating an environment", "installer", installer.name(), "python", b.spec.Interpreter.Path, "dir", b.env.Dir)
-	if err := installer.create(ctx, b); err != nil {
+	if err := b.fill(ctx, installer); err != nil {
 		return Environment{}, err
-	}
-	for _, step := range b.steps() {
-		file := filepath.Join(b.work, "requirements.txt")
-		if err := os.WriteFile(file, []byte(strings.Join(step, "\n")+"\n"), 0o600); err != nil {
-			return Environment{}, FileError("write the requirements", err)
-		}
-		if err := installer.install(ctx, b, file); err != nil {
-			return Environment{}, err
-		}
 	}
 	b.env.Installer, b.env.Created = installer.name(), time.Now()
 	b.env.LastUsed = b.env.Created
@@ -81,6 +75,40 @@ func (b *build) createLocked(ctx context.Context) (_ Environment, err error) {
 	}
 	b.spec.Logger.Debug("created the environment", "took", time.Since(began))
 	return b.env, nil
+}
+
+// fill creates the environment and installs into it. uv links files to those in its own
+// cache, so a file that was damaged in an environment is damaged there, too, and in what is
+// installed next. Then its package is removed from the cache, and installed once more.
+func (b *build) fill(ctx context.Context, installer installer) error {
+	if err := b.fillOnce(ctx, installer); err != nil {
+		return err
+	}
+	damaged := damagedPackages(b.env.Dir)
+	if len(damaged) == 0 || !installer.forget(ctx, b, damaged) {
+		return nil
+	}
+	b.spec.Logger.Warn("the installer's cache was damaged; packages are installed again", "packages", strings.Join(damaged, ", "))
+	if err := removeAll(b.env.Dir); err != nil {
+		return FileError("remove an incomplete environment", err)
+	}
+	return b.fillOnce(ctx, installer)
+}
+
+func (b *build) fillOnce(ctx context.Context, installer installer) error {
+	if err := installer.create(ctx, b); err != nil {
+		return err
+	}
+	for _, step := range b.steps() {
+		file := filepath.Join(b.work, "requirements.txt")
+		if err := os.WriteFile(file, []byte(strings.Join(step, "\n")+"\n"), 0o600); err != nil {
+			return FileError("write the requirements", err)
+		}
+		if err := installer.install(ctx, b, file); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // beginLocked removes what an interrupted build has left, and creates and locks the work

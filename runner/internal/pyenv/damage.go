@@ -2,6 +2,7 @@ package pyenv
 
 import (
 	"bufio"
+	"encoding/csv"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -164,6 +165,39 @@ func typeName(mode fs.FileMode) string {
 		return "a link"
 	}
 	return "a file"
+}
+
+// damagedPackages returns the names of the installed packages of which a file is missing or
+// shorter than the package's own record says.
+func damagedPackages(dir string) []string {
+	var damaged []string
+	records, _ := filepath.Glob(filepath.Join(dir, "lib", "python3*", "site-packages", "*.dist-info", "RECORD"))
+	for _, path := range records {
+		name, _, _ := strings.Cut(filepath.Base(filepath.Dir(path)), "-")
+		if content, err := os.ReadFile(path); err == nil && !matchesRecord(filepath.Dir(filepath.Dir(path)), string(content)) {
+			damaged = append(damaged, name)
+		}
+	}
+	return damaged
+}
+
+// matchesRecord reports whether the files in a folder are those of a package's record.
+func matchesRecord(dir, content string) bool {
+	rows, err := csv.NewReader(strings.NewReader(content)).ReadAll()
+	if err != nil {
+		return false
+	}
+	for _, row := range rows {
+		size, err := strconv.ParseInt(row[len(row)-1], 10, 64)
+		if err != nil || strings.Contains(row[0], "__pycache__") {
+			continue // it has no size, or is not listed
+		}
+		info, err := os.Stat(filepath.Join(dir, row[0]))
+		if err != nil || info.Size() < size {
+			return false
+		}
+	}
+	return true
 }
 
 // damagedAgain returns the error of an environment that is damaged although it was just

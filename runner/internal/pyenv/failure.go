@@ -232,22 +232,17 @@ func searchedOnly() string {
 	return ""
 }
 
-var pathPattern = regexp.MustCompile("[`'\"](/[^`'\"]+)[`'\"]|(?:^|\\s)(/[^\\s:]+)")
-
 // explainFolder says which folder cannot be written, and what to do about it.
 func (b *build) explainFolder(e *Error, line string, why cause) {
 	folder, hint := b.spec.CacheDir, ""
-	if parts := pathPattern.FindStringSubmatch(line); parts != nil {
-		path := parts[1] + parts[2]
-		for _, other := range []struct{ variable, command, folder string }{
-			{"UV_CACHE_DIR", "`uv cache clean`", b.uvCache},
-			{"PIP_CACHE_DIR", "`pip cache purge`", os.Getenv("PIP_CACHE_DIR")},
-		} {
-			if other.folder != "" && isBelow(path, other.folder) && !isBelow(path, folder) {
-				folder = other.folder
-				hint = "free space there with " + other.command + ", or choose another folder with " + other.variable
-				break
-			}
+	for _, other := range []struct{ variable, command, folder string }{
+		{"UV_CACHE_DIR", "`uv cache clean`", b.uvCache},
+		{"PIP_CACHE_DIR", "`pip cache purge`", os.Getenv("PIP_CACHE_DIR")},
+	} {
+		if mentions(line, other.folder) && !mentions(line, folder) {
+			folder = other.folder
+			hint = "free space there with " + other.command + ", or choose another folder with " + other.variable
+			break
 		}
 	}
 	text, system := "the folder cannot be written", error(syscall.EACCES)
@@ -281,9 +276,9 @@ func lacksInodes(path string) bool {
 	return system.Files > 0 && system.Ffree == 0
 }
 
-func isBelow(path, folder string) bool {
-	relative, err := filepath.Rel(folder, path)
-	return err == nil && relative != ".." && !strings.HasPrefix(relative, "../")
+// mentions reports whether a line contains the path of a folder or of a file in it.
+func mentions(line, folder string) bool {
+	return folder != "" && strings.Contains(line, folder+string(filepath.Separator))
 }
 
 // lastReason returns the last reason that the output gives; empty if it gives none.

@@ -75,6 +75,9 @@ func (p pip) install(ctx context.Context, b *build, file string) error {
 	return err
 }
 
+// forget does nothing: pip keeps archives, which it checks, and no files.
+func (p pip) forget(context.Context, *build, []string) bool { return false }
+
 //go:embed scripts/pipconfig.py
 var pipConfigScript string
 

@@ -110,3 +110,11 @@ func (u uv) install(ctx context.Context, b *build, file string) error {
 	packages := summary(b.lines)
 	return b.run(ctx, "installing "+packages, "install "+packages, b.spec.Base, u.env, args...)
 }
+
+func (u uv) forget(ctx context.Context, b *build, packages []string) bool {
+	if b.uvCache == "" {
+		return false
+	}
+	_, _, err := command{args: append([]string{u.path, "cache", "clean"}, packages...)}.run(ctx)
+	return err == nil
+}

@@ -4,10 +4,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
+	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
+	"strings"
+	"syscall"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -154,10 +159,33 @@ func (w *Worker) startError(ctx context.Context, stage Stage, cause error) error
 			e.Cause = e.Exit
 		}
 	}
+	if fault := w.folderFault(e); fault != nil {
+		e.Cause = fault
+	}
 	if ctx.Err() != nil {
 		return fmt.Errorf("start a worker: %w", context.Cause(ctx))
 	}
 	return e
+}
+
+// folderFault returns an error if a start failed because no file could be made in the folder
+// for the sockets, by this process or by the worker, which then ends with a traceback.
+func (w *Worker) folderFault(e *StartError) *TemporaryFolderError {
+	fault := &TemporaryFolderError{Folder: filepath.Dir(w.socketRoot)}
+	if path, ok := errors.AsType[*fs.PathError](e.Cause); ok && strings.HasPrefix(path.Path, w.socketRoot) {
+		fault.Cause = path
+		return fault
+	}
+	if e.Exit == nil || e.Stage != StageHandshake {
+		return nil
+	}
+	said := regexp.MustCompile(`\[Errno (\d+)\] [^:\n]*: '` + regexp.QuoteMeta(w.socketRoot)).FindStringSubmatch(e.Exit.Stderr)
+	if said == nil {
+		return nil
+	}
+	number, _ := strconv.Atoi(said[1])
+	fault.Cause = syscall.Errno(number)
+	return fault
 }
 
 // handshake is go-plugin's configuration. A worker that a person runs by hand finds

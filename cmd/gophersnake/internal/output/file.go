@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 
 	"github.com/gophersnake/gophersnake/runner"
 	"github.com/gophersnake/gophersnake/runner/media"
@@ -81,23 +82,34 @@ type atomicFile struct {
 // caller must call discard.
 func createFile(path string) (*atomicFile, error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o777); err != nil {
-		return nil, runner.Wrap(err, runner.KindIO, "write "+path)
+		return nil, fileError(path, err)
 	}
 	temporary := filepath.Join(filepath.Dir(path), "."+rand.Text()+filepath.Ext(path))
 	f, err := os.OpenFile(temporary, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o666) // before the umask
 	if err != nil {
-		return nil, runner.Wrap(withoutPath(err), runner.KindIO, "write "+path)
+		return nil, fileError(path, withoutPath(err))
 	}
 	return &atomicFile{bufio.NewWriter(f), f, path}, nil
 }
 
 // writeError adds the name of the file to an error.
 func (f *atomicFile) writeError(err error) error {
-	kind := runner.KindIO
 	if _, ok := errors.AsType[*media.Error](err); ok {
-		kind = runner.KindSerialization
+		return runner.Wrap(withoutPath(err), runner.KindSerialization, "write "+f.path)
 	}
-	return runner.Wrap(withoutPath(err), kind, "write "+f.path)
+	return fileError(f.path, withoutPath(err))
+}
+
+// fileError returns the error of a file that cannot be written, with a hint.
+func fileError(path string, err error) error {
+	e := runner.Wrap(err, runner.KindIO, "write "+path)
+	switch {
+	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
+		return e.WithHint("free space or inodes there, or name a file in another folder")
+	case errors.Is(err, fs.ErrPermission), errors.Is(err, syscall.EROFS):
+		return e.WithHint("name a file in a folder that can be written")
+	}
+	return e
 }
 
 // withoutPath removes the name of the temporary file from an error, since it means nothing

@@ -50,7 +50,11 @@ def connect() -> socket.socket:
         del os.environ[name]  # a node may start go-plugin processes of its own
     path = os.path.join(folder, "worker")
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
-        listener.bind(path)
+        try:
+            listener.bind(path)
+        except OSError as error:
+            error.filename = path  # the supervisor looks for it
+            raise
         listener.listen(BACKLOG)
         print(f"1|{PROTOCOL}|unix|{path}|msgpack", flush=True)
         connection = _accept(listener, secret)
