@@ -9,15 +9,18 @@
 // same interpreter and requirements. It installs with uv if uv is on PATH, otherwise
 // with venv and pip. Its record is written last, and a folder without one counts as
 // incomplete. A file lock keeps two processes from creating the same environment at
-// the same time. Reusing an environment starts no process.
+// the same time. Reusing an environment starts no process, and compares its files with their
+// list. A damaged environment is created again.
 //
 // [System] checks an interpreter that is used without an environment.
 //
 // # The cache folder
 //
 //	interpreters/     cached probes of interpreters
-//	envs/KEY/         an environment; gophersnake.json in it is its record
-//	envs/KEY.build/   the installer's temporary files, during the build
+//	envs/KEY/         an environment; gophersnake.json in it is its record, and
+//	                  gophersnake.files lists its files
+//	envs/KEY.build/   the installer's temporary files, during the build; locked as long as
+//	                  a process of the build lives
 //	envs/.locks/KEY   locked by the process that creates or removes the environment
 //
 // # pip's configuration

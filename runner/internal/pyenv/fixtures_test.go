@@ -147,7 +147,7 @@ func wheel(t *testing.T, dir, name, version string, more ...string) string {
 		require.NoError(t, err)
 		_, err = w.Write([]byte(file[1]))
 		require.NoError(t, err)
-		fmt.Fprintf(&listing, "%s,,\n", file[0])
+		fmt.Fprintf(&listing, "%s,,%d\n", file[0], len(file[1]))
 	}
 	w, err := archive.Create(info + "RECORD")
 	require.NoError(t, err)
