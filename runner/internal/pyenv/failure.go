@@ -234,14 +234,13 @@ func searchedOnly() string {
 
 // explainFolder says which folder cannot be written, and what to do about it.
 func (b *build) explainFolder(e *Error, line string, why cause) {
-	folder, hint := b.spec.CacheDir, ""
+	folder, command, variable := b.spec.CacheDir, "", ""
 	for _, other := range []struct{ variable, command, folder string }{
-		{"UV_CACHE_DIR", "`uv cache clean`", b.uvCache},
-		{"PIP_CACHE_DIR", "`pip cache purge`", os.Getenv("PIP_CACHE_DIR")},
+		{"UV_CACHE_DIR", "uv cache clean", b.uvCache},
+		{"PIP_CACHE_DIR", "pip cache purge", os.Getenv("PIP_CACHE_DIR")},
 	} {
 		if mentions(line, other.folder) && !mentions(line, folder) {
-			folder = other.folder
-			hint = "free space there with " + other.command + ", or choose another folder with " + other.variable
+			folder, command, variable = other.folder, other.command, other.variable
 			break
 		}
 	}
@@ -255,11 +254,14 @@ func (b *build) explainFolder(e *Error, line string, why cause) {
 	if reason := e.Message; reason != "" {
 		text += " (" + reason + ")"
 	}
-	e.Message, e.Hint = folder+": "+text, hint
-	if hint == "" {
+	e.Message = folder + ": " + text
+	switch {
+	case variable == "":
 		e.Hint = FileError("", &fs.PathError{Path: folder, Err: system}).Hint
-	} else if why == causeAccess {
-		e.Hint = "make it writable" + hint[strings.Index(hint, ", or"):]
+	case why == causeSpace:
+		e.Hint = "free space there with `" + command + "`, or choose another folder with " + variable
+	default:
+		e.Hint = "make it writable, or choose another folder with " + variable
 	}
 }
 

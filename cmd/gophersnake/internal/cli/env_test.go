@@ -15,6 +15,7 @@ import (
 
 	"github.com/gophersnake/gophersnake/cmd/gophersnake/internal/fixtures"
 	"github.com/gophersnake/gophersnake/pyworker"
+	"github.com/gophersnake/gophersnake/runner"
 )
 
 // fakeEnvironment creates an environment in a cache folder, with the time since its last use.
@@ -155,4 +156,33 @@ func environmentKeyOf(t *testing.T, cache, pipeline string) string {
 	key, err := a.environmentKey(t.Context(), pipeline)
 	require.NoError(t, err)
 	return key
+}
+
+func TestDamageIsShownAndRepaired(t *testing.T) {
+	cache := t.TempDir()
+	require.Zero(t, command(t, "run", "hello", "--cache-dir", cache).code)
+	for _, c := range []struct{ file, finding, warning string }{
+		{"envs/*/lib/python3*/site-packages/msgpack/__init__.py", "environments", "[WARN]  environment: the environment is damaged; it is built again: "},
+		{"pyworker/*/__main__.py", "worker", "[WARN]  the worker's Python package was damaged; it is repaired: "},
+	} {
+		found, err := filepath.Glob(filepath.Join(cache, c.file))
+		require.NoError(t, err)
+		require.Len(t, found, 1)
+		require.NoError(t, os.Remove(found[0]))
+		_, file, _ := strings.Cut(found[0], "/envs/")
+		_, file, _ = strings.Cut(file, "/")
+		if file != "" {
+			assert.Contains(t, command(t, "env", "list", "--cache-dir", cache).out, "damaged, to be built again: "+file+" is missing")
+		}
+		_, checks := doctor(t, "--cache-dir", cache)
+		assert.Equal(t, runner.FindingWarning, checks[c.finding].Status)
+		assert.Contains(t, checks[c.finding].Detail, filepath.Base(found[0])+" is missing")
+		for _, warnings := range []int{1, 0} {
+			got := command(t, "run", "hello", "--cache-dir", cache)
+			require.Zero(t, got.code, got.err)
+			assert.Equal(t, warnings, strings.Count(got.err, c.warning), got.err)
+		}
+		_, checks = doctor(t, "--cache-dir", cache)
+		assert.Equal(t, runner.FindingOK, checks[c.finding].Status)
+	}
 }
