@@ -37,7 +37,7 @@ func TestADamagedEnvironmentIsBuiltAgain(t *testing.T) {
 			path := module(e)
 			return errors.Join(os.Remove(path), os.Mkdir(path, 0o700))
 		}},
-		{"a folder is missing", "MODULE is missing", func(e Environment) error { return os.RemoveAll(filepath.Dir(module(e))) }},
+		{"a folder is missing", "FOLDER/msgpack-1.1.0.dist-info/INSTALLER is missing", func(e Environment) error { return os.RemoveAll(filepath.Dir(module(e))) }},
 		{"a file cannot be read", "MODULE has the permissions ---------- instead of -rw-r--r--", func(e Environment) error {
 			return errors.Join(replaced(module(e), []byte("version = '1.1.0'\n\n")), os.Chmod(module(e), 0))
 		}},
@@ -52,7 +52,7 @@ func TestADamagedEnvironmentIsBuiltAgain(t *testing.T) {
 			require.NoError(t, err)
 			file, err := filepath.Rel(made.Dir, module(made))
 			require.NoError(t, err)
-			want := strings.ReplaceAll(c.want, "MODULE", file)
+			want := strings.NewReplacer("MODULE", file, "FOLDER", filepath.Dir(file)).Replace(c.want)
 			require.NoError(t, c.damage(made))
 			assert.Equal(t, want, Damage(made.Dir))
 			listed, err := List(spec.CacheDir)

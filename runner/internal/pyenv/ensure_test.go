@@ -196,7 +196,7 @@ func blockingPackage(t *testing.T, base, pipe string) {
 }
 
 func TestCancellationLeavesNothing(t *testing.T) {
-	withInstallers(t, func(t *testing.T, python Interpreter, _ string) {
+	tryInstallers(t, func(t *testing.T, python Interpreter, _ string) {
 		base, pipe := t.TempDir(), pipe(t)
 		blockingPackage(t, base, pipe)
 		spec := Spec{Interpreter: python, Requirements: []string{"./blocking"}, Base: base, CacheDir: t.TempDir()}
@@ -223,7 +223,7 @@ func TestCancellationLeavesNothing(t *testing.T) {
 }
 
 func TestUnsatisfiableRequirement(t *testing.T) {
-	withInstallers(t, func(t *testing.T, python Interpreter, wheels string) {
+	tryInstallers(t, func(t *testing.T, python Interpreter, wheels string) {
 		wheel(t, wheels, "alpha", "1.0")
 		spec := Spec{Interpreter: python, Requirements: []string{"alpha==99"}, CacheDir: t.TempDir()}
 		_, err := Ensure(t.Context(), spec)
@@ -244,7 +244,7 @@ func TestARequirementThatConflictsWithTheWorkers(t *testing.T) {
 }
 
 func TestRequirementsWithHashes(t *testing.T) {
-	withInstallers(t, func(t *testing.T, python Interpreter, wheels string) {
+	tryInstallers(t, func(t *testing.T, python Interpreter, wheels string) {
 		content, err := os.ReadFile(wheel(t, wheels, "alpha", "1.0"))
 		require.NoError(t, err)
 		line := fmt.Sprintf("alpha==1.0 --hash=sha256:%x", sha256.Sum256(content))

@@ -106,6 +106,7 @@ func TestAnIndexThatCannotBeReached(t *testing.T) {
 	tryInstallers(t, func(t *testing.T, python Interpreter, wheels string) {
 		wheel(t, wheels, "alpha", "1.0")
 		server, closed := brokenIndex(t), "http://"+unusedAddress(t)
+		followed := make(map[string]bool)
 		for _, c := range []struct {
 			name, url string
 			env       []string
@@ -142,9 +143,10 @@ func TestAnIndexThatCannotBeReached(t *testing.T) {
 				assert.Equal(t, c.hint, e.Hint)
 				assert.False(t, e.Requirements)
 				assertEmpty(t, spec.CacheDir)
-				if !strings.Contains(c.hint, offlineHint) {
+				if !strings.Contains(c.hint, offlineHint) || followed[c.hint] {
 					return
 				}
+				followed[c.hint] = true
 				t.Setenv("PIP_NO_INDEX", "1") // as the hint says
 				t.Setenv("PIP_FIND_LINKS", wheels)
 				_, err = Ensure(t.Context(), spec)
