@@ -32,14 +32,16 @@ import base64, os, signal, time, zipfile
 
 def build_wheel(folder, *_):
     if not os.path.exists("`+gate+`"):
-        if `+map[bool]string{false: "False", true: "True"}[daemon]+` and os.fork() == 0:
-            os.setsid()
-            os.closerange(0, 100)
+        if `+map[bool]string{false: "False", true: "True"}[daemon]+`:
             if os.fork() == 0:
+                os.setsid()
+                os.closerange(0, 100)
                 for each in range(1, 32):
                     if each not in (signal.SIGKILL, signal.SIGSTOP): signal.signal(each, signal.SIG_IGN)
-                while True: signal.pause()
-            os._exit(0)
+                if os.fork() == 0:
+                    while True: signal.pause()
+                os._exit(0)
+            os.wait()
         with open("`+pipe+`", "w") as held: held.write("building\n")
     while not os.path.exists("`+gate+`"): time.sleep(0.01)
     name, info = "stubborn-1-py3-none-any.whl", "stubborn-1.dist-info/"
