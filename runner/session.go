@@ -133,7 +133,7 @@ func (s *session) releaseKept() {
 func (s *session) attempt(ctx context.Context, stage string, do func(ctx context.Context) error) error {
 	inSession := func(ctx context.Context, _ int) error {
 		if err := s.try(ctx, stage, do); err != nil {
-			return classify(err)
+			return s.node.fault(err)
 		}
 		return nil
 	}
