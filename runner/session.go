@@ -143,7 +143,7 @@ func (s *session) attempt(ctx context.Context, stage string, do func(ctx context
 	if s.open == nil { // no state can be lost yet
 		open := func(ctx context.Context, _ int) error {
 			if err := s.ensureOpen(ctx); err != nil {
-				return classify(err)
+				return s.node.fault(err)
 			}
 			return nil
 		}
