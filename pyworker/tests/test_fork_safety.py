@@ -15,6 +15,8 @@ from tests.templates import Begin, templates
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the fork server needs Linux")
 
+EPOLL = "the import created an event loop (an epoll instance)"
+
 
 @pytest.fixture
 def begin(tmp_path: Path) -> Iterator[Begin]:
@@ -36,7 +38,8 @@ def begin(tmp_path: Path) -> Iterator[Begin]:
             "the import started threads (1, not of Python's)",
         ),
         ("import socket\nopen = socket.socket()", "the import opened a socket"),
-        ("import asyncio\nloop = asyncio.new_event_loop()", "the import opened a socket"),
+        ("import asyncio\nloop = asyncio.new_event_loop()", EPOLL),
+        ("import select\nwatch = select.epoll()", EPOLL),
     ],
 )
 def test_a_module_that_cannot_be_forked_is_reported(begin: Begin, source: str, says: str) -> None:

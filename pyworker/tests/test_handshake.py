@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from gophersnake._worker import originals
 from gophersnake._worker.process import handshake
 from gophersnake._worker.process.handshake import Peers
 
@@ -119,7 +120,7 @@ def test_another_user_is_turned_away_though_it_knows_the_secret(listener: Listen
 def test_without_peer_credentials_the_secret_alone_decides(
     listener: Listener, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.delattr(socket, "SO_PEERCRED", raising=False)
+    monkeypatch.delattr(originals.socket, "SO_PEERCRED", raising=False)
     stranger = listener.call(WRONG)
     listener.call(SECRET)
     with supervisor(listener, os.geteuid() + 1):

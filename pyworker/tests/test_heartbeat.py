@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import _thread
 import os
 import sys
 from fcntl import F_SETFL, fcntl, ioctl
@@ -11,6 +10,7 @@ from struct import unpack
 from termios import FIONREAD
 
 import pytest
+from gophersnake._worker import originals
 from gophersnake._worker.process import heartbeat
 
 from tests.conftest import Serve
@@ -217,8 +217,8 @@ def test_a_process_that_gets_no_thread_has_no_heartbeat(
         raise RuntimeError("can't start new thread")
 
     hooks: list[object] = []
-    monkeypatch.setattr(_thread, "start_new_thread", refuse)
-    monkeypatch.setattr(os, "register_at_fork", lambda **given: hooks.append(given))
+    monkeypatch.setattr(originals._thread, "start_new_thread", refuse)
+    monkeypatch.setattr(originals.os, "register_at_fork", lambda **given: hooks.append(given))
     file = os.open(tmp_path / "autopsy", os.O_RDWR | os.O_CREAT)
     try:
         os.write(file, bytes(16))

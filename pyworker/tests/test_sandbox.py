@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from gophersnake._worker import originals
 from gophersnake._worker.process import sandbox
 from gophersnake._worker.serving import failure
 
@@ -92,7 +93,7 @@ def test_a_file_that_cannot_be_opened_is_denied(monkeypatch: pytest.MonkeyPatch)
     def refused(*_: Any) -> int:
         raise PermissionError(errno.EACCES, "Permission denied")
 
-    monkeypatch.setattr(os, "open", refused)
+    monkeypatch.setattr(originals.os, "open", refused)
     kept = hint(refuse(errno.EACCES, "/etc/passwd"))
     assert "Landlock keeps /etc/passwd from it" in kept
     assert "to isolation.read or isolation.write" in kept

@@ -297,6 +297,7 @@ def test_without_shared_memory_buffers_are_sent_inline(serve: Serve) -> None:
     def n(x):
         if isinstance(x, str):
             def fail(*args): raise OSError(24, "Too many open files")
+            from gophersnake._worker.originals import os
             os.memfd_create = fail
             return empty(1 << 20).base is None
         return x + 1

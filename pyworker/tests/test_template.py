@@ -120,7 +120,10 @@ def test_a_running_reaper_is_not_reaped(fork: Fork) -> None:
     assert "has not ended" in template.ask({"reap": worker.reaper})["error"]
     assert worker.call("v") == "v"
     assert worker.shut_down() == 0
-    assert template.ask({"reap": worker.reaper}) == {"reaped": True}
+    # A process closes its descriptors a moment before it can be reaped.
+    while "error" in (answer := template.ask({"reap": worker.reaper})):
+        assert "has not ended" in answer["error"]
+    assert answer == {"reaped": True}
     assert "cannot reap" in template.ask({"reap": worker.reaper})["error"]
 
 
@@ -352,7 +355,7 @@ def test_a_request_before_setup_ends_the_template(begin: Begin) -> None:
 def test_a_failed_fork_is_reported(begin: Begin) -> None:
     template = begin(
         """
-        import os
+        from gophersnake._worker.originals import os
         def fork():
             raise BlockingIOError(11, "there are too many")
         os.fork = fork

@@ -5,13 +5,11 @@ from __future__ import annotations
 import bisect
 import fcntl
 import mmap
-import os
-import select
-import socket
 import struct
 import sys
 from dataclasses import dataclass, field
 
+from gophersnake._worker.originals import os, select, socket
 from gophersnake._worker.wire.frames import ProtocolError
 
 ADD_SEALS, GET_SEALS = 1033, 1034

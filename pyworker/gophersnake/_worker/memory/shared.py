@@ -12,9 +12,6 @@ from __future__ import annotations
 import errno
 import gc
 import logging
-import os
-import socket
-import threading
 import time
 import weakref
 from collections import deque
@@ -27,6 +24,7 @@ import msgpack
 from gophersnake._worker.memory import releases, segments
 from gophersnake._worker.memory.arena import MOST, OWN, Arena
 from gophersnake._worker.memory.segments import Mappings, Segment
+from gophersnake._worker.originals import _thread, os, socket
 from gophersnake._worker.values import arrays
 from gophersnake._worker.values.format import ValueFault
 from gophersnake._worker.wire import frames
@@ -101,7 +99,7 @@ class SharedMemory:
         self._ended_own: deque[_Lease] = deque()  # the same for the worker's own segments
         self.released: dict[int, int] = {}
         self.discarded = self._arena.discarded
-        self._lock = threading.Lock()
+        self._lock = _thread.allocate_lock()
         self._warned = False
         self._closed = False
         os.register_at_fork(after_in_child=self._close_in_child)
@@ -109,7 +107,7 @@ class SharedMemory:
     def _close_in_child(self) -> None:
         # The child has copies of arrays whose loans its parent releases.
         self._closed = True
-        self._lock = threading.Lock()
+        self._lock = _thread.allocate_lock()
         self._channel.close()
 
     # Borrowing: buffers of received frames.

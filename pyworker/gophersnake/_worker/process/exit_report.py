@@ -8,10 +8,12 @@ GIL is held. ``os._exit`` is replaced by a function that does the same.
 from __future__ import annotations
 
 import faulthandler
-import os
+import os as node_os
 import sys
 from types import FrameType
 from typing import NoReturn
+
+from gophersnake._worker.originals import os
 
 _exit = os._exit
 
@@ -27,7 +29,7 @@ def install(descriptor: int) -> None:
             write(descriptor, f"os._exit({status})\n\n{_stack(sys._getframe(1))}")
         _exit(status)
 
-    os._exit = report_and_exit
+    node_os._exit = report_and_exit
     os.register_at_fork(after_in_child=faulthandler.disable)
 
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import threading
 import warnings
 
+from gophersnake._worker.originals import os
+
 GPUS = ("/dev/nvidia", "/dev/dri/", "/dev/kfd", "/dev/dxg")
 """How the paths of GPU devices begin. A driver's state of a process is lost in a fork."""
+
+EPOLL = "anon_inode:[eventpoll]"
+"""The target of a descriptor of epoll. Forked processes would get each other's events."""
 
 
 def why_not(own: set[int]) -> str:
@@ -34,6 +38,8 @@ def _devices(own: set[int]) -> str:
             return f"the import opened a GPU ({target})"
         if target.startswith("socket:") and descriptor not in own:
             return "the import opened a socket"
+        if target == EPOLL:
+            return "the import created an event loop (an epoll instance)"
     return ""
 
 

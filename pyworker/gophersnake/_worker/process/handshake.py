@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 import fcntl
-import os
-import select
-import selectors
-import signal
-import socket
 import struct
 import sys
-import threading
 
 from gophersnake._worker import PROTOCOL
+from gophersnake._worker.originals import _thread, os, select, selectors, signal, socket
 
 LIFELINE, AUTOPSY, CHANNEL = 3, 4, 5
 """The descriptors that a worker starts with, in addition to the standard three.
@@ -101,7 +96,7 @@ def _watch_lifeline() -> None:
         os.read(LIFELINE, 1)
         os.killpg(os.getpgrp(), signal.SIGKILL)
 
-    threading.Thread(target=wait, name="gophersnake-lifeline", daemon=True).start()
+    _thread.start_new_thread(wait, ())
 
 
 def _accept(listener: socket.socket, secret: bytes) -> socket.socket:
@@ -148,7 +143,9 @@ class Peers:
                         return found
 
     def _admit(self) -> None:
-        peer, _ = self._listener.accept()
+        # accept would return a socket of the class that a library has put into the module.
+        descriptor, _ = self._listener._accept()  # type: ignore[attr-defined]
+        peer = socket.socket(fileno=descriptor)
         if not self._is_same_user(peer):
             peer.close()
             return

@@ -13,16 +13,13 @@ child finds only the threads of its node.
 
 from __future__ import annotations
 
-import _thread
 import fcntl
-import os
-import signal
 import stat
 import struct
 import sys
-import threading
-import time
 from collections.abc import Callable
+
+from gophersnake._worker.originals import _thread, os, signal, time
 
 INODE_AT = 8
 """The offset in the autopsy file of the pipe's inode number, 8 bytes; 0 if there is no pipe."""
@@ -66,7 +63,7 @@ class Heartbeat:
         self._autopsy = -1
         self._read = self._write = -1
         self._inode = 0
-        self._busy = threading.Lock()  # held while the thread is being started or stopped
+        self._busy = _thread.allocate_lock()  # held while the thread is being started or stopped
         self._running = False
         self._ended = _thread.allocate_lock()  # held while the thread runs
         self._thread = 0
@@ -84,11 +81,11 @@ class Heartbeat:
             return
         self._autopsy = autopsy
         self._inode = os.fstat(self._read).st_ino
-        usual = threading.stack_size(STACK)  # a global setting; no other thread starts yet
+        usual = _thread.stack_size(STACK)  # a global setting; no other thread starts yet
         try:
             self._start_thread()
         finally:
-            threading.stack_size(usual)
+            _thread.stack_size(usual)
         os.register_at_fork(
             before=self._stop, after_in_parent=self._resume, after_in_child=self._close_in_child
         )
@@ -113,7 +110,7 @@ class Heartbeat:
         try:
             # The main thread must handle all signals, also those that stop and continue.
             signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
-            self._thread = threading.get_native_id()
+            self._thread = _thread.get_native_id()
             while os.read(self._read, 1) not in (QUIT, b""):
                 pass
         except OSError:
@@ -161,7 +158,7 @@ class Heartbeat:
 
     def _close_in_child(self) -> None:
         """Close the pipe, in a forked child."""
-        self._busy = threading.Lock()
+        self._busy = _thread.allocate_lock()
         self._running = False
         for descriptor in (self._read, self._write):
             if self._is_ours(descriptor):

@@ -23,12 +23,16 @@ the kernel tells the supervisor which process sent a message:
 The reaper of a spawned worker is an interpreter that runs only this text and that of
 ``fork``, without site-packages; that of a forked worker is a copy of the template. This
 text is compiled after the fork, and avoids the modules that a plain interpreter imports
-slowly, such as os: each worker has a reaper.
+slowly, such as os: each worker has a reaper. In the template, the node may have replaced
+functions of the modules; see ``originals``.
 """
 
 from __future__ import annotations
 
 import posix
+
+IN_TEMPLATE = __name__ == "gophersnake._worker.process.reaper"
+"""Whether this is a module of the template, and not the text alone."""
 
 CHANNEL = 0
 HIGHEST = 1024
@@ -85,7 +89,11 @@ class Reaper:
         """Wait for an end, and exit when nothing of the worker is left."""
         # The module signal takes longer to import than the others together.
         import _signal  # type: ignore[import-not-found]
-        import select
+
+        if IN_TEMPLATE:
+            from gophersnake._worker.originals import select
+        else:
+            import select
 
         inherit_orphans()
         for each in ("SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGUSR1", "SIGUSR2", "SIGALRM"):

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import errno
 import linecache
-import os
 import re
-import socket
 import stat
 import traceback
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
+
+from gophersnake._worker.originals import os, socket
 
 STARTS = re.compile(r"fork|spawn|popen|subprocess|multiprocessing|os\.system", re.IGNORECASE)
 SIGNALS = re.compile(r"kill|signal")

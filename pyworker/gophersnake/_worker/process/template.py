@@ -14,13 +14,11 @@ from __future__ import annotations
 
 import fcntl
 import gc
-import os
-import signal
-import socket
 import sys
 from typing import Any, NoReturn
 
 from gophersnake._worker.memory.segments import RECEIVE_FLAGS
+from gophersnake._worker.originals import os, signal, socket
 from gophersnake._worker.process import exit_report, fork, handshake, reaper
 from gophersnake._worker.process.start import make_streams_logs
 

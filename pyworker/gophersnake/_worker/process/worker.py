@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import os
-import socket
 import sys
 import traceback
 from collections.abc import Callable
@@ -18,6 +17,7 @@ from gophersnake._worker.definition.lookup import load
 from gophersnake._worker.definition.signature import Signature
 from gophersnake._worker.memory.arena import MOST
 from gophersnake._worker.memory.shared import SharedMemory
+from gophersnake._worker.originals import socket
 from gophersnake._worker.process import exit_report, handshake, limits, logs, sandbox
 from gophersnake._worker.process.heartbeat import Heartbeat
 from gophersnake._worker.serving import invoker

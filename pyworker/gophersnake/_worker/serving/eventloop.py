@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-import os
 from collections import deque
 from collections.abc import Callable, Coroutine
 from types import AsyncGeneratorType, CoroutineType, GeneratorType
@@ -20,6 +19,7 @@ from typing import Any
 
 from gophersnake._worker.definition.signature import Signature
 from gophersnake._worker.process import logs
+from gophersnake._worker.originals import os
 from gophersnake._worker.serving import failure, invoker
 from gophersnake._worker.serving.answers import Answers, WorkerExit
 from gophersnake._worker.serving.items import Window, credited_items, window_limits

@@ -21,12 +21,10 @@ So a call need not read the socket if there was no wake signal and ``canceled`` 
 
 from __future__ import annotations
 
-import os
-import signal
-import threading
 from collections.abc import Callable
 from types import FrameType, TracebackType
 
+from gophersnake._worker.originals import _thread, os, signal
 from gophersnake._worker.wire.connection import Connection
 from gophersnake.errors import Cancelled
 
@@ -50,7 +48,7 @@ class Interrupts:
         self._deferred = 0  # the depth of nested deferrals
         self._reading = False
         self.woken = False
-        self._main = threading.get_ident()
+        self._main = _thread.get_ident()
         signal.signal(signal.SIGUSR1, self._handle)
         os.register_at_fork(after_in_child=lambda: signal.signal(signal.SIGUSR1, signal.SIG_IGN))
 
@@ -113,7 +111,7 @@ class Interrupts:
             Cancelled: the call has been canceled.
         """
         if (
-            threading.get_ident() == self._main
+            _thread.get_ident() == self._main
             and self.call
             and not (self._deferred or self._reading)
         ):
@@ -130,7 +128,7 @@ class Interrupts:
 
     def __enter__(self) -> None:
         """Begin a deferral; see ``deferred``."""
-        if threading.get_ident() == self._main:
+        if _thread.get_ident() == self._main:
             self._deferred += 1
 
     def __exit__(
@@ -140,7 +138,7 @@ class Interrupts:
         trace: TracebackType | None,
     ) -> None:
         """End a deferral, and raise the interruption that it has deferred."""
-        if threading.get_ident() == self._main:
+        if _thread.get_ident() == self._main:
             self._deferred -= 1
             if not self._deferred and self.woken and self.call:
                 self.interrupt()

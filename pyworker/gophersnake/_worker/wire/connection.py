@@ -18,12 +18,10 @@ as they are read. When a cancel frame is read, its call id is added to ``cancele
 
 from __future__ import annotations
 
-import os
-import select
-import socket
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
+from gophersnake._worker.originals import os, select, socket
 from gophersnake._worker.wire import frames
 from gophersnake._worker.wire.begun import BegunCount
 from gophersnake._worker.wire.frames import (

@@ -7,16 +7,14 @@ or by a background thread (the flusher) if node code runs longer than a tick or 
 
 from __future__ import annotations
 
-import signal
-import socket
-import threading
-import time
 from collections import deque
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import msgpack
 
+from gophersnake._worker.originals import _thread, signal, socket, time
 from gophersnake._worker.wire import frames
 from gophersnake._worker.wire.frames import BRIEF, WORDS, Bytes, Location
 
@@ -62,17 +60,18 @@ class Outbox:
         self.shared: SharedMemory | None = None
         self.kept: list[bytes] = []
         self._size = 0  # of the kept frames; approximate, since the flusher resets it
-        self._sending = threading.Lock()
+        self._sending = _thread.allocate_lock()
         self._writer = 0  # the id of the thread that holds _sending
         self._later: deque[bytes] = deque()  # frames that this thread has to write afterwards
         self._writes = 0
         self._asleep = True  # the flusher sleeps, or has not been started
-        self._wake = threading.Event()
-        self._flusher: threading.Thread | None = None
+        self._wake = _thread.allocate_lock()  # released to wake the flusher, which acquires it
+        self._wake.acquire()
+        self._started = False  # the flusher
 
     def reset_after_fork(self) -> None:
         """Drop all frames; a forked child calls this."""
-        self._sending = threading.Lock()
+        self._sending = _thread.allocate_lock()
         self.kept.clear()
 
     def keep(self, kind: int, call: int, body: Bytes) -> None:
@@ -144,7 +143,7 @@ class Outbox:
         Raises:
             Closed: the connection has ended.
         """
-        me = threading.get_ident()
+        me = _thread.get_ident()
         if self._writer == me:
             self._later.append(b"".join((first, data, *rest)))
             return
@@ -189,25 +188,22 @@ class Outbox:
         """
         if not self._asleep or not self.kept:
             return
-        if self._flusher is None:
-            flusher = threading.Thread(
-                target=self._flush_late, name="gophersnake-flusher", daemon=True
-            )
+        if not self._started:
             try:
-                flusher.start()
+                _thread.start_new_thread(self._flush_late, ())
             except RuntimeError:  # no further thread can be started
                 self.write()
                 return
-            self._flusher = flusher
+            self._started = True
         self._asleep = False
-        self._wake.set()
+        with suppress(RuntimeError):  # main thread and flusher may both find it asleep
+            self._wake.release()
 
     def _flush_late(self) -> None:
         # The wake signal must interrupt the main thread's system calls, not this thread's.
         signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])
         while True:
-            self._wake.wait()
-            self._wake.clear()
+            self._wake.acquire()
             idle = 0
             while idle < IDLE:
                 before = self._writes

@@ -1,0 +1,108 @@
+package runner_test
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/gophersnake/gophersnake/runner"
+)
+
+// libraries starts a pipeline of one node from a file in testdata/libraries, whose
+// environment has the packages of its requirements.txt. The first test builds it.
+func libraries(t *testing.T, file, nodeType string, events *recorder, more ...string) *runner.Runner {
+	t.Helper()
+	base, err := filepath.Abs("testdata/libraries")
+	require.NoError(t, err)
+	text := "version: v1\npython: " + file + "\nrequirements: requirements.txt\n" + single(nodeType, more...)
+	r := parse(t, text, base, runner.WithEvents(events.record))
+	require.NoError(t, r.Start(t.Context()))
+	return r
+}
+
+// do is the input of the nodes in testdata/libraries: a function, and its arguments.
+func do(function string, with ...any) map[string]any {
+	return map[string]any{"do": function, "with": with}
+}
+
+// plainAndForked are the lines of a manifest that choose how workers start.
+var plainAndForked = map[string]string{"plain": "workers: {spare: 0}", "forked": "workers: {spare: 0, fork_server: true}"}
+
+func TestAMonkeyPatchedNodeWorks(t *testing.T) {
+	for _, library := range []string{"gevent", "eventlet"} {
+		for _, nodeType := range []string{"work", "work_async"} {
+			for name, workers := range plainAndForked {
+				t.Run(fmt.Sprintf("%s/%s/%s", library, nodeType, name), func(t *testing.T) {
+					events := &recorder{}
+					r := libraries(t, "with_"+library+".py", nodeType, events, workers, "timeout: 5s", "retry: none", "breaker: none")
+					for range 3 {
+						for _, c := range []struct {
+							in   map[string]any
+							want any
+						}{
+							{do("echo", "x"), "x"},
+							{do("fork", 3), []any{int64(0), int64(1), int64(2)}},
+							{do("run", 2), []any{"child\n", "child\n"}},
+							{do("threads", 3), []any{int64(0), int64(1), int64(2)}},
+							{do("talk"), "HELLO"},
+							{do("log", 50), int64(50)},
+							{do("nap", 0.1), 0.1},
+							{do("get_signal"), []any{int64(12)}},
+						} {
+							ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+							got, err := r.Run(ctx, c.in)
+							cancel()
+							if assert.NoError(t, err, "%v: %+v", c.in, err) {
+								assert.Equal(t, c.want, got, "%v", c.in)
+							}
+						}
+					}
+					assert.Empty(t, of[runner.WorkerDied](events))
+				})
+			}
+		}
+	}
+}
+
+// Many calls are in flight on one worker, and each of them runs loops inside the loop.
+func TestNestedEventLoopsLoseNoCall(t *testing.T) {
+	for _, c := range []struct {
+		file, nodeType string
+		want           func(i int64) any
+	}{
+		{"loops.py", "nested", func(i int64) any { return i }},
+		{"loops.py", "nested_plainly", func(i int64) any { return i }},
+		{"loops.py", "run_plainly", func(i int64) any { return i }},
+		{"loops.py", "nested_items", func(i int64) any {
+			items := make([]any, i)
+			for k := range items {
+				items[k] = int64(k)
+			}
+			return items
+		}},
+		{"with_uvloop.py", "on_uvloop", func(i int64) any { return []any{"uvloop", i} }},
+		{"with_uvloop.py", "run_on_uvloop", func(i int64) any { return []any{"uvloop", i} }},
+	} {
+		t.Run(c.nodeType, func(t *testing.T) {
+			events := &recorder{}
+			r := libraries(t, c.file, c.nodeType, events, "workers: {min: 1, max: 1, spare: 0}", "timeout: 20s", "retry: none")
+			var calls sync.WaitGroup
+			for i := range int64(100) {
+				calls.Go(func() {
+					got, err := r.Run(t.Context(), i)
+					if assert.NoError(t, err, "%+v", err) {
+						assert.Equal(t, c.want(i), got)
+					}
+				})
+			}
+			calls.Wait()
+			assert.Empty(t, of[runner.WorkerDied](events))
+		})
+	}
+}

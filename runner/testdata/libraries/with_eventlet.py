@@ -1,0 +1,20 @@
+"""A node whose standard library is patched by eventlet, as its documentation says: first of all."""
+
+import eventlet
+
+eventlet.monkey_patch()
+
+from typing import Any  # noqa: E402
+
+from gophersnake import node  # noqa: E402
+from green import do  # noqa: E402
+
+
+@node
+def work(how: dict[str, Any]) -> Any:
+    return do(how)
+
+
+@node
+async def work_async(how: dict[str, Any]) -> Any:
+    return do(how)
