@@ -17,13 +17,16 @@ async def later(value: Any, turns: int = 3) -> Any:
 
 @node
 async def nested(value: Any) -> Any:
-    """Run a coroutine to its end inside a running loop, which nest_asyncio allows."""
+    """Run coroutines to their end inside a running loop, which nest_asyncio allows.
+
+    The inner loop finds the frames that the outer loop has seen, and has not read yet.
+    """
     import nest_asyncio
 
     nest_asyncio.apply()
-    await later(None, 1)
-    inner = asyncio.get_event_loop().run_until_complete(later(value))
-    await later(None, 1)
+    for _ in range(20):
+        await asyncio.sleep(0)
+        inner = asyncio.get_event_loop().run_until_complete(later(value, 1))
     return asyncio.run(later(inner)) if value % 2 else inner
 
 
@@ -33,7 +36,7 @@ async def nested_items(count: int) -> Any:
     import nest_asyncio
 
     nest_asyncio.apply()
-    for i in range(count):
+    for i in range(count % 10):
         yield asyncio.get_event_loop().run_until_complete(later(i))
 
 

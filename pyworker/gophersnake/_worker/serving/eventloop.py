@@ -82,6 +82,7 @@ class EventLoop:
         self._window_limits = window_limits(setup)
         self._loop = invoker.loop()
         self._context = contextvars.copy_context()  # each call runs in a copy of it
+        self._frames_read: deque[Frame] = deque()  # and not yet handled
         self._calls: dict[int, Call] = {}
         self._waiting: deque[Call] = deque()  # the calls above the limit of concurrency
         self._free = signature.concurrency
@@ -176,13 +177,18 @@ class EventLoop:
     # Frames of the supervisor.
 
     def _read(self) -> None:
-        """Handle the frames that have arrived."""
+        """Handle the frames that have arrived, in order.
+
+        A loop that node code runs inside this one may call this while a call handles a frame.
+        """
+        read = self._frames_read
         try:
             while True:
-                for frame in self._connection.arrived():
+                read.extend(self._connection.arrived())
+                while read:
                     if self._over:
                         return
-                    self._handle(frame)
+                    self._handle(read.popleft())
                 if not self._connection.has_arrived:
                     return
         except NoRoom as error:

@@ -281,9 +281,11 @@ class Connection:
     # Many frames at once, for the event loop.
 
     def arrived(self) -> list[Frame]:
-        """Return the frames that have arrived; call this when the socket is readable.
+        """Return the frames that have arrived; call this when the socket may be readable.
 
-        This may wait for the rest of a large frame, but not for that of a small one.
+        There may be none: a loop that runs inside a callback of the event loop also reads,
+        and the callback of the outer loop follows. This may wait for the rest of a large
+        frame, but not for that of a small one.
 
         Raises:
             Closed: the connection has ended.
@@ -296,7 +298,7 @@ class Connection:
             if not found and not self._is_readable():
                 if self._broken is not None:
                     raise self._broken
-                self._fill(self.end - self.start + 1)
+                self._fill_available()
             while self._is_readable():
                 frame = self._read()
                 if not self._handle_memory_frame(frame):
@@ -383,20 +385,34 @@ class Connection:
 
     def _fill(self, size: int) -> None:
         """Read ahead until at least ``size`` bytes are available."""
+        self._make_room(size)
+        while self.end - self.start < size:
+            self.end += self._recv(self._ahead[self.end :])
+
+    def _fill_available(self) -> None:
+        """Read ahead what has arrived, if anything has, without waiting for more."""
+        self._make_room(self.end - self.start + 1)
+        self.end += self._recv(self._ahead[self.end :], socket.MSG_DONTWAIT)
+
+    def _make_room(self, size: int) -> None:
+        """Move what has been read ahead, if ``size`` bytes from its first one need that."""
         if self.start == self.end:
             self.start = self.end = 0
         elif READ_AHEAD - self.start < size:
             rest = bytes(self._ahead[self.start : self.end])
             self._ahead[: len(rest)] = rest
             self.start, self.end = 0, len(rest)
-        while self.end - self.start < size:
-            self.end += self._recv(self._ahead[self.end :])
 
-    def _recv(self, into: memoryview) -> int:
-        """Receive at least one byte, and return how many were received."""
+    def _recv(self, into: memoryview, flags: int = 0) -> int:
+        """Receive at least one byte, and return how many were received.
+
+        Returns 0 if there is none, and the flags say that this must not wait.
+        """
         try:
-            count = self._sock.recv_into(into)
+            count = self._sock.recv_into(into, 0, flags)
         except OSError as error:
+            if flags and isinstance(error, BlockingIOError):
+                return 0
             raise Closed(f"the connection broke: {error}") from error
         if not count:
             raise Closed("end of file: the supervisor closed the connection")
