@@ -174,6 +174,12 @@ func exitError(x *worker.Exit) *Error {
 		e.Hint = "give the machine or the cgroup more memory, limit the node's with limits.memory, or run fewer workers"
 	case x.Signal == syscall.SIGKILL:
 		e.Hint = "check whether the machine, or the memory cgroup, ran out of memory"
+	case x.Signal == syscall.SIGSEGV && x.IsDeep():
+		e.Hint = "the recursion is probably too deep for the stack, which sys.setrecursionlimit does not enlarge: " +
+			"leave that limit as it is, replace the recursion by a loop, or run it in a thread with a larger threading.stack_size"
+	case x.Signal == syscall.SIGSEGV:
+		e.Hint = "code in C crashed: that of an extension, or that of the interpreter, if a recursion is too deep for the stack " +
+			"because the node has called sys.setrecursionlimit"
 	}
 	return e.WithOperation("call")
 }

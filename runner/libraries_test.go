@@ -8,20 +8,22 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hashicorp/go-hclog"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/gophersnake/gophersnake/runner"
+	"github.com/gophersnake/gophersnake/runner/internal/testkit"
 )
 
 // libraries starts a pipeline of one node from a file in testdata/libraries, whose
 // environment has the packages of its requirements.txt. The first test builds it.
-func libraries(t *testing.T, file, nodeType string, events *recorder, more ...string) *runner.Runner {
+func libraries(t *testing.T, file, nodeType string, events *recorder, opts []runner.Option, more ...string) *runner.Runner {
 	t.Helper()
 	base, err := filepath.Abs("testdata/libraries")
 	require.NoError(t, err)
 	text := "version: v1\npython: " + file + "\nrequirements: requirements.txt\n" + single(nodeType, more...)
-	r := parse(t, text, base, runner.WithEvents(events.record))
+	r := parse(t, text, base, append(opts, runner.WithEvents(events.record))...)
 	require.NoError(t, r.Start(t.Context()))
 	return r
 }
@@ -40,7 +42,7 @@ func TestAMonkeyPatchedNodeWorks(t *testing.T) {
 			for name, workers := range plainAndForked {
 				t.Run(fmt.Sprintf("%s/%s/%s", library, nodeType, name), func(t *testing.T) {
 					events := &recorder{}
-					r := libraries(t, "with_"+library+".py", nodeType, events, workers, "timeout: 5s", "retry: none", "breaker: none")
+					r := libraries(t, "with_"+library+".py", nodeType, events, nil, workers, "timeout: 20s", "retry: none")
 					for range 3 {
 						for _, c := range []struct {
 							in   map[string]any
@@ -91,7 +93,7 @@ func TestNestedEventLoopsLoseNoCall(t *testing.T) {
 	} {
 		t.Run(c.nodeType, func(t *testing.T) {
 			events := &recorder{}
-			r := libraries(t, c.file, c.nodeType, events, "workers: {min: 1, max: 1, spare: 0}", "timeout: 20s", "retry: none")
+			r := libraries(t, c.file, c.nodeType, events, nil, "workers: {min: 1, max: 1, spare: 0}", "timeout: 20s", "retry: none")
 			var calls sync.WaitGroup
 			for i := range int64(100) {
 				calls.Go(func() {
@@ -103,6 +105,54 @@ func TestNestedEventLoopsLoseNoCall(t *testing.T) {
 			}
 			calls.Wait()
 			assert.Empty(t, of[runner.WorkerDied](events))
+		})
+	}
+}
+
+func TestLoguruAndJoblibWork(t *testing.T) {
+	squares := make([]any, 20)
+	for i := range squares {
+		squares[i] = int64(i * i)
+	}
+	for name, workers := range plainAndForked {
+		t.Run(name, func(t *testing.T) {
+			events := &recorder{}
+			out := &lockedBuffer{}
+			log := runner.WithLogger(hclog.New(&hclog.LoggerOptions{Output: out, Level: hclog.Info}))
+			r := libraries(t, "tools.py", "with_loguru", events, []runner.Option{log}, workers, "timeout: 60s")
+			for i := range 5 {
+				text := fmt.Sprint("text ", i)
+				got, err := r.Run(t.Context(), text)
+				require.NoError(t, err, "%+v", err)
+				assert.Equal(t, text, got)
+			}
+			for _, line := range []string{"usual: text 4", "queued: text 4", "ValueError: text 4"} {
+				testkit.Eventually(t, func() bool { return out.contains(line) }, line)
+			}
+			r = libraries(t, "tools.py", "with_joblib", events, nil, workers, "timeout: 60s")
+			for _, backend := range []string{"threading", "loky", "multiprocessing", "sequential", "loky"} {
+				got, err := r.Run(t.Context(), map[string]any{"backend": backend})
+				if assert.NoError(t, err, "%s: %+v", backend, err) {
+					assert.Equal(t, squares, got, backend)
+				}
+			}
+			assert.Empty(t, of[runner.WorkerDied](events))
+		})
+	}
+}
+
+// What a recursion without a limit ends in depends on Python's version and its memory.
+func TestTheHintForARecursionNamesItsLimit(t *testing.T) {
+	for _, way := range []string{"in_python", "in_attributes", "in_repr"} {
+		t.Run(way, func(t *testing.T) {
+			r := libraries(t, "tools.py", "recurse", &recorder{}, nil, "limits: {memory: 256MiB}", "timeout: 60s", "retry: none")
+			_, err := r.Run(t.Context(), do(way))
+			e := asError(t, err)
+			require.NotNil(t, e)
+			assert.Contains(t, e.Hint, "sys.setrecursionlimit", "%+v", err)
+			pid, err := r.Run(t.Context(), nil)
+			require.NoError(t, err)
+			assert.NotNil(t, pid)
 		})
 	}
 }

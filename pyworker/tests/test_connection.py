@@ -309,3 +309,16 @@ def test_a_frame_that_a_finalizer_sends_within_another_follows_it(pair: Pair) ->
     assert (found[at].call, found[at].body, found[at].buffers) == (7, b"body", [b"part"])
     assert [frame.type for frame in found[at + 1 :]] == [LOG] * (2 - at)
     assert at < 2, "one was sent while the frame was being written"
+
+
+def test_what_has_arrived_may_be_nothing(pair: Pair) -> None:
+    pair[0].settimeout(None)
+    link = Connection(pair[0])
+    assert link.arrived() == []
+    pair[1].sendall(frame(PING, 1, b"")[:10])
+    assert link.arrived() == []
+    pair[1].sendall(frame(PING, 1, b"")[10:])
+    assert [each.type for each in link.arrived()] == [PING]
+    pair[1].close()
+    with pytest.raises(Closed):
+        link.arrived()

@@ -400,3 +400,38 @@ def test_a_forked_child_neither_answers_nor_ends_the_other_calls(
     # From 3.14 on, asyncio reports that tasks of its parent do not run in a forked child.
     cancelled(worker, call, silent=sys.version_info < (3, 14))
     assert worker.call("fork") == 0
+
+
+@pytest.mark.parametrize("how", ["create_task(later())", "call_later(0.01, fail)"])
+def test_a_keyboard_interrupt_of_a_background_task_is_logged(serve: Serve, how: str) -> None:
+    worker = serve(
+        HEAD
+        + f"""
+    def fail():
+        raise KeyboardInterrupt("behind the back")
+
+    async def later():
+        await asyncio.sleep(0.01)
+        fail()
+
+    async def n(value):
+        if value == "begin":
+            n.kept = asyncio.get_running_loop().{how}
+        if value == "wait":
+            log("at work")
+            await gate(value).wait()
+        return value
+    """,
+        python="nodes.py:n",
+        log_level="info",
+    )
+    waiting = worker.begin("wait")
+    worker.until_log("at work")
+    for _ in range(2):
+        assert worker.call("begin") == "begin"
+        while "KeyboardInterrupt: behind the back" not in worker.until(LOG).message["message"]:
+            pass
+    assert worker.call("next") == "next"
+    worker.cancel(waiting)
+    cancelled(worker, waiting)
+    assert worker.shut_down() == 0

@@ -16,6 +16,9 @@ from gophersnake._worker.serving import failure
 from gophersnake._worker.values.format import ValueFault
 from gophersnake.nodes import MAX_NAME
 
+from tests.conftest import Serve
+from tests.supervisor import Failed
+
 
 def body_of(raising: Callable[[], Any], stage: str = "call") -> dict[str, Any]:
     """Return the body of the error frame of an exception, packed and unpacked."""
@@ -261,3 +264,42 @@ def test_code_without_lines_is_reported() -> None:
         "function": "<module>",
         "source": "",
     }
+
+
+@pytest.mark.parametrize("how", ["breakpoint()", "import pdb; pdb.set_trace()", "input('? ')"])
+def test_what_needs_a_terminal_fails_with_a_hint(serve: Serve, how: str) -> None:
+    worker = serve(f"def n(value):\n    if value: {how}\n    return value", python="nodes.py:n")
+    with pytest.raises(Failed) as failed:
+        worker.call(1)
+    assert "no terminal" in failed.value.body["hint"]
+    assert "gophersnake env python" in failed.value.body["hint"]
+    assert worker.call(0) == 0
+
+
+def test_a_recursion_that_the_node_has_allowed_gets_a_hint(serve: Serve) -> None:
+    worker = serve(
+        """
+        import sys
+
+        def down(depth):
+            if not depth:
+                raise MemoryError
+            return down(depth - 1) + 1
+
+        def n(value):
+            if value:
+                sys.setrecursionlimit(10**9)
+                down(30_000)
+        """,
+        python="nodes.py:n",
+    )
+    assert worker.call(0) is None
+    with pytest.raises(Failed) as failed:
+        worker.call(1)
+    body = failed.value.body
+    assert "nested at least 10000 deep" in body["hint"]
+    assert "sys.setrecursionlimit" in body["hint"]
+    assert len(body["frames"]) == 100
+    assert body["frames"][0]["function"] == "n"
+    assert body["frames"][-1]["source"] == "raise MemoryError"
+    assert body["text"].endswith("MemoryError\n")

@@ -119,6 +119,9 @@ type Exit struct {
 	OutOfMemory bool
 }
 
+// IsDeep reports whether the stack at the end was a deep one, as that of a recursion.
+func (e *Exit) IsDeep() bool { return len(e.Traceback) >= maxFrames }
+
 // Error is one line: what happened, and at which place in Python.
 func (e *Exit) Error() string {
 	return e.Summary() + location(e.Traceback)
@@ -149,7 +152,7 @@ func (e *Exit) Summary() string {
 	if e.Remote != nil {
 		return fatalSummary(e.Remote)
 	}
-	if report, found := strings.CutPrefix(e.Dump, "gophersnake: "); found && strings.HasPrefix(report, "os._exit") {
+	if report, found := strings.CutPrefix(e.Dump, "gophersnake: "); found && (strings.HasPrefix(report, "os._exit") || strings.HasPrefix(report, "sys.exit")) {
 		call, _, _ := strings.Cut(report, "\n")
 		return "the node called " + call
 	}

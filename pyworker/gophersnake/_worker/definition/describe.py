@@ -7,12 +7,12 @@ Go's ``runner/describe.go`` has the other side. Modules are imported, but nodes 
 from __future__ import annotations
 
 import json
-import os
 import sys
 from typing import Any, NoReturn
 
 from gophersnake._worker.definition.lookup import load, load_module, nodes_of
 from gophersnake._worker.definition.signature import Signature
+from gophersnake._worker.originals import os
 from gophersnake._worker.process import sandbox
 from gophersnake._worker.serving import failure
 

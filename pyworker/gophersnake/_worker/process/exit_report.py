@@ -17,20 +17,29 @@ from gophersnake._worker.originals import os
 
 _exit = os._exit
 
+_descriptor = -1
+
 
 def install(descriptor: int) -> None:
     """Make fatal signals and ``os._exit`` write a report to a descriptor."""
     os.set_inheritable(descriptor, False)
     faulthandler.enable(descriptor, all_threads=True)
     worker = os.getpid()
+    global _descriptor  # noqa: PLW0603 - one worker a process
+    _descriptor = descriptor
 
     def report_and_exit(status: int) -> NoReturn:
         if os.getpid() == worker:  # forked children often end this way
-            write(descriptor, f"os._exit({status})\n\n{_stack(sys._getframe(1))}")
+            write_end(f"os._exit({status})", sys._getframe(1))
         _exit(status)
 
     node_os._exit = report_and_exit
     os.register_at_fork(after_in_child=faulthandler.disable)
+
+
+def write_end(call: str, frame: FrameType | None) -> None:
+    """Write a report that a call in a frame of the node ends the process."""
+    write(_descriptor, f"{call}\n\n{_stack(frame)}")
 
 
 def write(descriptor: int, message: str) -> None:

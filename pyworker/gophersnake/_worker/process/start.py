@@ -6,7 +6,7 @@ import io
 import sys
 from typing import NoReturn
 
-from gophersnake._worker.process import exit_report, handshake
+from gophersnake._worker.process import exit_report, handlers, handshake
 
 
 def run() -> NoReturn:
@@ -15,6 +15,7 @@ def run() -> NoReturn:
     This imports only what every Python has, so that a missing msgpack is reported well.
     """
     exit_report.install(handshake.AUTOPSY)
+    handlers.install()
     try:
         from gophersnake._worker.process.worker import Worker  # needs msgpack
     except ImportError as error:

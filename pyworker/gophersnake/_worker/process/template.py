@@ -19,7 +19,7 @@ from typing import Any, NoReturn
 
 from gophersnake._worker.memory.segments import RECEIVE_FLAGS
 from gophersnake._worker.originals import os, signal, socket
-from gophersnake._worker.process import exit_report, fork, handshake, reaper
+from gophersnake._worker.process import exit_report, fork, handlers, handshake, reaper
 from gophersnake._worker.process.start import make_streams_logs
 
 CONTROL = handshake.CHANNEL
@@ -41,6 +41,7 @@ def run() -> None:
     for descriptor in (handshake.LIFELINE, handshake.AUTOPSY, CONTROL):
         os.set_inheritable(descriptor, False)
     make_streams_logs()
+    handlers.install()
     Template(socket.socket(fileno=CONTROL)).serve()
 
 

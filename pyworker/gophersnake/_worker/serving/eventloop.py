@@ -157,7 +157,11 @@ class EventLoop:
         self._loop.run_until_complete(self._loop.shutdown_asyncgens())
 
     def _run(self) -> None:
-        """Run the event loop until it is stopped; a ``SystemExit`` in it ends the worker."""
+        """Run the event loop until it is stopped, or code outside of a call has raised.
+
+        asyncio passes on what of that is no ``Exception``: ``SystemExit`` ends the worker, and
+        ``KeyboardInterrupt`` is logged like all others, since no keyboard is there.
+        """
         try:
             self._loop.run_forever()
         except SystemExit as error:  # raised in a task or a callback of the node
@@ -166,6 +170,10 @@ class EventLoop:
                 self._stop(WorkerExit(failure.exit_code(error)))
             else:
                 self._fail(call.id, error, "call")
+        except KeyboardInterrupt as error:
+            self._loop.call_exception_handler(
+                {"message": "a task or callback of the node raised", "exception": error}
+            )
 
     def _stop(self, error: BaseException | None = None) -> None:
         """Leave the event loop after this turn; ``serve`` raises the error, if any."""

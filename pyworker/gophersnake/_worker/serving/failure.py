@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import linecache
 import os
+import sys
 import traceback
+from collections import deque
+from itertools import islice
 from types import TracebackType
 from typing import Any
 
@@ -33,6 +36,15 @@ MAX_NOTES = 50
 MAX_BASES = 64
 """The most characters of a text and a source line, frames, causes, notes and bases in a body."""
 
+MAX_PRINTED = 10_000
+"""The most frames that a text is made of, the outermost ones. Those of a recursion, which may
+be deeper, are shown once."""
+
+DEEP = 100
+"""How many nested calls are a recursion. An interpreter may end one of C code early."""
+
+RECURSION_LIMIT = sys.getrecursionlimit()
+"""How deep a recursion may be unless the node says otherwise."""
 
 OF_INPUTS = ("call", "finish")
 """The stages in which an exception can be the fault of an input."""
@@ -79,8 +91,35 @@ def remote_error(
         body |= _import_hint(error)
     if found := siblings.hint(error):
         body |= {"hint": found}
-    body |= sandbox.hint(error)
-    return body
+    return body | _terminal_hint(error) | _recursion_hint(error) | sandbox.hint(error)
+
+
+def _terminal_hint(error: BaseException) -> dict[str, str]:
+    """Return the hint for debuggers and ``input``, which find no terminal."""
+    is_debugger = type(error).__name__ == "BdbQuit" and type(error).__module__ == "bdb"
+    if not is_debugger and not (type(error) is EOFError and "reading a line" in _message(error)):
+        return {}
+    return {
+        "hint": "a worker has no terminal, and its standard input is empty: log instead, or call "
+        "the function in a script of your own, with the interpreter that "
+        "`gophersnake env python PIPELINE` prints"
+    }
+
+
+def _recursion_hint(error: BaseException) -> dict[str, str]:
+    """Return the hint for a recursion that is deeper than Python's usual limit."""
+    if not isinstance(error, (RecursionError, MemoryError, SystemError)):
+        return {}
+    depth = sum(1 for _ in islice(traceback.walk_tb(error.__traceback__), MAX_PRINTED))
+    is_raised = sys.getrecursionlimit() > RECURSION_LIMIT  # the node may have reset it
+    if depth <= (DEEP if is_raised else RECURSION_LIMIT):
+        return {}
+    least = f"at least {depth}" if depth == MAX_PRINTED else depth
+    return {
+        "hint": f"the calls were nested {least} deep: sys.setrecursionlimit allows that, but "
+        "provides no memory and no stack for it; leave the limit as it is, or replace the "
+        "recursion by a loop"
+    }
 
 
 def _import_hint(error: BaseException) -> dict[str, str]:
@@ -179,12 +218,13 @@ def _shortened(message: str) -> str:
 
 
 def _frames(error: BaseException) -> list[dict[str, Any]]:
-    frames = []
-    for frame, line in traceback.walk_tb(own(error.__traceback__)):
-        code = frame.f_code
-        frames.append((code.co_filename, line or 0, code.co_name))  # some code has no lines
-    if len(frames) > MAX_FRAMES:  # the first and the last ones are the most useful
-        frames = frames[: MAX_FRAMES // 4] + frames[-MAX_FRAMES * 3 // 4 :]
+    walked = traceback.walk_tb(own(error.__traceback__))
+    # The first and the last ones are the most useful. There may be millions.
+    kept = [*islice(walked, MAX_FRAMES // 4), *deque(walked, MAX_FRAMES * 3 // 4)]
+    frames = [
+        (frame.f_code.co_filename, line or 0, frame.f_code.co_name)  # some code has no lines
+        for frame, line in kept
+    ]
     if isinstance(error, SyntaxError) and isinstance(error.filename, str):
         line = error.lineno if isinstance(error.lineno, int) else 0
         frames.append((error.filename, line, "<module>"))
@@ -215,7 +255,7 @@ def text(error: BaseException) -> str:
     """Return the text that Python would print, without the worker's own frames."""
     try:
         trace = own(error.__traceback__)
-        lines = traceback.format_exception(type(error), error, trace)
+        lines = traceback.format_exception(type(error), error, trace, limit=MAX_PRINTED)
     except Exception:  # from a __str__ or __repr__ of the node's own
         return ""
     whole = "".join(lines)
