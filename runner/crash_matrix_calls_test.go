@@ -52,6 +52,7 @@ var calls = []call{
 	{does: "raises an exception that has no text", way: "raising.raise_without_a_text", want: raised("raise_without_a_text"), says: "the message cannot be read"},
 	{does: "raises `StopIteration`", way: "raising.raise_stop_iteration", want: raised("raise_stop_iteration"), says: "StopIteration"},
 	{does: "raises `KeyboardInterrupt`", way: "raising.raise_keyboard_interrupt", want: raised("raise_keyboard_interrupt"), says: "KeyboardInterrupt"},
+	{does: "raises `KeyboardInterrupt` in a background task", way: "raise_in_the_background", async: true, want: succeeded()},
 	{does: "raises another `BaseException`", way: "raising.raise_base_exception", want: raised("raise_base_exception"), says: "neither an Exception nor an exit"},
 	{does: "recurses forever in Python", way: "raising.recurse", want: raised("recurse"), says: "RecursionError"},
 	{does: "runs out of descriptors", way: "raising.run_out_of_descriptors", want: raised("run_out_of_descriptors"), says: "Too many open files"},

@@ -1,18 +1,18 @@
 package runner_test
 
 import (
-	"context"
 	"fmt"
 	"path/filepath"
 	"sync"
+	"syscall"
 	"testing"
-	"time"
 
 	"github.com/hashicorp/go-hclog"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/gophersnake/gophersnake/runner"
+	"github.com/gophersnake/gophersnake/runner/internal/isolation"
 	"github.com/gophersnake/gophersnake/runner/internal/testkit"
 )
 
@@ -36,6 +36,24 @@ func do(function string, with ...any) map[string]any {
 // plainAndForked are the lines of a manifest that choose how workers start.
 var plainAndForked = map[string]string{"plain": "workers: {spare: 0}", "forked": "workers: {spare: 0, fork_server: true}"}
 
+// greenCalls are calls of testdata/libraries/green.py, and their results. The first ones
+// also work in isolated nodes.
+var greenCalls = []struct {
+	in   map[string]any
+	want any
+}{
+	{do("echo", "x"), "x"},
+	{do("threads", 3), []any{int64(0), int64(1), int64(2)}},
+	{do("log", 50), int64(50)},
+	{do("nap", 0.1), 0.1},
+	{do("get_signal"), []any{int64(syscall.SIGUSR2)}},
+	{do("talk"), "HELLO"},
+	{do("fork", 3), []any{int64(0), int64(1), int64(2)}},
+	{do("run", 2), []any{"child\n", "child\n"}},
+}
+
+const isolatedGreenCalls = 5
+
 func TestAMonkeyPatchedNodeWorks(t *testing.T) {
 	for _, library := range []string{"gevent", "eventlet"} {
 		for _, nodeType := range []string{"work", "work_async"} {
@@ -44,31 +62,44 @@ func TestAMonkeyPatchedNodeWorks(t *testing.T) {
 					events := &recorder{}
 					r := libraries(t, "with_"+library+".py", nodeType, events, nil, workers, "timeout: 20s", "retry: none")
 					for range 3 {
-						for _, c := range []struct {
-							in   map[string]any
-							want any
-						}{
-							{do("echo", "x"), "x"},
-							{do("fork", 3), []any{int64(0), int64(1), int64(2)}},
-							{do("run", 2), []any{"child\n", "child\n"}},
-							{do("threads", 3), []any{int64(0), int64(1), int64(2)}},
-							{do("talk"), "HELLO"},
-							{do("log", 50), int64(50)},
-							{do("nap", 0.1), 0.1},
-							{do("get_signal"), []any{int64(12)}},
-						} {
-							ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
-							got, err := r.Run(ctx, c.in)
-							cancel()
+						for _, c := range greenCalls {
+							got, err := r.Run(t.Context(), c.in)
 							if assert.NoError(t, err, "%v: %+v", c.in, err) {
 								assert.Equal(t, c.want, got, "%v", c.in)
 							}
 						}
 					}
 					assert.Empty(t, of[runner.WorkerDied](events))
+					note := r.Health().Nodes[0].Pool.ForkNote
+					if library == "eventlet" && name == "forked" {
+						assert.Contains(t, note, "event loop", "forked workers would share it")
+					} else {
+						assert.Empty(t, note)
+					}
 				})
 			}
 		}
+	}
+}
+
+func TestAnIsolatedMonkeyPatchedNodeWorks(t *testing.T) {
+	if missing := new(isolation.Profile).Missing(); len(missing) > 0 {
+		t.Skip(missing)
+	}
+	for _, library := range []string{"gevent", "eventlet"} {
+		t.Run(library, func(t *testing.T) {
+			events := &recorder{}
+			r := libraries(t, "with_"+library+".py", "work", events, nil, "isolation: strict", "timeout: 20s", "retry: none")
+			for range 3 {
+				for _, c := range greenCalls[:isolatedGreenCalls] {
+					got, err := r.Run(t.Context(), c.in)
+					if assert.NoError(t, err, "%v: %+v", c.in, err) {
+						assert.Equal(t, c.want, got, "%v", c.in)
+					}
+				}
+			}
+			assert.Empty(t, of[runner.WorkerDied](events))
+		})
 	}
 }
 
@@ -143,9 +174,9 @@ func TestLoguruAndJoblibWork(t *testing.T) {
 
 // What a recursion without a limit ends in depends on Python's version and its memory.
 func TestTheHintForARecursionNamesItsLimit(t *testing.T) {
-	for _, way := range []string{"in_python", "in_attributes", "in_repr"} {
+	for way, memory := range map[string]string{"in_python": "100MiB", "in_attributes": "100MiB", "in_repr": "256MiB"} {
 		t.Run(way, func(t *testing.T) {
-			r := libraries(t, "tools.py", "recurse", &recorder{}, nil, "limits: {memory: 256MiB}", "timeout: 60s", "retry: none")
+			r := libraries(t, "tools.py", "recurse", &recorder{}, nil, "limits: {memory: "+memory+"}", "timeout: 60s", "retry: none")
 			_, err := r.Run(t.Context(), do(way))
 			e := asError(t, err)
 			require.NotNil(t, e)
@@ -153,6 +184,24 @@ func TestTheHintForARecursionNamesItsLimit(t *testing.T) {
 			pid, err := r.Run(t.Context(), nil)
 			require.NoError(t, err)
 			assert.NotNil(t, pid)
+		})
+	}
+}
+
+func TestALoopInsideARunningOneIsRefusedAsByPython(t *testing.T) {
+	for nodeType, says := range map[string]string{
+		"run_wrongly":                "asyncio.run() cannot be called from a running event loop",
+		"run_until_complete_wrongly": "This event loop is already running",
+	} {
+		t.Run(nodeType, func(t *testing.T) {
+			events := &recorder{}
+			r := libraries(t, "loops.py", nodeType, events, nil, "retry: none")
+			for range 3 {
+				_, err := r.Run(t.Context(), 1)
+				assert.ErrorIs(t, err, runner.KindExecution)
+				assert.ErrorContains(t, err, says)
+			}
+			assert.Empty(t, of[runner.WorkerDied](events), "the worker lives on")
 		})
 	}
 }

@@ -6,9 +6,9 @@ becomes a switch to another coroutine. A node may rely on that. The worker must 
 threads have to be real ones, and its waits, locks and forks those of the system.
 
 This module copies the modules whose functions such libraries replace. Worker code imports
-them from here. It uses ``_thread`` instead of ``threading``: a class that is written in
-Python looks its functions up in its module, where they may have been replaced. A worker and
-a template import this module before the node.
+them from here. It uses ``_thread`` instead of ``threading``, because what is written in Python
+looks functions up in its own module, which may have been changed. A worker and a template
+import this module before the node.
 """
 
 from __future__ import annotations
