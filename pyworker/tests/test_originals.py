@@ -31,12 +31,11 @@ SOURCES = sorted(Path(_worker.__path__[0]).rglob("*.py"))
 
 ALLOWED = {
     ("originals.py", "*"),
-    ("reaper.py", "os"),  # alone, it is a program of its own
-    ("reaper.py", "select"),
-    ("reaper.py", "socket"),
+    ("reaper.py", "select.poll"),  # alone, it is a program of its own
     ("handlers.py", "signal.signal"),  # it replaces these itself
     ("handlers.py", "signal.getsignal"),
     ("fork_safety.py", "threading.current_thread"),  # the threads of the module
+    ("threadloop.py", "threading.current_thread"),  # it only names the thread
 }
 
 

@@ -15,12 +15,13 @@ import asyncio
 import contextvars
 import ctypes
 import threading
+from _queue import SimpleQueue  # the class in queue may have been replaced; see originals
 from collections.abc import Callable
-from queue import SimpleQueue
 from types import CoroutineType, GeneratorType
 from typing import Any
 
 from gophersnake._worker.definition.signature import Signature
+from gophersnake._worker.originals import _thread
 from gophersnake._worker.serving.answers import Answers
 from gophersnake._worker.serving.eventloop import Call, EventLoop
 from gophersnake._worker.wire.connection import Connection
@@ -39,7 +40,7 @@ class _Job:
     ) -> None:
         self._function, self._args, self._named = function, args, named
         self._context = contextvars.copy_context()
-        self._lock = threading.Lock()  # guards the two below
+        self._lock = _thread.allocate_lock()  # guards the two below
         self._thread = 0  # the thread that runs the function
         self._canceled = False
         self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -58,7 +59,7 @@ class _Job:
 
         ``Cancelled`` may come late, in the code below, but it comes at most once.
         """
-        thread = threading.get_ident()
+        thread = _thread.get_ident()
         try:
             try:
                 self.value = self._context.run(self._call, thread)
@@ -163,14 +164,14 @@ class ThreadLoop(EventLoop):
             self._queue.put(job)
             if self._threads < min(len(self._jobs), self._most):
                 self._threads += 1
-                name = f"gophersnake-{self._threads}"
-                threading.Thread(target=self._work, name=name, daemon=True).start()
+                _thread.start_new_thread(self._work, (f"gophersnake-{self._threads}",))
             await job.done
         finally:
             del self._jobs[number]
 
-    def _work(self) -> None:
+    def _work(self, name: str) -> None:
         """Run jobs; the body of each thread."""
+        threading.current_thread().name = name
         while True:
             job = self._queue.get()
             job.run()
