@@ -42,7 +42,10 @@ def fork(times: int = 3) -> list[int]:
 def run(times: int = 2) -> list[str]:
     """Run programs, and return what they print."""
     command = [sys.executable, "-S", "-c", "print('child')"]
-    return [subprocess.run(command, capture_output=True, text=True, check=True).stdout for _ in range(times)]
+    return [
+        subprocess.run(command, capture_output=True, text=True, check=True).stdout
+        for _ in range(times)
+    ]
 
 
 def threads(count: int = 8) -> list[int]:

@@ -18,3 +18,8 @@ def work(how: dict[str, Any]) -> Any:
 @node
 async def work_async(how: dict[str, Any]) -> Any:
     return do(how)
+
+
+@node(threads=4)
+def work_threads(how: dict[str, Any]) -> Any:
+    return do(how)
