@@ -3,7 +3,7 @@
 ``process`` starts and ends it; begin reading at ``process/worker.py``. ``definition`` finds
 and checks the node. ``serving`` runs its calls. ``wire`` receives and sends frames,
 ``values`` encodes and decodes the values in them, and ``memory`` shares large buffers with
-the supervisor.
+the supervisor. ``originals`` has the functions of the standard library that a node may replace.
 
 A call of a plain node passes through these modules: ``wire/connection.py`` receives it,
 ``serving/frameloop.py`` passes it to ``serving/calls.py``, ``values/decoder.py`` decodes its
