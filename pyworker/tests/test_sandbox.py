@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
+import pickle
 import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -74,6 +75,70 @@ def test_each_hint_names_the_restriction() -> None:
     assert "seccomp refuses sockets" in hint(refuse(errno.EACCES))
     assert "seccomp refuses to change the modes" in hint(refuse(errno.EPERM, "/etc/passwd"))
     assert "Landlock keeps /no/such/secret" not in hint(refuse(errno.ENOENT, "/no/such/secret"))
+
+
+def lock() -> None:
+    raise PermissionError(errno.EACCES, "Permission denied")  # as _multiprocessing.SemLock does
+
+
+def test_semaphores_are_not_taken_for_sockets(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused_open(*_: Any) -> int:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(os, "open", refused_open)
+    memory = refuse(errno.EACCES, "/dev/shm/memory")
+    for refused in (lock, memory):
+        said = hint(refused)
+        assert "isolation.processes" in said
+        assert "isolation.write" in said
+        assert "network" not in said
+    sandbox.configure(STRICT | {"processes": -1})
+    for refused in (lock, memory):
+        said = hint(refused)
+        assert "isolation.processes" not in said
+        assert "isolation.write" in said
+        assert "network" not in said
+
+
+def test_a_refused_mode_is_accepted_if_it_only_keeps_others_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(path: Any, mode: int, **_: Any) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted", path)
+
+    monkeypatch.setattr(os, "chmod", refused)
+    monkeypatch.setattr(sandbox, "SHARED_MEMORY", f"{tmp_path.parent}/memory/")
+    sandbox.accept_private_modes()
+    file, outside = tmp_path / "file", tmp_path.parent / "outside"
+    memory = tmp_path.parent / "memory"
+    memory.mkdir()
+    for each in (file, outside, memory / "file"):
+        each.touch(0o644)
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(tmp_path / "socket"))
+    os.chmod(file, 0o600)
+    os.chmod(str(file), 0o640)
+    os.chmod(os.fsencode(memory / "file"), 0o600)
+    (tmp_path / "socket").chmod(0o600)
+    for path, mode in [
+        (file, 0o666),
+        (file, 0o444),
+        (file, 0o755),
+        (file, 0o4600),
+        (outside, 0o600),
+    ]:
+        with pytest.raises(PermissionError):
+            os.chmod(path, mode)
+    with file.open() as opened, pytest.raises(PermissionError):
+        os.chmod(opened.fileno(), 0o600)
+    link = tmp_path / "link"
+    link.symlink_to(outside)
+    with pytest.raises(PermissionError):
+        os.chmod(link, 0o600)
+    sandbox.configure(STRICT | {"write": [str(memory)]})  # which others may reach, then
+    with pytest.raises(PermissionError):
+        os.chmod(memory / "file", 0o600)
+    assert pickle.loads(pickle.dumps(os.chmod)) is os.chmod
 
 
 def test_a_readable_file_was_opened_for_writing(tmp_path: Path) -> None:

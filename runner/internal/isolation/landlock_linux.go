@@ -46,6 +46,12 @@ func refusableRights(abi int) uint64 {
 	return rights
 }
 
+// landlockRights returns the rights that this kernel can refuse. Landlock must be available.
+func landlockRights() uint64 {
+	abi, _ := landlockABI()
+	return refusableRights(abi)
+}
+
 // landlockABI returns the version of the kernel's interface.
 func landlockABI() (int, error) {
 	abi, _, errno := unix.Syscall(unix.SYS_LANDLOCK_CREATE_RULESET, 0, 0, unix.LANDLOCK_CREATE_RULESET_VERSION)

@@ -23,7 +23,9 @@ type Profile struct {
 	// Signals lets it signal other processes of its user.
 	Signals bool
 	// Processes is how many further processes and threads it may have at a time. 0
-	// allows no process, and threads within Threads; [AnyNumber] any number of both.
+	// allows no process, and threads within Threads; [AnyNumber] any number of both. If it
+	// is not 0, the process also gets a /dev/shm of its own, for semaphores and shared memory,
+	// unless Write has /dev/shm or the user may not mount one.
 	Processes int
 	// Threads limits its threads and those of its children, together, if the supervisor may
 	// create cgroups; otherwise it has no effect. 0 is no limit. See

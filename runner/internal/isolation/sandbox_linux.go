@@ -118,6 +118,11 @@ func (p *Profile) Start(cmd *exec.Cmd, write ...string) (_ *Sandbox, err error) 
 		_ = self.Release()
 	}
 	err = onOwnThread(func() error {
+		if p.needsSharedMemory() && mountSharedMemory(p.Memory) == nil {
+			if err := allow(rules, sharedMemory, rightsToWrite&landlockRights()); err != nil {
+				return err
+			}
+		}
 		if p.Reaper != "" && !p.Signals {
 			_ = unix.Unshare(unix.CLONE_NEWPID) // without it, Landlock's scope confines the reaper
 		}

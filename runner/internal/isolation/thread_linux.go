@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"slices"
+	"strings"
 	"sync/atomic"
 
 	"golang.org/x/net/bpf"
@@ -31,6 +33,39 @@ func onOwnThread(f func() error) error {
 	}
 	go run()
 	return <-done
+}
+
+// sharedMemory is the folder in which the C library keeps POSIX semaphores and named shared
+// memory. Programs cannot choose another one.
+const sharedMemory = "/dev/shm"
+
+// needsSharedMemory reports whether the process gets a folder for semaphores and named
+// shared memory of its own: if it may start others with which to share them, and does not ask
+// for the machine's.
+func (p *Profile) needsSharedMemory() bool {
+	return p.Processes != 0 && !slices.ContainsFunc(p.Write, func(path string) bool {
+		return strings.HasPrefix(sharedMemory+"/", strings.TrimSuffix(path, "/")+"/")
+	})
+}
+
+// mountSharedMemory makes the folder of semaphores and shared memory an empty one that only
+// the calling thread and the processes that it starts see. It vanishes with the last of them,
+// and takes at most limit bytes, or half of the memory if that is 0. The error is that of the
+// system; most often the user may not mount anything, and then nothing has changed.
+func mountSharedMemory(limit int64) error {
+	options := "mode=1777"
+	if limit > 0 {
+		options += fmt.Sprintf(",size=%d", limit)
+	}
+	if err := unix.Unshare(unix.CLONE_NEWNS); err != nil {
+		return os.NewSyscallError("unshare", err)
+	}
+	// Otherwise the mount would appear in the host, too.
+	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_SLAVE, ""); err != nil {
+		return os.NewSyscallError("mount", err)
+	}
+	err := unix.Mount("gophersnake", sharedMemory, "tmpfs", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, options)
+	return os.NewSyscallError("mount", err)
 }
 
 // restrictThread takes all rights from the calling thread that the process must not

@@ -33,6 +33,8 @@ def install(descriptor: int) -> None:
             write_end(f"os._exit({status})", sys._getframe(1))
         _exit(status)
 
+    # It is pickled by its name, as the function that it replaces.
+    report_and_exit.__module__, report_and_exit.__qualname__ = "os", "_exit"
     node_os._exit = report_and_exit
     os.register_at_fork(after_in_child=faulthandler.disable)
 

@@ -19,6 +19,9 @@ from gophersnake._worker.originals import os, socket
 
 STARTS = re.compile(r"fork|spawn|popen|subprocess|multiprocessing|os\.system", re.IGNORECASE)
 SIGNALS = re.compile(r"kill|signal")
+NAMED_MEMORY = re.compile(r"SemLock|shm_open")
+SHARED_MEMORY = "/dev/shm/"
+"""The folder in which the C library keeps semaphores and named shared memory."""
 CHAIN = 10
 """How many causes of an exception are examined."""
 
@@ -56,6 +59,49 @@ def configure(isolation: dict[str, Any] | None) -> None:
     )
 
 
+def accept_private_modes() -> None:
+    """Make ``os.chmod`` succeed, without effect, if it would only take rights from other users.
+
+    The sandbox refuses to change modes, but multiprocessing's start method forkserver and
+    joblib insist on keeping others from their files. Those lie in folders that no other user
+    reaches: the worker's temporary folder and its own /dev/shm. Elsewhere, and if the mode
+    would do anything else, the refusal remains.
+    """
+    change = os.chmod
+    temporary = os.path.realpath(os.environ["TMPDIR"]) + os.sep
+
+    def chmod(path: Any, mode: int, **named: Any) -> None:
+        try:
+            change(path, mode, **named)
+        except PermissionError as error:
+            if error.errno != errno.EPERM or not _is_private(path, mode, temporary):
+                raise
+
+    chmod.__module__, chmod.__qualname__ = "os", "chmod"  # it is pickled by its name
+    for functions in (os.supports_fd, os.supports_dir_fd, os.supports_follow_symlinks):
+        if change in functions:
+            functions.add(chmod)
+    os.chmod = chmod
+
+
+def _is_private(name: object, mode: int, temporary: str) -> bool:
+    """Return whether only other users, who cannot reach a file, would have less of it."""
+    if not isinstance(name, (str, bytes, os.PathLike)):
+        return False
+    path = os.path.realpath(os.fsdecode(name))
+    current = os.stat(path).st_mode
+    owner = stat.S_IRUSR | stat.S_IWUSR if stat.S_ISSOCK(current) else stat.S_IRWXU
+    if (mode ^ current) & owner or stat.S_IMODE(mode) & ~current & ~stat.S_IRWXU:
+        return False
+    return path.startswith(temporary) or (path.startswith(SHARED_MEMORY) and _has_own_memory())
+
+
+def _has_own_memory() -> bool:
+    """Return whether a /dev/shm that this process can write to is its own."""
+    lists = (path for each in _sandboxes for path in each.write)
+    return not any(SHARED_MEMORY.startswith(path.rstrip(os.sep) + os.sep) for path in lists)
+
+
 def hint(error: BaseException) -> dict[str, str]:
     """Return the hint for an error that the sandbox caused; an empty dict for others."""
     for sandbox in _sandboxes:
@@ -87,9 +133,7 @@ def _refusal(error: BaseException, sandbox: Sandbox) -> str:
     if error.errno == errno.EAGAIN and STARTS.search(_where(error)):
         return _too_many(sandbox)
     if error.errno == errno.EACCES:
-        if isinstance(error.filename, (str, bytes)):
-            return _no_file(os.fsdecode(error.filename), sandbox)
-        return "" if sandbox.network else NO_NETWORK
+        return _denied(error, sandbox)
     if error.errno == errno.ESRCH and not sandbox.signals and SIGNALS.search(_where(error)):
         return NO_PROCESS
     if error.errno == errno.EPERM:
@@ -99,6 +143,32 @@ def _refusal(error: BaseException, sandbox: Sandbox) -> str:
 
 NO_NETWORK = (
     "seccomp refuses sockets; if it may have a network, set isolation.network in the manifest"
+)
+CONNECTIONS = {
+    "forkserver": (
+        "the start method forkserver of multiprocessing connects to a Unix socket, which seccomp "
+        "can allow only together with the network; use the start method fork or spawn, or set "
+        "isolation.network in the manifest"
+    ),
+    "SocketClient": (
+        "multiprocessing connects to a Unix socket here, as managers do, which seccomp can allow "
+        "only together with the network; use a queue, a pipe or shared memory instead, or set "
+        "isolation.network in the manifest"
+    ),
+}
+"""Hints for refused connections, by what the place of the error contains."""
+
+NO_SHARED_MEMORY = (
+    "Landlock keeps /dev/shm from it, in which the system has semaphores (so those of "
+    "multiprocessing) and named shared memory; "
+)
+NO_SEMAPHORES = NO_SHARED_MEMORY + (
+    "set isolation.processes in the manifest, with which it gets a /dev/shm of its own if the "
+    "supervisor is root, or add the machine's /dev/shm to isolation.write"
+)
+NO_OWN_MEMORY = NO_SHARED_MEMORY + (
+    "only root can give it one of its own; if it may have the machine's, add /dev/shm to "
+    "isolation.write in the manifest"
 )
 NO_PROCESSES = (
     "seccomp refuses further processes; if it may start some, set isolation.processes "
@@ -140,6 +210,20 @@ def _not_permitted(error: OSError, sandbox: Sandbox) -> str:
     if not sandbox.signals and SIGNALS.search(where):
         return NO_SIGNALS
     return NO_CALL
+
+
+def _denied(error: OSError, sandbox: Sandbox) -> str:
+    """Return why a file or a socket was denied; an empty string if not by the sandbox."""
+    where = _where(error)
+    name = os.fsdecode(error.filename) if isinstance(error.filename, (str, bytes)) else ""
+    is_memory = NAMED_MEMORY.search(where) or name.startswith(SHARED_MEMORY)
+    if is_memory and not _can_be_read(SHARED_MEMORY):
+        return NO_OWN_MEMORY if sandbox.processes else NO_SEMAPHORES
+    if name:
+        return _no_file(name, sandbox)
+    if sandbox.network:
+        return ""
+    return next((CONNECTIONS[each] for each in CONNECTIONS if each in where), NO_NETWORK)
 
 
 def _no_file(name: str, sandbox: Sandbox) -> str:

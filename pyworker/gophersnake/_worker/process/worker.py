@@ -101,7 +101,10 @@ class Worker:
         self._connection.limit_results(allowed.get("result", 0))
         self._connection.largest_inline = allowed.get("inline", 0)
         limits.limit_memory(allowed["memory"])
-        sandbox.configure(setup.get("isolation"))
+        isolation = setup.get("isolation")
+        sandbox.configure(isolation)
+        if isolation is not None:
+            sandbox.accept_private_modes()
         limits.limit_descriptors(allowed.get("open_files", 0))
         limits.reserve_threads()
         logs.install(self._connection, self._interrupts, setup["log_level"])
