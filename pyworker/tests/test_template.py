@@ -210,6 +210,23 @@ def test_workers_draw_different_numbers(fork: Fork) -> None:
     assert one[3] != other[3]
 
 
+def test_the_generator_of_torch_is_seeded_in_each_worker(fork: Fork) -> None:
+    worker = fork(
+        """
+        import sys, types
+        module = types.ModuleType("torch.random")  # it is too large to be installed here
+        module.seeded = 0
+        def seed():
+            module.seeded += 1
+        module.seed = seed
+        sys.modules["torch.random"] = module
+        def n(value):
+            return module.seeded
+        """
+    )
+    assert worker.call(1) == 1
+
+
 LOGGING = """
     import logging
     {how}
