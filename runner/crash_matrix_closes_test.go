@@ -22,15 +22,20 @@ type closing struct {
 	logged string // a part of the log
 }
 
+// killedAtClose is what the log says of a worker that does not exit in time.
+const killedAtClose = "the worker did not exit within its grace period of 2s and was killed"
+
 var closes = []closing{
 	{does: "raises in `close`", way: "closing.close_raises", logged: "RuntimeError: cannot let go"},
 	{does: "calls `sys.exit(9)` in `close`", way: "closing.close_exits", logged: "SystemExit: 9"},
 	{does: "calls `os._exit(9)` in `close`", way: "closing.close_exits_now"},
 	{does: "crashes in `close`", way: "closing.close_crashes", died: "SIGSEGV"},
-	{does: "hangs in `close`", way: "closing.close_hangs"},
-	{does: "stops itself, all signals blocked", way: "closing.ignore_the_shutdown"},
-	{does: "has registered an `atexit` function that hangs", way: "closing.hang_at_exit", before: true},
-	{does: "has left a thread that never ends", way: "closing.leave_a_thread", before: true},
+	{does: "hangs in `close`", way: "closing.close_hangs", logged: killedAtClose},
+	{does: "stops itself, all signals blocked", way: "closing.ignore_the_shutdown", logged: killedAtClose},
+	{does: "has registered an `atexit` function that hangs", way: "closing.hang_at_exit", before: true, logged: killedAtClose},
+	{does: "has registered an `atexit` function that raises", way: "closing.raise_at_exit", before: true, logged: "RuntimeError: cannot let go"},
+	{does: "has registered an `atexit` function that crashes", way: "closing.crash_at_exit", before: true, died: "SIGSEGV"},
+	{does: "has left a thread that never ends", way: "closing.leave_a_thread", before: true, logged: killedAtClose},
 	{does: "has left a child", way: "closing.leave_children", before: true},
 }
 

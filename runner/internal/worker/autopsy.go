@@ -119,6 +119,8 @@ func (p *process) autopsy(packageDir string, fatal *ipc.RemoteError) *Exit {
 	switch {
 	case diedFirst(e.Reason, e.Signal):
 		e.Reason = ReasonSelf
+	case e.Reason == ReasonBroken && fatal != nil && fatal.ExitCode != nil:
+		e.Reason = ReasonSelf // it was exiting, but took too long to finalize the interpreter
 	case e.Reason == ReasonSelf && e.Signal == 0 && strings.HasPrefix(e.Dump, connectionEnded):
 		e.Reason = ReasonBroken // it exited before it was ended
 	default:

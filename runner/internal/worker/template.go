@@ -19,7 +19,7 @@ import (
 // the next one is then started after the worker that had to be spawned.
 //
 // Random numbers that a module draws during its import are the same in all of its
-// workers. The global generators of random and NumPy are seeded anew in each.
+// workers. The global generators of random, NumPy and PyTorch are seeded anew in each.
 //
 // The process is in one of these states:
 //

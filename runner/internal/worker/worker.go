@@ -27,6 +27,7 @@ package worker
 
 import (
 	"context"
+	"fmt"
 	"maps"
 	"slices"
 	"sync/atomic"
@@ -118,9 +119,9 @@ func (w *Worker) awaitEnd() {
 	close(w.done)
 }
 
-// Close asks the worker to close its node and exit. It kills the worker if it does
-// not exit within the grace period or before the context ends. Close returns when
-// the process is gone; it may be called more than once.
+// Close asks the worker to close its node and exit, which finalizes the interpreter. It
+// kills the worker if it does not exit within the grace period or before the context ends.
+// Close returns when the process is gone; it may be called more than once.
 func (w *Worker) Close(ctx context.Context) {
 	w.process.expectShutdown()
 	// A worker that does not read its socket blocks Shutdown until its process is
@@ -132,9 +133,17 @@ func (w *Worker) Close(ctx context.Context) {
 	case <-w.done:
 		return
 	case <-grace.C:
+		w.logUnfinished(fmt.Sprintf("within its grace period of %v", w.config.Grace))
 	case <-ctx.Done():
+		w.logUnfinished("in time")
 	}
 	w.Kill()
+}
+
+// logUnfinished logs that the worker is killed before it has exited by itself.
+func (w *Worker) logUnfinished(within string) {
+	w.config.Logger.Warn("the worker did not exit "+within+" and was killed: what it had not written is lost, and callbacks of atexit may not have run",
+		"pid", w.PID(), "hint", "make the node's close, its threads that are not daemons, and its callbacks of atexit return sooner")
 }
 
 // Kill ends the worker at once and returns when the process is gone.

@@ -35,6 +35,14 @@ def hang_at_exit() -> None:
     atexit.register(time.sleep, 3600)
 
 
+def raise_at_exit() -> None:
+    atexit.register(close_raises)
+
+
+def crash_at_exit() -> None:
+    atexit.register(close_crashes)
+
+
 def leave_a_thread() -> None:
     threading.Thread(target=time.sleep, args=(3600,)).start()
 

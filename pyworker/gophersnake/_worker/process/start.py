@@ -6,7 +6,7 @@ import io
 import sys
 from typing import NoReturn
 
-from gophersnake._worker.process import exit_report, handlers, handshake
+from gophersnake._worker.process import ending, exit_report, handlers, handshake
 
 
 def run() -> NoReturn:
@@ -15,6 +15,7 @@ def run() -> NoReturn:
     This imports only what every Python has, so that a missing msgpack is reported well.
     """
     exit_report.install(handshake.AUTOPSY)
+    ending.release_in_children(handshake.LIFELINE, handshake.AUTOPSY)
     handlers.install()
     try:
         from gophersnake._worker.process.worker import Worker  # needs msgpack
@@ -22,7 +23,11 @@ def run() -> NoReturn:
         sys.exit(f"gophersnake: {error}; install it for {sys.executable}: pip install msgpack")
     connection = handshake.connect()
     make_streams_logs()
-    exit_report.exit_now(Worker(connection).run())
+    worker = Worker(connection)
+    code = worker.run()
+    end_process = worker.end_process
+    del worker  # and with it, the node
+    end_process(code)
 
 
 def make_streams_logs() -> None:

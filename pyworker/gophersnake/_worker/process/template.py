@@ -15,11 +15,19 @@ from __future__ import annotations
 import fcntl
 import gc
 import sys
+import weakref
 from typing import Any, NoReturn
 
 from gophersnake._worker.memory.segments import RECEIVE_FLAGS
 from gophersnake._worker.originals import os, signal, socket
-from gophersnake._worker.process import exit_report, fork, handlers, handshake, reaper
+from gophersnake._worker.process import (
+    ending,
+    exit_report,
+    fork,
+    handlers,
+    handshake,
+    reaper,
+)
 from gophersnake._worker.process.start import make_streams_logs
 
 CONTROL = handshake.CHANNEL
@@ -30,6 +38,10 @@ ASSIGNED = (reaper.CHANNEL, 1, 2, handshake.LIFELINE, handshake.AUTOPSY, handsha
 optional."""
 
 MAX_MESSAGE = 64 << 10
+
+GENERATORS = ("numpy.random.seed", "torch.random.seed")
+"""The functions that seed the global generators of libraries, as ``random`` seeds its own in
+each forked process. Without that, all workers would draw the same numbers."""
 
 
 class BadRequest(Exception):
@@ -53,8 +65,12 @@ class Template:
         import msgpack  # if it is missing, a worker reports that better
 
         self._control = control
+        ending.release_in_children(
+            handshake.LIFELINE, handshake.AUTOPSY, CONTROL, unless=lambda: not self._importing
+        )
         self._pack, self._unpack = msgpack.packb, msgpack.unpackb
         self._on_child: Any = None
+        self._importing = False
 
     def serve(self) -> None:
         """Import the module and answer requests. Returns in each worker."""
@@ -79,6 +95,7 @@ class Template:
 
     def _prepare(self) -> None:
         """Do the same as a worker, up to the import of the module."""
+        template = os.getpid()
         setup = self._receive()[0].get("setup")
         if setup is None:
             self._answer_and_exit(error="the first request must be setup")
@@ -90,9 +107,15 @@ class Template:
 
             limits.limit_memory(setup["memory"])
             logs.install_placeholder(setup["log_level"])
+            self._importing = True
             load(setup["base"], setup["python"], setup["node_type"])
+            if os.getpid() != template:
+                ending.finish(0)
             unsafe = why_not({CONTROL})
+            self._importing = False
         except BaseException as error:  # sys.exit, too; a worker will report it in detail
+            if os.getpid() != template:  # a child that the module has forked
+                ending.finish_child(error)
             self._answer_and_exit(failed=f"{type(error).__name__}: {error}")
         if unsafe:
             self._answer_and_exit(unsafe=unsafe)
@@ -162,9 +185,15 @@ class Template:
             os.environ[name] = value
         if self._on_child is not None:  # None if the handler was not set from Python
             signal.signal(signal.SIGCHLD, self._on_child)
-        seed = getattr(sys.modules.get("numpy.random"), "seed", None)
-        if callable(seed):
-            seed()
+        # Finalizers of the import, such as those of temporary folders, are not a worker's to run:
+        # others need what they would remove.
+        for finalizer in list(getattr(weakref.finalize, "_registry", ())):
+            finalizer.detach()
+        for name in GENERATORS:
+            module, _, function = name.rpartition(".")
+            seed = getattr(sys.modules.get(module), function, None)
+            if callable(seed):
+                seed()
 
     def _reap(self, child: int) -> None:
         """Reap a reaper that has ended, and has reported how its worker did."""

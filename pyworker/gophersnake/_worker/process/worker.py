@@ -7,7 +7,7 @@ import os
 import sys
 import traceback
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NoReturn
 
 import msgpack
 
@@ -18,7 +18,7 @@ from gophersnake._worker.definition.signature import Signature
 from gophersnake._worker.memory.arena import MOST
 from gophersnake._worker.memory.shared import SharedMemory
 from gophersnake._worker.originals import socket
-from gophersnake._worker.process import exit_report, handshake, limits, logs, sandbox
+from gophersnake._worker.process import ending, exit_report, handshake, limits, logs, sandbox
 from gophersnake._worker.process.heartbeat import Heartbeat
 from gophersnake._worker.serving import invoker
 from gophersnake._worker.serving.answers import EXIT_SOFTWARE, Answers, WorkerExit
@@ -35,7 +35,11 @@ from gophersnake.progress import report_to
 
 
 class Worker:
-    """One node behind one connection."""
+    """One node behind one connection.
+
+    Attributes:
+        end_process: ends the process with the exit code that ``run`` has returned.
+    """
 
     def __init__(self, sock: socket.socket) -> None:
         """Create the worker on a connected socket."""
@@ -46,30 +50,44 @@ class Worker:
         self._close: Callable[[], Any] | None = None  # the node's close method
         self._end: Callable[[], None] | None = None  # ends the tasks of an async node
         self._serve: Callable[[], None]
+        self.end_process: Callable[[int], NoReturn] = exit_report.exit_now
 
     def run(self) -> int:
-        """Set the node up, serve its calls, and return the exit code of the process."""
+        """Set the node up, serve its calls, and return the exit code of the process.
+
+        Raises:
+            BaseException: node code has raised it in a forked child, which ends with it.
+        """
         try:
             self._set_up()
             gc.freeze()  # these objects stay, so collections need not examine them
             self._serve()
             return self._shut_down()
         except WorkerExit as end:
+            if end.asked:
+                self._connection.close()  # the supervisor must send no further calls
+                self.end_process = ending.finish
             return end.code
-        except Closed as error:  # most often the supervisor no longer needs this worker
-            self._report_end(error)
+        except ending.ForkedChildError as failed:
+            error = failed.error
+        except Closed as closed:  # most often the supervisor no longer needs this worker
+            if self._connection.open:
+                self._report_end(closed)
+            else:  # node code has returned in a forked child
+                self.end_process = ending.finish
             return 0
-        except ProtocolError as error:
-            self._report_end(error, "out of protocol: ")
-            _write_error(f"gophersnake: out of protocol: {error}")
+        except ProtocolError as wrong:
+            self._report_end(wrong, "out of protocol: ")
+            _write_error(f"gophersnake: out of protocol: {wrong}")
+            return EXIT_SOFTWARE
         except Exception:
             _write_error(traceback.format_exc())
-        return EXIT_SOFTWARE
+            return EXIT_SOFTWARE
+        ending.finish_child(error)
 
     def _report_end(self, error: Exception, how: str = "") -> None:
         """Write an exit report that says how the connection ended."""
-        if self._connection.open:
-            exit_report.write(handshake.AUTOPSY, f"the connection ended: {how}{error}\n")
+        exit_report.write(handshake.AUTOPSY, f"the connection ended: {how}{error}\n")
 
     def _set_up(self) -> None:
         """Send the hello frame, and set the node up as the setup frame says."""
@@ -242,11 +260,19 @@ class Worker:
                 if self._close is not None:
                     invoker.run(self._close())
             finally:
-                if self._end is not None:
-                    self._end()
-        except BaseException:  # sys.exit, too: the worker is ending anyway
+                if self._connection.open:
+                    if self._end is not None:
+                        self._end()
+                    invoker.close_loop()
+        except BaseException as error:  # sys.exit, too: the worker is ending anyway
+            if not self._connection.open:
+                raise ending.ForkedChildError(error) from error
             _write_error(traceback.format_exc())
             return 1
+        finally:
+            if self._connection.open:
+                ending.drop_broken_streams()
+            self.end_process = ending.finish
         return 0
 
 

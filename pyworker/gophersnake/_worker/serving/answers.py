@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from gophersnake._worker.process import limits
+from gophersnake._worker.process.ending import ForkedChildError
 from gophersnake._worker.serving import failure
 from gophersnake._worker.serving.interrupts import Interrupts
 from gophersnake._worker.values.encoder import Encoder
@@ -20,12 +21,18 @@ EXIT_SOFTWARE = 70
 
 
 class WorkerExit(Exception):
-    """The worker has sent its last frame and must end with this exit code."""
+    """The worker has sent its last frame and must end with this exit code.
 
-    def __init__(self, code: int) -> None:
+    Attributes:
+        code: the exit code.
+        asked: whether node code has asked for it, by ``sys.exit``.
+    """
+
+    def __init__(self, code: int, asked: bool = False) -> None:
         """Create the error for an exit code."""
         super().__init__(code)
         self.code = code
+        self.asked = asked
 
 
 class Answers:
@@ -163,8 +170,11 @@ class Answers:
 
         Raises:
             Closed: the connection has ended.
+            ForkedChildError: this is a forked child, which has no calls to answer.
             WorkerExit: the interpreter can no longer be trusted after this exception.
         """
+        if not self._connection.open:
+            raise ForkedChildError(error)
         self.when_idle(self._collect_memory)
         # issubclass, because isinstance asks the exception, whose class may be hostile.
         if issubclass(type(error), MemoryError):
@@ -181,7 +191,8 @@ class Answers:
             }
         self._connection.send_message(frames.ERROR, body, call)
         if body.get("fatal"):
-            raise WorkerExit(body.get("exit_code", EXIT_SOFTWARE))
+            code = body.get("exit_code")
+            raise WorkerExit(EXIT_SOFTWARE if code is None else code, asked=code is not None)
 
     def when_idle(self, task: Callable[[], None]) -> None:
         """Call a function once, before the worker next waits for frames."""

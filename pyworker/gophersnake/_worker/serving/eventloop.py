@@ -18,8 +18,8 @@ from types import AsyncGeneratorType, CoroutineType, GeneratorType
 from typing import Any
 
 from gophersnake._worker.definition.signature import Signature
-from gophersnake._worker.process import logs
 from gophersnake._worker.originals import os
+from gophersnake._worker.process import ending, logs
 from gophersnake._worker.serving import failure, invoker
 from gophersnake._worker.serving.answers import Answers, WorkerExit
 from gophersnake._worker.serving.items import Window, credited_items, window_limits
@@ -124,13 +124,17 @@ class EventLoop:
                 self._run()
         finally:
             self._over = True
-            if self._connection.open:  # a forked child shares the epoll of its parent's loop
+            if self._connection.open:
                 self._loop.remove_reader(descriptor)
+            else:
+                # A forked child shares the epoll of its parent's loop, and has copies of the
+                # parent's other calls, whose finally blocks must not run twice.
+                ending.keep_for_ever(asyncio.all_tasks(self._loop))
         error = self._error
         if isinstance(error, Closed):
             if self._connection.open:
                 self.end()
-        else:
+        elif self._connection.open:
             self._connection.flush()
         if error is not None:
             raise error
@@ -167,7 +171,7 @@ class EventLoop:
         except SystemExit as error:  # raised in a task or a callback of the node
             call = next(iter(self._calls.values()), None)
             if call is None:
-                self._stop(WorkerExit(failure.exit_code(error)))
+                self._stop(WorkerExit(failure.exit_code(error), asked=True))
             else:
                 self._fail(call.id, error, "call")
         except KeyboardInterrupt as error:
@@ -189,6 +193,8 @@ class EventLoop:
 
         A loop that node code runs inside this one may call this while a call handles a frame.
         """
+        if not self._connection.open:
+            return  # in a forked child, whose epoll still reports those of its parent
         read = self._frames_read
         try:
             while True:

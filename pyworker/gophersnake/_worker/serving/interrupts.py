@@ -49,8 +49,14 @@ class Interrupts:
         self._reading = False
         self.woken = False
         self._main = _thread.get_ident()
-        signal.signal(signal.SIGUSR1, self._handle)
-        os.register_at_fork(after_in_child=lambda: signal.signal(signal.SIGUSR1, signal.SIG_IGN))
+        self._handler = self._handle  # one object, so that it can be recognized
+        signal.signal(signal.SIGUSR1, self._handler)
+        os.register_at_fork(after_in_child=self._uninstall)
+
+    def _uninstall(self) -> None:
+        """Give up the signal in a forked child, which finds it as in a plain interpreter."""
+        if signal.getsignal(signal.SIGUSR1) is self._handler:
+            signal.signal(signal.SIGUSR1, signal.SIG_DFL)
 
     def begin(self, call: int, cancel: Callable[[], None] | None = None) -> None:
         """Allow the call to be interrupted from now on.

@@ -139,6 +139,15 @@ def loop() -> asyncio.AbstractEventLoop:
     return made
 
 
+def close_loop() -> None:
+    """Close the worker's event loop, if there is one, as ``asyncio.run`` does."""
+    if loop.cache_info().currsize:
+        made = loop()
+        if not made.is_closed():
+            made.run_until_complete(made.shutdown_default_executor())
+            made.close()
+
+
 def run(value: Any) -> Any:
     """Return a value, or the result of an awaitable: ``setup`` may be an ``async def``."""
     if hasattr(value, "__await__"):

@@ -22,6 +22,7 @@ from typing import Any
 
 from gophersnake._worker.definition.signature import Signature
 from gophersnake._worker.originals import _thread
+from gophersnake._worker.process import ending
 from gophersnake._worker.serving.answers import Answers
 from gophersnake._worker.serving.eventloop import Call, EventLoop
 from gophersnake._worker.wire.connection import Connection
@@ -175,6 +176,8 @@ class ThreadLoop(EventLoop):
         while True:
             job = self._queue.get()
             job.run()
+            if not self._connection.open:
+                ending.finish_child_of_thread(job.error)
             try:
                 self._loop.call_soon_threadsafe(job.settle)
             except RuntimeError:  # the loop is closed, because the worker ends

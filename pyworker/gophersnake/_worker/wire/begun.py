@@ -22,7 +22,7 @@ class BegunCount:
 
     def __init__(self) -> None:
         """Begin with a private count."""
-        self.cell = memoryview(bytearray(8)).cast("Q")
+        self.cell = _private()
 
     def map_to(self, descriptor: int) -> None:
         """Keep the count in the first 8 bytes of a file from now on.
@@ -34,6 +34,14 @@ class BegunCount:
         self.cell = memoryview(mmap.mmap(descriptor, 8)).cast("Q")
         self.cell[0] = 1
 
+    def unmap(self) -> None:
+        """Keep a private count from now on; a forked child must not change its parent's."""
+        self.cell = _private()
+
     def add(self, frames: int = 1) -> None:
         """Record that the next frames are begun, in the order in which they arrived."""
         self.cell[0] += frames
+
+
+def _private() -> memoryview:
+    return memoryview(bytearray(8)).cast("Q")

@@ -112,7 +112,7 @@ class Connection:
         self._outbox = outbox = Outbox(sock)
         self.send, self.send_message = outbox.send, outbox.send_message
         self.keep, self.flush, self.flush_soon = outbox.keep, outbox.flush, outbox.flush_soon
-        self._pid = os.getpid()
+        self._open = True
         # A forked child has the socket, too, and must not write into its parent's frames.
         os.register_at_fork(after_in_child=self._close_in_child)
 
@@ -121,13 +121,13 @@ class Connection:
         self._outbox.reset_after_fork()
         self.start = self.end = 0  # the calls read ahead are the parent's
         self.mailbox.clear()
-        self._pid = 0
-        self._sock.close()
+        self.begun.unmap()
+        self.close()
 
     @property
     def open(self) -> bool:
-        """False in a forked child, which has no connection."""
-        return self._pid != 0
+        """False once it was closed, and in a forked child, which has no connection."""
+        return self._open
 
     def share(self, shared: SharedMemory) -> None:
         """Use memory that is shared with the supervisor, for received and sent frames."""
@@ -149,7 +149,8 @@ class Connection:
         return self._sock.fileno()
 
     def close(self) -> None:
-        """Close the socket."""
+        """Close the socket. What is still to be sent is dropped."""
+        self._open = False
         self._sock.close()
 
     # One frame after another, for nodes that serve one call at a time.
