@@ -33,7 +33,10 @@ def fork_worker(confined: bool = False, held: int = CHANNEL) -> None:
         finally:
             posix._exit(1)
     posix.setpgid(0, 0)  # so that the worker ends with its children
-    posix.write(CHANNEL, b"worker")
+    try:
+        posix.write(CHANNEL, b"worker")
+    except OSError:
+        posix._exit(1)  # the supervisor no longer needs the worker, or has ended
     null = posix.open("/dev/null", posix.O_RDONLY)
     posix.dup2(null, CHANNEL)
     posix.close(null)
