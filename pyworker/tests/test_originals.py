@@ -34,6 +34,7 @@ ALLOWED = {
     ("reaper.py", "select.poll"),  # alone, it is a program of its own
     ("handlers.py", "signal.signal"),  # it replaces these itself
     ("handlers.py", "signal.getsignal"),
+    ("ending.py", "threading.current_thread"),  # it joins the threads that the node knows
     ("fork_safety.py", "threading.current_thread"),  # the threads of the module
     ("threadloop.py", "threading.current_thread"),  # it only names the thread
 }

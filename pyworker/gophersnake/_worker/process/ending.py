@@ -15,14 +15,13 @@ from __future__ import annotations
 
 import atexit
 import gc
-import os
-import signal
 import sys
 import threading
 from collections.abc import Callable, Iterable
 from types import TracebackType
 from typing import NoReturn
 
+from gophersnake._worker.originals import os, signal
 from gophersnake._worker.process import exit_report
 
 PACKAGE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))) + os.sep
