@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 
 import pytest
+from gophersnake._worker.values.decoder import Decoder
 
 from tests.conftest import Serve
-from tests.supervisor import Failed
+from tests.supervisor import LOG, RESULT, Failed
 from tests.test_eventloop import answer, answers
 
 HEAD = """
@@ -97,6 +98,109 @@ def test_an_interruption_that_comes_too_late_harms_no_other_call(serve: Serve) -
         kinds.add(found["kind"] if isinstance(found, dict) else "right")
         assert worker.call(-i) == -i
     assert kinds <= {"right", "canceled"}
+
+
+def test_a_cancellation_does_not_cut_short_what_the_worker_does_in_a_thread(serve: Serve) -> None:
+    worker = serve(
+        HEAD
+        + """
+    class Slow:
+        def __str__(self):
+            log("is sent")
+            while not stop.is_set():
+                time.sleep(0.001)
+            return "whole"
+
+    @node(threads=2)
+    def n(value):
+        if value == "stop":
+            stop.set()
+        elif value == "log":
+            try:
+                logging.getLogger("node").info("with a field", extra={"slow": Slow()})
+            finally:
+                log("goes on")
+        return value
+    """
+    )
+    call = worker.begin("log")
+    worker.until_log("is sent")
+    worker.cancel(call)
+    stop = worker.begin("stop")
+    seen, found = set(), {}
+    while len(found) < 2:
+        frame = worker.receive()
+        if frame.type == LOG:
+            seen.add(frame.message["fields"].get("slow", frame.message["message"]))
+        else:
+            found[frame.call] = frame
+    assert seen == {"whole", "goes on"}
+    assert found[stop].type == RESULT
+    assert found[call].message["kind"] == "canceled"
+
+
+def test_many_cancellations_of_calls_that_log_harm_no_other(serve: Serve) -> None:
+    worker = serve(
+        HEAD
+        + """
+    @node(threads=4)
+    def n(value):
+        while value is None:
+            log("x" * 20000)
+        return value
+    """
+    )
+    running = [worker.begin(None) for _ in range(3)]
+    for i in range(500):
+        waiting = {running[i % 3], other := worker.begin(i)}
+        worker.cancel(running[i % 3])
+        while waiting:
+            found = worker.receive()
+            if found.type == LOG:
+                continue
+            waiting.remove(found.call)
+            if found.call == other:
+                assert Decoder().decode(found.body, [], "result") == i
+            else:
+                assert found.message["kind"] == "canceled"
+        running[i % 3] = worker.begin(None)
+
+
+FEW_THREADS = (
+    CANCELED
+    + """
+    start = threading.Thread.start
+
+    def limited(thread):
+        kind, _, number = thread.name.partition("-")
+        if kind == "gophersnake" and number.isdigit() and int(number) > int(os.environ["MOST"]):
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    threading.Thread.start = limited
+    """
+)
+
+
+def test_a_call_waits_for_another_one_if_no_further_thread_can_be_started(serve: Serve) -> None:
+    worker = serve(FEW_THREADS, env={"MOST": "1"})
+    runs = worker.begin("runs")
+    worker.until_log("runs")
+    canceled, waits = worker.begin("canceled"), worker.begin("waits")
+    worker.cancel(canceled)
+    number, body = answer(worker)
+    assert (number, body["kind"]) == (canceled, "canceled")
+    worker.cancel(runs)
+    assert answers(worker, 2)[waits] == "waits"
+    assert worker.shut_down() == 0
+
+
+def test_a_call_fails_if_no_thread_can_be_started(serve: Serve) -> None:
+    worker = serve(FEW_THREADS, env={"MOST": "0"})
+    for _ in range(2):
+        with pytest.raises(Failed, match="can't start new thread"):
+            worker.call("value")
+    assert worker.shut_down() == 0
 
 
 def test_an_exception_fails_its_call_alone(serve: Serve) -> None:

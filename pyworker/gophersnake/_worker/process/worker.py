@@ -228,7 +228,7 @@ class Worker:
         if signature.threads > 1:
             from gophersnake._worker.serving.threadloop import ThreadLoop
 
-            loop = ThreadLoop(connection, answers, process, signature, setup)
+            loop = ThreadLoop(connection, interrupts, answers, process, signature, setup)
             self._end = loop.end
             return loop.serve
         handler: Handler

@@ -23,10 +23,21 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from types import FrameType, TracebackType
+from typing import Protocol
 
 from gophersnake._worker.originals import _thread, os, signal
 from gophersnake._worker.wire.connection import Connection
 from gophersnake.errors import Cancelled
+
+
+class ThreadInterrupt(Protocol):
+    """Cancels the call whose node code runs in another thread than the main one."""
+
+    def defer(self) -> None:
+        """Begin a deferral; see ``Interrupts.deferred``. Only that thread calls this."""
+
+    def resume(self) -> None:
+        """End a deferral, and raise the interruption that it has deferred."""
 
 
 class Interrupts:
@@ -37,6 +48,7 @@ class Interrupts:
             and pass its value to ``resume`` later.
         woken: whether a wake signal has arrived after which no frames have been read.
         canceled: the ids of canceled calls; see ``Connection``.
+        threads: what cancels the call of each thread that serves one, by the thread's id.
     """
 
     def __init__(self, connection: Connection) -> None:
@@ -44,6 +56,7 @@ class Interrupts:
         self._connection = connection
         self.canceled = connection.canceled
         self.call = 0
+        self.threads: dict[int, ThreadInterrupt] = {}
         self._cancel: Callable[[], None] | None = None
         self._deferred = 0  # the depth of nested deferrals
         self._reading = False
@@ -127,15 +140,18 @@ class Interrupts:
     def deferred(self) -> Interrupts:
         """Return a context manager that defers an interruption to its end.
 
-        It protects code that must not be cut short, such as the sending of a frame. In
-        other threads than the main one it does nothing.
+        It protects code that must not be cut short, such as the sending of a frame. In a
+        thread that serves no call it does nothing.
         """
         return self
 
     def __enter__(self) -> None:
         """Begin a deferral; see ``deferred``."""
-        if _thread.get_ident() == self._main:
+        me = _thread.get_ident()
+        if me == self._main:
             self._deferred += 1
+        elif (thread := self.threads.get(me)) is not None:
+            thread.defer()
 
     def __exit__(
         self,
@@ -144,10 +160,13 @@ class Interrupts:
         trace: TracebackType | None,
     ) -> None:
         """End a deferral, and raise the interruption that it has deferred."""
-        if _thread.get_ident() == self._main:
+        me = _thread.get_ident()
+        if me == self._main:
             self._deferred -= 1
             if not self._deferred and self.woken and self.call:
                 self.interrupt()
+        elif (thread := self.threads.get(me)) is not None:
+            thread.resume()
 
     def _handle(self, _signal: int, _frame: FrameType | None) -> None:
         self.woken = True
