@@ -135,6 +135,7 @@ func TestAThreadThatCannotBeInterruptedEndsTheWorker(t *testing.T) {
 	err := <-failed
 	require.ErrorIs(t, err, context.Canceled)
 	assert.Contains(t, err.Error(), "kept running")
+	assert.Contains(t, err.Error(), "nodes.py:26 in process", "the line of the thread")
 	_, err = r.Run(t.Context(), "next")
 	require.NoError(t, err)
 }

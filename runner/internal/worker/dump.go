@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -17,7 +18,8 @@ import (
 // stack is the stack of one thread in faulthandler's dump.
 type stack struct {
 	current bool // of the thread that received the signal
-	serves  bool // of the thread that runs the node's code
+	serves  bool // of the main thread, which runs the node's code unless other threads do
+	calls   bool // of another thread that runs the node's code
 	frames  []ipc.TracebackFrame
 }
 
@@ -29,12 +31,23 @@ var stackHead = regexp.MustCompile(`^(Current thread|Thread|Stack)( 0x[0-9a-f]+)
 
 // parseDump returns the stack in faulthandler's dump that explains the end, the
 // outermost frame first. An end that the supervisor forced is explained by the thread
-// that runs the node's code, whichever thread received the signal. An interpreter that
-// died by itself did so on the thread that received the signal. The source lines are read
+// that runs the node's code, whichever thread received the signal; if several do, it cannot
+// be known which of them, and there is no stack. An interpreter that died by itself did so on
+// the thread that received the signal. The source lines are read
 // as readSource says. The dump is the word of the process, which may be hostile.
 func parseDump(dump, packageDir string, forced bool, folders []string) []ipc.TracebackFrame {
 	var best, fallback []ipc.TracebackFrame
-	for _, s := range parseStacks(dump, packageDir) {
+	stacks := parseStacks(dump, packageDir)
+	if forced {
+		calling := slices.DeleteFunc(slices.Clone(stacks), func(s stack) bool { return !s.calls })
+		if len(calling) > 1 {
+			return nil
+		}
+		if len(calling) == 1 {
+			stacks = calling
+		}
+	}
+	for _, s := range stacks {
 		if forced && s.serves || !forced && s.current {
 			best = s.frames
 		} else if s.serves || s.current {
@@ -78,33 +91,30 @@ func parseStacks(dump, packageDir string) []stack {
 		}
 	}
 	for i := range stacks {
-		stacks[i].frames, stacks[i].serves = nodeFrames(stacks[i].frames, packageDir)
+		stacks[i].place(packageDir)
 	}
 	return stacks
 }
 
-// nodeFrames reverses a stack, so that the outermost frame comes first, and drops the
-// worker's own frames and those below them. It reports whether the stack is that of
-// the thread that runs the node's code.
-func nodeFrames(stack []ipc.TracebackFrame, packageDir string) ([]ipc.TracebackFrame, bool) {
-	end := len(stack)
-	serves := false
-	for i, f := range stack {
+// place reverses a stack, so that the outermost frame comes first, and drops the worker's own
+// frames and those below them. It sets what the thread runs.
+func (s *stack) place(packageDir string) {
+	end := len(s.frames)
+	threads := filepath.Join(packageDir, "gophersnake", "_worker", "serving", "threadloop.py")
+	for i, f := range s.frames {
 		if !inFolder(f.File, packageDir) {
 			continue
 		}
 		end = min(end, i)
 		// The worker's other threads do not begin there.
-		serves = serves || f.File == filepath.Join(packageDir, "__main__.py")
+		s.serves = s.serves || f.File == filepath.Join(packageDir, "__main__.py")
+		s.calls = s.calls || f.File == threads && f.Function == "_call"
 	}
-	if end == 0 {
-		end = len(stack) // the worker itself failed, so its own frames are shown
+	s.serves = s.serves || s.calls
+	if end > 0 {
+		s.frames = s.frames[:end] // otherwise the worker itself failed, so its own frames are shown
 	}
-	frames := make([]ipc.TracebackFrame, 0, end)
-	for i := end - 1; i >= 0; i-- {
-		frames = append(frames, stack[i])
-	}
-	return frames, serves
+	slices.Reverse(s.frames)
 }
 
 func inFolder(file, folder string) bool {

@@ -28,6 +28,15 @@ func TestTheStackThatExplainsTheEndIsFound(t *testing.T) {
 	const thread = `  File "/lib/threading.py", line 1 in wait
   File "/lib/threading.py", line 2 in _bootstrap
 `
+	const threadloop = `  File "/pkg/gophersnake/_worker/serving/threadloop.py", line 8 in `
+	const calling = "Thread 0x03 (most recent call first):\n  File \"/node.py\", line 5 in inner\n  File \"/node.py\", line 9 in process\n" +
+		threadloop + "_call\n" + threadloop + "run\n" + threadloop + "_work\n" + thread
+	const waiting = "Thread 0x04 (most recent call first):\n" + threadloop + "_work\n" + thread
+	const looping = `Thread 0x05 (most recent call first):
+  File "/lib/selectors.py", line 1 in select
+  File "/pkg/gophersnake/_worker/serving/eventloop.py", line 3 in serve
+  File "/pkg/__main__.py", line 6 in <module>
+`
 	for _, c := range []struct {
 		name, dump string
 		forced     bool
@@ -57,6 +66,9 @@ func TestTheStackThatExplainsTheEndIsFound(t *testing.T) {
 		{"extension modules", "Fatal Python error: Aborted\n\nCurrent thread 0x01 (most recent call first):\n" + serving + "\nExtension modules: numpy, msgpack._cmsgpack (total: 2)\n", true, "process inner"},
 		{"cut where it was too deep", "Current thread 0x01 (most recent call first):\n" + strings.Repeat("  File \"/node.py\", line 5 in deep\n", 100) + "  ...\n", true, strings.Repeat("deep ", 99) + "deep"},
 		{"the worker's own failure", "Current thread 0x01 (most recent call first):\n  File \"/pkg/gophersnake/_worker/process/worker.py\", line 3 in _answer\n  File \"/pkg/__main__.py\", line 6 in <module>\n", false, "<module> _answer"},
+		{"ended, with a call in a thread", "Fatal Python error: Aborted\n\n" + calling + "\n" + waiting + "\n" + looping, true, "process inner"},
+		{"ended, with calls in two threads", "Fatal Python error: Aborted\n\n" + calling + "\n" + calling + "\n" + looping, true, ""},
+		{"a crash in one of two threads", "Fatal Python error: Aborted\n\n" + strings.Replace(calling, "Thread", "Current thread", 1) + "\n" + calling + "\n" + looping, false, "process inner"},
 		{"no frames", "Fatal Python error: Segmentation fault\n\nCurrent thread 0x01 (most recent call first):\n  <no Python frame>\n", false, ""},
 		{"frames without a head", serving, true, ""},
 		{"garbage", "\x00\xff" + strings.Repeat("x", 1<<17), true, ""},
