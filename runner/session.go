@@ -170,6 +170,9 @@ func (s *session) try(ctx context.Context, stage string, do func(ctx context.Con
 		if err == nil || !s.restores || !again {
 			return err
 		}
+		if suspect {
+			s.node.pool.NoteSuspect()
+		}
 	}
 }
 

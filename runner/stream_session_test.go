@@ -1,6 +1,9 @@
 package runner_test
 
 import (
+	"os"
+	"path/filepath"
+	"sync"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -99,4 +102,58 @@ func TestAnOpenBreakerRefusesAStatefulNode(t *testing.T) {
 	require.NoError(t, third.Send(1))
 	_, err = third.Recv()
 	require.ErrorContains(t, err, "circuit breaker is open")
+}
+
+const dyingBegin = `
+import os
+import signal
+
+from gophersnake import node
+
+
+@node(stateful=True)
+class Dies:
+    def begin(self):
+        if not os.path.exists("begun"):
+            open("begun", "w").close()
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def process(self, value):
+        return value
+`
+
+// No state is lost if the beginning of a stream fails, so it is retried, also if the state could
+// not be restored.
+func TestAStreamWhoseBeginEndsTheInterpreterIsOpenedAgain(t *testing.T) {
+	t.Parallel()
+	for _, lines := range [][]string{{once}, {"retry: none"}} {
+		base := t.TempDir()
+		require.NoError(t, os.WriteFile(filepath.Join(base, "nodes.py"), []byte(dyingBegin), 0o600))
+		r := crashing(t, base, "nodes.py", "Dies", lines)
+		got, err := r.Run(t.Context(), 1)
+		if lines[0] == once {
+			require.NoError(t, err)
+			assert.Equal(t, []any{int64(1)}, got)
+		} else {
+			require.ErrorIs(t, err, runner.KindPythonVM)
+		}
+	}
+}
+
+func TestItemsThatAreMadeAgainAloneAreCounted(t *testing.T) {
+	t.Parallel()
+	r := crashing(t, "testdata", "poison.py", "ConcurrentStateful", []string{"retry: none", "breaker: none"})
+	var streams sync.WaitGroup
+	for i := range 16 {
+		streams.Go(func() {
+			var input any = i
+			if i == 0 {
+				input = "kills the interpreter"
+			}
+			_, err := r.Run(t.Context(), input)
+			assert.Equal(t, i == 0, err != nil, "%v", err)
+		})
+	}
+	streams.Wait()
+	assert.NotZero(t, r.Health().Nodes[0].Suspects)
 }

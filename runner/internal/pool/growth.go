@@ -15,9 +15,9 @@ func (p *Pool) growServingLocked(now time.Time) {
 		return
 	}
 	for {
-		have := p.serving + p.starting
-		if p.quarantine.exists() {
-			have++
+		have := p.occupiedLocked()
+		if p.isStarvedLocked(now) {
+			have = 0
 		}
 		if have >= p.config.Max || have >= p.config.Min && p.starting >= p.demandLocked(now) {
 			return

@@ -3,6 +3,7 @@ package pool
 import (
 	"errors"
 	"slices"
+	"time"
 
 	"github.com/gophersnake/gophersnake/runner/internal/worker"
 )
@@ -14,9 +15,9 @@ import (
 // its next attempts run alone as well; see the parameter alone of [Pool.Call].
 //
 // The worker for suspects is in quarantine: it has one call or one session at a time. There is
-// at most one, and it counts among Max; only if Max workers serve already, there is one more.
-// It is started without the backoff's delay. When no suspect waits any more, it serves, or
-// retires if enough others do.
+// at most one, and it counts among Max; there is one more only if Max workers serve already, or
+// if another caller has waited for starvedAfter and none serves. It is started without the
+// backoff's delay. When no suspect waits any more, it serves, or retires if enough others do.
 
 // quarantine is the state of the worker for suspects. Pool.mu guards it.
 type quarantine struct {
@@ -27,6 +28,36 @@ type quarantine struct {
 
 // exists reports whether a worker is in quarantine or starts for it.
 func (q *quarantine) exists() bool { return q.member != nil || q.starting }
+
+// starvedAfter is how long a caller waits while the worker in quarantine is the only one.
+const starvedAfter = 5 * time.Second
+
+// occupiedLocked returns how many workers count among Max.
+func (p *Pool) occupiedLocked() int {
+	n := p.serving + p.starting
+	if p.quarantine.exists() {
+		n++
+	}
+	return n
+}
+
+// isStarvedLocked reports whether suspects have taken the only worker from another caller for
+// too long. Each of them may hang until its timeout.
+func (p *Pool) isStarvedLocked(now time.Time) bool {
+	if p.serving+p.starting > 0 || !p.quarantine.exists() {
+		return false
+	}
+	i := slices.IndexFunc(p.queue, func(w *waiter) bool { return w.pinned == nil && !w.alone })
+	if i < 0 {
+		return false
+	}
+	at := p.queue[i].since.Add(starvedAfter)
+	if now.Before(at) {
+		p.timer.requireBy(at)
+		return false
+	}
+	return true
+}
 
 // sharesWorkersLocked reports whether a worker has several calls or sessions at a time, all of
 // which end with it.
@@ -89,15 +120,15 @@ func (p *Pool) beginQuarantineLocked(m *member) {
 // endQuarantineLocked lets the worker for suspects serve, or retires it if enough others do.
 func (p *Pool) endQuarantineLocked(m *member) {
 	p.quarantine, p.dirty = quarantine{}, true
-	if p.drained == nil && p.serving+p.starting < p.config.Max {
+	if p.serving+p.starting < p.config.Max {
 		p.serveLocked(m)
 	} else {
 		p.retireLocked(m, nil)
 	}
 }
 
-// noteSuspect counts a call that is made again alone.
-func (p *Pool) noteSuspect() {
+// NoteSuspect counts a call, or an operation of a session, that is made again alone.
+func (p *Pool) NoteSuspect() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.counters.Suspects++

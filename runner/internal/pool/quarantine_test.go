@@ -212,3 +212,44 @@ func TestManyPoisonsAmongManyCallsAndReloadsFailAlone(t *testing.T) {
 		}
 	}
 }
+
+func TestOthersAreServedWhileASuspectHoldsTheOnlyWorker(t *testing.T) {
+	t.Parallel()
+	f := newPoolOf(t, "meet", 1, 1)
+	f.warm()
+	gate := newGate(t)
+	poison, others := f.poisoned(gate, 3)
+	f.dies(1)
+	ctx, cancel := context.WithTimeout(t.Context(), long)
+	defer cancel()
+	got, err := f.call(ctx, map[string]any{}) // the suspects still wait for the gate
+	require.NoError(t, err)
+	assert.Equal(t, int64(1), got)
+	remove(t, gate)
+	for _, c := range others {
+		require.NoError(t, (<-c).err)
+	}
+	require.Error(t, (<-poison).err)
+	assert.LessOrEqual(t, f.mostAlive(), 2)
+	f.until(func(h Health) bool { return len(h.Workers) == 1 })
+}
+
+func TestAWorkerInQuarantineIsGivenMaxCalls(t *testing.T) {
+	t.Parallel()
+	f := newPoolWith(t, "meet", Config{Min: 1, Max: 1, MaxCalls: 1})
+	f.warm()
+	put(t, f.held)
+	payload, err := ipc.Encode("input", map[string]any{})
+	require.NoError(t, err)
+	var calls sync.WaitGroup
+	for range 3 {
+		calls.Go(func() {
+			_, err := f.Call(t.Context(), ipc.OneArg(payload), true)
+			assert.NoError(t, err)
+		})
+	}
+	f.until(func(h Health) bool { return h.Waiting == 3 })
+	remove(t, f.held)
+	calls.Wait()
+	assert.Equal(t, uint64(3), f.Health().Counters.Retired[worker.LimitCalls])
+}

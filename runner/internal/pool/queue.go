@@ -101,7 +101,7 @@ func (p *Pool) moveOn(r *request, m *member, err error) bool {
 	case suspect != nil && suspect.Over:
 	case suspect != nil && !r.alone && !r.repeated:
 		r.alone, r.repeated = true, true
-		p.noteSuspect()
+		p.NoteSuspect()
 	case unbegun == nil, unbegun.Sent && !p.mayRepeat():
 		return false
 	case unbegun.Sent && !unbegun.Behind:

@@ -18,7 +18,7 @@ import (
 func (p *Pool) checkCallsLocked(m *member) {
 	limit := p.config.MaxCalls
 	switch {
-	case m.role != RoleServing:
+	case m.role != RoleServing && m.role != RoleQuarantine:
 	case m.calls >= limit:
 		p.retireLocked(m, &worker.Breach{
 			Limit: worker.LimitCalls, Value: strconv.FormatUint(m.calls, 10), Bound: strconv.FormatUint(limit, 10),
@@ -45,7 +45,9 @@ func (p *Pool) retireDueLocked(now time.Time) {
 	for _, m := range p.members {
 		p.checkAgeLocked(m, now)
 		switch {
-		case m.exceeded == nil, m.role == RoleRetiring, m.role == RoleQuarantine:
+		case m.exceeded == nil, m.role == RoleRetiring:
+		case m.role == RoleQuarantine:
+			p.retireLocked(m, m.exceeded) // if further suspects wait, another worker is started
 		case m.role == RoleSpare:
 			if m.generation == p.generation { // Reload owns the workers of the next one
 				p.retireLocked(m, m.exceeded)

@@ -54,7 +54,7 @@ func (p *Pool) Open(ctx context.Context, state *ipc.Payload, alone bool) (*Sessi
 // for the next sessions; this one need not wait for it.
 func (p *Pool) sessionWorkerLocked() *member {
 	best := p.fewestSessionsLocked()
-	if best == nil || best.sessions == 0 || p.serving+p.starting >= p.config.Max {
+	if best == nil || best.sessions == 0 || p.occupiedLocked() >= p.config.Max {
 		return best
 	}
 	if p.promoteLocked() {
