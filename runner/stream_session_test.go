@@ -155,5 +155,5 @@ func TestItemsThatAreMadeAgainAloneAreCounted(t *testing.T) {
 		})
 	}
 	streams.Wait()
-	assert.NotZero(t, r.Health().Nodes[0].Suspects)
+	assert.NotZero(t, r.Health().Nodes[0].Pool.Suspects)
 }
