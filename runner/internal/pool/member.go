@@ -54,6 +54,7 @@ type member struct {
 	lastSession uint32         // the number of the last session that was opened
 	lastActive  time.Time      // when it last answered, or got a call while idle
 	exceeded    *worker.Breach // the limit for which it will be retired; nil if none
+	consuming   time.Time      // since when the consumer of its suspect takes a value; zero if it takes none
 	closing     bool           // Worker.Close has been called
 	ended       bool           // watch has recorded its end
 }

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/gophersnake/gophersnake/ipc"
 	"github.com/gophersnake/gophersnake/runner/internal/worker"
 )
 
@@ -31,6 +32,10 @@ func (q *quarantine) exists() bool { return q.member != nil || q.starting }
 
 // starvedAfter is how long a caller waits while the worker in quarantine is the only one.
 const starvedAfter = 5 * time.Second
+
+// consumedWithin is how long the consumer of a suspect may take for a value while other suspects
+// wait.
+const consumedWithin = time.Second
 
 // occupiedLocked returns how many workers count among Max.
 func (p *Pool) occupiedLocked() int {
@@ -96,9 +101,21 @@ func (p *Pool) quarantineLocked() *member {
 }
 
 // growQuarantineLocked starts a worker for suspects if some wait and there is none. If that
-// would be one more than Max, and a worker is starting, that one is it.
-func (p *Pool) growQuarantineLocked() {
-	if p.quarantine.exists() || !slices.ContainsFunc(p.queue, func(w *waiter) bool { return w.alone && w.pinned == nil }) {
+// would be one more than Max, and a worker is starting, that one is it. A worker whose suspect
+// waits for its consumer for too long retires with that suspect: the consumer may wait for one
+// of the others.
+func (p *Pool) growQuarantineLocked(now time.Time) {
+	if !slices.ContainsFunc(p.queue, func(w *waiter) bool { return w.alone && w.pinned == nil }) {
+		return
+	}
+	if m := p.quarantine.member; m != nil && !m.consuming.IsZero() {
+		if at := m.consuming.Add(consumedWithin); now.Before(at) {
+			p.timer.requireBy(at)
+		} else {
+			p.retireLocked(m, nil)
+		}
+	}
+	if p.quarantine.exists() {
 		return
 	}
 	p.quarantine.starting = true
@@ -124,6 +141,22 @@ func (p *Pool) endQuarantineLocked(m *member) {
 		p.serveLocked(m)
 	} else {
 		p.retireLocked(m, nil)
+	}
+}
+
+// noteConsumer returns emit for a call that runs alone on m. It makes known that the call waits
+// for its consumer.
+func (p *Pool) noteConsumer(m *member, emit func(ipc.Payload) error) func(ipc.Payload) error {
+	note := func(since time.Time) {
+		p.mu.Lock()
+		defer p.unlock()
+		m.consuming = since
+		p.dirty = p.dirty || !since.IsZero()
+	}
+	return func(value ipc.Payload) error {
+		note(p.clock.now())
+		defer note(time.Time{})
+		return emit(value)
 	}
 }
 

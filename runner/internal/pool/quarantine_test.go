@@ -234,6 +234,35 @@ func TestOthersAreServedWhileASuspectHoldsTheOnlyWorker(t *testing.T) {
 	f.until(func(h Health) bool { return len(h.Workers) == 1 })
 }
 
+func TestSuspectsWhoseConsumerWaitsForAnotherSuspectAreServed(t *testing.T) {
+	t.Parallel()
+	f := newPoolOf(t, "meet_and_yield", 1, 1)
+	f.warm()
+	gate := newGate(t)
+	call := func(poison bool, emit func(ipc.Payload) error) error {
+		payload, err := ipc.Encode("input", map[string]any{"gate": gate, "together": 3, "poison": poison, "yields": 3})
+		require.NoError(t, err)
+		return f.Items(t.Context(), ipc.OneArg(payload), false, func() func(ipc.Payload) error { return emit })
+	}
+	// The values of both are consumed in pairs.
+	values := make(chan struct{})
+	pair := func(meet func()) func(ipc.Payload) error {
+		return func(value ipc.Payload) error {
+			value.Release()
+			meet()
+			return nil
+		}
+	}
+	var calls sync.WaitGroup
+	calls.Go(func() { assert.NoError(t, call(false, pair(func() { values <- struct{}{} }))) })
+	calls.Go(func() { assert.NoError(t, call(false, pair(func() { <-values }))) })
+	calls.Go(func() { assert.Error(t, call(true, pair(func() {}))) })
+	f.dies(1)
+	remove(t, gate)
+	calls.Wait()
+	f.until(func(h Health) bool { return len(h.Workers) <= 1 })
+}
+
 func TestAWorkerInQuarantineIsGivenMaxCalls(t *testing.T) {
 	t.Parallel()
 	f := newPoolWith(t, "meet", Config{Min: 1, Max: 1, MaxCalls: 1})

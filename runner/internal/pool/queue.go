@@ -54,7 +54,11 @@ func (p *Pool) Items(ctx context.Context, args ipc.Args, alone bool, emit func()
 		if err != nil {
 			return want.failure(err)
 		}
-		err = m.worker.Items(ctx, worker.Op{Kind: ipc.FrameCall}, args, emit())
+		take := emit()
+		if want.alone {
+			take = p.noteConsumer(m, take)
+		}
+		err = m.worker.Items(ctx, worker.Op{Kind: ipc.FrameCall}, args, take)
 		p.release(m)
 		if !p.moveOn(&want, m, err) {
 			return err

@@ -33,7 +33,7 @@ func (p *Pool) reconcileLocked() {
 		p.retireIdleLocked(now)
 		p.retireDueLocked(now)
 		p.refuseOverdueLocked(now)
-		p.growQuarantineLocked()
+		p.growQuarantineLocked(now)
 		p.growServingLocked(now)
 		p.growSparesLocked(now)
 		p.checkDrainedLocked()

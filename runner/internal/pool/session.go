@@ -14,6 +14,7 @@ type Session struct {
 	pool   *Pool
 	member *member
 	number uint32
+	alone  bool // it was opened in the worker in quarantine
 	over   bool // Finish has been called
 }
 
@@ -29,7 +30,7 @@ func (p *Pool) Open(ctx context.Context, state *ipc.Payload, alone bool) (*Sessi
 		if err != nil {
 			return nil, want.failure(err)
 		}
-		s := &Session{pool: p, member: m, number: p.addSession(m)}
+		s := &Session{pool: p, member: m, number: p.addSession(m), alone: alone}
 		err = m.worker.Open(ctx, s.number, state)
 		if err != nil {
 			s.leave()
@@ -102,7 +103,15 @@ func (s *Session) Call(ctx context.Context, args ipc.Args, emit func(ipc.Payload
 		return err
 	}
 	defer s.pool.release(m)
-	return m.worker.Items(ctx, worker.Op{Kind: ipc.FrameCall, Session: s.number}, args, emit)
+	return m.worker.Items(ctx, worker.Op{Kind: ipc.FrameCall, Session: s.number}, args, s.noted(emit))
+}
+
+// noted returns emit, which makes known that the session waits for its consumer if it is alone.
+func (s *Session) noted(emit func(ipc.Payload) error) func(ipc.Payload) error {
+	if s.alone {
+		return s.pool.noteConsumer(s.member, emit)
+	}
+	return emit
 }
 
 // Snapshot returns the session's state.
@@ -124,7 +133,7 @@ func (s *Session) Finish(ctx context.Context, emit func(ipc.Payload) error) erro
 	}
 	defer s.pool.release(m)
 	s.over = true
-	return m.worker.Items(ctx, worker.Op{Kind: ipc.FrameFinish, Session: s.number}, ipc.Args{}, emit)
+	return m.worker.Items(ctx, worker.Op{Kind: ipc.FrameFinish, Session: s.number}, ipc.Args{}, s.noted(emit))
 }
 
 // Close ends the session. If Finish has not been called, the node's state is dropped

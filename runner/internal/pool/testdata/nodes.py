@@ -10,7 +10,7 @@ import asyncio
 import os
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -140,6 +140,14 @@ async def meet(how: dict[str, Any]) -> int:
         return meeting
     finally:
         meeting -= 1
+
+
+@node(concurrency=64)
+async def meet_and_yield(how: dict[str, Any]) -> AsyncIterator[int]:
+    """Yield numbers after meeting the other calls."""
+    await meet(how)
+    for i in range(how["yields"]):
+        yield i
 
 
 meeting = 0
