@@ -4,6 +4,8 @@ import (
 	"context"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"sync"
 	"testing"
 
@@ -53,11 +55,9 @@ func threadedModel(t *testing.T, lines ...string) (*runner.Runner, string) {
 	t.Helper()
 	base := t.TempDir()
 	require.NoError(t, os.WriteFile(filepath.Join(base, "nodes.py"), []byte(threadedCode), 0o600))
-	lines = append(lines, noSpare, "retry: none")
-	for i, line := range lines {
-		if line == noSpare {
-			lines[i] = "workers: {spare: 0, threads: 8}"
-		}
+	lines = append(lines, "retry: none")
+	if !slices.ContainsFunc(lines, func(line string) bool { return strings.HasPrefix(line, "workers:") }) {
+		lines = append(lines, "workers: {spare: 0, threads: 8}")
 	}
 	return crashing(t, base, "nodes.py", "Model", lines), base
 }
@@ -81,6 +81,24 @@ func TestEightCallsShareTheModelOfOneWorker(t *testing.T) {
 	calls.Wait()
 	assert.Len(t, models, 1)
 	assert.Len(t, threads, 8)
+}
+
+func TestThreadsWorkIsolatedAndForked(t *testing.T) {
+	t.Parallel()
+	for _, lines := range [][]string{{"isolation: strict"}, {"workers: {spare: 0, threads: 8, fork_server: true}"}} {
+		t.Run(lines[0], func(t *testing.T) {
+			t.Parallel()
+			r, _ := threadedModel(t, lines...)
+			var calls sync.WaitGroup
+			for range 8 {
+				calls.Go(func() {
+					_, err := r.Run(t.Context(), "together")
+					assert.NoError(t, err)
+				})
+			}
+			calls.Wait()
+		})
+	}
 }
 
 func TestACanceledCallInAThreadLeavesTheWorkerToTheOthers(t *testing.T) {
