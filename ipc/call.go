@@ -63,10 +63,15 @@ type callTable struct {
 	abandoned map[uint64]*Call // their answers are discarded
 	lastID    uint64
 	err       error // why the connection ended
-	// unsettled are the Orders of the calls that the worker had when the connection ended:
-	// those without an answer, abandoned ones included, and the one that was answered with a
-	// fatal error.
-	unsettled []uint64
+	// unsettled are the calls that the worker had when the connection ended: those without an
+	// answer, abandoned ones included, and those that were answered with a fatal error.
+	unsettled []unsettled
+}
+
+// unsettled is a call that the worker had when the connection ended.
+type unsettled struct {
+	order     uint64 // its Order
+	abandoned bool
 }
 
 var freeCalls = sync.Pool{New: func() any { return &Call{notices: make(chan notice, 2)} }}
@@ -296,27 +301,29 @@ func (call *Call) WasBehind() bool {
 	calls.Lock()
 	defer calls.Unlock()
 	order := call.order.Load()
-	return slices.ContainsFunc(calls.unsettled, func(other uint64) bool { return other < order })
+	return slices.ContainsFunc(calls.unsettled, func(other unsettled) bool { return other.order < order })
 }
 
 // Company returns how many other calls the worker had begun and not answered when the
 // connection ended, abandoned ones included: those that were sent before this call, and after
-// it. begun is the number of calls that the worker had begun. An answer with a fatal error does
-// not count as one.
-func (call *Call) Company(begun uint64) (before, after int) {
+// it. First means that no call was sent before this one and still has its caller. begun is the
+// number of calls that the worker had begun. An answer with a fatal error does not count as one.
+func (call *Call) Company(begun uint64) (before, after int, first bool) {
 	calls := &call.conn.calls
 	calls.Lock()
 	defer calls.Unlock()
 	order := call.order.Load()
+	first = true
 	for _, other := range calls.unsettled {
 		switch {
-		case other < order:
+		case other.order < order:
 			before++
-		case other > order && other <= begun:
+			first = first && other.abandoned
+		case other.order > order && other.order <= begun:
 			after++
 		}
 	}
-	return before, after
+	return before, after, first
 }
 
 // HasEarlierCalls reports whether the worker has yet to answer calls that were sent before
@@ -352,11 +359,11 @@ func (c *Conn) WorksOnlyOnAbandoned(begun uint64) bool {
 	return hasEarlier(c.calls.abandoned, begun+1) && !hasEarlier(c.calls.open, begun+1)
 }
 
-// noteUnsettledLocked adds the orders of those of the calls that were sent.
-func (t *callTable) noteUnsettledLocked(calls map[uint64]*Call) {
+// noteUnsettledLocked adds those of the calls that were sent.
+func (t *callTable) noteUnsettledLocked(calls map[uint64]*Call, abandoned bool) {
 	for _, call := range calls {
 		if order := call.order.Load(); order != 0 {
-			t.unsettled = append(t.unsettled, order)
+			t.unsettled = append(t.unsettled, unsettled{order, abandoned})
 		}
 	}
 }

@@ -318,8 +318,8 @@ func (c *Conn) fail(reason error) {
 	}
 	c.calls.err = reason
 	open := c.calls.open
-	c.calls.noteUnsettledLocked(open)
-	c.calls.noteUnsettledLocked(c.calls.abandoned)
+	c.calls.noteUnsettledLocked(open, false)
+	c.calls.noteUnsettledLocked(c.calls.abandoned, true)
 	c.calls.open, c.calls.abandoned = nil, nil
 	c.calls.openCount.Store(0)
 	c.calls.Unlock()

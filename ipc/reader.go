@@ -334,7 +334,7 @@ func (c *Conn) answer(f frame) error {
 		delete(c.calls.abandoned, f.call)
 	}
 	if call != nil && failure != nil && c.fatal.Load() == failure { //nolint:errorlint // identity
-		c.calls.unsettled = append(c.calls.unsettled, call.order.Load())
+		c.calls.unsettled = append(c.calls.unsettled, unsettled{order: call.order.Load()})
 	}
 	c.calls.Unlock()
 	c.answers.Add(1)

@@ -115,6 +115,29 @@ func TestCallsThatMayNotRunTwiceFailTogether(t *testing.T) {
 	f.dies(1)
 }
 
+func TestACallWhoseCallerHasLeftIsNotTheFirstOfThoseThatFailTogether(t *testing.T) {
+	t.Parallel()
+	f := newPoolWith(t, "pair", Config{Min: 1, Max: 1, MayRepeat: func() bool { return false }})
+	f.warm()
+	gate := newGate(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	left := make(chan error, 1)
+	go func() {
+		_, err := f.call(ctx, gate)
+		left <- err
+	}()
+	f.until(func(h Health) bool { return len(h.Workers) > 0 && h.Workers[0].Load == 1 })
+	other := f.calling(1)
+	testkit.Eventually(t, testkit.Exists(gate+".begun"))
+	cancel()
+	require.ErrorIs(t, <-left, context.Canceled)
+	f.kill()
+	var suspect *worker.SuspectError
+	require.ErrorAs(t, (<-other).err, &suspect)
+	assert.Equal(t, 1, suspect.Others)
+	assert.True(t, suspect.First)
+}
+
 func TestOtherWorkersServeWhileASuspectRuns(t *testing.T) {
 	t.Parallel()
 	f := newPoolOf(t, "meet", 1, 2)

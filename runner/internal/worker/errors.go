@@ -106,7 +106,7 @@ type SuspectError struct {
 	Err  error
 	Exit *Exit
 	// Others is how many other calls were under way, and First means that this call was sent
-	// before them.
+	// before those of them that still have a caller.
 	Others int
 	First  bool
 	// Over means that the worker runs its calls one after the other, and had begun another one
@@ -162,12 +162,12 @@ func (w *Worker) endError(call *ipc.Call, cause error) error {
 	if w.exit.Counted {
 		begun = w.exit.Begun
 	}
-	before, after := call.Company(begun)
+	before, after, first := call.Company(begun)
 	serial := w.isSerial() && w.description.Batch == 0
 	if before+after == 0 || serial && after == 0 {
 		return err
 	}
-	return &SuspectError{Err: err, Exit: w.exit, Others: before + after, First: before == 0, Over: serial}
+	return &SuspectError{Err: err, Exit: w.exit, Others: before + after, First: first, Over: serial}
 }
 
 // remoteError converts an error that the node raised into one of those that Call
