@@ -8,7 +8,7 @@ import pytest
 from gophersnake._worker.values.decoder import Decoder
 
 from tests.conftest import Serve
-from tests.supervisor import LOG, RESULT, Failed
+from tests.supervisor import LOG, RESULT, Failed, Frame
 from tests.test_eventloop import answer, answers
 
 HEAD = """
@@ -127,7 +127,8 @@ def test_a_cancellation_does_not_cut_short_what_the_worker_does_in_a_thread(serv
     worker.until_log("is sent")
     worker.cancel(call)
     stop = worker.begin("stop")
-    seen, found = set(), {}
+    seen: set[str] = set()
+    found: dict[int, Frame] = {}
     while len(found) < 2:
         frame = worker.receive()
         if frame.type == LOG:
