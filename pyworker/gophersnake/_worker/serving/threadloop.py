@@ -175,7 +175,7 @@ class ThreadLoop(EventLoop):
 
     def _current_call(self) -> int:
         """Return the id of the call that this thread runs, 0 if it runs none."""
-        thread = threading.get_ident()
+        thread = _thread.get_ident()
         jobs = list(self._jobs.items())  # other threads change the dict
         return next((number for number, job in jobs if job.is_on(thread)), 0)
 
