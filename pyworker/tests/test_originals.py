@@ -102,7 +102,7 @@ def test_a_worker_needs_nothing_that_a_node_replaces(serve: Serve) -> None:
         calls = [worker.begin(what) for what in ("one", "long", "two", "three")]
         assert [worker.end(call) for call in calls] == ["one", "long", "two", "three"]
         assert beats(worker)
-    assert worker.shut_down() == 0
+    # It is not shut down: the interpreter's own end needs the functions of threading.
 
 
 @linux

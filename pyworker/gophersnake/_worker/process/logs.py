@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import _thread
 import logging
 import sys
 from collections.abc import Callable
 from typing import Any
 
+from gophersnake._worker.originals import _thread
 from gophersnake._worker.serving.interrupts import Interrupts
 from gophersnake._worker.wire import frames
 from gophersnake._worker.wire.connection import Closed, Connection
