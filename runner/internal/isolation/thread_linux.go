@@ -4,9 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"runtime"
 	"slices"
-	"strings"
 	"sync/atomic"
 
 	"golang.org/x/net/bpf"
@@ -44,7 +44,8 @@ const sharedMemory = "/dev/shm"
 // for the machine's.
 func (p *Profile) needsSharedMemory() bool {
 	return p.Processes != 0 && !slices.ContainsFunc(p.Write, func(path string) bool {
-		return strings.HasPrefix(sharedMemory+"/", strings.TrimSuffix(path, "/")+"/")
+		below, err := filepath.Rel(path, sharedMemory)
+		return err == nil && filepath.IsLocal(below)
 	})
 }
 
