@@ -322,6 +322,7 @@
 //	ready: params, inputs           at most [MaxParameters] of each
 //	progress: fraction              brought between 0 and 1; NaN becomes nil
 //	log: time                       any; not used
+//	log: call                       any; only shown in the record
 //	error: line, oversize,          any; only shown
 //	  exit_code
 //	error: cause                    64 causes
