@@ -367,7 +367,7 @@ func TestLogsPrintsAndChildrenReachTheLog(t *testing.T) {
 		_, err := r.Run(t.Context(), what)
 		require.NoError(t, err)
 	}
-	for _, line := range []string{"hello from print", "hello from C", "hello from a child", "[WARN]  noisy.model: loaded 3 layers: layers=3"} {
+	for _, line := range []string{"hello from print", "hello from C", "hello from a child", "[WARN]  noisy.model: loaded 3 layers:", "layers=3"} {
 		assert.Eventually(t, func() bool { return log.contains(line) }, 10*time.Second, time.Millisecond, line)
 	}
 }

@@ -143,6 +143,6 @@ func TestACacheFolderThatCannotBeWritten(t *testing.T) {
 	require.NoError(t, err)
 	var e *runner.Error
 	require.ErrorAs(t, r.Start(t.Context()), &e)
-	assert.Equal(t, "io error: unpack the worker's Python package: mkdir /dev/null: not a directory", e.Error())
-	assert.Equal(t, "choose a folder that can be written, with --cache-dir or GOPHERSNAKE_CACHE", e.Hint)
+	assert.Equal(t, "io error during prepare the environment: cannot unpack the worker's Python package: mkdir /dev/null: not a directory", e.Error())
+	assert.Equal(t, "choose another folder with --cache-dir or GOPHERSNAKE_CACHE", e.Hint)
 }

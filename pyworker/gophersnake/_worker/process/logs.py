@@ -86,8 +86,11 @@ _current_call: Callable[[], int] | None = None
 """Returns the id of the call that runs, 0 if there is none; ``None`` asks ``Interrupts``."""
 
 
-def find_call_with(function: Callable[[], int]) -> None:
-    """Set the function that returns the id of the call that runs, for the records that it logs."""
+def find_call_with(function: Callable[[], int] | None) -> None:
+    """Set the function that returns the id of the call that runs, for the records that it logs.
+
+    It is to be reset to ``None`` at the end: it keeps the node.
+    """
     global _current_call  # noqa: PLW0603 - one worker a process
     _current_call = function
 

@@ -124,6 +124,7 @@ class EventLoop:
                 self._run()
         finally:
             self._over = True
+            logs.find_call_with(None)
             if self._connection.open:
                 self._loop.remove_reader(descriptor)
             else:

@@ -37,18 +37,19 @@ def keep_what_is_lent() -> None:
     """Keep a copy of each descriptor that the supervisor sends from now on."""
 
     def receive(channel: Any, timeout: float) -> Segment:
-        close = os.close
+        worker_os = segments.os  # a copy of the module; see gophersnake._worker.originals
+        close = worker_os.close
         copies = []
 
         def copy_and_close(descriptor: int) -> None:
             copies.append(os.dup(descriptor))
             close(descriptor)
 
-        os.close = copy_and_close
+        worker_os.close = copy_and_close
         try:
             segment = _receive(channel, timeout)
         finally:
-            os.close = close
+            worker_os.close = close
         _kept[segment.number] = copies[0]
         return segment
 
