@@ -47,6 +47,9 @@ LATER = 0.001
 _owners: list[int] = []
 """The process whose handlers are guarded: the worker or the template, not their children."""
 
+_released: dict[int, Guarded] = {}
+"""The handlers that are not guarded in this process because it was forked, by their signals."""
+
 _contained: list[int] = []
 """The signal whose handler is being called while worker code runs; others have to wait."""
 
@@ -135,11 +138,23 @@ def install() -> None:
 
     A worker that was forked from a template calls it again.
     """
+    real_set, real_get = signal.signal, signal.getsignal
     is_installed = bool(_owners)
     _owners[:] = [os.getpid()]
     if is_installed:
+        for number, guarded in _released.items():
+            if real_get(number) is guarded.handler:
+                real_set(number, guarded)
         return
-    real_set, real_get = signal.signal, signal.getsignal
+
+    def release_in_child() -> None:
+        for number in signal.valid_signals():
+            handler = real_get(number)
+            if isinstance(handler, Guarded):
+                _released[number] = handler
+                real_set(number, handler.handler)
+
+    os.register_at_fork(after_in_child=release_in_child)
 
     @functools.wraps(real_set)
     def set_handler(signalnum: int, handler: Any) -> Any:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import linecache
+import os as node_os
 import re
 import stat
 import traceback
@@ -67,7 +68,7 @@ def accept_private_modes() -> None:
     reaches: the worker's temporary folder and its own /dev/shm. Elsewhere, and if the mode
     would do anything else, the refusal remains.
     """
-    change = os.chmod
+    change = node_os.chmod
     temporary = os.path.realpath(os.environ["TMPDIR"]) + os.sep
 
     def chmod(path: Any, mode: int, **named: Any) -> None:
@@ -81,7 +82,7 @@ def accept_private_modes() -> None:
     for functions in (os.supports_fd, os.supports_dir_fd, os.supports_follow_symlinks):
         if change in functions:
             functions.add(chmod)
-    os.chmod = chmod
+    node_os.chmod = chmod
 
 
 def _is_private(name: object, mode: int, temporary: str) -> bool:
