@@ -53,9 +53,7 @@ def test_what_a_handler_raises_in_an_idle_worker_is_logged(
     assert worker.stderr() == ""
 
 
-@pytest.mark.parametrize(
-    "work", ["while True: pass", "time.sleep(3600)", "while True: log('x'); sum(range(20_000))"]
-)
+@pytest.mark.parametrize("work", ["while True: pass", "time.sleep(3600)", "while True: log('x')"])
 def test_what_a_handler_raises_while_a_node_runs_is_raised_in_the_node(
     serve: Serve, work: str
 ) -> None:

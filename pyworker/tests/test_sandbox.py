@@ -85,7 +85,7 @@ def test_semaphores_are_not_taken_for_sockets(monkeypatch: pytest.MonkeyPatch) -
     def refused_open(*_: Any) -> int:
         raise PermissionError(errno.EACCES, "Permission denied")
 
-    monkeypatch.setattr(os, "open", refused_open)
+    monkeypatch.setattr("gophersnake._worker.originals.os.open", refused_open)
     memory = refuse(errno.EACCES, "/dev/shm/memory")
     for refused in (lock, memory):
         said = hint(refused)

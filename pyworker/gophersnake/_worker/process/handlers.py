@@ -20,6 +20,7 @@ import logging
 import os as node_os
 import re
 import signal as node_signal
+import sys
 from collections.abc import Callable
 from types import FrameType
 from typing import Any, NoReturn
@@ -50,6 +51,9 @@ _owners: list[int] = []
 _released: dict[int, Guarded] = {}
 """The handlers that are not guarded in this process because it was forked, by their signals."""
 
+pending: list[int] = []
+"""The signals that wait for the end of worker code; each is sent again after a while."""
+
 _contained: list[int] = []
 """The signal whose handler is being called while worker code runs; others have to wait."""
 
@@ -71,6 +75,7 @@ class Guarded:
         if not own or os.getpid() not in _owners:
             self.handler(number, frame)
         elif node_outside or _contained:
+            pending.append(number)
             _thread.start_new_thread(_send_later, (number, _thread.get_ident()))
         else:
             self._call_contained(number, frame)
@@ -118,7 +123,32 @@ def _is_node(file: str) -> bool:
 
 def _send_later(number: int, thread: int) -> None:
     time.sleep(LATER)
-    signal.pthread_kill(thread, number)
+    if _take(number):
+        signal.pthread_kill(thread, number)
+
+
+def _take(number: int) -> bool:
+    """Take a signal off those that wait; return False if another thread has done so."""
+    try:
+        pending.remove(number)
+    except ValueError:
+        return False
+    return True
+
+
+def handle_pending() -> None:
+    """Call the handlers of the signals that wait, at the end of worker code that node code calls.
+
+    Without this, a node that logs all the time would hardly see a signal: its main thread
+    lets ``_send_later`` run only while it waits in worker code.
+
+    Raises:
+        BaseException: what a handler raises.
+    """
+    for number in list(pending):
+        handler = signal.getsignal(number)
+        if isinstance(handler, Guarded) and _take(number):
+            handler.handler(number, sys._getframe(1))
 
 
 def _exit(error: SystemExit) -> NoReturn:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from gophersnake._worker.originals import _thread
+from gophersnake._worker.process import handlers
 from gophersnake._worker.serving.interrupts import Interrupts
 from gophersnake._worker.wire import frames
 from gophersnake._worker.wire.connection import Closed, Connection
@@ -68,6 +69,8 @@ class SupervisorHandler(logging.Handler):
             pass
         except Exception:
             self.handleError(record)
+        if handlers.pending and _thread.get_ident() == self._main and self._interrupts.call:
+            handlers.handle_pending()
 
     def handleError(self, record: logging.LogRecord) -> None:
         """Report a record that cannot be sent, on standard error unless that is closed."""
