@@ -328,7 +328,7 @@ LONG_DOUBLE: list[Row] = [
         'x.astype("complex128")',
     ),
 ]
-"""Where a long double has more than 64 bits."""
+"""The rows for machines whose long double has more than 64 bits."""
 
 TYPE = "a TYPE"
 """The class of a value of a library, whose module depends on the library's version."""

@@ -86,7 +86,7 @@ def accept_private_modes() -> None:
 
 
 def _is_private(name: object, mode: int, temporary: str) -> bool:
-    """Return whether only other users, who cannot reach a file, would have less of it."""
+    """Return whether a mode only takes rights from other users, which cannot reach the file."""
     if not isinstance(name, (str, bytes, os.PathLike)):
         return False
     path = os.path.realpath(os.fsdecode(name))
