@@ -3,7 +3,6 @@ package ipc
 import (
 	"errors"
 	"math"
-	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -292,16 +291,6 @@ func (call *Call) Order() uint64 { return call.order.Load() }
 func (call *Call) NeverWritten() bool {
 	order, unwritten := call.order.Load(), call.conn.unwritten.Load()
 	return order == 0 || unwritten != 0 && order >= unwritten
-}
-
-// WasBehind reports whether the worker had not answered an earlier call, abandoned ones
-// included, when the connection ended.
-func (call *Call) WasBehind() bool {
-	calls := &call.conn.calls
-	calls.Lock()
-	defer calls.Unlock()
-	order := call.order.Load()
-	return slices.ContainsFunc(calls.unsettled, func(other unsettled) bool { return other.order < order })
 }
 
 // Company returns how many other calls the worker had begun and not answered when the

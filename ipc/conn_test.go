@@ -268,8 +268,10 @@ func TestACallIsNeverWrittenOnlyIfTheSupervisorHasEvidence(t *testing.T) {
 	require.ErrorIs(t, <-errs, ErrClosed)
 	assert.False(t, first.NeverWritten())
 	assert.False(t, second.NeverWritten())
-	assert.False(t, first.WasBehind())
-	assert.True(t, second.WasBehind())
+	before, after, isFirst := second.Company(2)
+	assert.Equal(t, []any{1, 0, false}, []any{before, after, isFirst})
+	before, after, isFirst = first.Company(1)
+	assert.Equal(t, []any{0, 0, true}, []any{before, after, isFirst}, "the second was not begun")
 
 	value, err := Encode("input", make([]byte, 2*maxQueued)) // it is written without the queue
 	require.NoError(t, err)

@@ -85,9 +85,7 @@ func classifyType(err error) *Error {
 	case *worker.Exit:
 		return exitError(err)
 	case *worker.UnbegunError:
-		e := exitError(err.Exit)
-		e.NotBegun = !err.Sent // only the worker says so of a call that was sent
-		return e
+		return unbegunError(err)
 	case *worker.SuspectError:
 		return suspectError(err)
 	case *worker.DeadlineError:
@@ -182,6 +180,22 @@ func exitError(x *worker.Exit) *Error {
 			"because the node has called sys.setrecursionlimit"
 	}
 	return e.WithOperation("call")
+}
+
+// unbegunError classifies the end of an interpreter that had not begun a call. Only the worker
+// says so of a call that was sent, so that one is not repeated if it may not run twice. The
+// breaker counts the death once, for the first of the calls that the worker had.
+func unbegunError(u *worker.UnbegunError) *Error {
+	e := exitError(u.Exit)
+	if !u.Sent {
+		e.NotBegun = true
+		return e
+	}
+	return e.with(func(e *Error) {
+		e.BreakerExempt = !u.First
+		e.Message += "; by the worker's own count, it had not begun this call"
+		e.Hint = "if the node's calls may run twice, let it be idempotent: such a call then moves to another worker"
+	})
 }
 
 // suspectError classifies the end of an interpreter that ran this call and others, if the

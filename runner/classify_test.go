@@ -24,22 +24,23 @@ func TestErrorsFromBelowKeepTheirClassWhenWrapped(t *testing.T) {
 	raised := &ipc.RemoteError{Kind: ipc.FailureExecution, Exception: ipc.Exception{Class: "ValueError", Message: "negative"}}
 	queue := worker.Breach{Limit: worker.LimitQueue, Value: "3", Bound: "2"}
 	for name, err := range map[string]error{
-		"Exit":          exit,
-		"UnbegunError":  &worker.UnbegunError{Exit: exit},
-		"DeadlineError": &worker.DeadlineError{Limit: time.Second, PID: 7, Remote: &ipc.RemoteError{}},
-		"StartError":    &worker.StartError{Stage: worker.StageSetup, Cause: exit, Exit: exit},
-		"BrokenError":   &worker.BrokenError{Cause: errors.New("reset"), Exit: exit},
-		"CanceledError": &worker.CanceledError{Cause: context.Canceled, Exit: exit},
-		"LimitError":    &worker.LimitError{Breach: worker.Breach{Limit: worker.LimitResult}, Cause: raised},
-		"pool's":        &pool.LimitError{Breach: queue, Cause: exit},
-		"RemoteError":   raised,
-		"ValueError":    &ipc.ValueError{Path: "input", Reason: "a channel"},
-		"FullError":     &ipc.FullError{},
-		"manifest's":    &manifest.Errors{Problems: []manifest.Problem{{Message: "no nodes"}}},
-		"pyenv's":       &pyenv.Error{Op: "install numpy", Message: "no such version", Hint: "name another"},
-		"draining":      pool.ErrDraining,
-		"closed":        pool.ErrClosed,
-		"an Error":      NewError(KindIO, "disk full").WithNode("vad").WithHint("make room"),
+		"Exit":           exit,
+		"UnbegunError":   &worker.UnbegunError{Exit: exit},
+		"a waiting call": &worker.UnbegunError{Exit: exit, Sent: true, Behind: true},
+		"DeadlineError":  &worker.DeadlineError{Limit: time.Second, PID: 7, Remote: &ipc.RemoteError{}},
+		"StartError":     &worker.StartError{Stage: worker.StageSetup, Cause: exit, Exit: exit},
+		"BrokenError":    &worker.BrokenError{Cause: errors.New("reset"), Exit: exit},
+		"CanceledError":  &worker.CanceledError{Cause: context.Canceled, Exit: exit},
+		"LimitError":     &worker.LimitError{Breach: worker.Breach{Limit: worker.LimitResult}, Cause: raised},
+		"pool's":         &pool.LimitError{Breach: queue, Cause: exit},
+		"RemoteError":    raised,
+		"ValueError":     &ipc.ValueError{Path: "input", Reason: "a channel"},
+		"FullError":      &ipc.FullError{},
+		"manifest's":     &manifest.Errors{Problems: []manifest.Problem{{Message: "no nodes"}}},
+		"pyenv's":        &pyenv.Error{Op: "install numpy", Message: "no such version", Hint: "name another"},
+		"draining":       pool.ErrDraining,
+		"closed":         pool.ErrClosed,
+		"an Error":       NewError(KindIO, "disk full").WithNode("vad").WithHint("make room"),
 	} {
 		t.Run(name, func(t *testing.T) {
 			want := classify(err)
@@ -64,6 +65,19 @@ func TestErrorsFromBelowKeepTheirClassWhenWrapped(t *testing.T) {
 			assert.Contains(t, classify(fmt.Errorf("call 12: %w", err)).Error(), "call 12: ")
 		})
 	}
+}
+
+func TestADeathIsCountedForTheFirstOfTheCallsThatItFails(t *testing.T) {
+	exit := &worker.Exit{PID: 7, Signal: syscall.SIGSEGV}
+	for _, first := range []bool{true, false} {
+		e := classify(&worker.UnbegunError{Exit: exit, Sent: true, Behind: true, First: first})
+		assert.Equal(t, !first, e.BreakerExempt)
+		assert.False(t, e.NotBegun, "only the worker says so")
+		assert.Contains(t, e.Message, "it had not begun this call")
+		assert.Contains(t, e.Hint, "let it be idempotent")
+		assert.Equal(t, !first, classify(&worker.SuspectError{Err: exit, Exit: exit, Others: 1, First: first}).BreakerExempt)
+	}
+	assert.True(t, classify(&worker.UnbegunError{Exit: exit}).NotBegun, "it was not written")
 }
 
 func TestAStartWithoutRoomForAProcessSaysWhatToDo(t *testing.T) {

@@ -88,8 +88,9 @@ type UnbegunError struct {
 	// worker's own begun count says then that node code did not run for it. Without Sent,
 	// the call can be repeated safely, whatever the node does.
 	Sent bool
-	// Behind means that the worker had not answered a call that was sent before.
-	Behind bool
+	// Behind means that the worker had not answered a call that was sent before, and First
+	// that none of those still has its caller.
+	Behind, First bool
 }
 
 func (e *UnbegunError) Error() string {
@@ -143,7 +144,8 @@ func (w *Worker) callError(ctx context.Context, call *ipc.Call, overdue bool, er
 	case call.NeverWritten():
 		return &UnbegunError{Exit: w.exit}
 	case w.exit.Counted && call.Order() > w.exit.Begun:
-		return &UnbegunError{Exit: w.exit, Sent: true, Behind: call.WasBehind()}
+		before, _, first := call.Company(w.exit.Begun)
+		return &UnbegunError{Exit: w.exit, Sent: true, Behind: before > 0, First: first}
 	}
 	return w.endError(call, err)
 }
