@@ -7,6 +7,8 @@ import (
 	"unicode/utf8"
 
 	"github.com/vmihailenco/msgpack/v5/msgpcode"
+
+	"github.com/gophersnake/gophersnake/internal/fields"
 )
 
 // Decode returns the value as nil, bool, int64, uint64 (only beyond the range of int64),
@@ -239,7 +241,7 @@ func (c *cursor) skipMap(n uint64, depth int) *ValueError {
 			return &ValueError{Reason: "a map key that is not UTF-8"}
 		}
 		if err := c.skip(depth + 1); err != nil {
-			return err.in(step(string(key)))
+			return err.in(fields.Step(string(key)))
 		}
 	}
 	return nil

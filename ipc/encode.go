@@ -4,12 +4,13 @@ import (
 	"bytes"
 	"fmt"
 	"reflect"
-	"strings"
 	"sync"
 	"time"
 	"unicode/utf8"
 
 	"github.com/vmihailenco/msgpack/v5"
+
+	"github.com/gophersnake/gophersnake/internal/fields"
 )
 
 // Encode encodes a Go value under the default limits. It accepts the types that
@@ -23,7 +24,8 @@ import (
 //   - an [Object] as a map, in the order of its members;
 //   - pointers and interfaces: nil, or the value that they point to;
 //   - structs, as maps of their exported fields. Field names, omission and the
-//     promotion of embedded fields follow encoding/json;
+//     promotion of embedded fields follow encoding/json; a field without a json tag has
+//     the name in its msgpack tag, if there is one;
 //   - a [json.RawMessage] as [JSON], a [json.Number] as the number, and a [big.Int]
 //     of at most 64 bits as an integer;
 //   - any other [encoding.TextMarshaler], as its text.
@@ -125,7 +127,7 @@ func (e *encoder) value(v any, depth int) *ValueError {
 				return err
 			}
 			if err := e.value(item, depth+1); err != nil {
-				return err.in(step(key))
+				return err.in(fields.Step(key))
 			}
 		}
 	case Object:
@@ -147,7 +149,7 @@ func (e *encoder) object(o Object, depth int) *ValueError {
 			return err
 		}
 		if err := e.value(m.Value, depth+1); err != nil {
-			return err.in(step(m.Key))
+			return err.in(fields.Step(m.Key))
 		}
 	}
 	return nil
@@ -277,12 +279,4 @@ func (e *encoder) wrapExtension(code int8, start int) {
 	e.buf.Truncate(start)
 	_ = e.out.EncodeExtHeader(code, len(payload))
 	e.buf.Write(payload)
-}
-
-// step renders a map key as one step of a path, quoted if it would be ambiguous.
-func step(key string) string {
-	if key == "" || strings.ContainsAny(key, ".[] \n\"") || len(key) > 64 {
-		return fmt.Sprintf("[%.80q]", key)
-	}
-	return key
 }

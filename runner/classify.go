@@ -9,6 +9,7 @@ import (
 	"syscall"
 
 	"github.com/gophersnake/gophersnake/ipc"
+	"github.com/gophersnake/gophersnake/runner/internal/convert"
 	"github.com/gophersnake/gophersnake/runner/internal/isolation"
 	"github.com/gophersnake/gophersnake/runner/internal/pool"
 	"github.com/gophersnake/gophersnake/runner/internal/pyenv"
@@ -76,6 +77,10 @@ func classifyType(err error) *Error {
 		return remoteError(err)
 	case *ipc.ValueError:
 		e := Wrap(err, KindMarshaling, err.Reason)
+		e.Path, e.Hint = err.Path, err.Hint
+		return e
+	case *convert.Error:
+		e := Wrap(err.Cause, KindMarshaling, err.Reason)
 		e.Path, e.Hint = err.Path, err.Hint
 		return e
 	case *ipc.FullError:
