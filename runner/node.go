@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"runtime/debug"
+	"slices"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -19,6 +21,13 @@ import (
 // NodeFunc is a node written in Go. It runs under the same retry policy and circuit
 // breaker as a Python node. It must not change its inputs, because other nodes may
 // have the same values.
+//
+// Its inputs and its result are converted as those of a Python node are: it gets an int64
+// for any integer, a map[string]any for a struct, and so on; the package comment lists the
+// types. A result that cannot be sent fails the call with an error of [KindMarshaling]. So a
+// test can put a NodeFunc in the place of a Python node, and the rest of the program sees
+// values of the same types. The timeout and the limits of the manifest do not apply to a
+// NodeFunc: it should return when ctx ends.
 type NodeFunc func(ctx context.Context, in Input) (any, error)
 
 // Input is what a [NodeFunc] is called with.
@@ -39,10 +48,12 @@ type node struct {
 	inputs []manifest.Connection // to the node
 	entry  *entry                // the scheduler's state of the node
 	emit   func(Event)           // nil without WithEvents
+	calls  flow.Node             // the node itself, or inside its interceptors
 
-	fn       NodeFunc    // nil for a Python node
-	consumer *ipc.Domain // the domain of the first Python node that takes the node's values; nil if none does
-	arena    *ipc.Arena  // shared memory for the values that a Go node returns
+	fn       NodeFunc       // nil for a Python node
+	params   map[string]any // of a Go node, as a Python node gets them
+	consumer *ipc.Domain    // the domain of the first Python node that takes the node's values; nil if none does
+	arena    *ipc.Arena     // shared memory for the values that a Go node returns
 
 	python      string     // location of a Python node's code
 	domain      ipc.Domain // of the workers
@@ -76,10 +87,28 @@ func newNode(p *manifest.Pipeline, config *manifest.Node, o *options, scheduler 
 		return nil, err
 	}
 	n.entry = scheduler.node(n.id)
+	if n.fn != nil {
+		if err := n.setParams(); err != nil {
+			return nil, err
+		}
+	}
 	if config.Isolation != nil {
 		n.domain = ipc.NewDomain()
 	}
 	return n, nil
+}
+
+// setParams sets the params of a Go node.
+func (n *node) setParams() error {
+	sent, err := flow.Plain("params", n.config.Params)
+	if err == nil {
+		var v any
+		if v, err = sent.Decode("params"); err == nil {
+			n.params, _ = v.(map[string]any)
+			return nil
+		}
+	}
+	return Wrap(err, KindManifest, "").WithNode(n.id)
 }
 
 // nodePolicy returns the default policy, changed by the retry and breaker fields of the
@@ -244,12 +273,12 @@ func (n *node) args(in *flow.Inputs) ipc.Args {
 	return ipc.Args{Ports: ports}
 }
 
-// callGo runs a Go node under its policy and breaker. If Python nodes take its value,
-// the value is encoded here, once for all of them.
+// callGo runs a Go node under its policy and breaker. Its value is encoded here, once for
+// all nodes that take it.
 func (n *node) callGo(ctx context.Context, in *flow.Inputs) (flow.Value, error) {
 	input, err := n.goInput(in)
 	if err != nil {
-		return flow.Value{}, classify(err)
+		return flow.Value{}, classify(err).WithNode(n.id)
 	}
 	var out flow.Value
 	err = n.entry.execute(ctx, func(ctx context.Context, _ int) error {
@@ -257,23 +286,106 @@ func (n *node) callGo(ctx context.Context, in *flow.Inputs) (flow.Value, error) 
 		if err != nil {
 			return goError(ctx, err)
 		}
-		out = flow.Value{Native: v}
-		if n.consumer != nil {
-			if out, err = flow.Encode(ctx, n.arena, *n.consumer, "result", v); err != nil {
-				return classify(err).WithOperation("encode the result")
-			}
-		}
-		return nil
+		out, err = n.encodedResult(ctx, v)
+		return err
 	})
 	return out, err
 }
 
+// encoded returns the inputs of a call whose input is a Go value: the value, or the values
+// of all ports. The caller releases them.
+func (n *node) encoded(ctx context.Context, input any) (in flow.Inputs, err error) {
+	encode := func(root string, v any) (flow.Value, error) {
+		if n.isPython() {
+			return flow.Encode(ctx, n.arena, n.domain, root, v)
+		}
+		return flow.Plain(root, v)
+	}
+	switch {
+	case n.noInput:
+		return in, nil
+	case len(n.inputs) < 2:
+		in.First, err = encode("input", input)
+		return in, err
+	}
+	ports, err := n.byPort(input)
+	if err != nil {
+		return in, err
+	}
+	for i, c := range n.inputs {
+		v, err := encode("input."+c.Port, ports[c.Port])
+		if err != nil {
+			in.Release()
+			return flow.Inputs{}, err
+		}
+		if i == 0 {
+			in.First = v
+		} else {
+			in.Rest = append(in.Rest, v)
+		}
+	}
+	return in, nil
+}
+
+// byPort returns the values of the ports, which are the members of a map or a struct.
+func (n *node) byPort(input any) (map[string]any, error) {
+	ports, ok := input.(map[string]any)
+	if !ok {
+		sent, err := flow.Plain("input", input)
+		if err != nil {
+			return nil, err
+		}
+		v, err := sent.Decode("input")
+		if err != nil {
+			return nil, err
+		}
+		ports, ok = v.(map[string]any)
+	}
+	missing := func(port string) bool { _, ok := ports[port]; return !ok }
+	if !ok || len(ports) != len(n.inputs) || slices.ContainsFunc(n.ports(), missing) {
+		e := NewError(KindMarshaling, fmt.Sprintf("expected a map with the keys %s, one for each port of the node", strings.Join(n.ports(), ", ")))
+		e.Path = "input"
+		return nil, e
+	}
+	return ports, nil
+}
+
+// decoded returns the inputs of a call as [node.encoded] takes them.
+func (n *node) decoded(in *flow.Inputs) (any, error) {
+	if len(n.inputs) < 2 {
+		return in.First.Decode("input")
+	}
+	ports := make(map[string]any, len(n.inputs))
+	for i, c := range n.inputs {
+		v, err := in.At(i).Decode("input." + c.Port)
+		if err != nil {
+			return nil, err
+		}
+		ports[c.Port] = v
+	}
+	return ports, nil
+}
+
+// encodedResult encodes a value of the node, once for all nodes that take it.
+func (n *node) encodedResult(ctx context.Context, v any) (out flow.Value, err error) {
+	if n.consumer == nil {
+		out, err = flow.Plain("result", v)
+	} else {
+		out, err = flow.Encode(ctx, n.arena, *n.consumer, "result", v)
+	}
+	if err != nil {
+		return out, classify(err).WithNode(n.id).WithOperation("encode the result")
+	}
+	return out, nil
+}
+
 // goInput decodes the inputs of a Go node.
 func (n *node) goInput(in *flow.Inputs) (Input, error) {
-	input := Input{Params: n.config.Params}
+	input := Input{Params: n.params}
 	if len(n.inputs) == 0 {
-		input.Value = in.First.Native
-		return input, nil
+		var err error
+		input.Value, err = in.First.Decode("input")
+		return input, err
 	}
 	for i, c := range n.inputs {
 		v, err := in.At(i).Decode("input")

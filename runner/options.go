@@ -28,6 +28,8 @@ type options struct {
 	sharedMemory int64
 	orderedMaps  bool
 	passEnv      []string
+
+	runInterceptors, callInterceptors interceptors
 }
 
 func newOptions(opts []Option) (*options, error) {

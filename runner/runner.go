@@ -2,10 +2,15 @@ package runner
 
 import (
 	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
 	"github.com/gophersnake/gophersnake/ipc"
+	"github.com/gophersnake/gophersnake/runner/internal/convert"
 	"github.com/gophersnake/gophersnake/runner/internal/flow"
 	"github.com/gophersnake/gophersnake/runner/manifest"
 )
@@ -98,7 +103,11 @@ func (r *Runner) layOut() {
 	for _, id := range r.pipeline.Order() {
 		n := r.nodes[id]
 		n.arena, n.replayBytes = r.arena, queueBytes
-		step := flow.Step{ID: id, Node: n, Encoded: n.isPython(), Domain: n.domain}
+		n.calls = n
+		if len(r.options.callInterceptors) > 0 {
+			n.calls = &interceptedNode{n, r.pipeline.Name, r.options.callInterceptors}
+		}
+		step := flow.Step{ID: id, Node: n.calls, Encoded: true, Local: !n.isPython(), Domain: n.domain}
 		for _, c := range n.inputs {
 			step.Inputs = append(step.Inputs, c.From)
 			if from := r.nodes[c.From]; n.isPython() && from.consumer == nil {
@@ -128,6 +137,14 @@ func (r *Runner) Run(ctx context.Context, input any) (any, error) {
 		return nil, err
 	}
 	defer r.runs.Done()
+	if len(r.options.runInterceptors) > 0 {
+		return r.interceptRun(ctx, input)
+	}
+	return r.run(ctx, input)
+}
+
+// run is Run in a runner that was entered.
+func (r *Runner) run(ctx context.Context, input any) (any, error) {
 	if r.gathers {
 		return r.gather(ctx, input, nil)
 	}
@@ -138,6 +155,163 @@ func (r *Runner) Run(ctx context.Context, input any) (any, error) {
 	return v, nil
 }
 
+// Call is [Runner.Run] with types: it takes one input through the pipeline, and decodes the
+// result into an Out, as [Decode] does.
+func Call[In, Out any](ctx context.Context, r *Runner, input In) (Out, error) {
+	v, err := r.Run(ctx, input)
+	return typed[Out](v, err)
+}
+
+// CallNode is [Node.Call] with types: it calls the node with the given id alone, and decodes
+// its result into an Out, as [Decode] does.
+func CallNode[In, Out any](ctx context.Context, r *Runner, id string, input In) (Out, error) {
+	v, err := r.Node(id).Call(ctx, input)
+	out, err := typed[Out](v, err)
+	if err != nil {
+		return out, AsError(err).WithNode(id)
+	}
+	return out, nil
+}
+
+// typed decodes a result, unless there is an error.
+func typed[Out any](v any, err error) (out Out, _ error) {
+	if err == nil {
+		out, err = As[Out](v)
+	}
+	return out, err
+}
+
+// Decode stores a result in the variable that out points to, a pointer that is not nil. It
+// is the opposite of the conversion of inputs, and takes the same struct tags: a struct that
+// a node returns unchanged is the same after Decode.
+//
+//   - A struct, including one that is embedded, takes a map. Keys are those of encoding/json:
+//     the name in the json tag, or else in the msgpack tag, or else the field's; if no key is
+//     the same, one that differs only in upper and lower case. Other keys are ignored, and
+//     fields without a key stay as they are.
+//   - A pointer takes nil, too, as do slices, maps and interfaces; other types do not.
+//   - A slice takes a list of any length, and an array one of its own. Both also take a
+//     tensor with as many dimensions as they are nested: [][]float32 takes a tensor of two.
+//   - Integers take integers in their range, and floats also integers up to 2⁵³. A float is
+//     never rounded to an integer.
+//   - A type with the method UnmarshalText takes a string. Other named types take what their
+//     underlying types take.
+//   - [ipc.JSON] takes a document; all other types take what is in the document.
+//   - An interface that has no methods takes the value as it is.
+//
+// The error is an *[Error] of kind [KindMarshaling]. Its path names the part that does not
+// fit, and its message both types: result.items[3].price: expected a number, got "five".
+// After an error, parts of the variable may have been set.
+//
+// Decode does not copy bytes, nor tensors whose elements have the type of the target, nor
+// values whose type is already right: the variable shares memory with v. Of the Value of a
+// [Shared], copy what is needed after its Release.
+func Decode(v, out any) error {
+	if err := convert.Decode("result", v, out); err != nil {
+		return classify(err).WithOperation("decode the result")
+	}
+	return nil
+}
+
+// As returns a result as a T, as [Decode] does.
+func As[T any](v any) (T, error) {
+	if same, ok := v.(T); ok {
+		return same, nil
+	}
+	var out T
+	if err := Decode(v, &out); err != nil {
+		var zero T
+		return zero, err
+	}
+	return out, nil
+}
+
+// Node is one node of a runner's pipeline; see [Runner.Node].
+type Node struct {
+	runner *Runner
+	id     string
+}
+
+// Node returns the node with the given id, to call it alone. If the pipeline has no such
+// node, the calls of the result fail.
+func (r *Runner) Node(id string) *Node { return &Node{r, id} }
+
+// Call calls the node with one input, and starts the runner if needed. The call is subject
+// to all that applies to the node in a run: its retry policy, circuit breaker, events,
+// interceptors, limits and queue, and [Runner.Drain] and [Runner.Close]. The other nodes are
+// not called.
+//
+// If connections lead to several ports of the node, the input is a map with the value of
+// each port, or a struct with these fields. A node that yields any number of values, as
+// generators and stateful nodes do, returns them in a list, a []any; a stateful node gets a
+// new session for each call.
+//
+// If the pipeline has no node with this id, the error is of kind [KindManifest] and lists
+// the ids.
+func (c *Node) Call(ctx context.Context, input any) (any, error) {
+	n := c.runner.nodes[c.id]
+	if n == nil {
+		ids := slices.Sorted(maps.Keys(c.runner.nodes))
+		return nil, NewError(KindManifest, fmt.Sprintf("there is no node %q; the nodes are %s", c.id, strings.Join(ids, ", ")))
+	}
+	if err := c.runner.enter(ctx); err != nil {
+		return nil, err
+	}
+	defer c.runner.runs.Done()
+	in, err := n.encoded(ctx, input)
+	if err != nil {
+		return nil, classify(err).WithNode(n.id).WithOperation("encode the input")
+	}
+	if n.Kind() != flow.Single {
+		return c.runner.collect(ctx, n, in)
+	}
+	defer in.Release()
+	out, err := n.calls.Call(ctx, in)
+	if err != nil {
+		return nil, classify(err)
+	}
+	return c.runner.taken(n, &out)
+}
+
+// collect calls a node that yields many values, and returns them in a list.
+func (r *Runner) collect(ctx context.Context, n *node, in flow.Inputs) (any, error) {
+	values := []any{}
+	emit := func(payload ipc.Payload) error {
+		v, err := r.taken(n, &flow.Value{Payload: payload, Encoded: true})
+		if err == nil {
+			values = append(values, v)
+		}
+		return err
+	}
+	var err error
+	if n.Kind() == flow.Generator {
+		err = n.calls.Generate(ctx, in, emit)
+		in.Release()
+	} else {
+		session := n.calls.Open()
+		defer session.Close()
+		if err = session.Item(ctx, in, emit); err == nil {
+			err = session.Finish(ctx, emit)
+		}
+	}
+	if err != nil {
+		return nil, classify(err)
+	}
+	return values, nil
+}
+
+// taken decodes a value of a node, as the options say, and releases it.
+func (r *Runner) taken(n *node, v *flow.Value) (any, error) {
+	if r.options.orderedMaps {
+		v.Payload = v.Payload.Ordered()
+	}
+	native, err := v.Take("result")
+	if err != nil {
+		return nil, classify(err).WithNode(n.id)
+	}
+	return native, nil
+}
+
 // RunShared is like [Runner.Run] without the last copy: large tensors, recordings
 // and images in the result are views of the shared memory into which the worker
 // wrote them. The caller must release the result.
@@ -146,6 +320,14 @@ func (r *Runner) RunShared(ctx context.Context, input any) (*Shared, error) {
 		return nil, err
 	}
 	defer r.runs.Done()
+	if len(r.options.runInterceptors) > 0 {
+		return r.interceptShared(ctx, input)
+	}
+	return r.runShared(ctx, input)
+}
+
+// runShared is RunShared in a runner that was entered.
+func (r *Runner) runShared(ctx context.Context, input any) (*Shared, error) {
 	if r.gathers {
 		shared := &Shared{}
 		v, err := r.gather(ctx, input, shared)

@@ -243,7 +243,7 @@ nodes:
 connections: [{from: double, to: add}, {from: add, to: text}]
 `,
 		runner.WithNode("double", func(_ context.Context, in runner.Input) (any, error) {
-			return in.Value.(int) * int(in.Params["by"].(int64)), nil
+			return in.Value.(int64) * in.Params["by"].(int64), nil
 		}),
 		runner.WithNode("text", func(_ context.Context, in runner.Input) (any, error) {
 			return fmt.Sprintf("<%v>", in.Value), nil

@@ -173,6 +173,58 @@ func (s *Stream) Close() error {
 	return nil
 }
 
+// TypedStream is a [Stream] whose items have Go types. It blocks, fails and is closed as a
+// Stream is, and may be used by several goroutines.
+type TypedStream[In, Out any] struct{ stream *Stream }
+
+// OpenStream is [Runner.Stream] with types. If the pipeline has several sinks, the items of
+// all of them are decoded into an Out.
+func OpenStream[In, Out any](ctx context.Context, r *Runner, opts ...StreamOption) (*TypedStream[In, Out], error) {
+	s, err := r.Stream(ctx, opts...)
+	if err != nil {
+		return nil, err
+	}
+	return &TypedStream[In, Out]{s}, nil
+}
+
+// Send puts the next item into the stream; see [Stream.Send].
+func (s *TypedStream[In, Out]) Send(v In) error { return s.stream.Send(v) }
+
+// CloseSend ends the input; see [Stream.CloseSend].
+func (s *TypedStream[In, Out]) CloseSend() { s.stream.CloseSend() }
+
+// Recv returns the next item as an Out, and [io.EOF] at the end; see [Stream.Recv]. An item
+// that is no Out ends the stream with the error of [Decode].
+func (s *TypedStream[In, Out]) Recv() (out Out, err error) {
+	item, err := s.stream.Recv()
+	if err != nil {
+		return out, err
+	}
+	if out, err = As[Out](item.Value); err != nil {
+		e := AsError(err).WithNode(item.Node)
+		s.stream.flow.Abort(e)
+		return out, e
+	}
+	return out, nil
+}
+
+// All receives to the end; see [Stream.All].
+func (s *TypedStream[In, Out]) All() iter.Seq2[Out, error] {
+	return func(yield func(Out, error) bool) {
+		defer func() { _ = s.Close() }()
+		for {
+			out, err := s.Recv()
+			//nolint:errorlint // a node's error may wrap io.EOF
+			if err == io.EOF || !yield(out, err) || err != nil {
+				return
+			}
+		}
+	}
+}
+
+// Close ends the stream at once; see [Stream.Close].
+func (s *TypedStream[In, Out]) Close() error { return s.stream.Close() }
+
 // Through sends a sequence through a stream of its own, and yields what the stream
 // returns. An error in the sequence ends the stream, after the items before it. The
 // sequence is read by another goroutine. Breaking out of the loop closes the stream;

@@ -20,9 +20,10 @@ type Plan struct {
 	isChain bool
 	// joins means that a step has several inputs.
 	joins bool
-	// encodes means that a source takes its input encoded.
-	encodes bool
-	// arena holds the large buffers of encoded inputs, and domain is the one of the first
+	// encodes means that a source takes its input encoded, and shares that one of them is
+	// another process.
+	encodes, shares bool
+	// arena holds the large buffers of shared inputs, and domain is the one of the first
 	// source that takes them. Sources of other domains are sent copies.
 	arena  *ipc.Arena
 	domain ipc.Domain
@@ -47,10 +48,10 @@ type Step struct {
 	// Inputs are the ids of the steps from which it takes its inputs, one for each
 	// connection. It is empty for a source, which takes the input of the run.
 	Inputs []string
-	// Encoded means that the node takes its inputs encoded, and Domain is the domain of the
-	// workers that take them.
-	Encoded bool
-	Domain  ipc.Domain
+	// Encoded means that the node takes its inputs encoded, and Local that it takes them in
+	// this process. Otherwise Domain is the domain of the workers that take them.
+	Encoded, Local bool
+	Domain         ipc.Domain
 }
 
 // NewPlan returns the plan of steps. Each step must follow the steps that its Inputs
@@ -67,8 +68,11 @@ func NewPlan(steps []Step, arena *ipc.Arena, queueBytes int64) *Plan {
 			p.steps[i].inputs = append(p.steps[i].inputs, from)
 			p.steps[from].next = append(p.steps[from].next, i)
 		}
-		if s.Encoded && len(s.Inputs) == 0 && !p.encodes {
-			p.encodes, p.domain = true, s.Domain
+		if s.Encoded && len(s.Inputs) == 0 {
+			p.encodes = true
+			if !s.Local && !p.shares {
+				p.shares, p.domain = true, s.Domain
+			}
 		}
 		p.joins = p.joins || len(s.Inputs) > 1
 	}

@@ -35,11 +35,15 @@ func (p *Plan) Run(ctx context.Context, input any) (any, error) {
 // them. The caller releases the result.
 func (p *Plan) RunShared(ctx context.Context, input any) (Result, error) {
 	v := Value{Native: input}
-	if p.encodes {
-		var err error
-		if v, err = Encode(ctx, p.arena, p.domain, "input", input); err != nil {
-			return Result{}, &InputError{err}
-		}
+	var err error
+	switch {
+	case p.shares:
+		v, err = Encode(ctx, p.arena, p.domain, "input", input)
+	case p.encodes:
+		v, err = Plain("input", input)
+	}
+	if err != nil {
+		return Result{}, &InputError{err}
 	}
 	if !p.isChain {
 		return p.runGraph(ctx, v)
@@ -102,12 +106,11 @@ func (r *Result) Release() {
 	}
 }
 
-// Value is what a connection carries: a Go value, its encoded form, or both. What
-// one worker returns is passed on to the next one without being decoded.
+// Value is what a connection carries: a Go value or, if Encoded is set, its encoded form.
+// What one worker returns is passed on to the next one without being decoded.
 type Value struct {
 	Native  any
 	Payload ipc.Payload
-	// Encoded means that Payload is set.
 	Encoded bool
 
 	// further counts the references to the payload beyond the first one. It is nil
@@ -115,9 +118,20 @@ type Value struct {
 	further *atomic.Int32
 }
 
-// Encode returns a Go value with its encoded form, whose large buffers lie in the
-// shared memory of arena, for workers of the domain. The caller releases it. The first
-// name in the path of an encoding error is root.
+// Plain returns a Go value in its encoded form, for consumers that are written in Go. Its
+// large buffers are those of v, which must not change until nothing needs the value any
+// more. The first name in the path of an encoding error is root.
+func Plain(root string, v any) (Value, error) {
+	payload, err := ipc.Encode(root, v)
+	if err != nil {
+		return Value{}, err
+	}
+	return Value{Payload: payload.Checked(), Encoded: true}, nil
+}
+
+// Encode returns a Go value in its encoded form, whose large buffers lie in the shared
+// memory of arena, for workers of the domain. The caller releases it. The first name in the
+// path of an encoding error is root.
 func Encode(ctx context.Context, arena *ipc.Arena, domain ipc.Domain, root string, v any) (Value, error) {
 	payload, err := ipc.Encode(root, v)
 	if err == nil && len(payload.Buffers) > 0 {
@@ -126,7 +140,7 @@ func Encode(ctx context.Context, arena *ipc.Arena, domain ipc.Domain, root strin
 	if err != nil {
 		return Value{}, err
 	}
-	return Value{Native: v, Payload: payload, Encoded: true}, nil
+	return Value{Payload: payload.Checked(), Encoded: true}, nil
 }
 
 // retain adds references to the payload, each of which needs a Release. Copy the value
@@ -158,7 +172,7 @@ func (v *Value) Take(root string) (any, error) {
 
 // Decode returns the Go value, which is valid after the release.
 func (v Value) Decode(root string) (any, error) {
-	if !v.Encoded || v.Native != nil {
+	if !v.Encoded {
 		return v.Native, nil
 	}
 	return v.Payload.Decode(root, ipc.DefaultLimits())
@@ -167,7 +181,7 @@ func (v Value) Decode(root string) (any, error) {
 // View is like Decode, but large buffers in shared memory are not copied: the
 // result is valid until the release and must not be changed.
 func (v Value) View(root string) (any, error) {
-	if !v.Encoded || v.Native != nil {
+	if !v.Encoded {
 		return v.Native, nil
 	}
 	return v.Payload.View(root, ipc.DefaultLimits())

@@ -112,7 +112,7 @@ func (s *Stream) Send(item any) error {
 		if err != nil {
 			return &InputError{err}
 		}
-		v.Payload, v.Encoded = payload, true
+		v.Payload, v.Encoded = payload.Checked(), true
 	}
 	size := int64(v.Payload.Size())
 	s.mu.Lock()
@@ -124,7 +124,7 @@ func (s *Stream) Send(item any) error {
 	// The room stays free, because only Send fills these queues. Shared memory is
 	// allocated only now: while Send waited, earlier items may have released some.
 	var full error
-	if len(v.Payload.Buffers) > 0 {
+	if s.plan.shares && len(v.Payload.Buffers) > 0 {
 		v.Payload, full = s.plan.arena.Share(s.ctx, s.plan.domain, v.Payload)
 	}
 	s.mu.Lock()
