@@ -1,8 +1,12 @@
 package runner
 
 import (
+	"context"
 	"fmt"
+	"io"
+	"log/slog"
 	"strings"
+	"time"
 
 	"github.com/hashicorp/go-hclog"
 
@@ -57,6 +61,78 @@ func (o *options) nodePolicy() NodePolicy {
 // default discards everything.
 func WithLogger(logger hclog.Logger) Option {
 	return func(o *options) error { o.logger = logger; return nil }
+}
+
+// WithSlog is [WithLogger] for the standard library's logger. The levels correspond, and
+// hclog's trace is 4 below [slog.LevelDebug]. The names of the parts that log, for instance
+// a node's id, are the attribute "logger". Workers send only records of the lowest level that
+// is enabled when they start.
+func WithSlog(logger *slog.Logger) Option {
+	return func(o *options) error {
+		if logger == nil {
+			return NewError(KindManifest, "WithSlog takes a logger")
+		}
+		sink := slogSink{logger.Handler()}
+		bridge := hclog.NewInterceptLogger(&hclog.LoggerOptions{Output: io.Discard, Level: sink.level()})
+		bridge.RegisterSink(sink)
+		o.logger = bridge
+		return nil
+	}
+}
+
+// slogSink passes records of hclog to a handler of slog.
+type slogSink struct{ handler slog.Handler }
+
+// slogLevels are the levels of hclog, lowest first.
+var slogLevels = []struct {
+	from hclog.Level
+	to   slog.Level
+}{
+	{hclog.Trace, slog.LevelDebug - 4},
+	{hclog.Debug, slog.LevelDebug},
+	{hclog.Info, slog.LevelInfo},
+	{hclog.Warn, slog.LevelWarn},
+	{hclog.Error, slog.LevelError},
+}
+
+// level returns the lowest level that is enabled.
+func (s slogSink) level() hclog.Level {
+	for _, l := range slogLevels {
+		if s.handler.Enabled(context.Background(), l.to) {
+			return l.from
+		}
+	}
+	return hclog.Off
+}
+
+// Accept implements [hclog.SinkAdapter].
+func (s slogSink) Accept(name string, level hclog.Level, msg string, args ...any) {
+	to := slog.LevelInfo // of a record without a level
+	for _, l := range slogLevels {
+		if l.from == level {
+			to = l.to
+		}
+	}
+	ctx := context.Background()
+	if !s.handler.Enabled(ctx, to) {
+		return
+	}
+	record := slog.NewRecord(time.Now(), to, msg, 0)
+	if name != "" {
+		record.AddAttrs(slog.String("logger", name))
+	}
+	for len(args) > 1 {
+		value := args[1]
+		if format, ok := value.(hclog.Format); ok && len(format) > 0 {
+			value = fmt.Sprintf(fmt.Sprint(format[0]), format[1:]...)
+		}
+		record.AddAttrs(slog.Any(fmt.Sprint(args[0]), value))
+		args = args[2:]
+	}
+	if len(args) == 1 {
+		record.AddAttrs(slog.Any(hclog.MissingKey, args[0]))
+	}
+	_ = s.handler.Handle(ctx, record) // the handler's own affair, as in package slog
 }
 
 // WithPolicy sets the retry policy of nodes whose manifest sets none. The default is

@@ -3,6 +3,7 @@ package runner
 import (
 	"context"
 	"fmt"
+	"io/fs"
 	"maps"
 	"slices"
 	"strings"
@@ -12,6 +13,7 @@ import (
 	"github.com/gophersnake/gophersnake/ipc"
 	"github.com/gophersnake/gophersnake/runner/internal/convert"
 	"github.com/gophersnake/gophersnake/runner/internal/flow"
+	"github.com/gophersnake/gophersnake/runner/internal/scratch"
 	"github.com/gophersnake/gophersnake/runner/manifest"
 )
 
@@ -20,6 +22,27 @@ import (
 // lists all problems with their positions in the file.
 func Load(path string) (*manifest.Pipeline, error) {
 	p, err := manifest.Load(path)
+	if err != nil {
+		return nil, classify(err)
+	}
+	return p, nil
+}
+
+// LoadFS is [Load] for a file system of the program, such as an [embed.FS] that holds the
+// manifest, the Python files and what else they need:
+//
+//	//go:embed pipelines
+//	var files embed.FS
+//	…
+//	pipeline, err := runner.LoadFS(files, "pipelines/embed")
+//
+// [New] unpacks all of the file system into a private temporary folder, which the runner
+// removes when it is closed; so such a runner must be closed even if it was never started.
+// The folder of a program that was killed is removed by the next one. Anything but regular
+// files and folders is refused, and so are names that lead out of the folder.
+// [Runner.Reload] reads the unpacked files again.
+func LoadFS(files fs.FS, name string) (*manifest.Pipeline, error) {
+	p, err := manifest.LoadFS(files, name)
 	if err != nil {
 		return nil, classify(err)
 	}
@@ -35,7 +58,8 @@ type Runner struct {
 	nodes     map[string]*node // by id
 	order     []*node          // each after the nodes that it takes inputs from
 	plan      *flow.Plan
-	arena     *ipc.Arena // shared memory for values that come from Go
+	arena     *ipc.Arena     // shared memory for values that come from Go
+	files     *scratch.Files // of a pipeline of LoadFS
 
 	// starting holds a token while a Start or a Reload is in progress. The token
 	// guards the fields up to mu; the last two are also read after a successful start.
@@ -80,6 +104,9 @@ func New(p *manifest.Pipeline, opts ...Option) (*Runner, error) {
 		streams:   make(map[*Stream]struct{}),
 		starting:  make(chan struct{}, 1),
 	}
+	if err := r.unpack(); err != nil {
+		return nil, err
+	}
 	var faults []error
 	for i := range p.Nodes {
 		n, err := newNode(p, &p.Nodes[i], o, scheduler)
@@ -90,6 +117,7 @@ func New(p *manifest.Pipeline, opts ...Option) (*Runner, error) {
 		r.nodes[n.id] = n
 	}
 	if err := joinFaults(faults); err != nil {
+		r.removeFiles()
 		return nil, err
 	}
 	r.layOut()
@@ -404,66 +432,3 @@ func (r *Runner) enter(ctx context.Context) error {
 func errClosed() *Error { return NewError(KindOther, "the runner is closed") }
 
 func errDraining() *Error { return NewError(KindOther, "the runner drains and takes nothing more") }
-
-// Drain refuses further runs and streams, and waits for those in progress. The
-// workers stay until [Runner.Close]. If the context ends first, Drain returns its
-// error; the runner refuses further runs nevertheless.
-func (r *Runner) Drain(ctx context.Context) error {
-	r.mu.Lock()
-	if r.closed {
-		r.mu.Unlock()
-		return errClosed()
-	}
-	r.draining = true
-	r.mu.Unlock()
-	select {
-	case <-r.settled():
-	case <-ctx.Done():
-		return classify(context.Cause(ctx))
-	}
-	for _, n := range r.nodes {
-		r.mu.RLock()
-		p := n.pool
-		r.mu.RUnlock()
-		if p == nil {
-			continue
-		}
-		if err := p.Drain(ctx); err != nil { // so that it starts no further workers
-			return classify(err).WithNode(n.id)
-		}
-	}
-	return nil
-}
-
-// settled returns a channel that is closed when no run and no stream is in progress.
-// The runner must already refuse further ones.
-func (r *Runner) settled() <-chan struct{} {
-	settled := make(chan struct{})
-	go func() {
-		r.runs.Wait()
-		close(settled)
-	}()
-	return settled
-}
-
-// Close waits for the runs and streams in progress and shuts all workers down. If
-// the context ends first, they are ended at once. When Close returns, no worker is
-// left. It may be called several times.
-//
-// The error is always nil today. Close has one, as [net/http.Server.Shutdown] does, for
-// later kinds of nodes that can fail to shut down.
-func (r *Runner) Close(ctx context.Context) error {
-	r.mu.Lock()
-	r.closed = true
-	r.mu.Unlock()
-	settled := r.settled()
-	select {
-	case <-settled:
-	case <-ctx.Done():
-		r.endStreams()
-	}
-	r.closePools(ctx)
-	<-settled
-	r.arena.Close()
-	return nil
-}

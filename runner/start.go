@@ -13,6 +13,7 @@ import (
 	"github.com/gophersnake/gophersnake/pyworker"
 	"github.com/gophersnake/gophersnake/runner/internal/pool"
 	"github.com/gophersnake/gophersnake/runner/internal/pyenv"
+	"github.com/gophersnake/gophersnake/runner/internal/scratch"
 	"github.com/gophersnake/gophersnake/runner/internal/worker"
 )
 
@@ -27,6 +28,27 @@ const (
 	// started, so that a short run does not pay for one.
 	spareAfter = 2 * time.Second
 )
+
+// unpack unpacks the files of a pipeline of [LoadFS].
+func (r *Runner) unpack() (err error) {
+	if r.pipeline.Files == nil {
+		return nil
+	}
+	if r.files, err = scratch.Unpack(r.pipeline.Files); err != nil {
+		return Wrap(err, KindIO, "unpack the pipeline's files")
+	}
+	unpacked := *r.pipeline
+	unpacked.Base, unpacked.Files = filepath.Join(r.files.Dir, unpacked.Base), nil
+	r.pipeline = &unpacked
+	return nil
+}
+
+// removeFiles removes the unpacked files.
+func (r *Runner) removeFiles() {
+	if err := r.files.Remove(); err != nil {
+		r.options.logger.Warn("cannot remove the pipeline's unpacked files", "folder", r.files.Dir, "error", err)
+	}
+}
 
 // Start makes the pipeline ready. It builds or reuses the Python environment, starts
 // the workers of all nodes concurrently, and checks the params of the nodes against
@@ -253,6 +275,70 @@ func (r *Runner) emit(e Event) {
 	if r.options.events != nil {
 		r.options.events(e)
 	}
+}
+
+// Drain refuses further runs and streams, and waits for those in progress. The
+// workers stay until [Runner.Close]. If the context ends first, Drain returns its
+// error; the runner refuses further runs nevertheless.
+func (r *Runner) Drain(ctx context.Context) error {
+	r.mu.Lock()
+	if r.closed {
+		r.mu.Unlock()
+		return errClosed()
+	}
+	r.draining = true
+	r.mu.Unlock()
+	select {
+	case <-r.settled():
+	case <-ctx.Done():
+		return classify(context.Cause(ctx))
+	}
+	for _, n := range r.nodes {
+		r.mu.RLock()
+		p := n.pool
+		r.mu.RUnlock()
+		if p == nil {
+			continue
+		}
+		if err := p.Drain(ctx); err != nil { // so that it starts no further workers
+			return classify(err).WithNode(n.id)
+		}
+	}
+	return nil
+}
+
+// settled returns a channel that is closed when no run and no stream is in progress.
+// The runner must already refuse further ones.
+func (r *Runner) settled() <-chan struct{} {
+	settled := make(chan struct{})
+	go func() {
+		r.runs.Wait()
+		close(settled)
+	}()
+	return settled
+}
+
+// Close waits for the runs and streams in progress and shuts all workers down. If
+// the context ends first, they are ended at once. When Close returns, no worker is
+// left. It may be called several times.
+//
+// The error is always nil today. Close has one, as [net/http.Server.Shutdown] does, for
+// later kinds of nodes that can fail to shut down.
+func (r *Runner) Close(ctx context.Context) error {
+	r.mu.Lock()
+	r.closed = true
+	r.mu.Unlock()
+	settled := r.settled()
+	select {
+	case <-settled:
+	case <-ctx.Done():
+		r.endStreams()
+	}
+	r.closePools(ctx)
+	<-settled
+	r.removeFiles()
+	r.arena.Close()
+	return nil
 }
 
 // closePools shuts down the workers of all nodes concurrently. Close may call it while

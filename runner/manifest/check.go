@@ -50,14 +50,14 @@ func (p *Pipeline) check(r *report) {
 		checkRequirement(r, fmt.Sprintf("requirements[%d]", i), line)
 	}
 	checkSingleLine(r, "interpreter", p.Interpreter)
-	checkSource(r, p.Base, "python", p.Python)
+	checkSource(r, p.folder(), "python", p.Python)
 	if len(p.Nodes) == 0 {
 		r.problem("nodes", "must list at least one node")
 	}
 	first := make(map[string]int, len(p.Nodes))
 	for i := range p.Nodes {
 		n, path := &p.Nodes[i], nodePath(i)
-		checkNode(r, p.Base, path, n)
+		checkNode(r, p.folder(), path, n)
 		if n.ID == "" {
 			continue
 		}
@@ -70,7 +70,7 @@ func (p *Pipeline) check(r *report) {
 	p.checkConnections(r, first)
 }
 
-func checkNode(r *report, base, path string, n *Node) {
+func checkNode(r *report, base folder, path string, n *Node) {
 	switch {
 	case n.ID == "":
 		r.problem(path+".id", "is required")

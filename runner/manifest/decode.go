@@ -23,7 +23,7 @@ const (
 // Pipeline.check checks what they mean together.
 type decoder struct {
 	*report
-	base     string
+	base     folder
 	expanded int // values that aliases expanded to
 }
 

@@ -4,9 +4,9 @@ import (
 	_ "embed"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
+	"path"
 	"path/filepath"
 	"strings"
 )
@@ -34,7 +34,7 @@ func Load(path string) (*Pipeline, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read the pipeline: %w", err)
 	}
-	data, err := readFile(path, MaxSize)
+	data, err := folder{}.read(path, MaxSize)
 	if err != nil {
 		return nil, fmt.Errorf("read the pipeline: %w", err)
 	}
@@ -63,15 +63,42 @@ func findManifest(path string) (string, error) {
 	}
 }
 
-// readFile reads a file, but at most one byte more than maxSize, so that the caller
-// can detect a file that is too large and even an endless file ends.
-func readFile(path string, maxSize int64) ([]byte, error) {
-	f, err := os.Open(path)
+// LoadFS reads the manifest with the given name in a file system, for instance an
+// [embed.FS]: a YAML or JSON file, or a folder with a pipeline.yaml, pipeline.yml or
+// pipeline.json. The files that the manifest names must be in the file system, too, unless
+// their paths are absolute. Errors are as those of [Load].
+func LoadFS(files fs.FS, name string) (*Pipeline, error) {
+	name, err := findManifestIn(files, name)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("read the pipeline: %w", err)
 	}
-	defer f.Close()
-	return io.ReadAll(io.LimitReader(f, maxSize+1))
+	base := folder{files, path.Dir(name)}
+	data, err := base.read(path.Base(name), MaxSize)
+	if err != nil {
+		return nil, fmt.Errorf("read the pipeline: %w", err)
+	}
+	return parse(name, data, base)
+}
+
+// findManifestIn is findManifest in a file system.
+func findManifestIn(files fs.FS, name string) (string, error) {
+	info, err := fs.Stat(files, name)
+	if err != nil {
+		return "", err
+	}
+	if !info.IsDir() {
+		return name, nil
+	}
+	for _, file := range folderFiles {
+		if _, err := fs.Stat(files, path.Join(name, file)); err == nil {
+			return path.Join(name, file), nil
+		} else if !errors.Is(err, fs.ErrNotExist) {
+			return "", err
+		}
+	}
+	return "", &fs.PathError{
+		Op: "find " + strings.Join(folderFiles, ", ") + " in", Path: name, Err: fs.ErrNotExist,
+	}
 }
 
 // Parse reads a manifest from data. name is the file's name in messages; if its
@@ -79,12 +106,17 @@ func readFile(path string, maxSize int64) ([]byte, error) {
 // from; empty means the working directory. The Python and requirements files that the
 // manifest names must exist. The error is an [*Errors].
 func Parse(name string, data []byte, base string) (*Pipeline, error) {
-	r := newReport(name)
 	base, err := filepath.Abs(base)
 	if err != nil { // the working directory was removed
+		r := newReport(name)
 		r.add(Problem{File: name, Message: err.Error()})
 		return nil, r.err()
 	}
+	return parse(name, data, folder{path: base})
+}
+
+func parse(name string, data []byte, base folder) (*Pipeline, error) {
+	r := newReport(name)
 	root, invalid := parseDocument(name, data)
 	if invalid != nil {
 		r.add(Problem{File: name, Line: invalid.Line, Column: invalid.Column, Message: invalid.message})
@@ -95,7 +127,7 @@ func Parse(name string, data []byte, base string) (*Pipeline, error) {
 	if p == nil {
 		return nil, r.err()
 	}
-	p.File, p.Base = name, base
+	p.File, p.Base, p.Files = name, base.path, base.files
 	p.Name = pipelineName(p)
 	p.check(r)
 	if err := r.err(); err != nil {

@@ -1,6 +1,7 @@
 package manifest
 
 import (
+	"io/fs"
 	"time"
 
 	"github.com/gophersnake/gophersnake/ipc"
@@ -9,8 +10,8 @@ import (
 // Version is the version of the manifest format that this package reads.
 const Version = "v1"
 
-// Pipeline is a pipeline as its manifest describes it. [Load] and [Parse] return a
-// valid one with all defaults filled in. Check one that is made in Go code with
+// Pipeline is a pipeline as its manifest describes it. [Load], [LoadFS] and [Parse] return
+// a valid one with all defaults filled in. Check one that is made in Go code with
 // [Pipeline.Validate].
 type Pipeline struct {
 	// Version is always [Version].
@@ -22,8 +23,11 @@ type Pipeline struct {
 	// File is the manifest's file as the caller named it; empty if there is none.
 	File string
 	// Base is the absolute folder that the manifest's relative paths start from;
-	// empty means the working directory.
+	// empty means the working directory. If Files is set, it is a folder in that.
 	Base string
+	// Files are the files of a pipeline that [LoadFS] has loaded; nil if they are those of
+	// the operating system. A runner unpacks them.
+	Files fs.FS
 	// Requirements are pip requirement lines.
 	Requirements []string
 	// Interpreter is the name or path of the Python interpreter; empty means any.

@@ -31,7 +31,7 @@ func (d *decoder) requirements(dst *[]string) decodeFunc {
 		if d.text(&file)(e); file == "" {
 			return
 		}
-		found, err := readRequirements(resolvePath(d.base, file))
+		found, err := readRequirements(d.base, file)
 		if err != nil {
 			d.reject(e, "%v", err)
 		}
@@ -41,11 +41,12 @@ func (d *decoder) requirements(dst *[]string) decodeFunc {
 
 // readRequirements returns the lines of a pip requirements file, without comments and
 // blank lines, and with continued lines joined.
-func readRequirements(file string) ([]string, error) {
-	if err := checkRegular(file); err != nil {
+func readRequirements(base folder, file string) ([]string, error) {
+	if err := base.checkRegular(file); err != nil {
 		return nil, err
 	}
-	data, err := readFile(file, maxRequirements)
+	data, err := base.read(file, maxRequirements)
+	_, file = base.find(file)
 	switch {
 	case err != nil:
 		return nil, err

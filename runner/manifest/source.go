@@ -3,8 +3,10 @@ package manifest
 import (
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
+	"path"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -28,7 +30,7 @@ func splitSource(source string) (code, object string, hasObject, isFile bool) {
 
 // checkSource checks the name of Python code: that a file exists, and that a module
 // could. Only the interpreter can find out whether a module exists.
-func checkSource(r *report, base, path, source string) {
+func checkSource(r *report, base folder, path, source string) {
 	if source == "" {
 		return
 	}
@@ -41,11 +43,10 @@ func checkSource(r *report, base, path, source string) {
 	case isFile && !strings.HasSuffix(code, ".py"):
 		r.problem(path, "%q is not a Python file: its name does not end in .py", shorten(code))
 	case isFile:
-		file := resolvePath(base, code)
-		if err := checkRegular(file); err != nil {
+		if err := base.checkRegular(code); err != nil {
 			var meant string
 			if !r.full() && errors.Is(err, fs.ErrNotExist) {
-				meant = nearestFile(file, code)
+				meant = base.nearestFile(code)
 			}
 			r.problemSuggesting(path, meant, "%v", err)
 		}
@@ -59,19 +60,65 @@ func resolvePath(base, file string) string {
 	return filepath.Join(base, file)
 }
 
+// folder is the folder that the relative paths of a manifest start from: one of the
+// operating system's, or one in a file system of a program.
+type folder struct {
+	files fs.FS // nil for the operating system's
+	path  string
+}
+
+func (p *Pipeline) folder() folder { return folder{p.Files, p.Base} }
+
+// find returns the file system that a path leads to, and its name there. The file system is
+// nil if it is the operating system's, as that of an absolute path always is.
+func (f folder) find(file string) (fs.FS, string) {
+	if f.files == nil || filepath.IsAbs(file) {
+		return nil, resolvePath(f.path, file)
+	}
+	return f.files, path.Join(f.path, filepath.ToSlash(file))
+}
+
 // checkRegular returns an error if a file that the manifest names is not a regular
 // file.
-func checkRegular(file string) error {
-	info, err := os.Stat(file)
+func (f folder) checkRegular(file string) error {
+	files, name := f.find(file)
+	var info fs.FileInfo
+	var err error
+	switch {
+	case files == nil:
+		info, err = os.Stat(name)
+	case !fs.ValidPath(name):
+		return fmt.Errorf("%s is outside of the file system that the pipeline is in", file)
+	default:
+		info, err = fs.Stat(files, name)
+	}
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return &missingFile{file}
+		return &missingFile{name}
 	case err != nil:
 		return err
 	case !info.Mode().IsRegular():
-		return fmt.Errorf("%s is not a file", file)
+		return fmt.Errorf("%s is not a file", name)
 	}
 	return nil
+}
+
+// read reads a file, but at most one byte more than maxSize, so that the caller can detect a
+// file that is too large and even an endless file ends.
+func (f folder) read(file string, maxSize int64) ([]byte, error) {
+	files, name := f.find(file)
+	var from fs.File
+	var err error
+	if files == nil {
+		from, err = os.Open(name)
+	} else {
+		from, err = files.Open(name)
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer from.Close()
+	return io.ReadAll(io.LimitReader(from, maxSize+1))
 }
 
 // missingFile is the error for a file that does not exist. It wraps [fs.ErrNotExist].
@@ -82,8 +129,15 @@ func (e *missingFile) Unwrap() error { return fs.ErrNotExist }
 
 // nearestFile returns the name most similar to that of a missing file, of the files
 // with the same extension in the same folder. The name is relative if written is.
-func nearestFile(file, written string) string {
-	siblings, _ := filepath.Glob(filepath.Join(filepath.Dir(file), "*"+filepath.Ext(file)))
+func (f folder) nearestFile(written string) string {
+	files, file := f.find(written)
+	pattern := filepath.Join(filepath.Dir(file), "*"+filepath.Ext(file))
+	var siblings []string
+	if files == nil {
+		siblings, _ = filepath.Glob(pattern)
+	} else {
+		siblings, _ = fs.Glob(files, filepath.ToSlash(pattern))
+	}
 	for i, sibling := range siblings {
 		siblings[i] = filepath.Base(sibling)
 	}
@@ -103,9 +157,12 @@ const maxFolders = 1000
 // subfolders. Hidden folders, virtual environments, __pycache__ and node_modules are
 // left out, and so are installed packages. If there are more than 1000 folders, it
 // returns the first 1000 and complete is false. It walks the file system on each call
-// and ignores folders that it cannot read.
+// and ignores folders that it cannot read. A pipeline of [LoadFS] has none.
 func (p *Pipeline) CodeFolders() (folders []string, complete bool) {
 	complete = true
+	if p.Files != nil {
+		return nil, true
+	}
 	for _, root := range p.codeRoots() {
 		if slices.Contains(folders, root) {
 			continue

@@ -163,11 +163,15 @@ func localState(lines []string, base string) []string {
 		if path == "" {
 			continue
 		}
+		written := path
 		if !filepath.IsAbs(path) {
 			path = filepath.Join(base, path)
 		}
 		_, editable := cutEditable(line)
-		states = append(states, path+" "+contentState(path, editable))
+		if editable { // the environment refers to it by its path
+			written = path
+		}
+		states = append(states, written+" "+contentState(path, editable))
 	}
 	return states
 }
