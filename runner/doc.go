@@ -29,9 +29,15 @@
 // The values that pass between nodes are nil, bool, 64-bit integers, float64, string,
 // []byte, []any, map[string]any, [time.Time], *[ipc.Tensor], *[ipc.Audio],
 // *[ipc.Image] and [ipc.JSON]. An input may also contain other Go integers and floats,
-// slices, maps with string keys, and structs. A result contains only the types listed;
-// its integers are int64, or uint64 if they do not fit. A result passes from one Python
+// slices, maps with string keys, and structs. A result, and what a [NodeFunc] gets, contains
+// only the types listed; its integers are int64, or uint64 if they do not fit. A result passes from one Python
 // node to the next without being decoded.
+//
+// [Call] decodes the result into a Go type, as [As] and [Decode] do: structs by their json
+// tags, slices of slices from tensors. A value that does not fit is an error of
+// [KindMarshaling] with its path and both types.
+//
+//	got, err := runner.Call[string, Embedding](ctx, r, "some text")
 //
 // A Python dict has an order, and a Go map has none. An [ipc.Object] in an input keeps the
 // order of its members, and [WithOrderedMaps] makes results contain objects in place of
@@ -43,6 +49,20 @@
 // result is copied once, or not at all if the node allocates it with
 // gophersnake.empty. [Runner.Run] copies the result out of shared memory, and
 // [Runner.RunShared] leaves it there. [WithSharedMemory] limits the size.
+//
+// # In a Go program
+//
+// [LoadFS] loads a pipeline that is part of the program by go:embed. [Runner.Node] calls one
+// node alone, under its policy and breaker, and [CallNode] does so with types. Interceptors
+// surround runs ([WithRunInterceptor]) and the operations of nodes ([WithCallInterceptor]),
+// for instance to trace or to cache them. [WithSlog] sends logs to the standard library's
+// logger.
+//
+// A test of such a program needs no Python: [WithNode] puts a Go function in the place of a
+// Python node. The function gets and returns the same types as the node. Package
+// [github.com/gophersnake/gophersnake/runner/runnertest] makes it fail as the node would.
+//
+// The guide docs/go.md shows all of this.
 //
 // # Streams
 //
@@ -64,7 +84,7 @@
 //		…
 //	}
 //
-// [Runner.Through] does the same for a sequence. How a node processes an item depends on
+// [Runner.Through] does the same for a sequence, and [OpenStream] with Go types. How a node processes an item depends on
 // its kind:
 //
 //   - A plain node, or a Go function, returns one value. Up to [WithWindow] calls are

@@ -158,7 +158,7 @@ func (all interceptors) around(ctx context.Context, s *span, call Invocation, op
 		s.mu.Unlock()
 		s.active.Wait()
 	}()
-	return all.from(0, ctx, call, func(inner context.Context, call Invocation) (Outcome, error) {
+	return all.from(ctx, 0, call, func(inner context.Context, call Invocation) (Outcome, error) {
 		if !s.begin() {
 			return Outcome{}, errOver()
 		}
@@ -171,12 +171,12 @@ func (all interceptors) around(ctx context.Context, s *span, call Invocation, op
 }
 
 // from calls the interceptor with the given index, or the operation after the last one.
-func (all interceptors) from(i int, ctx context.Context, call Invocation, operation Next) (Outcome, error) {
+func (all interceptors) from(ctx context.Context, i int, call Invocation, operation Next) (Outcome, error) {
 	if i == len(all) {
 		return operation(ctx, call)
 	}
 	return all[i](ctx, call, func(ctx context.Context, call Invocation) (Outcome, error) {
-		return all.from(i+1, ctx, call, operation)
+		return all.from(ctx, i+1, call, operation)
 	})
 }
 

@@ -23,7 +23,7 @@ type Pipeline struct {
 	// File is the manifest's file as the caller named it; empty if there is none.
 	File string
 	// Base is the absolute folder that the manifest's relative paths start from;
-	// empty means the working directory. If Files is set, it is a folder in that.
+	// empty means the working directory. With Files it is the name of a folder in these.
 	Base string
 	// Files are the files of a pipeline that [LoadFS] has loaded; nil if they are those of
 	// the operating system. A runner unpacks them.
