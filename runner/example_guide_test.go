@@ -123,7 +123,8 @@ func ExampleOpenStream() {
 
 	s, err := runner.OpenStream[string, Embedding](context.Background(), r)
 	if err != nil {
-		log.Fatal(err)
+		fmt.Println(err)
+		return
 	}
 	defer s.Close()
 	go func() {
@@ -136,7 +137,8 @@ func ExampleOpenStream() {
 	}()
 	for got, err := range s.All() {
 		if err != nil {
-			log.Fatal(err)
+			fmt.Println(err)
+			return
 		}
 		fmt.Println(got.Text, got.Vector)
 	}
@@ -196,7 +198,7 @@ func ExampleWithCallInterceptor() {
 
 	for range 2 {
 		if _, err := r.Run(context.Background(), "bad"); err != nil {
-			log.Fatal(err)
+			fmt.Println(err)
 		}
 	}
 	// Output:

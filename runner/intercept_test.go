@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -183,7 +184,12 @@ func TestACallThatAnInterceptorLeavesBehindIsCanceledAndAwaited(t *testing.T) {
 	var late runner.Next
 	var lateCall runner.Invocation
 	var lateOut runner.Outcome
-	fake := runnertest.NewNode(runnertest.Hang()).On(2, runnertest.Return("quick"))
+	var left atomic.Bool
+	fake := runnertest.NewNode(func(ctx context.Context, _ runner.Input) (any, error) {
+		<-ctx.Done()
+		left.Store(true)
+		return nil, ctx.Err()
+	}).On(2, runnertest.Return("quick"))
 	hung := make(chan error, 1)
 	r := start(t, single("fake", "retry: none"), runner.WithNode("fake", fake.Func),
 		runner.WithCallInterceptor(func(ctx context.Context, call runner.Invocation, next runner.Next) (runner.Outcome, error) {
@@ -200,6 +206,7 @@ func TestACallThatAnInterceptorLeavesBehindIsCanceledAndAwaited(t *testing.T) {
 	got, err := r.Run(t.Context(), nil)
 	require.NoError(t, err)
 	assert.Equal(t, "quick", got)
+	assert.True(t, left.Load(), "nothing runs any more")
 	assert.ErrorIs(t, <-hung, context.Canceled)
 	_, err = late(t.Context(), lateCall)
 	assert.ErrorContains(t, err, "is over")

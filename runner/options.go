@@ -169,8 +169,8 @@ func WithBreakerWait() Option {
 
 // WithOrderedMaps makes results hold an [ipc.Object] in place of each map[string]any, so
 // that the keys are in the order that they have in Python. This applies to [Runner.Run],
-// [Runner.RunShared] and streams, not to the inputs of Go nodes. It makes decoding maps
-// slower.
+// [Runner.RunShared], [Node.Call] and streams, not to what Go nodes and interceptors of calls
+// get. It makes decoding maps slower.
 //
 // Inputs need no option: an [ipc.Object] in an input arrives in Python as a dict with the
 // same order, and so do the params of a manifest.

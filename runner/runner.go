@@ -217,6 +217,7 @@ func typed[Out any](v any, err error) (out Out, _ error) {
 //     the name in the json tag, or else in the msgpack tag, or else the field's; if no key is
 //     the same, one that differs only in upper and lower case. Other keys are ignored, and
 //     fields without a key stay as they are.
+//   - A map takes a map, and is a new one.
 //   - A pointer takes nil, too, as do slices, maps and interfaces; other types do not.
 //   - A slice takes a list of any length, and an array one of its own. Both also take a
 //     tensor with as many dimensions as they are nested: [][]float32 takes a tensor of two.

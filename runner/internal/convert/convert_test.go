@@ -112,6 +112,7 @@ func TestAStructThatIsSentAndReceivedIsTheSame(t *testing.T) {
 	in.Items[1].At = in.Items[0].At
 	var out order
 	require.NoError(t, convert.Decode("result", sent(t, in), &out))
+	assert.Contains(t, sent(t, one), "packed", "the name in the msgpack tag")
 	assert.Equal(t, in.Items[1].Name, out.Items[1].Name)
 	in.Items[1].Origin, out.Items[1].Origin = nil, nil
 	assert.Equal(t, in, out)

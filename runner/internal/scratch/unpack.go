@@ -79,7 +79,11 @@ func unpackFile(root *os.Root, local string, files fs.FS, name string) error {
 		return err
 	}
 	defer from.Close()
-	to, err := root.OpenFile(local, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	info, err := from.Stat()
+	if err != nil {
+		return err
+	}
+	to, err := root.OpenFile(local, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600|info.Mode().Perm()&0o100)
 	if err != nil {
 		return err
 	}

@@ -20,13 +20,17 @@ func TestFilesAreUnpackedForThisUserOnly(t *testing.T) {
 		"pipeline.yaml":             {Data: []byte("a")},
 		"lib/deep/nodes.py":         {Data: []byte("b"), Mode: 0o444},
 		"lib/__pycache__/nodes.pyc": {Data: []byte("c")},
+		"bin/tool":                  {Data: []byte("d"), Mode: 0o755},
 	})
 	require.NoError(t, err)
 	content, err := os.ReadFile(filepath.Join(files.Dir, "lib", "deep", "nodes.py"))
 	require.NoError(t, err)
 	assert.Equal(t, "b", string(content))
 	assert.NoDirExists(t, filepath.Join(files.Dir, "lib", "__pycache__"))
-	info, err := os.Stat(files.Dir)
+	info, err := os.Stat(filepath.Join(files.Dir, "bin", "tool"))
+	require.NoError(t, err)
+	assert.Equal(t, fs.FileMode(0o700), info.Mode().Perm())
+	info, err = os.Stat(files.Dir)
 	require.NoError(t, err)
 	assert.Equal(t, fs.FileMode(0o700), info.Mode().Perm())
 	require.NoError(t, files.Remove())
