@@ -179,7 +179,8 @@ func WithOrderedMaps() Option {
 }
 
 // WithNode registers a Go function as the implementation of a node type. It takes
-// precedence over a Python node of the same name. A node type can be registered once.
+// precedence over a Python node of the same name, so a test can do without Python: see
+// [NodeFunc] and package runnertest. A node type can be registered once.
 func WithNode(nodeType string, fn NodeFunc) Option {
 	return func(o *options) error {
 		if nodeType == "" || fn == nil {

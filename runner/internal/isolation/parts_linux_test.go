@@ -12,6 +12,8 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
+
+	"github.com/gophersnake/gophersnake/runner/internal/scratch"
 )
 
 func TestAProfilesSettings(t *testing.T) {
@@ -160,7 +162,7 @@ func TestWhatAKilledSupervisorLeftIsSwept(t *testing.T) {
 	require.NoError(t, os.WriteFile(strange, nil, 0o600))
 	target := t.TempDir()
 	require.NoError(t, os.Symlink(target, filepath.Join(root, tempName+"link")))
-	sweep(root)
+	scratch.Sweep(root, tempName)
 	assert.NoDirExists(t, left)
 	assert.DirExists(t, own.dir, "its supervisor lives")
 	assert.DirExists(t, target)

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"sync"
@@ -184,7 +183,7 @@ var sweepOnce sync.Once
 
 // newTemp creates a temporary folder.
 func newTemp() (*temp, error) {
-	sweepOnce.Do(func() { sweep(os.TempDir()) })
+	sweepOnce.Do(func() { scratch.Sweep(os.TempDir(), tempName) })
 	dir, lock, err := scratch.New("", tempName)
 	if err != nil {
 		return nil, err
@@ -195,14 +194,4 @@ func newTemp() (*temp, error) {
 func (t *temp) remove() {
 	_ = scratch.Remove(t.dir)
 	_ = t.lock.Close()
-}
-
-// sweep removes the folders that killed supervisors left in a folder.
-func sweep(root string) {
-	left, _ := filepath.Glob(filepath.Join(root, tempName+"*"))
-	for _, dir := range left {
-		if lock, err := scratch.Lock(dir); err == nil {
-			(&temp{dir, lock}).remove()
-		}
-	}
 }

@@ -28,7 +28,7 @@ var sweepFilesOnce sync.Once
 // system that holds anything but regular files and folders, or whose names would lead out of
 // the folder. The caller removes the result.
 func Unpack(files fs.FS) (*Files, error) {
-	sweepFilesOnce.Do(func() { sweep(os.TempDir(), filesPrefix) })
+	sweepFilesOnce.Do(func() { Sweep(os.TempDir(), filesPrefix) })
 	dir, lock, err := New("", filesPrefix)
 	if err != nil {
 		return nil, err
@@ -91,8 +91,8 @@ func unpackFile(root *os.Root, local string, files fs.FS, name string) error {
 	return errors.Join(err, to.Close())
 }
 
-// sweep removes the folders that killed processes left in a folder.
-func sweep(parent, prefix string) {
+// Sweep removes the folders with a prefix that killed processes left in a folder.
+func Sweep(parent, prefix string) {
 	left, _ := filepath.Glob(filepath.Join(parent, prefix+"*"))
 	for _, dir := range left {
 		if lock, err := Lock(dir); err == nil {
