@@ -1,6 +1,8 @@
 package ipc
 
 import (
+	"bytes"
+	"encoding/json"
 	"fmt"
 	"math"
 	"time"
@@ -142,8 +144,10 @@ type Description struct {
 	// Params are set once, by the manifest; Inputs are the arguments of each call.
 	Params []Parameter `msgpack:"params" json:"params"`
 	Inputs []Parameter `msgpack:"inputs" json:"inputs"`
-	// Returns is the annotation of the return value.
+	// Returns is the annotation of the return value. Output is the schema of a result, or of
+	// each value if there are many.
 	Returns string `msgpack:"returns" json:"returns"`
+	Output  Schema `msgpack:"output" json:"output,omitempty"`
 	// Many reports whether a call is answered by any number of items.
 	Many bool `msgpack:"many" json:"many"`
 	// Stateful reports whether the node has a separate state in each stream, and
@@ -169,6 +173,59 @@ type Parameter struct {
 	// Default is Python's repr of the default value, nil if there is none.
 	Default  *string `msgpack:"default" json:"default,omitempty"`
 	Required bool    `msgpack:"required" json:"required"`
+	// Schema is that of the annotation. For a batch node it is that of one input of a batch.
+	Schema Schema `msgpack:"schema" json:"schema,omitempty"`
+}
+
+// Schema is a JSON Schema (2020-12) as JSON text. An empty one accepts every value, like {}.
+// The keyword x-gophersnake names what JSON does not have: bytes, tensor, audio, image or
+// json; x-dtype and x-shape are those of a tensor.
+type Schema []byte
+
+// MarshalJSON returns the schema itself.
+func (s Schema) MarshalJSON() ([]byte, error) {
+	if len(s) == 0 {
+		return []byte("{}"), nil
+	}
+	return s, nil
+}
+
+// UnmarshalJSON takes any JSON value; [Description.Check] checks that it is an object.
+func (s *Schema) UnmarshalJSON(text []byte) error {
+	*s = bytes.Clone(text)
+	return nil
+}
+
+// check returns an error if the text is not a JSON object within the bounds of a schema.
+func (s Schema) check(what string) error {
+	err := first(
+		violation(what, "the size of a schema", len(s), 0, MaxSchema),
+		violation(what, "the depth of a schema", s.depth(), 0, MaxSchemaDepth),
+	)
+	if err == nil && len(s) > 0 && (s[0] != '{' || !json.Valid(s)) {
+		return &ProtocolError{Reason: fmt.Sprintf("%s: the schema %.100q is not a JSON object", what, s)}
+	}
+	return err
+}
+
+// depth returns how deep the brackets in the text are nested.
+func (s Schema) depth() int {
+	depth, deepest, quoted := 0, 0, false
+	for i := 0; i < len(s); i++ {
+		switch c := s[i]; {
+		case quoted && c == '\\':
+			i++
+		case c == '"':
+			quoted = !quoted
+		case quoted:
+		case c == '{' || c == '[':
+			depth++
+			deepest = max(deepest, depth)
+		case c == '}' || c == ']':
+			depth--
+		}
+	}
+	return deepest
 }
 
 // LogRecord is one record of Python's logging.
@@ -227,6 +284,11 @@ const (
 	MaxName = 1 << 10
 	MaxText = 8 << 10
 	MaxDoc  = 64 << 10
+	// MaxSchema bounds the length of a schema in bytes, MaxSchemas that of all schemas of a
+	// node together, and MaxSchemaDepth the levels of one.
+	MaxSchema      = 64 << 10
+	MaxSchemas     = 1 << 20
+	MaxSchemaDepth = 64
 )
 
 // The bounds of what a worker says about a failure and in the log. Longer texts are cut, and
@@ -295,12 +357,14 @@ func (d *Description) Check() error {
 		longText(what, "python", d.Python, MaxName),
 		longText(what, "package", d.Package, MaxName),
 	)
+	schemas := len(d.Output)
 	for _, parameters := range [][]Parameter{d.Params, d.Inputs} {
 		for i := range parameters {
 			err = first(err, parameters[i].check(what))
+			schemas += len(parameters[i].Schema)
 		}
 	}
-	return err
+	return first(err, d.Output.check(what), violation(what, "the size of all schemas", schemas, 0, MaxSchemas))
 }
 
 func (p *Parameter) check(what string) error {
@@ -312,6 +376,7 @@ func (p *Parameter) check(what string) error {
 		longText(what, "the name of a parameter", p.Name, MaxName),
 		longText(what, "the annotation of a parameter", p.Annotation, MaxText),
 		longText(what, "the default of a parameter", value, MaxText),
+		p.Schema.check(what),
 	)
 }
 

@@ -1,6 +1,7 @@
 package ipc
 
 import (
+	"encoding/json"
 	"math"
 	"strings"
 	"testing"
@@ -42,6 +43,17 @@ func TestADescriptionBeyondItsBoundsIsRefused(t *testing.T) {
 		"name of a parameter":  {func(d *Description) { d.Params = []Parameter{{}, {Name: long}} }, "the name of a parameter has 65537 bytes"},
 		"annotation":           {func(d *Description) { d.Inputs = []Parameter{{Annotation: long}} }, "the annotation of a parameter has 65537 bytes"},
 		"default":              {func(d *Description) { d.Params = []Parameter{{Default: &long}} }, "the default of a parameter has 65537 bytes"},
+		"long schema":          {func(d *Description) { d.Output = schemaOf(MaxSchema - 8) }, "the size of a schema is 65537, not from 0 to 65536"},
+		"long schemas": {func(d *Description) {
+			d.Params = make([]Parameter, 20)
+			for i := range d.Params {
+				d.Params[i].Schema = schemaOf(MaxSchema - 9)
+			}
+		}, "the size of all schemas is 1310720, not from 0 to 1048576"},
+		"deep schema":        {func(d *Description) { d.Output = nestedSchema(MaxSchemaDepth + 1) }, "the depth of a schema is 65, not from 0 to 64"},
+		"schema of a param":  {func(d *Description) { d.Params = []Parameter{{Schema: Schema(`{"type":`)}} }, `the schema "{\"type\":" is not a JSON object`},
+		"schema of an input": {func(d *Description) { d.Inputs = []Parameter{{Schema: Schema(`[]`)}} }, `the schema "[]" is not a JSON object`},
+		"two schemas":        {func(d *Description) { d.Output = Schema(`{}{}`) }, `the schema "{}{}" is not a JSON object`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			d := Description{Name: "echo"}
@@ -66,7 +78,29 @@ func TestADescriptionAtItsBoundsIsTaken(t *testing.T) {
 	doc, text, name := strings.Repeat("x", MaxDoc), strings.Repeat("x", MaxText), strings.Repeat("x", MaxName)
 	d := Description{Name: name, Doc: doc, File: text, Line: math.MaxInt32, Returns: text,
 		Params: make([]Parameter, MaxParameters), Inputs: []Parameter{{Name: name, Annotation: text, Default: &text}},
-		Concurrency: MaxAtOnce, Batch: MaxAtOnce, MaxWait: MaxBatchWait.Seconds()}
+		Concurrency: MaxAtOnce, Batch: MaxAtOnce, MaxWait: MaxBatchWait.Seconds(), Output: schemaOf(MaxSchema - 9)}
+	d.Inputs[0].Schema = nestedSchema(MaxSchemaDepth)
+	d.Params[0].Schema = Schema(`{"title":"[[[[\"[[[["}`)
+	assert.NoError(t, d.Check())
+}
+
+// schemaOf returns a schema with a title of a number of bytes.
+func schemaOf(title int) Schema {
+	return Schema(`{"t":"` + strings.Repeat("x", title+1) + `"}`)
+}
+
+// nestedSchema returns a schema of a number of levels.
+func nestedSchema(levels int) Schema {
+	return Schema(strings.Repeat(`{"a":`, levels-1) + `{}` + strings.Repeat(`}`, levels-1))
+}
+
+func TestASchemaIsPartOfAJSONDocument(t *testing.T) {
+	text, err := json.Marshal(Description{Output: Schema(`{"type":"string"}`), Inputs: []Parameter{{}}})
+	require.NoError(t, err)
+	assert.Contains(t, string(text), `"output":{"type":"string"}`)
+	var d Description
+	require.NoError(t, json.Unmarshal(text, &d))
+	assert.JSONEq(t, `{"type":"string"}`, string(d.Output))
 	assert.NoError(t, d.Check())
 }
 

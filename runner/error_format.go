@@ -48,7 +48,7 @@ func (e *Error) head() string {
 // two contains the other, as causes often repeat the message, it is the longer one.
 func (e *Error) summary() string {
 	message := oneLine(exceptionLine(e.PythonClass, e.Message))
-	if e.Path != "" && !strings.Contains(message, e.Path) {
+	if e.Path != "" && !strings.Contains(message, e.Path+": ") {
 		message = e.Path + ": " + message
 	}
 	location := e.location()

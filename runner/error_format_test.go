@@ -16,6 +16,8 @@ import (
 func TestErrorDisplay(t *testing.T) {
 	withPath := NewError(KindMarshaling, "a socket has no encoding")
 	withPath.Path = "result.items[3]"
+	quoted := NewError(KindMarshaling, `expected an integer, got "an input"`)
+	quoted.Path = "input"
 	hung := NewError(KindPythonVM, "hung past its deadline of 30s")
 	hung.Traceback = []ipc.TracebackFrame{{File: "nodes.py", Line: 4, Function: "process"}}
 
@@ -27,6 +29,7 @@ func TestErrorDisplay(t *testing.T) {
 		`execution error: KeyboardInterrupt`:                                     &Error{Kind: KindExecution, PythonClass: "KeyboardInterrupt"},
 		`python_vm error: hung past its deadline of 30s (nodes.py:4 in process)`: hung,
 		`marshaling error: result.items[3]: a socket has no encoding`:            withPath,
+		`marshaling error: input: expected an integer, got "an input"`:           quoted,
 		`io error: read the model: disk full`:                                    Wrap(errors.New("disk full"), KindIO, "read the model"),
 		`io error: disk full on sda`:                                             Wrap(errors.New("disk full"), KindIO, "disk full on sda"),
 		`io error: read: disk full`:                                              Wrap(errors.New("read: disk full"), KindIO, "disk full"),

@@ -33,10 +33,15 @@ a plain ``def`` in threads.
 A test needs no supervisor: it calls the function, or the class's methods.
 
 Nodes can take and return: ``None``, ``bool``, integers of 64 bits, ``float``, ``str``,
-``bytes``, lists and tuples, dicts with ``str`` keys, dataclass instances (as dicts),
-``datetime`` with a time zone, NumPy arrays and scalars, any object that supports
-``__dlpack__`` or the buffer protocol (a ``memoryview`` is sent as ``bytes``, whatever its
-format), and the classes of this package.
+``bytes``, lists and tuples, dicts with ``str`` keys, instances of dataclasses, attrs and
+pydantic's models (as dicts), members of enums (as their values), ``datetime`` with a time
+zone, ``date``, ``time``, ``timedelta``, ``UUID``, ``Decimal`` and paths (as text), NumPy
+arrays and scalars, any object that supports ``__dlpack__`` or the buffer protocol (a
+``memoryview`` is sent as ``bytes``, whatever its format), and the classes of this package.
+
+Inputs and params are built as they are annotated: ``item: Item`` gets the dataclass, not a
+dict. One that does not fit fails its call, with an error that names the place. A node whose
+annotations are not what it gets is declared with ``@node(types=False)``.
 
 Large arrays arrive in memory that is shared with the supervisor, and are read-only; copy
 them to change them. ``empty`` allocates a large result that is returned without a copy.
@@ -46,7 +51,7 @@ from gophersnake.allocation import empty
 from gophersnake.errors import Cancelled, Permanent, Transient
 from gophersnake.nodes import node
 from gophersnake.progress import progress
-from gophersnake.values import Audio, Image, Json, Tensor
+from gophersnake.values import Audio, Image, Json, Shape, Tensor
 
 __all__ = [
     "Audio",
@@ -54,6 +59,7 @@ __all__ = [
     "Image",
     "Json",
     "Permanent",
+    "Shape",
     "Tensor",
     "Transient",
     "empty",

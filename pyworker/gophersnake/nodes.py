@@ -39,6 +39,7 @@ class Options(NamedTuple):
     max_wait_ms: float | None = None
     permanent: tuple[type[Exception], ...] = ()
     threads: int | None = None
+    types: bool = True
 
 
 @overload
@@ -53,6 +54,7 @@ def node(
     max_wait_ms: float | None = None,
     permanent: type[Exception] | tuple[type[Exception], ...] = (),
     threads: int | None = None,
+    types: bool = True,
 ) -> Callable[[T], T]: ...
 def node(
     target: T | None = None,
@@ -65,6 +67,7 @@ def node(
     max_wait_ms: float | None = None,
     permanent: type[Exception] | tuple[type[Exception], ...] = (),
     threads: int | None = None,
+    types: bool = True,
 ) -> T | Callable[[T], T]:
     """Declare that a function or a class is a node, and return it unchanged.
 
@@ -111,6 +114,9 @@ def node(
             set up, so the node must be safe for threads, and they run in parallel only
             while its code releases the GIL. ``workers: {threads: …}`` in the manifest
             overrides it.
+        types: whether the annotations hold. If they do, inputs and params are built as
+            annotated, and one that does not fit fails its call without a retry. False is
+            for a node whose annotations are not what it gets: every value is left as it is.
 
     Returns:
         The target, or a decorator if ``target`` is not given.
@@ -132,6 +138,8 @@ def node(
             raise TypeError(
                 f"the name of a node has at most {MAX_NAME} bytes, not {_size(node_type)}"
             )
+        if not isinstance(types, bool):
+            raise TypeError(f"{node_type}: types must be True or False, not {types!r}")
         options = Options(
             node_type,
             stateful,
@@ -140,6 +148,7 @@ def node(
             max_wait_ms,
             _exceptions(node_type, permanent),
             threads,
+            types,
         )
         if options != Options(node_type):
             _check(target, options)
@@ -154,7 +163,7 @@ def node(
 
 def _check(target: Callable[..., Any], options: Options) -> None:
     """Raise ``TypeError`` for options that are wrong, or do not fit together or the target."""
-    name, stateful, concurrency, batch, max_wait_ms, _, threads = options
+    name, stateful, concurrency, batch, max_wait_ms, _, threads, _ = options
     kind = kind_of(getattr(target, "process", target) if isinstance(target, type) else target)
     if stateful:
         _check_stateful(target, options)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-__all__ = ["Audio", "Image", "Json", "Tensor"]
+__all__ = ["Audio", "Image", "Json", "Shape", "Tensor"]
 
 ITEM_SIZES: dict[str, int] = {
     "bool": 1,
@@ -108,6 +108,21 @@ class Tensor:
         else:
             dtype = numpy.dtype(self.dtype).newbyteorder("<")
         return numpy.frombuffer(self.data, dtype).reshape(self.shape)
+
+
+class Shape:
+    """The shape of an array, for annotations: ``Annotated[np.ndarray, Shape("n 3"), "float32"]``.
+
+    Attributes:
+        dims: the dimensions. A name stands for any number, the same each time that the
+            shape has it; ``"*"`` for any number, and ``"..."`` for any number of dimensions.
+    """
+
+    def __init__(self, dims: str) -> None:
+        """Create the shape from its dimensions, separated by blanks."""
+        self.dims: tuple[int | str, ...] = tuple(
+            int(dim) if dim.isdecimal() else dim for dim in dims.split()
+        )
 
 
 @dataclass(slots=True, eq=False)

@@ -88,9 +88,11 @@ def without_numpy(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class _Sys:
-    """The module ``sys`` of an interpreter that has imported nothing else."""
+    """The module ``sys`` of an interpreter that has not imported NumPy."""
 
-    modules: dict[str, Any] = {}  # noqa: RUF012
+    @property
+    def modules(self) -> dict[str, Any]:
+        return {name: module for name, module in sys.modules.items() if name != "numpy"}
 
     def __getattr__(self, name: str) -> Any:
         return getattr(sys, name)

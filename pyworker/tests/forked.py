@@ -22,7 +22,7 @@ import fcntl, os, socket, struct, sys
 from gophersnake._worker.serving import batches
 from gophersnake._worker.serving import eventloop
 from gophersnake._worker.values import faults
-from gophersnake._worker.definition import param_types
+from gophersnake._worker.types import hints
 from gophersnake._worker.serving import sessions
 from gophersnake._worker.process.worker import Worker
 

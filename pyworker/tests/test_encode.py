@@ -7,8 +7,11 @@ import collections
 import ctypes
 import dataclasses
 import datetime
+import decimal
 import enum
 import mmap
+import uuid
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
@@ -34,6 +37,10 @@ def refused(value: Any) -> tuple[str, str]:
     body, buffers = encoder.encode([1])  # it goes on, with nothing left of the fault
     assert (bytes(body), buffers) == (b"\x91\x01", [])
     return fault.value.path, fault.value.reason
+
+
+class Color(enum.Enum):
+    RED = "red"
 
 
 class Level(enum.IntEnum):
@@ -73,6 +80,15 @@ class Text(str):
         (Word.YES, "yes"),
         (Text("same"), "same"),
         (Point(1, 2), [1, 2]),
+        (Color.RED, Color.RED.value),
+        (decimal.Decimal("1.50"), "1.50"),
+        (Path("a/b"), "a/b"),
+        (uuid.UUID(int=5), "00000000-0000-0000-0000-000000000005"),
+        (datetime.date(2024, 1, 1), "2024-01-01"),
+        (datetime.time(12, 30), "12:30:00"),
+        (datetime.timedelta(1), "P1D"),
+        (datetime.timedelta(0), "PT0S"),
+        (datetime.timedelta(days=-1, seconds=1, microseconds=10), "-PT86398.99999S"),
         ((1, (2,)), [1, [2]]),
         (Box(Slotted()), {"inside": {"a": 1}}),
         (collections.OrderedDict(a=1), {"a": 1}),

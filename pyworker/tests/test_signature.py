@@ -146,16 +146,16 @@ def test_the_first_without_a_default_takes_the_place_of_one_that_params_set() ->
         (plain, {"zzz": 1}, [], "there are: rate, loud"),
         (plain, {}, ["valeu"], "plain has no input 'valeu'; did you mean value?"),
         (plain, {"value": 1, "rate": 2}, ["value"], "from a connection, not from params"),
-        (plain, {"rate": "x"}, [], "the parameter 'rate' must be an integer, not 'x'"),
+        (plain, {"rate": "x"}, [], "the parameter 'rate': expected an integer, got \"x\""),
         (plain, {}, ["rate"], "needs the parameter 'value'"),
         (lambda v: None, {"x": 1}, [], "it has none"),
         (Node, {}, [], "Node needs the parameter 'beam'"),
-        (Node, {"beam": "x"}, [], "Node: the parameter 'beam' must be an integer"),
+        (Node, {"beam": "x"}, [], "Node: the parameter 'beam': expected an integer"),
         (Node, {"beam": 1}, ["other"], "Node needs the input 'audio'"),
         (Node, {"beam": 1, "self": 1}, [], "Node has no parameter 'self'"),
         (Node, {"beam": 1}, ["audo"], "did you mean audio?"),
         (functools.partial(plain), {"rat": 1}, [], "plain has no parameter 'rat'"),
-        (functools.partial(plain), {"rate": "x"}, [], "must be an integer"),
+        (functools.partial(plain), {"rate": "x"}, [], "expected an integer"),
         (Callable_(), {"scal": 1}, [], "Callable_ has no parameter 'scal'"),
     ],
 )
@@ -235,13 +235,20 @@ def test_the_description_of_a_node() -> None:
     assert shown["line"] == plain.__code__.co_firstlineno
     assert shown["returns"] == "list[Any]"
     assert shown["inputs"] == [
-        {"name": "value", "annotation": "Any", "default": None, "required": True}
+        {
+            "name": "value",
+            "annotation": "Any",
+            "default": None,
+            "required": True,
+            "schema": "{}",
+        }
     ]
     assert shown["params"][0] == {
         "name": "rate",
         "annotation": "int",
         "default": "8000",
         "required": False,
+        "schema": '{"type":"integer","default":8000}',
     }
     assert Signature(wrapped(plain)).describe()["line"] == shown["line"]
 

@@ -178,13 +178,13 @@ func removeAll(dir string) error {
 }
 
 // steps returns the lists of requirements to install one after the other. The worker's
-// own requirement is in the pipeline's list, so that the resolver sees a conflict. If
-// hashes are required, it is a list of its own, since it has none.
+// own requirements are in the pipeline's list, so that the resolver sees a conflict. If
+// hashes are required, they are a list of their own, since they have none.
 func (b *build) steps() [][]string {
 	if needsHashes(b.lines) {
-		return [][]string{b.lines, {workerRequirement}}
+		return [][]string{b.lines, {workerRequirement, typesRequirement}}
 	}
-	return [][]string{append(b.lines[:len(b.lines):len(b.lines)], workerRequirement)}
+	return [][]string{append(b.lines[:len(b.lines):len(b.lines)], workerRequirement, typesRequirement)}
 }
 
 func (b *build) temporary() string { return filepath.Join(b.work, "tmp") }

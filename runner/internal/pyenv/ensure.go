@@ -19,8 +19,8 @@ const envFormat = 1
 // Spec describes an environment.
 type Spec struct {
 	Interpreter Interpreter
-	// Requirements are lines of a pip requirements file. The worker's own requirement
-	// is added.
+	// Requirements are lines of a pip requirements file. The worker's own requirements
+	// are added.
 	Requirements []string
 	// Base is the folder that paths in the lines are relative to; if empty, the
 	// current folder.
@@ -118,7 +118,7 @@ func (b *build) key() (string, error) {
 	python := b.spec.Interpreter
 	content, err := json.Marshal([]any{
 		envFormat, python.Resolved, python.Version, python.Implementation, python.Platform, python.ABI,
-		workerRequirement, normalLines(b.lines), localState(b.lines, b.spec.Base),
+		workerRequirement, typesRequirement, normalLines(b.lines), localState(b.lines, b.spec.Base),
 	})
 	if err != nil {
 		return "", err

@@ -243,6 +243,20 @@ func TestARequirementThatConflictsWithTheWorkers(t *testing.T) {
 	assert.Contains(t, fault(t, err).Output, "msgpack>=1.0.5,<2")
 }
 
+// The package for annotations has no bounds: a pipeline may pin any version of it.
+func TestAPinOfTheTypesPackageIsKept(t *testing.T) {
+	withInstallers(t, func(t *testing.T, python Interpreter, wheels string) {
+		content, err := os.ReadFile(wheel(t, wheels, "msgspec", "0.9.0"))
+		require.NoError(t, err)
+		hashed := fmt.Sprintf("msgspec==0.9.0 --hash=sha256:%x", sha256.Sum256(content))
+		for _, line := range []string{"msgspec==0.9.0", hashed} {
+			env, err := Ensure(t.Context(), Spec{Interpreter: python, Requirements: []string{line}, CacheDir: t.TempDir()})
+			require.NoError(t, err)
+			assert.Equal(t, "0.9.0 1.1.0", inEnvironment(t, env, "import msgspec, msgpack; print(msgspec.version, msgpack.version)"))
+		}
+	})
+}
+
 func TestRequirementsWithHashes(t *testing.T) {
 	tryInstallers(t, func(t *testing.T, python Interpreter, wheels string) {
 		content, err := os.ReadFile(wheel(t, wheels, "alpha", "1.0"))

@@ -124,6 +124,7 @@ func isolated(t *testing.T, installer string) (python Interpreter, wheels string
 		}
 	}
 	wheel(t, wheels, "msgpack", "1.1.0")
+	wheel(t, wheels, "msgspec", "0.20.0")
 	return python, wheels
 }
 

@@ -50,6 +50,7 @@ func TestPipsOwnIndexIsUsed(t *testing.T) {
 	tryInstallers(t, func(t *testing.T, python Interpreter, _ string) {
 		here, there := t.TempDir(), t.TempDir()
 		wheel(t, here, "msgpack", "1.1.0")
+		wheel(t, here, "msgspec", "0.20.0")
 		wheel(t, here, "alpha", "1.0")
 		wheel(t, there, "alpha", "2.0")
 		config := filepath.Join(t.TempDir(), "pip.conf")
@@ -68,6 +69,7 @@ func TestUVsOwnIndexComesFirst(t *testing.T) {
 	python, _ := isolated(t, "uv")
 	here := t.TempDir()
 	wheel(t, here, "msgpack", "1.2.0")
+	wheel(t, here, "msgspec", "0.20.0")
 	t.Setenv("UV_DEFAULT_INDEX", index(t, here))
 	t.Setenv("PIP_FIND_LINKS", "")
 	env, err := Ensure(t.Context(), Spec{Interpreter: python, CacheDir: t.TempDir()})

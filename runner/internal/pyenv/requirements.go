@@ -16,6 +16,11 @@ import (
 // workerRequirement is the package that the worker itself imports.
 const workerRequirement = "msgpack>=1.0.5,<2"
 
+// typesRequirement is the package that converts values to the types of annotations. Most
+// nodes work without it. So it has no bounds, which could contradict those of the pipeline,
+// and is not installed for versions of Python that may have no wheels of it.
+const typesRequirement = `msgspec; python_version < "3.16"`
+
 var lineComment = regexp.MustCompile(`(^|\s+)#.*$`)
 
 // cleanLines drops comments, blank lines and repeated lines.

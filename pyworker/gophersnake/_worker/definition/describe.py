@@ -71,4 +71,8 @@ def _answer(
     node: str, signature: Signature | None, problems: list[dict[str, Any]]
 ) -> dict[str, Any]:
     description = None if signature is None else signature.describe()
+    if description is not None:  # the schemas as JSON, not as texts that hold JSON
+        description["output"] = json.loads(description["output"])
+        for parameter in description["params"] + description["inputs"]:
+            parameter["schema"] = json.loads(parameter["schema"])
     return {"id": node, "description": description, "problems": problems}

@@ -6,7 +6,7 @@ import functools
 import inspect
 import sys
 from collections.abc import Callable, Collection, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import gophersnake
 from gophersnake._worker.definition.lookup import NodeFault, nearest
@@ -19,6 +19,9 @@ from gophersnake.nodes import (
     why_no_threads,
 )
 
+if TYPE_CHECKING:
+    from gophersnake._worker.types.ports import Ports
+
 POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 NAMED = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
 CONCURRENCY = 64
@@ -27,6 +30,9 @@ CONCURRENCY = 64
 MAX_TEXT = 8 << 10
 MAX_DOC = 64 << 10
 """The most bytes of a text and a docstring in a description; longer ones are cut."""
+
+MAX_SCHEMAS = 1 << 20
+"""The most bytes of all schemas in a description. Go's ``ipc/message.go`` has the same."""
 
 SINGLE = (*POSITIONAL, inspect.Parameter.KEYWORD_ONLY)
 """The kinds of a parameter for one value; the others are ``*args`` and ``**kwargs``."""
@@ -100,7 +106,30 @@ class Signature:
             *self._unknown(params),
             *self._missing(params, ports),
             *self._misfits(params),
+            *self.types.problems(),
         ]
+
+    @functools.cached_property
+    def types(self) -> Ports:
+        """The types of the inputs, the params and the output."""
+        from gophersnake._worker.types.ports import Ports  # it imports parts of this package
+
+        ports = Ports()
+        if not self.options.types or not self._is_annotated():
+            return ports
+        from gophersnake._worker.types.hints import annotations_of  # only such nodes need it
+
+        hints = annotations_of(self.process)
+        of_params = annotations_of(self.target.__init__) if self._is_class else hints
+        ports.read_params(self.params, of_params)
+        ports.read_inputs(self.inputs, hints, bool(self.batch))
+        ports.read_output(hints.get("return", Any), self.kind, bool(self.batch), self.stateful)
+        return ports
+
+    def _is_annotated(self) -> bool:
+        parameters = [*self._called, *self.params]
+        annotated = any(p.annotation is not p.empty for p in parameters)
+        return annotated or bool(_returns(self.process))
 
     def _size_problems(self) -> list[NodeFault]:
         """Return what exceeds the limits that the supervisor sets to a description."""
@@ -183,19 +212,10 @@ class Signature:
         ]
 
     def _misfits(self, params: Mapping[str, Any]) -> list[NodeFault]:
-        if not params:
-            return []
-        from gophersnake._worker.definition import param_types  # many nodes have no params
-
-        wanted = param_types.annotations_of(self.target.__init__ if self._is_class else self.target)
-        defaults = {p.name: p.default for p in self.params}
         return [
-            NodeFault(f"{self.name}: the parameter {name!r} {reason}")
+            NodeFault(f"{self.name}: the parameter {name!r}{reason}")
             for name, value in params.items()
-            if name in wanted
-            # A parameter like x: int = None takes null, too.
-            and not (value is None and defaults.get(name, 0) is None)
-            and (reason := param_types.misfit(value, wanted[name]))
+            if name in self.types.params and (reason := self.types.misfit(name, value))
         ]
 
     @property
@@ -227,16 +247,23 @@ class Signature:
         """Return the description of the node, the body of the ready frame."""
         file, line = _location(self.target)
         doc = self.target.__doc__ if not isinstance(self.target, functools.partial) else None
-        return {
+        description = {
             "name": self.name,
             "kind": "class" if self._is_class else "function",
             "node_kind": self.kind,
             "doc": _cut(inspect.cleandoc(doc), MAX_DOC) if isinstance(doc, str) else "",
             "file": _cut(file),
             "line": line,
-            "params": [_describe(p) for p in self.params if p.kind in SINGLE],
-            "inputs": [_describe(p) for p in self.inputs],
+            "params": [
+                _describe(p) | {"schema": self.types.param_schema(p.name)}
+                for p in self.params
+                if p.kind in SINGLE
+            ],
+            "inputs": [
+                _describe(p) | {"schema": self.types.input_schema(p.name)} for p in self.inputs
+            ],
             "returns": _returns(self.process),
+            "output": self.types.output_schema(),
             "many": self.many,
             "stateful": self.stateful,
             "restores": self.restores,
@@ -246,6 +273,17 @@ class Signature:
             "python": sys.version.partition(" ")[0],
             "package": gophersnake.__version__,
         }
+        _limit_schemas(description)
+        return description
+
+
+def _limit_schemas(description: dict[str, Any]) -> None:
+    """Leave the schemas of parameters out if all are larger than the supervisor allows."""
+    parameters = [*description["params"], *description["inputs"]]
+    schemas = [description["output"], *(each["schema"] for each in parameters)]
+    if sum(map(_bytes, schemas)) > MAX_SCHEMAS:
+        for each in parameters:
+            each["schema"] = "{}"
 
 
 def _name(target: Any) -> str:

@@ -149,7 +149,8 @@ class Worker:
             self._answers.permanent = signature.options.permanent
             description = signature.describe()
             stage = "setup"
-            node = self._make_node(signature, params)
+            self._answers.write_with(signature.types.writer())
+            node = self._make_node(signature, signature.types.built(params))
             self._serve = self._make_loop(signature, node, setup)
         except Closed:
             raise
@@ -211,7 +212,8 @@ class Worker:
     ) -> Callable[[], None]:
         """Return the function that serves the node until the shutdown frame."""
         connection, interrupts, answers = self._connection, self._interrupts, self._answers
-        parts = connection, interrupts, answers, setup
+        decoder = signature.types.decoder(connection.limits.decoded)
+        parts = connection, interrupts, answers, decoder, setup
         process = node.process if isinstance(signature.target, type) else node
         if signature.at_once:  # the modules of the loops import asyncio
             from gophersnake._worker.serving.eventloop import EventLoop

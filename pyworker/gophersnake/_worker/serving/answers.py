@@ -53,10 +53,21 @@ class Answers:
         """Create the answers of a connection."""
         self._connection = connection
         self._interrupts = interrupts
-        self._encode = Encoder().encode
+        self._encode: Callable[[Any], tuple[Bytes, list[Bytes]]] = Encoder().encode
+        self._encode_state = self._encode
         self.keep_items = False
         self.permanent: tuple[type[Exception], ...] = ()
         self.idle_tasks: list[Callable[[], None]] = []
+
+    def write_with(self, write: Callable[[Any], Any] | None) -> None:
+        """Pass results and items through a function before they are encoded, unless it is None."""
+        if write is not None:
+            encode = self._encode
+
+            def written(value: Any) -> tuple[Bytes, list[Bytes]]:
+                return encode(write(value))
+
+            self._encode = written
 
     def result(self, call: int, value: Any) -> None:
         """Answer a call with its result.
@@ -79,7 +90,7 @@ class Answers:
             BaseException: the state cannot be encoded.
         """
         try:
-            body, buffers = self._encode(state)
+            body, buffers = self._encode_state(state)
             self._send(frames.RESULT, call, body, buffers, limited=False)
         except ValueFault as fault:
             fault.path = "snapshot" + fault.path.removeprefix("result")

@@ -23,6 +23,7 @@ class Handler:
         connection: Connection,
         interrupts: Interrupts,
         answers: Answers,
+        decoder: Decoder,
         setup: dict[str, Any],
     ) -> None:
         """Create a handler from the worker's parts and the body of the setup frame."""
@@ -30,7 +31,7 @@ class Handler:
         self._interrupts = interrupts
         self._answers = answers
         self._begun = connection.begun
-        self._decoder = Decoder(connection.limits.decoded)
+        self._decoder = decoder
         self._invoker = Invoker(interrupts)
         self._window_limits = window_limits(setup)
 

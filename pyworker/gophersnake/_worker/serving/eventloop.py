@@ -23,7 +23,6 @@ from gophersnake._worker.process import ending, logs
 from gophersnake._worker.serving import failure, invoker
 from gophersnake._worker.serving.answers import Answers, WorkerExit
 from gophersnake._worker.serving.items import Window, credited_items, window_limits
-from gophersnake._worker.values.decoder import Decoder
 from gophersnake._worker.wire import frames
 from gophersnake._worker.wire.connection import Closed, Connection, NoRoom
 from gophersnake._worker.wire.frames import Frame, ProtocolError
@@ -75,7 +74,7 @@ class EventLoop:
         self._begun = connection.begun
         self._answers = answers
         answers.keep_items = True  # the items of one turn of the loop are sent together
-        self._decoder = Decoder(connection.limits.decoded)
+        self._decoder = signature.types.decoder(connection.limits.decoded)
         self._process = process
         self._serve_call: Serve = self._send_items if signature.many else self._send_result
         self._many = signature.many

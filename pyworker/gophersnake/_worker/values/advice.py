@@ -12,12 +12,10 @@ import array
 import collections.abc
 import ctypes
 import datetime
-import enum
 import io
 import re
 import sys
 import types
-import uuid
 from typing import Any
 
 from gophersnake._worker.values.format import Refused
@@ -73,11 +71,9 @@ def advice(value: Any) -> str:
 BY_TYPE: tuple[tuple[tuple[type, ...], str], ...] = (
     ((type,), "x.__name__, or an object of this class"),
     ((types.GenericAlias, types.UnionType), AS_TEXT),
-    ((enum.Enum,), "x.value or x.name"),
+    # Both are sent if the annotation of the result says so, which no expression can show.
     ((set, frozenset), "list(x), or sorted(x) if its elements have an order"),
     ((complex,), "[x.real, x.imag]"),
-    ((datetime.timedelta,), "x.total_seconds()"),
-    ((datetime.date, datetime.time), "x.isoformat()"),
     ((BaseException,), "str(x), or raise x"),
     ((types.TracebackType,), "traceback.format_tb(x)"),
     ((types.ModuleType,), "x.__name__, or what you need of the module"),
@@ -91,12 +87,12 @@ BY_TYPE: tuple[tuple[tuple[type, ...], str], ...] = (
     ((re.Pattern,), "x.pattern"),
     ((re.Match,), "x.group(), x.groups() or x.groupdict()"),
     ((types.SimpleNamespace,), "vars(x)"),
-    ((uuid.UUID, datetime.tzinfo), AS_TEXT),
+    ((datetime.tzinfo,), AS_TEXT),
     ((slice,), "[x.start, x.stop, x.step]"),
     ((array.array,), "x.tolist()"),
     ((ctypes.Structure, ctypes.Union, memoryview), "bytes(x)"),
     ((ctypes._Pointer,), "x.contents"),
-)  # the order counts: a datetime is a date
+)
 
 
 def _of_type(value: Any) -> str:
@@ -107,8 +103,7 @@ def _of_type(value: Any) -> str:
 
 
 BY_METHODS: tuple[tuple[tuple[str, ...], str], ...] = (
-    (("model_dump",), 'x.model_dump(mode="json")'),  # pydantic
-    (("__fields__", "json", "dict"), "json.loads(x.json())"),  # its first version
+    (("__fields__", "json", "dict"), "json.loads(x.json())"),  # the first version of pydantic
     (("__attrs_attrs__",), "attrs.asdict(x)"),
     (("__struct_fields__",), "msgspec.to_builtins(x)"),
     (

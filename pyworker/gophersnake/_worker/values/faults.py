@@ -6,7 +6,6 @@ Python, and run only once something is known to be wrong.
 
 from __future__ import annotations
 
-import dataclasses
 import struct
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
@@ -20,6 +19,7 @@ from gophersnake._worker.values.advice import (
     instead,
 )
 from gophersnake._worker.values.format import Refused
+from gophersnake._worker.values.plain import fields_of
 from gophersnake._worker.wire.frames import Bytes, Limits
 from gophersnake.values import Audio, Image, Json, Tensor
 
@@ -97,9 +97,8 @@ def _children(value: Any) -> Iterator[tuple[Any, Any]] | None:
         return iter(list(enumerate(value)))
     if isinstance(value, (Tensor, Audio, Image, Json, type)):
         return None
-    if dataclasses.is_dataclass(value):
-        return iter([(f.name, getattr(value, f.name)) for f in dataclasses.fields(value)])
-    return None
+    fields = fields_of(value)
+    return None if fields is None else iter(list(fields.items()))
 
 
 def _fault(value: Any, probe: Callable[[Any], None]) -> Fault | None:

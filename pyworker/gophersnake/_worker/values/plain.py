@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
+import enum
 import sys
 from typing import Any
 
@@ -15,6 +16,10 @@ from gophersnake._worker.values.format import Refused
 EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.timezone.utc)
 
 
+TEXTS = (("pathlib", "PurePath"), ("uuid", "UUID"), ("decimal", "Decimal"))
+"""The classes of the standard library that are sent as their text, with their modules."""
+
+
 def plain(value: Any) -> Any:
     """Return an equivalent that msgpack can pack, or a ``Tensor``.
 
@@ -22,6 +27,8 @@ def plain(value: Any) -> Any:
         Refused: the value cannot be sent; its hint suggests what to return.
     """
     # Members of an enum and NumPy scalars may be subclasses of plain types.
+    if isinstance(value, enum.Enum):
+        return value.value
     if isinstance(value, str):
         return str.__str__(value)
     if isinstance(value, int):
@@ -36,8 +43,12 @@ def plain(value: Any) -> Any:
         return bytes(value)
     if isinstance(value, datetime.datetime):
         return timestamp(value)
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+    if getattr(type(value), "__pydantic_root_model__", False):
+        return value.root
+    if (fields := fields_of(value)) is not None:
+        return fields
+    if (text := text_of(value)) is not None:
+        return text
     np = sys.modules.get("numpy")  # if it is not imported, the value is not from NumPy
     if np is not None and isinstance(value, np.generic):
         item = value.item()
@@ -48,6 +59,50 @@ def plain(value: Any) -> Any:
     if found is None:
         raise refused(value)
     return found
+
+
+def fields_of(value: Any) -> dict[str, Any] | None:
+    """Return the fields of a record by name, ``None`` for any other value.
+
+    Records are the instances of dataclasses, of classes made with attrs, of pydantic's models
+    and of msgspec's structs.
+    """
+    kind = type(value)
+    if kind is type:
+        return None
+    if hasattr(kind, "__dataclass_fields__"):
+        return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+    if hasattr(kind, "__pydantic_fields__") and not kind.__pydantic_root_model__:
+        dumped: dict[str, Any] = value.model_dump(by_alias=True)
+        return dumped
+    if hasattr(kind, "__attrs_attrs__"):
+        return {field.name: getattr(value, field.name) for field in kind.__attrs_attrs__}
+    if hasattr(kind, "__struct_encode_fields__"):
+        keys = zip(kind.__struct_encode_fields__, kind.__struct_fields__, strict=True)
+        return {key: getattr(value, name) for key, name in keys}
+    return None
+
+
+def text_of(value: Any) -> str | None:
+    """Return the text of a path, UUID, decimal, date, time or duration; ``None`` for others."""
+    for module, name in TEXTS:
+        kind = getattr(sys.modules.get(module), name, None)  # else the value is not from it
+        if kind is not None and isinstance(value, kind):
+            return str(value)
+    if isinstance(value, (datetime.date, datetime.time)):
+        return value.isoformat()
+    if isinstance(value, datetime.timedelta):
+        return _duration(value)
+    return None
+
+
+def _duration(value: datetime.timedelta) -> str:
+    """Return a duration in ISO 8601, such as ``P1DT2.5S``."""
+    if value < datetime.timedelta(0):
+        return "-" + _duration(-value)
+    seconds = f"{value.seconds}.{value.microseconds:06}".rstrip("0").rstrip(".")
+    days = f"P{value.days}D" if value.days else "P"
+    return days + (f"T{seconds}S" if seconds != "0" or not value.days else "")
 
 
 def timestamp(value: datetime.datetime) -> msgpack.Timestamp:
