@@ -7,20 +7,22 @@ import (
 	"fmt"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 
 	"github.com/gophersnake/gophersnake/ipc"
 	"github.com/gophersnake/gophersnake/runner/internal/isolation"
 	"github.com/gophersnake/gophersnake/runner/internal/lifeline"
+	"github.com/gophersnake/gophersnake/runner/internal/schema"
 	"github.com/gophersnake/gophersnake/runner/internal/worker"
 	"github.com/gophersnake/gophersnake/runner/manifest"
 )
 
 // Describe imports the code of the pipeline's Python nodes, without setting them up.
-// It returns the signature and docstring of every node in the order of the manifest.
-// Its error is that of code that cannot be imported, and of params and ports that a
-// signature does not take; see [Error.Faults].
+// It returns the signature, schemas and docstring of every node in the order of the manifest.
+// Its error is that of code that cannot be imported, of params and ports that a signature
+// does not take, and of connections whose annotations exclude each other; see [Error.Faults].
 func (r *Runner) Describe(ctx context.Context) ([]ipc.Description, error) {
 	answers := make(map[*node]described)
 	if groups := r.describeGroups(); len(groups) > 0 {
@@ -51,7 +53,80 @@ func (r *Runner) Describe(ctx context.Context) ([]ipc.Description, error) {
 			faults = append(faults, remoteError(&problem).WithNode(n.id))
 		}
 	}
+	for _, c := range r.connectionFindings(all) {
+		if c.Verdict == schema.Never {
+			hint := "change one of the two annotations; a node whose annotations are not what it gets is declared with @node(types=False)"
+			faults = append(faults, NewError(KindManifest, c.text()).WithNode(c.to).WithHint(hint))
+		}
+	}
 	return all, joinFaults(faults)
+}
+
+// OpenConnections returns a text for each connection of the pipeline whose annotations do not
+// say whether the values fit: some values of the one type are of the other. Nodes without
+// annotations, and those with Any, take and return anything; their connections are not listed.
+// The descriptions are those that [Runner.Describe] returns. It is safe for concurrent use.
+func (r *Runner) OpenConnections(all []ipc.Description) []string {
+	var open []string
+	for _, c := range r.connectionFindings(all) {
+		if c.Verdict == schema.Open {
+			open = append(open, c.text())
+		}
+	}
+	return open
+}
+
+// connectionFinding is what the schemas at the two ends of a connection say.
+type connectionFinding struct {
+	schema.Finding
+	from, to       string // the ids of the nodes
+	returns, takes string // the annotations
+	input          string // the name of the input
+}
+
+// text names both sides.
+func (c *connectionFinding) text() string {
+	verb := "never fits"
+	if c.Verdict == schema.Open {
+		verb = "may not fit"
+	}
+	text := fmt.Sprintf("%q returns %s, which %s the input %q of %q, %s", c.from, c.returns, verb, c.input, c.to, c.takes)
+	return fmt.Sprintf("%s: %s instead of %s", text, c.Output, c.Input) + at(c.Path)
+}
+
+func at(path string) string {
+	if path == "" {
+		return ""
+	}
+	return " at " + path
+}
+
+// connectionFindings compares the schemas at the ends of each connection. It returns those of
+// which both say something, and that do not fit in all cases.
+func (r *Runner) connectionFindings(all []ipc.Description) []connectionFinding {
+	described := make(map[string]*ipc.Description, len(all))
+	for i := range all {
+		described[r.pipeline.Nodes[i].ID] = &all[i]
+	}
+	var findings []connectionFinding
+	for _, c := range r.pipeline.Connections {
+		from, to := described[c.From], described[c.To]
+		if from == nil || to == nil {
+			continue
+		}
+		i := slices.IndexFunc(to.Inputs, func(p ipc.Parameter) bool { return c.Port == "" || p.Name == c.Port })
+		if i < 0 || schema.IsAny(from.Output) || schema.IsAny(to.Inputs[i].Schema) {
+			continue
+		}
+		found := schema.Compare(from.Output, to.Inputs[i].Schema)
+		if found.Verdict != schema.Fits {
+			findings = append(findings, connectionFinding{
+				Finding: found, from: c.From, to: c.To,
+				returns: from.Returns, input: to.Inputs[i].Name, takes: to.Inputs[i].Annotation,
+			})
+		}
+	}
+	return findings
 }
 
 // DescribeFile returns the signatures and docstrings of all nodes in a Python file.

@@ -24,7 +24,8 @@ func newNodes(a *app) *cobra.Command {
 		Use:   "nodes PIPELINE|FILE.py",
 		Short: "List the nodes of a pipeline or of a Python file",
 		Long: `List the nodes of a pipeline or of a Python file: id, type, signature, and the first
-line of the docstring. The code is imported in the environment of the pipeline; for a
+line of the docstring. With --output json, each param, input and output has the JSON
+Schema of its annotation. The code is imported in the environment of the pipeline; for a
 Python file, in that of the pipeline in the same folder, if there is one.`,
 		Example: `  gophersnake nodes speech
   gophersnake nodes nodes.py
@@ -65,7 +66,7 @@ func (a *app) listNodes(ctx context.Context, name string) ([]listedNode, error) 
 	if err != nil {
 		return nil, err
 	}
-	descriptions, err := a.describe(ctx, p)
+	descriptions, _, err := a.describe(ctx, p)
 	var nodes []listedNode
 	for i, d := range descriptions {
 		if d.Name != "" { // empty for a node that cannot be described

@@ -98,16 +98,17 @@ func nodeIDs(p *manifest.Pipeline) []string {
 	return ids
 }
 
-// describe starts the nodes of a pipeline and returns their signatures. If some nodes
-// cannot be described, it returns an error and the others.
-func (a *app) describe(ctx context.Context, p *manifest.Pipeline) (all []ipc.Description, err error) {
+// describe imports the nodes of a pipeline and returns their descriptions, and a warning for
+// each connection whose annotations leave open whether the values fit. If some nodes cannot
+// be described, it returns an error and the others.
+func (a *app) describe(ctx context.Context, p *manifest.Pipeline) (all []ipc.Description, open []string, err error) {
 	d := a.newDisplay(nil, 0)
 	defer d.Close()
 	r, err := runner.New(p, a.options(runner.WithEvents(d.Event), runner.WithBuildProgress(d.BuildProgress))...)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	defer func() { err = errors.Join(err, closeRunner(ctx, r)) }()
 	all, err = r.Describe(ctx)
-	return all, failure.Cause(ctx, err)
+	return all, r.OpenConnections(all), failure.Cause(ctx, err)
 }

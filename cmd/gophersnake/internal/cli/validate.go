@@ -22,8 +22,8 @@ func newValidate(a *app) *cobra.Command {
 		Short: "Check pipelines without running them",
 		Long: `Check pipelines without running them. The command checks the schema and the graph of
 each pipeline, and then, in the pipeline's environment, that each node can be imported
-and accepts its params. It builds the environment if needed. --static skips everything
-that needs Python.
+and accepts its params, and that the annotations of connected nodes fit each other. It
+builds the environment if needed. --static skips everything that needs Python.
 
 The exit code is that of the first invalid pipeline.`,
 		Example: `  gophersnake validate pipeline.yaml
@@ -66,6 +66,7 @@ type verdict struct {
 	OK       bool      `json:"ok"`
 	Nodes    int       `json:"nodes,omitempty"`
 	Problems []problem `json:"problems,omitempty"`
+	Warnings []string  `json:"warnings,omitempty"`
 	Error    any       `json:"error,omitempty"`
 
 	err error
@@ -95,6 +96,9 @@ func (a *app) validateAll(ctx context.Context, names []string, static bool, form
 		verdicts = append(verdicts, v)
 		if format == "json" {
 			continue
+		}
+		for _, warning := range v.Warnings {
+			fmt.Fprintf(a.err, "%s %s: %s\n", a.style.Yellow("warning:"), name, runner.PrintableLine(warning))
 		}
 		if v.OK {
 			fmt.Fprintf(a.out, "%s %s (%s)\n", a.style.Green("ok"), name, terminal.Plural(v.Nodes, "node"))
@@ -127,7 +131,7 @@ func (a *app) validate(ctx context.Context, name string, static bool) verdict {
 	p, err := a.load(name)
 	if err == nil {
 		v.Nodes = len(p.Nodes)
-		err = a.check(ctx, p, static)
+		v.Warnings, err = a.check(ctx, p, static)
 	}
 	v.err, v.OK = err, err == nil
 	if problems, ok := errors.AsType[*manifest.Errors](err); ok {
@@ -141,15 +145,16 @@ func (a *app) validate(ctx context.Context, name string, static bool) verdict {
 	return v
 }
 
-// check checks a pipeline that has a valid manifest, with or without starting its nodes.
-func (a *app) check(ctx context.Context, p *manifest.Pipeline, static bool) error {
+// check checks a pipeline that has a valid manifest, with or without starting its nodes. It
+// returns warnings, even if there is an error.
+func (a *app) check(ctx context.Context, p *manifest.Pipeline, static bool) ([]string, error) {
 	if !static {
-		_, err := a.describe(ctx, p)
-		return err
+		_, warnings, err := a.describe(ctx, p)
+		return warnings, err
 	}
 	r, err := runner.New(p, a.options()...)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	return r.Close(ctx)
+	return nil, r.Close(ctx)
 }
