@@ -15,7 +15,7 @@ from gophersnake._worker.types.kinds import (
     shown,
     unexpected,
 )
-from gophersnake._worker.values.faults import step
+from gophersnake._worker.values.format import step
 
 
 class Items(Type):

@@ -7,7 +7,7 @@ from typing import Any
 
 from gophersnake._worker.types.containers import Keyed
 from gophersnake._worker.types.kinds import Document, Mismatch, Schema, Type, shown
-from gophersnake._worker.values.faults import step
+from gophersnake._worker.values.format import step
 
 
 class Model(Keyed):

@@ -10,7 +10,7 @@ from typing import Any
 
 from gophersnake._worker.types.containers import Keyed
 from gophersnake._worker.types.kinds import Document, Mismatch, Schema, Type, unexpected
-from gophersnake._worker.values.faults import step
+from gophersnake._worker.values.format import step
 from gophersnake._worker.values.plain import fields_of
 
 

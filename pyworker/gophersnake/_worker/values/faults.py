@@ -18,7 +18,7 @@ from gophersnake._worker.values.advice import (
     described,
     instead,
 )
-from gophersnake._worker.values.format import Refused
+from gophersnake._worker.values.format import Refused, step
 from gophersnake._worker.values.plain import fields_of
 from gophersnake._worker.wire.frames import Bytes, Limits
 from gophersnake.values import Audio, Image, Json, Tensor
@@ -30,14 +30,6 @@ MAX_DEPTH = 400
 
 BODY_DEPTH = Limits().depth
 """The most levels that a body may have."""
-
-
-def step(key: str) -> str:
-    """Return a map key as a step of a path, in the same form as in Go."""
-    if not key or len(key) > 64 or any(c in '.[] \n"' for c in key):
-        quoted = key[:80].replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
-        return f'["{quoted}"]'
-    return f".{key}"
 
 
 # Values, before they are encoded.

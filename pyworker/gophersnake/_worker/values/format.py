@@ -11,6 +11,14 @@ OUT_OF_BAND = 16 << 10
 """Data of at least this many bytes travels in a buffer beside the body."""
 
 
+def step(key: str) -> str:
+    """Return a map key as a step of a path, in the same form as in Go."""
+    if not key or len(key) > 64 or any(c in '.[] \n"' for c in key):
+        quoted = key[:80].replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+        return f'["{quoted}"]'
+    return f".{key}"
+
+
 class ValueFault(Exception):
     """A value cannot be carried over the wire.
 
