@@ -31,14 +31,24 @@ type job struct {
 	detailed map[string]bool
 	first    error // the first failure
 	failed   int   // the number of inputs that failed
+	done     int   // the number of inputs that were run
 }
 
-// runOnce runs the inputs once.
+// runOnce runs the inputs once. The totals come last, below what the nodes have written to
+// the log until their workers ended.
 func (j *job) runOnce(ctx context.Context) error {
 	j.display = j.app.newDisplay(j.pipeline.Order(), len(j.inputs.Sources))
 	defer j.display.Close()
-	return j.app.withRunner(ctx, j.pipeline, j.display, j.service,
-		func(ctx context.Context, r *runner.Runner, _ <-chan struct{}) error { return j.runAll(ctx, r) }, j.options()...)
+	ran := false
+	err := j.app.withRunner(ctx, j.pipeline, j.display, j.service,
+		func(ctx context.Context, r *runner.Runner, _ <-chan struct{}) (err error) {
+			ran, err = j.runAll(ctx, r)
+			return err
+		}, j.options()...)
+	if ran {
+		j.printTotals()
+	}
+	return err
 }
 
 // options returns the options of the runner. A single input does not wait for a breaker,
@@ -96,7 +106,10 @@ func (j *job) runUntilChange(ctx context.Context, r *runner.Runner, reloaded <-c
 		case <-round.Done():
 		}
 	}()
-	err = j.runAll(round, r)
+	ran, err := j.runAll(round, r)
+	if ran {
+		j.printTotals()
+	}
 	cancel(nil)
 	<-watching
 	if changed {
@@ -105,50 +118,45 @@ func (j *job) runUntilChange(ctx context.Context, r *runner.Runner, reloaded <-c
 	return false, err
 }
 
-// runAll runs all inputs and returns the first failure, if any.
-func (j *job) runAll(ctx context.Context, r *runner.Runner) error {
+// runAll runs all inputs and returns the first failure, if any. It reports whether the
+// totals can be printed: there are several inputs, and their results were written.
+func (j *job) runAll(ctx context.Context, r *runner.Runner) (ran bool, err error) {
 	j.detailed, j.first, j.failed = make(map[string]bool), nil, 0
 	b := &batch{jobs: j.jobs, failFast: j.failFast, run: r.Run}
 	if b.jobs == 0 {
 		b.jobs = workerCount(j.pipeline)
 	}
-	done, err := b.runAll(ctx, j.inputs.Sources, j.handle)
-	if err != nil {
-		return err
+	if j.done, err = b.runAll(ctx, j.inputs.Sources, j.handle); err != nil {
+		return false, err
 	}
-	complete := done == len(j.inputs.Sources) && ctx.Err() == nil
+	complete := j.done == len(j.inputs.Sources) && ctx.Err() == nil
 	if !complete {
-		j.explainIncomplete(ctx, done)
+		j.explainIncomplete(ctx, j.done)
 	}
 	if j.first != nil && !j.inputs.Many {
-		return j.first
+		return false, j.first
 	}
-	err = errors.Join(j.first, j.out.Finish(complete))
-	j.printTotals(done)
-	return err
+	return j.inputs.Many, errors.Join(j.first, j.out.Finish(complete))
 }
 
 // printTotals prints how many of several inputs succeeded, failed and were not run, below
 // the progress. If the log is JSON, the numbers are fields of a record. If only errors are
 // JSON, it prints nothing, so that each line stays a document.
-func (j *job) printTotals(done int) {
-	if !j.inputs.Many {
-		return
-	}
+func (j *job) printTotals() {
+	left := len(j.inputs.Sources) - j.done
 	if j.app.logJSON {
-		left := len(j.inputs.Sources) - done
-		j.app.logger.Info("the inputs are done", "ok", done-j.failed, "failed", j.failed, "not_run", left)
+		j.app.logger.Info("the inputs are done", "ok", j.done-j.failed, "failed", j.failed, "not_run", left)
 	}
 	if j.app.jsonErrors {
 		return
 	}
 	j.display.Close()
 	style := j.app.console.Style
-	text := style.Green(fmt.Sprintf("%d ok", done-j.failed))
+	text := style.Green(fmt.Sprintf("%d ok", j.done-j.failed))
 	if j.failed > 0 {
 		text += ", " + style.Red(fmt.Sprintf("%d failed", j.failed))
 	}
-	if left := len(j.inputs.Sources) - done; left > 0 {
+	if left > 0 {
 		text += ", " + style.Yellow(fmt.Sprintf("%d not run", left))
 	}
 	j.app.printError(text + "\n")
