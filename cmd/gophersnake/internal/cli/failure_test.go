@@ -25,8 +25,8 @@ func TestTheExitCodeDependsOnTheKind(t *testing.T) {
 			"Traceback (most recent call last):\n", `raise Permanent("article 4711 is not in the catalog")`,
 			"the node says: permanent",
 		}},
-		{"not for this node", []string{"run", "resilient"}, 4, []string{
-			"Permanent: the input must be like", "hint: no input was given, so the input of the pipeline was null; see gophersnake run --help\n",
+		{"not for this node", []string{"run", "resilient"}, 8, []string{
+			"input: expected a map (Order), got null", "hint: no input was given, so the input of the pipeline was null; see gophersnake run --help\n",
 		}},
 		{"died", []string{"run", "resilient", "-i", `{"mode": "crash"}`}, 5, []string{
 			"error: python_vm error", "the interpreter was killed by SIGSEGV (segmentation fault)", "attempt: 4 of 4",

@@ -77,7 +77,7 @@ func TestFileSystemsThatCannotBeWritten(t *testing.T) {
 		{"no space for the environment", "size=1200k", nil, func(_ *testing.T, dir string) []string { return cache(dir) }, 7,
 			[]string{"cannot install msgpack: DIR: the file system is full (", freeSpace},
 			func(t *testing.T) []string { return cache(t.TempDir()) }},
-		{"no inode for the environment", "nr_inodes=110", nil, func(_ *testing.T, dir string) []string { return cache(dir) }, 7,
+		{"no inode for the environment", "nr_inodes=130", nil, func(_ *testing.T, dir string) []string { return cache(dir) }, 7,
 			[]string{"cannot install msgpack: DIR: the file system has no inode left for another file (", freeInodes},
 			func(t *testing.T) []string { return cache(t.TempDir()) }},
 		{"a full cache that has everything", "size=20m", func(dir string) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/gophersnake/gophersnake/cmd/gophersnake/internal/failure"
 	"github.com/gophersnake/gophersnake/cmd/gophersnake/internal/input"
@@ -189,7 +190,7 @@ func (j *job) handle(o output.Outcome) error {
 		return err
 	}
 	j.failed++
-	if e, ok := errors.AsType[*runner.Error](failed); ok && j.inputs.None && e.Kind == runner.KindExecution && e.Hint == "" {
+	if e, ok := errors.AsType[*runner.Error](failed); ok && j.inputs.None && refusesInput(e) && e.Hint == "" {
 		failed = e.WithHint("no input was given, so the input of the pipeline was null; see gophersnake run --help")
 	}
 	prefix := ""
@@ -206,6 +207,11 @@ func (j *job) handle(o output.Outcome) error {
 		j.first = failure.Reported{Err: failed}
 	}
 	return err
+}
+
+// refusesInput reports whether the input may be why a node failed.
+func refusesInput(e *runner.Error) bool {
+	return e.Kind == runner.KindExecution || e.Kind == runner.KindMarshaling && strings.HasPrefix(e.Path, "input")
 }
 
 // failureKey returns the same key for failures of the same kind at the same line of code,
