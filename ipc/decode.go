@@ -8,7 +8,7 @@ import (
 
 	"github.com/vmihailenco/msgpack/v5/msgpcode"
 
-	"github.com/gophersnake/gophersnake/internal/fields"
+	"github.com/gophersnake/gophersnake/ipc/fields"
 )
 
 // Decode returns the value as nil, bool, int64, uint64 (only beyond the range of int64),

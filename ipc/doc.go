@@ -223,6 +223,7 @@
 //	description  file, returns, annotations,      8 KiB
 //	             defaults
 //	description  doc                              64 KiB
+//	description  output, schema                   64 KiB and 64 levels each, 1 MiB of all
 //	log          level                            a known one, else info
 //	log          logger                           cut at 1 KiB
 //	log          message                          cut at 257 KiB
@@ -320,6 +321,7 @@
 //	ready: max_wait                 from 0 to [MaxBatchWait]
 //	ready: line                     from 0 to 2³¹-1; only shown
 //	ready: params, inputs           at most [MaxParameters] of each
+//	ready: output, schema           [MaxSchema] and [MaxSchemaDepth] each, [MaxSchemas] of all
 //	progress: fraction              brought between 0 and 1; NaN becomes nil
 //	log: time                       any; not used
 //	log: call                       any; only shown in the record

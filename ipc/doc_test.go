@@ -66,6 +66,7 @@ func TestTheTableOfBoundsHasTheConstants(t *testing.T) {
 		"description: max_wait":                  fmt.Sprintf("0 to %.0f s", MaxBatchWait.Seconds()),
 		"description: params, inputs":            fmt.Sprintf("%d each", MaxParameters),
 		"description: doc":                       size(MaxDoc),
+		"description: output, schema":            fmt.Sprintf("%s and %d levels each, %s of all", size(MaxSchema), MaxSchemaDepth, size(MaxSchemas)),
 		"log: logger":                            "cut at " + size(MaxName),
 		"log: message":                           "cut at " + size(MaxMessage),
 		"log: fields":                            "left out beyond " + size(maxRecord),

@@ -10,7 +10,7 @@ import (
 
 	"github.com/vmihailenco/msgpack/v5"
 
-	"github.com/gophersnake/gophersnake/internal/fields"
+	"github.com/gophersnake/gophersnake/ipc/fields"
 )
 
 // Encode encodes a Go value under the default limits. It accepts the types that

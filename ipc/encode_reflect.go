@@ -8,7 +8,7 @@ import (
 	"reflect"
 	"strconv"
 
-	"github.com/gophersnake/gophersnake/internal/fields"
+	"github.com/gophersnake/gophersnake/ipc/fields"
 )
 
 // reflected encodes a value whose type has no case in [encoder.value], by its kind.

@@ -166,23 +166,9 @@ func remoteError(r *ipc.RemoteError) *Error {
 // exitError classifies the end of an interpreter during a call.
 func exitError(x *worker.Exit) *Error {
 	e := withExit(NewError(KindPythonVM, x.Summary()), x)
-	switch {
-	case e.Limit != "":
+	e.Hint = x.Hint()
+	if e.Limit != "" {
 		e.Hint = exitHint(x)
-	case x.Remote != nil && x.Remote.Class == "MemoryError":
-		e.Hint = "give the machine more memory, or make the node use less"
-	case x.Remote != nil && x.Remote.ExitCode != nil:
-		e.Hint = "a node must not exit: let it return, or raise an exception"
-	case x.OutOfMemory:
-		e.Hint = "give the machine or the cgroup more memory, limit the node's with limits.memory, or run fewer workers"
-	case x.Signal == syscall.SIGKILL:
-		e.Hint = "check whether the machine, or the memory cgroup, ran out of memory"
-	case x.Signal == syscall.SIGSEGV && x.IsDeep():
-		e.Hint = "the recursion is probably too deep for the stack, which sys.setrecursionlimit does not enlarge: " +
-			"leave that limit as it is, replace the recursion by a loop, or run it in a thread with a larger threading.stack_size"
-	case x.Signal == syscall.SIGSEGV:
-		e.Hint = "code in C crashed: that of an extension, or that of the interpreter, if a recursion is too deep for the stack " +
-			"because the node has called sys.setrecursionlimit"
 	}
 	return e.WithOperation("call")
 }

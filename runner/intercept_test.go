@@ -81,7 +81,7 @@ func changing(ctx context.Context, call runner.Invocation, next runner.Next) (ru
 	}
 	n, err := runner.As[int](v)
 	if err != nil {
-		n = int(v.(int))
+		n = int(v.(int64))
 	}
 	out, err := next(ctx, call.WithInput(n+1))
 	if err != nil {

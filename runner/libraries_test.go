@@ -202,7 +202,7 @@ func TestTheHintForARecursionNamesItsLimit(t *testing.T) {
 			if way != "in_repr" || e.PythonClass != "RecursionError" { // Python 3.12 limits recursions in C
 				assert.Contains(t, e.Hint, "sys.setrecursionlimit", "%+v", err)
 			}
-			pid, err := r.Run(t.Context(), nil)
+			pid, err := r.Run(t.Context(), map[string]any{})
 			require.NoError(t, err)
 			assert.NotNil(t, pid)
 		})

@@ -79,7 +79,7 @@ func TestItemsFromBeforeTheEndOfTheContextAreReceived(t *testing.T) {
 	t.Parallel()
 	begun := make(chan any, 1)
 	r := start(t, single("some"), goNode("some", func(ctx context.Context, v any) (any, error) {
-		if v.(int) < 3 {
+		if v.(int64) < 3 {
 			return v, nil
 		}
 		begun <- v
@@ -95,7 +95,7 @@ func TestItemsFromBeforeTheEndOfTheContextAreReceived(t *testing.T) {
 	<-begun
 	item, err := s.Recv() // the other values may not have arrived yet
 	require.NoError(t, err)
-	assert.Equal(t, 0, item.Value)
+	assert.Equal(t, int64(0), item.Value)
 	cancel()
 	got, err := values(s)
 	require.ErrorIs(t, err, context.Canceled)

@@ -129,7 +129,7 @@ func TestANodeIsCalledByItsID(t *testing.T) {
 	}
 	for id, c := range map[string]struct{ in, want any }{
 		"one":   {41, int64(42)},
-		"mix":   {map[string]any{"left": 1, "right": 2}, int64(6)},
+		"mix":   {map[string]any{"left": 1, "right": 2}, 6.0},
 		"count": {3, []any{int64(0), int64(1), int64(2)}},
 		"now":   {"ignored", "now"},
 		"shout": {"hey", "hey!"},

@@ -113,8 +113,9 @@ func Raise(class, message string, bases ...string) runner.NodeFunc {
 // Die returns a function that fails as the call does during which a signal ends the
 // interpreter, with an error of kind [runner.KindPythonVM].
 func Die(signal syscall.Signal) runner.NodeFunc {
+	exit := &worker.Exit{Signal: signal}
 	return Fail(&runner.Error{
-		Kind: runner.KindPythonVM, Message: (&worker.Exit{Signal: signal}).Summary(),
+		Kind: runner.KindPythonVM, Message: exit.Summary(), Hint: exit.Hint(),
 		Signal: worker.SignalName(signal), Operation: "call",
 	})
 }

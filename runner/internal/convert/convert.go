@@ -10,8 +10,8 @@ import (
 	"reflect"
 	"time"
 
-	"github.com/gophersnake/gophersnake/internal/fields"
 	"github.com/gophersnake/gophersnake/ipc"
+	"github.com/gophersnake/gophersnake/ipc/fields"
 )
 
 // Error reports a value that does not fit its Go type.

@@ -7,8 +7,8 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/gophersnake/gophersnake/internal/fields"
 	"github.com/gophersnake/gophersnake/ipc"
+	"github.com/gophersnake/gophersnake/ipc/fields"
 )
 
 // lengthOf returns the number of members of a map, and whether v is one.

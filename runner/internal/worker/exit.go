@@ -159,6 +159,27 @@ func (e *Exit) Summary() string {
 	return e.statusSummary()
 }
 
+// Hint says what to do about an end that no limit caused, or "" if nothing is known.
+func (e *Exit) Hint() string {
+	switch {
+	case e.Remote != nil && e.Remote.Class == "MemoryError":
+		return "give the machine more memory, or make the node use less"
+	case e.Remote != nil && e.Remote.ExitCode != nil:
+		return "a node must not exit: let it return, or raise an exception"
+	case e.OutOfMemory:
+		return "give the machine or the cgroup more memory, limit the node's with limits.memory, or run fewer workers"
+	case e.Signal == syscall.SIGKILL:
+		return "check whether the machine, or the memory cgroup, ran out of memory"
+	case e.Signal == syscall.SIGSEGV && e.IsDeep():
+		return "the recursion is probably too deep for the stack, which sys.setrecursionlimit does not enlarge: " +
+			"leave that limit as it is, replace the recursion by a loop, or run it in a thread with a larger threading.stack_size"
+	case e.Signal == syscall.SIGSEGV:
+		return "code in C crashed: that of an extension, or that of the interpreter, if a recursion is too deep for the stack " +
+			"because the node has called sys.setrecursionlimit"
+	}
+	return ""
+}
+
 // memoryText says which memory passed its limit.
 func (e *Exit) memoryText() string {
 	if e.Breach.Limit == LimitMemory {
