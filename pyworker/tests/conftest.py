@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import sys
 import textwrap
@@ -17,6 +18,9 @@ from hypothesis import HealthCheck, settings
 from tests.supervisor import Supervisor
 
 Serve = Callable[..., Supervisor]
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as under a shell, behind `&`
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # the workers inherit it
 
 settings.register_profile(
     "default",

@@ -346,7 +346,6 @@ LIBRARIES: dict[str, list[Row]] = {
         ),
         simple("pandas.NaT", TYPE, "None"),
         simple("pandas.NA", TYPE, "None"),
-        simple("pandas.Timedelta(1)", TYPE, "x.total_seconds()"),
         (
             "pandas.Timestamp('2024-01-01')",
             "a datetime without a time zone could be any instant",

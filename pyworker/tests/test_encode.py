@@ -309,6 +309,11 @@ def test_an_array_of_the_standard_library_is_a_tensor(typecode: str, dtype: str)
     assert body == want
 
 
+def test_a_duration_of_pandas_keeps_its_nanoseconds() -> None:
+    pandas = pytest.importorskip("pandas")
+    assert carried(pandas.Timedelta(days=1, nanoseconds=5)) == "P1DT0.000000005S"
+
+
 def test_dlpack_without_numpy_is_refused_with_a_hint(monkeypatch: pytest.MonkeyPatch) -> None:
     from tests.conftest import without_numpy
 

@@ -97,10 +97,11 @@ def text_of(value: Any) -> str | None:
 
 
 def _duration(value: datetime.timedelta) -> str:
-    """Return a duration in ISO 8601, such as ``P1DT2.5S``."""
+    """Return a duration in ISO 8601, such as ``P1DT2.5S``; pandas' ones have nanoseconds."""
     if value < datetime.timedelta(0):
         return "-" + _duration(-value)
-    seconds = f"{value.seconds}.{value.microseconds:06}".rstrip("0").rstrip(".")
+    nanoseconds = 1000 * value.microseconds + getattr(value, "nanoseconds", 0)
+    seconds = f"{value.seconds}.{nanoseconds:09}".rstrip("0").rstrip(".")
     days = f"P{value.days}D" if value.days else "P"
     return days + (f"T{seconds}S" if seconds != "0" or not value.days else "")
 
