@@ -67,6 +67,7 @@ func (b *build) createLocked(ctx context.Context) (_ Environment, err error) {
 	}
 	b.env.Installer, b.env.Created = installer.name(), time.Now()
 	b.env.LastUsed = b.env.Created
+	removeTree(b.work) // before others may use the environment: nothing is left if this process is killed
 	if err := b.env.complete(); err != nil {
 		return Environment{}, FileError("complete the environment", err)
 	}
