@@ -309,6 +309,15 @@ def test_an_array_of_the_standard_library_is_a_tensor(typecode: str, dtype: str)
     assert body == want
 
 
+def test_the_class_of_a_record_is_refused_with_a_hint() -> None:
+    class Struct(pytest.importorskip("msgspec").Struct):  # type: ignore[misc]
+        a: int
+
+    with pytest.raises(ValueFault) as fault:
+        Encoder().encode(Struct)
+    assert fault.value.hint.endswith("x.__name__, or an object of this class")
+
+
 def test_a_duration_of_pandas_keeps_its_nanoseconds() -> None:
     pandas = pytest.importorskip("pandas")
     assert carried(pandas.Timedelta(days=1, nanoseconds=5)) == "P1DT0.000000005S"

@@ -68,7 +68,7 @@ def fields_of(value: Any) -> dict[str, Any] | None:
     and of msgspec's structs.
     """
     kind = type(value)
-    if kind is type:
+    if issubclass(kind, type):  # the metaclass of structs has these attributes, too
         return None
     if hasattr(kind, "__dataclass_fields__"):
         return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
