@@ -199,21 +199,22 @@ func (s *span) outcome(held releaser, read func() (any, error)) Outcome {
 }
 
 // take releases the values of all calls of next except the one that is the outcome, and
-// returns that. It is nil if the outcome is another value.
-func (s *span) take(out Outcome) (releaser, error) {
+// returns that. It is nil if the outcome is another value. If the interceptors failed with
+// err, take releases all of them and returns err.
+func (s *span) take(out Outcome, err error) (releaser, error) {
 	var taken releaser
 	for _, held := range s.outputs {
-		if out.value != nil && held == out.value.held {
+		if err == nil && out.value != nil && held == out.value.held {
 			taken = held
 		} else {
 			held.Release()
 		}
 	}
 	s.outputs = nil
-	if taken == nil && out.value != nil && out.value.read != nil {
-		return nil, NewError(KindOther, "an interceptor returned the outcome of another call")
+	if err == nil && taken == nil && out.value != nil && out.value.read != nil {
+		err = NewError(KindOther, "an interceptor returned the outcome of another call")
 	}
-	return taken, nil
+	return taken, err
 }
 
 // interceptRun is [Runner.Run] inside the interceptors. The runner is entered.
@@ -228,10 +229,7 @@ func (r *Runner) interceptRun(ctx context.Context, input any) (any, error) {
 		v, err := r.run(ctx, input)
 		return NewOutcome(v), err
 	})
-	if err == nil {
-		_, err = s.take(out)
-	}
-	if err != nil {
+	if _, err = s.take(out, err); err != nil {
 		return nil, AsError(err)
 	}
 	return out.Value()
@@ -252,15 +250,10 @@ func (r *Runner) interceptShared(ctx context.Context, input any) (*Shared, error
 		}
 		return s.outcome(shared, func() (any, error) { return shared.Value, nil }), nil
 	})
-	if err != nil {
-		out = Outcome{}
-	}
-	taken, foreign := s.take(out)
+	taken, err := s.take(out, err)
 	switch {
 	case err != nil:
 		return nil, AsError(err)
-	case foreign != nil:
-		return nil, foreign
 	case taken != nil:
 		return taken.(*Shared), nil
 	}
@@ -309,15 +302,10 @@ func (n *interceptedNode) Call(ctx context.Context, in flow.Inputs) (flow.Value,
 		}
 		return s.outcome(&v, func() (any, error) { return v.Decode("result") }), nil
 	})
-	if err != nil {
-		out = Outcome{}
-	}
-	taken, foreign := s.take(out)
+	taken, err := s.take(out, err)
 	switch {
 	case err != nil:
 		return flow.Value{}, AsError(err).WithNode(n.id)
-	case foreign != nil:
-		return flow.Value{}, AsError(foreign).WithNode(n.id)
 	case taken != nil:
 		return *taken.(*flow.Value), nil
 	}

@@ -100,15 +100,21 @@ func newNode(p *manifest.Pipeline, config *manifest.Node, o *options, scheduler 
 
 // setParams sets the params of a Go node.
 func (n *node) setParams() error {
-	sent, err := flow.Plain("params", n.config.Params)
-	if err == nil {
-		var v any
-		if v, err = sent.Decode("params"); err == nil {
-			n.params, _ = v.(map[string]any)
-			return nil
-		}
+	v, err := arrived("params", n.config.Params)
+	if err != nil {
+		return Wrap(err, KindManifest, "").WithNode(n.id)
 	}
-	return Wrap(err, KindManifest, "").WithNode(n.id)
+	n.params, _ = v.(map[string]any)
+	return nil
+}
+
+// arrived returns a Go value as it arrives after it was sent.
+func arrived(root string, v any) (any, error) {
+	sent, err := flow.Plain(root, v)
+	if err != nil {
+		return nil, err
+	}
+	return sent.Decode(root)
 }
 
 // nodePolicy returns the default policy, changed by the retry and breaker fields of the
@@ -331,11 +337,7 @@ func (n *node) encoded(ctx context.Context, input any) (in flow.Inputs, err erro
 func (n *node) byPort(input any) (map[string]any, error) {
 	ports, ok := input.(map[string]any)
 	if !ok {
-		sent, err := flow.Plain("input", input)
-		if err != nil {
-			return nil, err
-		}
-		v, err := sent.Decode("input")
+		v, err := arrived("input", input)
 		if err != nil {
 			return nil, err
 		}

@@ -150,11 +150,14 @@ func (s *Stream) Recv() (Item, error) {
 
 // All receives to the end. If the stream fails, the error is the last element of the
 // sequence. Breaking out of the loop closes the stream.
-func (s *Stream) All() iter.Seq2[Item, error] {
-	return func(yield func(Item, error) bool) {
-		defer func() { _ = s.Close() }()
+func (s *Stream) All() iter.Seq2[Item, error] { return all(s.Recv, s.Close) }
+
+// all receives to the end, and then closes the stream.
+func all[T any](recv func() (T, error), closeStream func() error) iter.Seq2[T, error] {
+	return func(yield func(T, error) bool) {
+		defer func() { _ = closeStream() }()
 		for {
-			item, err := s.Recv()
+			item, err := recv()
 			//nolint:errorlint // a node's error may wrap io.EOF
 			if err == io.EOF || !yield(item, err) || err != nil {
 				return
@@ -209,18 +212,7 @@ func (s *TypedStream[In, Out]) Recv() (out Out, err error) {
 }
 
 // All receives to the end; see [Stream.All].
-func (s *TypedStream[In, Out]) All() iter.Seq2[Out, error] {
-	return func(yield func(Out, error) bool) {
-		defer func() { _ = s.Close() }()
-		for {
-			out, err := s.Recv()
-			//nolint:errorlint // a node's error may wrap io.EOF
-			if err == io.EOF || !yield(out, err) || err != nil {
-				return
-			}
-		}
-	}
-}
+func (s *TypedStream[In, Out]) All() iter.Seq2[Out, error] { return all(s.Recv, s.Close) }
 
 // Close ends the stream at once; see [Stream.Close].
 func (s *TypedStream[In, Out]) Close() error { return s.stream.Close() }

@@ -30,7 +30,7 @@ var folderFiles = []string{"pipeline.yaml", "pipeline.yml", "pipeline.json"}
 // pipeline.yaml, pipeline.yml or pipeline.json. The error is an [*Errors] if the
 // manifest is invalid, or wraps the file system's error if it cannot be read.
 func Load(path string) (*Pipeline, error) {
-	path, err := findManifest(path)
+	path, err := findManifest(path, os.Stat, filepath.Join)
 	if err != nil {
 		return nil, fmt.Errorf("read the pipeline: %w", err)
 	}
@@ -41,25 +41,25 @@ func Load(path string) (*Pipeline, error) {
 	return Parse(path, data, filepath.Dir(path))
 }
 
-// findManifest returns path, or the manifest's file if path is a folder.
-func findManifest(path string) (string, error) {
-	info, err := os.Stat(path)
+// findManifest returns the name, or that of the manifest's file if it is the name of a folder.
+func findManifest(name string, stat func(string) (fs.FileInfo, error), join func(...string) string) (string, error) {
+	info, err := stat(name)
 	if err != nil {
 		return "", err
 	}
 	if !info.IsDir() {
-		return path, nil
+		return name, nil
 	}
-	for _, name := range folderFiles {
-		file := filepath.Join(path, name)
-		if _, err := os.Stat(file); err == nil {
+	for _, each := range folderFiles {
+		file := join(name, each)
+		if _, err := stat(file); err == nil {
 			return file, nil
 		} else if !errors.Is(err, fs.ErrNotExist) {
 			return "", err
 		}
 	}
 	return "", &fs.PathError{
-		Op: "find " + strings.Join(folderFiles, ", ") + " in", Path: path, Err: fs.ErrNotExist,
+		Op: "find " + strings.Join(folderFiles, ", ") + " in", Path: name, Err: fs.ErrNotExist,
 	}
 }
 
@@ -68,7 +68,7 @@ func findManifest(path string) (string, error) {
 // pipeline.json. The files that the manifest names must be in the file system, too, unless
 // their paths are absolute. Errors are as those of [Load].
 func LoadFS(files fs.FS, name string) (*Pipeline, error) {
-	name, err := findManifestIn(files, name)
+	name, err := findManifest(name, func(name string) (fs.FileInfo, error) { return fs.Stat(files, name) }, path.Join)
 	if err != nil {
 		return nil, fmt.Errorf("read the pipeline: %w", err)
 	}
@@ -78,27 +78,6 @@ func LoadFS(files fs.FS, name string) (*Pipeline, error) {
 		return nil, fmt.Errorf("read the pipeline: %w", err)
 	}
 	return parse(name, data, base)
-}
-
-// findManifestIn is findManifest in a file system.
-func findManifestIn(files fs.FS, name string) (string, error) {
-	info, err := fs.Stat(files, name)
-	if err != nil {
-		return "", err
-	}
-	if !info.IsDir() {
-		return name, nil
-	}
-	for _, file := range folderFiles {
-		if _, err := fs.Stat(files, path.Join(name, file)); err == nil {
-			return path.Join(name, file), nil
-		} else if !errors.Is(err, fs.ErrNotExist) {
-			return "", err
-		}
-	}
-	return "", &fs.PathError{
-		Op: "find " + strings.Join(folderFiles, ", ") + " in", Path: name, Err: fs.ErrNotExist,
-	}
 }
 
 // Parse reads a manifest from data. name is the file's name in messages; if its

@@ -177,9 +177,9 @@ func schemaOf(value any) object {
 
 // single compares schemas that are neither unions nor lists of values, the input's apart.
 func (c *comparison) single(out, in object, at Finding) Finding {
-	if _, ok := values(in); ok {
+	if listed, ok := values(in); ok {
 		at.Verdict = Open
-		if listed, _ := values(in); !slices.ContainsFunc(listed, func(v any) bool { return sameType(out, schemaOf(v)) }) {
+		if !slices.ContainsFunc(listed, func(v any) bool { return sameType(out, schemaOf(v)) }) {
 			at.Verdict = Never
 		}
 		return at

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from typing import Any
 
 from gophersnake._worker.types.kinds import (
@@ -307,9 +307,14 @@ class Union(Type):
 class Keyed(Type):
     """A type that is built from a map with known keys."""
 
+    def keys(self) -> Container[str]:
+        """Return the keys that the type knows."""
+        return ()
+
     def known(self, value: Any) -> int:
         """Return how many keys of a map the type knows."""
-        return 0
+        keys = self.keys()
+        return sum(key in keys for key in value) if type(value) is dict else 0
 
 
 KEYWORDS = {

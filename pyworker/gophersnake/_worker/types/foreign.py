@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Container
 from typing import Any
 
 from gophersnake._worker.types.containers import Keyed
@@ -22,10 +23,10 @@ class Model(Keyed):
         self._adapter = pydantic.TypeAdapter(kind)
         self._error = pydantic.ValidationError
 
-    def known(self, value: Any) -> int:
-        """Return how many of the keys are fields; see ``Keyed``."""
-        fields = getattr(self.kind, "__pydantic_fields__", {})
-        return sum(key in fields for key in value) if type(value) is dict else 0
+    def keys(self) -> Container[str]:
+        """Return the names of the fields; see ``Keyed``."""
+        fields: Container[str] = getattr(self.kind, "__pydantic_fields__", {})
+        return fields
 
     def build(self, value: Any) -> Any:
         """Return an instance; see ``Type``."""
@@ -59,10 +60,10 @@ class Struct(Keyed):
         self.name = f"a map ({kind.__name__})"
         self._msgspec = msgspec
 
-    def known(self, value: Any) -> int:
-        """Return how many of the keys are fields; see ``Keyed``."""
-        fields = self.kind.__struct_encode_fields__
-        return sum(key in fields for key in value) if type(value) is dict else 0
+    def keys(self) -> Container[str]:
+        """Return the keys of the fields; see ``Keyed``."""
+        fields: Container[str] = self.kind.__struct_encode_fields__
+        return fields
 
     def build(self, value: Any) -> Any:
         """Return an instance; see ``Type``."""

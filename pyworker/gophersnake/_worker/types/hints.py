@@ -24,7 +24,7 @@ from gophersnake._worker.types.containers import (
     enum_type,
 )
 from gophersnake._worker.types.foreign import foreign_type
-from gophersnake._worker.types.kinds import ANY, SCALARS, Type
+from gophersnake._worker.types.kinds import ANY, SCALARS, Document, Schema, Type
 from gophersnake._worker.types.records import record
 from gophersnake._worker.types.texts import text_type
 
@@ -262,9 +262,9 @@ class Alias(Type):
         """Return what the target writes; see ``Type``."""
         return self.target.write(value)
 
-    def schema(self, document: Any) -> dict[str, Any]:
+    def schema(self, document: Document) -> Schema:
         """Return a reference to the schema; see ``Type``."""
-        return document.refer(self, self.name, lambda: self.target.schema(document))  # type: ignore[no-any-return]
+        return document.refer(self, self.name, lambda: self.target.schema(document))
 
     def parts(self) -> Iterable[Type]:
         """Return the target; see ``Type``."""

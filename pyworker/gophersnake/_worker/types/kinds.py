@@ -25,7 +25,7 @@ class Mismatch(ValueError):
     """
 
     def __init__(self, reason: str) -> None:
-        """Create the error for a reason. Those who catch it on the way add the steps."""
+        """Create the error for a reason. Each container on the way out adds a step."""
         super().__init__(reason)
         self.reason = reason
         self.steps: list[str] = []
@@ -282,7 +282,7 @@ FORMATS = (
     (0, b"ID3", "MP3"),
     (8, b"WAVE", "WAV"),
 )
-"""Where the files of media formats have which bytes."""
+"""The marks of media files: the offset, the bytes there, and the name of the format."""
 
 
 def _undecoded(kind: type, value: Any) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import typing
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable
 from typing import Any
 
 from gophersnake._worker.types.containers import Keyed
@@ -47,11 +47,12 @@ class Record(Keyed):
         self.make = make
         self.name = f"a map ({kind.__name__})"
         self.fields: dict[str, Field] = {}
-        self.native = make is dict
+        # msgspec sets the fields without calling the constructor.
+        self.native = make is dict or _is_generated(kind)
 
-    def known(self, value: Any) -> int:
-        """Return how many of the keys are fields; see ``Keyed``."""
-        return sum(key in self.fields for key in value) if type(value) is dict else 0
+    def keys(self) -> Container[str]:
+        """Return the names of the fields; see ``Keyed``."""
+        return self.fields
 
     def build(self, value: Any) -> Any:
         """Return an instance; see ``Type``."""
@@ -134,8 +135,6 @@ def record(
     remember(made)
     hints = typing.get_type_hints(kind, include_extras=True)
     made.fields = {field.name: field for field in fields(kind, hints, read)}
-    # msgspec sets the fields without calling the constructor.
-    made.native = made.make is dict or _is_generated(kind)
     return made
 
 

@@ -104,8 +104,6 @@ def _of_type(value: Any) -> str:
 
 BY_METHODS: tuple[tuple[tuple[str, ...], str], ...] = (
     (("__fields__", "json", "dict"), "json.loads(x.json())"),  # the first version of pydantic
-    (("__attrs_attrs__",), "attrs.asdict(x)"),
-    (("__struct_fields__",), "msgspec.to_builtins(x)"),
     (
         ("to_json", "to_numpy", "iloc"),  # pandas' frames and series
         'gophersnake.Json(x.to_json(orient="records", date_format="iso")), '
