@@ -7,6 +7,7 @@ import (
 	"math/big"
 	"reflect"
 	"strconv"
+	"time"
 
 	"github.com/gophersnake/gophersnake/ipc/fields"
 )
@@ -58,6 +59,8 @@ func (e *encoder) known(v any) (bool, *ValueError) {
 		return false, nil
 	}
 	switch v := v.(type) {
+	case *time.Time: // as a time.Time, not as text
+		return false, nil
 	case json.RawMessage:
 		return true, e.json(JSON(v))
 	case json.Number:

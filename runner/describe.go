@@ -7,11 +7,15 @@ import (
 	"fmt"
 	"os/exec"
 	"path/filepath"
+	"reflect"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 
 	"github.com/gophersnake/gophersnake/ipc"
+	"github.com/gophersnake/gophersnake/runner/internal/convert"
+	"github.com/gophersnake/gophersnake/runner/internal/flow"
 	"github.com/gophersnake/gophersnake/runner/internal/isolation"
 	"github.com/gophersnake/gophersnake/runner/internal/lifeline"
 	"github.com/gophersnake/gophersnake/runner/internal/schema"
@@ -314,4 +318,179 @@ func runAs(cmd *exec.Cmd, profile *isolation.Profile) error {
 		sandbox, err = profile.Start(cmd)
 		return err
 	})
+}
+
+// Handle calls a pipeline or a node with Go types that have been compared with the node's
+// annotations. [Bind] and [BindNode] return one. It is safe for concurrent use.
+type Handle[In, Out any] struct {
+	call func(ctx context.Context, input any) (any, error)
+	node string // empty for the pipeline
+}
+
+// Call is [Call] or [CallNode] with the types of the handle.
+func (h *Handle[In, Out]) Call(ctx context.Context, input In) (Out, error) {
+	v, err := h.call(ctx, input)
+	out, err := typed[Out](v, err)
+	if err != nil && h.node != "" {
+		return out, AsError(err).WithNode(h.node)
+	}
+	return out, err
+}
+
+// StreamHandle opens streams with Go types that have been compared with the annotations of
+// the nodes; see [BindStream]. It is safe for concurrent use.
+type StreamHandle[In, Out any] struct{ runner *Runner }
+
+// Open is [OpenStream] with the types of the handle.
+func (h *StreamHandle[In, Out]) Open(ctx context.Context, opts ...StreamOption) (*TypedStream[In, Out], error) {
+	return OpenStream[In, Out](ctx, h.runner, opts...)
+}
+
+// Bind returns a handle that takes inputs of type In through the pipeline, and returns
+// results of type Out. It compares both types with the annotations of the nodes, so that a
+// type that does not fit is an error now, and not in some later call:
+//
+//   - In must fit the input of each node that takes the pipeline's input. An In of which only
+//     some values fit is accepted: a float64 for an int, or a pointer for what must not be
+//     None.
+//   - Everything that the annotation of the result allows must fit Out: int for
+//     Optional[int] is an error, and *int is not. Exempt are the ranges of numbers, the sizes
+//     of lists and arrays, and text that a type parses. If no field of a struct has a key
+//     of the result, that is an error, too.
+//   - What is not annotated, or annotated with Any, fits every type, and so does a Go
+//     function; see [WithNode].
+//
+// The shape of the result is that of [Runner.Run]: a map by node id if there are several
+// sinks, and lists if a node yields many values.
+//
+// Bind starts the runner if needed, as a call does, because the workers have the
+// annotations. It costs some microseconds then. [Runner.Reload] does not compare again; after
+// one, call Bind again, or rely on the errors of the calls.
+//
+// The error is of kind [KindMarshaling]. Its text names both sides, as in
+// input.items[].price: In.Items[].Price is float64, but "total" takes text. If several do
+// not fit, it joins the faults; see [Error.Faults].
+func Bind[In, Out any](ctx context.Context, r *Runner) (*Handle[In, Out], error) {
+	if err := r.Start(ctx); err != nil {
+		return nil, err
+	}
+	ends := r.inputEnds(reflect.TypeFor[In]())
+	if err := compareEnds(append(ends, r.resultEnd(reflect.TypeFor[Out]()))); err != nil {
+		return nil, err
+	}
+	return &Handle[In, Out]{call: r.Run}, nil
+}
+
+// BindNode is [Bind] for the node with the given id alone, as [Runner.Node] calls it.
+func BindNode[In, Out any](ctx context.Context, r *Runner, id string) (*Handle[In, Out], error) {
+	n := r.nodes[id]
+	if n == nil {
+		return nil, r.unknownNode(id)
+	}
+	if err := r.Start(ctx); err != nil {
+		return nil, err
+	}
+	err := compareEnds([]boundEnd{
+		{reflect.TypeFor[In](), convert.Sent, n.inputSchema(), n.id},
+		{reflect.TypeFor[Out](), convert.Decoded, n.resultSchema(true), n.id},
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &Handle[In, Out]{call: r.Node(id).Call, node: id}, nil
+}
+
+// BindStream is [Bind] for streams through the pipeline. In and Out are the types of single
+// items. If there are several sinks, the items of each must fit Out.
+func BindStream[In, Out any](ctx context.Context, r *Runner) (*StreamHandle[In, Out], error) {
+	if err := r.Start(ctx); err != nil {
+		return nil, err
+	}
+	ends := r.inputEnds(reflect.TypeFor[In]())
+	for _, id := range r.plan.Sinks() {
+		ends = append(ends, boundEnd{reflect.TypeFor[Out](), convert.Decoded, r.nodes[id].resultSchema(false), id})
+	}
+	if err := compareEnds(ends); err != nil {
+		return nil, err
+	}
+	return &StreamHandle[In, Out]{r}, nil
+}
+
+// boundEnd is a Go type at one end of a pipeline or a node.
+type boundEnd struct {
+	goType    reflect.Type
+	direction convert.Direction
+	schema    ipc.Schema // of the node
+	node      string     // empty for the pipeline
+}
+
+// inputEnds returns the ends at which a type goes into the pipeline.
+func (r *Runner) inputEnds(in reflect.Type) []boundEnd {
+	var ends []boundEnd
+	for _, n := range r.order {
+		if len(n.inputs) == 0 {
+			ends = append(ends, boundEnd{in, convert.Sent, n.inputSchema(), n.id})
+		}
+	}
+	return ends
+}
+
+// resultEnd returns the end at which a type comes out of [Runner.Run].
+func (r *Runner) resultEnd(out reflect.Type) boundEnd {
+	sinks := r.plan.Sinks()
+	results := make(map[string][]byte, len(sinks))
+	for _, id := range sinks {
+		results[id] = r.nodes[id].resultSchema(false)
+		if r.gathers {
+			results[id] = schema.List(results[id])
+		}
+	}
+	if len(sinks) == 1 {
+		return boundEnd{out, convert.Decoded, results[sinks[0]], sinks[0]}
+	}
+	return boundEnd{out, convert.Decoded, schema.Record(results), ""}
+}
+
+// inputSchema returns the schema of the input that [Node.Call] takes, empty for any. The
+// runner has been started.
+func (n *node) inputSchema() ipc.Schema {
+	d := n.description.Load()
+	if d == nil || len(d.Inputs) == 0 {
+		return nil
+	}
+	if len(n.inputs) < 2 {
+		return d.Inputs[0].Schema
+	}
+	ports := make(map[string][]byte, len(d.Inputs))
+	for _, p := range d.Inputs {
+		ports[p.Name] = p.Schema
+	}
+	return schema.Record(ports)
+}
+
+// resultSchema returns the schema of a value of the node, or of what [Node.Call] returns.
+func (n *node) resultSchema(ofCall bool) ipc.Schema {
+	d := n.description.Load()
+	switch {
+	case d == nil:
+		return nil
+	case ofCall && n.Kind() != flow.Single:
+		return schema.List(d.Output)
+	}
+	return d.Output
+}
+
+// compareEnds returns the faults of Go types that do not fit.
+func compareEnds(ends []boundEnd) error {
+	var faults []error
+	for _, end := range ends {
+		actor := "the pipeline"
+		if end.node != "" {
+			actor = strconv.Quote(end.node)
+		}
+		if err := convert.Compare(end.goType, end.direction, end.schema, actor); err != nil {
+			faults = append(faults, classify(err).WithNode(end.node).WithOperation("bind"))
+		}
+	}
+	return joinFaults(faults)
 }

@@ -280,8 +280,7 @@ func (r *Runner) Node(id string) *Node { return &Node{r, id} }
 func (c *Node) Call(ctx context.Context, input any) (any, error) {
 	n := c.runner.nodes[c.id]
 	if n == nil {
-		ids := slices.Sorted(maps.Keys(c.runner.nodes))
-		return nil, NewError(KindManifest, fmt.Sprintf("there is no node %q; the nodes are %s", c.id, strings.Join(ids, ", ")))
+		return nil, c.runner.unknownNode(c.id)
 	}
 	if err := c.runner.enter(ctx); err != nil {
 		return nil, err
@@ -300,6 +299,11 @@ func (c *Node) Call(ctx context.Context, input any) (any, error) {
 		return nil, classify(err)
 	}
 	return c.runner.taken(n, &out)
+}
+
+func (r *Runner) unknownNode(id string) *Error {
+	ids := slices.Sorted(maps.Keys(r.nodes))
+	return NewError(KindManifest, fmt.Sprintf("there is no node %q; the nodes are %s", id, strings.Join(ids, ", ")))
 }
 
 // collect calls a node that yields many values, and returns them in a list.

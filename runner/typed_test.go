@@ -214,13 +214,14 @@ func TestAGoNodeSeesAndReturnsTheTypesOfAPythonNode(t *testing.T) {
 		Tags []string
 		Skip int `json:"-"`
 	}
+	at := time.Date(2026, 1, 2, 3, 4, 5, 6000, time.UTC)
 	tensor, err := ipc.NewTensor(make([]float64, 1<<15), 1<<15) // in shared memory
 	require.NoError(t, err)
 	values := []struct{ in, want any }{
 		{1, int64(1)}, {uint8(2), int64(2)}, {uint64(1 << 63), uint64(1 << 63)}, {celsius(1.5), 1.5}, {time.Second, int64(time.Second)},
 		{reading{At: 1, Tags: []string{"x"}}, map[string]any{"at": 1.0, "Tags": []any{"x"}}}, {&reading{}, map[string]any{"at": 0.0, "Tags": []any{}}},
 		{[]int{1}, []any{int64(1)}}, {map[string]int{"a": 1}, map[string]any{"a": int64(1)}}, {ipc.Object{{Key: "a", Value: 1}}, map[string]any{"a": int64(1)}},
-		{*tensor, tensor}, {nil, nil}, {(*reading)(nil), nil}, {[3]byte{1, 2, 3}, []byte{1, 2, 3}},
+		{*tensor, tensor}, {nil, nil}, {at, at}, {&at, at}, {(*reading)(nil), nil}, {[3]byte{1, 2, 3}, []byte{1, 2, 3}},
 	}
 	for _, order := range []string{"fake", "echo, fake", "fake, echo", "fake, fake", "fake, echo, fake"} {
 		t.Run(order, func(t *testing.T) {

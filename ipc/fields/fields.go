@@ -19,7 +19,12 @@ type Field struct {
 	Index []int
 
 	omitEmpty, omitZero bool
+	viaPointer          bool // an embedded pointer leads to it
 }
+
+// MayBeOmitted reports whether the tag omits the field if it has some value, or if the
+// embedded pointer that leads to it is nil.
+func (f *Field) MayBeOmitted() bool { return f.omitEmpty || f.omitZero || f.viaPointer }
 
 // IsOmitted reports whether the tag omits the field if it has this value.
 func (f *Field) IsOmitted(v reflect.Value) bool {
@@ -85,7 +90,7 @@ func read(t reflect.Type) []Field {
 			continue
 		}
 		has := func(option string) bool { return slices.Contains(strings.Split(options, ","), option) }
-		byName[name] = Field{name, f.Index, has("omitempty"), has("omitzero")}
+		byName[name] = Field{name, f.Index, has("omitempty"), has("omitzero"), hasPointer(t, f.Index)}
 	}
 	found := make([]Field, 0, len(byName))
 	for _, f := range byName {
@@ -93,6 +98,16 @@ func read(t reflect.Type) []Field {
 	}
 	slices.SortFunc(found, func(a, b Field) int { return strings.Compare(a.Name, b.Name) })
 	return found
+}
+
+// hasPointer reports whether an embedded pointer leads to a field.
+func hasPointer(t reflect.Type, index []int) bool {
+	for i := 1; i < len(index); i++ {
+		if t.FieldByIndex(index[:i]).Type.Kind() == reflect.Pointer {
+			return true
+		}
+	}
+	return false
 }
 
 func isStruct(t reflect.Type) bool {

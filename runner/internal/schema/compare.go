@@ -13,6 +13,8 @@ type comparison struct {
 	assumed map[[2]string]bool
 	steps   int
 	depth   int
+	// decoding is set if the input is a Go type; see [CompareDecoding].
+	decoding bool
 }
 
 // The schemas are those of a node that may be hostile, so the recursion of a comparison and
@@ -68,15 +70,23 @@ func (c *comparison) compare(out, in object) Finding {
 // everyMember compares each member of a union that is returned.
 func (c *comparison) everyMember(all []object, in object, at Finding) Finding {
 	fits, never := 0, 0
+	var inside []Finding
 	for _, member := range all {
-		switch c.compare(member, in).Verdict {
+		found := c.compare(member, in)
+		switch found.Verdict {
 		case Fits:
 			fits++
 		case Never:
 			never++
+			if found.Path != "" {
+				inside = append(inside, found)
+			}
 		}
 	}
-	return between(at, len(all), fits, never)
+	if c.decoding && never > 0 && len(inside) == never {
+		return inside[0]
+	}
+	return c.between(at, len(all), fits, never)
 }
 
 // everyValue checks each of the values that may be returned.
@@ -90,15 +100,15 @@ func (c *comparison) everyValue(listed []any, in object, at Finding) Finding {
 			never++
 		}
 	}
-	return between(at, len(listed), fits, never)
+	return c.between(at, len(listed), fits, never)
 }
 
 // between returns the verdict on a number of cases, of which so many fit and never fit.
-func between(at Finding, all, fits, never int) Finding {
+func (c *comparison) between(at Finding, all, fits, never int) Finding {
 	switch {
 	case fits == all:
 		return Finding{}
-	case never == all:
+	case never == all, c.decoding && never > 0:
 		at.Verdict = Never
 	default:
 		at.Verdict = Open
@@ -186,6 +196,9 @@ func (c *comparison) single(out, in object, at Finding) Finding {
 	}
 	outKind, inKind := text(out, kindKeyword), text(in, kindKeyword)
 	if outKind != "" || inKind != "" {
+		if c.decoding {
+			return compareDecodedKinds(out, in, outKind, inKind, at)
+		}
 		return compareKinds(out, in, outKind, inKind, at)
 	}
 	outType, inType := text(out, "type"), text(in, "type")
@@ -195,6 +208,9 @@ func (c *comparison) single(out, in object, at Finding) Finding {
 		return at
 	case outType == "number" && inType == "integer":
 		at.Verdict = Open
+		if c.decoding {
+			at.Verdict = Never
+		}
 		return at
 	case !sameType(out, in):
 		at.Verdict = Never
@@ -236,6 +252,32 @@ func compareKinds(out, in object, outKind, inKind string, at Finding) Finding {
 		return Finding{}
 	}
 	return at
+}
+
+// compareDecodedKinds is compareKinds for an input that is a Go type.
+func compareDecodedKinds(out, in object, outKind, inKind string, at Finding) Finding {
+	shape, known := out["x-shape"].([]any)
+	isScalar := slices.Contains([]string{"boolean", "integer", "number"}, text(in, "type"))
+	switch {
+	case outKind == "json" && inKind != outKind: // what is in it is decoded
+		at.Verdict = Open
+	case outKind == "tensor" && isScalar && (!known || len(shape) == 0):
+		at.Verdict = Open
+	case outKind != inKind, !decodable(text(out, "x-dtype"), text(in, "x-dtype")):
+		at.Verdict = Never
+	default:
+		at.Verdict = compareShapes(out["x-shape"], in["x-shape"])
+	}
+	return at.orFits()
+}
+
+// decodable reports whether elements of a dtype are decoded into those of another.
+func decodable(out, in string) bool {
+	if out == "" || in == "" || out == in {
+		return true
+	}
+	from, to := rank(out), rank(in)
+	return from == to || from == 1 && to == 2
 }
 
 // rank orders the dtypes: a node gets an array converted to the same or a higher rank.
@@ -353,5 +395,8 @@ func worse(found, next Finding, step string) Finding {
 		return found
 	}
 	next.Path = step + next.Path
+	if step != "" {
+		next.Steps = append([]string{step}, next.Steps...)
+	}
 	return next
 }

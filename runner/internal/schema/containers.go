@@ -1,10 +1,12 @@
 package schema
 
 import (
+	"encoding/json"
 	"fmt"
 	"maps"
 	"math"
 	"slices"
+	"strings"
 )
 
 // sequence is the schema of a list, with all defaults.
@@ -93,6 +95,14 @@ func anyList(v any) []any {
 func (c *comparison) compareMaps(out, in object, at Finding) Finding {
 	has, wants := recordOf(out), recordOf(in)
 	written := len(has.properties) > 0
+	if c.decoding {
+		wants.properties = folded(wants.properties, has.properties)
+		if written && len(wants.properties) > 0 && !haveCommonKey(has.properties, wants.properties) {
+			at.Verdict = Never
+			at.Input += " without any of its keys"
+			return at
+		}
+	}
 	found := at
 	found.Verdict = compareLimits(out, in, "minProperties", "maxProperties")
 	if in["propertyNames"] != nil && !written {
@@ -121,6 +131,34 @@ func (c *comparison) compareMaps(out, in object, at Finding) Finding {
 		}
 	}
 	return c.compareOthers(has, wants, written, found, at)
+}
+
+// folded returns properties by the keys of others that differ only in upper and lower case,
+// as the fields of a Go struct are found.
+func folded(properties, others object) object {
+	found := make(object, len(properties))
+	for _, name := range slices.Sorted(maps.Keys(properties)) {
+		key := name
+		if _, same := others[name]; !same {
+			for _, other := range slices.Sorted(maps.Keys(others)) {
+				if _, exact := properties[other]; !exact && strings.EqualFold(other, name) {
+					key = other
+					break
+				}
+			}
+		}
+		found[key] = properties[name]
+	}
+	return found
+}
+
+func haveCommonKey(a, b object) bool {
+	for key := range a {
+		if _, ok := b[key]; ok {
+			return true
+		}
+	}
+	return false
 }
 
 // compareOthers compares the keys that the input does not name.
@@ -155,4 +193,75 @@ func missing(key string, verdict Verdict, at Finding) Finding {
 		at.Output += " without it"
 	}
 	return at
+}
+
+// List returns the schema of lists whose items have a schema.
+func List(item []byte) []byte {
+	return composed([][]byte{item}, func(parts []any) object { return object{"type": "array", "items": parts[0]} })
+}
+
+// Record returns the schema of maps that have all of the given keys, each with a schema.
+func Record(members map[string][]byte) []byte {
+	keys := slices.Sorted(maps.Keys(members))
+	texts := make([][]byte, len(keys))
+	for i, key := range keys {
+		texts[i] = members[key]
+	}
+	return composed(texts, func(parts []any) object {
+		properties := make(object, len(keys))
+		for i, key := range keys {
+			properties[key] = parts[i]
+		}
+		return object{"type": "object", "properties": properties, "required": keys}
+	})
+}
+
+// composed returns a schema that contains others. The definitions of each get names of their
+// own. A text that is no schema stands for any value.
+func composed(texts [][]byte, around func(parts []any) object) []byte {
+	defs := object{}
+	parts := make([]any, len(texts))
+	for i, each := range texts {
+		s := parse(each)
+		if s == nil {
+			s = object{}
+		}
+		prefix := fmt.Sprintf("%d.", i)
+		for name, definition := range part(s, "$defs") {
+			defs[prefix+name] = prefixed(definition, prefix)
+		}
+		delete(s, "$defs")
+		parts[i] = prefixed(s, prefix)
+	}
+	whole := around(parts)
+	if len(defs) > 0 {
+		whole["$defs"] = defs
+	}
+	made, err := json.Marshal(whole)
+	if err != nil { // not possible: it consists of what json.Unmarshal returned
+		return nil
+	}
+	return made
+}
+
+// prefixed returns a part of a schema whose references have a prefix.
+func prefixed(v any, prefix string) any {
+	switch v := v.(type) {
+	case object:
+		made := make(object, len(v))
+		for key, each := range v {
+			made[key] = prefixed(each, prefix)
+			if ref, ok := each.(string); ok && key == "$ref" {
+				made[key] = "#/$defs/" + prefix + strings.TrimPrefix(ref, "#/$defs/")
+			}
+		}
+		return made
+	case []any:
+		made := make([]any, len(v))
+		for i, each := range v {
+			made[i] = prefixed(each, prefix)
+		}
+		return made
+	}
+	return v
 }

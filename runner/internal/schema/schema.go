@@ -33,6 +33,8 @@ type Finding struct {
 	Path string
 	// Output and Input describe that part in both schemas, such as "text" and "an integer".
 	Output, Input string
+	// Steps are those of the path: .KEY, [] and [INDEX].
+	Steps []string
 
 	outPart, inPart object // what Output and Input describe
 }
@@ -43,12 +45,21 @@ type object = map[string]any
 // Compare reports whether the values that fit the schema output also fit the schema input.
 // Both are JSON texts; an empty one stands for any value. A text that is no schema leaves the
 // comparison open.
-func Compare(output, input []byte) Finding {
+func Compare(output, input []byte) Finding { return compareTo(output, input, false) }
+
+// CompareDecoding reports whether the values that fit the schema output can be decoded into
+// the Go type whose schema is input; see convert.Schema. It differs from [Compare] in what Go
+// types take: keys in other upper and lower case, what is in a JSON document, and tensors of
+// any size, but no floats as integers. A value of a union must fit whichever member it is of:
+// the verdict is Never if a member does not fit.
+func CompareDecoding(output, input []byte) Finding { return compareTo(output, input, true) }
+
+func compareTo(output, input []byte, decoding bool) Finding {
 	out, in := parse(output), parse(input)
 	if out == nil || in == nil {
 		return Finding{Verdict: Open}
 	}
-	c := comparison{out: out, in: in, assumed: make(map[[2]string]bool)}
+	c := comparison{out: out, in: in, assumed: make(map[[2]string]bool), decoding: decoding}
 	found := c.compare(out, in)
 	if found.Verdict != Fits {
 		found.Output = describe(out, found.outPart, 0) + found.Output
@@ -78,7 +89,7 @@ func parse(text []byte) object {
 // references are resolved before.
 var annotations = []string{
 	"title", "description", "default", "examples", "deprecated", "readOnly", "writeOnly", "discriminator",
-	"contentEncoding", "contentMediaType", "x-dtype", "x-shape", "$defs", "$schema", "$id", "$comment",
+	"contentEncoding", "contentMediaType", "x-dtype", "x-shape", goKeyword, "$defs", "$schema", "$id", "$comment",
 }
 
 // known are the keywords that restrict values in a way that compare examines.
@@ -88,8 +99,12 @@ var known = []string{
 	"required", "additionalProperties", "propertyNames", "minProperties", "maxProperties", kindKeyword,
 }
 
-// kindKeyword names what JSON does not have.
-const kindKeyword = "x-gophersnake"
+const (
+	// kindKeyword names what JSON does not have.
+	kindKeyword = "x-gophersnake"
+	// goKeyword names the type of a part of the schema of a Go type.
+	goKeyword = "x-go"
+)
 
 func isAny(s object) bool {
 	for key := range s {
@@ -195,6 +210,9 @@ const mostWords = 5
 // describe returns the words for a schema, which may be in so many unions.
 func describe(root, s object, unions int) string {
 	s, name := resolve(root, s)
+	if goType := text(s, goKeyword); goType != "" {
+		return goType
+	}
 	if all := members(s); len(all) > 0 && unions < mostWords {
 		words := make([]string, 0, len(all))
 		for _, each := range all[:min(len(all), mostWords)] {
