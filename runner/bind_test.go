@@ -124,7 +124,7 @@ func TestBindComparesTheShapesOfRunsAndCalls(t *testing.T) {
 	assert.ErrorContains(t, err, `input: In is string, but "find" takes a number`)
 	assert.ErrorContains(t, err, `result.add: Out.Add is int, but the pipeline returns a list`)
 
-	type ports struct{ left, Right int }
+	type ports struct{ Up, Right int }
 	_, err = runner.BindNode[ports, int](t.Context(), r, "add")
 	assert.ErrorContains(t, err, `In is runner_test.ports without it, but "add" takes a map with the key "left"`)
 	_, err = runner.BindNode[map[string]int, int](t.Context(), r, "add")

@@ -7,6 +7,7 @@
 package schema
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"slices"
@@ -234,7 +235,7 @@ func describe(root, s object, unions int) string {
 	case word == "":
 		return "any value"
 	case name != "" && text(s, "type") == "object":
-		return word + " (" + name + ")"
+		return word + " (" + cmp.Or(text(s, "title"), name) + ")"
 	case text(s, "format") != "":
 		return word + " (" + text(s, "format") + ")"
 	case text(s, "x-dtype") != "" && s["x-shape"] != nil:
