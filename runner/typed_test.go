@@ -246,6 +246,49 @@ func TestAGoNodeSeesAndReturnsTheTypesOfAPythonNode(t *testing.T) {
 	}
 }
 
+// The ways to call a node have the conversion in common.
+func TestAGoNodeReturnsTheTypesOfAPythonNodeHoweverItIsCalled(t *testing.T) {
+	t.Parallel()
+	type reading struct {
+		At   float32   `json:"at"`
+		Tags [2]string `json:"tags"`
+	}
+	fake := func(_ context.Context, in runner.Input) (any, error) { return in.Value, nil }
+	python, program := start(t, single("echo")), start(t, single("echo"), runner.WithNode("echo", fake))
+	tensor, err := ipc.NewTensor(make([]int16, 1<<17), 1<<10, 1<<7)
+	require.NoError(t, err)
+	for _, in := range []any{nil, 1, float32(0.5), "x", []byte("x"), reading{At: 1}, []reading{{}}, map[string]*reading{"a": nil}, tensor, ipc.JSON(`[1]`), time.Unix(5, 0).UTC()} {
+		want := everyWay(t, python, in)
+		assert.Equal(t, want, everyWay(t, program, in))
+		for _, each := range want[1:] {
+			assert.Equal(t, want[0], each)
+		}
+	}
+}
+
+// everyWay returns what each way to call the only node of a runner returns.
+func everyWay(t *testing.T, r *runner.Runner, in any) []any {
+	t.Helper()
+	ran, err := r.Run(t.Context(), in)
+	require.NoError(t, err)
+	called, err := r.Node("echo").Call(t.Context(), in)
+	require.NoError(t, err)
+	h, err := runner.Bind[any, any](t.Context(), r)
+	require.NoError(t, err)
+	bound, err := h.Call(t.Context(), in)
+	require.NoError(t, err)
+	shared, err := r.RunShared(t.Context(), in)
+	require.NoError(t, err)
+	t.Cleanup(shared.Release)
+	s, err := r.Stream(t.Context())
+	require.NoError(t, err)
+	defer s.Close()
+	require.NoError(t, s.Send(in))
+	item, err := s.Recv()
+	require.NoError(t, err)
+	return []any{ran, called, bound, shared.Value, item.Value}
+}
+
 // chainOf returns the manifest of a chain of nodes.
 func chainOf(types string) string {
 	nodes, connections, before := "nodes:\n", "connections:\n", ""

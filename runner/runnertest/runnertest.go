@@ -1,5 +1,25 @@
 // Package runnertest helps to test programs that use package runner without Python: a
 // [Node] takes the place of a Python node, and fails as that would.
+//
+// # Time
+//
+// Such a test waits neither for the delays between retries, nor for the cool-down of a
+// breaker, nor for the deadlines of its contexts, if it runs in the bubble of
+// [testing/synctest.Test]. All of the runner's times are those of package time, whose clock in
+// a bubble advances as soon as all of its goroutines wait:
+//
+//	synctest.Test(t, func(t *testing.T) {
+//		r, err := runner.New(pipeline, runner.WithNode("Embed", embed.Func))
+//		…
+//		defer r.Close(context.Background())
+//		answer := httptest.NewRecorder()
+//		handler(r)(answer, request) // three retries, each after a minute
+//	})
+//
+// Create the runner in the bubble, and close it there. All of its nodes must be Go functions:
+// the clock does not advance while a goroutine reads from a process or a socket. For the same
+// reason, call an HTTP handler with a [net/http/httptest.ResponseRecorder], not through a
+// server.
 package runnertest
 
 import (

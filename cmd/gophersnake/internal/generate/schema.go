@@ -103,9 +103,16 @@ func (s *schema) values() []any {
 }
 
 // members returns the schemas of a union, with those of unions in it; nil if it is none.
-func (s *schema) members(root *schema, depth int) []*schema {
-	all := append(slices.Clone(s.AnyOf), s.OneOf...)
-	if types := s.types(); len(all) == 0 && len(types) > 1 {
+func (s *schema) members(root *schema) []*schema { return s.flat(root, make(map[*schema]bool)) }
+
+// flat is members without those of the unions that were seen.
+func (s *schema) flat(root *schema, seen map[*schema]bool) []*schema {
+	if seen[s] {
+		return nil
+	}
+	seen[s] = true
+	if types := s.types(); len(types) > 1 && len(s.AnyOf)+len(s.OneOf) == 0 {
+		var all []*schema
 		for _, name := range types {
 			one := *s
 			one.Type, _ = json.Marshal(name)
@@ -113,18 +120,19 @@ func (s *schema) members(root *schema, depth int) []*schema {
 		}
 		return all
 	}
-	var flat []*schema
-	for _, each := range all {
+	var all []*schema
+	for _, each := range append(slices.Clone(s.AnyOf), s.OneOf...) {
 		found, name := each.resolve(root)
-		if inner := found.members(root, depth+1); len(inner) > 0 && depth < 10 {
-			flat = append(flat, inner...)
-		} else if name != "" {
-			flat = append(flat, each)
-		} else {
-			flat = append(flat, found)
+		switch isUnion := len(found.AnyOf)+len(found.OneOf) > 0 || len(found.types()) > 1; {
+		case isUnion:
+			all = append(all, found.flat(root, seen)...)
+		case name != "":
+			all = append(all, each) // so that its name is known
+		default:
+			all = append(all, found)
 		}
 	}
-	return flat
+	return all
 }
 
 // properties are the properties of an object in their order.

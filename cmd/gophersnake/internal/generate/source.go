@@ -36,7 +36,20 @@ func (c *client) source(pkg string) ([]byte, error) {
 	}
 	w.line("\t\"github.com/gophersnake/gophersnake/runner\"\n)\n")
 	file.Write(body.Bytes())
-	return format.Source(file.Bytes())
+	return formatted(file.Bytes())
+}
+
+// formatted returns Go code that gofmt leaves as it is. Some doc comments need several
+// passes.
+func formatted(source []byte) ([]byte, error) {
+	for range 10 {
+		next, err := format.Source(source)
+		if err != nil || bytes.Equal(next, source) {
+			return next, err
+		}
+		source = next
+	}
+	return source, nil
 }
 
 // uses reports whether a type of the file is of the package.
@@ -61,7 +74,7 @@ func (w *writer) line(format string, args ...any) { fmt.Fprintf(w.out, format+"\
 
 // comment writes a doc comment: a first line, and paragraphs from the Python code.
 func (w *writer) comment(first string, more ...string) {
-	w.line("// %s", first)
+	w.line("// %s", strings.Join(strings.Fields(clean(first)), " "))
 	for _, text := range more {
 		text = strings.Trim(strings.ReplaceAll(clean(text), "``", "`"), "\n")
 		if strings.TrimSpace(text) == "" {

@@ -87,34 +87,40 @@ type field struct {
 
 // reader makes the Go types of the schemas of one document.
 type reader struct {
-	root    *schema
-	sent    bool
-	defs    map[string]*named
-	reading map[string]bool // definitions that are neither structs nor enums
+	root *schema
+	sent bool
+	// defs are the types of definitions. That of a definition which is being read is any,
+	// unless it is a struct.
+	defs map[string]*typ
+	// open are the structs that are being read. A field in them that is such a struct is a
+	// pointer: Go has no struct that contains itself.
+	open map[*named]bool
 }
 
 // read returns the Go type of the values of a schema. The name is for a type in it that has
 // none.
 func read(text []byte, sent bool, name string) *typ {
 	root := parse(text)
-	r := &reader{root: root, sent: sent, defs: make(map[string]*named), reading: make(map[string]bool)}
+	r := &reader{root: root, sent: sent, defs: make(map[string]*typ), open: make(map[*named]bool)}
 	return r.typ(root, name)
 }
 
 // typ returns the type of a part of the document.
 func (r *reader) typ(s *schema, name string) *typ {
 	s, def := s.resolve(r.root)
-	if def != "" {
-		if known := r.defs[def]; known != nil {
-			return &typ{named: known}
-		}
-		if r.reading[def] {
-			return anyType // it contains itself, but is no struct
-		}
-		r.reading[def] = true
-		defer delete(r.reading, def)
+	if def == "" {
+		return r.form(s, def, name)
 	}
-	if all := s.members(r.root, 0); len(all) > 0 {
+	if r.defs[def] == nil {
+		r.defs[def] = anyType // if it contains itself, but is no struct
+		r.defs[def] = r.form(s, def, name)
+	}
+	return r.defs[def]
+}
+
+// form returns the type of a schema by its form. The definition is empty if it has none.
+func (r *reader) form(s *schema, def, name string) *typ {
+	if all := s.members(r.root); len(all) > 0 {
 		return r.union(all, name)
 	}
 	if all := s.values(); len(all) > 0 {
@@ -250,7 +256,7 @@ func (r *reader) enum(s *schema, all []any, name string) *typ {
 	}
 	n := &named{want: exported(name), about: "is one of the values that the annotation lists.", base: base, values: values, sent: r.sent}
 	if s.Title != "" {
-		n.want, n.about = exported(s.Title), fmt.Sprintf("is the enum %s of the Python code.", clean(s.Title))
+		n.want, n.about = exported(s.Title), fmt.Sprintf("is the enum %s of the Python code.", s.Title)
 	}
 	n.doc = s.Description
 	t := &typ{named: n}
@@ -299,11 +305,14 @@ func (r *reader) object(s *schema, def, name string) *typ {
 	}
 	n := &named{want: exported(name), about: "has the keys that the annotation names.", doc: s.Description, sent: r.sent}
 	if title := s.Title; title != "" {
-		n.want, n.about = exported(title), fmt.Sprintf("is the class %s of the Python code.", clean(title))
+		n.want, n.about = exported(title), fmt.Sprintf("is the class %s of the Python code.", title)
 	}
+	t := &typ{named: n}
 	if def != "" {
-		r.defs[def] = n
+		r.defs[def] = t // its fields may be of this type
 	}
+	r.open[n] = true
+	defer delete(r.open, n)
 	names := namespace{}
 	for _, key := range s.Properties.keys {
 		part := s.Properties.schemas[key]
@@ -311,6 +320,9 @@ func (r *reader) object(s *schema, def, name string) *typ {
 			part = new(schema)
 		}
 		f := field{key: key, name: names.add(exported(key)), typ: r.typ(part, n.want+exported(key)), doc: part.Description}
+		if r.contains(f.typ) {
+			f.typ = f.typ.optional()
+		}
 		if !slices.Contains(s.Required, key) {
 			f.typ, f.omitted = f.typ.optional(), true
 		}
@@ -319,7 +331,18 @@ func (r *reader) object(s *schema, def, name string) *typ {
 		}
 		n.fields = append(n.fields, f)
 	}
-	return &typ{named: n}
+	return t
+}
+
+// contains reports whether a value of the type contains a struct that is being read.
+func (r *reader) contains(t *typ) bool {
+	for t.elem != nil {
+		if t.isNilable() {
+			return false
+		}
+		t = t.elem
+	}
+	return r.open[t.named]
 }
 
 // compact returns a default in one line that is not too long.

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import date, datetime, time, timedelta, timezone
 from decimal import Decimal
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple, Optional, TypedDict, Union
+from typing import Annotated, Any, Literal, NamedTuple, TypedDict
 from uuid import UUID
 
 import numpy as np
@@ -41,7 +41,7 @@ class Item:
     price: float
     count: int = 1
     tags: list[str] = field(default_factory=list)
-    note: Optional[str] = None
+    note: str | None = None
     by: dict[str, Item] = field(default_factory=dict)
 
 
@@ -51,7 +51,7 @@ class Tree:
 
     value: int
     children: list[Tree]
-    parent: Optional[Tree]
+    parent: Tree | None
 
 
 class Options(TypedDict, total=False):
@@ -77,7 +77,17 @@ Odd = TypedDict(
 
 Words = TypedDict(
     "Words",
-    {"class": str, "content-type": str, "größe": int, "名前": str, "Id": int, "id": int, "2nd": int, "type": str, '"`': int},
+    {
+        "class": str,
+        "content-type": str,
+        "größe": int,
+        "名前": str,
+        "Id": int,
+        "id": int,
+        "2nd": int,
+        "type": str,
+        '"`': int,
+    },
 )
 
 
@@ -106,15 +116,15 @@ class Everything:
     unique: set[int]
     counts: dict[str, int]
     by_number: dict[int, float]
-    maybe: Optional[int]
-    maybe_list: Optional[list[int]]
-    either: Union[int, str]
+    maybe: int | None
+    maybe_list: list[int] | None
+    either: int | str
     mode: Literal["a", "b"]
     step: Literal[1, 2]
     mixed: Literal["a", 1]
     bounded: Annotated[int, "from 0"]
     color: Color
-    level: Optional[Level]
+    level: Level | None
     item: Item
     items: list[Item]
     tree: Tree
@@ -124,7 +134,7 @@ class Everything:
     client: Client
     point: Point
     moment: datetime
-    maybe_moment: Optional[datetime]
+    maybe_moment: datetime | None
     day: date
     hour: time
     length: timedelta
@@ -183,7 +193,7 @@ def one(item: Any) -> Item:
 
 
 @node
-def mix(left: Item, class_: Optional[Item]) -> float:
+def mix(left: Item, class_: Item | None) -> float:
     """Return the price of both."""
     return left.price + (class_.price if class_ else 0)
 
