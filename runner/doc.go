@@ -39,6 +39,9 @@
 //
 //	got, err := runner.Call[string, Embedding](ctx, r, "some text")
 //
+// [Bind] compares such types with the annotations of the nodes before the first call, and the
+// command gophersnake generate go writes them, with a client.
+//
 // A Python dict has an order, and a Go map has none. An [ipc.Object] in an input keeps the
 // order of its members, and [WithOrderedMaps] makes results contain objects in place of
 // maps.

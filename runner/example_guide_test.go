@@ -113,6 +113,31 @@ func ExampleCallNode() {
 	// manifest error: there is no node "model"; the nodes are clean, embed
 }
 
+// A type that does not fit the nodes is refused before the first call.
+func ExampleBind() {
+	r, err := newEmbedder()
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer r.Close(context.Background())
+
+	embed, err := runner.Bind[string, Embedding](context.Background(), r)
+	if err != nil {
+		log.Fatal(err)
+	}
+	got, err := embed.Call(context.Background(), "A cab")
+	fmt.Println(got.Text, err)
+
+	_, err = runner.Bind[int, []float32](context.Background(), r)
+	for _, fault := range runner.AsError(err).Faults() {
+		fmt.Println(fault)
+	}
+	// Output:
+	// acab <nil>
+	// marshaling error in node "clean" during bind: input: In is int, but "clean" takes text
+	// marshaling error in node "embed" during bind: result: Out is []float32, but "embed" returns a map
+}
+
 // Texts go in and embeddings come out, while the nodes work on others.
 func ExampleOpenStream() {
 	r, err := newEmbedder()
