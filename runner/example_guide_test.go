@@ -123,7 +123,8 @@ func ExampleBind() {
 
 	embed, err := runner.Bind[string, Embedding](context.Background(), r)
 	if err != nil {
-		log.Fatal(err)
+		fmt.Println(err)
+		return
 	}
 	got, err := embed.Call(context.Background(), "A cab")
 	fmt.Println(got.Text, err)
