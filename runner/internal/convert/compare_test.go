@@ -103,6 +103,8 @@ func TestATypeIsRefusedIfValuesOfTheSchemaAreNotDecodedIntoIt(t *testing.T) {
 	flags, err := ipc.NewTensor([]bool{true}, 1)
 	require.NoError(t, err)
 	half := &ipc.Tensor{DType: ipc.Float16, Shape: []int{1}, Data: []byte{0, 60}}
+	complexes, err := ipc.NewTensor([]complex64{1i}, 1)
+	require.NoError(t, err)
 	scalar, err := ipc.NewTensor([]float32{1})
 	require.NoError(t, err)
 	item := map[string]any{"price": 1.5, "tags": []any{"x"}, "count": int64(2)}
@@ -139,6 +141,7 @@ func TestATypeIsRefusedIfValuesOfTheSchemaAreNotDecodedIntoIt(t *testing.T) {
 		{moment, time.Now(), new(string), `result: Out is string, but "n" returns text (date-time)`},
 		{`{"type":"string","format":"date"}`, "2024-05-01", new(time.Time), `result: Out is time.Time, but "n" returns text (date)`},
 		{bytes, []byte("x"), new([]byte), ""},
+		{bytes, []byte("x"), new([1]level), ""},
 		{bytes, []byte("x"), new(string), `result: Out is string, but "n" returns bytes`},
 		{integers, []any{int64(1)}, new([]byte), ""},
 		{integers, []any{int64(1)}, new([]float64), ""},
@@ -162,6 +165,8 @@ func TestATypeIsRefusedIfValuesOfTheSchemaAreNotDecodedIntoIt(t *testing.T) {
 		{square, tensor, new([][]int), `result: Out is [][]int, but "n" returns an array of float64 and shape [n n]`},
 		{square, tensor, new([]any), `result: Out is []interface {}, but "n" returns an array of float64 and shape [n n]`},
 		{`{"x-gophersnake":"tensor"}`, tensor, new([][]float32), ""},
+		{`{"type":"array","items":{"x-gophersnake":"tensor","x-dtype":"complex64"}}`, []any{complexes}, new([][]complex64), ""},
+		{`{"type":"array","items":{"type":"number"}}`, []any{1.5}, new([]complex64), `result: Out is []complex64, but "n" returns a list`},
 		{`{"x-gophersnake":"tensor","x-dtype":"bool"}`, flags, new([]int8), `result: Out is []int8, but "n" returns an array of bool`},
 		{`{"x-gophersnake":"tensor","x-dtype":"float16"}`, half, new([]float32), ""},
 		{`{"x-gophersnake":"tensor","x-dtype":"float32","x-shape":[]}`, scalar, new(float64), ""},

@@ -201,7 +201,7 @@ func (w *schemaWriter) sequence(t reflect.Type) (part, *Error) {
 	if isBytes {
 		all = append(all, part{"x-gophersnake": "bytes"})
 	}
-	if complexes := elem.Kind() == reflect.Complex64 || elem.Kind() == reflect.Complex128; !complexes || w.direction == Sent {
+	if k := t.Elem().Kind(); w.direction == Sent || k != reflect.Complex64 && k != reflect.Complex128 {
 		item, err := w.of(t.Elem())
 		if err != nil {
 			return nil, err.in("[]")

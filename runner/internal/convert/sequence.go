@@ -94,6 +94,6 @@ func byteString(b []byte, target reflect.Value) *Error {
 	if err := resize(target, len(b), "bytes"); err != nil {
 		return err
 	}
-	reflect.Copy(target.Slice(0, target.Len()), reflect.ValueOf(b))
+	copy(target.Bytes(), b) // not reflect.Copy, which takes no named type of bytes
 	return nil
 }

@@ -223,6 +223,9 @@ func (r *reader) union(all []*schema, name string) *typ {
 func (r *reader) pair(a, b *schema, name string) *typ {
 	switch {
 	case a.Kind == "tensor" && b.is("array") && b.Items == nil: // an array, or lists
+		if len(a.Shape) == 0 {
+			return basic("*ipc.Tensor")
+		}
 		return tensor(a, listed)
 	case a.is("number") && b.is("string") && b.Pattern != "": // a decimal number
 		return basic("string")

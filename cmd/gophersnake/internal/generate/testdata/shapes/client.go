@@ -251,6 +251,8 @@ type Everything struct {
 	Matrix      [][]float32    `json:"matrix"`
 	Pixels      [][]uint8      `json:"pixels"`
 	Flat        *ipc.Tensor    `json:"flat"`
+	Single      float64        `json:"single"`
+	Waves       [][]complex64  `json:"waves"`
 	Document    ipc.JSON       `json:"document"`
 	Anything    any            `json:"anything"`
 }
@@ -303,6 +305,8 @@ type EverythingInput struct {
 	Matrix      [][]float32    `json:"matrix"`
 	Pixels      *ipc.Tensor    `json:"pixels"`
 	Flat        *ipc.Tensor    `json:"flat"`
+	Single      *ipc.Tensor    `json:"single"`
+	Waves       []*ipc.Tensor  `json:"waves"`
 	Document    ipc.JSON       `json:"document"`
 	Anything    any            `json:"anything"`
 }

@@ -37,6 +37,7 @@ func everything(t *testing.T) EverythingInput {
 		Point: [2]int64{3, 4}, Moment: moment, MaybeMoment: &moment, Day: "2024-05-01", Hour: "12:30:00", Length: "P1DT2.5S",
 		Key: "12345678-1234-5678-1234-567812345678", Price: "1.50", File: "a/b", Wave: [2]float64{1, 2},
 		Matrix: [][]float32{{1, 2, 3}, {4, 5, 6}}, Pixels: tensor(t, []uint8{1, 2}, 1, 2), Flat: tensor(t, []float64{1}, 1),
+		Single: tensor(t, []float64{5}), Waves: []*ipc.Tensor{tensor(t, []complex64{1i}, 1)},
 		Document: ipc.JSON(`{"a":1}`), Anything: map[string]any{"a": []any{nil}},
 	}
 }
@@ -59,15 +60,18 @@ func TestEachShapeGoesThroughPython(t *testing.T) {
 	assert.Equal(t, [][]uint8{{1, 2}}, out.Pixels)
 	assert.Equal(t, in.MaybeMoment, out.MaybeMoment)
 	assert.Equal(t, in.Flat, out.Flat)
+	assert.InDelta(t, 5, out.Single, 0)
+	assert.Equal(t, [][]complex64{{1i}}, out.Waves)
 	// The rest is the same: in JSON, what has been compared is left out.
-	in.Item, in.Items, in.Pixels = ItemInput{}, nil, nil
-	out.Item, out.Items, out.Pixels = Item{}, nil, nil
+	in.Item, in.Items, in.Pixels, in.Single, in.Waves = ItemInput{}, nil, nil, nil, nil
+	out.Item, out.Items, out.Pixels, out.Single, out.Waves = Item{}, nil, nil, 0, nil
 	var before, after map[string]any
 	for v, into := range map[any]*map[string]any{&in: &before, &out: &after} {
 		text, err := json.Marshal(v)
 		require.NoError(t, err)
 		require.NoError(t, json.Unmarshal(text, into))
 		delete(*into, "item")
+		delete(*into, "single")
 	}
 	assert.Equal(t, before, after)
 

@@ -145,6 +145,8 @@ class Everything:
     matrix: Annotated[np.ndarray, Shape("n 3"), "float32"]
     pixels: Annotated[np.ndarray, Shape("h w"), "uint8"]
     flat: npt.NDArray[np.float64]
+    single: Annotated[np.ndarray, Shape(""), "float64"]
+    waves: list[Annotated[np.ndarray, Shape("n"), "complex64"]]
     document: Json
     anything: Any
 
