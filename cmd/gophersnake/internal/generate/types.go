@@ -219,15 +219,19 @@ func (r *reader) union(all []*schema, name string) *typ {
 	return t
 }
 
-// pair returns the type of a union of two forms of the same values.
+// decimal is the pattern of Decimal in the schemas of the Python package.
+const decimal = `^[-+]?(\d+(\.\d*)?|\.\d+)([eE][-+]?\d+)?$`
+
+// pair returns the type of a union of two forms in which the same value may be sent.
 func (r *reader) pair(a, b *schema, name string) *typ {
 	switch {
+	case !r.sent:
 	case a.Kind == "tensor" && b.is("array") && b.Items == nil: // an array, or lists
 		if len(a.Shape) == 0 {
 			return basic("*ipc.Tensor")
 		}
 		return tensor(a, listed)
-	case a.is("number") && b.is("string") && b.Pattern != "": // a decimal number
+	case a.is("number") && b.is("string") && b.Pattern == decimal:
 		return basic("string")
 	case a.is("array") && len(a.PrefixItems) == 2 && b.is("number"): // a complex number
 		return r.typ(a, name)
