@@ -144,7 +144,7 @@ func (c chance) sentValue(t *testing.T, of reflect.Type) any {
 // back.
 func TestTheSchemaOfATypeDescribesItsValues(t *testing.T) {
 	c := chance{rand.New(rand.NewPCG(1, 2))}
-	for range 2000 {
+	for range 500 {
 		of := c.typ(3)
 		text, err := Schema("In", of, Sent)
 		require.NoError(t, err)
@@ -192,7 +192,7 @@ func inJSON(v any) any {
 func TestWhatATypeIsSaidToTakeIsDecodedIntoIt(t *testing.T) {
 	c := chance{rand.New(rand.NewPCG(3, 4))}
 	fits, never := 0, 0
-	for range 5000 {
+	for range 2000 {
 		from := c.typ(3)
 		to := c.like(from)
 		text, err := Schema("In", from, Sent)
@@ -209,8 +209,8 @@ func TestWhatATypeIsSaidToTakeIsDecodedIntoIt(t *testing.T) {
 			t.Fatalf("%s is said to take %s: %v", to, from, decoded)
 		}
 	}
-	assert.Greater(t, fits, 1000)
-	assert.Greater(t, never, 100)
+	assert.Greater(t, fits, 400)
+	assert.Greater(t, never, 40)
 }
 
 // isSize reports whether a value is refused for its size, or for the text that it is.
