@@ -187,8 +187,8 @@ func inJSON(v any) any {
 	return v
 }
 
-// If a result's schema fits a Go type, every value of it is decoded into that type, apart
-// from numbers and lists whose size does not fit.
+// Values of a schema that fits a Go type are decoded into the type, apart from numbers and
+// lists whose size does not fit.
 func TestWhatATypeIsSaidToTakeIsDecodedIntoIt(t *testing.T) {
 	c := chance{rand.New(rand.NewPCG(3, 4))}
 	fits, never := 0, 0
