@@ -163,7 +163,7 @@ func TestATypeIsRefusedIfValuesOfTheSchemaAreNotDecodedIntoIt(t *testing.T) {
 		{square, tensor, new(*ipc.Tensor), ""},
 		{square, tensor, new([]float32), `result: Out is []float32, but "n" returns an array of float64 and shape [n n]`},
 		{square, tensor, new([][]int), `result: Out is [][]int, but "n" returns an array of float64 and shape [n n]`},
-		{square, tensor, new([]any), `result: Out is []interface {}, but "n" returns an array of float64 and shape [n n]`},
+		{square, tensor, new([]any), `result: Out is []any, but "n" returns an array of float64 and shape [n n]`},
 		{`{"x-gophersnake":"tensor"}`, tensor, new([][]float32), ""},
 		{`{"type":"array","items":{"x-gophersnake":"tensor","x-dtype":"complex64"}}`, []any{complexes}, new([][]complex64), ""},
 		{`{"type":"array","items":{"type":"number"}}`, []any{1.5}, new([]complex64), `result: Out is []complex64, but "n" returns a list`},

@@ -7,6 +7,7 @@ import (
 	"math"
 	"math/big"
 	"reflect"
+	"strings"
 	"time"
 
 	"github.com/gophersnake/gophersnake/ipc"
@@ -64,10 +65,13 @@ func (w *schemaWriter) of(t reflect.Type) (part, *Error) {
 		return nil, err
 	}
 	if _, ok := s["$ref"]; !ok && len(s) > 0 {
-		s[goKeyword] = t.String()
+		s[goKeyword] = typeName(t)
 	}
 	return s, nil
 }
+
+// typeName returns the name of a type as programs write it.
+func typeName(t reflect.Type) string { return strings.ReplaceAll(t.String(), "interface {}", "any") }
 
 // plain returns the schema of a type without its name.
 func (w *schemaWriter) plain(t reflect.Type) (part, *Error) {
@@ -283,7 +287,7 @@ func (w *schemaWriter) structure(t reflect.Type) (part, *Error) {
 			required = append(required, f.Name)
 		}
 	}
-	made := part{"type": "object", "properties": properties, goKeyword: t.String()}
+	made := part{"type": "object", "properties": properties, goKeyword: typeName(t)}
 	if w.direction == Sent {
 		made["required"] = required
 	}
