@@ -364,8 +364,8 @@ func (h *StreamHandle[In, Out]) Open(ctx context.Context, opts ...StreamOption) 
 // sinks, and lists if a node yields many values.
 //
 // Bind starts the runner if needed, as a call does, because the workers have the
-// annotations. It costs some microseconds then. [Runner.Reload] does not compare again; after
-// one, call Bind again, or rely on the errors of the calls.
+// annotations. The comparison takes less than a millisecond. [Runner.Reload] does not
+// compare again; after one, call Bind again, or rely on the errors of the calls.
 //
 // The error is of kind [KindMarshaling]. Its text names both sides, as in
 // input.items[].price: In.Items[].Price is float64, but "total" takes text. If several do
