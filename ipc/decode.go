@@ -13,7 +13,7 @@ import (
 
 // Decode returns the value as nil, bool, int64, uint64 (only beyond the range of int64),
 // float64, string, []byte, []any, map[string]any, [time.Time], *[Tensor], *[Audio],
-// *[Image] or [JSON]. Large tensors, recordings and images share the memory of the
+// *[Image], *[Table] or [JSON]. Large tensors, recordings, images and tables share the memory of the
 // payload's buffers, except for buffers in shared memory, which are copied so that the
 // value outlives the payload. Parts of an isolated worker's result that overlap in the
 // worker's memory may overlap in the value. If a map contains a key twice, the last one

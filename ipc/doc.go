@@ -2,8 +2,8 @@
 // wire that carries them between a supervisor and a Python worker process. It does
 // not start processes and does not depend on pools, pipelines or manifests.
 //
-// A program that runs nodes uses the values: [Tensor], [Audio], [Image] and [JSON],
-// besides the ordinary Go values that [Encode] lists. A supervisor also uses the
+// A program that runs nodes uses the values: [Tensor], [Audio], [Image], [Table]
+// and [JSON], besides the ordinary Go values that [Encode] lists. A supervisor also uses the
 // connection: [Dial] connects to a worker, [Start] sets it up and returns a [Conn],
 // and a [Call] runs the node once. The rest of this comment specifies the wire
 // for implementers of either end. Integers outside of msgpack are little-endian.
@@ -20,8 +20,9 @@
 //	2 Audio    array: rate in Hz (uint), channels (uint), data; float32, interleaved
 //	3 Image    array: format (str), width, height (uint), pts in seconds (float or nil), data
 //	4 JSON     not msgpack but the UTF-8 text of a JSON document, without NaN or infinities
+//	5 Table    array: data; an Arrow IPC stream
 //
-// The payload of the first three is msgpack itself. Their data is either bin or nil.
+// The payload of all but JSON is msgpack itself. Their data is either bin or nil.
 // Nil stands for the next buffer of the frame: a decoder consumes the frame's buffers
 // one by one, in the order in which it meets such extensions. A body contains no
 // buffer numbers, so encoded values can be placed side by side, and their buffers

@@ -28,10 +28,11 @@ import (
 //     the name in its msgpack tag, if there is one;
 //   - a [json.RawMessage] as [JSON], a [json.Number] as the number, and a [big.Int]
 //     of at most 64 bits as an integer;
+//   - a [TableMarshaler] as the table that it returns;
 //   - any other [encoding.TextMarshaler], as its text.
 //
 // Errors and all other types are refused. The payload shares the memory of large
-// tensors, recordings and images, which must not change until the call has returned.
+// tensors, recordings, images and tables, which must not change until the call has returned.
 //
 // If the value cannot be carried, the error is a *[ValueError] whose path begins with
 // root.
@@ -105,6 +106,10 @@ func (e *encoder) value(v any, depth int) *ValueError {
 		return e.image(v)
 	case Image:
 		return e.image(&v)
+	case *Table:
+		return e.table(v)
+	case Table:
+		return e.table(&v)
 	case JSON:
 		return e.json(v)
 	case []any:
@@ -247,6 +252,18 @@ func (e *encoder) image(m *Image) *ValueError {
 	}
 	e.data(m.Pixels)
 	e.wrapExtension(extImage, start)
+	return nil
+}
+
+func (e *encoder) table(t *Table) *ValueError {
+	if t == nil {
+		_ = e.out.EncodeNil()
+		return nil
+	}
+	start := e.buf.Len()
+	_ = e.out.EncodeArrayLen(1)
+	e.data(t.Stream)
+	e.wrapExtension(extTable, start)
 	return nil
 }
 

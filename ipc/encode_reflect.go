@@ -69,6 +69,12 @@ func (e *encoder) known(v any) (bool, *ValueError) {
 		return true, e.number(json.Number(v.String()))
 	case big.Int:
 		return true, e.number(json.Number(v.String()))
+	case TableMarshaler:
+		table, err := v.MarshalTable()
+		if err != nil {
+			return true, &ValueError{Reason: err.Error()}
+		}
+		return true, e.table(table)
 	case error:
 		return true, &ValueError{Reason: fmt.Sprintf("an error (%T) has no form on the wire", v), Hint: "pass the text of its Error()"}
 	case encoding.TextMarshaler:

@@ -50,6 +50,8 @@ func (c *cursor) extensionValue(id int8) (any, *ValueError) {
 		v, err = c.audio()
 	case extImage:
 		v, err = c.image()
+	case extTable:
+		v, err = c.table()
 	case extJSON:
 		v, c.i = JSON(c.b), len(c.b)
 	default:
@@ -144,6 +146,14 @@ func (c *cursor) image() (*Image, *ValueError) {
 	}
 	m.Pixels, err = c.data()
 	return m, err
+}
+
+func (c *cursor) table() (*Table, *ValueError) {
+	if err := c.array(1, "a table"); err != nil {
+		return nil, err
+	}
+	stream, err := c.data()
+	return &Table{Stream: stream}, err
 }
 
 // array reads the beginning of an array of n items.

@@ -21,6 +21,7 @@ const (
 	extAudio     = 2
 	extImage     = 3
 	extJSON      = 4
+	extTable     = 5
 )
 
 // DType is the element type of a [Tensor], by its NumPy name.
@@ -199,6 +200,27 @@ func (m *Image) check() *ValueError {
 		return &ValueError{Reason: fmt.Sprintf("an image of %d × %d in %s takes %d bytes, but has %d", m.Width, m.Height, m.Format, want, len(m.Pixels))}
 	}
 	return nil
+}
+
+// Table is a table whose columns have types, as an Arrow IPC stream: the schema, the
+// dictionaries and the record batches. In Python it is a pyarrow.Table if pyarrow is installed,
+// or what the node is annotated with. Package runner/arrow reads and writes tables.
+type Table struct {
+	// Stream is not checked by this package, and a worker may have written anything.
+	Stream []byte
+}
+
+// check accepts any bytes: reading Arrow is for those who import an implementation of it.
+func (t *Table) check() *ValueError { return nil }
+
+// TableMarshaler is implemented by types that [Encode] encodes as a [Table].
+type TableMarshaler interface {
+	MarshalTable() (*Table, error)
+}
+
+// TableUnmarshaler is implemented by types into which runner.Decode decodes a [Table].
+type TableUnmarshaler interface {
+	UnmarshalTable(table *Table) error
 }
 
 // JSON is the text of a JSON document. It is carried as it is, so that numbers keep

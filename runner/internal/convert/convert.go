@@ -50,7 +50,7 @@ func mismatch(expected string, v any) *Error {
 // Decode stores v in the variable that out points to. The error is an *[Error] whose path
 // begins with root. After an error, parts of the variable may have been set.
 //
-// Decode copies neither bytes, tensors, recordings, images nor values that already have the
+// Decode copies neither bytes, tensors, recordings, images, tables nor values that already have the
 // type of their target, so the variable may share memory with v. It is safe for concurrent
 // use with different variables.
 func Decode(root string, v, out any) error {
@@ -135,6 +135,10 @@ func named(v any, target reflect.Value) (bool, *Error) {
 		return true, media(v, out, "audio")
 	case *ipc.Image:
 		return true, media(v, out, "an image")
+	case *ipc.Table:
+		return true, media(v, out, "a table")
+	case ipc.TableUnmarshaler:
+		return true, table(v, out, target)
 	case *ipc.JSON:
 		return true, document(v, (*[]byte)(out))
 	case *json.RawMessage:
@@ -162,7 +166,19 @@ func named(v any, target reflect.Value) (bool, *Error) {
 	return true, nil
 }
 
-// media stores a tensor, a recording or an image.
+// table decodes a table by the method of its target.
+func table(v any, out ipc.TableUnmarshaler, target reflect.Value) *Error {
+	t, ok := v.(*ipc.Table)
+	if !ok || t == nil {
+		return mismatch("a table", v)
+	}
+	if err := out.UnmarshalTable(t); err != nil {
+		return &Error{Reason: fmt.Sprintf("not a valid %s: %v", target.Type(), err), Cause: err}
+	}
+	return nil
+}
+
+// media stores a tensor, a recording, an image or a table.
 func media[T any](v any, out *T, expected string) *Error {
 	m, ok := v.(*T)
 	if !ok || m == nil {

@@ -51,6 +51,8 @@ func describe(v any) string {
 		return "audio"
 	case *ipc.Image:
 		return "an image"
+	case *ipc.Table:
+		return "a table"
 	case ipc.JSON:
 		return "a JSON document"
 	}
