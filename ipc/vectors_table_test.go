@@ -21,6 +21,7 @@ var vectorsAbout = []string{
 	`  {"timestamp": {"seconds": int, "nanoseconds": int}}: their sum since 1970, nanoseconds never negative,`,
 	`  {"tensor": {"dtype", "shape", "data": BYTES}}, {"audio": {"rate", "channels", "data": BYTES, float32}},`,
 	`  {"image": {"format", "width", "height", "pts": null or as float, "data": BYTES}},`,
+	`  {"table": {"stream": BYTES}},`,
 	`  {"json": "the document's text"}: if a language keeps no text, the documents are compared.`,
 	`"values": every body, with its buffers, decodes to the value. nan equals nan, -0.0 keeps its sign.`,
 	`"encode" lists the languages that encode the value to exactly these bytes and buffers.`,
@@ -102,6 +103,11 @@ func audioOf(rate, channels int, data any) object {
 func imageOf(format string, width, height int, pts, data any) object {
 	return object{"image": object{"format": format, "width": width, "height": height, "pts": pts, "data": data}}
 }
+
+// noColumns is the Arrow IPC stream of a table without columns.
+const noColumns = "ffffffff300000001000000000000a000c000600050008000a000000000104000c0000000800080000000400080000000400000000000000ffffffff00000000"
+
+func tableOf(stream any) object { return object{"table": object{"stream": stream}} }
 
 // text is the hex of ASCII text, behind a fixstr head.
 func text(s string) string { return fmt.Sprintf("%02x%x", 0xa0|len(s), s) }
@@ -270,6 +276,7 @@ func extensionVectors() []valueVector {
 		valueVector{"image with a pts of zero", imageOf("bgra8", 1, 1, "0.0", "01020304"), both, ext(3, "95"+text("bgra8")+"0101cb0000000000000000c40401020304"), nil},
 		valueVector{"image without pixels", imageOf("bgr8", 0, 0, nil, ""), both, ext(3, "95"+text("bgr8")+"0000c0c400"), nil},
 		valueVector{"image out of band", imageOf("rgba8", 64, 64, "0.5", repeat("01020304", 4096)), both, ext(3, "95"+text("rgba8")+"4040cb"+half+"c0"), []any{repeat("01020304", 4096)}},
+		valueVector{"table", tableOf(noColumns), both, ext(5, "91c440"+noColumns), nil},
 		valueVector{"json null", object{"json": "null"}, both, ext(4, "6e756c6c"), nil},
 		valueVector{"json of 1 byte", object{"json": "1"}, both, "d40431", nil},
 		valueVector{"json object", object{"json": `{"a": [1, 2.50], "b": "ö"}`}, goOnly, ext(4, hex.EncodeToString([]byte(`{"a": [1, 2.50], "b": "ö"}`))), nil},
@@ -311,6 +318,7 @@ func lenientVectors() []valueVector {
 		{"timestamp behind ext8 where fixext4 would do", timestamp(1, 0), decodeOnly, "c704ff00000001", nil},
 		{"tensor with sizes as signed and as wide integers", tensorOf("uint8", "0102", 1, 2), decodeOnly, ext(1, "93"+text("uint8")+"92d001cf0000000000000002c4020102"), nil},
 		{"tensor out of band although it is small", tensorOf("uint8", "0102", 2), decodeOnly, ext(1, "93"+text("uint8")+"9102c0"), []any{"0102"}},
+		{"table out of band although it is small", tableOf(noColumns), decodeOnly, ext(5, "91c0"), []any{noColumns}},
 		{"image with pts as float32", imageOf("gray8", 1, 1, "0.5", "07"), decodeOnly, ext(3, "95"+text("gray8")+"0101ca3f000000c40107"), nil},
 		{"json with white space", object{"json": " [1]\n"}, goOnly, ext(4, "205b315d0a"), nil},
 	}

@@ -199,6 +199,8 @@ func buildMedia(t testing.TB, tag string, v object) any {
 			samples[i] = math.Float32frombits(binary.LittleEndian.Uint32(data[4*i:]))
 		}
 		return &Audio{Samples: samples, Rate: number(t, v["rate"]), Channels: number(t, v["channels"])}
+	case "table":
+		return &Table{Stream: octets(t, v["stream"])}
 	case "image":
 		m := &Image{Pixels: octets(t, v["data"]), Format: v["format"].(string), Width: number(t, v["width"]), Height: number(t, v["height"])}
 		if v["pts"] != nil {

@@ -51,7 +51,7 @@ from gophersnake.allocation import empty
 from gophersnake.errors import Cancelled, Permanent, Transient
 from gophersnake.nodes import node
 from gophersnake.progress import progress
-from gophersnake.values import Audio, Image, Json, Shape, Tensor
+from gophersnake.values import Audio, Image, Json, Shape, Table, Tensor
 
 __all__ = [
     "Audio",
@@ -60,6 +60,7 @@ __all__ = [
     "Json",
     "Permanent",
     "Shape",
+    "Table",
     "Tensor",
     "Transient",
     "empty",

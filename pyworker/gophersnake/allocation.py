@@ -60,6 +60,11 @@ def empty(shape: int | Sequence[int], dtype: npt.DTypeLike = "float32") -> npt.N
     return numpy.empty(shape, kind)
 
 
+def allocated(size: int) -> Any:
+    """Return a writable array of ``size`` bytes in shared memory, ``None`` for lack of it."""
+    return None if _allocate is None else _allocate(size)
+
+
 def _dims(shape: int | Sequence[int]) -> tuple[int, ...]:
     if type(shape) is int:
         return (shape,)

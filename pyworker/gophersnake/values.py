@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-__all__ = ["Audio", "Image", "Json", "Shape", "Tensor"]
+__all__ = ["Audio", "Image", "Json", "Shape", "Table", "Tensor"]
 
 ITEM_SIZES: dict[str, int] = {
     "bool": 1,
@@ -192,6 +192,29 @@ class Image:
         shape = getattr(self.pixels, "shape", None)
         if self.width == 0 and self.height == 0 and shape is not None and len(shape) >= 2:
             self.height, self.width = int(shape[0]), int(shape[1])
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A table as an Arrow IPC stream.
+
+    A node gets a pyarrow.Table instead if pyarrow is installed, or the class of pandas or
+    polars that its annotation names. It may return any of these. This class is for all other
+    cases, such as a node that only passes tables on.
+
+    Attributes:
+        stream: the stream, as ``bytes`` or any other object that supports the buffer
+            protocol.
+    """
+
+    stream: Any
+
+    def __getattr__(self, name: str) -> Any:
+        """Say what is missing, because other code expects a table of pyarrow here."""
+        raise AttributeError(
+            f"gophersnake.Table has no {name!r}: pyarrow is not installed; add it to the "
+            "pipeline's requirements, and the node gets a pyarrow.Table"
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,10 +19,13 @@ import attrs
 import msgspec
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
+import polars as pl
+import pyarrow as pa
 import pydantic
 import pytest
 from annotated_types import Ge, Len
-from gophersnake import Audio, Image, Json, Shape, Tensor, node
+from gophersnake import Audio, Image, Json, Shape, Table, Tensor, node
 from gophersnake._worker.definition.signature import Signature
 from gophersnake._worker.values.decoder import Decoder
 from gophersnake._worker.values.encoder import Encoder
@@ -94,6 +97,7 @@ class Struct(msgspec.Struct):
 
 
 Rate = NewType("Rate", int)
+PRICES = pa.schema([("price", pa.float64())])
 
 
 class Row:
@@ -366,6 +370,40 @@ ROWS = [
             )
         ],
     ),
+    Row(
+        "`pandas.DataFrame`",
+        pd.DataFrame,
+        (pa.table({"a": [1, 2]}), pd.DataFrame({"a": [1, 2]})),
+        ([{"a": 1}, {"a": 2.5}], pd.DataFrame({"a": [1, 2.5]})),
+        wrong=[
+            ({"a": [1]}, "input: expected a table (pandas.DataFrame), got a map"),
+            ([{"a": 1}, {"a": "x"}], 'input[1].a: expected a number, got "x"'),
+        ],
+    ),
+    Row(
+        "`polars.DataFrame`",
+        pl.DataFrame,
+        (pa.table({"a": [1, None]}), pl.DataFrame({"a": [1, None]})),
+        ([{"a": "x"}], pl.DataFrame({"a": ["x"]})),
+        wrong=[([1], "input[0]: expected a map, got 1")],
+    ),
+    Row("`pyarrow.Table`", pa.Table, (pa.table({"a": ["x"]}), pa.table({"a": ["x"]})), wrong=[([{"a": "x"}], "input: expected a table (pyarrow.Table), got a list of 1")]),
+    Row(
+        "`pyarrow.RecordBatch`",
+        pa.RecordBatch,
+        (pa.table({"a": [1]}), pa.RecordBatch.from_pydict({"a": [1]})),
+        wrong=[(None, "input: expected a table (pyarrow.RecordBatch), got null")],
+    ),
+    Row(
+        '`Annotated[pandas.DataFrame, pyarrow.schema([("price", pyarrow.float64())])]`',
+        Annotated[pd.DataFrame, PRICES],
+        (pa.table({"price": [1.5]}), pd.DataFrame({"price": [1.5]})),
+        wrong=[
+            (pa.table({"other": [1]}), "input: expected a table (pandas.DataFrame) with the column 'price'"),
+            (pa.table({"price": ["x"]}), "input.price: expected a column of double, got one of string"),
+        ],
+    ),
+    Row("`Table`", Table, wrong=[(1, "input: expected a table, got 1")]),
     Row("`Json`", Json, (Json('{"a":1}'), Json('{"a":1}')), ([1], Json("[1]")), wrong=[(b"x", "input: expected a JSON document: Object of type bytes is not JSON serializable")]),
 ]  # fmt: skip
 
@@ -404,6 +442,10 @@ def written(hint: Any, value: Any) -> Any:
 def equal(a: Any, b: Any) -> bool:
     if isinstance(a, np.ndarray):
         return type(a) is type(b) and a.dtype == b.dtype and np.array_equal(a, b)
+    if isinstance(a, (pd.DataFrame, pl.DataFrame)):
+        return type(a) is type(b) and bool(a.equals(b))
+    if isinstance(a, pa.Table):  # without the notes of pandas and polars
+        return isinstance(b, pa.Table) and a.to_pylist() == b.to_pylist()
     return type(a) is type(b) and bool(a == b)
 
 
@@ -477,6 +519,17 @@ def table() -> str:
 
 
 def shown(value: Any) -> str:
+    if isinstance(value, (pd.DataFrame, pl.DataFrame, pa.Table, pa.RecordBatch)):
+        library = type(value).__module__.partition(".")[0]
+        rows = (
+            value.to_dict("list")
+            if library == "pandas"
+            else value.to_pydict()
+            if library == "pyarrow"
+            else value.to_dict(as_series=False)
+        )
+        name = "table" if isinstance(value, pa.Table) else type(value).__name__
+        return f"`{library}.{name}({cell(repr(rows))})`"
     text = repr(value).replace("tests.test_types.", "").replace("datetime.datetime", "datetime")
     text = text.replace("datetime.timezone.utc", "UTC").replace("datetime.", "")
     return f"`{cell(' '.join(text.split()))}`"

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from gophersnake import Audio, Image, Json, Tensor
+from gophersnake import Audio, Image, Json, Table, Tensor
+from gophersnake._worker.values import tables
 from gophersnake._worker.values.decoder import Decoder
 from gophersnake._worker.values.encoder import Encoder
 from gophersnake._worker.values.format import ValueFault
@@ -73,6 +74,8 @@ def build(value: dict[str, Any]) -> Any:
             pts = None if given["pts"] is None else float(given["pts"])
             pixels = octets(given["data"])
             return Image(pixels, given["format"], given["width"], given["height"], pts)
+        case "table":
+            return Table(octets(given["stream"]))
         case "json":
             return Json(given)
     raise AssertionError(tag)
@@ -94,6 +97,14 @@ def assert_same(found: Any, want: Any) -> None:
         assert type(found) is Image
         assert (found.format, found.width, found.height) == (want.format, want.width, want.height)
         assert (found.pts, bytes(memoryview(found.pixels).tobytes())) == (want.pts, want.pixels)
+    elif isinstance(want, Table):
+        if isinstance(found, Table):  # without pyarrow
+            assert bytes(found.stream) == want.stream
+        else:
+            stream = tables.encode(found)
+            assert stream is not None
+            assert found.equals(tables.decode(want.stream))
+            assert found.equals(tables.decode(stream.stream))
     elif isinstance(want, list):
         assert len(found) == len(want)
         for one, other in zip(found, want, strict=True):

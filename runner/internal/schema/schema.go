@@ -201,7 +201,7 @@ func text(s object, key string) string {
 // names are the words for the types of JSON.
 var names = map[string]string{
 	"string": "text", "integer": "an integer", "number": "a number", "boolean": "true or false", "null": "null",
-	"array": "a list", "object": "a map", "bytes": "bytes", "tensor": "an array", "audio": "Audio", "image": "Image",
+	"array": "a list", "object": "a map", "bytes": "bytes", "tensor": "an array", "audio": "Audio", "image": "Image", "table": "a table",
 	"json": "a JSON document",
 }
 

@@ -26,6 +26,7 @@ from gophersnake._worker.types.containers import (
 from gophersnake._worker.types.foreign import foreign_type
 from gophersnake._worker.types.kinds import ANY, SCALARS, Document, Schema, Type
 from gophersnake._worker.types.records import record
+from gophersnake._worker.types.tables import table_type
 from gophersnake._worker.types.texts import text_type
 
 LISTS: tuple[Any, ...] = (
@@ -124,6 +125,8 @@ class _Reader:
         if origin is typing.Annotated:
             return self._annotated(args[0], [*args[1:], *metadata])
         if (found := array_type(origin or hint, args, metadata)) is not None:
+            return found
+        if (found := table_type(hint, metadata)) is not None:
             return found
         return self._plain(hint, origin, args)
 

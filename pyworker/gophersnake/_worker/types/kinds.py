@@ -11,7 +11,9 @@ Schema = dict[str, Any]
 """A JSON Schema, as Python values."""
 
 KIND = "x-gophersnake"
-"""The schema keyword for values that JSON does not have: bytes, tensor, audio, image, json."""
+"""The schema keyword for values that JSON does not have: bytes, tensor, audio, image, table,
+json.
+"""
 
 
 class Mismatch(ValueError):
@@ -55,6 +57,8 @@ def shown(value: Any) -> str:
         return f"a list of {len(value)}"
     if isinstance(value, dict):
         return "a map"
+    if type(value).__name__ in ("Table", "DataFrame"):  # of pyarrow, or what it is made into
+        return "a table"
     dtype = getattr(value, "dtype", None)
     if dtype is not None:
         return f"an array of {dtype} and shape {list(value.shape)}"

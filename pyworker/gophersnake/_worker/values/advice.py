@@ -105,15 +105,11 @@ def _of_type(value: Any) -> str:
 BY_METHODS: tuple[tuple[tuple[str, ...], str], ...] = (
     (("__fields__", "json", "dict"), "json.loads(x.json())"),  # the first version of pydantic
     (
-        ("to_json", "to_numpy", "iloc"),  # pandas' frames and series
+        ("to_json", "to_numpy", "iloc"),  # pandas' series
         'gophersnake.Json(x.to_json(orient="records", date_format="iso")), '
         "or x.to_numpy() if all are numbers",
     ),
-    (
-        ("write_json", "to_numpy"),  # polars' frames
-        "gophersnake.Json(x.write_json()), or x.to_numpy() if all are numbers",
-    ),
-    (("collect", "collect_schema"), "gophersnake.Json(x.collect().write_json())"),
+    (("collect", "collect_schema"), "x.collect()"),  # polars' lazy frames
     (("to_pylist",), "x.to_pylist()"),  # Arrow
     (("as_py",), "x.as_py()"),
     (("to_list", "to_numpy"), "x.to_list(), or x.to_numpy() if all are numbers"),

@@ -8,8 +8,16 @@ from typing import Any
 
 import msgpack
 
-from gophersnake._worker.values import arrays, media
-from gophersnake._worker.values.format import AUDIO, IMAGE, JSON, NAMES, TENSOR, ValueFault
+from gophersnake._worker.values import arrays, media, tables
+from gophersnake._worker.values.format import (
+    AUDIO,
+    JSON,
+    NAMES,
+    PARTS,
+    TABLE,
+    TENSOR,
+    ValueFault,
+)
 from gophersnake._worker.wire.frames import Bytes, Limits, ProtocolError
 from gophersnake.values import Json
 
@@ -196,6 +204,8 @@ class Decoder:
             return arrays.tensor(parts[0], parts[1], data)
         if code == AUDIO:
             return media.decode_audio(data, *parts)
+        if code == TABLE:
+            return tables.decode(data)
         return media.decode_image(data, *parts)
 
     def _data(self, data: Any) -> Any:
@@ -266,7 +276,6 @@ def _parts(code: int, payload: bytes) -> list[Any]:
         ) from None
     if not isinstance(parts, list):
         raise ValueError(f"inside an extension: {type(parts).__name__} instead of an array")
-    want = 5 if code == IMAGE else 3
-    if len(parts) != want:
-        raise ValueError(f"{NAMES[code]} of {len(parts)} parts instead of {want}")
+    if len(parts) != PARTS[code]:
+        raise ValueError(f"{NAMES[code]} of {len(parts)} parts instead of {PARTS[code]}")
     return parts

@@ -13,12 +13,13 @@ from gophersnake._worker.values.format import (
     IMAGE,
     JSON,
     OUT_OF_BAND,
+    TABLE,
     TENSOR,
     ValueFault,
 )
 from gophersnake._worker.values.plain import plain
 from gophersnake._worker.wire.frames import Bytes
-from gophersnake.values import Audio, Image, Json, Tensor
+from gophersnake.values import Audio, Image, Json, Table, Tensor
 
 LARGE = 64 << 10
 """A body of at least this many bytes is not copied out of the packer that made it."""
@@ -123,6 +124,8 @@ class Encoder:
             value.check()
             return msgpack.ExtType(JSON, value.text.encode())
         found = plain(value)
+        if isinstance(found, Table):
+            return self._extension(TABLE, [], arrays.flat(found.stream))
         return self._tensor(found) if isinstance(found, Tensor) else found
 
     def _tensor(self, value: Tensor) -> msgpack.ExtType:

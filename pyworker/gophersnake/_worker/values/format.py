@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
-TENSOR, AUDIO, IMAGE, JSON = 1, 2, 3, 4
+TENSOR, AUDIO, IMAGE, JSON, TABLE = 1, 2, 3, 4, 5
 """The msgpack extension types of gophersnake."""
 
-NAMES = {TENSOR: "a tensor", AUDIO: "audio", IMAGE: "an image", JSON: "a JSON document"}
+NAMES = {
+    TENSOR: "a tensor",
+    AUDIO: "audio",
+    IMAGE: "an image",
+    JSON: "a JSON document",
+    TABLE: "a table",
+}
+PARTS = {TENSOR: 3, AUDIO: 3, IMAGE: 5, TABLE: 1}
+"""How many parts the payloads of extensions have."""
 
 OUT_OF_BAND = 16 << 10
 """Data of at least this many bytes travels in a buffer beside the body."""

@@ -10,8 +10,9 @@ from typing import Any
 
 import msgpack
 
-from gophersnake._worker.values import arrays
+from gophersnake._worker.values import arrays, tables
 from gophersnake._worker.values.format import Refused
+from gophersnake.values import Table
 
 EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.timezone.utc)
 
@@ -21,7 +22,7 @@ TEXTS = (("pathlib", "PurePath"), ("uuid", "UUID"), ("decimal", "Decimal"))
 
 
 def plain(value: Any) -> Any:
-    """Return an equivalent that msgpack can pack, or a ``Tensor``.
+    """Return an equivalent that msgpack can pack, or a ``Tensor`` or ``Table``.
 
     Raises:
         Refused: the value cannot be sent; its hint suggests what to return.
@@ -43,6 +44,8 @@ def plain(value: Any) -> Any:
         return bytes(value)
     if isinstance(value, datetime.datetime):
         return timestamp(value)
+    if isinstance(value, Table):  # before the records, since it is a dataclass
+        return value
     if getattr(type(value), "__pydantic_root_model__", False):
         return value.root
     if (fields := fields_of(value)) is not None:
@@ -55,6 +58,8 @@ def plain(value: Any) -> Any:
         return item if isinstance(item, (bool, int, float)) else arrays.ndarray(np.asarray(value))
     if np is not None and isinstance(value, np.ndarray):
         return arrays.ndarray(value)
+    if (table := tables.encode(value)) is not None:
+        return table
     found = arrays.foreign(value)
     if found is None:
         raise refused(value)
