@@ -210,7 +210,7 @@ type Table struct {
 	Stream []byte
 }
 
-// check accepts any bytes: reading Arrow is for those who import an implementation of it.
+// check accepts any bytes: programs that read tables import an implementation of Arrow.
 func (t *Table) check() *ValueError { return nil }
 
 // TableMarshaler is implemented by types that [Encode] encodes as a [Table].

@@ -1,0 +1,220 @@
+package arrow
+
+import (
+	"encoding/binary"
+	"io"
+	"math"
+	"unsafe"
+
+	arrowipc "github.com/apache/arrow-go/v18/arrow/ipc"
+	"github.com/apache/arrow-go/v18/arrow/memory"
+)
+
+// The kinds of messages in a stream.
+const (
+	kindSchema     = 1
+	kindDictionary = 2
+	kindBatch      = 3
+)
+
+// maxRows bounds the rows of a stream: those of columns without data take no memory, but the
+// time of all who read them.
+const maxRows = math.MaxInt32
+
+// messages reads the messages of a stream from memory without copying them. It implements
+// the MessageReader of Arrow for Go, which gets none whose metadata was not checked.
+type messages struct {
+	rest   []byte
+	rows   uint64
+	schema bool // it was read
+}
+
+// Retain implements the interface; there is nothing to release.
+func (m *messages) Retain() {}
+
+// Release implements the interface.
+func (m *messages) Release() {}
+
+// Message returns the next message, or [io.EOF].
+func (m *messages) Message() (message *arrowipc.Message, err error) {
+	err = verified(func() { message = m.next() })
+	if err == nil && message == nil {
+		err = io.EOF
+	}
+	return message, err
+}
+
+// next returns the next message, nil at the end.
+func (m *messages) next() *arrowipc.Message {
+	if len(m.rest) == 0 {
+		return nil
+	}
+	const marker = 0xffffffff
+	if len(m.rest) < 8 || binary.LittleEndian.Uint32(m.rest) != marker {
+		refuse("it does not begin with the mark of a message")
+	}
+	size := binary.LittleEndian.Uint32(m.rest[4:])
+	m.rest = m.rest[8:]
+	if size == 0 {
+		if len(m.rest) != 0 {
+			refuse("%d bytes follow its end", len(m.rest))
+		}
+		return nil
+	}
+	if size%8 != 0 || uint64(size) > uint64(len(m.rest)) {
+		refuse("it ends in the metadata of a message")
+	}
+	meta := m.rest[:size]
+	m.rest = m.rest[size:]
+	header := (&flat{b: meta}).root()
+	length := header.scalar(3, 8)
+	if length > uint64(len(m.rest)) {
+		refuse("it ends in the body of a message")
+	}
+	body := m.rest[:length:length]
+	m.rest = m.rest[length:]
+	m.check(header, length)
+	return arrowipc.NewMessage(memory.NewBufferBytes(meta), memory.NewBufferBytes(aligned(body)))
+}
+
+// check refuses a message of which a reader would do more than its size says.
+func (m *messages) check(message table, length uint64) {
+	message.notes(4)
+	header, found := message.inner(2)
+	kind := message.scalar(1, 1)
+	switch {
+	case !found:
+		refuse("a message has no header")
+	case m.schema == (kind == kindSchema):
+		refuse("it has no schema at its beginning, or several")
+	case kind == kindSchema:
+		m.schema = true
+		checkSchema(header)
+	case kind == kindBatch:
+		if m.rows += checkBatch(header, length); m.rows > maxRows {
+			refuse("it has more than %d rows", maxRows)
+		}
+	case kind == kindDictionary:
+		if header.scalar(2, 1) != 0 {
+			refuse("it has a dictionary in several parts; write it as a whole")
+		}
+		batch, found := header.inner(1)
+		if !found {
+			refuse("a dictionary has no values")
+		}
+		checkBatch(batch, length)
+	default:
+		refuse("it has a message of the unknown kind %d", kind)
+	}
+}
+
+// checkSchema checks the tables below a schema.
+func checkSchema(schema table) {
+	schema.notes(2)
+	first, count := schema.vector(1, 4)
+	for i := range count {
+		checkField(schema.tableAt(schema.follow(first+4*i)), 0)
+	}
+}
+
+// checkField checks a field and those below it.
+func checkField(field table, depth int) {
+	if depth > maxDepth {
+		refuse("a column is nested deeper than %d levels", maxDepth)
+	}
+	if field.fields++; field.fields > maxFields {
+		refuse("it has more than %d columns", maxFields)
+	}
+	field.string(0)
+	field.notes(6)
+	if kind, found := field.inner(3); found {
+		checkType(kind, field.scalar(2, 1))
+	}
+	if dictionary, found := field.inner(4); found {
+		dictionary.scalar(0, 8)
+		if index, found := dictionary.inner(1); found {
+			checkType(index, 2)
+		}
+	}
+	first, count := field.vector(5, 4)
+	for i := range count {
+		checkField(field.tableAt(field.follow(first+4*i)), depth+1)
+	}
+}
+
+// checkType checks the parameters of a type, by the number of its kind in Arrow's format.
+func checkType(t table, kind uint64) {
+	const decimal, timestamp, union = 7, 10, 14
+	switch kind {
+	case decimal:
+		checkDecimal(t)
+	case timestamp:
+		t.scalar(0, 2)
+		t.string(1)
+	case union:
+		t.scalar(0, 2)
+		t.vector(1, 4)
+	default: // the others have numbers alone
+		for i := range t.count {
+			t.place(i, 1)
+		}
+	}
+}
+
+// digits are the most that decimals of so many bits have.
+var digits = map[uint64]int32{0: 38, 32: 9, 64: 18, 128: 38, 256: 76}
+
+// checkDecimal checks the parameters of a decimal: tables of powers of ten have an entry for each
+// of its digits.
+func checkDecimal(t table) {
+	precision, scale := int32(t.scalar(0, 4)), int32(t.scalar(1, 4))
+	most := digits[t.scalar(2, 4)]
+	if precision < 1 || precision > most || scale < -most || scale > most {
+		refuse("a decimal of %d digits, %d of them behind the point", precision, scale)
+	}
+}
+
+// checkBatch checks the sizes in a record batch against the length of its body, and returns the
+// number of its rows.
+func checkBatch(batch table, length uint64) uint64 {
+	rows := batch.scalar(0, 8)
+	if rows > maxRows {
+		refuse("a batch has more than %d rows", maxRows)
+	}
+	first, count := batch.vector(1, 16)
+	for i := range count {
+		long, nulls := batch.number(first+16*i, 8), batch.number(first+16*i+8, 8)
+		if long > maxRows || nulls > long {
+			refuse("a column of %d rows has %d nulls", long, nulls)
+		}
+	}
+	first, count = batch.vector(2, 16)
+	for i := range count {
+		offset, size := batch.number(first+16*i, 8), batch.number(first+16*i+8, 8)
+		if offset%8 != 0 || offset > length || size > length-offset {
+			refuse("a buffer of %d bytes at %d in a body of %d bytes", size, offset, length)
+		}
+	}
+	if _, compressed := batch.inner(3); compressed {
+		refuse("its buffers are compressed; write it without compression")
+	}
+	first, count = batch.vector(4, 8)
+	for i := range count {
+		if batch.number(first+8*i, 8) > uint64(len(batch.b)) {
+			refuse("a column of more buffers than the batch has")
+		}
+	}
+	return rows
+}
+
+// aligned returns bytes at an address from which numbers of 64 bits can be read: a copy, if it
+// has to be.
+func aligned(b []byte) []byte {
+	if len(b) == 0 || uintptr(unsafe.Pointer(&b[0]))%8 == 0 {
+		return b
+	}
+	words := make([]uint64, (len(b)+7)/8)
+	moved := unsafe.Slice((*byte)(unsafe.Pointer(&words[0])), len(b))
+	copy(moved, b)
+	return moved
+}
