@@ -22,22 +22,24 @@ import (
 // If the payload is not a valid value, the error is a *[ValueError] whose path begins
 // with root.
 func (p Payload) Decode(root string, limits Limits) (any, error) {
-	return p.decode(root, limits, p.locations)
+	return p.decode(root, limits, p.locations, false)
 }
 
 // View is [Payload.Decode] without copies: the parts of the value that are in shared
 // memory must not be changed, nor used after the payload has been released. The memory of a
-// worker is mapped for reading only, so writing to it ends the program.
+// worker is mapped for reading only, so writing to it ends the program. A table is copied
+// nevertheless: its reader checks it first, and the worker could change it afterwards.
 func (p Payload) View(root string, limits Limits) (any, error) {
-	return p.decode(root, limits, nil)
+	return p.decode(root, limits, nil, true)
 }
 
 // sharedText is the size of a body up to which the strings of a value share one
 // allocation. In a larger one, a single string that is kept would retain too much.
 const sharedText = 512
 
-// decode decodes the payload, and copies the buffers that have one of the locations.
-func (p Payload) decode(root string, limits Limits, locations []location) (any, error) {
+// decode decodes the payload, and copies the buffers that have one of the locations. The others
+// of a view may be in memory that a worker can write to.
+func (p Payload) decode(root string, limits Limits, locations []location, view bool) (any, error) {
 	// The whole value is checked first: each count is compared with the bytes that
 	// follow, but nested counts together could still claim far more memory than there
 	// are bytes.
@@ -46,7 +48,7 @@ func (p Payload) decode(root string, limits Limits, locations []location) (any, 
 			return nil, err
 		}
 	}
-	c := cursor{b: p.Body, buffers: p.Buffers, locations: locations, ordered: p.ordered}
+	c := cursor{b: p.Body, buffers: p.Buffers, locations: locations, view: view, ordered: p.ordered}
 	if len(p.Body) <= sharedText {
 		c.text = string(p.Body)
 	}
@@ -98,6 +100,7 @@ type cursor struct {
 	i         int // offset of the next byte in b
 	buffers   [][]byte
 	locations []location // of the buffers, if those in shared memory are to be copied
+	view      bool       // those in shared memory are not copied
 	maxDepth  int        // for skip
 	memory    uint64     // the decoded values that skip has passed take at most that many bytes
 	ordered   bool       // maps become objects
@@ -387,7 +390,7 @@ func (c *cursor) value() (any, *ValueError) {
 	if t.kind == tokBin {
 		return b, nil
 	}
-	inner := cursor{b: b, buffers: c.buffers, locations: c.locations}
+	inner := cursor{b: b, buffers: c.buffers, locations: c.locations, view: c.view}
 	if t.ext == extTimestamp {
 		return inner.timestamp()
 	}

@@ -153,6 +153,9 @@ func (c *cursor) table() (*Table, *ValueError) {
 		return nil, err
 	}
 	stream, err := c.data()
+	if c.view {
+		stream = bytes.Clone(stream)
+	}
 	return &Table{Stream: stream}, err
 }
 

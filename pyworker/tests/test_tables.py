@@ -123,13 +123,13 @@ def test_a_list_of_maps_becomes_a_frame() -> None:
         'input[2]["a b"]: expected a number, got "x"'
     )
     assert refused(pa.Table, rows).startswith("input: expected a table (pyarrow.Table), got a list")
-    assert refused(list[pd.DataFrame], [[], 1]) == (
+    assert refused(list.__class_getitem__(pd.DataFrame), [[], 1]) == (
         "input[1]: expected a table (pandas.DataFrame), got 1"
     )
 
 
 def test_the_columns_of_an_annotation_hold() -> None:
-    hint = Annotated[pd.DataFrame, pa.schema([("price", pa.float64())])]
+    hint: Any = Annotated[pd.DataFrame, pa.schema([("price", pa.float64())])]
     assert len(arrive(hint, pa.table({"price": [1.5], "other": [1]}))) == 1
     assert refused(hint, pa.table({"other": [1]})) == (
         "input: expected a table (pandas.DataFrame) with the column 'price'"

@@ -521,15 +521,9 @@ def table() -> str:
 def shown(value: Any) -> str:
     if isinstance(value, (pd.DataFrame, pl.DataFrame, pa.Table, pa.RecordBatch)):
         library = type(value).__module__.partition(".")[0]
-        rows = (
-            value.to_dict("list")
-            if library == "pandas"
-            else value.to_pydict()
-            if library == "pyarrow"
-            else value.to_dict(as_series=False)
-        )
+        cells = arrive(pa.Table, value).to_pydict()
         name = "table" if isinstance(value, pa.Table) else type(value).__name__
-        return f"`{library}.{name}({cell(repr(rows))})`"
+        return f"`{library}.{name}({cell(repr(cells))})`"
     text = repr(value).replace("tests.test_types.", "").replace("datetime.datetime", "datetime")
     text = text.replace("datetime.timezone.utc", "UTC").replace("datetime.", "")
     return f"`{cell(' '.join(text.split()))}`"

@@ -26,7 +26,8 @@ def pyarrow() -> ModuleType | None:
         import pyarrow.ipc
     except ImportError:
         return None
-    return pyarrow
+    module: ModuleType = pyarrow
+    return module
 
 
 def is_a(value: Any, library: str, *names: str) -> bool:
@@ -128,7 +129,7 @@ def to_pandas(table: Any) -> Any:
     would lose digits.
     """
     pa = sys.modules["pyarrow"]
-    frame = table.to_pandas(split_blocks=True)
+    frame = _with_signed_indices(pa, table).to_pandas(split_blocks=True)
     if table.schema.metadata is not None and b"pandas" in table.schema.metadata:
         return frame
     import pandas  # its caller's annotation names it
@@ -142,6 +143,24 @@ def to_pandas(table: Any) -> Any:
             dtype = pandas.api.types.pandas_dtype(name)
             frame.isetitem(i, dtype.__from_arrow__(column))
     return frame
+
+
+def _with_signed_indices(pa: Any, table: Any) -> Any:
+    """Return a table whose dictionaries have signed indices, because pandas has no others."""
+    for i, field in enumerate(table.schema):
+        if pa.types.is_dictionary(field.type) and pa.types.is_unsigned_integer(
+            field.type.index_type
+        ):
+            kind = pa.int64() if field.type.index_type.bit_width > 16 else pa.int32()
+            made = [
+                pa.DictionaryArray.from_arrays(
+                    chunk.indices.cast(kind), chunk.dictionary, ordered=field.type.ordered
+                )
+                for chunk in table.column(i).chunks
+            ]
+            type = pa.dictionary(kind, field.type.value_type, field.type.ordered)
+            table = table.set_column(i, field.name, pa.chunked_array(made, type))
+    return table
 
 
 def to_polars(table: Any) -> Any:
