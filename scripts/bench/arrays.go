@@ -121,3 +121,53 @@ func passArrays(ctx context.Context, r *runner.Runner, size int64, calls int) ([
 	}
 	return took, nil
 }
+
+// measureTables passes a table of a million rows and ten columns from one Python process to
+// another: as a table, and as the bytes of an Arrow stream that the nodes write and read.
+func measureTables(ctx context.Context, b *bench) (err error) {
+	r, err := b.host.pipeline(ctx, "tables.yaml")
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, r.Close(context.Background())) }()
+	ways := []string{"arrow by hand", "arrow", "pandas by hand", "pandas"}
+	calls := max(b.calls/20, 1)
+	b.logf("measuring tables of %d rows: %d rounds of %d calls for each way", tableRows, b.rounds, calls)
+	tasks := make([]task, len(ways))
+	for i, way := range ways {
+		tasks[i] = func() ([]time.Duration, error) { return passTables(ctx, r, way, calls) }
+	}
+	all, err := takeTurns(b.rounds, tasks...)
+	if err != nil {
+		return err
+	}
+	t := table{Section: tablesName, Title: "A table from one Python process to the next", Unit: "p50 µs", Ratio: "÷ by hand"}
+	for i, way := range ways {
+		t.Figures = append(t.Figures, figure{way, microseconds(all[i].percentile(0.5)), all[i].ratio(all[i/2*2])})
+	}
+	b.report.Tables = append(b.report.Tables, t)
+	return nil
+}
+
+// tableRows is the number of rows in python/tables.py.
+const tableRows = 1_000_000
+
+// passTables makes calls that pass the table in one of the ways, and returns their durations.
+func passTables(ctx context.Context, r *runner.Runner, way string, calls int) ([]time.Duration, error) {
+	took := make([]time.Duration, 0, calls)
+	for i := range 1 + calls {
+		start := time.Now()
+		rows, err := r.Run(ctx, way)
+		elapsed := time.Since(start)
+		if err != nil {
+			return nil, err
+		}
+		if rows != int64(tableRows) {
+			return nil, fmt.Errorf("a table of %d rows arrived with %v", tableRows, rows)
+		}
+		if i > 0 {
+			took = append(took, elapsed)
+		}
+	}
+	return took, nil
+}

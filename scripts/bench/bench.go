@@ -20,6 +20,7 @@ var sections = []section{
 	{callsName, measureCalls},
 	{roundtripName, measureRoundtrip},
 	{handoverName, measureHandover},
+	{tablesName, measureTables},
 	{throughputName, measureThroughput},
 	{batchName, measureBatch},
 	{countsName, measureCounts},
@@ -30,6 +31,7 @@ const (
 	callsName      = "calls"
 	roundtripName  = "roundtrip"
 	handoverName   = "handover"
+	tablesName     = "tables"
 	throughputName = "throughput"
 	batchName      = "batch"
 	countsName     = "counts"
