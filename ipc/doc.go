@@ -28,6 +28,11 @@
 // buffer numbers, so encoded values can be placed side by side, and their buffers
 // likewise, without decoding them. A result is forwarded to the next node in this way.
 //
+// The stream of a table has a schema, dictionaries and record batches, in any order that Arrow
+// permits, with buffers aligned to 8 bytes. This package forwards it as it is. A reader checks
+// all of it before it uses any of it: the supervisor's in memory that no worker can write to, and
+// a worker's in what was copied out of isolated workers.
+//
 // A value that cannot be carried is refused by the encoder, with the path inside the
 // value: integers beyond 64 bits, map keys that are not str, cycles, nesting deeper
 // than [Limits].Depth, and types that are not listed here.
@@ -316,6 +321,8 @@
 //	tensor: dimensions, shape       64; the product is the length of the data, without overflow
 //	audio: rate, channels           from 1 to 2³¹-1; the samples are whole frames
 //	image: width, height            2²⁰; the product is the length of the data
+//	table: stream                   not read here; the package runner/arrow, and nodes, check all of
+//	                                it, and [Payload.View] copies it before
 //	hello: protocol                 1
 //	hello: pid                      from 0 to 2²²; the kernel names the peer's pid to [Dial]
 //	ready: concurrency, batch       from 0 to [MaxAtOnce]

@@ -178,8 +178,8 @@ type Parameter struct {
 }
 
 // Schema is a JSON Schema (2020-12) as JSON text. An empty one accepts every value, like {}.
-// The keyword x-gophersnake names what JSON does not have: bytes, tensor, audio, image or
-// json; x-dtype and x-shape are those of a tensor.
+// The keyword x-gophersnake names what JSON does not have: bytes, tensor, audio, image, table
+// or json; x-dtype and x-shape are those of a tensor, x-columns those of a table.
 type Schema []byte
 
 // MarshalJSON returns the schema itself.

@@ -28,7 +28,7 @@
 //
 // The values that pass between nodes are nil, bool, 64-bit integers, float64, string,
 // []byte, []any, map[string]any, [time.Time], *[ipc.Tensor], *[ipc.Audio],
-// *[ipc.Image] and [ipc.JSON]. An input may also contain other Go integers and floats,
+// *[ipc.Image], *[ipc.Table] and [ipc.JSON]. An input may also contain other Go integers and floats,
 // slices, maps with string keys, and structs. A result, and what a [NodeFunc] gets, contains
 // only the types listed; its integers are int64, or uint64 if they do not fit. A result passes from one Python
 // node to the next without being decoded.

@@ -18,7 +18,7 @@ const (
 )
 
 // maxRows bounds the rows of a stream: those of columns without data take no memory, but the
-// time of all who read them.
+// time of each reader.
 const maxRows = math.MaxInt32
 
 // messages reads the messages of a stream from memory without copying them. It implements
