@@ -23,6 +23,8 @@ var sections = []section{
 	{tablesName, measureTables},
 	{throughputName, measureThroughput},
 	{batchName, measureBatch},
+	{threadsName, measureThreads},
+	{onnxName, measureOnnx},
 	{countsName, measureCounts},
 }
 
@@ -34,6 +36,8 @@ const (
 	tablesName     = "tables"
 	throughputName = "throughput"
 	batchName      = "batch"
+	threadsName    = "threads"
+	onnxName       = "onnx"
 	countsName     = "counts"
 )
 

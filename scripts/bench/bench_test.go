@@ -65,12 +65,13 @@ func TestRunMeasuresEveryPeer(t *testing.T) {
 }
 
 func TestRunMeasuresEverySection(t *testing.T) {
-	r, out := figures(t, "--rounds", "2", "--calls", "10", "--sections", "roundtrip,handover,throughput,batch")
+	r, out := figures(t, "--rounds", "2", "--calls", "10", "--sections", "roundtrip,handover,throughput,batch,threads")
 	for section, names := range map[string][]string{
 		roundtripName:  {roundtripReturned, "4 MiB, worked on, `Run`", "4 MiB, worked on, `RunShared`"},
 		handoverName:   {"64 B", "1 MiB", "64 MiB"},
 		throughputName: {"1 in flight", "8 in flight", "64 in flight"},
 		batchName:      {"1 in flight", "64 in flight", "64 in flight, in batches of 32"},
+		threadsName:    {"two processes", "one process, 8 threads", "one process"},
 	} {
 		for _, name := range names {
 			f, ok := r.figure(section, name)

@@ -1,8 +1,13 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -45,6 +50,77 @@ func measureBatch(ctx context.Context, b *bench) (err error) {
 // throughputCalls and batchCalls multiply the number of calls in a round, so that the start
 // and the end of 64 callers have little weight.
 const throughputCalls, batchCalls = 100, 10
+
+// measureThreads measures threads with a network in NumPy.
+func measureThreads(ctx context.Context, b *bench) error {
+	return b.threads(ctx, threadsName, "numpy", "NumPy")
+}
+
+// measureOnnx measures threads with a network in ONNX Runtime, if that can be installed.
+func measureOnnx(ctx context.Context, b *bench) error {
+	err := b.threads(ctx, onnxName, "onnx", "ONNX Runtime")
+	if err != nil && ctx.Err() == nil && errors.Is(err, runner.KindIO) {
+		b.skip(onnxName, "a network in ONNX Runtime", err)
+		return nil
+	}
+	return err
+}
+
+// threads compares two processes with eight threads of one process, and with one: the calls
+// per second of 8 callers, and the memory.
+func (b *bench) threads(ctx context.Context, section, prefix, name string) (err error) {
+	groups := []callerGroup{{name: "two processes", count: 8}, {name: "one process, 8 threads", count: 8}, {name: "one process", count: 8}}
+	for i, kind := range []string{"processes", "threads", "process"} {
+		if groups[i].runner, err = b.host.pipeline(ctx, prefix+"_"+kind+".yaml"); err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, groups[i].runner.Close(context.Background())) }()
+	}
+	b.logf("measuring threads with a network in %s: %d rounds", name, b.rounds)
+	input := tensor(8*1024, 1e-3)
+	input.Shape = []int{8, 1024}
+	t := table{Section: section, Title: "A network in " + name + ", 8 calls in flight"}
+	if err := b.inFlight(ctx, t, b.calls, input, groups); err != nil {
+		return err
+	}
+	t = table{Section: section, Title: "The memory of their workers, with " + name, Unit: "MiB", Ratio: "÷ " + groups[0].name}
+	var first float64
+	for _, group := range groups {
+		size, err := proportional(group.runner)
+		if err != nil {
+			return err
+		}
+		first = cmp.Or(first, size)
+		t.Figures = append(t.Figures, figure{group.name, size, size / first})
+	}
+	b.report.Tables = append(b.report.Tables, t)
+	return nil
+}
+
+// proportional returns the memory of a runner's workers in MiB, each page divided by the
+// number of processes that share it.
+func proportional(r *runner.Runner) (float64, error) {
+	total := 0
+	for _, node := range r.Health().Nodes {
+		for _, worker := range node.Pool.Workers {
+			text, err := os.ReadFile(fmt.Sprintf("/proc/%d/smaps_rollup", worker.PID))
+			if err != nil {
+				return 0, err
+			}
+			_, rest, _ := strings.Cut(string(text), "\nPss:")
+			fields := strings.Fields(rest)
+			if len(fields) == 0 {
+				return 0, fmt.Errorf("no Pss in the memory of worker %d", worker.PID)
+			}
+			size, err := strconv.Atoi(fields[0])
+			if err != nil {
+				return 0, err
+			}
+			total += size
+		}
+	}
+	return float64(total) / 1024, nil
+}
 
 // callerGroup is a number of concurrent callers of a runner.
 type callerGroup struct {
