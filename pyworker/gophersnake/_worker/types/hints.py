@@ -25,6 +25,7 @@ from gophersnake._worker.types.containers import (
 )
 from gophersnake._worker.types.foreign import foreign_type
 from gophersnake._worker.types.kinds import ANY, SCALARS, Document, Schema, Type
+from gophersnake._worker.types.libraries import picture_type, torch_type
 from gophersnake._worker.types.records import record
 from gophersnake._worker.types.tables import table_type
 from gophersnake._worker.types.texts import text_type
@@ -126,7 +127,7 @@ class _Reader:
             return self._annotated(args[0], [*args[1:], *metadata])
         if (found := array_type(origin or hint, args, metadata)) is not None:
             return found
-        if (found := table_type(hint, metadata)) is not None:
+        if (found := table_type(hint, metadata) or torch_type(hint, metadata)) is not None:
             return found
         return self._plain(hint, origin, args)
 
@@ -176,7 +177,7 @@ class _Reader:
         """Return the type of a class of the node's own."""
         if issubclass(hint, enum.Enum):
             return enum_type(hint)
-        found = foreign_type(hint)
+        found = foreign_type(hint) or picture_type(hint)
         if found is None and issubclass(hint, tuple) and hasattr(hint, "_fields"):
             found = self._named_tuple(hint)
         if found is None:
