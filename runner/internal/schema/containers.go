@@ -54,7 +54,11 @@ func (c *comparison) compareArrays(out, in object, at Finding) Finding {
 		if i == places {
 			step = "[]"
 		}
-		found = worse(found, c.compare(h, w), step)
+		next := c.compare(h, w)
+		if i < places && float64(i) >= max(has.least, wants.least) {
+			next = next.ifThere()
+		}
+		found = worse(found, next, step)
 	}
 	return found
 }
@@ -123,12 +127,17 @@ func (c *comparison) compareMaps(out, in object, at Finding) Finding {
 		found = worse(found, missing(key, verdict, at), "")
 	}
 	for _, key := range slices.Sorted(maps.Keys(wants.properties)) {
-		want := part(wants.properties, key)
+		want, given := part(wants.properties, key), has.others
 		if _, ok := has.properties[key]; ok {
-			found = worse(found, c.compare(part(has.properties, key), want), "."+key)
-		} else if !written || !isAny(has.others) {
-			found = worse(found, c.compare(has.others, want), "."+key)
+			given = part(has.properties, key)
+		} else if written && isAny(has.others) {
+			continue
 		}
+		next := c.compare(given, want)
+		if !slices.Contains(has.required, key) && !slices.Contains(wants.required, key) {
+			next = next.ifThere()
+		}
+		found = worse(found, next, "."+key)
 	}
 	return c.compareOthers(has, wants, written, found, at)
 }
@@ -169,7 +178,11 @@ func (c *comparison) compareOthers(has, wants record, written bool, found, at Fi
 		}
 		switch {
 		case !wants.closed:
-			found = worse(found, c.compare(part(has.properties, key), wants.others), "."+key)
+			next := c.compare(part(has.properties, key), wants.others)
+			if !slices.Contains(has.required, key) {
+				next = next.ifThere()
+			}
+			found = worse(found, next, "."+key)
 		case slices.Contains(has.required, key):
 			at.Verdict = Never
 			at.Output += fmt.Sprintf(" with the key %q", key)
@@ -183,6 +196,12 @@ func (c *comparison) compareOthers(has, wants record, written bool, found, at Fi
 		found = worse(found, c.compare(has.others, wants.others), "[]")
 	}
 	return found
+}
+
+// ifThere returns the finding about a part that may be missing: values without it fit.
+func (f Finding) ifThere() Finding {
+	f.Verdict = min(f.Verdict, Open)
+	return f
 }
 
 // missing returns the finding that a key which the input requires is missing.

@@ -101,6 +101,8 @@ func TestCompare(t *testing.T) {
 		"a class without an optional": {class("b", integer), class("a?", integer), Fits, ""},
 		"a key that may be missing":   {class("a?", integer), class("a", integer), Open, `: a map (R) / a map (R) with the key "a"`},
 		"a key that is refused":       {class("a", integer), `{"type":"object","additionalProperties":false}`, Never, `: a map (R) with the key "a" / a map`},
+		"an optional key of others":   {mapOf(str), class("a?", integer), Open, ".a: text / an integer"},
+		"an optional item of others":  {`{"type":"array","prefixItems":[` + str + `],"items":false}`, `{"type":"array","prefixItems":[` + integer + `],"items":false}`, Open, "[0]: text / an integer"},
 		"a list of classes":           {listOf(`{"type":"object","properties":{"p":` + str + `},"required":["p"]}`), listOf(`{"type":"object","properties":{"p":` + integer + `}}`), Never, "[].p: text / an integer"},
 		"keys with a pattern":         {object1, `{"type":"object","propertyNames":{"pattern":"^\\d+$"}}`, Open, ": a map / a map"},
 

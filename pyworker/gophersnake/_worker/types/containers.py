@@ -203,7 +203,7 @@ class Choice(Type):
         """
         values = list(values)
         # With the type, because 1 == True and hash(1) == hash(True).
-        self._values = {(type(value), value): made for value, made in values}
+        self._values = {(_number(type(value)), value): made for value, made in values}
         self._made = list(self._values.values())
         self.title = title
         self.native = native
@@ -219,7 +219,7 @@ class Choice(Type):
     def build(self, value: Any) -> Any:
         """Return the member or the value; see ``Type``."""
         try:
-            return self._values[type(value), value]
+            return self._values[_number(type(value)), value]
         except (KeyError, TypeError):
             if any(value is each for each in self._made):
                 return value
@@ -233,6 +233,11 @@ class Choice(Type):
         """Return the schema; see ``Type``."""
         title = {"title": self.title} if self.title else {}
         return title | {"enum": [value for _, value in self._values]}
+
+
+def _number(kind: type) -> type:
+    """Return float for int as well: JSON has one kind of number."""
+    return float if kind is int else kind
 
 
 def enum_type(kind: type[enum.Enum]) -> Type:
