@@ -22,7 +22,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.schema_values import fitting, near
-from tests.test_properties import MANY, plain
+from tests.test_properties import plain
 from tests.test_types import (
     ROWS,
     Box,
@@ -121,7 +121,7 @@ hints: st.SearchStrategy[Any] = st.recursive(
 
 @pytest.mark.usefixtures("library")
 @given(st.data(), hints)
-@settings(deadline=None, max_examples=MANY, suppress_health_check=list(HealthCheck))
+@settings(deadline=None, suppress_health_check=list(HealthCheck))
 def test_what_the_schema_accepts_is_built_and_nothing_else(data: st.DataObject, hint: Any) -> None:
     types = signature(hint).types
     schema = json.loads(types.input_schema("value"))

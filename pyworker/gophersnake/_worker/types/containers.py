@@ -227,7 +227,8 @@ class Choice(Type):
 
     def write(self, value: Any) -> Any:
         """Return the name of a member, if that is how it arrives; see ``Type``."""
-        return value.name if self._by_name and isinstance(value, enum.Enum) else value
+        own = self._by_name and any(value is member for member in self._made)
+        return value.name if own else value
 
     def schema(self, document: Document) -> Schema:
         """Return the schema; see ``Type``."""
