@@ -12,6 +12,7 @@ from __future__ import annotations
 import datetime
 import json
 import sys
+from functools import partial
 from typing import Any
 
 from hypothesis import HealthCheck, Phase, given, seed, settings
@@ -76,7 +77,7 @@ def _strings(schema: Schema) -> st.SearchStrategy[str]:
     if "format" in schema:
         return FORMATS[schema["format"]]
     if "pattern" in schema:
-        return st.from_regex(schema["pattern"], fullmatch=True)
+        return st.from_regex(str(schema["pattern"]), fullmatch=True)
     least = schema.get("minLength", 0)
     return st.text("abc1é", min_size=least, max_size=schema.get("maxLength", least + 3))
 
@@ -108,17 +109,17 @@ def _objects(schema: Schema, defs: Any) -> st.SearchStrategy[Any]:
 
 def near(value: Any) -> st.SearchStrategy[Any]:
     """Return a strategy for values of which one part differs from a value."""
-    others = [scalars]
+    others: list[st.SearchStrategy[Any]] = [scalars]
     if isinstance(value, list):
         others.append(st.tuples(anything).map(lambda more: [*value, *more]))
         for i, each in enumerate(value):
             others.append(st.just(value[:i] + value[i + 1 :]))
-            others.append(near(each).map(lambda new, i=i: [*value[:i], new, *value[i + 1 :]]))
+            others.append(near(each).map(partial(_replaced, value, i)))
     elif isinstance(value, dict):
         others.append(st.tuples(texts, anything).map(lambda more: value | {more[0]: more[1]}))
         for key, each in value.items():
             others.append(st.just({k: v for k, v in value.items() if k != key}))
-            others.append(near(each).map(lambda new, key=key: value | {key: new}))
+            others.append(near(each).map(partial(_replaced, value, key)))
     elif isinstance(value, (int, float)) and abs(value) < 1 << 40:
         others.append(st.sampled_from([value + 1, value - 1, value + 0.5, str(value), [value]]))
         if value == int(value):
@@ -131,6 +132,12 @@ def near(value: Any) -> st.SearchStrategy[Any]:
     return st.one_of(others)
 
 
+def _replaced(value: Any, at: Any, new: Any) -> Any:
+    copy = value.copy()
+    copy[at] = new
+    return copy
+
+
 def pairs(count: int) -> list[Any]:
     """Return pairs of schemas, with what holds for values of the first.
 
@@ -140,7 +147,8 @@ def pairs(count: int) -> list[Any]:
     """
     import jsonschema  # only this needs it
 
-    from tests.test_type_schemas import hints, signature
+    from tests.test_type_schemas import hints
+    from tests.test_types import signature
 
     found: dict[tuple[str, str], list[bool]] = {}
 
