@@ -160,7 +160,8 @@ STANDARD: list[Row] = [
     ),
     (
         "ctypes.pointer(ctypes.c_int(1))",
-        "a nodes.LP_c_int of elements '&<i' is no tensor",
+        # Python 3.14 names another module for the class.
+        f"a {'ctypes' if sys.version_info >= (3, 14) else 'nodes'}.LP_c_int of elements '&<i' is no tensor",
         instead("x.contents"),
         ("x.contents",),
     ),
