@@ -96,7 +96,8 @@ def text_of(value: Any) -> str | None:
             return str(value)
     if isinstance(value, (datetime.date, datetime.time)):
         return value.isoformat()
-    if isinstance(value, datetime.timedelta):
+    # pandas has a subclass with nanoseconds, which would be lost.
+    if isinstance(value, datetime.timedelta) and not getattr(value, "nanoseconds", 0):
         return _duration(value)
     return None
 
