@@ -116,7 +116,6 @@ BY_METHODS: tuple[tuple[tuple[str, ...], str], ...] = (
     (("tolist", "to_numpy"), "x.tolist(), or x.to_numpy() if all are numbers"),
     (("getbands", "tobytes", "convert"), 'numpy.asarray(x.convert("RGB"))'),  # Pillow
     (("toarray", "nnz"), "x.toarray()"),  # SciPy's sparse matrices
-    (("total_seconds", "to_numpy"), "x.total_seconds()"),  # pandas' durations in nanoseconds
     (("to_numpy",), "x.to_numpy()"),
     (("numpy", "dtype"), "x.numpy()"),  # TensorFlow
     (("__array__",), "numpy.asarray(x)"),

@@ -96,8 +96,7 @@ def text_of(value: Any) -> str | None:
             return str(value)
     if isinstance(value, (datetime.date, datetime.time)):
         return value.isoformat()
-    # pandas has a subclass with nanoseconds, which would be lost.
-    if isinstance(value, datetime.timedelta) and not getattr(value, "nanoseconds", 0):
+    if isinstance(value, datetime.timedelta):
         return _duration(value)
     return None
 
