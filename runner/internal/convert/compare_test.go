@@ -49,6 +49,12 @@ type (
 	level uint8
 )
 
+// columns is a type that is sent as a table, and decoded from one.
+type columns struct{ Names []string }
+
+func (c columns) MarshalTable() (*ipc.Table, error) { return &ipc.Table{}, nil }
+func (c *columns) UnmarshalTable(*ipc.Table) error  { return nil }
+
 func (l *level) UnmarshalText(text []byte) error { *l = level(len(text)); return nil }
 func (l level) MarshalText() ([]byte, error)     { return []byte("x"), nil }
 
@@ -80,6 +86,9 @@ func TestATypeThatIsSentIsComparedWithTheSchemaOfAnInput(t *testing.T) {
 		"a list for a Tensor":   {[]float32{}, `{"x-gophersnake":"tensor"}`, `input: In is []float32, but "n" takes an array`},
 		"a tensor":              {&ipc.Tensor{}, `{"x-gophersnake":"tensor","x-dtype":"int8"}`, ""},
 		"two for a list of one": {[2]int{}, `{"type":"array","prefixItems":[{"type":"integer"}],"items":false,"minItems":1}`, `input: In is [2]int of 2, but "n" takes a list of 1`},
+		"a table":               {&ipc.Table{}, `{"anyOf":[{"x-gophersnake":"table"},{"type":"array","items":{"type":"object"}}]}`, ""},
+		"columns":               {columns{}, `{"x-gophersnake":"table","x-columns":[]}`, ""},
+		"a table for a list":    {columns{}, itemSchema, `input: In is convert.columns, but "n" takes a list`},
 		"a document":            {json.RawMessage{}, `{"x-gophersnake":"json"}`, ""},
 		"a large integer":       {big.Int{}, `{"type":"string"}`, `input: In is big.Int, but "n" takes text`},
 		"a channel":             {struct{ C []chan int }{}, ``, `In.C[]: a Go value of type chan int has no form on the wire`},
@@ -171,6 +180,9 @@ func TestATypeIsRefusedIfValuesOfTheSchemaAreNotDecodedIntoIt(t *testing.T) {
 		{`{"x-gophersnake":"tensor","x-dtype":"float16"}`, half, new([]float32), ""},
 		{`{"x-gophersnake":"tensor","x-dtype":"float32","x-shape":[]}`, scalar, new(float64), ""},
 		{`{"x-gophersnake":"audio"}`, &ipc.Audio{}, new(*ipc.Audio), ""},
+		{`{"x-gophersnake":"table"}`, &ipc.Table{}, new(*ipc.Table), ""},
+		{`{"x-gophersnake":"table"}`, &ipc.Table{}, new(columns), ""},
+		{`{"x-gophersnake":"table"}`, &ipc.Table{}, new([]goItem), `result: Out is []convert.goItem, but "n" returns a table`},
 		{`{"x-gophersnake":"audio"}`, &ipc.Audio{}, new(*ipc.Image), `result: Out is *ipc.Image, but "n" returns Audio`},
 		{`{"x-gophersnake":"json"}`, ipc.JSON(`{"price":1}`), new(goItem), ""},
 		{`{"x-gophersnake":"json"}`, ipc.JSON(`{"price":1}`), new(json.RawMessage), ""},

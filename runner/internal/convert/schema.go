@@ -80,6 +80,9 @@ func (w *schemaWriter) plain(t reflect.Type) (part, *Error) {
 			return s, nil
 		}
 	}
+	if w.isTable(t) {
+		return part{"x-gophersnake": "table"}, nil
+	}
 	text := w.isText(t)
 	if text && w.direction == Sent {
 		return part{"type": "string"}, nil
@@ -109,6 +112,7 @@ var known = map[reflect.Type]part{
 	reflect.TypeFor[ipc.Tensor]():      {"x-gophersnake": "tensor"},
 	reflect.TypeFor[ipc.Audio]():       {"x-gophersnake": "audio"},
 	reflect.TypeFor[ipc.Image]():       {"x-gophersnake": "image"},
+	reflect.TypeFor[ipc.Table]():       {"x-gophersnake": "table"},
 	reflect.TypeFor[ipc.JSON]():        {"x-gophersnake": "json"},
 	reflect.TypeFor[json.RawMessage](): {"x-gophersnake": "json"},
 	reflect.TypeFor[ipc.Object]():      {"type": "object"},
@@ -130,6 +134,14 @@ func (w *schemaWriter) named(t reflect.Type) part {
 		return union(s, part{"type": "null"})
 	}
 	return s
+}
+
+// isTable reports whether values of the type are sent as tables, or decoded from them.
+func (w *schemaWriter) isTable(t reflect.Type) bool {
+	if w.direction == Sent {
+		return t.Implements(reflect.TypeFor[ipc.TableMarshaler]())
+	}
+	return t.PkgPath() != "" && reflect.PointerTo(t).Implements(reflect.TypeFor[ipc.TableUnmarshaler]())
 }
 
 // isText reports whether values of the type are sent as text, or decoded from it.

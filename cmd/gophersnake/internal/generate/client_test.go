@@ -25,7 +25,7 @@ var stubs = map[string]string{
 	"context": `package context; type Context interface{ Done() <-chan struct{} }`,
 	"time":    `package time; type Time struct{ wall uint64 }`,
 	"github.com/gophersnake/gophersnake/ipc": `package ipc
-		type Tensor struct{}; type Audio struct{}; type Image struct{}; type JSON []byte`,
+		type Tensor struct{}; type Audio struct{}; type Image struct{}; type Table struct{}; type JSON []byte`,
 	"github.com/gophersnake/gophersnake/runner": `package runner
 		import "context"
 		type Runner struct{}
@@ -133,7 +133,7 @@ func (s schemas) form(depth int) map[string]any {
 	case 1:
 		return map[string]any{"type": pick(s, "string", "integer", "number", "boolean", "null"), "format": pick(s, "", "date-time", "uuid")}
 	case 2:
-		return map[string]any{"x-gophersnake": pick(s, "bytes", "audio", "image", "json", "tensor", "other")}
+		return map[string]any{"x-gophersnake": pick(s, "bytes", "audio", "image", "json", "table", "tensor", "other")}
 	case 3, 4:
 		tensor := map[string]any{"x-gophersnake": "tensor", "x-dtype": pick(s, "uint8", "float16", "complex64", "float64", "x"), "x-shape": pick(s, []any{}, []any{"n", 3}, []any{"..."})}
 		if s.IntN(2) == 0 {

@@ -31,7 +31,7 @@ func (t *typ) isNilable() bool {
 }
 
 // nilable are the types without an element that have the value nil.
-var nilable = []string{"any", "[]byte", "*ipc.Tensor", "*ipc.Audio", "*ipc.Image", "ipc.JSON"}
+var nilable = []string{"any", "[]byte", "*ipc.Tensor", "*ipc.Audio", "*ipc.Image", "*ipc.Table", "ipc.JSON"}
 
 // text returns the Go syntax of the type. The name of a named type is that of its class.
 func (t *typ) text() string {
@@ -157,6 +157,8 @@ func (r *reader) special(s *schema) *typ {
 		return basic("*ipc.Audio")
 	case "image":
 		return basic("*ipc.Image")
+	case "table":
+		return basic("*ipc.Table")
 	case "json":
 		return basic("ipc.JSON")
 	case "tensor":
@@ -226,6 +228,8 @@ const decimal = `^[-+]?(\d+(\.\d*)?|\.\d+)([eE][-+]?\d+)?$`
 func (r *reader) pair(a, b *schema, name string) *typ {
 	switch {
 	case !r.sent:
+	case a.Kind == "table" && b.is("array"): // a table, or the records of a DataFrame
+		return basic("*ipc.Table")
 	case a.Kind == "tensor" && b.is("array") && b.Items == nil: // an array, or lists
 		if len(a.Shape) == 0 {
 			return basic("*ipc.Tensor")
