@@ -50,6 +50,9 @@ func decode(t *ipc.Table) (decoded Table, err error) {
 	for reader.Next() {
 		batch := reader.RecordBatch()
 		for i, column := range batch.Columns() {
+			if int64(column.Len()) != batch.NumRows() {
+				return Table{}, fmt.Errorf("column %q: it has %d rows instead of %d", batch.ColumnName(i), column.Len(), batch.NumRows())
+			}
 			completeNulls(column.Data())
 			if err := known.check(column); err != nil {
 				return Table{}, fmt.Errorf("column %q: %w", batch.ColumnName(i), err)
@@ -62,8 +65,13 @@ func decode(t *ipc.Table) (decoded Table, err error) {
 }
 
 // completeNulls gives columns of the type null the buffer, which is nil, that Arrow's checks
-// expect and its reader leaves out.
+// expect and its reader leaves out. It refuses a length that no part of a column may have:
+// Arrow's reader also takes one from behind the end of the list of lengths, and a column of
+// nulls has no data to compare it with.
 func completeNulls(data arrow.ArrayData) {
+	if data.Len() < 0 || data.Len() > maxRows {
+		refuse("a part of a column has %d rows", data.Len())
+	}
 	if own, ok := data.(*array.Data); ok && data.DataType().ID() == arrow.NULL {
 		own.Reset(arrow.Null, data.Len(), []*memory.Buffer{nil}, nil, data.Len(), data.Offset())
 	}

@@ -66,7 +66,7 @@ class Worker:
         except WorkerExit as end:
             if end.asked:
                 self._connection.close()  # the supervisor must send no further calls
-                self.end_process = ending.finish
+                self._finish_later()
             return end.code
         except ending.ForkedChildError as failed:
             error = failed.error
@@ -74,7 +74,7 @@ class Worker:
             if self._connection.open:
                 self._report_end(closed)
             else:  # node code has returned in a forked child
-                self.end_process = ending.finish
+                self._finish_later()
             return 0
         except ProtocolError as wrong:
             self._report_end(wrong, "out of protocol: ")
@@ -84,6 +84,12 @@ class Worker:
             _write_error(traceback.format_exc())
             return EXIT_SOFTWARE
         ending.finish_child(error)
+
+    def _finish_later(self) -> None:
+        """Let the process end as a script does, with no reference to the node left."""
+        allocate_with(None)
+        report_to(None)
+        self.end_process = ending.finish
 
     def _report_end(self, error: Exception, how: str = "") -> None:
         """Write an exit report that says how the connection ended."""
@@ -274,7 +280,7 @@ class Worker:
         finally:
             if self._connection.open:
                 ending.drop_broken_streams()
-            self.end_process = ending.finish
+            self._finish_later()
         return 0
 
 

@@ -12,9 +12,9 @@ import sys
 from types import ModuleType
 from typing import Any
 
-from gophersnake import allocation
 from gophersnake._worker.values.format import Refused
 from gophersnake._worker.wire.frames import Bytes
+from gophersnake.allocation import allocated
 from gophersnake.values import Table
 
 
@@ -88,7 +88,7 @@ def _written(table: Any) -> Bytes:
     sizes = pa.MockOutputStream()
     _write(pa, sizes, table)
     size = sizes.size()
-    memory = allocation.allocated(size)
+    memory = allocated(size)
     if memory is None:
         memory = bytearray(size)
     _write(pa, pa.FixedSizeBufferWriter(pa.py_buffer(memory)), table)
