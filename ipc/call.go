@@ -5,6 +5,7 @@ import (
 	"math"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/vmihailenco/msgpack/v5/msgpcode"
 )
@@ -17,6 +18,9 @@ type Call struct {
 	// goroutine of [Call.Cancel] or of the caller. It may be nil. Set it before the call is
 	// made.
 	OnCancelSent func()
+	// Deadline is when the caller stops waiting, which the node can read; zero for never. The
+	// call itself does not end then. Set it before the call is made.
+	Deadline time.Time
 
 	conn    *Conn
 	header  header
@@ -35,14 +39,24 @@ type Call struct {
 // node's ports. The argument of a [FrameOpen] call is the state to restore, if any.
 type Args struct {
 	// Ports are the keyword arguments.
-	Ports []Port
-
-	value Payload // the positional argument
-	given bool    // there is one
+	Ports   []Port
+	value   Payload // the positional argument
+	given   bool    // there is one
+	attempt uint32  // see WithAttempt
 }
 
 // OneArg returns the arguments of a call with one positional value.
 func OneArg(value Payload) Args { return Args{value: value, given: true} }
+
+// WithAttempt returns the arguments of a call that is the given attempt of an operation, from
+// 1. The node can read the number.
+func (args Args) WithAttempt(attempt int) Args {
+	args.attempt = 0 // the first one needs no context
+	if attempt > 1 {
+		args.attempt = uint32(min(attempt, math.MaxInt32))
+	}
+	return args
+}
 
 // Port is the input for one keyword argument.
 type Port struct {
@@ -140,7 +154,7 @@ func (call *Call) send(args Args) error {
 	}
 	var room [3][]byte // so that the parts of a call with one value are not on the heap
 	parts, input := args.encode(call.header.kind, room[:0])
-	err := c.sendFrame("input", call.header, call, parts, input)
+	err := c.sendFrame("input", call.headerWith(args.attempt), call, parts, input)
 	if _, refused := errors.AsType[*ValueError](err); refused && c.calls.remove(call.header.call) {
 		return err
 	}
@@ -149,6 +163,27 @@ func (call *Call) send(args Args) error {
 		call.sendCancel()
 	}
 	return nil
+}
+
+// headerWith returns the header of the call's frame, with its context.
+func (call *Call) headerWith(attempt uint32) header {
+	h := call.header
+	h.attempt = attempt
+	if !call.Deadline.IsZero() {
+		h.deadline = monotonic(call.Deadline)
+	}
+	return h
+}
+
+// clock relates times to the system's monotonic clock, which workers read as well.
+var clock = struct {
+	start   time.Time
+	reading int64 // of the monotonic clock at start, in nanoseconds
+}{time.Now(), readMonotonic()}
+
+// monotonic returns the reading of the monotonic clock at a time, in nanoseconds. It is not 0.
+func monotonic(t time.Time) int64 {
+	return max(clock.reading+int64(t.Sub(clock.start)), 1)
 }
 
 // The beginnings of bodies. That of a call is an array of its positional and its named

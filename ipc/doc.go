@@ -48,12 +48,13 @@
 //	0      1    magic, 0x47
 //	1      1    protocol version, 1
 //	2      1    frame type
-//	3      1    flags, 0
+//	3      1    flags: 0, or 1 if the context of the call follows the header
 //	4      4    length of the body in bytes
 //	8      8    call id; 0 if the frame belongs to no call
 //	16     4    number of buffers, n
 //	20     4    session; 0 if the frame belongs to none
-//	24     24·n buffer descriptors
+//	24     16   the context of the call, if the flags say so
+//	…      24·n buffer descriptors
 //	…           the body: msgpack
 //	…           the inline buffers, one after the other, in their order
 //
@@ -63,6 +64,13 @@
 //	4      4    reserved, 0
 //	8      8    offset inside the segment; 0 for inline bytes
 //	16     8    length in bytes
+//
+// The supervisor may add the context of the call to a call, open, finish or snapshot frame.
+// It is for the node to read, and has no effect on the protocol:
+//
+//	0      8    deadline of the caller in nanoseconds, on the system's monotonic clock; 0 for none
+//	8      4    attempt, from 1; without a context it is 1
+//	12     4    reserved, 0
 //
 // A receiver checks every length against [Limits] before it allocates memory for it.
 // Beyond 64 MiB it allocates only as the bytes arrive. It refuses a frame in which a

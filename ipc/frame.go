@@ -177,22 +177,38 @@ type header struct {
 	kind    FrameType
 	call    uint64 // 0 for none
 	session uint32 // 0 for none
+
+	// The context of a call. It is sent only if one of these is set.
+	deadline int64  // of the caller, in nanoseconds of the monotonic clock; 0 for none
+	attempt  uint32 // 0 for the first one
 }
 
 const (
 	magic          = 0x47
 	headerSize     = 24
 	descriptorSize = 24
+
+	// hasContext is the flag of a frame whose header is followed by the context of the call.
+	hasContext = 0x01
 )
 
-// appendHeader appends the header and the buffer descriptors of a frame whose body has
-// bodyLen bytes and whose buffers are those of p.
+// appendHeader appends the header, the context of the call and the buffer descriptors of a
+// frame whose body has bodyLen bytes and whose buffers are those of p.
 func appendHeader(dst []byte, h header, bodyLen int, p Payload) []byte {
-	dst = append(dst, magic, Version, byte(h.kind), 0)
+	flags := byte(0)
+	if h.deadline != 0 || h.attempt != 0 {
+		flags = hasContext
+	}
+	dst = append(dst, magic, Version, byte(h.kind), flags)
 	dst = binary.LittleEndian.AppendUint32(dst, uint32(bodyLen))
 	dst = binary.LittleEndian.AppendUint64(dst, h.call)
 	dst = binary.LittleEndian.AppendUint32(dst, uint32(len(p.Buffers)))
 	dst = binary.LittleEndian.AppendUint32(dst, h.session)
+	if flags == hasContext {
+		dst = binary.LittleEndian.AppendUint64(dst, uint64(h.deadline))
+		dst = binary.LittleEndian.AppendUint32(dst, max(h.attempt, 1))
+		dst = binary.LittleEndian.AppendUint32(dst, 0)
+	}
 	for i, b := range p.Buffers {
 		number, offset := uint32(0), uint64(0) // inline
 		if p.locations != nil && p.locations[i].segment != nil {

@@ -55,6 +55,9 @@ type Setup struct {
 	// Threads is how many threads of the worker may call the node at once; 0 means what the
 	// node declares.
 	Threads int `msgpack:"threads"`
+	// Timeout is the deadline of each call in seconds, which the node can read; 0 for none.
+	// Only the supervisor enforces it.
+	Timeout float64 `msgpack:"timeout"`
 	// LogLevel is the level from which log records are sent, such as info.
 	LogLevel string `msgpack:"log_level"`
 	// Isolation describes the sandbox of the worker, nil if it has none.

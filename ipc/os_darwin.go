@@ -57,3 +57,11 @@ func openFileLimit() uint64 { return 0 }
 
 // RefuseDescriptors does nothing, because this system cannot refuse them.
 func RefuseDescriptors(syscall.RawConn) error { return nil }
+
+// readMonotonic returns the reading of the clock that Python's time.monotonic reads, in
+// nanoseconds.
+func readMonotonic() int64 {
+	var now unix.Timespec
+	_ = unix.ClockGettime(unix.CLOCK_UPTIME_RAW, &now) // cannot fail for this clock
+	return now.Nano()
+}

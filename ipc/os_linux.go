@@ -241,3 +241,11 @@ func checkSegment(file *os.File, size uint64) error {
 	}
 	return nil
 }
+
+// readMonotonic returns the reading of the clock that Python's time.monotonic reads, in
+// nanoseconds.
+func readMonotonic() int64 {
+	var now unix.Timespec
+	_ = unix.ClockGettime(unix.CLOCK_MONOTONIC, &now) // cannot fail for this clock
+	return now.Nano()
+}

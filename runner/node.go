@@ -199,8 +199,8 @@ func (n *node) Call(ctx context.Context, in flow.Inputs) (out flow.Value, err er
 			payload ipc.Payload
 			alone   bool // as soon as a worker has ended during the call
 		}
-		err = n.entry.execute(ctx, func(ctx context.Context, _ int) (err error) {
-			if call.payload, err = n.pool.Call(ctx, args, call.alone); err != nil {
+		err = n.entry.execute(ctx, func(ctx context.Context, attempt int) (err error) {
+			if call.payload, err = n.pool.Call(ctx, args.WithAttempt(attempt), call.alone); err != nil {
 				call.alone = call.alone || pool.FateOf(err).EndedWorker()
 				return n.fault(err)
 			}
@@ -221,8 +221,8 @@ func (n *node) Generate(ctx context.Context, in flow.Inputs, emit flow.Emit) err
 	args := n.args(&in)
 	values := replay{emit: emit}
 	alone := false
-	err := n.entry.execute(ctx, func(ctx context.Context, _ int) error {
-		if err := n.pool.Items(ctx, args, alone, values.attempt); err != nil {
+	err := n.entry.execute(ctx, func(ctx context.Context, attempt int) error {
+		if err := n.pool.Items(ctx, args.WithAttempt(attempt), alone, values.attempt); err != nil {
 			alone = alone || pool.FateOf(err).EndedWorker()
 			return n.fault(err)
 		}

@@ -52,8 +52,8 @@ func (s *session) Item(ctx context.Context, in flow.Inputs, emit flow.Emit) erro
 	}
 	started := s.node.noteStarted()
 	values := replay{emit: emit}
-	err := s.attempt(ctx, ipc.StageCall, func(ctx context.Context) error {
-		return s.open.Call(ctx, s.node.args(&in), values.attempt())
+	err := s.attempt(ctx, ipc.StageCall, func(ctx context.Context, attempt int) error {
+		return s.open.Call(ctx, s.node.args(&in).WithAttempt(attempt), values.attempt())
 	})
 	s.node.noteFinished(started, err)
 	s.emitted += values.emitted
@@ -74,8 +74,8 @@ func (s *session) Item(ctx context.Context, in flow.Inputs, emit flow.Emit) erro
 // Finish makes the node yield its last values.
 func (s *session) Finish(ctx context.Context, emit flow.Emit) error {
 	values := replay{emit: emit}
-	err := s.attempt(ctx, ipc.StageFinish, func(ctx context.Context) error {
-		return s.open.Finish(ctx, values.attempt())
+	err := s.attempt(ctx, ipc.StageFinish, func(ctx context.Context, attempt int) error {
+		return s.open.Finish(ctx, ipc.Args{}.WithAttempt(attempt), values.attempt())
 	})
 	s.emitted += values.emitted
 	return s.withLoss(err)
@@ -100,7 +100,7 @@ func (s *session) keep(ctx context.Context, in flow.Inputs) error {
 // takeCheckpoint saves the state of the node and releases the items before.
 func (s *session) takeCheckpoint(ctx context.Context) error {
 	var state ipc.Payload
-	err := s.attempt(ctx, ipc.StageSnapshot, func(ctx context.Context) (err error) {
+	err := s.attempt(ctx, ipc.StageSnapshot, func(ctx context.Context, _ int) (err error) {
 		state, err = s.open.Snapshot(ctx)
 		return err
 	})
@@ -130,9 +130,9 @@ func (s *session) releaseKept() {
 // attempt runs an operation in the session, which it opens if needed. If the state can
 // be restored, it retries the opening and the operation under the policy of the node.
 // Otherwise it retries only the opening. The stage is that of the operation; an error names it.
-func (s *session) attempt(ctx context.Context, stage string, do func(ctx context.Context) error) error {
-	inSession := func(ctx context.Context, _ int) error {
-		if err := s.try(ctx, stage, do); err != nil {
+func (s *session) attempt(ctx context.Context, stage string, do operation) error {
+	inSession := func(ctx context.Context, attempt int) error {
+		if err := s.try(ctx, attempt, stage, do); err != nil {
 			return s.node.fault(err)
 		}
 		return nil
@@ -161,9 +161,9 @@ const maxMoves = 16
 // try makes one attempt of an operation. If the state can be restored, the end of a worker
 // that did not run the operation, or also ran others, costs the policy nothing: the session
 // moves to another worker, or to one in which it is alone; see package pool.
-func (s *session) try(ctx context.Context, stage string, do func(ctx context.Context) error) error {
+func (s *session) try(ctx context.Context, attempt int, stage string, do operation) error {
 	for moves := 0; ; moves++ {
-		fate, err := s.tryOnce(ctx, stage, do)
+		fate, err := s.tryOnce(ctx, attempt, stage, do)
 		suspect := fate == pool.FateTogether && !s.alone
 		s.alone = s.alone || fate.EndedWorker()
 		again := suspect || fate == pool.FateInnocent && moves < maxMoves
@@ -178,10 +178,10 @@ func (s *session) try(ctx context.Context, stage string, do func(ctx context.Con
 
 // tryOnce runs an operation in the session, which it opens if needed and leaves after a
 // failure: the state is uncertain then.
-func (s *session) tryOnce(ctx context.Context, stage string, do func(ctx context.Context) error) (pool.Fate, error) {
+func (s *session) tryOnce(ctx context.Context, attempt int, stage string, do operation) (pool.Fate, error) {
 	err := s.ensureOpen(ctx)
 	if err == nil {
-		if err = do(ctx); err != nil {
+		if err = do(ctx, attempt); err != nil {
 			err = &stageError{stage, err}
 		}
 	}

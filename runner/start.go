@@ -229,6 +229,7 @@ func (r *Runner) workerConfig(n *node, py python) worker.Config {
 
 			Idempotent: n.config.Idempotent,
 			Threads:    n.config.Workers.Threads,
+			Timeout:    n.config.Timeout.Seconds(),
 		},
 		Env:          workerEnv(n.config, r.options.passEnv),
 		StartTimeout: n.config.SetupTimeout,

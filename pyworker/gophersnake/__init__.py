@@ -43,11 +43,15 @@ Inputs and params are built as they are annotated: ``item: Item`` gets the datac
 dict. One that does not fit fails its call, with an error that names the place. A node whose
 annotations are not what it gets is declared with ``@node(types=False)``.
 
+``deadline`` returns how many seconds the running call has left, and ``node_id``, ``call_id``
+and ``attempt`` return what the supervisor's log has about it.
+
 Large arrays arrive in memory that is shared with the supervisor, and are read-only; copy
 them to change them. ``empty`` allocates a large result that is returned without a copy.
 """
 
 from gophersnake.allocation import empty
+from gophersnake.context import attempt, call_id, deadline, node_id
 from gophersnake.errors import Cancelled, Permanent, Transient
 from gophersnake.nodes import node
 from gophersnake.progress import progress
@@ -63,8 +67,12 @@ __all__ = [
     "Table",
     "Tensor",
     "Transient",
+    "attempt",
+    "call_id",
+    "deadline",
     "empty",
     "node",
+    "node_id",
     "progress",
 ]
 

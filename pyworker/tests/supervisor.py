@@ -11,6 +11,7 @@ import socket
 import struct
 import sys
 import tempfile
+import time
 from collections import deque
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -68,12 +69,15 @@ def frame(
     body: bytes,
     buffers: tuple[bytes | tuple[int, int, int], ...] = (),
     session: int = 0,
+    context: bytes = b"",
 ) -> bytes:
     """Return a frame as it stands on the wire, written out apart from the package's code.
 
     A buffer is its bytes, or its segment, offset and length.
     """
-    head = struct.pack("<BBBBIQII", 0x47, 1, kind, 0, len(body), call, len(buffers), session)
+    flags = 1 if context else 0
+    head = struct.pack("<BBBBIQII", 0x47, 1, kind, flags, len(body), call, len(buffers), session)
+    head += context
     inline = [each for each in buffers if isinstance(each, bytes)]
     places = [(0, 0, len(each)) if isinstance(each, bytes) else each for each in buffers]
     table = b"".join(struct.pack("<IIQQ", number, 0, at, n) for number, at, n in places)
@@ -110,6 +114,7 @@ class Supervisor:
         os.close(lifeline)
         os.close(out)
         self.stdout = os.fdopen(stdout, encoding="utf-8", errors="replace")
+        self.context = b""  # of the calls that are sent
         self.socket: socket.socket | None = None
 
     def _file(self) -> int:
@@ -196,7 +201,13 @@ class Supervisor:
     ) -> None:
         """Send one frame."""
         assert self.socket is not None
-        self.socket.sendall(frame(kind, call, body, buffers, session))
+        context = self.context if kind in (CALL, OPEN, FINISH, SNAPSHOT) else b""
+        self.socket.sendall(frame(kind, call, body, buffers, session, context))
+
+    def tell(self, seconds: float, attempt: int) -> None:
+        """Send calls with a context from now on: a deadline in seconds, and an attempt."""
+        until = time.monotonic_ns() + int(seconds * 1e9)
+        self.context = struct.pack("<QII", until, attempt, 0)
 
     def begin(self, *args: Any, **named: Any) -> int:
         """Send a call, and return its id."""

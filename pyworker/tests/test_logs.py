@@ -261,8 +261,8 @@ def threaded(work):
         ("async def n(value): log.info(value)", True),
         ("async def n(value):\n    await asyncio.sleep(0)\n    log.info(value)", True),
         ("async def n(value):\n    log.info(value)\n    yield value", True),
-        ("async def n(value): await asyncio.gather(later(value))", False),
-        ("async def n(value): await asyncio.to_thread(log.info, value)", False),
+        ("async def n(value): await asyncio.gather(later(value))", True),
+        ("async def n(value): await asyncio.to_thread(log.info, value)", True),
     ],
 )
 def test_a_record_has_the_call_that_is_known_to_log_it(

@@ -125,15 +125,16 @@ func (s *Session) Snapshot(ctx context.Context) (ipc.Payload, error) {
 }
 
 // Finish signals the end of the input to the node, and passes the values that it still
-// yields to emit. The session is over then; it must still be closed.
-func (s *Session) Finish(ctx context.Context, emit func(ipc.Payload) error) error {
+// yields to emit. The arguments have no values, but the attempt. The session is over then; it
+// must still be closed.
+func (s *Session) Finish(ctx context.Context, args ipc.Args, emit func(ipc.Payload) error) error {
 	m, err := s.pool.acquire(ctx, request{pinned: s.member, admitted: true})
 	if err != nil {
 		return err
 	}
 	defer s.pool.release(m)
 	s.over = true
-	return m.worker.Items(ctx, worker.Op{Kind: ipc.FrameFinish, Session: s.number}, ipc.Args{}, s.noted(emit))
+	return m.worker.Items(ctx, worker.Op{Kind: ipc.FrameFinish, Session: s.number}, args, s.noted(emit))
 }
 
 // Close ends the session. If Finish has not been called, the node's state is dropped

@@ -71,7 +71,7 @@ func TestASessionKeepsItsStateApartAndItsWorker(t *testing.T) {
 	assert.Len(t, pids, 2, "the sessions are spread over the workers")
 	for i, s := range sessions {
 		var got []any
-		require.NoError(t, s.Finish(t.Context(), into(t, &got)))
+		require.NoError(t, s.Finish(t.Context(), ipc.Args{}, into(t, &got)))
 		assert.Equal(t, []any{int64(5 * (i + 1))}, got)
 		s.Close()
 		s.Close()
@@ -151,7 +151,7 @@ func TestCallsOfASessionGoOnAfterItsWorkerHasReachedMaxCalls(t *testing.T) {
 	}
 	assert.NotSame(t, s.member, open(t, f).member)
 	var got []any
-	require.NoError(t, s.Finish(t.Context(), into(t, &got)))
+	require.NoError(t, s.Finish(t.Context(), ipc.Args{}, into(t, &got)))
 	s.Close()
 	f.retired(worker.LimitCalls, 1)
 }
@@ -210,7 +210,7 @@ func TestASessionEndsWithItsWorker(t *testing.T) {
 	require.ErrorAs(t, neighbor.Call(t.Context(), arg(t, 1), nil), &late)
 	_, err := neighbor.Snapshot(t.Context())
 	require.ErrorAs(t, err, &late)
-	require.ErrorAs(t, neighbor.Finish(t.Context(), nil), &late)
+	require.ErrorAs(t, neighbor.Finish(t.Context(), ipc.Args{}, nil), &late)
 	sum, _ := add(t, open(t, f), 7)
 	assert.Equal(t, int64(7), sum)
 }

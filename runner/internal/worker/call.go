@@ -40,6 +40,7 @@ func (w *Worker) Call(ctx context.Context, op Op, args ipc.Args) (ipc.Payload, e
 		return ipc.Payload{}, &CanceledError{Cause: context.Cause(ctx)}
 	}
 	call := w.conn.NewCall(op.Kind, op.Session)
+	call.Deadline, _ = ctx.Deadline()
 	g := w.watchdog.begin(ctx, w, call)
 	result, err := call.Do(args)
 	overdue, exclusive := w.watchdog.finish(g)
@@ -67,6 +68,7 @@ func (w *Worker) Items(ctx context.Context, op Op, args ipc.Args, emit func(ipc.
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	call := w.conn.NewCall(op.Kind, op.Session)
+	call.Deadline, _ = ctx.Deadline()
 	g := w.watchdog.begin(ctx, w, call)
 	var failed error // of an item's check, or of emit
 	arrived := false

@@ -59,6 +59,7 @@ class Signature:
         at_once: whether several calls may run at the same time in one worker.
         concurrency: how many calls may do so.
         threads: how many threads call the function; 1 if only the main thread does.
+        serves_many: whether an event loop serves the calls, in tasks or in threads.
     """
 
     def __init__(
@@ -82,6 +83,7 @@ class Signature:
         self.max_wait = (options.max_wait_ms or 0) / 1000
         self.at_once = self.kind.startswith("async") and not self.batch
         self.threads = threads or options.threads or 1
+        self.serves_many = self.at_once or self.threads > 1
         self.concurrency = (options.concurrency or CONCURRENCY) if self.at_once else self.threads
         if self._is_class:
             # The instance is bound when an instance method is called.

@@ -26,11 +26,13 @@ from gophersnake._worker.serving.batches import Batches
 from gophersnake._worker.serving.calls import Generators, Handler, Values
 from gophersnake._worker.serving.frameloop import FrameLoop
 from gophersnake._worker.serving.interrupts import Interrupts
+from gophersnake._worker.serving.running import Finder
 from gophersnake._worker.serving.sessions import Sessions, SessionTable
 from gophersnake._worker.wire import frames
 from gophersnake._worker.wire.connection import Closed, Connection
 from gophersnake._worker.wire.frames import Limits, ProtocolError
 from gophersnake.allocation import allocate_with
+from gophersnake.context import describe_with
 from gophersnake.progress import report_to
 
 
@@ -133,6 +135,7 @@ class Worker:
         limits.reserve_threads()
         logs.install(self._connection, self._interrupts, setup["log_level"])
         report_to(self._report_progress)
+        describe_with(setup.get("node"), None)
         self._share_memory(setup.get("shared"))
         if setup.get("begun"):
             self._map_begun_count()
@@ -157,6 +160,11 @@ class Worker:
             stage = "setup"
             self._answers.write_with(signature.types.writer())
             node = self._make_node(signature, signature.types.built(params))
+            timeout = setup.get("timeout") or None
+            finder = Finder(
+                self._interrupts, self._connection.contexts, timeout, signature.serves_many
+            )
+            describe_with(setup.get("node"), finder.find)
             self._serve = self._make_loop(signature, node, setup)
         except Closed:
             raise
@@ -233,7 +241,7 @@ class Worker:
                 loop = EventLoop(connection, answers, process, signature, setup)
             self._end = loop.end
             return loop.serve
-        if signature.threads > 1:
+        if signature.serves_many:
             from gophersnake._worker.serving.threadloop import ThreadLoop
 
             loop = ThreadLoop(connection, interrupts, answers, process, signature, setup)

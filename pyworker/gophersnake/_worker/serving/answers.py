@@ -53,6 +53,7 @@ class Answers:
         """Create the answers of a connection."""
         self._connection = connection
         self._interrupts = interrupts
+        self._contexts = connection.contexts
         self._encode: Callable[[Any], tuple[Bytes, list[Bytes]]] = Encoder().encode
         self._encode_state = self._encode
         self.keep_items = False
@@ -77,6 +78,8 @@ class Answers:
             BaseException: the value cannot be encoded.
         """
         body, buffers = self._encode(value)
+        if self._contexts:
+            self._contexts.pop(call, None)
         if buffers or len(body) > self._connection.small:
             self._send(frames.RESULT, call, body, buffers)
         else:
@@ -91,6 +94,7 @@ class Answers:
         """
         try:
             body, buffers = self._encode_state(state)
+            self._contexts.pop(call, None)
             self._send(frames.RESULT, call, body, buffers, limited=False)
         except ValueFault as fault:
             fault.path = "snapshot" + fault.path.removeprefix("result")
@@ -186,6 +190,7 @@ class Answers:
         """
         if not self._connection.open:
             raise ForkedChildError(error)
+        self._contexts.pop(call, None)
         self.when_idle(self._collect_memory)
         # issubclass, because isinstance asks the exception, whose class may be hostile.
         if issubclass(type(error), MemoryError):

@@ -139,7 +139,11 @@ class Batches(Handler):
         self._connection.flush_soon()  # some of the calls may have been answered
         alone = calls[0] if len(calls) == 1 else 0  # one of several cannot be interrupted
         try:
-            results = self._invoker.value(alone, self._process, (list(batch.inputs),), {})
+            self._interrupts.batch = () if alone else calls
+            try:
+                results = self._invoker.value(alone, self._process, (list(batch.inputs),), {})
+            finally:
+                self._interrupts.batch = ()
             self._check(results, len(calls))
         except BaseException as error:
             again = self._can_run_alone(batch, error)

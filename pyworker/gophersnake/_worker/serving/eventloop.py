@@ -18,11 +18,12 @@ from types import AsyncGeneratorType, CoroutineType, GeneratorType
 from typing import Any
 
 from gophersnake._worker.definition.signature import Signature
-from gophersnake._worker.originals import os
+from gophersnake._worker.originals import os, time
 from gophersnake._worker.process import ending, logs
 from gophersnake._worker.serving import failure, invoker
 from gophersnake._worker.serving.answers import Answers, WorkerExit
 from gophersnake._worker.serving.items import Window, credited_items, window_limits
+from gophersnake._worker.serving.running import of_task
 from gophersnake._worker.wire import frames
 from gophersnake._worker.wire.connection import Closed, Connection, NoRoom
 from gophersnake._worker.wire.frames import Frame, ProtocolError
@@ -38,16 +39,26 @@ Serve = Callable[["Call"], Coroutine[Any, Any, None]]
 class Call:
     """A call, or an operation on a session, that has arrived and has not been answered."""
 
-    __slots__ = ("body", "buffers", "canceled", "id", "room", "serve", "stage", "task", "window")
-    task: asyncio.Task[None]
+    __slots__ = (
+        "answered", "body", "buffers", "canceled", "id", "room", "serve", "since", "stage",
+        "task", "window",
+    )  # fmt: skip
 
     def __init__(self, frame: Frame, serve: Serve, window: Window) -> None:
         """Create a call that ``serve`` will serve, with the window of its items."""
         self.id, self.body, self.buffers = frame.call, frame.body, frame.buffers
         self.serve, self.window = serve, window
         self.stage = ""  # for error frames; empty until the call is begun
-        self.canceled = False
+        self.canceled = self.answered = False
+        self.since = time.monotonic()  # when it has arrived; from an item on, when that was sent
         self.room: asyncio.Future[None] | None = None  # done when the full window has room
+        self.task: asyncio.Task[None] | None = None
+
+    def end(self) -> None:
+        """Mark the call as answered. Contexts of the node's own tasks may keep it longer."""
+        self.answered = True
+        self.task = None  # it keeps its context, and that keeps the call
+        del self.serve  # it keeps a session
 
 
 class EventLoop:
@@ -85,6 +96,7 @@ class EventLoop:
         self._calls: dict[int, Call] = {}
         self._waiting: deque[Call] = deque()  # the calls above the limit of concurrency
         self._free = signature.concurrency
+        self._is_serial = signature.concurrency == 1
         self._settling = False  # whether _settle runs before this turn of the loop ends
         self._ending = False  # the shutdown frame has arrived
         self._over = False  # no further call is answered
@@ -92,18 +104,9 @@ class EventLoop:
         logs.find_call_with(self._current_call)
 
     def _current_call(self) -> int:
-        """Return the id of the call whose task runs, 0 for any other task and thread.
-
-        Only logging asks, so that calls need not set a context variable.
-        """
-        try:
-            task = asyncio.current_task()
-        except RuntimeError:  # this thread has no loop
-            return 0
-        if task is None:
-            return 0
-        calls = self._calls.values()  # those that wait have no task yet
-        return next((each.id for each in calls if getattr(each, "task", None) is task), 0)
+        """Return the id of the call that this task or thread works for, 0 for none."""
+        call = of_task.get()
+        return 0 if call is None or call.answered else call.id
 
     def serve(self) -> None:
         """Serve frames until the shutdown frame, and finish the calls that run then.
@@ -271,7 +274,7 @@ class EventLoop:
         if call is None or call.canceled:
             return
         call.canceled = True
-        if call.stage:
+        if call.stage and call.task is not None:
             call.task.cancel()
         else:  # its task, if there is one, will not run node code; see _enter
             call.body, call.buffers = b"", []
@@ -281,7 +284,9 @@ class EventLoop:
 
     def _begin(self, call: Call) -> None:
         """Create the task that serves a call."""
-        call.task = self._loop.create_task(call.serve(call))
+        task = self._loop.create_task(call.serve(call))
+        if not call.answered:  # an eager task may have ended already
+            call.task = task
 
     def _enter(self, call: Call) -> bool:
         """Count a call as begun; return False if it was canceled or the loop has ended."""
@@ -292,6 +297,9 @@ class EventLoop:
             self._release()
             return False
         call.stage = "decode"
+        of_task.set(call)
+        if self._is_serial:
+            call.since = time.monotonic()  # its timeout does not count before
         return True
 
     async def _send_result(self, call: Call) -> None:
@@ -385,6 +393,7 @@ class EventLoop:
         stage, call.stage = call.stage, "encode"
         call.window.sent(self._answers.item(call.id, value))
         call.stage = stage
+        call.since = time.monotonic()
         self._settle_soon()
 
     def _result(self, call: Call, value: Any) -> None:
@@ -420,7 +429,7 @@ class EventLoop:
 
     def _answered(self, number: int) -> None:
         """Remove a call. If others run, its answer is sent together with theirs."""
-        del self._calls[number]
+        self._calls.pop(number).end()
         if self._calls or self._connection.shared is not None:
             self._settle_soon()
         else:

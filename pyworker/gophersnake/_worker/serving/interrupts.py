@@ -21,11 +21,11 @@ So a call need not read the socket if there was no wake signal and ``canceled`` 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import FrameType, TracebackType
 from typing import Protocol
 
-from gophersnake._worker.originals import _thread, os, signal
+from gophersnake._worker.originals import _thread, os, signal, time
 from gophersnake._worker.wire.connection import Connection
 from gophersnake.errors import Cancelled
 
@@ -46,6 +46,8 @@ class Interrupts:
     Attributes:
         call: the id of the call that may be interrupted, 0 for none. To pause, set it to 0
             and pass its value to ``resume`` later.
+        since: when the call, or its next item, was begun, by ``time.monotonic``.
+        batch: the ids of the calls that run as one batch of several, which cannot be interrupted.
         woken: whether a wake signal has arrived after which no frames have been read.
         canceled: the ids of canceled calls; see ``Connection``.
         threads: what cancels the call of each thread that serves one, by the thread's id.
@@ -56,6 +58,8 @@ class Interrupts:
         self._connection = connection
         self.canceled = connection.canceled
         self.call = 0
+        self.since = 0.0
+        self.batch: Sequence[int] = ()
         self.threads: dict[int, ThreadInterrupt] = {}
         self._cancel: Callable[[], None] | None = None
         self._deferred = 0  # the depth of nested deferrals
@@ -97,6 +101,7 @@ class Interrupts:
             Cancelled: the call has been canceled already, and ``begin`` got no ``cancel``.
         """
         self.call = call
+        self.since = time.monotonic()
         if self.woken or self.canceled:
             self.interrupt()
 

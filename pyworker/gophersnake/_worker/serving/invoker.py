@@ -7,11 +7,14 @@ from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Sequ
 from types import AsyncGeneratorType, CoroutineType, GeneratorType
 from typing import TYPE_CHECKING, Any
 
+from gophersnake._worker.originals import time
 from gophersnake._worker.serving.interrupts import Interrupts
 from gophersnake.errors import Cancelled
 
 if TYPE_CHECKING:
     import asyncio
+
+_monotonic = time.monotonic
 
 Emit = Callable[[Any], None]
 """Takes one value of a call that returns many."""
@@ -38,6 +41,7 @@ class Invoker:
         interrupts = self._interrupts
         try:
             interrupts.call = call  # the same as begin, without a function call
+            interrupts.since = _monotonic()
             if interrupts.woken or interrupts.canceled:
                 interrupts.interrupt()
             value = function(*args, **named) if named else function(*args)

@@ -134,10 +134,6 @@ class _Job:
         value = self._function(*self._taken(), **self._named)
         return list(value) if type(value) is GeneratorType else value
 
-    def is_on(self, thread: int) -> bool:
-        """Report whether a thread runs the function."""
-        return self._thread == thread
-
     def _taken(self) -> list[Any]:
         """Return the arguments, which only the function keeps from now on."""
         args, self._args = self._args, []
@@ -172,12 +168,6 @@ class ThreadLoop(EventLoop):
         self._most = signature.threads
         self._threads = 0
         self._jobs: dict[int, _Job] = {}  # by the id of the call
-
-    def _current_call(self) -> int:
-        """Return the id of the call that this thread runs, 0 if it runs none."""
-        thread = _thread.get_ident()
-        jobs = list(self._jobs.items())  # other threads change the dict
-        return next((number for number, job in jobs if job.is_on(thread)), 0)
 
     def _cancel(self, number: int) -> None:
         """Interrupt the function of a call. A call that has not begun is answered at once."""

@@ -28,13 +28,16 @@ from gophersnake._worker.wire.frames import (
     BRIEF,
     CALL,
     CANCEL,
+    CONTEXT_SIZE,
     DESCRIPTOR,
     DESCRIPTOR_SIZE,
+    HAS_CONTEXT,
     HEADER,
     HEADER_SIZE,
     RELEASE,
     WORDS,
     Bytes,
+    Context,
     Frame,
     Limits,
     Location,
@@ -51,6 +54,7 @@ READ_AHEAD = 128 << 10
 """The size of the read-ahead buffer. Larger frames are read into memory of their own."""
 
 _CALL, _RELEASE = WORDS[CALL], WORDS[RELEASE]
+_CALL_WITH_CONTEXT = _CALL | HAS_CONTEXT << 24
 
 _unpack_brief = BRIEF.unpack_from
 
@@ -86,6 +90,8 @@ class Connection:
         end: the index after the last such byte; equal to ``start`` if there is none.
         canceled: the ids of calls whose cancel frame has been read, but not yet returned
             and handled.
+        contexts: the contexts of calls that have been read and not answered, by the call
+            id, for those calls that have one.
         begun: the begun count of this connection's frames.
         small: a body of up to this many bytes can be kept back by the outbox.
         largest: the limit of a result in bytes; 0 for no limit.
@@ -104,6 +110,7 @@ class Connection:
         self.shared: SharedMemory | None = None
         self.mailbox: deque[Frame] = deque()
         self.canceled: set[int] = set()
+        self.contexts: dict[int, Context] = {}
         self.begun = BegunCount()
         self._sock = sock
         self._ahead = memoryview(bytearray(READ_AHEAD))
@@ -164,7 +171,7 @@ class Connection:
         returns the next frame. Release frames ahead of the call are handled.
 
         Raises:
-            ProtocolError: a release frame ahead of the call is invalid.
+            ProtocolError: the context of the call, or a release frame ahead of it, is invalid.
         """
         while True:
             start = self.start
@@ -176,6 +183,12 @@ class Connection:
             if end > self.end or size > self.small:
                 return None
             buffers = NO_BUFFERS
+            if first == _CALL_WITH_CONTEXT:
+                if (end := end + CONTEXT_SIZE) > self.end:
+                    return None
+                self.contexts[call] = frames.context(self._ahead, table)
+                table += CONTEXT_SIZE
+                first = _CALL
             if first == _CALL:
                 if count:
                     if self.shared is None or count > 1:
@@ -328,6 +341,8 @@ class Connection:
         if available < HEADER_SIZE:
             return False
         first, size, _, buffers, _ = _unpack_brief(self._ahead, self.start)
+        if first >> 24 == HAS_CONTEXT:
+            first, size = first & 0xFFFFFF, size + CONTEXT_SIZE
         if first & ~(0xFF << 16) != WORDS[0]:
             return True
         return bool(buffers or size > READ_AHEAD // 2 or HEADER_SIZE + size <= available)
@@ -340,8 +355,10 @@ class Connection:
             self._fill(HEADER_SIZE)
         header = HEADER.unpack_from(self._ahead, self.start)
         frames.check_header(header, self.limits)
-        _, _, kind, _, size, call, count, session = header
+        _, _, kind, flags, size, call, count, session = header
         self.start += HEADER_SIZE
+        if flags:
+            self.contexts[call] = frames.context(self._read_part(CONTEXT_SIZE))
         if kind == CANCEL:
             self.canceled.add(call)
         locations = []

@@ -31,6 +31,17 @@ BRIEF = struct.Struct("<IIQII")
 WORDS = tuple(MAGIC | VERSION << 8 | kind << 16 for kind in range(len(NAMES)))
 """The first four bytes of a frame as a number, indexed by frame type."""
 
+HAS_CONTEXT = 0x01
+"""The flag of a frame whose header is followed by the context of the call."""
+
+CONTEXT = struct.Struct("<QII")
+"""Deadline, attempt, reserved: the context of a call; see ``Context``."""
+
+CONTEXT_SIZE = CONTEXT.size
+
+OF_CONTEXTS = (CALL, OPEN, FINISH, SNAPSHOT)
+"""The frame types that may have a context."""
+
 DESCRIPTOR = struct.Struct("<IIQQ")
 """Segment (0 for an inline buffer), reserved, offset, length."""
 
@@ -48,6 +59,17 @@ class Location(NamedTuple):
     segment: int
     offset: int
     size: int
+
+
+class Context(NamedTuple):
+    """What the supervisor tells the node about a call.
+
+    ``deadline`` is when the caller stops waiting, in nanoseconds of ``time.monotonic``, 0 for
+    never, and ``attempt`` is the number of the attempt, from 1.
+    """
+
+    deadline: int
+    attempt: int
 
 
 class Frame(NamedTuple):
@@ -96,8 +118,8 @@ def check_header(header: tuple[Any, ...], limits: Limits) -> None:
         raise ProtocolError(
             f"the peer speaks version {version} of the protocol, this side version {VERSION}"
         )
-    if flags:
-        raise ProtocolError(f"a {name(kind)} frame with flags {flags:#x}; version 1 has none")
+    if flags and not (flags == HAS_CONTEXT and kind in OF_CONTEXTS):
+        raise ProtocolError(f"a {name(kind)} frame with flags {flags:#x}, which it cannot have")
     if session and kind not in OF_SESSIONS:
         raise ProtocolError(
             f"a {name(kind)} frame with session {session}; it cannot belong to a session"
@@ -110,6 +132,20 @@ def check_header(header: tuple[Any, ...], limits: Limits) -> None:
         raise ProtocolError(
             f"a {name(kind)} frame claims {buffers} buffers, more than the limit of {limits.buffers}"
         )
+
+
+def context(data: Bytes, start: int = 0) -> Context:
+    """Return the context of a call.
+
+    Raises:
+        ProtocolError: it is invalid.
+    """
+    deadline, attempt, reserved = CONTEXT.unpack_from(data, start)
+    if not attempt or reserved:
+        raise ProtocolError(
+            f"a context of attempt {attempt}, with a reserved part of {reserved:#x}"
+        )
+    return Context(deadline, attempt)
 
 
 def check_descriptors(kind: int, table: Bytes, limits: Limits, shared: bool) -> list[Location]:
