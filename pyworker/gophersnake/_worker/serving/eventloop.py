@@ -58,7 +58,6 @@ class Call:
         """Mark the call as answered. Contexts of the node's own tasks may keep it longer."""
         self.answered = True
         self.task = None  # it keeps its context, and that keeps the call
-        del self.serve  # it keeps a session
 
 
 class EventLoop:
@@ -284,7 +283,9 @@ class EventLoop:
 
     def _begin(self, call: Call) -> None:
         """Create the task that serves a call."""
-        task = self._loop.create_task(call.serve(call))
+        serve = call.serve
+        del call.serve  # it keeps a session
+        task = self._loop.create_task(serve(call))
         if not call.answered:  # an eager task may have ended already
             call.task = task
 
