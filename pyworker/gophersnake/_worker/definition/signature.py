@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import inspect
 import sys
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import gophersnake
 from gophersnake._worker.definition.lookup import NodeFault, nearest
+from gophersnake.errors import Permanent
 from gophersnake.nodes import (
     MAX_NAME,
     MAX_PARAMETERS,
@@ -277,6 +279,40 @@ class Signature:
         }
         _limit_schemas(description)
         return description
+
+
+def batch_fault(name: str, results: Any, count: int) -> Exception | None:
+    """Return the error of a batch node that has not returned a list of as many results as inputs.
+
+    Args:
+        name: the node type.
+        results: what the node has returned.
+        count: how many inputs it got.
+    """
+    got = f"{name} got a list of {count} inputs, and returned "
+    if type(results) not in (list, tuple):
+        kind = type(results).__name__
+        return TypeError(f"{got}a {kind} instead of a list of as many results")
+    return None if len(results) == count else ValueError(f"{got}{len(results)} results")
+
+
+def session_copy(prototype: Any) -> Any:
+    """Return a copy of a stateful node for a new session.
+
+    Args:
+        prototype: the node that was set up.
+
+    Raises:
+        Permanent: the node cannot be copied.
+    """
+    try:
+        return copy.copy(prototype)
+    except Exception as error:
+        name = type(prototype).__name__
+        raise Permanent(
+            f"each session gets a copy of the {name} that was set up, but copy.copy failed: "
+            f"{error!r:.500}; give the class a __copy__ method"
+        ) from error
 
 
 def _limit_schemas(description: dict[str, Any]) -> None:

@@ -196,15 +196,7 @@ class Answers:
         if issubclass(type(error), MemoryError):
             limits.make_room()
             traceback.clear_frames(error.__traceback__)  # releases the node's local variables
-        try:
-            body = failure.remote_error(error, stage, self.permanent)
-        except Exception as broken:  # a hostile exception
-            body = {
-                "kind": "execution",
-                "class": type(error).__name__,
-                "message": f"<the exception cannot be read: {type(broken).__name__}>",
-                "stage": stage,
-            }
+        body = failure.body_of(error, stage, self.permanent)
         self._connection.send_message(frames.ERROR, body, call)
         if body.get("fatal"):
             code = body.get("exit_code")

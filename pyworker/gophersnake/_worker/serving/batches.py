@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from gophersnake._worker.definition.signature import batch_fault
 from gophersnake._worker.serving.calls import Handler, Reporting
 from gophersnake._worker.wire.frames import CALL, CANCEL, Bytes, Frame
 from gophersnake.errors import Cancelled
@@ -167,13 +168,8 @@ class Batches(Handler):
 
     def _check(self, results: Any, count: int) -> None:
         """Raise an error if the node has not returned a list of as many results as inputs."""
-        got = f"{self._name} got a list of {count} inputs, and returned "
-        if type(results) not in (list, tuple):
-            name = type(results).__name__
-            wrong: Exception = TypeError(f"{got}a {name} instead of a list of as many results")
-        elif len(results) != count:
-            wrong = ValueError(f"{got}{len(results)} results")
-        else:
+        wrong = batch_fault(self._name, results, count)
+        if wrong is None:
             return
         if self._idempotent and count > 1:
             # Alone, each may succeed, and then no error would say what is wrong.

@@ -94,6 +94,21 @@ def remote_error(
     return body | _terminal_hint(error) | _recursion_hint(error) | sandbox.hint(error)
 
 
+def body_of(
+    error: BaseException, stage: str, permanent: tuple[type[Exception], ...] = ()
+) -> dict[str, Any]:
+    """Return the same as ``remote_error``; if the exception cannot be read, only its class."""
+    try:
+        return remote_error(error, stage, permanent)
+    except Exception as broken:  # a hostile exception
+        return {
+            "kind": "execution",
+            "class": type(error).__name__,
+            "message": f"<the exception cannot be read: {type(broken).__name__}>",
+            "stage": stage,
+        }
+
+
 def _terminal_hint(error: BaseException) -> dict[str, str]:
     """Return the hint for debuggers and ``input``, which find no terminal."""
     is_debugger = type(error).__name__ == "BdbQuit" and type(error).__module__ == "bdb"

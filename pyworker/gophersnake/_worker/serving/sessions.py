@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 from typing import Any
 
+from gophersnake._worker.definition.signature import session_copy
 from gophersnake._worker.serving.calls import Handler, Reporting
 from gophersnake._worker.wire.frames import (
     DROP,
@@ -16,7 +16,6 @@ from gophersnake._worker.wire.frames import (
     Frame,
     ProtocolError,
 )
-from gophersnake.errors import Permanent
 
 
 class SessionTable:
@@ -79,14 +78,7 @@ class SessionTable:
         Raises:
             Permanent: the node cannot be copied.
         """
-        try:
-            return copy.copy(self._prototype)
-        except Exception as error:
-            name = type(self._prototype).__name__
-            raise Permanent(
-                f"each session gets a copy of the {name} that was set up, but copy.copy failed: "
-                f"{error!r:.500}; give the class a __copy__ method"
-            ) from error
+        return session_copy(self._prototype)
 
     def add(self, session: int, node: Any) -> None:
         """Open a session with its copy of the node."""
