@@ -16,6 +16,9 @@ PONG, SHUTDOWN, RELEASE, FORGET, ITEM, CREDIT, OPEN, FINISH, DROP, SNAPSHOT = ra
 
 HEADER = struct.Struct("<BBBBIQII")
 DESCRIPTOR = struct.Struct("<IIQQ")
+HAS_CONTEXT = 0x01
+"""The flag of a frame whose header is followed by the context of the call."""
+CONTEXT_SIZE = 16
 OWN = 1 << 31
 """The bit that is set in the numbers of a worker's own segments."""
 
@@ -66,13 +69,14 @@ def parse(data: bytearray) -> Frame | None:
     """Take the first whole frame out of what was received; None if it has not arrived."""
     if len(data) < HEADER.size:
         return None
-    _, _, kind, _, size, call, count, session = HEADER.unpack_from(data)
-    at = HEADER.size + count * DESCRIPTOR.size
+    _, _, kind, flags, size, call, count, session = HEADER.unpack_from(data)
+    table = HEADER.size + (CONTEXT_SIZE if flags == HAS_CONTEXT else 0)
+    at = table + count * DESCRIPTOR.size
     if len(data) < at:
         return None
     buffers = []
     for i in range(count):
-        segment, _, offset, length = DESCRIPTOR.unpack_from(data, HEADER.size + i * DESCRIPTOR.size)
+        segment, _, offset, length = DESCRIPTOR.unpack_from(data, table + i * DESCRIPTOR.size)
         buffers.append(Buffer(b"", segment, offset, length))
     end = at + size + sum(each.size for each in buffers if not each.segment)
     if len(data) < end:
