@@ -23,14 +23,17 @@ import (
 // compressed buffers, dictionaries in several parts, more than 65,536 columns, nesting of more
 // than 60 levels, and more than 2³¹-1 rows.
 func Decode(t *ipc.Table) (Table, error) {
-	decoded, err := decode(t)
+	if t == nil {
+		return Table{}, errors.New("decode a table: there is none")
+	}
+	decoded, err := decode(&messages{rest: t.Stream})
 	if err != nil {
 		return Table{}, fmt.Errorf("decode a table: %w", err)
 	}
 	return decoded, nil
 }
 
-func decode(t *ipc.Table) (decoded Table, err error) {
+func decode(from *messages) (decoded Table, err error) {
 	// Arrow's own reader turns its panics into errors. A fault in the checks must not end the
 	// program either.
 	defer func() {
@@ -38,10 +41,7 @@ func decode(t *ipc.Table) (decoded Table, err error) {
 			err = fmt.Errorf("its parts contradict each other: %v", found)
 		}
 	}()
-	if t == nil {
-		return Table{}, errors.New("there is none")
-	}
-	reader, err := arrowipc.NewReaderFromMessageReader(&messages{rest: t.Stream})
+	reader, err := arrowipc.NewReaderFromMessageReader(from)
 	if err != nil {
 		return Table{}, err
 	}

@@ -27,6 +27,9 @@ type messages struct {
 	rest   []byte
 	rows   uint64
 	schema bool // it was read
+	// file is set for a file: its buffers may be compressed, and an index follows its end.
+	file     bool
+	unpacked uint64 // the bytes of the compressed buffers so far, when they are decompressed
 }
 
 // Retain implements the interface; there is nothing to release.
@@ -56,7 +59,7 @@ func (m *messages) next() *arrowipc.Message {
 	size := binary.LittleEndian.Uint32(m.rest[4:])
 	m.rest = m.rest[8:]
 	if size == 0 {
-		if len(m.rest) != 0 {
+		if len(m.rest) != 0 && !m.file {
 			refuse("%d bytes follow its end", len(m.rest))
 		}
 		return nil
@@ -73,12 +76,12 @@ func (m *messages) next() *arrowipc.Message {
 	}
 	body := m.rest[:length:length]
 	m.rest = m.rest[length:]
-	m.check(header, length)
+	m.check(header, body)
 	return arrowipc.NewMessage(memory.NewBufferBytes(meta), memory.NewBufferBytes(aligned(body)))
 }
 
 // check refuses a message of which a reader would do more than its size says.
-func (m *messages) check(message table, length uint64) {
+func (m *messages) check(message table, body []byte) {
 	message.notes(4)
 	header, found := message.inner(2)
 	kind := message.scalar(1, 1)
@@ -91,7 +94,7 @@ func (m *messages) check(message table, length uint64) {
 		m.schema = true
 		checkSchema(header)
 	case kind == kindBatch:
-		if m.rows += checkBatch(header, length); m.rows > maxRows {
+		if m.rows += m.checkBatch(header, body); m.rows > maxRows {
 			refuse("it has more than %d rows", maxRows)
 		}
 	case kind == kindDictionary:
@@ -102,7 +105,7 @@ func (m *messages) check(message table, length uint64) {
 		if !found {
 			refuse("a dictionary has no values")
 		}
-		checkBatch(batch, length)
+		m.checkBatch(batch, body)
 	default:
 		refuse("it has a message of the unknown kind %d", kind)
 	}
@@ -174,9 +177,9 @@ func checkDecimal(t table) {
 	}
 }
 
-// checkBatch checks the sizes in a record batch against the length of its body, and returns the
-// number of its rows.
-func checkBatch(batch table, length uint64) uint64 {
+// checkBatch checks the sizes in a record batch against its body, and returns the number of its
+// rows.
+func (m *messages) checkBatch(batch table, body []byte) uint64 {
 	rows := batch.scalar(0, 8)
 	if rows > maxRows {
 		refuse("a batch has more than %d rows", maxRows)
@@ -188,15 +191,20 @@ func checkBatch(batch table, length uint64) uint64 {
 			refuse("a column of %d rows has %d nulls", long, nulls)
 		}
 	}
+	compression, compressed := batch.inner(3)
+	if compressed && !m.file {
+		refuse("its buffers are compressed; write it without compression")
+	}
+	length := uint64(len(body))
 	first, count = batch.vector(2, 16)
 	for i := range count {
 		offset, size := batch.number(first+16*i, 8), batch.number(first+16*i+8, 8)
 		if offset%8 != 0 || offset > length || size > length-offset {
 			refuse("a buffer of %d bytes at %d in a body of %d bytes", size, offset, length)
 		}
-	}
-	if _, compressed := batch.inner(3); compressed {
-		refuse("its buffers are compressed; write it without compression")
+		if compressed {
+			m.checkCompressed(compression, body[offset:offset+size])
+		}
 	}
 	first, count = batch.vector(4, 8)
 	for i := range count {
@@ -205,6 +213,40 @@ func checkBatch(batch table, length uint64) uint64 {
 		}
 	}
 	return rows
+}
+
+// The bounds of what compressed buffers become. The ratios are those of the formats: no input of
+// LZ4 becomes more, and zstd has blocks of 128 KiB in 4 bytes.
+const (
+	maxUnpacked  = 8 << 30 // what a value may have
+	maxLZ4Ratio  = 255
+	maxZstdRatio = 32 << 10
+)
+
+// checkCompressed checks the size that a compressed buffer announces, for which the reader
+// allocates memory before it decompresses.
+func (m *messages) checkCompressed(compression table, buffer []byte) {
+	const lz4, zstd = 0, 1
+	ratio := map[uint64]uint64{lz4: maxLZ4Ratio, zstd: maxZstdRatio}[compression.scalar(0, 1)]
+	if method := compression.scalar(1, 1); ratio == 0 || method != 0 {
+		refuse("its buffers are compressed by an unknown method")
+	}
+	if len(buffer) == 0 {
+		return
+	}
+	if len(buffer) < 8 {
+		refuse("a compressed buffer has %d bytes", len(buffer))
+	}
+	size := binary.LittleEndian.Uint64(buffer)
+	if int64(size) == -1 { // as it is
+		return
+	}
+	if size > maxUnpacked || size > ratio*uint64(len(buffer)) {
+		refuse("a compressed buffer of %d bytes announces %d bytes", len(buffer), size)
+	}
+	if m.unpacked += size; m.unpacked > maxUnpacked {
+		refuse("it has more than %d bytes when it is decompressed", uint64(maxUnpacked))
+	}
 }
 
 // aligned returns bytes at an address from which numbers of 64 bits can be read: a copy, if it

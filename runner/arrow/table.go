@@ -81,12 +81,9 @@ func (t Table) NumRows() int64 {
 // Encode writes a table as an Arrow IPC stream. It copies the rows once. It fails if the
 // records differ in their columns.
 func Encode(t Table) (*ipc.Table, error) {
-	schema := t.Schema
-	if schema == nil {
-		if len(t.Records) == 0 {
-			return nil, errors.New("encode a table: it has neither a schema nor records")
-		}
-		schema = t.Records[0].Schema()
+	schema, err := t.schema()
+	if err != nil {
+		return nil, fmt.Errorf("encode a table: %w", err)
 	}
 	var stream sink
 	writer := arrowipc.NewWriter(&stream, arrowipc.WithSchema(schema))
@@ -99,6 +96,17 @@ func Encode(t Table) (*ipc.Table, error) {
 		return nil, fmt.Errorf("encode a table: %w", err)
 	}
 	return &ipc.Table{Stream: stream}, nil
+}
+
+// schema returns the schema of a table that may have only records.
+func (t Table) schema() (*arrow.Schema, error) {
+	switch {
+	case t.Schema != nil:
+		return t.Schema, nil
+	case len(t.Records) == 0:
+		return nil, errors.New("it has neither a schema nor records")
+	}
+	return t.Records[0].Schema(), nil
 }
 
 // sink collects what is written.
