@@ -54,7 +54,7 @@ func columnsOf(file *parquet.File, meta *format.FileMetaData) ([]*column, *arrow
 		field := c.field()
 		if hint != nil {
 			field.Metadata = hints[i].Metadata
-			if dictionary, ok := hint.(*arrow.DictionaryType); ok && c.leaf != nil {
+			if dictionary, ok := hint.(*arrow.DictionaryType); ok && c.leaf != nil && c.kind.ID() != arrow.BOOL {
 				field.Type = &arrow.DictionaryType{IndexType: dictionary.IndexType, ValueType: c.kind, Ordered: dictionary.Ordered}
 			}
 		}
@@ -123,8 +123,9 @@ func newItem(node *parquet.Column, hint arrow.DataType) *column {
 		c.leaf, c.index, c.leaves = node, node.Index(), 1
 		if dictionary, ok := hint.(*arrow.DictionaryType); ok {
 			hint = dictionary.ValueType
-			if id := hint.ID(); id == arrow.STRING_VIEW || id == arrow.BINARY_VIEW {
-				hint = nil // package array builds no dictionaries of views
+			switch hint.ID() { // package array builds no dictionaries of these
+			case arrow.STRING_VIEW, arrow.BINARY_VIEW, arrow.LARGE_STRING, arrow.LARGE_BINARY:
+				hint = nil
 			}
 		}
 		c.kind, c.convert = leafOf(node, hint)
