@@ -155,10 +155,10 @@ func hintOf(data []byte, format Format) string {
 	return ""
 }
 
-// Encode writes a table in a format. Parquet has no seconds, no dates in milliseconds and no lists
-// of fixed size: they become milliseconds, dates in days and lists. Nested columns become JSON in
-// CSV, and bytes base64. The error is an [*Error] if the format cannot hold the table, or that of
-// w.
+// Encode writes a table in a format. Parquet has no times of the day in seconds, no dates in
+// milliseconds and no lists of fixed size: they become milliseconds, dates in days and lists.
+// Nested columns become JSON in CSV, and bytes base64. The error is an [*Error] if the format
+// cannot hold the table, or that of w.
 func Encode(w io.Writer, table arrow.Table, format Format) error {
 	tracked := &tracker{w: w}
 	var err error

@@ -49,6 +49,8 @@ With --watch, the inputs are run again after each change, until Ctrl-C.`,
   gophersnake run speech --input talk.wav --output json
   gophersnake run ./pipeline.yaml --input 'clips/*.wav' --output transcripts.jsonl
   gophersnake run speech clips/*.wav --param transcribe.min_confidence=0.4
+  gophersnake run ./sales --input sales.csv --output totals.parquet
+  cat sales.txt | gophersnake run ./sales --input table:- --output pretty
   gophersnake run ./pipeline.yaml --input talk.wav --watch
   gophersnake run ./pipeline.yaml 'clips/*.wav' --status localhost:9090
   curl -s example.org/order.json | gophersnake run ./shop --input - --timeout 30s`,

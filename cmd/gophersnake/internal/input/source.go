@@ -16,26 +16,34 @@ import (
 	"unicode/utf8"
 
 	"github.com/gophersnake/gophersnake/cmd/gophersnake/internal/failure"
+	"github.com/gophersnake/gophersnake/cmd/gophersnake/internal/terminal"
 	"github.com/gophersnake/gophersnake/runner"
+	"github.com/gophersnake/gophersnake/runner/arrow/tablefile"
 	"github.com/gophersnake/gophersnake/runner/media"
 )
 
 // Help describes the inputs of a run.
 const Help = `An input is one of the following; the first match counts:
-  -             standard input: JSON, a recording, an image, or otherwise text, without
-                the line feed at its end
+  -             standard input: JSON, a recording, an image, a Parquet or Arrow file, or
+                otherwise text, without the line feed at its end
   @FILE         the content of a file; @*.wav is a pattern
   path:FILE     the absolute path of a file or folder, as text; path:*.mp3 is a pattern
   bytes:FILE    the content of a file as bytes, whatever it is; bytes:*.mp3 is a pattern
+  table:FILE    a table, whatever the name of its file: Parquet or Arrow, or else CSV;
+                table:- is standard input, table:*.txt is a pattern
   JSON          a JSON value: 42, "text", {"key": [1, 2]}
   FILE          the content of an existing file
   PATTERN       the content of each file that matches, one input per file: 'clips/*.wav'
   text          anything else
 
 The extension of a file says how to read it: .wav as Audio; .png, .jpg, .webp, .gif, .tif
-and .bmp as an Image, upright; .json as a JSON value; .jsonl as one input per line. Other
-recordings and images, such as .mp3 and .heic, are refused: convert them, or use path: or
-bytes:. Any other file is read as text if it is valid UTF-8, otherwise as bytes.
+and .bmp as an Image, upright; .csv, .tsv, .parquet, .arrow, .feather and .arrows as a
+table; .json as a JSON value; .jsonl as one input per line. Other recordings and images,
+such as .mp3 and .heic, are refused: convert them, or use path: or bytes:. Any other file
+is read as text if it is valid UTF-8, otherwise as bytes.
+
+The first line of a CSV file names the columns. A column is of integers, numbers, booleans,
+dates or times if all of its fields are, and otherwise of text; an empty field is a null.
 
 JSON and text are UTF-8; a byte order mark is skipped, and other encodings are refused.
 JSON objects keep the order of their keys. Integers have at most 64 bits.`
@@ -119,8 +127,11 @@ func (r *resolver) addValue(name, stem string, value any) {
 }
 
 func (r *resolver) resolve(argument string) error {
-	if argument == "-" {
-		return r.addStdin()
+	switch argument {
+	case "-":
+		return r.addStdin(r.decodeStdin)
+	case "table:-":
+		return r.addStdin(func(data []byte) (any, error) { return r.decodeTable(stdinName, "", data, tablefile.CSV) })
 	}
 	if file, ok := strings.CutPrefix(argument, "@"); ok {
 		return r.resolveFile(argument, file, true, r.addFile)
@@ -130,6 +141,9 @@ func (r *resolver) resolve(argument string) error {
 	}
 	if file, ok := strings.CutPrefix(argument, "bytes:"); ok {
 		return r.resolveFile(argument, file, true, r.addBytes)
+	}
+	if file, ok := strings.CutPrefix(argument, "table:"); ok {
+		return r.resolveFile(argument, file, true, r.addTable)
 	}
 	value, err := ParseJSON([]byte(argument))
 	switch {
@@ -150,7 +164,10 @@ func (r *resolver) numberedStem() string {
 	return "input"
 }
 
-func (r *resolver) addStdin() error {
+// stdinName is what messages call standard input.
+const stdinName = "standard input"
+
+func (r *resolver) addStdin(decode func(data []byte) (any, error)) error {
 	if r.usesStdin {
 		return failure.Usagef("standard input (-) can be read only once")
 	}
@@ -160,17 +177,20 @@ func (r *resolver) addStdin() error {
 		if err != nil {
 			return nil, runner.Wrap(err, runner.KindIO, "read standard input")
 		}
-		return r.decodeStdin(data)
+		return decode(data)
 	})
 	return nil
 }
 
 // decodeStdin finds out from the data itself what they are.
 func (r *resolver) decodeStdin(data []byte) (any, error) {
-	const name = "standard input"
+	const name = stdinName
 	if media.Known(data) {
 		value, err := r.decoder(name).Decode(data)
 		return value, mediaError(name, "", err)
+	}
+	if format, ok := tablefile.Detect(data); ok {
+		return r.decodeTable(name, "", data, format)
 	}
 	value, err := ParseJSON(data)
 	switch {
@@ -259,7 +279,7 @@ var (
 )
 
 func looksLikeFile(name string) bool {
-	return slices.Contains(slices.Concat(audioExtensions, imageExtensions, documentExtensions), strings.ToLower(filepath.Ext(name)))
+	return slices.Contains(slices.Concat(audioExtensions, imageExtensions, documentExtensions, tablefile.Extensions()), strings.ToLower(filepath.Ext(name)))
 }
 
 // addPath adds the absolute path of a file or folder: nodes run in another folder.
@@ -276,6 +296,15 @@ func (r *resolver) addPath(path string, _ fs.FileInfo) error {
 // addBytes adds the content of a file.
 func (r *resolver) addBytes(path string, info fs.FileInfo) error {
 	return r.addContent(path, info, func(data []byte) (any, error) { return data, nil })
+}
+
+// addTable adds a file that holds a table.
+func (r *resolver) addTable(path string, info fs.FileInfo) error {
+	format, ok := tablefile.FormatOf(path)
+	if !ok {
+		format = tablefile.CSV
+	}
+	return r.addContent(path, info, func(data []byte) (any, error) { return r.decodeTable(path, path, data, format) })
 }
 
 // addFile adds a file that is read as its extension says.
@@ -352,7 +381,29 @@ func (r *resolver) decodeFile(path string, data []byte) (any, error) {
 	case extension == ".json":
 		return parseNamed(path, data)
 	}
+	if format, ok := tablefile.FormatOf(path); ok {
+		return r.decodeTable(path, path, data, format)
+	}
 	return decodeText(path, data)
+}
+
+// decodeTable decodes a file of a format. It warns if the fields of a CSV file seem to be separated
+// by another character. If the input is a file, the path is that of the file.
+func (r *resolver) decodeTable(name, path string, data []byte, format tablefile.Format) (any, error) {
+	table, err := tablefile.Decode(data, format)
+	if fault, ok := errors.AsType[*tablefile.Error](err); ok {
+		return nil, formatError(name, path, string(fault.Format), fault.Reason, fault.Hint)
+	}
+	if err != nil {
+		return nil, runner.Wrap(err, runner.KindSerialization, "cannot read "+name)
+	}
+	if _, binary := tablefile.Detect(data); !binary && format == tablefile.CSV && table.Schema.NumFields() == 1 {
+		if column := table.Schema.Field(0).Name; strings.ContainsAny(column, ";\t|") {
+			r.warn("the table has a single column; the fields of a CSV file are separated by commas, those of a .tsv file by tabs",
+				"input", name, "column", terminal.Shorten(column, 60))
+		}
+	}
+	return table, nil
 }
 
 // decoder returns a decoder that warns of what a file with this name loses.
@@ -412,9 +463,13 @@ func mediaError(name, path string, err error) error {
 	if !ok {
 		return runner.Wrap(err, runner.KindSerialization, "cannot read "+name)
 	}
-	hint := e.Hint
+	return formatError(name, path, e.Format, e.Reason, e.Hint)
+}
+
+// formatError returns the error for an input that is not valid in its format.
+func formatError(name, path, format, reason, hint string) error {
 	if hint != "" && path != "" {
 		hint += "; to hand over the file as it is: 'path:" + path + "' or 'bytes:" + path + "'"
 	}
-	return runner.NewError(runner.KindSerialization, fmt.Sprintf("cannot read %s: %s: %s", name, e.Format, e.Reason)).WithHint(hint)
+	return runner.NewError(runner.KindSerialization, fmt.Sprintf("cannot read %s: %s: %s", name, format, reason)).WithHint(hint)
 }

@@ -2,6 +2,7 @@ package input
 
 import (
 	"errors"
+	"fmt"
 	"math"
 	"os"
 	"strings"
@@ -15,6 +16,8 @@ import (
 	"github.com/gophersnake/gophersnake/cmd/gophersnake/internal/terminal"
 	"github.com/gophersnake/gophersnake/ipc"
 	"github.com/gophersnake/gophersnake/runner"
+	"github.com/gophersnake/gophersnake/runner/arrow"
+	"github.com/gophersnake/gophersnake/runner/arrow/tablefile"
 )
 
 func TestAnArgumentIsOneInput(t *testing.T) {
@@ -68,6 +71,61 @@ func TestAnArgumentIsOneInput(t *testing.T) {
 	}
 }
 
+// tables are files of the same table.
+func tables(t *testing.T) map[string]string {
+	table, err := tablefile.Decode([]byte("name,age\nAda,36\nGrace,\n"), tablefile.CSV)
+	require.NoError(t, err)
+	files := map[string]string{}
+	for name, format := range map[string]tablefile.Format{"a.csv": tablefile.CSV, "a.tsv": tablefile.TSV, "a.parquet": tablefile.Parquet, "a.feather": tablefile.Arrow} {
+		var file strings.Builder
+		require.NoError(t, tablefile.Encode(&file, table, format))
+		files[name] = file.String()
+	}
+	stream, err := arrow.Encode(table)
+	require.NoError(t, err)
+	files["a.arrows"], files["a.arrow"] = string(stream.Stream), string(stream.Stream)
+	files["parquet.csv"], files["csv.txt"], files["parquet"] = files["a.parquet"], files["a.csv"], files["a.parquet"]
+	return files
+}
+
+func TestTheKindsOfFilesOfTables(t *testing.T) {
+	files := tables(t)
+	fixtures.Chdir(t, files)
+	for _, c := range []struct{ input, stdin string }{
+		{"a.csv", ""}, {"@a.tsv", ""}, {"a.parquet", ""}, {"a.feather", ""}, {"a.arrow", ""}, {"a.arrows", ""}, {"parquet.csv", ""},
+		{"table:csv.txt", ""}, {"table:parquet", ""}, {"table:a.tsv", ""},
+		{"-", files["a.parquet"]}, {"-", files["a.feather"]}, {"-", files["a.arrows"]},
+		{"table:-", files["a.csv"]}, {"table:-", files["a.parquet"]},
+	} {
+		t.Run(c.input, func(t *testing.T) {
+			set, err := Resolve(strings.NewReader(c.stdin), fixtures.NoWarning(t), []string{c.input})
+			require.NoError(t, err)
+			got, err := set.Sources[0].Load(t.Context())
+			require.NoError(t, err)
+			require.IsType(t, arrow.Table{}, got)
+			assert.Equal(t, int64(2), got.(arrow.Table).NumRows())
+			fields := got.(arrow.Table).Schema.Fields()
+			assert.Equal(t, "name utf8, age int64", fmt.Sprintf("%s %s, %s %s", fields[0].Name, fields[0].Type, fields[1].Name, fields[1].Type))
+			assert.Len(t, set.Files, map[bool]int{true: 1}[c.stdin == ""])
+		})
+	}
+	set, err := Resolve(nil, fixtures.NoWarning(t), []string{"table:*.csv"})
+	require.NoError(t, err)
+	assert.Len(t, set.Sources, 2, "a pattern")
+	_, err = Resolve(strings.NewReader(""), fixtures.NoWarning(t), []string{"table:-", "-"})
+	assert.ErrorContains(t, err, "standard input (-) can be read only once")
+}
+
+func TestCSVWithOtherSeparatorsIsWarnedOf(t *testing.T) {
+	fixtures.Chdir(t, map[string]string{"a.csv": "x;y\n1;2\n"})
+	var warned []any
+	set, err := Resolve(nil, func(message string, args ...any) { warned = append([]any{message}, args...) }, []string{"a.csv"})
+	require.NoError(t, err)
+	_, err = set.Sources[0].Load(t.Context())
+	require.NoError(t, err)
+	assert.Equal(t, []any{"the table has a single column; the fields of a CSV file are separated by commas, those of a .tsv file by tabs", "input", "a.csv", "column", "x;y"}, warned)
+}
+
 func TestNoInputIsNull(t *testing.T) {
 	set, err := Resolve(nil, fixtures.NoWarning(t), nil)
 	require.NoError(t, err)
@@ -114,7 +172,8 @@ func TestArgumentsForSeveralInputs(t *testing.T) {
 }
 
 func TestAnInputThatCannotBeReadIsAnError(t *testing.T) {
-	fixtures.Chdir(t, map[string]string{"bad.wav": "RIFF....WAVE", "song.wav": "ID3\x04", "bad.json": "{", "big.json": `{"n": [99999999999999999999]}`, "dir/x": ""})
+	fixtures.Chdir(t, map[string]string{"bad.wav": "RIFF....WAVE", "song.wav": "ID3\x04", "bad.json": "{", "big.json": `{"n": [99999999999999999999]}`, "dir/x": "",
+		"empty.csv": "", "empty.parquet": "", "cut.parquet": "PAR1\x15", "cut.arrow": "ARROW1\x00\x00\xff", "text.parquet": "a,b\n1,2\n", "uneven.csv": "a,b\n1\n", "latin.dat": "a\n\xe4\n"})
 	for _, c := range []struct {
 		input string
 		kind  error
@@ -130,6 +189,14 @@ func TestAnInputThatCannotBeReadIsAnError(t *testing.T) {
 		{"1e999", runner.KindSerialization, "the number 1e999 does not fit in 64 bits"},
 		{"bad.wav", runner.KindSerialization, "cannot read bad.wav: WAV: there is no fmt chunk"},
 		{"song.wav", runner.KindSerialization, "cannot read song.wav: WAV: this is MP3, which is not supported"},
+		{"missing.parquet", runner.KindIO, `there is no input file missing.parquet`},
+		{"empty.csv", runner.KindSerialization, "cannot read empty.csv: CSV: the file is empty"},
+		{"empty.parquet", runner.KindSerialization, "cannot read empty.parquet: Parquet: the file is empty"},
+		{"cut.parquet", runner.KindSerialization, "cannot read cut.parquet: Parquet: not a valid Parquet file: it is truncated"},
+		{"cut.arrow", runner.KindSerialization, "cannot read cut.arrow: Arrow: not a valid Arrow file: it is truncated"},
+		{"text.parquet", runner.KindSerialization, "cannot read text.parquet: Parquet: not a valid Parquet file: it does not begin like one"},
+		{"uneven.csv", runner.KindSerialization, "cannot read uneven.csv: CSV: line 2 has 1 fields, but the first line has 2"},
+		{"table:latin.dat", runner.KindSerialization, "cannot read latin.dat: CSV: it is not UTF-8 text"},
 		{"bad.json", runner.KindSerialization, "bad.json: invalid JSON: unexpected EOF, at byte 1"},
 		{"big.json", runner.KindSerialization, "input.n[0]: the number 99999999999999999999 does not fit"},
 	} {

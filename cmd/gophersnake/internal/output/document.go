@@ -109,6 +109,8 @@ func (c *conversion) convert(path string, v any) (any, error) {
 			return nil, runner.Wrap(err, runner.KindSerialization, "result"+path)
 		}
 		return doc, nil
+	case *ipc.Table:
+		return newTableDocument(path, v, c.warn)
 	}
 	return c.writeMedia(path, v)
 }

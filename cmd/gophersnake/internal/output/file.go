@@ -14,6 +14,7 @@ import (
 	"syscall"
 
 	"github.com/gophersnake/gophersnake/runner"
+	"github.com/gophersnake/gophersnake/runner/arrow/tablefile"
 	"github.com/gophersnake/gophersnake/runner/media"
 )
 
@@ -94,7 +95,9 @@ func createFile(path string) (*atomicFile, error) {
 
 // writeError adds the name of the file to an error.
 func (f *atomicFile) writeError(err error) error {
-	if _, ok := errors.AsType[*media.Error](err); ok {
+	_, isMedia := errors.AsType[*media.Error](err)
+	_, isTable := errors.AsType[*tablefile.Error](err)
+	if isMedia || isTable {
 		return runner.Wrap(withoutPath(err), runner.KindSerialization, "write "+f.path)
 	}
 	return fileError(f.path, withoutPath(err))

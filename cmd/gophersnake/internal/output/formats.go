@@ -168,6 +168,8 @@ func plainText(doc any) (string, error) {
 		return strings.TrimSuffix(d, "\n") + "\n", nil
 	case fileReference:
 		return d.String() + "\n", nil
+	case tableDocument:
+		return d.String() + "\n", nil
 	}
 	var b strings.Builder
 	encoder := yaml.NewEncoder(&b)
@@ -224,7 +226,11 @@ func (m *mediaWriter) Write(o Outcome) (failed, err error) {
 		return o.Err, nil
 	}
 	reference, encode, extension := describeMedia(o.Value)
+	_, isTable := o.Value.(*ipc.Table)
 	switch {
+	case isTable:
+		return runner.NewError(runner.KindSerialization, m.path+" cannot hold the result: it is a table").
+			WithHint("use a file name that ends in .csv, .tsv, .parquet, .arrow or .feather"), nil
 	case encode == nil:
 		return runner.NewError(runner.KindSerialization, fmt.Sprintf("%s cannot hold the result: it is %s", m.path, typeName(o.Value))).
 			WithHint("use --output json: audio, images and tensors inside the result are written to files"), nil

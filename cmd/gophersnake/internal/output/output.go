@@ -1,5 +1,5 @@
 // Package output writes the results of a command: as JSON, as lines of JSON, as text for
-// people, or as media files.
+// people, as media files, or as files of tables.
 package output
 
 import (
@@ -12,6 +12,7 @@ import (
 	"github.com/gophersnake/gophersnake/cmd/gophersnake/internal/failure"
 	"github.com/gophersnake/gophersnake/cmd/gophersnake/internal/terminal"
 	"github.com/gophersnake/gophersnake/runner"
+	"github.com/gophersnake/gophersnake/runner/arrow/tablefile"
 )
 
 // Help describes the outputs of a run.
@@ -20,7 +21,8 @@ const Help = `--output takes one of the following:
   json     one JSON document; the default elsewhere
   jsonl    one line per input, written as soon as it and all inputs before it are done
   FILE     the extension selects the format: .json, .jsonl, .txt (as pretty), .wav,
-           .png, .npy or .bin; the file appears when it is complete
+           .png, .npy, .bin, or, for a table, .csv, .tsv, .parquet, .arrow or .feather;
+           the file appears when it is complete
 
 With one input, the JSON document is its result. With several, it is a list of
 {"input": …, "result": …} or {"input": …, "error": …}; each line of jsonl is such an
@@ -28,7 +30,10 @@ object, too.
 
 Audio, images, tensors and bytes inside a result are written to WAV, PNG, NPY and BIN
 files in --output-dir, named INPUT-NODE-PATH. In their place the document has
-{"$file": "…", "type": "audio", "rate": 16000, …}.`
+{"$file": "…", "type": "audio", "rate": 16000, …}.
+
+A table is a list of its rows in JSON, [{"city": "Bern", "price": 2.5}, …], and pretty shows
+its first rows.`
 
 // Outcome is the result or the error of one input.
 type Outcome struct {
@@ -102,9 +107,15 @@ func New(o Options) (Writer, error) {
 		}
 		return &mediaWriter{path: o.Format, extension: extension}, nil
 	}
+	if format, ok := tablefile.FormatOf(o.Format); ok && extension != ".arrows" {
+		if o.Many {
+			return nil, failure.Usagef("--output %s holds one table, but there are several inputs; use --output jsonl, or run the command for each input", o.Format)
+		}
+		return &tableWriter{path: o.Format, format: format}, nil
+	}
 	format, ok := documentFormats[extension]
 	if !ok {
-		return nil, failure.Usagef("--output takes pretty, json, jsonl or a file that ends in .json, .jsonl, .txt, .wav, .png, .npy or .bin, not %q", o.Format)
+		return nil, failure.Usagef("--output takes pretty, json, jsonl or a file that ends in .json, .jsonl, .txt, .wav, .png, .npy, .bin, .csv, .tsv, .parquet, .arrow or .feather, not %q", o.Format)
 	}
 	if o.Dir == "" {
 		o.Dir = filepath.Dir(o.Format)

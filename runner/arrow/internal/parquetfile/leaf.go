@@ -261,7 +261,8 @@ func timeOf(node *parquet.Column, unit arrow.TimeUnit) (arrow.DataType, appender
 	return nil, nil
 }
 
-// timestampOf returns the type of a column of times. One in UTC has the zone of the hint.
+// timestampOf returns the type of a column of times. One in UTC has the zone of the hint,
+// and one in milliseconds its seconds.
 func timestampOf(unit arrow.TimeUnit, utc bool, hint arrow.DataType) (arrow.DataType, appender) {
 	kind := &arrow.TimestampType{Unit: unit}
 	if utc {
@@ -270,9 +271,21 @@ func timestampOf(unit arrow.TimeUnit, utc bool, hint arrow.DataType) (arrow.Data
 			kind.TimeZone = hinted.TimeZone
 		}
 	}
+	if hinted, ok := hint.(*arrow.TimestampType); ok && hinted.Unit == arrow.Second && unit == arrow.Millisecond {
+		kind.Unit = arrow.Second
+		return kind, appendSeconds
+	}
 	return kind, func(to array.Builder, v parquet.Value) {
 		to.(*array.TimestampBuilder).Append(arrow.Timestamp(v.Int64()))
 	}
+}
+
+// appendSeconds appends a time that was in seconds, which files do not have.
+func appendSeconds(to array.Builder, v parquet.Value) {
+	if v.Int64()%1000 != 0 {
+		refuse("a time in seconds has a fraction")
+	}
+	to.(*array.TimestampBuilder).Append(arrow.Timestamp(v.Int64() / 1000))
 }
 
 // appendInt96 appends a time of older programs: the nanoseconds of a Julian day.
