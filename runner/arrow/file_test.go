@@ -98,3 +98,17 @@ var errFull = errors.New("the disk is full")
 type full struct{}
 
 func (full) Write([]byte) (int, error) { return 0, errFull }
+
+// FuzzDecodeFile checks that no Arrow file does harm.
+func FuzzDecodeFile(f *testing.F) {
+	for _, table := range []Table{people(f), everything(f)} {
+		f.Add(fileOf(f, table))
+		f.Add(fileOf(f, table, arrowipc.WithLZ4()))
+		f.Add(fileOf(f, table, arrowipc.WithZstd()))
+	}
+	f.Fuzz(func(_ *testing.T, file []byte) {
+		if table, err := DecodeFile(file); err == nil {
+			touch(table)
+		}
+	})
+}

@@ -14,6 +14,9 @@ import (
 	"github.com/pierrec/lz4/v4"
 )
 
+// plainDictionary is the encoding of dictionaries, and of pages that refer to them, in older files.
+const plainDictionary format.Encoding = 2
+
 // decompress returns the content of a page, which must have the size that its header announces.
 // None of the methods writes more.
 func decompress(codec format.CompressionCodec, page []byte, size int) []byte {
@@ -128,7 +131,7 @@ func (p *pageChecker) runs(data []byte, width int) {
 func (p *pageChecker) content(encoding format.Encoding) {
 	switch encoding {
 	case format.Plain, format.ByteStreamSplit: // as large as their values
-	case format.PlainDictionary, format.RLEDictionary:
+	case plainDictionary, format.RLEDictionary:
 		if len(p.data) == 0 && p.values >= 0 {
 			return // each of the values is null
 		}

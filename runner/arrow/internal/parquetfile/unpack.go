@@ -228,7 +228,7 @@ func (u *unpacker) page(header *format.PageHeader, body []byte, codec format.Com
 	case header.Type == format.DictionaryPage && header.DictionaryPageHeader.Valid:
 		h := &header.DictionaryPageHeader.V
 		u.count(h.NumValues)
-		if h.Encoding != format.Plain && h.Encoding != format.PlainDictionary {
+		if h.Encoding != format.Plain && h.Encoding != plainDictionary {
 			refuse("a dictionary has the encoding %s, which is not supported", h.Encoding)
 		}
 		body = decompress(codec, body, size)
