@@ -32,6 +32,9 @@ func Version() string {
 	return versionLine.FindStringSubmatch(packageSource)[1]
 }
 
+// EntryPoints is the file that registers the package's plugin with pytest, as the wheel has it.
+const EntryPoints = "[pytest11]\ngophersnake.pytest_plugin = gophersnake.pytest_plugin\n"
+
 // Reaper returns the source of a module that defines fork_worker, for an interpreter that
 // only starts a worker and becomes its reaper. The module reaper, whose comment describes
 // what the supervisor and a reaper say to each other, is in it as a string, which is compiled

@@ -28,6 +28,19 @@ func sources(t *testing.T) []string {
 	return files
 }
 
+func TestTheEntryPointsAreThoseOfTheWheel(t *testing.T) {
+	project, err := os.ReadFile("pyproject.toml")
+	require.NoError(t, err)
+	for line := range strings.Lines(EntryPoints) {
+		name, object, isEntry := strings.Cut(strings.TrimSpace(line), " = ")
+		want := "[project.entry-points." + strings.Trim(name, "[]") + "]"
+		if isEntry {
+			want = fmt.Sprintf("%q = %q", name, object)
+		}
+		assert.Contains(t, string(project), want)
+	}
+}
+
 func TestExtractIsComplete(t *testing.T) {
 	root := filepath.Join(t.TempDir(), "not", "there", "yet")
 	dir, _, err := Extract(root)

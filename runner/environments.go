@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/gophersnake/gophersnake/pyworker"
 	"github.com/gophersnake/gophersnake/runner/internal/doctor"
 	"github.com/gophersnake/gophersnake/runner/internal/pyenv"
 )
@@ -227,30 +228,50 @@ func environmentError(err error) *Error {
 }
 
 // addPackage makes the package importable for the interpreter of an environment, by a
-// .pth file. Workers do not need it: they get the folder of the package as an argument.
+// .pth file, and registers its plugin with pytest. Workers do not need it: they get the
+// folder of the package as an argument.
 func (py python) addPackage() error {
 	const op = "add the package gophersnake to the environment"
 	folders, err := filepath.Glob(filepath.Join(filepath.Dir(filepath.Dir(py.interpreter)), "lib", "python3*", "site-packages"))
 	if err != nil || len(folders) == 0 {
 		return NewError(KindIO, op+": it has no site-packages folder")
 	}
-	path, content := filepath.Join(folders[0], "gophersnake.pth"), []byte(py.pkg+"\n")
+	if installed, _ := filepath.Glob(filepath.Join(folders[0], "gophersnake-[0-9]*.dist-info", "RECORD")); len(installed) > 0 {
+		return nil // the pipeline requires the package, and pip has installed it
+	}
+	// Tools find the entry points of a package in such a folder. Its name has no version, so
+	// that the package of another version does not leave a second one.
+	const info = "gophersnake.dist-info"
+	for name, content := range map[string]string{
+		"gophersnake.pth":          py.pkg + "\n",
+		info + "/METADATA":         "Metadata-Version: 2.1\nName: gophersnake\nVersion: " + pyworker.Version() + "\n",
+		info + "/entry_points.txt": pyworker.EntryPoints,
+	} {
+		if err := replaceFile(filepath.Join(folders[0], name), []byte(content)); err != nil {
+			return Wrap(err, KindIO, op)
+		}
+	}
+	return nil
+}
+
+// replaceFile replaces a file at once, unless it has the content already.
+func replaceFile(path string, content []byte) error {
 	if present, err := os.ReadFile(path); err == nil && bytes.Equal(present, content) {
 		return nil
 	}
-	file, err := os.CreateTemp(folders[0], ".gophersnake-*")
+	if err := os.MkdirAll(filepath.Dir(path), 0o777); err != nil {
+		return err
+	}
+	file, err := os.CreateTemp(filepath.Dir(path), ".gophersnake-*")
 	if err != nil {
-		return Wrap(err, KindIO, op)
+		return err
 	}
 	defer os.Remove(file.Name()) // unless it was renamed
 	_, err = file.Write(content)
-	if err = errors.Join(err, file.Close()); err == nil {
-		err = os.Rename(file.Name(), path)
+	if err = errors.Join(err, file.Close()); err != nil {
+		return err
 	}
-	if err != nil {
-		return Wrap(err, KindIO, op)
-	}
-	return nil
+	return os.Rename(file.Name(), path)
 }
 
 // FindingStatus is the result of one check of [Diagnose].

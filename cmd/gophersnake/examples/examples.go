@@ -12,7 +12,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 
 	"github.com/gophersnake/gophersnake/runner"
 )
@@ -35,15 +34,13 @@ func Names() []string {
 // Exists reports whether there is an example of this name.
 func Exists(name string) bool { return slices.Contains(Names(), name) }
 
-// Files returns the contents of an example's files by name, without its tests. It
-// returns an empty map if there is no such example.
+// Files returns the contents of an example's files by name, with its tests. It returns an
+// empty map if there is no such example.
 func Files(example string) map[string][]byte {
 	files := make(map[string][]byte)
 	entries, _ := bundled.ReadDir(example)
 	for _, entry := range entries {
-		if !strings.HasPrefix(entry.Name(), "test_") {
-			files[entry.Name()], _ = bundled.ReadFile(example + "/" + entry.Name())
-		}
+		files[entry.Name()], _ = bundled.ReadFile(example + "/" + entry.Name())
 	}
 	return files
 }

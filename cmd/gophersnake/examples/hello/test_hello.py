@@ -1,5 +1,6 @@
-"""Nodes are ordinary functions, and these tests call them as such."""
+"""Nodes are ordinary functions; call_node calls one as a worker does."""
 
+from gophersnake.testing import call_node
 from hello import greet, shout
 
 
@@ -10,4 +11,4 @@ def test_greet() -> None:
 
 
 def test_shout() -> None:
-    assert shout("Hello, Ada!") == "HELLO, ADA!"
+    assert call_node(shout, "Hello, Ada!") == "HELLO, ADA!"

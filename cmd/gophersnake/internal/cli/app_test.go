@@ -121,13 +121,13 @@ func TestInitRefusesToOverwrite(t *testing.T) {
 	require.Zero(t, got.code, got.err)
 	assert.Contains(t, got.out, "gophersnake run "+dir+" --input Ada\n")
 	assert.FileExists(t, filepath.Join(dir, "pipeline.yaml"))
-	assert.NoFileExists(t, filepath.Join(dir, "test_hello.py"))
+	assert.FileExists(t, filepath.Join(dir, "test_hello.py"))
 
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "hello.py"), []byte("mine"), 0o600))
 	require.NoError(t, os.Remove(filepath.Join(dir, "README.md")))
 	got = command(t, "init", dir)
 	assert.Equal(t, 7, got.code)
-	assert.Contains(t, got.err, "files exist already: "+filepath.Join(dir, "hello.py")+", "+filepath.Join(dir, "pipeline.yaml"))
+	assert.Contains(t, got.err, "files exist already: "+filepath.Join(dir, "hello.py")+", "+filepath.Join(dir, "pipeline.yaml")+", "+filepath.Join(dir, "test_hello.py"))
 	assert.Contains(t, got.err, "--force")
 	assert.NoFileExists(t, filepath.Join(dir, "README.md"))
 

@@ -37,25 +37,30 @@ again when a pipeline needs it.`,
 }
 
 func newEnvPython(a *app) *cobra.Command {
-	return &cobra.Command{
+	var with []string
+	c := &cobra.Command{
 		Use:   "python PIPELINE",
 		Short: "Print the interpreter of a pipeline's environment",
 		Long: `Print the path of the interpreter of a pipeline's environment, for an editor, or to run
 the tests of nodes. The environment is built if needed. The interpreter can import the
-package gophersnake and what the pipeline requires.`,
+package gophersnake and what the pipeline requires. With --with it is that of another
+environment, which has further packages as well; the pipeline does not run there.`,
 		Example: `  gophersnake env python speech
-  $(gophersnake env python ./shop) -m unittest discover ./shop
+  $(gophersnake env python --with pytest ./shop) -m pytest ./shop
   $(gophersnake env python ./pipeline.yaml) -c 'import numpy; print(numpy.__version__)'`,
 		Args: argumentCount(1, 1, "PIPELINE"),
-		RunE: func(c *cobra.Command, args []string) error { return a.printPython(c.Context(), args[0]) },
+		RunE: func(c *cobra.Command, args []string) error { return a.printPython(c.Context(), args[0], with) },
 	}
+	c.Flags().StringArrayVar(&with, "with", nil, "a further package, as pip takes it, such as pytest or 'pytest>=8'; may be repeated")
+	return c
 }
 
-func (a *app) printPython(ctx context.Context, name string) error {
+func (a *app) printPython(ctx context.Context, name string, with []string) error {
 	p, err := a.load(name)
 	if err != nil {
 		return err
 	}
+	p.Requirements = append(p.Requirements, with...)
 	d := a.newDisplay(nil, 0)
 	defer d.Close()
 	r, err := runner.New(p, a.options(runner.WithBuildProgress(d.BuildProgress))...)

@@ -30,6 +30,7 @@ examples:
   resilient  a node that crashes, hangs or raises, to see how failures are handled
   speech     a recording becomes a transcript with times
 
+Each comes with tests of its nodes, for pytest.
 If one of the files exists already, nothing is written unless --force is set.`,
 		Example: `  gophersnake init hello
   gophersnake init --example speech transcripts`,
@@ -76,7 +77,8 @@ func (a *app) createFrom(example, dir string, force bool) error {
 	for _, name := range names {
 		fmt.Fprintln(a.out, filepath.Join(dir, name))
 	}
-	fmt.Fprintf(a.out, "\nNext:\n  gophersnake run %s%s\n  gophersnake nodes %[1]s\n", shellPath(dir), firstInput(dir, example))
+	fmt.Fprintf(a.out, "\nNext:\n  gophersnake run %s%s\n  gophersnake nodes %[1]s\n  $(gophersnake env python --with pytest %[1]s) -m pytest %[1]s\n",
+		shellPath(dir), firstInput(dir, example))
 	return nil
 }
 

@@ -3,6 +3,7 @@ package cli
 import (
 	"encoding/json"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -188,7 +189,16 @@ func TestAPipelineMadeByInitRuns(t *testing.T) {
 		assert.Contains(t, succeed(t, "run", dir, "--input", input), map[string]string{"hello": "ADA", "resilient": `"fine"`}[example])
 		assert.Regexp(t, `^ok .*mine \(\d nodes?\)\n$`, succeed(t, "validate", dir))
 	}
-	dir := t.TempDir()
+	dir := filepath.Join(t.TempDir(), "tested")
+	succeed(t, "init", dir)
+	interpreter := strings.TrimSpace(succeed(t, "env", "python", "--with", "pytest", dir))
+	out, err := exec.Command(interpreter, "-m", "pytest", "-p", "no:cacheprovider", "--fixtures", dir).CombinedOutput()
+	require.NoError(t, err, "%s", out)
+	assert.Contains(t, string(out), "call_node", "the plugin of the package is registered")
+	out, err = exec.Command(interpreter, "-m", "pytest", "-p", "no:cacheprovider", dir).CombinedOutput()
+	require.NoError(t, err, "%s", out)
+	assert.Contains(t, string(out), "2 passed")
+	dir = t.TempDir()
 	succeed(t, "init", "--example", "speech", dir)
 	assert.FileExists(t, filepath.Join(dir, "sample.wav"))
 }
