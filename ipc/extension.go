@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"math"
 	"time"
+
+	"github.com/vmihailenco/msgpack/v5/msgpcode"
 )
 
 // checkExtension checks the payload of an extension, which is the whole of c.
@@ -210,4 +212,84 @@ func (c *cursor) data() ([]byte, *ValueError) {
 		return b, nil
 	}
 	return nil, &ValueError{Reason: fmt.Sprintf("inside an extension: %s instead of data", t.kind)}
+}
+
+// Inline returns the payload as one piece of msgpack with the data of tensors, recordings,
+// images and tables in place, for programs that decode it without the package. A payload without buffers is returned as it is; another one is copied. The
+// error is that of [Payload.Check].
+func (p Payload) Inline(root string, limits Limits) ([]byte, error) {
+	if !p.checked {
+		if err := p.Check(root, limits); err != nil {
+			return nil, err
+		}
+	}
+	if len(p.Buffers) == 0 {
+		return p.Body, nil
+	}
+	size := len(p.Body)
+	for _, b := range p.Buffers {
+		size += len(b) + 16
+	}
+	out := make([]byte, 0, size)
+	c := cursor{b: p.Body, buffers: p.Buffers}
+	copied := 0 // bytes of the body
+	for c.i < len(c.b) {
+		start := c.i
+		t, err := c.token()
+		switch {
+		case err != nil:
+			return nil, err.in(root)
+		case t.kind == tokStr || t.kind == tokBin:
+			_, err = c.take(t.n)
+		case t.kind == tokExt:
+			var payload []byte
+			if payload, err = c.take(t.n); err == nil && refersToBuffer(t.ext, payload) {
+				out = append(out, p.Body[copied:start]...)
+				out = appendExtension(out, t.ext, payload[:len(payload)-1], c.buffers[0])
+				copied, c.buffers = c.i, c.buffers[1:]
+			}
+		}
+		if err != nil {
+			return nil, err.in(root)
+		}
+	}
+	return append(out, p.Body[copied:]...), nil
+}
+
+// refersToBuffer reports whether the data of a checked extension is in a buffer.
+func refersToBuffer(id int8, payload []byte) bool {
+	switch id {
+	case extTensor, extAudio, extImage, extTable:
+	default:
+		return false
+	}
+	c := cursor{b: payload, maxDepth: 2}
+	fields, err := c.token()
+	for i := uint64(1); i < fields.n && err == nil; i++ {
+		err = c.skip(0)
+	}
+	return err == nil && c.i == len(payload)-1 && payload[c.i] == msgpcode.Nil
+}
+
+// appendExtension appends an extension whose payload is the fields and then the data.
+func appendExtension(dst []byte, id int8, fields, data []byte) []byte {
+	n := len(fields) + 5 + len(data)
+	dst = append(dst, msgpcode.Ext32, byte(n>>24), byte(n>>16), byte(n>>8), byte(n), byte(id))
+	dst = append(dst, fields...)
+	n = len(data)
+	dst = append(dst, msgpcode.Bin32, byte(n>>24), byte(n>>16), byte(n>>8), byte(n))
+	return append(dst, data...)
+}
+
+// JoinPorts returns a map with the value of each port by its name. It shares the memory of
+// the values.
+func JoinPorts(ports []Port) Payload {
+	joined := Payload{Body: appendMapLen(nil, len(ports)), checked: true}
+	for _, port := range ports {
+		body := append(appendStr(joined.Body, port.Name), port.Value.Body...)
+		checked := joined.checked && port.Value.checked
+		joined = joined.withBuffersOf(port.Value)
+		joined.Body, joined.checked = body, checked
+	}
+	return joined
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/gophersnake/gophersnake/ipc"
 	"github.com/gophersnake/gophersnake/runner/internal/convert"
+	"github.com/gophersnake/gophersnake/runner/internal/engine"
 	"github.com/gophersnake/gophersnake/runner/internal/isolation"
 	"github.com/gophersnake/gophersnake/runner/internal/pool"
 	"github.com/gophersnake/gophersnake/runner/internal/pyenv"
@@ -108,6 +109,10 @@ func classifyType(err error) *Error {
 		return canceledError(err)
 	case *pool.LimitError:
 		return limitError(err)
+	case *engine.Error:
+		return engineError(err)
+	case *engineDeadline:
+		return err.classify()
 	case *manifest.Errors:
 		return Wrap(err, KindManifest, "")
 	case *pyenv.Error:

@@ -45,7 +45,7 @@ func (r *Runner) Describe(ctx context.Context) ([]ipc.Description, error) {
 	for i := range r.pipeline.Nodes {
 		n := r.nodes[r.pipeline.Nodes[i].ID]
 		if !n.isPython() {
-			all[i] = ipc.Description{Name: n.config.Type, Kind: "go"}
+			all[i] = ipc.Description{Name: n.config.Type, Kind: n.kind()}
 			continue
 		}
 		answer := answers[n]

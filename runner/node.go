@@ -12,6 +12,7 @@ import (
 
 	"github.com/gophersnake/gophersnake/ipc"
 	"github.com/gophersnake/gophersnake/retry"
+	"github.com/gophersnake/gophersnake/runner/internal/engine"
 	"github.com/gophersnake/gophersnake/runner/internal/flow"
 	"github.com/gophersnake/gophersnake/runner/internal/pool"
 	"github.com/gophersnake/gophersnake/runner/internal/worker"
@@ -55,22 +56,23 @@ type node struct {
 	consumer *ipc.Domain    // the domain of the first Python node that takes the node's values; nil if none does
 	arena    *ipc.Arena     // shared memory for the values that a Go node returns
 
-	python      string     // location of a Python node's code
-	domain      ipc.Domain // of the workers
-	pool        *pool.Pool // set by Start; the runner's lock guards it
-	installed   python     // what the workers run; set by Start
-	noInput     bool       // the Python code takes no input; set by Start
-	replayBytes int64      // bounds the items that a session keeps to replay them
+	python      string        // location of a Python node's code
+	domain      ipc.Domain    // of the workers
+	engine      engine.Engine // of a module or an executable; set by Start, the runner's lock guards it
+	pool        *pool.Pool    // set by Start; the runner's lock guards it
+	installed   python        // what the workers run; set by Start
+	noInput     bool          // the Python code takes no input; set by Start
+	replayBytes int64         // bounds the items that a session keeps to replay them
 	// description is that of the code that workers run; a reload may change it.
 	description atomic.Pointer[ipc.Description]
 }
 
 func newNode(p *manifest.Pipeline, config *manifest.Node, o *options, scheduler *Scheduler) (*node, error) {
 	n := &node{id: config.ID, config: config, emit: o.events, fn: o.nodes[config.Type], python: config.Python}
-	if n.fn == nil && n.python == "" {
+	if n.isPython() && n.python == "" {
 		n.python = p.Python
 	}
-	if n.fn == nil && n.python == "" {
+	if n.isPython() && n.python == "" {
 		return nil, NewError(KindManifest, fmt.Sprintf("there is no node type %q", config.Type)).WithNode(n.id).
 			WithHint("say where its Python code is (python: nodes.py), or give it a Go function with runner.WithNode")
 	}
@@ -150,7 +152,7 @@ func nodePolicy(config *manifest.Node, policy NodePolicy) (NodePolicy, error) {
 	return policy, nil
 }
 
-func (n *node) isPython() bool { return n.fn == nil }
+func (n *node) isPython() bool { return n.kind() == "python" }
 
 // ports returns the keyword arguments that the node's inputs are passed as.
 func (n *node) ports() []string {
@@ -177,7 +179,7 @@ func (n *node) checkInputs(d ipc.Description) error {
 // Kind returns how the node takes the items of a stream.
 func (n *node) Kind() flow.Kind {
 	switch d := n.description.Load(); {
-	case d == nil: // it is written in Go
+	case d == nil: // it is not Python
 		return flow.Single
 	case d.Stateful:
 		return flow.Stateful
@@ -193,7 +195,8 @@ func (n *node) Probing() bool { return n.entry.settings.Load().breaker.State() !
 // Call runs the node under its policy and breaker and returns its value.
 func (n *node) Call(ctx context.Context, in flow.Inputs) (out flow.Value, err error) {
 	started := n.noteStarted()
-	if n.isPython() {
+	switch {
+	case n.isPython():
 		args := n.args(&in)
 		var call struct { // one allocation for both
 			payload ipc.Payload
@@ -207,8 +210,10 @@ func (n *node) Call(ctx context.Context, in flow.Inputs) (out flow.Value, err er
 			return nil
 		})
 		out = flow.Value{Payload: call.payload, Encoded: err == nil}
-	} else {
+	case n.fn != nil:
 		out, err = n.callGo(ctx, &in)
+	default:
+		out, err = n.callEngine(ctx, &in)
 	}
 	n.noteFinished(started, err)
 	return out, err

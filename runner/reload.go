@@ -70,7 +70,7 @@ func (r *Runner) reloadable(names []string) ([]*node, error) {
 		case n == nil:
 			return nil, NewError(KindManifest, fmt.Sprintf("there is no node %q to reload", name))
 		case !n.isPython():
-			return nil, NewError(KindManifest, "it is written in Go, so there is no code to read again").WithNode(name).WithOperation("reload")
+			return nil, NewError(KindManifest, fmt.Sprintf("its kind is %s, so there is no Python code to read again", n.kind())).WithNode(name).WithOperation("reload")
 		}
 		if !slices.Contains(chosen, n) {
 			chosen = append(chosen, n)

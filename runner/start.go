@@ -82,6 +82,7 @@ func (r *Runner) Start(ctx context.Context) error {
 	}
 	if closed {
 		r.closePools(ctx)
+		r.closeEngines(ctx)
 		return errClosed()
 	}
 	return nil
@@ -110,9 +111,22 @@ func (r *Runner) isStarted() (bool, error) {
 	return r.started, nil
 }
 
-// startNodes starts the workers of all Python nodes concurrently. If some fail, it
-// returns all their errors and stops the others.
+// startNodes starts the engines and the workers of all nodes. If some fail, it stops the
+// others.
 func (r *Runner) startNodes(ctx context.Context) error {
+	if err := r.startEngines(ctx); err != nil {
+		return err
+	}
+	if err := r.startPython(ctx); err != nil {
+		r.closeEngines(ctx)
+		return err
+	}
+	return nil
+}
+
+// startPython starts the workers of all Python nodes concurrently. If some fail, it
+// returns all their errors and stops the others.
+func (r *Runner) startPython(ctx context.Context) error {
 	nodes := r.pythonNodes()
 	if len(nodes) == 0 {
 		return nil
@@ -336,6 +350,7 @@ func (r *Runner) Close(ctx context.Context) error {
 		r.endStreams()
 	}
 	r.closePools(ctx)
+	r.closeEngines(ctx)
 	<-settled
 	r.removeFiles()
 	r.arena.Close()

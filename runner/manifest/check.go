@@ -81,6 +81,7 @@ func checkNode(r *report, base folder, path string, n *Node) {
 		r.problem(path+".node_type", "is required")
 	}
 	checkSource(r, base, path+".python", n.Python)
+	checkProgram(r, base, path, n)
 	checkWorkers(r, path+".workers", n.Workers)
 	checkNotNegative(r, path+".timeout", n.Timeout)
 	if n.SetupTimeout <= 0 {

@@ -57,9 +57,14 @@ func (d *decoder) node(e element) Node {
 		"env":           d.env(&n.Env),
 		"pass_env":      d.texts(&n.PassEnv),
 		"isolation":     d.isolation(&n.Isolation),
+		"wasm":          d.wasm(&n.Wasm),
+		"command":       d.command(&n.Command),
 	}
 	d.addV1(known)
 	d.object(e, "a map with id and node_type", known)
+	if n.Type == "" {
+		n.Type = programType(&n)
+	}
 	return n
 }
 

@@ -63,6 +63,10 @@ type Node struct {
 	// Python is the code of the node, as in [Pipeline].Python; empty means the
 	// pipeline's.
 	Python string
+	// Wasm is the module of WebAssembly that the node is; nil if it is none.
+	Wasm *Wasm
+	// Command is the executable that the node is; nil if it is none.
+	Command *Command
 	// Params are the node's keyword arguments: nil, bool, int64, uint64 (only
 	// beyond int64), float64, string, []any and map[string]any. In a Pipeline made
 	// in Go they may be any value that can be sent to a worker.

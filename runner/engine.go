@@ -1,0 +1,210 @@
+package runner
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+
+	"github.com/gophersnake/gophersnake/ipc"
+	"github.com/gophersnake/gophersnake/runner/internal/engine"
+	"github.com/gophersnake/gophersnake/runner/internal/flow"
+	"github.com/gophersnake/gophersnake/runner/internal/worker"
+)
+
+// programKind returns what a node is whose code is neither Python nor Go; "" for the others.
+func (n *node) programKind() string {
+	switch {
+	case n.fn != nil:
+		return ""
+	case n.config.Wasm != nil:
+		return "wasm"
+	case n.config.Command != nil:
+		return "command"
+	}
+	return ""
+}
+
+// kind returns in what the node's code is written, as descriptions name it.
+func (n *node) kind() string {
+	if n.fn != nil {
+		return "go"
+	}
+	if kind := n.programKind(); kind != "" {
+		return kind
+	}
+	return "python"
+}
+
+// newEngine returns the engine of a node that is a module or an executable. It starts nothing.
+func (r *Runner) newEngine(n *node) (engine.Engine, error) {
+	return nil, NewError(KindManifest, fmt.Sprintf("nodes of the kind %s cannot be run", n.programKind())).WithNode(n.id)
+}
+
+// startEngines starts the engines of all nodes that have one, concurrently. If some fail, it
+// returns all their errors and closes the others.
+func (r *Runner) startEngines(ctx context.Context) error {
+	faults := make([]error, len(r.order))
+	var starting sync.WaitGroup
+	for i, n := range r.order {
+		if n.programKind() == "" {
+			continue
+		}
+		starting.Go(func() { faults[i] = r.startEngine(ctx, n) })
+	}
+	starting.Wait()
+	if err := joinFaults(faults); err != nil {
+		r.closeEngines(ctx)
+		return err
+	}
+	return nil
+}
+
+func (r *Runner) startEngine(ctx context.Context, n *node) error {
+	e, err := r.newEngine(n)
+	if err != nil {
+		return classify(err).WithNode(n.id)
+	}
+	r.mu.Lock()
+	closed := r.closed
+	if !closed { // otherwise Close has not seen the engine
+		n.engine = e
+	}
+	r.mu.Unlock()
+	if closed {
+		return errClosed()
+	}
+	limit := n.config.SetupTimeout
+	ctx, cancel := context.WithTimeoutCause(ctx, limit, &engine.Error{
+		Fault: engine.Transport, Reason: fmt.Sprintf("not ready within %s", limit), Hint: "raise setup_timeout, or see why it takes so long",
+	})
+	defer cancel()
+	if err := e.Start(ctx); err != nil {
+		return classify(endOf(ctx, err)).WithNode(n.id).WithOperation("start")
+	}
+	return nil
+}
+
+// endOf returns the cause of the end of ctx if err is that ctx has ended.
+func endOf(ctx context.Context, err error) error {
+	if ctx.Err() != nil && isContextEnd(err) {
+		return context.Cause(ctx)
+	}
+	return err
+}
+
+// closeEngines closes the engines of all nodes concurrently.
+func (r *Runner) closeEngines(ctx context.Context) {
+	var closing sync.WaitGroup
+	r.mu.RLock()
+	for _, n := range r.nodes {
+		if e := n.engine; e != nil {
+			closing.Go(func() { e.Close(ctx) })
+		}
+	}
+	r.mu.RUnlock()
+	closing.Wait()
+}
+
+// callEngine runs a module or an executable under the node's policy and breaker.
+func (n *node) callEngine(ctx context.Context, in *flow.Inputs) (flow.Value, error) {
+	input, err := n.inline(in)
+	if err != nil {
+		return flow.Value{}, classify(err).WithNode(n.id)
+	}
+	var out flow.Value
+	err = n.entry.execute(ctx, func(ctx context.Context, _ int) error {
+		body, err := n.callOnce(ctx, input)
+		if err != nil {
+			return classify(err).WithNode(n.id).WithOperation("call")
+		}
+		payload := ipc.Payload{Body: body}
+		if err := n.checkResult(payload); err != nil {
+			return classify(err).WithNode(n.id).WithOperation("read the result")
+		}
+		out = flow.Value{Payload: payload.Checked(), Encoded: true}
+		return nil
+	})
+	return out, err
+}
+
+// callOnce calls the engine within the node's timeout.
+func (n *node) callOnce(ctx context.Context, input []byte) ([]byte, error) {
+	limit := n.config.Timeout
+	if limit == 0 {
+		return n.engine.Call(ctx, input)
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, limit, &engineDeadline{kind: n.programKind(), limit: limit.String()})
+	defer cancel()
+	out, err := n.engine.Call(ctx, input)
+	if err != nil {
+		return nil, endOf(ctx, err)
+	}
+	return out, nil
+}
+
+// checkResult checks a value that an engine has returned.
+func (n *node) checkResult(p ipc.Payload) error {
+	if limit := n.config.Limits.Result; limit > 0 && int64(len(p.Body)) > limit {
+		return &ipc.ValueError{
+			Path:   "result",
+			Reason: fmt.Sprintf("its size of %d bytes exceeds limits.result, %d", len(p.Body), limit),
+		}
+	}
+	return p.Check("result", ipc.DefaultLimits())
+}
+
+// inline returns the input of a call as one value without buffers: the value itself, or a
+// map of the ports.
+func (n *node) inline(in *flow.Inputs) ([]byte, error) {
+	if len(n.inputs) == 0 || n.inputs[0].Port == "" {
+		return in.First.Payload.Inline("input", ipc.DefaultLimits())
+	}
+	ports := make([]ipc.Port, len(n.inputs))
+	for i, c := range n.inputs {
+		ports[i] = ipc.Port{Name: c.Port, Value: in.At(i).Payload}
+	}
+	return ipc.JoinPorts(ports).Inline("input", ipc.DefaultLimits())
+}
+
+// engineDeadline is the cause of the end of a call that exceeded the node's timeout.
+type engineDeadline struct{ kind, limit string }
+
+func (d *engineDeadline) Error() string { return "no answer within " + d.limit }
+
+// classify returns the error of a call that exceeded its deadline: it was interrupted.
+func (d *engineDeadline) classify() *Error {
+	kind := KindTransport
+	if d.kind == "wasm" {
+		kind = KindWasm
+	}
+	e := NewError(kind, d.Error()+"; the call was interrupted")
+	return e.withBreach(worker.Breach{Limit: worker.LimitCall, Bound: d.limit}).WithOperation("call")
+}
+
+// faultKinds maps what went wrong in an engine.
+var faultKinds = map[engine.Fault]Kind{
+	engine.Wasm:       KindWasm,
+	engine.Execution:  KindExecution,
+	engine.Transport:  KindTransport,
+	engine.Marshaling: KindMarshaling,
+	engine.System:     KindIO,
+	engine.Manifest:   KindManifest,
+}
+
+// engineError classifies an error of an engine.
+func engineError(err *engine.Error) *Error {
+	if deadline, ok := errors.AsType[*engineDeadline](err.Cause); ok {
+		return deadline.classify().with(func(e *Error) { e.fillFrom(err) })
+	}
+	e := Wrap(err.Cause, faultKinds[err.Fault], err.Reason)
+	e.Hint, e.Path, e.ExitCode = err.Hint, err.Path, err.ExitCode
+	e.Limit = err.Limit
+	e.fillFrom(err)
+	return e
+}
+
+// fillFrom sets what is known of the process or the module.
+func (e *Error) fillFrom(err *engine.Error) {
+	e.PID, e.Signal, e.StderrTail, e.Traceback = err.PID, err.Signal, err.Stderr, err.Stack
+}
