@@ -14,6 +14,7 @@ import (
 	"github.com/gophersnake/gophersnake/runner/internal/isolation"
 	"github.com/gophersnake/gophersnake/runner/internal/pool"
 	"github.com/gophersnake/gophersnake/runner/internal/pyenv"
+	"github.com/gophersnake/gophersnake/runner/internal/wasm"
 	"github.com/gophersnake/gophersnake/runner/internal/worker"
 	"github.com/gophersnake/gophersnake/runner/manifest"
 )
@@ -32,7 +33,7 @@ func classify(err error) *Error {
 		e := Wrap(err, KindOther, errDraining().Message)
 		e.BreakerExempt = true
 		return e
-	case errors.Is(err, pool.ErrClosed):
+	case errors.Is(err, pool.ErrClosed), errors.Is(err, wasm.ErrClosed):
 		e := Wrap(err, KindOther, "the runner is closed")
 		e.BreakerExempt = true
 		return e

@@ -46,6 +46,7 @@ func (r *Runner) Describe(ctx context.Context) ([]ipc.Description, error) {
 		n := r.nodes[r.pipeline.Nodes[i].ID]
 		if !n.isPython() {
 			all[i] = ipc.Description{Name: n.config.Type, Kind: n.kind()}
+			faults = append(faults, r.checkModule(ctx, n))
 			continue
 		}
 		answer := answers[n]

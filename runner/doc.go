@@ -129,6 +129,7 @@
 //	KindManifest       the pipeline is invalid
 //	KindExecution      the node's code raised an exception
 //	KindPythonVM       an interpreter died, hung, did not start, or ran out of memory
+//	KindWasm           a WebAssembly module trapped, exited, hung, or ran out of memory
 //	KindTransport      the connection to a worker broke while its process lived
 //	KindIO             the operating system refused a file, a socket or an environment
 //	KindMarshaling     a value cannot be passed between Go and Python
@@ -149,8 +150,8 @@
 //
 // # Retries and circuit breakers
 //
-// A call that fails with a retryable kind (KindExecution, KindPythonVM, KindTransport,
-// KindIO) is retried under the node's policy: by default three times, after 100, 200 and
+// A call that fails with a retryable kind (KindExecution, KindPythonVM, KindWasm,
+// KindTransport, KindIO) is retried under the node's policy: by default three times, after 100, 200 and
 // 400 ms. If its worker died, another one makes the retry. A node overrides the kind by
 // raising gophersnake.Permanent or gophersnake.Transient. In the manifest, retry,
 // idempotent and breaker change the policy of a node; in Go, [WithPolicy] and

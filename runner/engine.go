@@ -4,11 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"sync"
 
 	"github.com/gophersnake/gophersnake/ipc"
 	"github.com/gophersnake/gophersnake/runner/internal/engine"
 	"github.com/gophersnake/gophersnake/runner/internal/flow"
+	"github.com/gophersnake/gophersnake/runner/internal/pyenv"
+	"github.com/gophersnake/gophersnake/runner/internal/wasm"
 	"github.com/gophersnake/gophersnake/runner/internal/worker"
 )
 
@@ -38,7 +41,46 @@ func (n *node) kind() string {
 
 // newEngine returns the engine of a node that is a module or an executable. It starts nothing.
 func (r *Runner) newEngine(n *node) (engine.Engine, error) {
+	if n.config.Wasm != nil {
+		return r.newModule(n), nil
+	}
 	return nil, NewError(KindManifest, fmt.Sprintf("nodes of the kind %s cannot be run", n.programKind())).WithNode(n.id)
+}
+
+// newModule returns the engine of a module of WebAssembly. Compiled code is kept in the cache
+// folder, if there is one.
+func (r *Runner) newModule(n *node) engine.Engine {
+	config := r.moduleConfig(n)
+	if cache, err := pyenv.CacheDir(r.options.cacheDir); err == nil {
+		config.CacheDir = filepath.Join(cache, "wasm")
+	}
+	return wasm.New(config)
+}
+
+// checkModule returns an error if a node is a module of WebAssembly that cannot be used.
+func (r *Runner) checkModule(ctx context.Context, n *node) error {
+	if n.programKind() != "wasm" {
+		return nil
+	}
+	if err := wasm.New(r.moduleConfig(n)).Check(ctx); err != nil {
+		return classify(err).WithNode(n.id).WithOperation("check")
+	}
+	return nil
+}
+
+// moduleConfig returns the configuration of a module, without a cache.
+func (r *Runner) moduleConfig(n *node) wasm.Config {
+	w, l, path := n.config.Workers, n.config.Limits, n.config.Wasm.Module
+	if !filepath.IsAbs(path) {
+		path = filepath.Join(r.pipeline.Base, path)
+	}
+	return wasm.Config{
+		Path:   path,
+		JSON:   n.config.Wasm.Format == "json",
+		Memory: l.Memory, Result: l.Result, Queue: l.Queue, QueueWait: l.QueueWait,
+		Min: w.Min, Max: w.Max, IdleTimeout: w.IdleTimeout,
+		Logger: r.options.logger.Named(n.id).With("node", n.id),
+	}
 }
 
 // startEngines starts the engines of all nodes that have one, concurrently. If some fail, it
@@ -76,13 +118,22 @@ func (r *Runner) startEngine(ctx context.Context, n *node) error {
 	}
 	limit := n.config.SetupTimeout
 	ctx, cancel := context.WithTimeoutCause(ctx, limit, &engine.Error{
-		Fault: engine.Transport, Reason: fmt.Sprintf("not ready within %s", limit), Hint: "raise setup_timeout, or see why it takes so long",
+		Fault: n.hangFault(), Reason: fmt.Sprintf("not ready within %s", limit), Hint: "raise setup_timeout, or see why it takes so long",
 	})
 	defer cancel()
 	if err := e.Start(ctx); err != nil {
-		return classify(endOf(ctx, err)).WithNode(n.id).WithOperation("start")
+		e := classify(endOf(ctx, err)).WithNode(n.id).WithOperation("start")
+		return e.with(func(e *Error) { e.NotBegun = true })
 	}
 	return nil
+}
+
+// hangFault returns what it is if the node's code does not come to an end in time.
+func (n *node) hangFault() engine.Fault {
+	if n.config.Wasm != nil {
+		return engine.Wasm
+	}
+	return engine.Transport
 }
 
 // endOf returns the cause of the end of ctx if err is that ctx has ended.
@@ -134,7 +185,11 @@ func (n *node) callOnce(ctx context.Context, input []byte) ([]byte, error) {
 	if limit == 0 {
 		return n.engine.Call(ctx, input)
 	}
-	ctx, cancel := context.WithTimeoutCause(ctx, limit, &engineDeadline{kind: n.programKind(), limit: limit.String()})
+	deadline := &engineDeadline{fault: n.hangFault(), limit: limit.String()}
+	if timed, ok := n.engine.(engine.Timed); ok {
+		return timed.CallWithin(ctx, limit, deadline, input)
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, limit, deadline)
 	defer cancel()
 	out, err := n.engine.Call(ctx, input)
 	if err != nil {
@@ -168,17 +223,16 @@ func (n *node) inline(in *flow.Inputs) ([]byte, error) {
 }
 
 // engineDeadline is the cause of the end of a call that exceeded the node's timeout.
-type engineDeadline struct{ kind, limit string }
+type engineDeadline struct {
+	fault engine.Fault
+	limit string
+}
 
 func (d *engineDeadline) Error() string { return "no answer within " + d.limit }
 
 // classify returns the error of a call that exceeded its deadline: it was interrupted.
 func (d *engineDeadline) classify() *Error {
-	kind := KindTransport
-	if d.kind == "wasm" {
-		kind = KindWasm
-	}
-	e := NewError(kind, d.Error()+"; the call was interrupted")
+	e := NewError(faultKinds[d.fault], d.Error()+"; the call was interrupted")
 	return e.withBreach(worker.Breach{Limit: worker.LimitCall, Bound: d.limit}).WithOperation("call")
 }
 
@@ -190,6 +244,7 @@ var faultKinds = map[engine.Fault]Kind{
 	engine.Marshaling: KindMarshaling,
 	engine.System:     KindIO,
 	engine.Manifest:   KindManifest,
+	engine.Busy:       KindOther,
 }
 
 // engineError classifies an error of an engine.
@@ -199,7 +254,14 @@ func engineError(err *engine.Error) *Error {
 	}
 	e := Wrap(err.Cause, faultKinds[err.Fault], err.Reason)
 	e.Hint, e.Path, e.ExitCode = err.Hint, err.Path, err.ExitCode
-	e.Limit = err.Limit
+	e.Limit, e.NotBegun = err.Limit, err.NotBegun
+	if err.Fault == engine.Busy {
+		e.NotBegun, e.BreakerExempt = true, true
+		if err.Limit == string(worker.LimitQueue) {
+			e.Verdict = VerdictTransient
+		}
+	}
+	setIfZero(&e.Hint, limitHints[worker.Limit(err.Limit)])
 	e.fillFrom(err)
 	return e
 }

@@ -35,8 +35,8 @@ func TestFaultsOfEnginesBecomeErrors(t *testing.T) {
 }
 
 func TestTheDeadlineOfAnEngineHasItsKindAndLimit(t *testing.T) {
-	for kind, want := range map[string]Kind{"wasm": KindWasm, "command": KindTransport} {
-		ctx, cancel := context.WithTimeoutCause(t.Context(), time.Nanosecond, &engineDeadline{kind: kind, limit: "1ns"})
+	for fault, want := range map[engine.Fault]Kind{engine.Wasm: KindWasm, engine.Transport: KindTransport} {
+		ctx, cancel := context.WithTimeoutCause(t.Context(), time.Nanosecond, &engineDeadline{fault: fault, limit: "1ns"})
 		defer cancel()
 		<-ctx.Done()
 		e := classify(endOf(ctx, ctx.Err()))

@@ -38,8 +38,8 @@ const (
 	// KindPythonVM means that a Python interpreter died, hung past its deadline, could
 	// not start, or ran out of memory. Retryable.
 	KindPythonVM
-	// KindWasm means that a WebAssembly node trapped. Retryable. It is reserved: there
-	// are no WebAssembly nodes yet.
+	// KindWasm means that a WebAssembly module trapped, exited, hung past its deadline, ran
+	// out of memory, or broke the protocol of its functions. Retryable.
 	KindWasm
 	// KindTransport means that the connection to a worker broke while its process
 	// lived, or that the worker violated the protocol. Retryable.
@@ -206,7 +206,9 @@ type Error struct {
 	// "Exception".
 	PythonBases []string
 	// Traceback is the Python stack, innermost frame last, at the point at which the
-	// exception was raised, or the interpreter hung or died.
+	// exception was raised, or the interpreter hung or died. For a WebAssembly module it is
+	// the stack at the trap or the exit; without debug information in the module, File is
+	// the name of the module and Line is 0.
 	Traceback []ipc.TracebackFrame
 	// Notes are the notes that were added to the Python exception.
 	Notes []string

@@ -88,12 +88,15 @@ func exceptionLine(class, message string) string {
 	return class + ": " + message
 }
 
-// location returns the innermost Python frame in parentheses.
+// location returns the innermost frame in parentheses.
 func (e *Error) location() string {
 	if len(e.Traceback) == 0 {
 		return ""
 	}
 	f := e.Traceback[len(e.Traceback)-1]
+	if f.Line == 0 { // a module without debug information
+		return fmt.Sprintf(" (%s in %s)", f.File, f.Function)
+	}
 	return fmt.Sprintf(" (%s:%d in %s)", f.File, f.Line, f.Function)
 }
 
@@ -216,10 +219,18 @@ func (e *Error) tracebackText() string {
 	case e.PythonClass != "":
 		writeException(&b, &ipc.Exception{Class: e.PythonClass, Message: e.Message, Notes: e.Notes, Frames: e.Traceback, Cause: e.Chained})
 	case len(e.Traceback) > 0:
-		b.WriteString("Python was here (most recent call last):\n")
+		b.WriteString(e.whose() + " was here (most recent call last):\n")
 		writeFrames(&b, e.Traceback)
 	}
 	return strings.TrimRight(b.String(), "\n")
+}
+
+// whose returns what a stack belongs to that is not that of an exception.
+func (e *Error) whose() string {
+	if e.Kind == KindWasm {
+		return "The module"
+	}
+	return "Python"
 }
 
 // writeException writes an exception as Python prints it, after the one that it is
@@ -245,7 +256,11 @@ func writeException(b *strings.Builder, x *ipc.Exception) {
 
 func writeFrames(b *strings.Builder, frames []ipc.TracebackFrame) {
 	for _, f := range frames {
-		fmt.Fprintf(b, "  File \"%s\", line %d, in %s\n", f.File, f.Line, f.Function)
+		line := ""
+		if f.Line > 0 {
+			line = fmt.Sprintf("line %d, ", f.Line)
+		}
+		fmt.Fprintf(b, "  File \"%s\", %sin %s\n", f.File, line, f.Function)
 		if source := strings.TrimSpace(f.Source); source != "" {
 			fmt.Fprintf(b, "    %s\n", source)
 		}

@@ -115,6 +115,7 @@ func checkProgram(r *report, base folder, path string, n *Node) {
 		if n.Isolation != nil {
 			r.problem(path+".isolation", "a module of WebAssembly has no access to anything; leave it out")
 		}
+		checkModuleBounds(r, path, n)
 	case n.Command != nil:
 		what = "a command"
 		checkCommand(r, path+".command", n.Command)
@@ -126,6 +127,38 @@ func checkProgram(r *report, base folder, path string, n *Node) {
 	}
 	if len(n.Params) > 0 {
 		r.problem(path+".params", "%s takes no params; let its input or its arguments hold them", what)
+	}
+}
+
+// checkModuleBounds refuses the limits and settings of workers that are those of processes.
+func checkModuleBounds(r *report, path string, n *Node) {
+	l, w, usual := n.Limits, n.Workers, DefaultWorkers()
+	for _, limit := range []struct {
+		name string
+		set  bool
+		hint string
+	}{
+		{"resident", l.Resident != 0, "limits.memory bounds its memory"},
+		{"resident_soft", l.ResidentSoft != 0, "limits.memory bounds its memory"},
+		{"cpu_time", l.CPUTime != 0, "timeout bounds its time"},
+		{"open_files", l.OpenFiles != 0, "it opens no files"},
+		{"threads", l.Threads != 0, "it has one thread"},
+	} {
+		if limit.set {
+			r.problem(path+".limits."+limit.name, "a module of WebAssembly is no process; %s", limit.hint)
+		}
+	}
+	for _, setting := range []struct {
+		name string
+		set  bool
+	}{
+		{"spare", w.Spare > usual.Spare}, {"scale_after", w.ScaleAfter != usual.ScaleAfter},
+		{"max_age", w.MaxAge != 0}, {"max_calls", w.MaxCalls != 0},
+		{"fork_server", w.ForkServer}, {"threads", w.Threads != 0},
+	} {
+		if setting.set {
+			r.problem(path+".workers."+setting.name, "a module of WebAssembly has instances, not workers: they have min, max and idle_timeout")
+		}
 	}
 }
 

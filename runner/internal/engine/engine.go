@@ -6,6 +6,7 @@ package engine
 import (
 	"context"
 	"strings"
+	"time"
 
 	"github.com/gophersnake/gophersnake/ipc"
 )
@@ -25,6 +26,15 @@ type Engine interface {
 	Close(ctx context.Context)
 }
 
+// Timed is an engine that limits the time of its calls itself, from the moment at which it
+// begins them. A call that waits for others to end does not use up its time.
+type Timed interface {
+	Engine
+	// CallWithin is Call with a limit of the time, which has the given cause. The context
+	// has no deadline but that of the caller.
+	CallWithin(ctx context.Context, limit time.Duration, cause error, in []byte) (out []byte, err error)
+}
+
 // Fault classifies an [Error].
 type Fault int
 
@@ -41,6 +51,8 @@ const (
 	System
 	// Manifest means that the manifest names something that cannot be run.
 	Manifest
+	// Busy means that a limit of the queue refused the call. Limit has its name.
+	Busy
 )
 
 // Error is what went wrong in an engine. Fields that do not apply are zero.
@@ -57,6 +69,7 @@ type Error struct {
 	Stack    []ipc.TracebackFrame // innermost frame last
 	Path     string               // of the part of a value that cannot be carried
 	Limit    string               // that was exceeded, by its name in the manifest
+	NotBegun bool                 // the call did not reach the node's code
 }
 
 // Error returns the reason and the cause.

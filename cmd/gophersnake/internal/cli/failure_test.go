@@ -3,6 +3,7 @@ package cli
 import (
 	"encoding/json"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -56,6 +57,35 @@ func TestTheExitCodeDependsOnTheKind(t *testing.T) {
 			}
 			assert.Empty(t, got.out)
 		})
+	}
+}
+
+// module writes a pipeline of one node, which is a module of the tests of package wasm.
+func module(t *testing.T, name string) string {
+	t.Helper()
+	path, err := filepath.Abs("../../../../runner/internal/wasm/testdata/" + name)
+	require.NoError(t, err)
+	return fixtures.Write(t, "pipeline.yaml", "version: v1\nnodes: [{id: n, wasm: "+strconv.Quote(path)+", retry: none}]\n")
+}
+
+func TestAFaultOfAModuleHasItsExitCode(t *testing.T) {
+	pipeline := module(t, "faults.wasm")
+	assert.Equal(t, "0\n", succeed(t, "run", pipeline, "-i", "0", "-o", "json"))
+	got := command(t, "run", pipeline, "-i", "1")
+	assert.Equal(t, 10, got.code)
+	assert.Contains(t, got.err, `error: wasm error in node "n" during call: the module trapped: unreachable (faults.wasm in trap)`)
+	assert.Contains(t, got.err, "The module was here (most recent call last):\n  File \"faults.wasm\", in call\n")
+	assert.Equal(t, 8, command(t, "run", pipeline, "-i", "5").code, "the result is too large")
+}
+
+func TestAModuleIsCheckedAndListed(t *testing.T) {
+	pipeline := module(t, "faults.wasm")
+	succeed(t, "validate", pipeline)
+	assert.Regexp(t, `(?m)^n +faults +\(input\) *$`, succeed(t, "nodes", pipeline))
+	for _, subcommand := range []string{"run", "validate", "nodes"} {
+		got := command(t, subcommand, module(t, "no_functions.wasm"))
+		assert.Equal(t, 3, got.code, subcommand)
+		assert.Contains(t, got.err, "no_functions.wasm cannot be used: the module does not export gophersnake_call", subcommand)
 	}
 }
 

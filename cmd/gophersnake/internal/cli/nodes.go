@@ -137,8 +137,12 @@ func (a *app) formatList(nodes []listedNode) string {
 	return b.String()
 }
 
-// signature returns the parameters and the result of a node in Python's syntax.
+// signature returns the parameters and the result of a node in Python's syntax. A module or
+// an executable has no names for them.
 func signature(d ipc.Description) string {
+	if d.Kind == "wasm" || d.Kind == "command" {
+		return "(input)"
+	}
 	var parts []string
 	for _, p := range slices.Concat(d.Inputs, d.Params) {
 		text := p.Name

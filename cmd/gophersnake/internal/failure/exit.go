@@ -37,7 +37,7 @@ const ExitCodes = `  0    success
   7    io: an operation on a file, a socket or an environment failed
   8    marshaling: a value cannot be sent to a node or returned by it
   9    serialization: a document, such as a JSON file, cannot be read or written
-  10   wasm: a WASM node trapped (there are no such nodes yet)
+  10   wasm: a WebAssembly module trapped, exited, hung or ran out of memory
   124  the --timeout expired
   129  the terminal was closed (SIGHUP)
   130  interrupted (Ctrl-C)

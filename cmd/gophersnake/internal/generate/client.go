@@ -109,7 +109,7 @@ func (c *client) ports(id string) []string {
 // several, and nil if it takes none.
 func input(d ipc.Description, ports []string, name string) *typ {
 	switch {
-	case d.Kind == "go":
+	case d.Kind == "go" || d.Kind == "wasm" || d.Kind == "command": // none of them says what it takes
 		return anyType
 	case len(d.Inputs) == 0:
 		return nil

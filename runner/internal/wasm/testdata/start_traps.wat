@@ -1,0 +1,5 @@
+;; A module with functions whose _initialize traps.
+(module (memory (export "memory") 1)
+  (func $initialize (export "_initialize") unreachable)
+  (func (export "gophersnake_alloc") (param i32) (result i32) (i32.const 8))
+  (func (export "gophersnake_call") (param i32 i32) (result i64) (i64.const 0)))
