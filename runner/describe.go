@@ -14,6 +14,7 @@ import (
 	"syscall"
 
 	"github.com/gophersnake/gophersnake/ipc"
+	"github.com/gophersnake/gophersnake/runner/internal/container"
 	"github.com/gophersnake/gophersnake/runner/internal/convert"
 	"github.com/gophersnake/gophersnake/runner/internal/flow"
 	"github.com/gophersnake/gophersnake/runner/internal/isolation"
@@ -30,12 +31,12 @@ import (
 func (r *Runner) Describe(ctx context.Context) ([]ipc.Description, error) {
 	answers := make(map[*node]described)
 	if groups := r.describeGroups(); len(groups) > 0 {
-		py, err := r.preparePython(ctx)
+		installed, err := r.install(ctx, r.pythonNodes())
 		if err != nil {
 			return nil, err
 		}
 		for _, g := range groups {
-			if err := r.describeNodes(ctx, py, g, answers); err != nil {
+			if err := r.describeNodes(ctx, installed[g.nodes[0]], g, answers); err != nil {
 				return nil, classify(err).WithNode(g.as.ID)
 			}
 		}
@@ -95,15 +96,12 @@ func (c *connectionFinding) text() string {
 	if c.Verdict == schema.Open {
 		verb = "may not fit"
 	}
-	text := fmt.Sprintf("%q returns %s, which %s the input %q of %q, %s", c.from, c.returns, verb, c.input, c.to, c.takes)
-	return fmt.Sprintf("%s: %s instead of %s", text, c.Output, c.Input) + at(c.Path)
-}
-
-func at(path string) string {
-	if path == "" {
-		return ""
+	text := fmt.Sprintf("%q returns %s, which %s the input %q of %q, %s: %s instead of %s",
+		c.from, c.returns, verb, c.input, c.to, c.takes, c.Output, c.Input)
+	if c.Path != "" {
+		text += " at " + c.Path
 	}
-	return " at " + path
+	return text
 }
 
 // connectionFindings compares the schemas at the ends of each connection. It returns those of
@@ -148,7 +146,7 @@ func DescribeFile(ctx context.Context, file string, p *manifest.Pipeline, opts .
 		return nil, classify(err)
 	}
 	r := &Runner{pipeline: p, options: o}
-	py, err := r.preparePython(ctx)
+	py, err := r.preparePython(ctx, new(manifest.Node))
 	if err != nil {
 		return nil, err
 	}
@@ -210,7 +208,7 @@ func (r *Runner) describeGroups() []describeGroup {
 		config := &r.pipeline.Nodes[i]
 		switch n := r.nodes[config.ID]; {
 		case !n.isPython():
-		case config.Isolation == nil && len(config.PassEnv) == 0 && len(config.Env) == 0:
+		case config.Isolation == nil && len(config.PassEnv) == 0 && len(config.Env) == 0 && !hasOwnPython(config) && config.Container == nil:
 			together.nodes = append(together.nodes, n)
 		default:
 			groups = append(groups, describeGroup{as: config, nodes: []*node{n}})
@@ -254,8 +252,13 @@ func (r *Runner) describe(ctx context.Context, py python, n *manifest.Node, requ
 	if err != nil {
 		return nil, Wrap(err, KindSerialization, "the nodes' params")
 	}
-	cmd := exec.CommandContext(ctx, py.interpreter, py.pkg, "describe")
-	cmd.Dir, cmd.Env = request.Base, as.Env
+	args, env := []string{py.pkg, "describe"}, as.Env
+	if inside := r.container(n, py); inside != nil {
+		mounts := []container.Mount{{Host: py.pkg, Path: py.pkg}}
+		args, env = inside.Command(container.Options{Dir: request.Base, Env: env, Stdin: true, Mounts: mounts}, args...)
+	}
+	cmd := exec.CommandContext(ctx, py.interpreter, args...)
+	cmd.Dir, cmd.Env = request.Base, env
 	cmd.Stdin = bytes.NewReader(input)
 	stdout, stderr := boundedBuffer{most: maxDescriptions}, boundedBuffer{most: maxDescriptions}
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
@@ -459,7 +462,7 @@ func (n *node) inputSchema() ipc.Schema {
 	if d == nil || len(d.Inputs) == 0 {
 		return nil
 	}
-	if len(n.inputs) < 2 {
+	if len(n.inputs) < 2 || n.merges {
 		return d.Inputs[0].Schema
 	}
 	ports := make(map[string][]byte, len(d.Inputs))

@@ -106,8 +106,10 @@
 //     items since then, dropping the results that had been passed on.
 //
 // If a pipeline fans out, each consumer receives each item, at the speed of the slowest
-// one. A node with several inputs processes one item of each at a time; all inputs must
-// have the same number of items. A node without inputs is called once for each item.
+// one. A node whose inputs have ports processes one item of each at a time; all inputs must
+// have the same number of items. A node with several inputs without ports processes the
+// items of all of them one by one, in the order in which they arrive. A node without inputs is
+// called once for each item.
 //
 // Between two nodes, at most [WithWindow] items and 64 MiB are under way or waiting (less
 // if the limit of [WithSharedMemory] is small). Producers block, including
@@ -117,7 +119,8 @@
 // the order, and then the failure. [Stream.Close] and the end of the context end the
 // stream at once.
 //
-// A run of a pipeline that has a generator or a stateful node is a stream of one item.
+// A run of a pipeline that has a generator, a stateful node, or a node with several inputs
+// without ports is a stream of one item.
 // Its result is the list of all values that come out.
 //
 // # Errors

@@ -2,15 +2,20 @@ package runner
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/gophersnake/gophersnake/pyworker"
 	"github.com/gophersnake/gophersnake/runner/internal/doctor"
 	"github.com/gophersnake/gophersnake/runner/internal/pyenv"
+	"github.com/gophersnake/gophersnake/runner/manifest"
 )
 
 // Environment is a virtual environment that gophersnake built and keeps in the cache
@@ -156,7 +161,7 @@ type PruneOptions struct {
 	// All selects all environments, however recently used.
 	All bool
 	// Keys, if there are any, select these environments and no others, however recently
-	// used; see [Runner.EnvironmentKey].
+	// used; see [Runner.EnvironmentKeys].
 	Keys []string
 	// DryRun reports what would be removed, and removes nothing.
 	DryRun bool
@@ -225,6 +230,76 @@ func environmentError(err error) *Error {
 		}
 	}
 	return e
+}
+
+// EnvironmentKeys returns the keys of the environments that the pipeline's Python nodes
+// require, whether they are built or not: that of the pipeline, unless each node has its own
+// requirements, and those of these nodes. It starts the interpreters unless the cache folder
+// has their versions already.
+func (r *Runner) EnvironmentKeys(ctx context.Context) ([]string, error) {
+	cache, err := pyenv.CacheDir(r.options.cacheDir)
+	if err != nil {
+		return nil, environmentError(err)
+	}
+	var keys []string
+	for _, n := range r.pythonNodes() {
+		if n.config.Container != nil {
+			continue // its environment is in the image
+		}
+		base, err := pyenv.Find(ctx, pyenv.FindOptions{Explicit: r.options.python, Manifest: r.interpreter(n.config), CacheDir: cache})
+		if err != nil {
+			return nil, classify(err).WithNode(n.id)
+		}
+		key, err := pyenv.Key(r.environmentSpec(n.config, base, cache))
+		if err != nil {
+			return nil, classify(err).WithNode(n.id)
+		}
+		if !slices.Contains(keys, key) {
+			keys = append(keys, key)
+		}
+	}
+	return keys, nil
+}
+
+// install prepares what the workers of nodes run. Nodes with the same requirements and the
+// same interpreter share an environment.
+func (r *Runner) install(ctx context.Context, nodes []*node) (map[*node]python, error) {
+	all := make(map[*node]python, len(nodes))
+	prepared := make(map[string]python)
+	for _, n := range nodes {
+		key := fmt.Sprint(n.config.Container != nil) + r.interpreter(n.config) + "\n" + strings.Join(r.requirements(n.config), "\n")
+		py, ok := prepared[key]
+		if !ok {
+			var err error
+			if py, err = r.preparePython(ctx, n.config); err != nil {
+				if hasOwnPython(n.config) || n.config.Container != nil {
+					err = classify(err).WithNode(n.id)
+				}
+				return nil, err
+			}
+			prepared[key] = py
+		}
+		all[n] = py
+	}
+	return all, nil
+}
+
+// hasOwnPython reports whether a node may have another environment than the pipeline.
+func hasOwnPython(n *manifest.Node) bool { return n.Interpreter != "" || len(n.Requirements) > 0 }
+
+// requirements returns the requirements of a node: the pipeline's and its own.
+func (r *Runner) requirements(n *manifest.Node) []string {
+	return pyenv.Override(r.pipeline.Requirements, n.Requirements)
+}
+
+// interpreter returns the interpreter that the manifest names for a node. A relative path
+// is relative to the manifest.
+func (r *Runner) interpreter(n *manifest.Node) string {
+	name := cmp.Or(n.Interpreter, r.pipeline.Interpreter)
+	if strings.ContainsRune(name, filepath.Separator) && !filepath.IsAbs(name) {
+		return filepath.Join(r.pipeline.Base, name)
+	}
+	return name
 }
 
 // addPackage makes the package importable for the interpreter of an environment, by a

@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/gophersnake/gophersnake/ipc"
+	"github.com/gophersnake/gophersnake/runner/internal/container"
 	"github.com/gophersnake/gophersnake/runner/internal/isolation"
 	"github.com/gophersnake/gophersnake/runner/internal/pyenv"
 	"github.com/gophersnake/gophersnake/runner/internal/worker"
@@ -36,11 +37,14 @@ var passedByDefault = []string{
 // that are passed, and those that the manifest adds. A relative TMPDIR becomes absolute,
 // since workers run in another folder.
 func workerEnv(n *manifest.Node, pass []string) []string {
-	named := slices.Concat(pass, n.PassEnv)
+	named, usual := slices.Concat(pass, n.PassEnv), passedByDefault
+	if n.Container != nil {
+		usual = passedToContainers
+	}
 	var env []string
 	for _, entry := range os.Environ() {
 		name, value, _ := strings.Cut(entry, "=")
-		if !matches(name, named) && (!matches(name, passedByDefault) || slices.Contains(pyenv.BreakingVariables, name)) {
+		if !matches(name, named) && (!matches(name, usual) || slices.Contains(pyenv.BreakingVariables, name)) {
 			continue
 		}
 		if folder, err := filepath.Abs(value); name == "TMPDIR" && value != "" && err == nil {
@@ -52,6 +56,34 @@ func workerEnv(n *manifest.Node, pass []string) []string {
 		env = append(env, name+"="+n.Env[name]) // of several entries, the last one counts
 	}
 	return env
+}
+
+// passedToContainers are the variables of the host's environment that a worker in a container
+// gets: the other ones name files and programs of the host.
+var passedToContainers = []string{"LANG", "LANGUAGE", "LC_*", "TZ", "NO_COLOR", "FORCE_COLOR"}
+
+// container returns the container of a node's workers, nil if they run outside of one.
+func (r *Runner) container(n *manifest.Node, py python) *container.Container {
+	c := n.Container
+	if c == nil {
+		return nil
+	}
+	inside := &container.Container{
+		Program: py.interpreter, Image: c.Image, Python: c.Python, Network: c.Network,
+		Memory: c.Memory, CPUs: c.CPUs, SharedMemory: c.SharedMemory,
+	}
+	for _, m := range c.Mounts {
+		inside.Mounts = append(inside.Mounts, container.Mount{Host: r.inBase([]string{m.Host})[0], Path: m.Path, Write: m.Write})
+	}
+	return inside
+}
+
+// startHint returns a hint for a node whose workers end before they announce themselves.
+func (r *Runner) startHint(n *node) string {
+	if c := n.config.Container; c != nil {
+		return "the output says what podman or the image lacks: the image needs Python 3.10 or newer with msgpack; `podman run --rm " + c.Image + " " + c.Python + " -c 'import msgpack'` tries it"
+	}
+	return breakingVariableHint(workerEnv(n.config, r.options.passEnv))
 }
 
 // withheldVariables returns those of [pyenv.BreakingVariables] that the host has and that no node of the

@@ -47,6 +47,7 @@ type node struct {
 	id     string
 	config *manifest.Node
 	inputs []manifest.Connection // to the node
+	merges bool                  // it takes the values of all inputs one by one
 	entry  *entry                // the scheduler's state of the node
 	emit   func(Event)           // nil without WithEvents
 	calls  flow.Node             // the node itself, or inside its interceptors
@@ -81,6 +82,7 @@ func newNode(p *manifest.Pipeline, config *manifest.Node, o *options, scheduler 
 			n.inputs = append(n.inputs, c)
 		}
 	}
+	n.merges = len(n.inputs) > 1 && len(n.ports()) == 0
 	policy, err := nodePolicy(config, o.nodePolicy())
 	if err != nil {
 		return nil, err
@@ -315,7 +317,7 @@ func (n *node) encoded(ctx context.Context, input any) (in flow.Inputs, err erro
 	switch {
 	case n.noInput:
 		return in, nil
-	case len(n.inputs) < 2:
+	case len(n.inputs) < 2 || n.merges:
 		in.First, err = encode("input", input)
 		return in, err
 	}
@@ -359,7 +361,7 @@ func (n *node) byPort(input any) (map[string]any, error) {
 
 // decoded returns the inputs of a call as [node.encoded] takes them.
 func (n *node) decoded(in *flow.Inputs) (any, error) {
-	if len(n.inputs) < 2 {
+	if len(n.inputs) < 2 || n.merges {
 		return in.First.Decode("input")
 	}
 	ports := make(map[string]any, len(n.inputs))
@@ -389,7 +391,7 @@ func (n *node) encodedResult(ctx context.Context, v any) (out flow.Value, err er
 // goInput decodes the inputs of a Go node.
 func (n *node) goInput(in *flow.Inputs) (Input, error) {
 	input := Input{Params: n.params}
-	if len(n.inputs) == 0 {
+	if len(n.inputs) == 0 || n.merges {
 		var err error
 		input.Value, err = in.First.Decode("input")
 		return input, err

@@ -89,7 +89,7 @@ func (r *Runner) reloadAll(ctx context.Context, nodes []*node) error {
 	for i, n := range nodes {
 		reloading.Go(func() {
 			var fresh ipc.Description
-			err := n.pool.Reload(ctx, r.workerConfig(n, r.python), func(d ipc.Description) error {
+			err := n.pool.Reload(ctx, r.workerConfig(n, n.installed), func(d ipc.Description) error {
 				fresh = d
 				if err := n.checkReload(d); err != nil {
 					return err

@@ -64,9 +64,8 @@ type Runner struct {
 	// starting holds a token while a Start or a Reload is in progress. The token
 	// guards the fields up to mu; the last two are also read after a successful start.
 	starting chan struct{}
-	python   python
 	loaded   time.Time // when workers last began to read the code
-	gathers  bool      // a node yields many values, so that a run is a stream of one item
+	gathers  bool      // a node may yield or take many values, so that a run is a stream of one item
 	batch    int       // the largest number of calls that a node takes at once
 
 	mu           sync.RWMutex
@@ -135,7 +134,7 @@ func (r *Runner) layOut() {
 		if len(r.options.callInterceptors) > 0 {
 			n.calls = &interceptedNode{n, r.pipeline.Name, r.options.callInterceptors}
 		}
-		step := flow.Step{ID: id, Node: n.calls, Encoded: true, Local: !n.isPython(), Domain: n.domain}
+		step := flow.Step{ID: id, Node: n.calls, Encoded: true, Local: !n.isPython(), Domain: n.domain, Merges: n.merges, Output: n.config.Output}
 		for _, c := range n.inputs {
 			step.Inputs = append(step.Inputs, c.From)
 			if from := r.nodes[c.From]; n.isPython() && from.consumer == nil {
@@ -146,6 +145,7 @@ func (r *Runner) layOut() {
 		steps = append(steps, step)
 	}
 	r.plan = flow.NewPlan(steps, r.arena, queueBytes)
+	r.gathers = r.plan.Merges()
 	if r.options.orderedMaps {
 		r.plan = r.plan.Ordered()
 	}
@@ -157,9 +157,9 @@ func (r *Runner) Scheduler() *Scheduler { return r.scheduler }
 
 // Run takes one input through the pipeline, and starts the runner if needed. It
 // returns the value of the sink, or a map of values by node id if there are several
-// sinks. If a node yields any number of values, as generators and stateful nodes do,
-// then the run is a stream of one item, and the values of each sink are a list, a
-// []any. When Run returns, nothing of the run is in progress any more.
+// sinks. If a node yields any number of values, as generators and stateful nodes do, or
+// takes the values of several nodes one by one, then the run is a stream of one item, and
+// the values of each sink are a list, a []any. When Run returns, nothing of the run is in progress any more.
 func (r *Runner) Run(ctx context.Context, input any) (any, error) {
 	if err := r.enter(ctx); err != nil {
 		return nil, err

@@ -11,10 +11,12 @@ import (
 
 	"github.com/gophersnake/gophersnake/ipc"
 	"github.com/gophersnake/gophersnake/pyworker"
+	"github.com/gophersnake/gophersnake/runner/internal/container"
 	"github.com/gophersnake/gophersnake/runner/internal/pool"
 	"github.com/gophersnake/gophersnake/runner/internal/pyenv"
 	"github.com/gophersnake/gophersnake/runner/internal/scratch"
 	"github.com/gophersnake/gophersnake/runner/internal/worker"
+	"github.com/gophersnake/gophersnake/runner/manifest"
 )
 
 // Times that a manifest cannot set.
@@ -131,21 +133,21 @@ func (r *Runner) startPython(ctx context.Context) error {
 	if len(nodes) == 0 {
 		return nil
 	}
-	py, err := r.preparePython(ctx)
+	installed, err := r.install(ctx, nodes)
 	if err != nil {
 		return err
 	}
 	if withheld := r.withheldVariables(); len(withheld) > 0 {
 		r.options.logger.Info("workers do not get variables of the environment that can keep Python from starting; name those that they need in pass_env", "variables", strings.Join(withheld, ", "))
 	}
-	r.python, r.loaded = py, time.Now()
+	r.loaded = time.Now()
 	r.mu.Lock()
 	if r.closed { // Close has not seen the pools, so no worker may start
 		r.mu.Unlock()
 		return errClosed()
 	}
 	for _, n := range nodes {
-		n.pool, n.installed = r.newPool(n, py), py
+		n.pool, n.installed = r.newPool(n, installed[n]), installed[n]
 	}
 	r.mu.Unlock()
 	faults := make([]error, len(nodes))
@@ -172,7 +174,7 @@ func (r *Runner) startPython(ctx context.Context) error {
 		r.mu.Unlock()
 		return err
 	}
-	r.gathers, r.batch = false, 0
+	r.gathers, r.batch = r.plan.Merges(), 0
 	for _, n := range nodes {
 		d := n.description.Load()
 		r.gathers = r.gathers || d.Many || d.Stateful
@@ -185,7 +187,7 @@ func (r *Runner) startPython(ctx context.Context) error {
 func (r *Runner) startFault(n *node, err error) *Error {
 	e := n.fault(err).WithNode(n.id)
 	if start, ok := errors.AsType[*worker.StartError](err); ok && start.Exit != nil && start.Stage == worker.StageHandshake {
-		e = e.WithHint(breakingVariableHint(workerEnv(n.config, r.options.passEnv)))
+		e = e.WithHint(r.startHint(n))
 	}
 	return e
 }
@@ -256,6 +258,7 @@ func (r *Runner) workerConfig(n *node, py python) worker.Config {
 		Logger: logger,
 	}
 	r.isolate(&config, n.config, py)
+	config.Container = r.container(n.config, py)
 	if r.options.events != nil {
 		config.Progress = func(p ipc.Progress) {
 			r.emit(SetupProgress{Node: n.id, Time: time.Now(), Message: p.Message, Fraction: p.Fraction})
@@ -392,9 +395,10 @@ func (py python) damage() string {
 	return ""
 }
 
-// preparePython finds an interpreter, builds or reuses the environment that the
-// pipeline requires, and unpacks the worker's package.
-func (r *Runner) preparePython(ctx context.Context) (python, error) {
+// preparePython finds an interpreter, builds or reuses the environment that a node requires,
+// and unpacks the worker's package. A node without requirements and an interpreter of its own
+// has the environment of the pipeline. The interpreter of one in a container is podman.
+func (r *Runner) preparePython(ctx context.Context, n *manifest.Node) (python, error) {
 	cache, err := pyenv.CacheDir(r.options.cacheDir)
 	if err != nil {
 		return python{}, classify(err)
@@ -406,32 +410,39 @@ func (r *Runner) preparePython(ctx context.Context) (python, error) {
 	if repaired != "" {
 		r.options.logger.Warn("the worker's Python package was damaged; it is repaired", "dir", pkg, "damage", repaired)
 	}
+	if n.Container != nil {
+		podman, err := container.Find()
+		if err != nil {
+			return python{}, Wrap(err, KindIO, "run a node in a container").WithHint(container.Hint)
+		}
+		return python{interpreter: podman, pkg: pkg}, nil
+	}
 	base, err := pyenv.Find(ctx, pyenv.FindOptions{
 		Explicit: r.options.python,
-		Manifest: r.interpreter(),
+		Manifest: r.interpreter(n),
 		CacheDir: cache,
 	})
 	if err != nil {
 		return python{}, classify(err)
 	}
 	if r.options.systemPython {
-		if err := pyenv.System(ctx, base, r.pipeline.Requirements); err != nil {
+		if err := pyenv.System(ctx, base, r.requirements(n)); err != nil {
 			return python{}, classify(err)
 		}
 		return python{interpreter: base.Path, pkg: pkg}, nil
 	}
-	env, err := pyenv.Ensure(ctx, r.environmentSpec(base, cache))
+	env, err := pyenv.Ensure(ctx, r.environmentSpec(n, base, cache))
 	if err != nil {
 		return python{}, classify(err)
 	}
 	return python{interpreter: env.Python, pkg: pkg, env: env.Dir}, nil
 }
 
-// environmentSpec describes the environment that the pipeline requires.
-func (r *Runner) environmentSpec(base pyenv.Interpreter, cache string) pyenv.Spec {
+// environmentSpec describes the environment that a node requires.
+func (r *Runner) environmentSpec(n *manifest.Node, base pyenv.Interpreter, cache string) pyenv.Spec {
 	return pyenv.Spec{
 		Interpreter:  base,
-		Requirements: r.pipeline.Requirements,
+		Requirements: r.requirements(n),
 		Base:         r.pipeline.Base,
 		CacheDir:     cache,
 		Progress:     r.options.progress,
@@ -439,43 +450,16 @@ func (r *Runner) environmentSpec(base pyenv.Interpreter, cache string) pyenv.Spe
 	}
 }
 
-// EnvironmentKey returns the key of the environment that the pipeline requires, whether it
-// is built or not. It starts the interpreter unless the cache folder has its version already.
-func (r *Runner) EnvironmentKey(ctx context.Context) (string, error) {
-	cache, err := pyenv.CacheDir(r.options.cacheDir)
-	if err != nil {
-		return "", environmentError(err)
-	}
-	base, err := pyenv.Find(ctx, pyenv.FindOptions{Explicit: r.options.python, Manifest: r.interpreter(), CacheDir: cache})
-	if err != nil {
-		return "", classify(err)
-	}
-	key, err := pyenv.Key(r.environmentSpec(base, cache))
-	if err != nil {
-		return "", classify(err)
-	}
-	return key, nil
-}
-
 // Python builds or reuses the environment that the pipeline requires, and returns
 // the path of its interpreter. Runs do this by themselves; the method is for other
-// programs that need the environment, such as tests of the nodes. The interpreter can
+// programs that need the environment, such as tests of the nodes. Environments that nodes
+// have for themselves are not built. The interpreter can
 // import the package gophersnake of this program, unless it is used as it is
 // ([WithSystemPython]).
 func (r *Runner) Python(ctx context.Context) (string, error) {
-	py, err := r.preparePython(ctx)
+	py, err := r.preparePython(ctx, new(manifest.Node))
 	if err == nil && !r.options.systemPython {
 		err = py.addPackage()
 	}
 	return py.interpreter, err
-}
-
-// interpreter returns the interpreter that the manifest names. A relative path is
-// relative to the manifest.
-func (r *Runner) interpreter() string {
-	name := r.pipeline.Interpreter
-	if strings.ContainsRune(name, filepath.Separator) && !filepath.IsAbs(name) {
-		return filepath.Join(r.pipeline.Base, name)
-	}
-	return name
 }

@@ -46,9 +46,8 @@ func (p *Pipeline) check(r *report) {
 			r.problem("metadata.name", "must be a string, not %v", name)
 		}
 	}
-	for i, line := range p.Requirements {
-		checkRequirement(r, fmt.Sprintf("requirements[%d]", i), line)
-	}
+	p.checkMetadata(r)
+	checkRequirements(r, "requirements", p.Requirements)
 	checkSingleLine(r, "interpreter", p.Interpreter)
 	checkSource(r, p.folder(), "python", p.Python)
 	if len(p.Nodes) == 0 {
@@ -82,6 +81,8 @@ func checkNode(r *report, base folder, path string, n *Node) {
 	}
 	checkSource(r, base, path+".python", n.Python)
 	checkProgram(r, base, path, n)
+	checkRequirements(r, path+".requirements", n.Requirements)
+	checkSingleLine(r, path+".interpreter", n.Interpreter)
 	checkWorkers(r, path+".workers", n.Workers)
 	checkNotNegative(r, path+".timeout", n.Timeout)
 	if n.SetupTimeout <= 0 {
@@ -96,6 +97,7 @@ func checkNode(r *report, base folder, path string, n *Node) {
 	checkLimits(r, path+".limits", n.Limits)
 	checkPassEnv(r, path+".pass_env", n.PassEnv)
 	checkIsolation(r, path+".isolation", n)
+	checkContainer(r, path, n)
 	for _, name := range slices.Sorted(maps.Keys(n.Env)) {
 		switch {
 		case name == "" || strings.ContainsAny(name, "=\x00"):

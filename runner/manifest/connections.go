@@ -11,7 +11,7 @@ import (
 // indexes of the nodes by id.
 func (p *Pipeline) checkConnections(r *report, nodes map[string]int) {
 	ids := slices.SortedFunc(maps.Keys(nodes), func(a, b string) int { return nodes[a] - nodes[b] })
-	first, inputs := p.distinct(nodes)
+	first, ported := p.distinct(nodes)
 	ports := make(map[[2]string]int)
 	for i, c := range p.Connections {
 		path := connectionPath(i)
@@ -27,9 +27,9 @@ func (p *Pipeline) checkConnections(r *report, nodes map[string]int) {
 		to, known := nodes[c.To]
 		switch {
 		case !known:
-		case c.Port == "" && inputs[c.To] > 1:
-			r.problem(path+".to", "%q has %d inputs, so each needs a port; write %s.NAME, with NAME the keyword argument that receives the value",
-				c.To, inputs[c.To], c.To)
+		case c.Port == "" && ported[c.To] && isNode(nodes, c.From):
+			r.problem(path+".to", "other inputs of %q have a port, so each needs one; write %s.NAME, with NAME the keyword argument that receives the value",
+				c.To, c.To)
 		case c.Port == "":
 		case !portText.MatchString(c.Port):
 			r.problem(path+".to", "the port %q is not a valid Python argument name", shorten(c.Port))
@@ -46,21 +46,25 @@ func (p *Pipeline) checkConnections(r *report, nodes map[string]int) {
 	p.checkCycles(r)
 }
 
-// distinct returns the index of the first of each set of equal connections, and the
-// number of inputs of each node without the duplicates.
-func (p *Pipeline) distinct(nodes map[string]int) (first map[Connection]int, inputs map[string]int) {
+// distinct returns the index of the first of each set of equal connections, and the nodes
+// with an input that has a port.
+func (p *Pipeline) distinct(nodes map[string]int) (first map[Connection]int, ported map[string]bool) {
 	first = make(map[Connection]int, len(p.Connections))
-	inputs = make(map[string]int, len(nodes))
+	ported = make(map[string]bool)
 	for i, c := range p.Connections {
-		if _, ok := first[c.edge()]; ok {
-			continue
+		if _, ok := first[c.edge()]; !ok {
+			first[c.edge()] = i
 		}
-		first[c.edge()] = i
-		if _, ok := nodes[c.From]; ok {
-			inputs[c.To]++
+		if portText.MatchString(c.Port) && isNode(nodes, c.From) {
+			ported[c.To] = true
 		}
 	}
-	return first, inputs
+	return first, ported
+}
+
+func isNode(nodes map[string]int, id string) bool {
+	_, ok := nodes[id]
+	return ok
 }
 
 // edge returns the connection without its position.

@@ -25,6 +25,8 @@ type decoder struct {
 	*report
 	base     folder
 	expanded int // values that aliases expanded to
+	foreign  foreign
+	notes    []Problem
 }
 
 // element is a value in the document with its path.
@@ -104,8 +106,9 @@ func (d *decoder) resolve(e element) (element, bool) {
 }
 
 // object decodes the fields of a mapping, and returns the elements of those that are
-// present. expected describes a correct value, for the message about a wrong one.
-func (d *decoder) object(e element, expected string, known fields) map[string]element {
+// present. expected describes a correct value, for the message about a wrong one. Messages do
+// not suggest the foreign fields.
+func (d *decoder) object(e element, expected string, known fields, foreign ...fields) map[string]element {
 	entries, ok := d.entries(e, expected)
 	if !ok {
 		return nil
@@ -114,6 +117,11 @@ func (d *decoder) object(e element, expected string, known fields) map[string]el
 	for _, entry := range entries {
 		d.positions[entry.value.path] = entry.value.position()
 		decode, ok := known[entry.name]
+		for _, more := range foreign {
+			if !ok {
+				decode, ok = more[entry.name]
+			}
+		}
 		if !ok {
 			d.unknownField(e, entry, known)
 			continue
@@ -127,9 +135,7 @@ func (d *decoder) object(e element, expected string, known fields) map[string]el
 // unknownField reports an unknown field. If it suggests a known one, that one is not
 // reported as missing.
 func (d *decoder) unknownField(e element, unknown entry, known fields) {
-	names := slices.DeleteFunc(slices.Sorted(maps.Keys(known)), func(name string) bool {
-		return slices.Contains(v1Only, name)
-	})
+	names := slices.Sorted(maps.Keys(known))
 	meant := nearest(unknown.name, names)
 	if meant != "" {
 		d.reported[e.key(meant, nil).path] = true

@@ -50,6 +50,12 @@
 //	               the workers get from the host's environment, in addition to
 //	               harmless ones
 //	isolation      see below
+//	requirements   as those of the document, for the node alone; a line replaces the
+//	               document's lines for the same package
+//	interpreter    name or path of the node's Python interpreter
+//	container      see below
+//	is_output_node true if the node's values are part of the result even if a connection
+//	               leads away from it
 //
 // A duration is text such as 500ms, 30s or 1m30s, or a plain number of seconds. A
 // size is text such as 512MiB or 1.5GB (B, kB, MB, GB, TB are powers of 1000; KiB,
@@ -166,8 +172,10 @@
 //	  - {from: left, to: mix.left}
 //	  - {from: right, to: mix.right}
 //
-// A node with one input needs no port. Nodes without inputs receive the input of the
-// run, and the values of nodes without outputs are its result. Cycles are errors, and
+// A node with one input needs no port. If no connection to a node has a port, the node takes
+// the values of all of them one by one, in the order in which they arrive; a run is then a
+// stream of one item. Nodes without inputs receive the input of the run, and the values of
+// nodes without outputs are its result. Cycles are errors, and
 // so is a port that is used twice or that is also one of the params.
 //
 // # Values
@@ -182,13 +190,28 @@
 // has at most 8 MiB and 64 levels of nesting. params, env, metadata, requirements and
 // connections may be left blank.
 //
-// # Manifests of other systems
+// # Containers
 //
-// The v1 form is that of the system that gophersnake implements. Its other fields
-// are accepted and ignored if they make no difference here: is_streaming (the Python
-// code itself determines it), capabilities, is_output_node if it is false,
-// runtime_hint if it is auto or cpython, and execution if its placement allows this
-// machine. Otherwise they ask for a feature that gophersnake does not have, and are
-// errors, as are host and docker. Several inputs without ports, which v1 allows, are
-// errors too.
+// Each worker of a node may run in a container of its own, by podman:
+//
+//	container: python:3.12
+//	container: {image: python:3.12, network: true, memory: 2GiB, mounts: [{host: models, path: /models}]}
+//
+//	image          the image, which needs Python and the package msgpack
+//	python         the interpreter in the image; default python3
+//	network        give the container a network; default false
+//	memory         limit of the memory of the container
+//	cpus           CPUs that the container may use at a time
+//	shared_memory  size of /dev/shm
+//	mounts         files and folders of the host: host, path, and write; default write: false
+//
+// The pipeline's folder is mounted, and cannot be changed. A container cannot be combined with
+// isolation, fork_server, requirements and interpreter.
+//
+// # Manifests of RemoteMedia
+//
+// The v1 form is that of the RemoteMedia SDK, which gophersnake implements. Its other fields,
+// and those of its manifests of version 1.0, are read, too. A field that makes no difference
+// here is accepted, and [Pipeline].Notes says why. A field that asks for what gophersnake does
+// not have is an error. docs/remotemedia-manifests.md lists all of them.
 package manifest

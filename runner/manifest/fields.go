@@ -1,6 +1,7 @@
 package manifest
 
 import (
+	"slices"
 	"strings"
 
 	"go.yaml.in/yaml/v3"
@@ -12,7 +13,7 @@ func (d *decoder) pipeline(root *yaml.Node) *Pipeline {
 	given := d.object(element{node: root}, "a map with version, nodes and connections", fields{
 		"$schema":      d.text(new(string)), // for editors
 		"version":      d.version(&p.Version),
-		"metadata":     d.values(&p.Metadata, nil),
+		"metadata":     d.metadata(&p.Metadata),
 		"requirements": d.requirements(&p.Requirements),
 		"interpreter":  d.text(&p.Interpreter),
 		"python":       d.text(&p.Python),
@@ -22,10 +23,12 @@ func (d *decoder) pipeline(root *yaml.Node) *Pipeline {
 		"connections": d.list(func(_ int, e element) {
 			p.Connections = append(p.Connections, d.connection(e))
 		}),
-	})
+	}, d.foreignDocument(p))
 	if given == nil {
 		return nil
 	}
+	d.completePipeline(p, given)
+	p.Notes = d.notes
 	return p
 }
 
@@ -35,6 +38,9 @@ func (d *decoder) version(dst *string) decodeFunc {
 	return func(e element) {
 		if e, ok := d.scalar(e, `"`+Version+`"`); ok {
 			*dst = e.node.Value
+			if slices.Contains(dialectVersions, *dst) {
+				*dst = Version
+			}
 		}
 	}
 }
@@ -42,11 +48,14 @@ func (d *decoder) version(dst *string) decodeFunc {
 func (d *decoder) node(e element) Node {
 	n := NewNode("", "")
 	n.Position = e.position()
-	known := fields{
+	foreign, complete := d.foreignNode(&n)
+	given := d.object(e, "a map with id and node_type", fields{
 		"id":            d.text(&n.ID),
 		"node_type":     d.text(&n.Type),
 		"params":        d.values(&n.Params, &n.order),
 		"python":        d.text(&n.Python),
+		"requirements":  d.requirements(&n.Requirements),
+		"interpreter":   d.text(&n.Interpreter),
 		"workers":       d.workers(&n.Workers),
 		"timeout":       d.duration(&n.Timeout, orNone),
 		"setup_timeout": d.duration(&n.SetupTimeout, positive),
@@ -57,14 +66,15 @@ func (d *decoder) node(e element) Node {
 		"env":           d.env(&n.Env),
 		"pass_env":      d.texts(&n.PassEnv),
 		"isolation":     d.isolation(&n.Isolation),
+		"container":     d.container(&n.Container),
 		"wasm":          d.wasm(&n.Wasm),
 		"command":       d.command(&n.Command),
-	}
-	d.addV1(known)
-	d.object(e, "a map with id and node_type", known)
+	}, foreign)
+	complete(given)
 	if n.Type == "" {
 		n.Type = programType(&n)
 	}
+	d.foreign.nodes = append(d.foreign.nodes, given)
 	return n
 }
 
@@ -89,9 +99,11 @@ func (d *decoder) env(dst *map[string]string) decodeFunc {
 
 func (d *decoder) connection(e element) Connection {
 	c := Connection{Position: e.position()}
-	d.object(e, "a map such as {from: a, to: b}", fields{"from": d.text(&c.From), "to": d.text(&c.To)})
+	foreign, complete := d.foreignConnection(&c)
+	given := d.object(e, "a map such as {from: a, to: b}", fields{"from": d.text(&c.From), "to": d.text(&c.To)}, foreign)
 	if node, port, _ := strings.Cut(c.To, "."); port != "" {
 		c.To, c.Port = node, port
 	}
+	complete(given)
 	return c
 }

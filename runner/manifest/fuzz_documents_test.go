@@ -13,12 +13,16 @@ import (
 
 // Words of manifests. The fuzzer combines them into documents that are nearly valid.
 var (
-	rootKeys = []string{"version", "nodes", "connections", "python", "metadata", "requirements", "interpreter", "nodse"}
+	rootKeys = []string{"version", "nodes", "connections", "python", "metadata", "requirements", "interpreter", "nodse",
+		"edges", "config", "python_env", "plugins", "name", "defaults", "dependencies"}
 	nodeKeys = []string{"id", "node_type", "params", "workers", "timeout", "setup_timeout", "retry", "breaker", "idempotent",
-		"limits", "env", "python", "isolation", "pass_env", "time_out"}
+		"limits", "env", "python", "isolation", "pass_env", "time_out", "config", "executor", "docker", "container", "capabilities", "python_deps",
+		"python_env", "requirements", "interpreter", "is_output_node", "metadata", "execution", "host", "runtime_hint", "nodeType", "is_streaming"}
 	innerKeys = []string{"min", "max", "spare", "scale_after", "idle_timeout", "max_age", "max_calls", "fork_server", "memory", "resident",
 		"resident_soft", "cpu_time", "open_files", "threads", "result", "queue", "queue_wait", "max_attempts", "fixed", "base", "multiplier",
-		"jitter", "budget", "on", "failures", "cool_down", "probes", "from", "to", "network", "read", "write", "processes", "x"}
+		"jitter", "budget", "on", "failures", "cool_down", "probes", "from", "to", "network", "read", "write", "processes", "x",
+		"source", "target", "to_port", "from_port", "field_mapping", "target_field", "image", "mounts", "host", "path", "python_version", "extra_deps", "scope",
+		"gpu", "cpu", "cores", "required", "memory_gb", "placement", "base_image", "memory_mb", "timeout_ms", "retry_policy", "max_retries", "use_docker"}
 	words = []string{"v1", "a", "b", "a.left", "nodes.py", "nodes.py:Words", "Words", "1s", "100ms", "-5m", "2GiB", "64 MiB", "1e3", "none",
 		"strict", "python_vm", "numpy==2.2.6", "AWS_*", "3.12", "", " ", "ä\u2028🐍", "null", "0x10", "~", "yes", "*a", "<<", "- x", "a: b"}
 )
@@ -42,7 +46,9 @@ func (g *generator) document() map[string]any {
 		case key == "nodes" && g.pick(8) > 0:
 			doc[key] = g.list(g.node)
 		case key == "connections" && g.pick(8) > 0:
-			doc[key] = g.list(func() any { return g.fields([]string{"from", "to"}) })
+			doc[key] = g.list(func() any {
+				return g.fields([]string{"from", "to", "source", "target", "to_port", "from_port", "field_mapping", "params"})
+			})
 		default:
 			doc[key] = g.value(3)
 		}
@@ -126,6 +132,9 @@ func FuzzDocuments(f *testing.F) {
 		if failure == nil {
 			require.NoError(t, failureYAML, text.String())
 			asYAML.File = asJSON.File
+			for i := range asYAML.Notes {
+				asYAML.Notes[i].File = asJSON.File
+			}
 			require.Equal(t, asJSON, asYAML, text.String())
 			again, err := jsonschema.UnmarshalJSON(&text)
 			require.NoError(t, err)

@@ -1,6 +1,9 @@
 package manifest
 
-import "container/heap"
+import (
+	"container/heap"
+	"slices"
+)
 
 // Graph shows how a pipeline's nodes are connected. [Pipeline.Graph] makes it. It is
 // safe for concurrent use while the pipeline does not change.
@@ -70,20 +73,33 @@ func (g *Graph) Order() []string {
 
 // Sources returns the ids of the nodes without inputs, in the manifest's order. They
 // receive the input of a run.
-func (g *Graph) Sources() []string { return g.without(g.inputs) }
-
-// Sinks returns the ids of the nodes without outputs, in the manifest's order. Their
-// values are the result of a run.
-func (g *Graph) Sinks() []string { return g.without(g.outputs) }
-
-func (g *Graph) without(connections [][]int) []string {
+func (g *Graph) Sources() []string {
 	var ids []string
 	for i, n := range g.nodes {
-		if len(connections[i]) == 0 {
+		if len(g.inputs[i]) == 0 {
 			ids = append(ids, n.ID)
 		}
 	}
 	return ids
+}
+
+// Sinks returns the ids of the nodes whose values are the result of a run, in the manifest's
+// order: those without outputs, and those with [Node].Output.
+func (g *Graph) Sinks() []string {
+	var ids []string
+	for i, n := range g.nodes {
+		if n.Output || len(g.outputs[i]) == 0 {
+			ids = append(ids, n.ID)
+		}
+	}
+	return ids
+}
+
+// Merges reports whether a node takes the values of several nodes one by one: several
+// connections lead to it, and none has a port.
+func (g *Graph) Merges(id string) bool {
+	inputs := g.Inputs(id)
+	return len(inputs) > 1 && !slices.ContainsFunc(inputs, func(c Connection) bool { return c.Port != "" })
 }
 
 // Inputs returns the connections that lead to a node, in the manifest's order. It

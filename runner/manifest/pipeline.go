@@ -39,6 +39,8 @@ type Pipeline struct {
 	Nodes []Node
 	// Connections are the connections in the manifest's order.
 	Connections []Connection
+	// Notes name the fields of the document that have no effect, and say why.
+	Notes []Problem
 }
 
 // Node returns the node with the given id, or nil. The node is part of the
@@ -67,6 +69,14 @@ type Node struct {
 	Wasm *Wasm
 	// Command is the executable that the node is; nil if it is none.
 	Command *Command
+	// Requirements are pip requirement lines of the node, in addition to those of the
+	// pipeline. A line replaces the pipeline's lines for the same package.
+	Requirements []string
+	// Interpreter is the node's Python interpreter; empty means the pipeline's.
+	Interpreter string
+	// Output says that the values of the node are part of the result even if a connection
+	// leads away from it.
+	Output bool
 	// Params are the node's keyword arguments: nil, bool, int64, uint64 (only
 	// beyond int64), float64, string, []any and map[string]any. In a Pipeline made
 	// in Go they may be any value that can be sent to a worker.
@@ -95,6 +105,10 @@ type Node struct {
 	PassEnv []string
 	// Isolation restricts the workers; nil means the rights of the host's user.
 	Isolation *Isolation
+	// Container is the container that each worker runs in; nil means none.
+	Container *Container
+	// dockerEnv is the environment that RemoteMedia's field for a container gives.
+	dockerEnv map[string]string
 	// Position is the node's position in the manifest.
 	Position Position
 }
@@ -277,8 +291,9 @@ func DefaultBreaker() Breaker {
 type Connection struct {
 	// From and To are the ids of the nodes.
 	From, To string
-	// Port is the keyword argument that receives the value. It may be empty if To
-	// has no other input.
+	// Port is the keyword argument that receives the value. It may be empty if To has
+	// no other input, or if no connection to it has a port: To then takes the values of
+	// all of them one by one.
 	Port string
 	// Position is the connection's position in the manifest.
 	Position Position

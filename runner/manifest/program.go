@@ -125,6 +125,9 @@ func checkProgram(r *report, base folder, path string, n *Node) {
 	if n.Python != "" {
 		r.problem(path+".python", "the node is %s; leave python out", what)
 	}
+	if len(n.Requirements) > 0 || n.Interpreter != "" {
+		r.problem(path, "the node is %s, which has no Python environment; leave requirements and interpreter out", what)
+	}
 	if len(n.Params) > 0 {
 		r.problem(path+".params", "%s takes no params; let its input or its arguments hold them", what)
 	}

@@ -68,6 +68,12 @@ func readRequirements(base folder, file string) ([]string, error) {
 	return found, nil
 }
 
+func checkRequirements(r *report, path string, lines []string) {
+	for i, line := range lines {
+		checkRequirement(r, fmt.Sprintf("%s[%d]", path, i), line)
+	}
+}
+
 func checkRequirement(r *report, path, line string) {
 	switch {
 	case strings.TrimSpace(line) == "":

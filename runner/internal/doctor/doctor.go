@@ -57,7 +57,7 @@ func Examine(ctx context.Context, config Config) []Finding {
 	cache, err := pyenv.CacheDir(config.CacheDir)
 	config.CacheDir = cache
 	findings := append([]Finding{checkPlatform()}, config.checkPython(ctx)...)
-	findings = append(findings, checkUV(), checkSpawn(), checkSockets(), checkFiles())
+	findings = append(findings, checkUV(), checkContainers(), checkSpawn(), checkSockets(), checkFiles())
 	findings = append(findings, platformChecks()...)
 	findings = append(findings, checkIsolation()...)
 	if err != nil {

@@ -31,7 +31,7 @@ func TestExamineFindsTheInterpreter(t *testing.T) {
 	python, err := pyenv.Find(t.Context(), pyenv.FindOptions{})
 	require.NoError(t, err)
 	findings := examine(t, Config{})
-	for _, name := range []string{"platform", "python", "other pythons", "venv", "pip", "msgpack", "uv", "processes", "sockets", "open files", "cache"} {
+	for _, name := range []string{"platform", "python", "other pythons", "venv", "pip", "msgpack", "uv", "containers", "processes", "sockets", "open files", "cache"} {
 		assert.Contains(t, findings, name)
 	}
 	assert.Equal(t, OK, findings["python"].Status)
@@ -46,13 +46,16 @@ func TestExamineWithoutAnInterpreter(t *testing.T) {
 	assert.Contains(t, findings, "other pythons")
 }
 
-func TestExamineWithoutUV(t *testing.T) {
+func TestExamineWithoutUVAndPodman(t *testing.T) {
 	python, err := pyenv.Find(t.Context(), pyenv.FindOptions{})
 	require.NoError(t, err)
 	t.Setenv("PATH", t.TempDir())
 	findings := examine(t, Config{Python: python.Path})
 	assert.Equal(t, Warning, findings["uv"].Status)
 	assert.NotEmpty(t, findings["uv"].Hint)
+	assert.Equal(t, Warning, findings["containers"].Status)
+	assert.Contains(t, findings["containers"].Detail, "there is no podman on PATH")
+	assert.Contains(t, findings["containers"].Hint, "install podman")
 
 	lacking := checkVenv(python, pyenv.Tooling{Venv: true})
 	assert.Equal(t, Failure, lacking.Status)

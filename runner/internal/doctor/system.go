@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/gophersnake/gophersnake/runner/internal/container"
 	"github.com/gophersnake/gophersnake/runner/internal/pyenv"
 )
 
@@ -102,6 +103,21 @@ func checkSpawn() Finding {
 		return f.ok("process groups, pidfd")
 	}
 	return f.withoutPidfd()
+}
+
+// checkContainers reports whether nodes can run in containers. Without podman that is only a
+// warning, because other nodes run.
+func checkContainers() Finding {
+	f := Finding{Name: "containers"}
+	podman, err := container.Find()
+	if err != nil {
+		return f.warn("%v: nodes with container or docker do not run", err).hint(container.Hint)
+	}
+	out, err := exec.Command(podman, "--version").CombinedOutput()
+	if err != nil {
+		return f.warn("%s does not run: %v", podman, err).hint("run `podman info`, which says what it lacks")
+	}
+	return f.ok("%s (%s)", strings.TrimSpace(string(out)), podman)
 }
 
 // checkUV looks for the installer.

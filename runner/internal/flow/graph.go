@@ -23,7 +23,7 @@ type graphRun struct {
 // stepRun is the progress of one step.
 type stepRun struct {
 	missing atomic.Int32 // inputs that have no value yet
-	unused  atomic.Int32 // steps that still need the value
+	unused  atomic.Int32 // steps that still need the value, and the result
 	value   Value
 }
 
@@ -37,6 +37,9 @@ func (p *Plan) runGraph(ctx context.Context, input Value) (Result, error) {
 	for i := range p.steps {
 		r.steps[i].missing.Store(int32(len(p.steps[i].inputs)))
 		r.steps[i].unused.Store(int32(len(p.steps[i].next)))
+		if p.steps[i].isSink {
+			r.steps[i].unused.Add(1)
+		}
 	}
 	for i := range p.steps {
 		if len(p.steps[i].inputs) == 0 {
@@ -102,11 +105,11 @@ func (r *graphRun) inputs(s *step) Inputs {
 	return in
 }
 
-// releaseUnused releases the values of a run that failed: those of the sinks, and
-// those that are still needed by a step that has not run.
+// releaseUnused releases the values of a run that failed: those that are still needed by
+// the result or by a step that has not run.
 func (r *graphRun) releaseUnused() {
 	for i := range r.steps {
-		if len(r.plan.steps[i].next) == 0 || r.steps[i].unused.Load() > 0 {
+		if r.steps[i].unused.Load() > 0 {
 			r.steps[i].value.Release()
 		}
 	}

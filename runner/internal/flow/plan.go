@@ -6,6 +6,8 @@
 package flow
 
 import (
+	"slices"
+
 	"github.com/gophersnake/gophersnake/ipc"
 )
 
@@ -18,7 +20,7 @@ type Plan struct {
 	sinks []int
 	// isChain means that each step takes the value of the one before as its only input.
 	isChain bool
-	// joins means that a step has several inputs.
+	// joins means that a step takes one item from each of several inputs.
 	joins bool
 	// encodes means that a source takes its input encoded, and shares that one of them is
 	// another process.
@@ -38,7 +40,11 @@ type step struct {
 	id     string
 	node   Node
 	inputs []int // the steps before it; empty for a source
-	next   []int // the steps after it; empty for a sink
+	next   []int // the steps after it
+	// isSink means that its values are part of the result.
+	isSink bool
+	// merges means that it takes the items of its inputs one by one.
+	merges bool
 }
 
 // Step describes one node to [NewPlan].
@@ -48,6 +54,11 @@ type Step struct {
 	// Inputs are the ids of the steps from which it takes its inputs, one for each
 	// connection. It is empty for a source, which takes the input of the run.
 	Inputs []string
+	// Merges means that the step takes the items of all its inputs one by one, in the order
+	// in which they arrive. Only a stream can run it: it may take many items for one.
+	Merges bool
+	// Output means that its values are part of the result, even if another step takes them.
+	Output bool
 	// Encoded means that the node takes its inputs encoded, and Local that it takes them in
 	// this process. Otherwise Domain is the domain of the workers that take them.
 	Encoded, Local bool
@@ -62,7 +73,7 @@ func NewPlan(steps []Step, arena *ipc.Arena, queueBytes int64) *Plan {
 	index := make(map[string]int, len(steps))
 	for i, s := range steps {
 		index[s.ID] = i
-		p.steps[i] = step{id: s.ID, node: s.Node}
+		p.steps[i] = step{id: s.ID, node: s.Node, merges: s.Merges, isSink: s.Output}
 		for _, id := range s.Inputs {
 			from := index[id]
 			p.steps[i].inputs = append(p.steps[i].inputs, from)
@@ -74,17 +85,24 @@ func NewPlan(steps []Step, arena *ipc.Arena, queueBytes int64) *Plan {
 				p.shares, p.domain = true, s.Domain
 			}
 		}
-		p.joins = p.joins || len(s.Inputs) > 1
+		p.joins = p.joins || len(s.Inputs) > 1 && !s.Merges
 	}
 	for i := range p.steps {
 		s := &p.steps[i]
-		if len(s.next) == 0 {
+		s.isSink = s.isSink || len(s.next) == 0
+		if s.isSink {
 			p.sinks = append(p.sinks, i)
 		}
 		follows := i == 0 || len(s.inputs) == 1 && s.inputs[0] == i-1
-		p.isChain = p.isChain && follows && len(s.next) <= 1
+		p.isChain = p.isChain && follows && len(s.next) <= 1 && (len(s.next) == 0 || !s.isSink)
 	}
 	return p
+}
+
+// Merges reports whether a step takes the items of several inputs one by one, so that only a
+// stream can run the plan.
+func (p *Plan) Merges() bool {
+	return slices.ContainsFunc(p.steps, func(s step) bool { return s.merges })
 }
 
 // Ordered returns the plan changed so that results have an [ipc.Object] in place of each

@@ -34,6 +34,8 @@ type slot struct {
 	size   int64 // of the payload; an estimate until the slot is filled
 	filled bool
 	fault  error // in place of the value
+	// arrival is when the slot was filled, as the number of slots that were before.
+	arrival uint64
 }
 
 func newQueue(producer, consumer *stage, window int, maxBytes int64) *queue {

@@ -7,17 +7,19 @@ import (
 )
 
 // stage is one node in a stream. It takes one item from each of its inputs and puts
-// the values that the node returns for it into all of its outputs, in order.
+// the values that the node returns for it into all of its outputs, in order. A stage that
+// merges takes an item from one of its inputs at a time: the one that arrived first.
 //
 // A stage starts goroutines as it needs them, up to its limit. Each of them loops
 // over [stage.nextLocked], under the stream's lock:
 //
 //	next     when                                         the goroutine
 //	wait     an input is missing, or no call may begin    sleeps until it is woken
-//	take     each input has an item                       takes it; see handoff
+//	take     each input has an item; to merge, one has    takes it; see handoff
 //	finish   all inputs have ended                        finishes the session, ends the outputs
 //	fault    a fault is next on an input                  passes it on to the outputs
-//	uneven   some inputs have ended and others have not   puts an error into the outputs
+//	uneven   some inputs have ended and others have not   puts an error into the outputs;
+//	                                                      not if the stage merges
 //
 // After the last three the stage is over: its goroutines return. They also return
 // when the stream is stopped.
@@ -81,12 +83,16 @@ func (st *stage) nextLocked() next {
 			ready++
 		}
 	}
+	needed := len(st.in)
+	if st.step.merges {
+		needed = 1
+	}
 	switch {
 	case over == len(st.in):
 		return nextFinish
-	case over > 0 && ready > 0:
+	case over > 0 && ready > 0 && !st.step.merges:
 		return nextUneven
-	case ready == len(st.in) && (st.kind != Single || st.mayCallLocked()):
+	case ready >= needed && (st.kind != Single || st.mayCallLocked()):
 		return nextTake
 	}
 	return nextWait
@@ -107,11 +113,26 @@ func (st *stage) nextSizeLocked() int64 {
 	if st.lastSize >= 0 {
 		return st.lastSize
 	}
+	if st.step.merges {
+		return st.earliestLocked().front().size
+	}
 	size := int64(0)
 	for _, q := range st.in {
 		size += q.front().size
 	}
 	return size
+}
+
+// earliestLocked returns the input of a stage that merges whose next item arrived before
+// those of the others. At least one input must be ready, or none may have an item.
+func (st *stage) earliestLocked() *queue {
+	earliest := st.in[0]
+	for _, q := range st.in[1:] {
+		if q.isReady() && (!earliest.isReady() || q.front().arrival < earliest.front().arrival) {
+			earliest = q
+		}
+	}
+	return earliest
 }
 
 // canProceedLocked reports whether the stage has a next step. Its goroutine may not
@@ -236,6 +257,7 @@ func (st *stage) inputFaultLocked() error {
 type handoff struct {
 	stage *stage
 	in    Inputs  // of the item
+	from  *queue  // of the item, if the stage merges
 	sizes []int64 // of the inputs' payloads
 	slots []*slot // for the value, in each output
 	emit  Emit
@@ -243,7 +265,7 @@ type handoff struct {
 
 func newHandoff(st *stage) *handoff {
 	h := &handoff{stage: st, sizes: make([]int64, len(st.in)), slots: make([]*slot, len(st.out)), emit: st.emit}
-	if rest := len(st.in) - 1; rest > 0 {
+	if rest := len(st.in) - 1; rest > 0 && !st.step.merges {
 		h.in.Rest = make([]Value, rest)
 	}
 	return h
@@ -307,8 +329,13 @@ func (h *handoff) generateLocked() {
 	}
 }
 
-// takeLocked takes one item from each input.
+// takeLocked takes one item from each input, or the earliest one if the stage merges.
 func (h *handoff) takeLocked() {
+	if h.stage.step.merges {
+		h.from = h.stage.earliestLocked()
+		h.in.First, h.sizes[0] = h.from.pop()
+		return
+	}
 	h.in.First, h.sizes[0] = h.stage.in[0].pop()
 	for i := range h.in.Rest {
 		h.in.Rest[i], h.sizes[i+1] = h.stage.in[i+1].pop()
@@ -320,6 +347,11 @@ func (h *handoff) takeLocked() {
 func (h *handoff) doneLocked() {
 	h.in.First = Value{}
 	clear(h.in.Rest)
+	if h.from != nil {
+		h.stage.stream.doneLocked(h.from, h.sizes[0])
+		h.from = nil
+		return
+	}
 	for i, q := range h.stage.in {
 		h.stage.stream.doneLocked(q, h.sizes[i])
 	}
@@ -378,6 +410,7 @@ func (s *Stream) noteFaultLocked(fault error) {
 // next one that it takes.
 func (s *Stream) fillLocked(q *queue, item *slot, v Value, size int64) {
 	q.fill(item, v, size)
+	s.stampLocked(item)
 	if item == q.front() {
 		s.wakeConsumerLocked(q)
 	}
@@ -386,9 +419,16 @@ func (s *Stream) fillLocked(q *queue, item *slot, v Value, size int64) {
 // failLocked is fillLocked for a fault.
 func (s *Stream) failLocked(q *queue, item *slot, fault error) {
 	q.fail(item, fault)
+	s.stampLocked(item)
 	if item == q.front() {
 		s.wakeConsumerLocked(q)
 	}
+}
+
+// stampLocked notes when a slot was filled.
+func (s *Stream) stampLocked(item *slot) {
+	s.arrivals++
+	item.arrival = s.arrivals
 }
 
 // closeLocked ends a queue: no further item is put into it.

@@ -53,7 +53,8 @@ type Stream struct {
 	isBlocked  bool  // Send waits for room
 	sendSize   int64 // for a payload of this size
 	sendClosed bool
-	received   int // items that Next returned
+	received   int    // items that Next returned
+	arrivals   uint64 // slots of all queues that were filled
 	fault      error
 	err        error
 	ended      bool
@@ -77,7 +78,7 @@ func Open(ctx context.Context, p *Plan, window int, onEnd func()) *Stream {
 		if len(st.step.inputs) == 0 {
 			s.in = append(s.in, s.connect(nil, st, window))
 		}
-		if len(st.step.next) == 0 {
+		if st.step.isSink {
 			s.out = append(s.out, s.connect(st, nil, window))
 		}
 	}

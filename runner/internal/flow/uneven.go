@@ -48,8 +48,12 @@ func (st *stage) unevenLocked() error {
 }
 
 // stuckLocked returns the error of a stage that waits for one input while the queue of
-// another one is full. It returns nil for a stage in another state.
+// another one is full. It returns nil for a stage in another state,
+// and for one that merges.
 func (st *stage) stuckLocked() *UnevenError {
+	if st.step.merges {
+		return nil
+	}
 	var empty, full *queue
 	for i, q := range st.in {
 		switch {

@@ -78,6 +78,27 @@ func normalLines(lines []string) []string {
 	return append(options, slices.Compact(named)...)
 }
 
+// Override returns requirement lines with those of a part added. A line of the part replaces
+// the other lines for the same package.
+func Override(lines, part []string) []string {
+	if len(part) == 0 {
+		return lines
+	}
+	own := make(map[string]bool, len(part))
+	for _, line := range part {
+		if parts := requirement.FindStringSubmatch(line); parts != nil {
+			own[normalName(parts[1])] = true
+		}
+	}
+	kept := make([]string, 0, len(lines)+len(part))
+	for _, line := range lines {
+		if parts := requirement.FindStringSubmatch(line); parts == nil || !own[normalName(parts[1])] {
+			kept = append(kept, line)
+		}
+	}
+	return append(kept, part...)
+}
+
 // names returns the names of the required packages for messages, without options.
 func names(lines []string) []string {
 	var found []string

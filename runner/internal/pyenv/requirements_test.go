@@ -25,6 +25,14 @@ func TestNormalLines(t *testing.T) {
 	assert.Equal(t, []string{"-f b", "-f a", "numpy", "soxr"}, normalLines([]string{"soxr", "-f b", "NumPy", "-f a", "numpy"}))
 }
 
+func TestALineOfAPartReplacesTheLinesForTheSamePackage(t *testing.T) {
+	lines := []string{"--no-index", "numpy==1.26.4; python_version < '3.12'", "numpy==2.2.6", "Typing_Extensions>=4", "six", "./pkg"}
+	assert.Equal(t, lines, Override(lines, nil))
+	assert.Equal(t, []string{"--no-index", "six", "./pkg", "NumPy[extra]==2.0", "typing.extensions", "./other"},
+		Override(lines, []string{"NumPy[extra]==2.0", "typing.extensions", "./other"}))
+	assert.Len(t, lines, 6)
+}
+
 func TestSummary(t *testing.T) {
 	for want, lines := range map[string][]string{
 		"msgpack":                  {"--pre"},

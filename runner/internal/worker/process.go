@@ -17,6 +17,7 @@ import (
 	"github.com/hashicorp/go-plugin/runner"
 
 	"github.com/gophersnake/gophersnake/ipc"
+	"github.com/gophersnake/gophersnake/runner/internal/container"
 	"github.com/gophersnake/gophersnake/runner/internal/isolation"
 	"github.com/gophersnake/gophersnake/runner/internal/printable"
 )
@@ -34,13 +35,14 @@ type process struct {
 	handle    osProcess // set when it is started
 	logger    hclog.Logger
 
-	lifeline     *os.File           // write end; the kernel closes it when the supervisor dies
-	autopsyFile  *os.File           // the interpreter writes its exit report here
-	sharesMemory bool               // whether memory is shared with the worker
-	isolation    *isolation.Profile // nil leaves the process all rights of its user
-	sandbox      *isolation.Sandbox // made for an isolated process
-	channel      *net.UnixConn      // carries descriptors of shared memory; nil if none is shared
-	ownSockets   [2]uint64          // inodes of the process's ends of the channel, and of its reaper's
+	lifeline     *os.File             // write end; the kernel closes it when the supervisor dies
+	autopsyFile  *os.File             // the interpreter writes its exit report here
+	sharesMemory bool                 // whether memory is shared with the worker
+	isolation    *isolation.Profile   // nil leaves the process all rights of its user
+	sandbox      *isolation.Sandbox   // made for an isolated process
+	container    *container.Container // nil for a process outside of one
+	channel      *net.UnixConn        // carries descriptors of shared memory; nil if none is shared
+	ownSockets   [2]uint64            // inodes of the process's ends of the channel, and of its reaper's
 	stdout       *stdout
 	stderr       *stderr
 

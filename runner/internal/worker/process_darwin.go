@@ -12,6 +12,9 @@ import (
 // spawnLocked starts the process in a group of its own. This system has no subreapers; the
 // worker watches its lifeline itself. A sandbox cannot be created here.
 func (p *process) spawnLocked() (err error) {
+	if p.container != nil {
+		return errors.New("containers need Linux: here, podman runs them in a virtual machine")
+	}
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if p.isolation == nil {
 		err = p.cmd.Start()

@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"fmt"
 	"os"
 	"syscall"
 	"time"
@@ -8,6 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/gophersnake/gophersnake/pyworker"
+	"github.com/gophersnake/gophersnake/runner/internal/container"
 )
 
 // spawnLocked starts the process with a reaper as its parent. Both lead groups of their own. It
@@ -21,7 +23,12 @@ func (p *process) spawnLocked() error {
 	}
 	p.ownSockets[1] = inodeOf(end)
 	pidfd := -1
-	p.cmd.Stdin = end
+	if p.container == nil {
+		p.cmd.Stdin = end
+	} else { // podman copies standard input, but passes descriptors on
+		p.cmd.ExtraFiles = append(p.cmd.ExtraFiles, end)
+		r.contained = true
+	}
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, PidFD: &pidfd}
 	err = p.startCommand()
 	_ = end.Close()
@@ -59,9 +66,12 @@ func (p *process) adoptLocked(r *reaper) (*reapedProcess, error) {
 	return worker, err
 }
 
-// startCommand starts the command with a reaper, in a sandbox if the process is isolated.
-// The sandbox is removed when the process has ended.
+// startCommand starts the command with a reaper, in a sandbox if the process is isolated, or
+// in a container. The sandbox is removed when the process has ended.
 func (p *process) startCommand() (err error) {
+	if p.container != nil {
+		return p.startContainer()
+	}
 	if p.isolation == nil {
 		p.cmd.Args = append([]string{p.cmd.Args[0], "-I", "-S", "-c", spawnProgram, p.cmd.Path}, p.cmd.Args...)
 		return p.cmd.Start()
@@ -70,6 +80,45 @@ func (p *process) startCommand() (err error) {
 	profile.Reaper = pyworker.Reaper()
 	p.sandbox, err = profile.Start(p.cmd, p.socketDir)
 	return err
+}
+
+// startContainer starts podman, whose container has the reaper as its first process. The
+// reaper's channel is the last of the descriptors.
+func (p *process) startContainer() error {
+	pkg := p.cmd.Args[1]
+	descriptors := len(p.cmd.ExtraFiles)
+	program := fmt.Sprintf("%s\nimport sys\nposix.dup2(%d, CHANNEL)\nposix.close(%[2]d)\nfork_worker(True)\nposix.execv(sys.executable, [sys.executable, *sys.argv[1:]])\n",
+		pyworker.Reaper(), 2+descriptors)
+	args, env := p.container.Command(container.Options{
+		Dir: p.cmd.Dir, Env: p.cmd.Env, Descriptors: descriptors,
+		Mounts: []container.Mount{{Host: pkg, Path: pkg}, {Host: p.socketDir, Path: p.socketDir, Write: true}},
+	}, "-I", "-S", "-c", program, pkg)
+	p.cmd.Args, p.cmd.Env = append([]string{p.cmd.Path}, args...), env
+	return p.cmd.Start()
+}
+
+// openContained opens the reaper in a container in place of podman. It is the parent of a
+// process that has not been reaped, so it lives.
+func (r *reaper) openContained() error {
+	pidfd, err := openProcess(r.id)
+	if err == nil {
+		_ = r.pidfd.Close()
+		r.pidfd = pidfd
+	}
+	return err
+}
+
+// openProcess opens the pidfd of a process.
+func openProcess(pid int) (*os.File, error) {
+	fd, err := unix.PidfdOpen(pid, 0)
+	if err != nil {
+		return nil, os.NewSyscallError("pidfd_open", err)
+	}
+	if err = unix.SetNonblock(fd, true); err != nil { // for the runtime's poller
+		_ = unix.Close(fd)
+		return nil, os.NewSyscallError("fcntl", err)
+	}
+	return os.NewFile(uintptr(fd), "pidfd"), nil
 }
 
 // killInterpreter kills an interpreter that did not become a reaper, and what it has forked.

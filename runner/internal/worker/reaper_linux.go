@@ -42,6 +42,9 @@ type reaper struct {
 	channel *net.UnixConn
 	ended   chan struct{} // closed when it has ended
 	keeps   atomic.Int32  // how many further reapers it keeps when its own process has ended
+	// contained means that a container has it, so that its id is not known before it reports
+	// itself. Until then, id and pidfd are those of podman.
+	contained bool
 }
 
 // spawnProgram is what the interpreter of a spawned worker that is not isolated runs first.
@@ -97,8 +100,8 @@ func (r *reaper) adopt() (*reapedProcess, error) {
 		switch {
 		case err != nil:
 			return nil, err
-		case sender == r.id && string(message) == "reaper":
-			ready = true
+		case (sender == r.id || r.contained) && string(message) == "reaper":
+			ready, r.id = true, sender
 		case sender != r.id && string(message) == "worker" && worker == 0:
 			worker = sender
 		default:
@@ -109,7 +112,13 @@ func (r *reaper) adopt() (*reapedProcess, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := r.sendAdopted(); err != nil {
+	if r.contained {
+		err = r.openContained()
+	}
+	if err == nil {
+		err = r.sendAdopted()
+	}
+	if err != nil {
 		_ = pidfd.Close()
 		return nil, err
 	}
@@ -119,15 +128,10 @@ func (r *reaper) adopt() (*reapedProcess, error) {
 // openChild opens the pidfd of a process. It fails if the process is not a child of the
 // given parent, which must not reap it meanwhile.
 func openChild(pid, parent int) (*os.File, error) {
-	fd, err := unix.PidfdOpen(pid, 0)
+	pidfd, err := openProcess(pid)
 	if err != nil {
-		return nil, os.NewSyscallError("pidfd_open", err)
+		return nil, err
 	}
-	if err = unix.SetNonblock(fd, true); err != nil { // for the runtime's poller
-		_ = unix.Close(fd)
-		return nil, os.NewSyscallError("fcntl", err)
-	}
-	pidfd := os.NewFile(uintptr(fd), "pidfd")
 	// The parent reaps its children only on request. So a child that it has now is the
 	// process that was opened.
 	if stat, _ := readStat(procFolder(pid)); stat.parent != parent {

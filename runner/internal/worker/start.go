@@ -78,6 +78,7 @@ func Start(ctx context.Context, config Config) (*Worker, error) {
 	w.process = newProcess(cmd, config.Logger)
 	w.process.sharesMemory = config.Setup.Shared != nil
 	w.process.isolation = config.Isolation
+	w.process.container = config.Container
 	w.process.template = config.Template
 	config.Template.awaitFirstStart(ctx)
 	defer config.Template.restartIfDue()

@@ -36,6 +36,7 @@ import (
 	"github.com/hashicorp/go-hclog"
 
 	"github.com/gophersnake/gophersnake/ipc"
+	"github.com/gophersnake/gophersnake/runner/internal/container"
 	"github.com/gophersnake/gophersnake/runner/internal/isolation"
 	"github.com/gophersnake/gophersnake/runner/internal/printable"
 )
@@ -68,6 +69,9 @@ type Config struct {
 	Limits Limits
 	// Isolation restricts the process; nil leaves it all rights of its user.
 	Isolation *isolation.Profile
+	// Container is the container that the process runs in, with a Python that is podman; nil
+	// means none.
+	Container *container.Container
 	// OnSoftBreach is called once if the worker passes a soft limit; it may be nil.
 	OnSoftBreach func(*Worker)
 }

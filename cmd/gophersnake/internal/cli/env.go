@@ -190,11 +190,11 @@ building or runs workers in is kept.`,
 			}
 			o.OlderThan = time.Duration(olderThan)
 			for _, name := range args {
-				key, err := a.environmentKey(c.Context(), name)
+				keys, err := a.environmentKeys(c.Context(), name)
 				if err != nil {
 					return err
 				}
-				o.Keys = append(o.Keys, key)
+				o.Keys = append(o.Keys, keys...)
 			}
 			return a.prune(c.Context(), o)
 		},
@@ -205,18 +205,18 @@ building or runs workers in is kept.`,
 	return c
 }
 
-// environmentKey returns the key of the environment of a pipeline.
-func (a *app) environmentKey(ctx context.Context, name string) (string, error) {
+// environmentKeys returns the keys of the environments of a pipeline.
+func (a *app) environmentKeys(ctx context.Context, name string) ([]string, error) {
 	p, err := a.load(name)
 	if err != nil {
-		return "", err
+		return nil, err
 	}
 	r, err := runner.New(p, a.options()...)
 	if err != nil {
-		return "", err
+		return nil, err
 	}
-	key, err := r.EnvironmentKey(ctx)
-	return key, failure.Cause(ctx, err)
+	keys, err := r.EnvironmentKeys(ctx)
+	return keys, failure.Cause(ctx, err)
 }
 
 func (a *app) prune(ctx context.Context, o runner.PruneOptions) error {

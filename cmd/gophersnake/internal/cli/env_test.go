@@ -153,9 +153,10 @@ func environmentKeyOf(t *testing.T, cache, pipeline string) string {
 	t.Helper()
 	a := newApp(nil, io.Discard, io.Discard)
 	a.cacheDir = cache
-	key, err := a.environmentKey(t.Context(), pipeline)
+	keys, err := a.environmentKeys(t.Context(), pipeline)
 	require.NoError(t, err)
-	return key
+	require.Len(t, keys, 1)
+	return keys[0]
 }
 
 func TestDamageIsShownAndRepaired(t *testing.T) {

@@ -23,7 +23,8 @@ func newValidate(a *app) *cobra.Command {
 		Long: `Check pipelines without running them. The command checks the schema and the graph of
 each pipeline, and then, in the pipeline's environment, that each node can be imported
 and accepts its params, and that the annotations of connected nodes fit each other. It
-builds the environment if needed. --static skips everything that needs Python.
+builds the environment if needed. --static skips everything that needs Python. Fields of
+other systems' manifests that have no effect are noted.
 
 The exit code is that of the first invalid pipeline.`,
 		Example: `  gophersnake validate pipeline.yaml
@@ -67,6 +68,7 @@ type verdict struct {
 	Nodes    int       `json:"nodes,omitempty"`
 	Problems []problem `json:"problems,omitempty"`
 	Warnings []string  `json:"warnings,omitempty"`
+	Notes    []problem `json:"notes,omitempty"`
 	Error    any       `json:"error,omitempty"`
 
 	err error
@@ -96,6 +98,9 @@ func (a *app) validateAll(ctx context.Context, names []string, static bool, form
 		verdicts = append(verdicts, v)
 		if format == "json" {
 			continue
+		}
+		for _, note := range v.Notes {
+			fmt.Fprintf(a.err, "%s %s\n", a.style.Yellow("note:"), runner.PrintableLine(manifest.Problem(note).String()))
 		}
 		for _, warning := range v.Warnings {
 			fmt.Fprintf(a.err, "%s %s: %s\n", a.style.Yellow("warning:"), name, runner.PrintableLine(warning))
@@ -131,6 +136,9 @@ func (a *app) validate(ctx context.Context, name string, static bool) verdict {
 	p, err := a.load(name)
 	if err == nil {
 		v.Nodes = len(p.Nodes)
+		for _, note := range p.Notes {
+			v.Notes = append(v.Notes, problem(note))
+		}
 		v.Warnings, err = a.check(ctx, p, static)
 	}
 	v.err, v.OK = err, err == nil
