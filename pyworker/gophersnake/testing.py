@@ -34,6 +34,7 @@ from typing import Any
 
 import msgpack
 
+from gophersnake._worker.adapters import adapt
 from gophersnake._worker.definition.signature import Signature, batch_fault, session_copy
 from gophersnake._worker.serving import failure
 from gophersnake._worker.values import faults
@@ -187,7 +188,7 @@ class Node:
         self, target: Callable[..., Any], inputs: Sequence[str], params: Mapping[str, Any]
     ) -> None:
         """Take the function or class; see ``open_node``."""
-        self._signature = Signature(target, params, inputs)
+        self._signature = Signature(adapt(target), params, inputs)
         self._ports, self._params = inputs, params
         self._stage = ""
         self._process: Callable[..., Any]

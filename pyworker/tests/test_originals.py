@@ -31,6 +31,7 @@ SOURCES = sorted(Path(_worker.__path__[0]).rglob("*.py"))
 
 ALLOWED = {
     ("originals.py", "*"),
+    ("remotemedia_bases.py", "threading"),  # node code, which libraries may patch
     ("reaper.py", "select.poll"),  # alone, it is a program of its own
     ("handlers.py", "signal.signal"),  # it replaces these itself
     ("handlers.py", "signal.getsignal"),

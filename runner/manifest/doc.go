@@ -37,6 +37,9 @@
 //	id             letters, digits, _ and -, not beginning with -; unique; required
 //	node_type      the name of the @node, or of a Go function; required
 //	python         path.py[:Object] or package.module[:Object]
+//	wasm           the file of a WebAssembly module, or a map of it, in place of Python:
+//	               {module: module.wasm, format: json}; the default format is msgpack;
+//	               node_type is then optional, and params, env, pass_env and isolation are refused
 //	params         a free map: the keyword arguments of the node
 //	workers        a number, or a map, see below; default 1
 //	timeout        deadline of each call, or none; default 5m

@@ -291,7 +291,7 @@ func TestNullFieldsAreLeftOut(t *testing.T) {
 // Manifests that were written in the shapes of RemoteMedia's examples satisfy the schema, too.
 func TestManifestsInRemoteMediasShapesAreValid(t *testing.T) {
 	schema := compileSchema(t)
-	files, err := filepath.Glob("../testdata/remotemedia/*.*")
+	files, err := filepath.Glob("../testdata/dialects/*.*")
 	require.NoError(t, err)
 	tried := 0
 	for _, file := range files {

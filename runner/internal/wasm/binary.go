@@ -13,6 +13,7 @@ const (
 	maxModule   = 256 << 20 // bytes of the file
 	maxTables   = 64
 	maxElements = 1 << 20 // of one table, 8 bytes each
+	maxNamed    = 1 << 16 // bytes of the name of a function or of the module
 	pageSize    = 64 << 10
 )
 
@@ -23,6 +24,7 @@ var (
 
 // Sections of the binary format that are read here.
 const (
+	sectionCustom = 0
 	sectionTable  = 4
 	sectionMemory = 5
 )
@@ -44,6 +46,10 @@ func prepare(module []byte, memory int64) ([]byte, error) {
 			return nil, err
 		}
 		switch id {
+		case sectionCustom:
+			if namesTooLong(content) {
+				continue // the stacks of traps have numbers instead of names
+			}
 		case sectionTable:
 			content, err = boundTables(content)
 		case sectionMemory:
@@ -102,6 +108,41 @@ func checkMemories(section []byte, memory int64) error {
 	return err
 }
 
+// namesTooLong reports whether a custom section has the names of functions, and one of them,
+// or that of the module, is too long: the stack of a trap repeats them, up to 30 times.
+func namesTooLong(section []byte) bool {
+	r := reader{section}
+	if kind, err := r.bytes(); err != nil || string(kind) != "name" {
+		return false
+	}
+	const ofModule, ofFunctions = 0, 1
+	for len(r.rest) > 0 {
+		id, content, err := r.section()
+		if err != nil {
+			return true // it is broken, and of no use
+		}
+		names := reader{content}
+		count := uint64(1)
+		if id == ofFunctions {
+			if count, err = names.number(); err != nil {
+				return true
+			}
+		} else if id != ofModule {
+			continue
+		}
+		for range count {
+			if id == ofFunctions {
+				_, err = names.number() // of the function
+			}
+			name, nameErr := names.bytes()
+			if err != nil || nameErr != nil || len(name) > maxNamed {
+				return true
+			}
+		}
+	}
+	return false
+}
+
 // reader reads the parts of a module. It copies nothing.
 type reader struct{ rest []byte }
 
@@ -112,15 +153,22 @@ func (r *reader) section() (id byte, content []byte, err error) {
 	if id, err = r.byte(); err != nil {
 		return 0, nil, err
 	}
+	content, err = r.bytes()
+	return id, content, err
+}
+
+// bytes returns bytes whose number precedes them.
+func (r *reader) bytes() ([]byte, error) {
 	size, err := r.number()
 	if err != nil {
-		return 0, nil, err
+		return nil, err
 	}
 	if size > uint64(len(r.rest)) {
-		return 0, nil, errTruncated
+		return nil, errTruncated
 	}
-	content, r.rest = r.rest[:size], r.rest[size:]
-	return id, content, nil
+	content := r.rest[:size]
+	r.rest = r.rest[size:]
+	return content, nil
 }
 
 func (r *reader) byte() (byte, error) {

@@ -254,7 +254,7 @@ func (i *instance) frames(err error) []ipc.TracebackFrame {
 		}
 		// Of several places, the last is in the function itself, and the others are inlined.
 		last := &frames[len(frames)-1]
-		last.File = found[1]
+		last.File = found[1][:min(len(found[1]), maxName)]
 		last.Line, _ = strconv.Atoi(found[2])
 	}
 	for a, b := 0, len(frames)-1; a < b; a, b = a+1, b-1 {

@@ -3,12 +3,14 @@ package wasm_test
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -91,6 +93,23 @@ func TestATrapHasTheLinesOfModulesWithDebugInformation(t *testing.T) {
 		{File: "lines.rs", Line: 28, Function: "lines::check"},
 		{File: "lines.rs", Line: 34, Function: "lines::fail"},
 	}, trap.Frames)
+}
+
+func TestNamesThatAreTooLongAreLeftOut(t *testing.T) {
+	whole, err := os.ReadFile("testdata/faults.wasm")
+	require.NoError(t, err)
+	// The names of the module are at its end. Others follow, of which the last ones count.
+	long := append([]byte("\x04name\x01"), named(append([]byte{1, 0}, named(bytes.Repeat([]byte("x"), 70_000))...))...)
+	module := slices.Concat(whole, []byte{0}, named(long))
+	file := filepath.Join(t.TempDir(), "faults.wasm")
+	require.NoError(t, os.WriteFile(file, module, 0o600))
+	trap := callError[*wasm.TrapError](t, start(t, file), functionTraps)
+	assert.Equal(t, "call deeper trap", functions(trap.Frames))
+}
+
+// named returns bytes after their number.
+func named(content []byte) []byte {
+	return append(binary.AppendUvarint(nil, uint64(len(content))), content...)
 }
 
 func TestATrapHasTheEndOfStandardError(t *testing.T) {

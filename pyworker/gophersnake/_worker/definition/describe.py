@@ -10,6 +10,7 @@ import json
 import sys
 from typing import Any, NoReturn
 
+from gophersnake._worker import adapters
 from gophersnake._worker.definition.lookup import load, load_module, nodes_of
 from gophersnake._worker.definition.signature import Signature
 from gophersnake._worker.originals import os
@@ -57,12 +58,19 @@ def _file(base: str, file: str) -> list[dict[str, Any]]:
         module = load_module(base, file)
     except BaseException as error:
         return [_answer("", None, [failure.remote_error(error, "import")])]
-    return [_described(target) for target in nodes_of(module).values()]
+    try:
+        nodes = nodes_of(module) | adapters.nodes_of(module)
+    except Exception as error:
+        return [_answer("", None, [failure.remote_error(error, "import")])]
+    return [_described(target) for target in nodes.values()]
 
 
 def _described(target: Any) -> dict[str, Any]:
     try:
-        return _answer("", Signature(target), [])
+        signature = Signature(target)
+        adapted = signature.adapted
+        problems = () if adapted is None else adapted.problems({})
+        return _answer("", signature, [failure.remote_error(p, "params") for p in problems])
     except Exception as error:
         return _answer("", None, [failure.remote_error(error, "params")])
 

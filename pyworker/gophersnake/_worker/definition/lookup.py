@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from types import ModuleType
 from typing import Any
 
+from gophersnake._worker import adapters
 from gophersnake._worker.definition import siblings
 from gophersnake.nodes import name_of
 
@@ -43,7 +44,7 @@ def load(base: str, python: str, node_type: str) -> Any:
     source, attribute = _split(python)
     module = load_module(base, source)
     if attribute:
-        return _object(module, source, attribute)
+        return _object(module, source, attribute, node_type)
     return _node(module, source, node_type)
 
 
@@ -69,6 +70,7 @@ def load_module(base: str, source: str) -> ModuleType:
             f"{source!r} is not a Python module", "write path.py:Object or package.module:Object"
         )
     _search(os.path.abspath(base), "")
+    adapters.offer_stand_ins()
     try:
         return importlib.import_module(source)
     except ModuleNotFoundError as error:
@@ -94,6 +96,7 @@ def _load_file(path: str) -> ModuleType:
         name = f"gophersnake_node_{zlib.crc32(os.fsencode(path)):08x}"
         if name in sys.modules:
             return sys.modules[name]
+    adapters.offer_stand_ins()
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
         raise NodeFault(f"{path} is not a Python file")
@@ -139,7 +142,7 @@ def _search(folder: str, own: str) -> None:
     sys.path.insert(at[-1] + 1 if at else 0, folder)
 
 
-def _object(module: ModuleType, source: str, attribute: str) -> Any:
+def _object(module: ModuleType, source: str, attribute: str, node_type: str) -> Any:
     found: Any = module
     for name in attribute.split("."):
         if not hasattr(found, name):
@@ -150,6 +153,7 @@ def _object(module: ModuleType, source: str, attribute: str) -> Any:
         raise NodeFault(
             f"{source}:{attribute} is not a function or class, but a {type(found).__qualname__}"
         )
+    found = adapters.adapt(found, node_type)
     if isinstance(found, type) and not callable(getattr(found, "process", None)):
         raise NodeFault(
             f"the class {source}:{attribute} has no method process",
@@ -162,6 +166,9 @@ def _node(module: ModuleType, source: str, node_type: str) -> Any:
     nodes = nodes_of(module)
     if node_type in nodes:
         return nodes[node_type]
+    if (found := adapters.find(module, node_type)) is not None:
+        return found
+    nodes |= adapters.nodes_of(module)
     if callable(getattr(module, node_type, None)):
         raise NodeFault(
             f"{node_type} in {source} is not a node",

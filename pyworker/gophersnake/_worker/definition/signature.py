@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
 import gophersnake
+from gophersnake._worker.adapters import adapted
 from gophersnake._worker.definition.lookup import NodeFault, nearest
 from gophersnake.errors import Permanent
 from gophersnake.nodes import (
@@ -48,6 +49,7 @@ class Signature:
 
     Attributes:
         target: the function or class.
+        adapted: what an adapter says of a class that it has made; ``None`` for all others.
         process: the function that is called: the target, or the class's ``process``.
         inputs: the parameters that take inputs; empty if the node takes none.
         params: the other parameters, which the manifest's params can set.
@@ -73,6 +75,7 @@ class Signature:
     ) -> None:
         """Inspect a function or class, given the params, ports and threads of the manifest."""
         self.target = target
+        self.adapted = adapted(target)
         self._is_class = isinstance(target, type)
         self.process: Callable[..., Any] = target.process if self._is_class else target
         self._called = _parameters(self.process)
@@ -100,7 +103,7 @@ class Signature:
             taken = {p.name for p in self.inputs}
             self.params = [p for p in self._called if p.name not in taken]
 
-    def problems(self, params: Mapping[str, Any], ports: Collection[str]) -> list[NodeFault]:
+    def problems(self, params: Mapping[str, Any], ports: Collection[str]) -> list[Exception]:
         """Return the mismatches: params and ports that are unknown, missing or of a wrong type."""
         return [
             *self._size_problems(),
@@ -111,13 +114,16 @@ class Signature:
             *self._missing(params, ports),
             *self._misfits(params),
             *self.types.problems(),
+            *(self.adapted.problems(params) if self.adapted is not None else ()),
         ]
 
     @functools.cached_property
     def types(self) -> Ports:
         """The types of the inputs, the params and the output."""
-        from gophersnake._worker.types.ports import Ports  # it imports parts of this package
+        from gophersnake._worker.types.ports import Described, Ports  # it imports this package
 
+        if self.adapted is not None:
+            return Described(self.params, self.adapted.hints())
         ports = Ports()
         if not self.options.types or not self._is_annotated():
             return ports

@@ -12,6 +12,7 @@ from functools import partial
 from types import AsyncGeneratorType, CoroutineType, GeneratorType
 from typing import Any
 
+from gophersnake._worker.adapters import DROPPED
 from gophersnake._worker.definition.signature import Signature
 from gophersnake._worker.serving.answers import Answers
 from gophersnake._worker.serving.eventloop import NO_WINDOW, Call, EventLoop
@@ -51,6 +52,7 @@ class SessionLoop(EventLoop):
         """
         super().__init__(connection, answers, signature.process, signature, setup)
         self._table = table
+        self._drops: set[asyncio.Task[None]] = set()
 
     def serve(self) -> None:
         """Serve frames until the shutdown frame, and drop all sessions; see ``EventLoop``."""
@@ -68,7 +70,7 @@ class SessionLoop(EventLoop):
         """Open, finish, snapshot or drop a session."""
         number = frame.session
         if frame.type == frames.DROP:
-            self._table.drop(number)
+            self._drop(number)
         elif self._ending or frame.type not in frames.OF_SESSIONS:
             super()._handle_session(frame)
         elif frame.type == frames.OPEN:
@@ -77,6 +79,17 @@ class SessionLoop(EventLoop):
         else:
             frame_name = f"a {frames.name(frame.type)} frame"
             self._handle_open_session(frame, self._table.find(number, frame_name))
+
+    def _drop(self, number: int) -> None:
+        """End a session; its node may have to release what it holds."""
+        session = self._table.drop(number)
+        if session is None:
+            return
+        drop = getattr(type(session.node), DROPPED, None)  # a node may have a __getattr__
+        if drop is not None:
+            task = self._loop.create_task(_dropped(session, drop))
+            self._drops.add(task)  # the loop alone keeps no tasks
+            task.add_done_callback(self._drops.discard)
 
     def _handle_open_session(self, frame: Frame, session: _Session) -> None:
         """Finish or snapshot a session."""
@@ -138,6 +151,11 @@ class SessionLoop(EventLoop):
         if not self._over:
             self._answers.snapshot(call.id, state)
             self._answered(call.id)
+
+
+async def _dropped(session: _Session, drop: Callable[[Any], Awaitable[None]]) -> None:
+    async with session.lock:
+        await drop(session.node)
 
 
 async def _gathered(made: Any) -> Any:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from gophersnake._worker.adapters import DROPPED
 from gophersnake._worker.definition.signature import session_copy
+from gophersnake._worker.serving import invoker
 from gophersnake._worker.serving.calls import Handler, Reporting
 from gophersnake._worker.wire.frames import (
     DROP,
@@ -84,9 +86,9 @@ class SessionTable:
         """Open a session with its copy of the node."""
         self._open[session] = node
 
-    def drop(self, session: int) -> None:
-        """End a session, unless it has ended already."""
-        self._open.pop(session, None)
+    def drop(self, session: int) -> Any:
+        """End a session, and return its node; ``None`` if it has ended already."""
+        return self._open.pop(session, None)
 
     def clear(self) -> None:
         """End all sessions."""
@@ -115,7 +117,10 @@ class Sessions(Handler):
         elif frame.type == SNAPSHOT:
             self._snapshot(frame)
         elif frame.type == DROP:
-            self._table.drop(frame.session)
+            node = self._table.drop(frame.session)
+            drop = getattr(type(node), DROPPED, None)  # a node may have a __getattr__
+            if drop is not None:
+                invoker.run(drop(node))
 
     def end(self) -> None:
         """Drop all sessions; see ``Handler``."""

@@ -153,6 +153,28 @@ class Ports:
         return _text(self.output, True)
 
 
+class Described(Ports):
+    """The types of a node whose annotations are shown, but do not change its values."""
+
+    def __init__(self, params: list[inspect.Parameter], hints: Mapping[str, Any]) -> None:
+        """Create the types of a node from the annotations of its params."""
+        super().__init__()
+        if hints:
+            self.read_params(params, hints)
+
+    def problems(self) -> list[NodeFault]:
+        """Return nothing: no library is needed."""
+        return []
+
+    def misfit(self, name: str, value: Any) -> str:
+        """Return nothing: a param may have any value."""
+        return ""
+
+    def built(self, params: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the params as they are."""
+        return dict(params)
+
+
 def _optional(of: Type, parameter: inspect.Parameter) -> Type:
     """Return the type of a parameter, with null if that is its default."""
     if parameter.default is not None or of is ANY:
