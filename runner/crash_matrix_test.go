@@ -205,7 +205,7 @@ func TestCrashMatrix(t *testing.T) {
 	if runtime.GOOS != "linux" {
 		t.Skip("the signals and limits are those of Linux")
 	}
-	tables, complete := runParts(t, concurrentRows, callMatrix(), startMatrix(), closeMatrix(), moduleMatrix())
+	tables, complete := runParts(t, concurrentRows, callMatrix(), startMatrix(), closeMatrix(), moduleMatrix(), commandMatrix())
 	if complete {
 		compareDocs(t, "docs/crashes.md", tables)
 	}

@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os/exec"
 	"path/filepath"
 	"sync"
 
 	"github.com/gophersnake/gophersnake/ipc"
+	"github.com/gophersnake/gophersnake/runner/internal/command"
 	"github.com/gophersnake/gophersnake/runner/internal/engine"
 	"github.com/gophersnake/gophersnake/runner/internal/flow"
 	"github.com/gophersnake/gophersnake/runner/internal/pyenv"
@@ -44,7 +46,7 @@ func (r *Runner) newEngine(n *node) (engine.Engine, error) {
 	if n.config.Wasm != nil {
 		return r.newModule(n), nil
 	}
-	return nil, NewError(KindManifest, fmt.Sprintf("nodes of the kind %s cannot be run", n.programKind())).WithNode(n.id)
+	return r.newCommand(n), nil
 }
 
 // newModule returns the engine of a module of WebAssembly. Compiled code is kept in the cache
@@ -81,6 +83,32 @@ func (r *Runner) moduleConfig(n *node) wasm.Config {
 		Min: w.Min, Max: w.Max, IdleTimeout: w.IdleTimeout,
 		Logger: r.options.logger.Named(n.id).With("node", n.id),
 	}
+}
+
+// newCommand returns the engine of an executable.
+func (r *Runner) newCommand(n *node) engine.Engine {
+	c, w, l := n.config.Command, n.config.Workers, n.config.Limits
+	return command.New(command.Config{
+		Args: c.Args, Dir: r.pipeline.Base, Env: workerEnv(n.config, r.options.passEnv),
+		Protocol: command.Protocol(c.Protocol), Output: command.Output(c.Output),
+		Min: w.Min, Max: w.Max, MaxCalls: uint64(w.MaxCalls), MaxAge: w.MaxAge, IdleTimeout: w.IdleTimeout,
+		Queue: l.Queue, QueueWait: l.QueueWait, Grace: cancelGrace,
+		Limits: command.Limits{
+			Memory: l.Memory, Resident: l.Resident, Threads: l.Threads, CPUTime: l.CPUTime, OpenFiles: l.OpenFiles, Result: l.Result,
+		},
+		Python: r.reaperPython(n), Logger: r.options.logger.Named(n.id).With("node", n.id),
+	})
+}
+
+// reaperPython returns the interpreter that runs the reapers of executables: any will do, and
+// it needs no packages. It is empty if none is known.
+func (r *Runner) reaperPython(n *node) string {
+	for _, name := range []string{r.options.python, r.interpreter(n.config), "python3"} {
+		if path, err := exec.LookPath(name); err == nil && filepath.IsAbs(path) {
+			return path
+		}
+	}
+	return ""
 }
 
 // startEngines starts the engines of all nodes that have one, concurrently. If some fail, it
@@ -250,7 +278,7 @@ var faultKinds = map[engine.Fault]Kind{
 // engineError classifies an error of an engine.
 func engineError(err *engine.Error) *Error {
 	if deadline, ok := errors.AsType[*engineDeadline](err.Cause); ok {
-		return deadline.classify().with(func(e *Error) { e.fillFrom(err) })
+		return deadline.classify().with(func(e *Error) { e.Hint = err.Hint; e.fillFrom(err) })
 	}
 	e := Wrap(err.Cause, faultKinds[err.Fault], err.Reason)
 	e.Hint, e.Path, e.ExitCode = err.Hint, err.Path, err.ExitCode

@@ -118,7 +118,7 @@ func checkProgram(r *report, base folder, path string, n *Node) {
 		checkModuleBounds(r, path, n)
 	case n.Command != nil:
 		what = "a command"
-		checkCommand(r, path+".command", n.Command)
+		checkCommand(r, path, n)
 	default:
 		return
 	}
@@ -165,7 +165,27 @@ func checkModuleBounds(r *report, path string, n *Node) {
 	}
 }
 
-func checkCommand(r *report, path string, c *Command) {
+// checkCommand checks an executable, and the fields that only nodes in Python have.
+func checkCommand(r *report, path string, n *Node) {
+	c, w, defaults := n.Command, n.Workers, DefaultWorkers()
+	for _, field := range []struct {
+		name string
+		set  bool
+	}{
+		{"workers.spare", w.Spare > defaults.Spare},
+		{"workers.scale_after", w.ScaleAfter != defaults.ScaleAfter},
+		{"workers.fork_server", w.ForkServer},
+		{"workers.threads", w.Threads != 0},
+		{"limits.resident_soft", n.Limits.ResidentSoft != 0},
+	} {
+		if field.set {
+			r.problem(path+"."+field.name, "is for nodes in Python; leave it out")
+		}
+	}
+	if n.Isolation != nil {
+		r.problem(path+".isolation", "a command cannot be isolated; leave it out, or run the program by one that confines it, such as bwrap")
+	}
+	path += ".command"
 	checkWord(r, path+".protocol", c.Protocol, protocols)
 	checkWord(r, path+".output", c.Output, commandOutputs)
 	if c.Output != commandOutputs[0] && c.Protocol != "once" {

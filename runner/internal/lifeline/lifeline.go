@@ -9,6 +9,7 @@
 package lifeline
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -49,11 +50,46 @@ func Run(cmd *exec.Cmd, start func() error) error {
 
 // Reaped says how [RunReaped] runs a command.
 type Reaped struct {
-	// Python is the path of the interpreter that runs the reaper.
+	// Python is the path of the interpreter that runs the reaper. If it is empty, there is
+	// no reaper: what the command leaves in its process group is killed, and nothing else.
 	Python string
 	// Held is a file that stays open as long as a process of the command lives, also if
 	// this process ends before. It is meant for a lock. The command does not inherit it.
 	Held *os.File
+	// Stdin is the standard input of the command; nil is the null device.
+	Stdin *os.File
+	// Started is called with the process id of the command, unless it is nil. The id does
+	// not become that of another process before it returns.
+	Started func(pid int)
+}
+
+// CannotExecute is how the last line that a command writes to its standard error begins if the
+// kernel refuses to execute it, and its exit code is then [ExitCannotExecute]. The number of
+// the error follows.
+const (
+	CannotExecute     = "gophersnake: the program cannot be executed: errno "
+	ExitCannotExecute = 127
+)
+
+// runInGroup runs a command without a reaper.
+func runInGroup(cmd *exec.Cmd, r Reaped) error {
+	if r.Stdin != nil {
+		cmd.Stdin = r.Stdin
+	}
+	err := Run(cmd, func() error {
+		err := cmd.Start()
+		if err == nil && r.Started != nil {
+			r.Started(cmd.Process.Pid)
+		}
+		return err
+	})
+	if cmd.Process != nil {
+		_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) // what the command has left
+	}
+	if exit, ok := errors.AsType[*exec.ExitError](err); ok {
+		return &ExitError{exit.Sys().(syscall.WaitStatus)}
+	}
+	return err
 }
 
 // ExitError says that a command ended with another status than 0.

@@ -29,12 +29,29 @@ func killGroupAtEnd(read *os.File, group int) error {
 	return nil
 }
 
-// heldDescriptor is the number of Reaped.Held in the reaper: the one after the lifeline.
-const heldDescriptor = 4
+// firstDescriptor is the number of the first of the files that a reaper inherits besides the
+// lifeline.
+const firstDescriptor = 4
 
-// reaperProgram forks the command from its reaper. Its arguments are the path of the
-// command, and the command's own arguments.
-var reaperProgram = pyworker.Reaper() + "\nimport sys\nfork_worker(held=int(sys.argv[1]))\nposix.execv(sys.argv[2], sys.argv[2:])\n"
+// reaperProgram forks the command from its reaper. Its arguments are the numbers of
+// Reaped.Held and Reaped.Stdin, 0 without one, the path of the command, and the command's
+// name and arguments. It undoes what an interpreter ignores that starts.
+var reaperProgram = pyworker.Reaper() + `
+import sys, _signal
+held, stdin = int(sys.argv[1]), int(sys.argv[2])
+fork_worker(held=held, at_once=True)
+if stdin:
+    posix.dup2(stdin, 0)
+    posix.close(stdin)
+for each in (_signal.SIGPIPE, _signal.SIGXFSZ):
+    _signal.signal(each, _signal.SIG_DFL)
+try:
+    posix.execv(sys.argv[3], sys.argv[4:])
+except OSError as error:
+    sys.stderr.write(f"` + CannotExecute + `{error.errno}\n")
+    sys.stderr.flush()
+    posix._exit(` + strconv.Itoa(ExitCannotExecute) + `)
+`
 
 // RunReaped runs a command below a reaper: a process that inherits all that the command
 // starts, whatever session or group it moves to, and kills what is left of it when the
@@ -44,62 +61,72 @@ var reaperProgram = pyworker.Reaper() + "\nimport sys\nfork_worker(held=int(sys.
 // Its error is an [ExitError] if the command failed. If the reaper itself is killed, the
 // kernel kills the command's process group.
 func RunReaped(cmd *exec.Cmd, r Reaped) error {
-	channel, end, err := socketpair()
+	if r.Python == "" {
+		return runInGroup(cmd, r)
+	}
+	channel, end, err := NewChannel()
 	if err != nil {
 		return err
 	}
 	defer channel.Close()
-	defer end.Close()
-	// The reaper may reap the command at once, since nothing here waits for it.
-	if _, err := channel.WriteString("adopted"); err != nil {
-		return err
+	inherit := func(f *os.File) string {
+		if f == nil {
+			return "0"
+		}
+		cmd.ExtraFiles = append(cmd.ExtraFiles, f)
+		return strconv.Itoa(firstDescriptor + len(cmd.ExtraFiles) - 1)
 	}
-	held := "0"
-	if r.Held != nil {
-		held, cmd.ExtraFiles = strconv.Itoa(heldDescriptor), []*os.File{r.Held}
-	}
-	cmd.Args = append([]string{r.Python, "-I", "-S", "-c", reaperProgram, held, cmd.Path}, cmd.Args[1:]...)
+	held, stdin := inherit(r.Held), inherit(r.Stdin)
+	cmd.Args = append([]string{r.Python, "-I", "-S", "-c", reaperProgram, held, stdin, cmd.Path}, cmd.Args...)
 	cmd.Path, cmd.Stdin = r.Python, end
-	cmd.Cancel = func() error { // the reaper takes it for the end of this process
-		return unix.Shutdown(int(channel.Fd()), unix.SHUT_RDWR)
-	}
-	failed := Run(cmd, nil)
-	_ = end.Close()
-	status, ok := reportedStatus(channel)
-	switch {
-	case !ok && failed == nil:
-		return errors.New("the reaper ended without a report")
-	case !ok:
+	cmd.Cancel = channel.CloseWrite // the reaper takes it for the end of this process
+	reported := make(chan report, 1)
+	failed := Run(cmd, func() error {
+		err := cmd.Start()
+		_ = end.Close() // so that the channel ends with the reaper
+		if err == nil {
+			go func() { reported <- channel.awaitReport(cmd.Process.Pid, r.Started) }()
+		}
+		return err
+	})
+	if cmd.Process == nil {
+		_ = end.Close()
 		return failed
-	case status != 0:
-		return &ExitError{status}
+	}
+	switch last := <-reported; {
+	case !last.ended && failed == nil:
+		return errors.New("the reaper ended without a report")
+	case !last.ended:
+		return failed
+	case last.status != 0:
+		return &ExitError{last.status}
 	}
 	return nil
 }
 
-// socketpair returns the ends of a channel that preserves the boundaries of messages.
-func socketpair() (own, other *os.File, err error) {
-	ends, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		return nil, nil, os.NewSyscallError("socketpair", err)
-	}
-	return os.NewFile(uintptr(ends[0]), "reaper"), os.NewFile(uintptr(ends[1]), "reaper"), nil
+// report is what a reaper said before it ended: the status of its command, if that has ended.
+type report struct {
+	ended  bool
+	status syscall.WaitStatus
 }
 
-// reportedStatus reads what a reaper said before it ended: the status of its command.
-func reportedStatus(channel *os.File) (syscall.WaitStatus, bool) {
+// awaitReport follows what a reaper says until it ends. It calls started, which may be nil,
+// with the command's process id, before it allows the reaper to reap the command.
+func (c *Channel) awaitReport(reaper int, started func(pid int)) (last report) {
 	for {
-		var message [128]byte
-		n, _, err := unix.Recvfrom(int(channel.Fd()), message[:], unix.MSG_DONTWAIT)
-		if errors.Is(err, unix.EINTR) {
-			continue
+		message, sender, err := c.Receive()
+		if err != nil {
+			return last
 		}
-		if err != nil || n == 0 {
-			return 0, false
-		}
-		if parts := strings.Fields(string(message[:n])); len(parts) > 1 && parts[0] == "ended" {
+		switch parts := strings.Fields(string(message)); {
+		case len(parts) == 1 && parts[0] == "worker" && sender != reaper:
+			if started != nil {
+				started(sender)
+			}
+			_, _ = c.Write([]byte("adopted")) // it fails if the reaper has ended
+		case len(parts) > 1 && parts[0] == "ended" && sender == reaper:
 			status, err := strconv.Atoi(parts[1])
-			return syscall.WaitStatus(status), err == nil
+			last = report{err == nil, syscall.WaitStatus(status)}
 		}
 	}
 }

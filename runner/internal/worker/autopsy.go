@@ -101,7 +101,7 @@ func (p *process) autopsy(packageDir string, fatal *ipc.RemoteError) *Exit {
 		Code:        -1,
 		Reason:      p.reason,
 		Dump:        p.dump,
-		Stderr:      p.stderr.lastLines(),
+		Stderr:      p.stderr.tail.String(),
 		Remote:      fatal,
 		Begun:       p.begun,
 		Counted:     p.counted,

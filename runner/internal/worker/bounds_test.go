@@ -7,6 +7,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/gophersnake/gophersnake/runner/internal/output"
 )
 
 // The package comment of ipc lists the bounds of all that a worker can send, also of what
@@ -15,7 +17,7 @@ func TestTheTableOfBoundsHasTheConstantsOfTheProcess(t *testing.T) {
 	text, err := os.ReadFile("../../../ipc/doc.go")
 	require.NoError(t, err)
 	for _, row := range []string{
-		fmt.Sprintf("standard output, standard error lines of %d KiB; an error has the last %d KiB", maxLine>>10, maxTail>>10),
+		fmt.Sprintf("standard output, standard error lines of %d KiB; an error has the last %d KiB", output.MaxLine>>10, output.MaxTail>>10),
 		fmt.Sprintf("autopsy file: exit report       %d KiB of it, and %d frames", maxDump>>10, maxFrames),
 		fmt.Sprintf("%d MiB of a file that the worker may read", maxSource>>20),
 		fmt.Sprintf("template: a message             %d KiB", maxTemplateMessage>>10),

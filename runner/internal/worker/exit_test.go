@@ -157,7 +157,7 @@ func TestTheEndTakesTheWholeGroup(t *testing.T) {
 	require.NoError(t, err)
 	p.end(ReasonKilled)
 	<-p.done
-	assert.Equal(t, string(buf[:n]), p.stderr.lastLines()+"\n")
+	assert.Equal(t, string(buf[:n]), p.stderr.tail.String()+"\n")
 	testkit.Eventually(t, func() bool { return syscall.Kill(-p.pid(), 0) == syscall.ESRCH || groupIsDead(p.pid()) })
 }
 

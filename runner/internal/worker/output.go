@@ -4,19 +4,19 @@ import (
 	"bytes"
 	"encoding/json"
 	"io"
-	"os"
-	"slices"
 	"sync"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
+
+	"github.com/gophersnake/gophersnake/runner/internal/output"
 )
 
 // stdout is a worker's standard output. go-plugin reads only the handshake
 // line; all other lines become log records. If go-plugin read them, a long line would
 // stop its scanner, and the full pipe would block the worker.
 type stdout struct {
-	lines   lines
+	lines   output.Lines
 	logger  hclog.Logger
 	drained drained
 
@@ -44,7 +44,7 @@ func handshakeOf(line []byte) []byte {
 // has returned an error.
 func (s *stdout) Read(p []byte) (int, error) {
 	for len(s.handshake) == 0 {
-		line, err := s.lines.next()
+		line, err := s.lines.Next()
 		switch {
 		case err != nil:
 			s.drained.signal()
@@ -67,33 +67,29 @@ func (s *stdout) Close() error { return nil }
 // stderr is a worker's standard error. go-plugin turns its lines into log records;
 // its end is kept for the autopsy.
 type stderr struct {
-	lines   lines
+	lines   output.Lines
 	logger  hclog.Logger
 	drained drained
 
 	pending []byte // the rest of a line, for go-plugin to read
 
-	mu   sync.Mutex // guards tail
-	tail []byte
+	tail output.Tail
 }
 
 func newStderr() *stderr {
 	s := &stderr{drained: newDrained()}
-	s.lines.onRead = s.keepTail
+	s.lines.OnRead = s.tail.Add
 	return s
 }
 
 // stderrName is the name of the logger of standard error.
 const stderrName = "stderr"
 
-// maxTail is how many bytes of standard error an autopsy shows.
-const maxTail = 4 << 10
-
 // Read returns the lines of standard error. It may be called by one goroutine only,
 // until it has returned an error.
 func (s *stderr) Read(p []byte) (int, error) {
 	for len(s.pending) == 0 {
-		line, err := s.lines.next()
+		line, err := s.lines.Next()
 		switch {
 		case err != nil:
 			s.drained.signal()
@@ -135,69 +131,6 @@ func panicsGoPlugin(line []byte) bool {
 
 // Close does nothing: the process closes the pipe.
 func (s *stderr) Close() error { return nil }
-
-// keepTail keeps the last maxTail bytes, or up to twice as many.
-func (s *stderr) keepTail(read []byte) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.tail = append(s.tail, read...)
-	if len(s.tail) > 2*maxTail {
-		s.tail = append(s.tail[:0], s.tail[len(s.tail)-maxTail:]...)
-	}
-}
-
-// lastLines returns the end of the output. If it is cut, it begins with a whole line.
-func (s *stderr) lastLines() string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	tail := s.tail
-	if len(tail) > maxTail {
-		tail = tail[len(tail)-maxTail:]
-		if i := bytes.IndexByte(tail, '\n'); i >= 0 {
-			tail = tail[i+1:]
-		}
-	}
-	return string(bytes.TrimSpace(bytes.ToValidUTF8(tail, []byte("\ufffd"))))
-}
-
-// maxLine is the length at which a line of output is cut.
-const maxLine = 8 << 10
-
-// lines splits a stream into lines.
-type lines struct {
-	file   *os.File
-	onRead func([]byte) // receives all bytes as they are read; may be nil
-
-	buf   []byte
-	start int // buf[start:] has been read and not returned yet
-	err   error
-}
-
-// next returns the next line without its end, or maxLine bytes of a longer one. The
-// line is valid until the next call. An error is returned after the last line.
-func (l *lines) next() ([]byte, error) {
-	for {
-		unread := l.buf[l.start:]
-		if i := bytes.IndexByte(unread, '\n'); i >= 0 {
-			l.start += i + 1
-			return bytes.TrimRight(unread[:i], "\r"), nil
-		}
-		if n := min(len(unread), maxLine); n == maxLine || n > 0 && l.err != nil {
-			l.start += n
-			return unread[:n], nil
-		}
-		if l.err != nil {
-			return nil, l.err
-		}
-		l.buf, l.start = slices.Grow(append(l.buf[:0], unread...), maxLine), 0
-		end := len(l.buf)
-		n, err := l.file.Read(l.buf[end : end+maxLine])
-		l.buf, l.err = l.buf[:end+n], err
-		if l.onRead != nil && n > 0 {
-			l.onRead(l.buf[end:])
-		}
-	}
-}
 
 // drained lets goroutines wait until a stream has been read to its end.
 type drained struct {

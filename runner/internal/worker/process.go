@@ -221,7 +221,7 @@ func (p *process) openFiles() (inherited []*os.File, err error) {
 	lifeline, lifelineW := pipe()
 	stdoutR, stdoutW := pipe()
 	stderrR, stderrW := pipe()
-	p.lifeline, p.stdout.lines.file, p.stderr.lines.file = lifelineW, stdoutR, stderrR
+	p.lifeline, p.stdout.lines.File, p.stderr.lines.File = lifelineW, stdoutR, stderrR
 	inherited = []*os.File{lifeline, stdoutW, stderrW}
 	if err != nil {
 		return inherited, err
@@ -267,8 +267,8 @@ func (p *process) awaitExit() {
 	p.outOfMemory = p.status.wasKilled() && (p.sandbox.OutOfMemory() || oomKills() > p.oomKills && p.oomKills != oomUnknown)
 	p.sandbox.Remove()
 	deadline := time.Now().Add(drainTime)
-	_ = p.stdout.lines.file.SetReadDeadline(deadline)
-	_ = p.stderr.lines.file.SetReadDeadline(deadline)
+	_ = p.stdout.lines.File.SetReadDeadline(deadline)
+	_ = p.stderr.lines.File.SetReadDeadline(deadline)
 	// A logger that blocks may hold up the goroutines that read the pipes.
 	p.stdout.drained.wait(2 * drainTime)
 	p.stderr.drained.wait(2 * drainTime)
@@ -278,7 +278,7 @@ func (p *process) awaitExit() {
 }
 
 func (p *process) closeFiles() {
-	for _, f := range []*os.File{p.lifeline, p.autopsyFile, p.stdout.lines.file, p.stderr.lines.file} {
+	for _, f := range []*os.File{p.lifeline, p.autopsyFile, p.stdout.lines.File, p.stderr.lines.File} {
 		if f != nil {
 			_ = f.Close()
 		}

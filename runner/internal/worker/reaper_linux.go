@@ -4,8 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"io"
-	"net"
 	"os"
 	"slices"
 	"sync/atomic"
@@ -14,8 +12,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/gophersnake/gophersnake/ipc"
 	"github.com/gophersnake/gophersnake/pyworker"
+	"github.com/gophersnake/gophersnake/runner/internal/lifeline"
 )
 
 // noForkServer says why workers are not forked; here they can be.
@@ -39,7 +37,7 @@ type reapedProcess struct {
 type reaper struct {
 	id      int
 	pidfd   *os.File
-	channel *net.UnixConn
+	channel *lifeline.Channel
 	ended   chan struct{} // closed when it has ended
 	keeps   atomic.Int32  // how many further reapers it keeps when its own process has ended
 	// contained means that a container has it, so that its id is not known before it reports
@@ -62,32 +60,11 @@ const (
 // newReaper returns a reaper that is not started, and the end of its channel that it
 // inherits. The caller closes both.
 func newReaper() (*reaper, *os.File, error) {
-	channel, end, err := ipc.NewChannel()
+	channel, end, err := lifeline.NewChannel()
 	if err != nil {
 		return nil, nil, err
 	}
-	r := &reaper{channel: channel, ended: make(chan struct{})}
-	if err = passCredentials(channel); err != nil {
-		_ = channel.Close()
-		_ = end.Close()
-		return nil, nil, err
-	}
-	return r, end, nil
-}
-
-// passCredentials makes the kernel tell the sender of each message.
-func passCredentials(channel *net.UnixConn) error {
-	raw, err := channel.SyscallConn()
-	if err != nil {
-		return err
-	}
-	var failed error
-	if err = raw.Control(func(fd uintptr) {
-		failed = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_PASSCRED, 1)
-	}); err != nil {
-		return err
-	}
-	return os.NewSyscallError("setsockopt SO_PASSCRED", failed)
+	return &reaper{channel: channel, ended: make(chan struct{})}, end, nil
 }
 
 // adopt waits until the reaper has forked the worker and inherits its orphans, and opens
@@ -96,7 +73,7 @@ func passCredentials(channel *net.UnixConn) error {
 func (r *reaper) adopt() (*reapedProcess, error) {
 	worker, ready := 0, false
 	for worker == 0 || !ready {
-		message, sender, err := r.receive()
+		message, sender, err := r.channel.Receive()
 		switch {
 		case err != nil:
 			return nil, err
@@ -139,28 +116,6 @@ func openChild(pid, parent int) (*os.File, error) {
 		return nil, fmt.Errorf("process %d is a child of process %d, not of %d", pid, stat.parent, parent)
 	}
 	return pidfd, nil
-}
-
-// receive returns the next message on the channel, and the process that sent it as the
-// kernel says. Its error is io.EOF after the end of the reaper.
-func (r *reaper) receive() (message []byte, sender int, err error) {
-	buffer, control := make([]byte, 128), make([]byte, unix.CmsgSpace(unix.SizeofUcred))
-	n, controlled, _, _, err := r.channel.ReadMsgUnix(buffer, control)
-	if err != nil {
-		return nil, 0, err
-	}
-	if n == 0 {
-		return nil, 0, io.EOF
-	}
-	messages, err := unix.ParseSocketControlMessage(control[:controlled])
-	if err != nil || len(messages) != 1 {
-		return nil, 0, errors.New("a message to the reaper's channel has no sender")
-	}
-	credentials, err := unix.ParseUnixCredentials(&messages[0])
-	if err != nil {
-		return nil, 0, err
-	}
-	return buffer[:n], int(credentials.Pid), nil
 }
 
 // sendAdopted sends the message with the list of the reaper's children, which a reaper
@@ -291,7 +246,7 @@ func (p *reapedProcess) reap() *exitStatus {
 func (p *reapedProcess) report() (*exitStatus, error) {
 	_ = p.reaper.channel.SetReadDeadline(time.Now().Add(reportTimeout)) // if it fails, so does the read
 	for {
-		message, sender, err := p.reaper.receive()
+		message, sender, err := p.reaper.channel.Receive()
 		if err != nil {
 			return nil, err
 		}

@@ -50,6 +50,13 @@ func (w *Worker) Stats() ProcessStats {
 	return last.stats()
 }
 
+// GroupStats returns what a process and its group use, without the descriptors. The process
+// must not have been reaped.
+func GroupStats(pid int) ProcessStats {
+	u := groupUsage(pid, time.Now())
+	return ProcessStats{Resident: u.resident, CPU: u.cpu, Threads: u.threads}
+}
+
 // needsSampling reports whether the sampler has to check any of the worker's limits.
 func (w *Worker) needsSampling() bool {
 	l := w.config.Limits

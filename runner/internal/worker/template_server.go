@@ -123,7 +123,7 @@ func (p *process) logOutput() {
 	p.stdout.announced = true // a template announces nothing
 	go func() { _, _ = io.Copy(io.Discard, p.stdout) }()
 	for {
-		line, err := p.stderr.lines.next()
+		line, err := p.stderr.lines.Next()
 		if err != nil {
 			p.stderr.drained.signal()
 			return

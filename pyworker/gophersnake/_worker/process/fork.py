@@ -10,12 +10,17 @@ import posix
 
 CHANNEL, LIFELINE = 0, 3
 
+HIGHEST = 1024
+"""The reaper closes its descriptors below this number, so that no pipe is held open."""
+
+PR_SET_CHILD_SUBREAPER = 36
+
 REAPER = ""
 """The source of the module reaper, if it cannot be imported. It is compiled after the fork, so
 that the worker does not wait for it."""
 
 
-def fork_worker(confined: bool = False, held: int = CHANNEL) -> None:
+def fork_worker(confined: bool = False, held: int = CHANNEL, at_once: bool = False) -> None:
     """Fork, and return in the worker; the calling process becomes its reaper, and exits.
 
     Args:
@@ -23,13 +28,21 @@ def fork_worker(confined: bool = False, held: int = CHANNEL) -> None:
             all of them can be killed at once.
         held: a descriptor that the reaper keeps open until nothing of the worker is left,
             such as that of a lock. A program that the worker executes does not inherit it.
+        at_once: whether the worker may leave orphans within milliseconds, which is how long
+            an interpreter needs to start. The worker then waits for its reaper.
     """
+    if at_once:
+        inherit_orphans()
     if held != CHANNEL:
         posix.set_inheritable(held, False)
     worker = posix.fork()
     if worker:
         try:
-            _reap(worker, confined, held)
+            if not at_once:
+                inherit_orphans()
+            posix.closerange(CHANNEL + 1, held)
+            posix.closerange(held + 1, HIGHEST)
+            _reap(worker, confined)
         finally:
             posix._exit(1)
     posix.setpgid(0, 0)  # so that the worker ends with its children
@@ -43,17 +56,33 @@ def fork_worker(confined: bool = False, held: int = CHANNEL) -> None:
     _end_with_lifeline()
 
 
-def _reap(worker: int, confined: bool, held: int) -> None:
+def inherit_orphans() -> None:
+    """Make this process the parent of its descendants whose parent ends."""
+    arguments = (PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    try:
+        import _ctypes
+
+        prctl = _ctypes.dlsym(_ctypes.dlopen(None, 0), "prctl")  # type: ignore[arg-type]
+        _ctypes.call_function(prctl, arguments)
+    except ImportError:
+        return  # it still kills the worker, and the children that the worker leaves
+    except AttributeError:  # what is not public may change; this takes longer to import
+        import ctypes
+
+        ctypes.CDLL(None).prctl(*arguments)
+
+
+def _reap(worker: int, confined: bool) -> None:
     if REAPER:
         module: dict[str, object] = {}
         exec(REAPER, module)
         run = module["run"]
         assert callable(run)
-        run(worker, confined, held)
+        run(worker, confined)
     else:
         from gophersnake._worker.process import reaper
 
-        reaper.run(worker, confined, held)
+        reaper.run(worker, confined)
 
 
 def _end_with_lifeline() -> None:

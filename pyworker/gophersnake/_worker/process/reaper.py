@@ -35,50 +35,29 @@ IN_TEMPLATE = __name__ == "gophersnake._worker.process.reaper"
 """Whether this is a module of the template, and not the text alone."""
 
 CHANNEL = 0
-HIGHEST = 1024
-"""The reaper closes its descriptors below this number, so that no pipe is held open."""
-
 POLL = 20
 """Milliseconds until the reaper looks for orphans again, once the worker has ended."""
 
-PR_SET_CHILD_SUBREAPER = 36
 
-
-def run(worker: int, confined: bool, held: int = CHANNEL) -> None:
+def run(worker: int, confined: bool) -> None:
     """Be the reaper of a child of this process, and exit.
+
+    The process inherits orphans already, and has no descriptors that it does not need.
 
     Args:
         worker: the process id of the child.
         confined: whether the kernel lets this process signal only its descendants, so that
             all of them can be killed at once.
-        held: a descriptor that stays open until nothing of the worker is left.
     """
-    Reaper(worker, confined, held).run()
-
-
-def inherit_orphans() -> None:
-    """Make this process the parent of its descendants whose parent ends."""
-    arguments = (PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-    try:
-        import _ctypes
-
-        prctl = _ctypes.dlsym(_ctypes.dlopen(None, 0), "prctl")  # type: ignore[arg-type]
-        _ctypes.call_function(prctl, arguments)
-    except ImportError:
-        return  # it still kills the worker, and the children that the worker leaves
-    except AttributeError:  # what is not public may change; this takes longer to import
-        import ctypes
-
-        ctypes.CDLL(None).prctl(*arguments)
+    Reaper(worker, confined).run()
 
 
 class Reaper:
     """The reaper of one worker."""
 
-    def __init__(self, worker: int, confined: bool, held: int = CHANNEL) -> None:
+    def __init__(self, worker: int, confined: bool) -> None:
         """Create the reaper of a child of this process."""
         self._worker = worker
-        self._held = held
         self._confined = confined and _is_confined()
         self._adopted = False
         self._ending = False  # the worker or the supervisor has ended
@@ -95,11 +74,8 @@ class Reaper:
         else:
             import select
 
-        inherit_orphans()
         for each in ("SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGUSR1", "SIGUSR2", "SIGALRM"):
             _signal.signal(getattr(_signal, each), _signal.SIG_IGN)
-        posix.closerange(CHANNEL + 1, self._held)
-        posix.closerange(self._held + 1, HIGHEST)
         woken, wake = posix.pipe()
         posix.set_blocking(wake, False)
         _signal.signal(_signal.SIGCHLD, lambda *_: None)
@@ -115,7 +91,7 @@ class Reaper:
         while True:
             for descriptor, _ in events.poll(POLL if self._ending else None):
                 if descriptor == woken:
-                    posix.read(woken, HIGHEST)
+                    posix.read(woken, 1024)
                 elif not self._obey(self._receive()):
                     events.unregister(CHANNEL)
             self._reap()
