@@ -18,7 +18,7 @@ import (
 	"time"
 )
 
-//go:embed __main__.py gophersnake/*.py gophersnake/py.typed gophersnake/_worker/*.py gophersnake/_worker/*/*.py
+//go:embed __main__.py gophersnake/*.py gophersnake/py.typed gophersnake/builtin/*.py gophersnake/_worker/*.py gophersnake/_worker/*/*.py
 var files embed.FS
 
 //go:embed gophersnake/__init__.py

@@ -9,6 +9,7 @@ import (
 	"syscall"
 
 	"github.com/gophersnake/gophersnake/ipc"
+	"github.com/gophersnake/gophersnake/runner/internal/builtin"
 	"github.com/gophersnake/gophersnake/runner/internal/convert"
 	"github.com/gophersnake/gophersnake/runner/internal/engine"
 	"github.com/gophersnake/gophersnake/runner/internal/isolation"
@@ -85,6 +86,12 @@ func classifyType(err error) *Error {
 		e := Wrap(err.Cause, KindMarshaling, err.Reason)
 		e.Path, e.Hint = err.Path, err.Hint
 		return e
+	case *builtin.InputError:
+		e := Wrap(err, KindMarshaling, err.Reason)
+		e.Path = "input" + err.Path
+		return e
+	case *builtin.ParamError:
+		return Wrap(err, KindManifest, "").WithHint(err.Hint)
 	case *ipc.FullError:
 		e := Wrap(err, KindIO, "")
 		e.BreakerExempt = true

@@ -11,14 +11,11 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"syscall"
 
 	"github.com/gophersnake/gophersnake/ipc"
 	"github.com/gophersnake/gophersnake/runner/internal/container"
 	"github.com/gophersnake/gophersnake/runner/internal/convert"
 	"github.com/gophersnake/gophersnake/runner/internal/flow"
-	"github.com/gophersnake/gophersnake/runner/internal/isolation"
-	"github.com/gophersnake/gophersnake/runner/internal/lifeline"
 	"github.com/gophersnake/gophersnake/runner/internal/schema"
 	"github.com/gophersnake/gophersnake/runner/internal/worker"
 	"github.com/gophersnake/gophersnake/runner/manifest"
@@ -48,6 +45,9 @@ func (r *Runner) Describe(ctx context.Context) ([]ipc.Description, error) {
 		if !n.isPython() {
 			all[i] = ipc.Description{Name: n.config.Type, Kind: n.kind()}
 			faults = append(faults, r.checkModule(ctx, n))
+			if n.builtin != nil {
+				all[i] = n.builtin.Description()
+			}
 			continue
 		}
 		answer := answers[n]
@@ -306,22 +306,6 @@ func (b *boundedBuffer) Write(p []byte) (int, error) {
 		return 0, fmt.Errorf("the output has more than %d bytes", b.most)
 	}
 	return b.buffer.Write(p)
-}
-
-// runAs runs a command to its end, and kills what is left of its process group. It is
-// isolated unless the profile is nil.
-func runAs(cmd *exec.Cmd, profile *isolation.Profile) error {
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
-	if profile == nil {
-		return lifeline.Run(cmd, nil)
-	}
-	var sandbox *isolation.Sandbox
-	defer func() { sandbox.Remove() }()
-	return lifeline.Run(cmd, func() (err error) {
-		sandbox, err = profile.Start(cmd)
-		return err
-	})
 }
 
 // Handle calls a pipeline or a node with Go types that have been compared with the node's

@@ -1,20 +1,24 @@
 package runner
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"sync"
 
 	"github.com/gophersnake/gophersnake/ipc"
+	"github.com/gophersnake/gophersnake/runner/internal/builtin"
 	"github.com/gophersnake/gophersnake/runner/internal/command"
 	"github.com/gophersnake/gophersnake/runner/internal/engine"
 	"github.com/gophersnake/gophersnake/runner/internal/flow"
 	"github.com/gophersnake/gophersnake/runner/internal/pyenv"
 	"github.com/gophersnake/gophersnake/runner/internal/wasm"
 	"github.com/gophersnake/gophersnake/runner/internal/worker"
+	"github.com/gophersnake/gophersnake/runner/manifest"
 )
 
 // programKind returns what a node is whose code is neither Python nor Go; "" for the others.
@@ -39,6 +43,59 @@ func (n *node) kind() string {
 		return kind
 	}
 	return "python"
+}
+
+// findCode sets what the node runs: a Go function of [WithNode], a program, Python code, or a
+// built-in node type, in this order.
+func (n *node) findCode(p *manifest.Pipeline, o *options) *Error {
+	n.fn = o.nodes[n.config.Type]
+	if !n.isPython() {
+		return nil
+	}
+	if n.python = cmp.Or(n.config.Python, p.Python); n.python != "" && n.python != builtin.Module {
+		return nil
+	}
+	t, ok := builtin.Lookup(n.config.Type)
+	switch {
+	case !ok:
+		hint := "say where its Python code is (python: nodes.py), or give it a Go function with runner.WithNode"
+		if near := builtin.Nearest(n.config.Type); near != "" {
+			hint = fmt.Sprintf("did you mean %s? Otherwise %s", near, hint)
+		}
+		return NewError(KindManifest, fmt.Sprintf("there is no node type %q", n.config.Type)).WithHint(hint)
+	case t.Refused != "":
+		return NewError(KindManifest, fmt.Sprintf("gophersnake has no node type %q: %s", n.config.Type, t.Refused)).WithHint(t.Instead)
+	}
+	return n.setBuiltin(t)
+}
+
+// setBuiltin makes the node one of a built-in type.
+func (n *node) setBuiltin(t *builtin.Type) *Error {
+	values, err := t.Arrange(n.config.Params)
+	if err != nil {
+		return classify(err)
+	}
+	config := *n.config // that of the manifest stays as it is
+	config.Params = values
+	n.builtin, n.config, n.python = t, &config, t.Python
+	if t.New == nil {
+		return nil
+	}
+	if ports := n.ports(); len(ports) > 1 {
+		return NewError(KindManifest, fmt.Sprintf("%s takes one input, not %s", t.Name, strings.Join(ports, ", ")))
+	}
+	call := t.New(t.Complete(values))
+	n.fn = func(_ context.Context, in Input) (any, error) {
+		for _, v := range in.Ports {
+			in.Value = v
+		}
+		v, err := call(in.Value)
+		if err != nil {
+			return nil, classify(err)
+		}
+		return v, nil
+	}
+	return nil
 }
 
 // newEngine returns the engine of a node that is a module or an executable. It starts nothing.

@@ -287,9 +287,21 @@ func (r *Runner) install(ctx context.Context, nodes []*node) (map[*node]python, 
 // hasOwnPython reports whether a node may have another environment than the pipeline.
 func hasOwnPython(n *manifest.Node) bool { return n.Interpreter != "" || len(n.Requirements) > 0 }
 
-// requirements returns the requirements of a node: the pipeline's and its own.
+// requirements returns the requirements of a node: those of the pipeline and of its built-in
+// node types, and its own.
 func (r *Runner) requirements(n *manifest.Node) []string {
-	return pyenv.Override(r.pipeline.Requirements, n.Requirements)
+	all := slices.Clone(r.pipeline.Requirements)
+	for _, each := range r.order {
+		if each.builtin == nil {
+			continue
+		}
+		for _, line := range each.builtin.Requirements {
+			if !slices.Contains(all, line) {
+				all = append(all, line)
+			}
+		}
+	}
+	return pyenv.Override(all, n.Requirements)
 }
 
 // interpreter returns the interpreter that the manifest names for a node. A relative path

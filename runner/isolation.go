@@ -3,15 +3,18 @@ package runner
 import (
 	"maps"
 	"os"
+	"os/exec"
 	"path"
 	"path/filepath"
 	"runtime"
 	"slices"
 	"strings"
+	"syscall"
 
 	"github.com/gophersnake/gophersnake/ipc"
 	"github.com/gophersnake/gophersnake/runner/internal/container"
 	"github.com/gophersnake/gophersnake/runner/internal/isolation"
+	"github.com/gophersnake/gophersnake/runner/internal/lifeline"
 	"github.com/gophersnake/gophersnake/runner/internal/pyenv"
 	"github.com/gophersnake/gophersnake/runner/internal/worker"
 	"github.com/gophersnake/gophersnake/runner/manifest"
@@ -260,4 +263,20 @@ func baseOfVenv(folder string) (string, bool) {
 		}
 	}
 	return "", true
+}
+
+// runAs runs a command to its end, and kills what is left of its process group. It is
+// isolated unless the profile is nil.
+func runAs(cmd *exec.Cmd, profile *isolation.Profile) error {
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
+	if profile == nil {
+		return lifeline.Run(cmd, nil)
+	}
+	var sandbox *isolation.Sandbox
+	defer func() { sandbox.Remove() }()
+	return lifeline.Run(cmd, func() (err error) {
+		sandbox, err = profile.Start(cmd)
+		return err
+	})
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/gophersnake/gophersnake/ipc"
 	"github.com/gophersnake/gophersnake/retry"
+	"github.com/gophersnake/gophersnake/runner/internal/builtin"
 	"github.com/gophersnake/gophersnake/runner/internal/engine"
 	"github.com/gophersnake/gophersnake/runner/internal/flow"
 	"github.com/gophersnake/gophersnake/runner/internal/pool"
@@ -52,6 +53,7 @@ type node struct {
 	emit   func(Event)           // nil without WithEvents
 	calls  flow.Node             // the node itself, or inside its interceptors
 
+	builtin  *builtin.Type  // nil unless the code of the node is gophersnake's own
 	fn       NodeFunc       // nil for a Python node
 	params   map[string]any // of a Go node, as a Python node gets them
 	consumer *ipc.Domain    // the domain of the first Python node that takes the node's values; nil if none does
@@ -69,20 +71,16 @@ type node struct {
 }
 
 func newNode(p *manifest.Pipeline, config *manifest.Node, o *options, scheduler *Scheduler) (*node, error) {
-	n := &node{id: config.ID, config: config, emit: o.events, fn: o.nodes[config.Type], python: config.Python}
-	if n.isPython() && n.python == "" {
-		n.python = p.Python
-	}
-	if n.isPython() && n.python == "" {
-		return nil, NewError(KindManifest, fmt.Sprintf("there is no node type %q", config.Type)).WithNode(n.id).
-			WithHint("say where its Python code is (python: nodes.py), or give it a Go function with runner.WithNode")
-	}
+	n := &node{id: config.ID, config: config, emit: o.events}
 	for _, c := range p.Connections {
 		if c.To == n.id {
 			n.inputs = append(n.inputs, c)
 		}
 	}
 	n.merges = len(n.inputs) > 1 && len(n.ports()) == 0
+	if err := n.findCode(p, o); err != nil {
+		return nil, err.WithNode(n.id)
+	}
 	policy, err := nodePolicy(config, o.nodePolicy())
 	if err != nil {
 		return nil, err
@@ -100,6 +98,18 @@ func newNode(p *manifest.Pipeline, config *manifest.Node, o *options, scheduler 
 		n.domain = ipc.NewDomain()
 	}
 	return n, nil
+}
+
+// DescribeBuiltins returns the signatures and descriptions of the built-in node types, in the
+// order of their names. A manifest may name them without giving their code.
+func DescribeBuiltins() []ipc.Description {
+	var all []ipc.Description
+	for _, t := range builtin.All() {
+		if t.Refused == "" {
+			all = append(all, t.Description())
+		}
+	}
+	return all
 }
 
 // setParams sets the params of a Go node.

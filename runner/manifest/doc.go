@@ -35,7 +35,7 @@
 // # Nodes
 //
 //	id             letters, digits, _ and -, not beginning with -; unique; required
-//	node_type      the name of the @node, or of a Go function; required
+//	node_type      the name of the @node, of a Go function, or of a built-in type; required
 //	python         path.py[:Object] or package.module[:Object]
 //	wasm           the file of a WebAssembly module, or a map of it, in place of Python:
 //	               {module: module.wasm, format: json}; the default format is msgpack;

@@ -26,6 +26,7 @@ var sections = []section{
 	{threadsName, measureThreads},
 	{onnxName, measureOnnx},
 	{countsName, measureCounts},
+	{remoteMediaName, measureRemoteMedia},
 }
 
 // The names of the sections.
@@ -39,6 +40,8 @@ const (
 	threadsName    = "threads"
 	onnxName       = "onnx"
 	countsName     = "counts"
+
+	remoteMediaName = "remotemedia"
 )
 
 // bench is one run of the benchmark.

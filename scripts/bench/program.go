@@ -47,9 +47,18 @@ func startProgram(ctx context.Context, h *host, name, requirements string, args 
 	if err != nil {
 		return nil, err
 	}
+	return startProgramIn(ctx, h, name, env.Python, nil, append([]string{filepath.Join(h.programs, name)}, args...)...)
+}
+
+// startProgramIn starts a program in the environment of an interpreter. The change, which may
+// be nil, is made to the command before that.
+func startProgramIn(ctx context.Context, h *host, name, python string, change func(*exec.Cmd), args ...string) (*program, error) {
 	p := &program{name: name}
 	prepare := func(command *exec.Cmd) (err error) {
-		command.Env = h.variables(env.Python)
+		command.Env = h.variables(python)
+		if change != nil {
+			change(command)
+		}
 		if p.stdin, err = command.StdinPipe(); err != nil {
 			return err
 		}
@@ -57,9 +66,8 @@ func startProgram(ctx context.Context, h *host, name, requirements string, args 
 		p.stdout = bufio.NewReader(stdout)
 		return err
 	}
-	args = append([]string{filepath.Join(h.programs, name)}, args...)
-	p.process, err = startProcess(ctx, prepare, env.Python, args...)
-	if err != nil {
+	var err error
+	if p.process, err = startProcess(ctx, prepare, python, args...); err != nil {
 		return nil, err
 	}
 	return p, nil
@@ -97,10 +105,10 @@ func (p *program) measure(ctx context.Context, load payload, warmup, calls int) 
 }
 
 // request sends a request and decodes the answer.
-func (p *program) request(b batch, answer any) error {
+func (p *program) request(request, answer any) error {
 	// A write fails if the program has ended. The error of the read says more, so it is
 	// the first one.
-	writeErr := json.NewEncoder(p.stdin).Encode(b)
+	writeErr := json.NewEncoder(p.stdin).Encode(request)
 	line, err := p.stdout.ReadBytes('\n')
 	if err != nil {
 		return errors.Join(fmt.Errorf("%s does not answer: %w", p.name, err), writeErr)

@@ -27,7 +27,10 @@ func (r *report) markdown(w io.Writer) error {
 		for _, f := range t.Figures {
 			rows = append(rows, []string{f.Name, number(f.Value), times(f.Ratio)})
 		}
-		if len(t.Figures) > 0 {
+		if len(t.Rows) > 0 {
+			rows = append([][]string{t.Rows[0], slices.Repeat([]string{"---"}, len(t.Rows[0]))}, t.Rows[1:]...)
+		}
+		if len(t.Figures) > 0 || len(t.Rows) > 0 {
 			p.table(rows...)
 		}
 		p.skipped(r, t.Section)

@@ -45,6 +45,8 @@ type table struct {
 	Unit    string   `json:"unit"`  // of the values
 	Ratio   string   `json:"ratio"` // the meaning of the ratios
 	Figures []figure `json:"figures"`
+	// Rows are those of a table of texts, which has no figures. The first one is its head.
+	Rows [][]string `json:"rows,omitempty"`
 }
 
 // figure is a line of a table. Its ratio is 0 if it has none.

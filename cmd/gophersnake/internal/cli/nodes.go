@@ -21,21 +21,26 @@ import (
 func newNodes(a *app) *cobra.Command {
 	var format string
 	c := &cobra.Command{
-		Use:   "nodes PIPELINE|FILE.py",
-		Short: "List the nodes of a pipeline or of a Python file",
+		Use:   "nodes [PIPELINE|FILE.py]",
+		Short: "List the nodes of a pipeline or of a Python file, or the built-in ones",
 		Long: `List the nodes of a pipeline or of a Python file: id, type, signature, and the first
 line of the docstring. With --output json, each param, input and output has the JSON
 Schema of its annotation. The code is imported in the environment of the pipeline; for a
-Python file, in that of the pipeline in the same folder, if there is one.`,
-		Example: `  gophersnake nodes speech
+Python file, in that of the pipeline in the same folder, if there is one. Without an
+argument, list the built-in node types, which need no code.`,
+		Example: `  gophersnake nodes
+  gophersnake nodes speech
   gophersnake nodes nodes.py
   gophersnake nodes pipeline.yaml --output json`,
-		Args: argumentCount(1, 1, "PIPELINE or FILE.py"),
+		Args: argumentCount(0, 1, ""),
 		RunE: func(c *cobra.Command, args []string) error {
 			if err := failure.CheckChoice("output", format, "text", "json"); err != nil {
 				return err
 			}
 			a.jsonErrors = format == "json"
+			if len(args) == 0 {
+				return a.printNodes(listed(runner.DescribeBuiltins()), format)
+			}
 			nodes, err := a.listNodes(c.Context(), args[0])
 			if len(nodes) > 0 { // also if there was an error in other nodes
 				if printing := a.printNodes(nodes, format); printing != nil {
@@ -86,15 +91,21 @@ func (a *app) listFile(ctx context.Context, file string) ([]listedNode, error) {
 	d := a.newDisplay(nil, 0)
 	defer d.Close()
 	descriptions, err := runner.DescribeFile(ctx, file, p, a.options(runner.WithBuildProgress(d.BuildProgress))...)
-	nodes := make([]listedNode, len(descriptions))
-	for i, description := range descriptions {
-		nodes[i] = listedNode{Description: description}
-	}
+	nodes := listed(descriptions)
 	if err == nil && len(nodes) == 0 {
 		err = runner.NewError(runner.KindManifest, "there are no nodes in "+file).
 			WithHint("put @node (from gophersnake import node) on a function or a class")
 	}
 	return nodes, failure.Cause(ctx, err)
+}
+
+// listed returns nodes that are in no pipeline.
+func listed(descriptions []ipc.Description) []listedNode {
+	nodes := make([]listedNode, len(descriptions))
+	for i, description := range descriptions {
+		nodes[i] = listedNode{Description: description}
+	}
+	return nodes
 }
 
 // printNodes prints nodes as JSON or as a table, or as a list if the table is wider than

@@ -14,6 +14,7 @@ import (
 
 	"github.com/gophersnake/gophersnake/cmd/gophersnake/internal/fixtures"
 	"github.com/gophersnake/gophersnake/ipc"
+	"github.com/gophersnake/gophersnake/runner"
 	"github.com/gophersnake/gophersnake/runner/media"
 )
 
@@ -212,6 +213,10 @@ func TestNodesAreListedWithSignatures(t *testing.T) {
 	require.NoError(t, json.Unmarshal([]byte(succeed(t, "nodes", "hello", "--output", "json")), &list))
 	require.Len(t, list, 2)
 	assert.Equal(t, "greet", list[0]["id"])
+
+	assert.Regexp(t, `(?m)^AudioChunkerNode +\(input: Audio, chunk_size: int = 512\) -> Audio +Cuts `, succeed(t, "nodes"))
+	require.NoError(t, json.Unmarshal([]byte(succeed(t, "nodes", "--output", "json")), &list))
+	assert.Len(t, list, len(runner.DescribeBuiltins()))
 
 	got2 := command(t, "nodes", fixtures.Write(t, "empty.py", "x = 1\n"))
 	assert.Equal(t, 3, got2.code)
