@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -57,6 +58,9 @@ func containers(t *testing.T) (container string) {
 			left, err := exec.Command("podman", "ps", "--all", "--quiet").Output()
 			return err == nil && len(left) == 0
 		}, "a container was left")
+		testkit.Eventually(t, func() bool {
+			return !slices.ContainsFunc(testkit.Descendants(t, os.Getpid()), testkit.IsZombie)
+		}, "podman was reaped")
 		_ = exec.Command("podman", "system", "reset", "--force").Run()
 	})
 	return fmt.Sprintf("{image: %q, python: %q}", image, python)

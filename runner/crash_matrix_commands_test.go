@@ -61,7 +61,7 @@ var commandCalls = []commandCall{
 	{does: "(a shell script) closes its standard output", program: "sh", input: "mute", want: endedCommand(runner.KindTransport, ""), says: "closed its standard output"},
 
 	{does: "(a Go program) panics", program: "go", input: "panic", want: endedCommand(runner.KindExecution, "exit 2"), says: "the program exited with code 2, saying: panic: the index is corrupt"},
-	{does: "(a Go program) gets SIGSEGV", program: "go", input: "crash", want: endedCommand(runner.KindExecution, "exit 2"), says: "the program exited with code 2, saying: SIGSEGV"},
+	{does: "(a Go program) writes to the null pointer", program: "go", input: "crash", want: endedCommand(runner.KindExecution, "exit 2"), says: "the program exited with code 2, saying: panic: runtime error: invalid memory address"},
 	{does: "(a Go program) loops for ever", program: "go", input: "hang", want: endedCommand(runner.KindTransport, ""), says: "no answer within 500ms", more: []string{"timeout: 500ms"}},
 	{does: "(a Go program) loops for ever with a limit of its CPU time", program: "go", input: "hang", want: endedCommand(runner.KindTransport, ""), says: "more than the limit of 200ms", more: []string{"limits: {cpu_time: 200ms}"}},
 	{does: "(a Go program) writes what is not msgpack", program: "go", input: "garbage", want: refused(), says: "0xc1"},
@@ -197,6 +197,8 @@ func TestACommandThatDoesNotStartSaysWhy(t *testing.T) {
 		require.ErrorAs(t, err, &e, program)
 		assert.Equal(t, runner.KindIO, e.Kind)
 		assert.Contains(t, e.Error(), says)
+		_, err = r.Describe(t.Context())
+		assert.ErrorContains(t, err, says, "it is found without a start")
 	}
 }
 

@@ -44,7 +44,7 @@ func (r *Runner) Describe(ctx context.Context) ([]ipc.Description, error) {
 		n := r.nodes[r.pipeline.Nodes[i].ID]
 		if !n.isPython() {
 			all[i] = ipc.Description{Name: n.config.Type, Kind: n.kind()}
-			faults = append(faults, r.checkModule(ctx, n))
+			faults = append(faults, r.checkProgram(ctx, n))
 			if n.builtin != nil {
 				all[i] = n.builtin.Description()
 			}

@@ -99,11 +99,11 @@ func (n *node) setBuiltin(t *builtin.Type) *Error {
 }
 
 // newEngine returns the engine of a node that is a module or an executable. It starts nothing.
-func (r *Runner) newEngine(n *node) (engine.Engine, error) {
+func (r *Runner) newEngine(n *node) engine.Engine {
 	if n.config.Wasm != nil {
-		return r.newModule(n), nil
+		return r.newModule(n)
 	}
-	return r.newCommand(n), nil
+	return r.newCommand(n)
 }
 
 // newModule returns the engine of a module of WebAssembly. Compiled code is kept in the cache
@@ -116,18 +116,21 @@ func (r *Runner) newModule(n *node) engine.Engine {
 	return wasm.New(config)
 }
 
-// checkModule returns an error if a node is a module of WebAssembly that cannot be used.
-func (r *Runner) checkModule(ctx context.Context, n *node) error {
-	if n.programKind() != "wasm" {
-		return nil
+// checkProgram returns an error if a node is a module or an executable that cannot be used.
+func (r *Runner) checkProgram(ctx context.Context, n *node) error {
+	var err error
+	switch n.programKind() {
+	case "wasm":
+		err = wasm.New(r.moduleConfig(n)).Check(ctx)
+	case "command":
+		err = r.newCommand(n).Check()
 	}
-	if err := wasm.New(r.moduleConfig(n)).Check(ctx); err != nil {
+	if err != nil {
 		return classify(err).WithNode(n.id).WithOperation("check")
 	}
 	return nil
 }
 
-// moduleConfig returns the configuration of a module, without a cache.
 func (r *Runner) moduleConfig(n *node) wasm.Config {
 	w, l, path := n.config.Workers, n.config.Limits, n.config.Wasm.Module
 	if !filepath.IsAbs(path) {
@@ -143,7 +146,7 @@ func (r *Runner) moduleConfig(n *node) wasm.Config {
 }
 
 // newCommand returns the engine of an executable.
-func (r *Runner) newCommand(n *node) engine.Engine {
+func (r *Runner) newCommand(n *node) *command.Node {
 	c, w, l := n.config.Command, n.config.Workers, n.config.Limits
 	return command.New(command.Config{
 		Args: c.Args, Dir: r.pipeline.Base, Env: workerEnv(n.config, r.options.passEnv),
@@ -188,10 +191,7 @@ func (r *Runner) startEngines(ctx context.Context) error {
 }
 
 func (r *Runner) startEngine(ctx context.Context, n *node) error {
-	e, err := r.newEngine(n)
-	if err != nil {
-		return classify(err).WithNode(n.id)
-	}
+	e := r.newEngine(n)
 	r.mu.Lock()
 	closed := r.closed
 	if !closed { // otherwise Close has not seen the engine

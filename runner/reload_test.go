@@ -297,6 +297,6 @@ func TestGoNodesAndUnknownNodesCannotBeReloaded(t *testing.T) {
 	require.NoError(t, r.Start(t.Context()))
 	assert.ErrorIs(t, r.Reload(t.Context(), "c"), runner.KindManifest)
 	assert.ErrorContains(t, r.Reload(t.Context(), "c"), `there is no node "c" to reload`)
-	assert.ErrorContains(t, r.Reload(t.Context(), "b"), "it is written in Go")
+	assert.ErrorContains(t, r.Reload(t.Context(), "b"), "its kind is go, so there is no Python code to read again")
 	require.NoError(t, r.Reload(t.Context()), "all that are in Python")
 }

@@ -130,6 +130,12 @@ func New(config Config) *Node {
 	return n
 }
 
+// Check returns an [*engine.Error] if the program cannot be found or executed. It starts nothing.
+func (n *Node) Check() error {
+	_, err := find(&n.config)
+	return err
+}
+
 // Start finds the program and starts Min processes of it. The error is an [*engine.Error], or
 // the cause of the context's end.
 func (n *Node) Start(ctx context.Context) (err error) {

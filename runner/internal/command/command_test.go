@@ -8,6 +8,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -48,13 +49,13 @@ func TestValuesComeBackAsTheyWere(t *testing.T) {
 
 func TestAProcessServesManyCalls(t *testing.T) {
 	n := started(t, goProgram(t, "double"))
-	first := n.pool.idle[0]
+	first := n.idle()[0]
 	for i := range 1000 {
 		out, err := call(t, n, i)
 		require.NoError(t, err)
 		require.Equal(t, int64(2*i), out)
 	}
-	assert.Equal(t, []*process{first}, n.pool.idle)
+	assert.Equal(t, []*process{first}, n.idle())
 }
 
 func TestCallsAtOnceHaveProcessesOfTheirOwn(t *testing.T) {
@@ -72,7 +73,7 @@ func TestCallsAtOnceHaveProcessesOfTheirOwn(t *testing.T) {
 		})
 	}
 	calls.Wait()
-	assert.LessOrEqual(t, len(n.pool.all), 3)
+	assert.LessOrEqual(t, n.size(), 3)
 }
 
 func TestJqIsANode(t *testing.T) {
@@ -112,7 +113,7 @@ func TestOnce(t *testing.T) {
 			config := script(t, c.script)
 			config.Protocol, config.Output = Once, c.output
 			n := started(t, config)
-			assert.Empty(t, n.pool.all, "it is started for the call only")
+			assert.Zero(t, n.size(), "it is started for the call only")
 			for range 2 {
 				out, err := call(t, n, c.in)
 				require.NoError(t, err)
@@ -121,6 +122,13 @@ func TestOnce(t *testing.T) {
 			testkit.Eventually(t, func() bool { return n.size() == 0 })
 		})
 	}
+}
+
+// idle returns the processes without a call.
+func (n *Node) idle() []*process {
+	n.pool.mu.Lock()
+	defer n.pool.mu.Unlock()
+	return slices.Clone(n.pool.idle)
 }
 
 // size returns how many processes there are.
@@ -204,7 +212,7 @@ func TestWhatJSONCannotCarryIsRefused(t *testing.T) {
 	assert.Equal(t, "input.data[0]", e.Path)
 	assert.Contains(t, e.Hint, "protocol: msgpack")
 	assertEcho(t, n, int64(1))
-	assert.Len(t, n.pool.all, 1, "the process lives on")
+	assert.Equal(t, 1, n.size(), "the process lives on")
 }
 
 func TestAProcessRetiresAfterMaxCalls(t *testing.T) {

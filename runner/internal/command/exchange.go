@@ -181,7 +181,7 @@ func (p *process) settle(err error) {
 	switch {
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
 		err = &engine.Error{Fault: engine.Transport, Reason: "the program closed its standard output, and did not exit"}
-	case errors.Is(err, errUndelivered), err == errInputClosed:
+	case errors.Is(err, errUndelivered), errors.Is(err, errInputClosed):
 		err = errInputClosed
 	default:
 		exiting = false

@@ -22,7 +22,7 @@ func (p *process) explain(err error) error {
 	var ended *interrupted
 	var late *overdue
 	switch {
-	case err == errUndelivered && reason == nil:
+	case errors.Is(err, errUndelivered) && reason == nil:
 		return err
 	case errors.As(reason, &ended) && !errors.As(ended.cause, &late):
 		return &worker.CanceledError{Cause: ended.cause}
@@ -109,7 +109,7 @@ func syscallNumber(text string) (syscall.Errno, error) {
 // that of a fault of Go's runtime, below which its stacks follow, or else the last line.
 func reasonLine(text string) string {
 	for line := range strings.Lines(text) {
-		for _, begins := range []string{"panic: ", "fatal error: ", "SIGSEGV: "} {
+		for _, begins := range []string{"panic: ", "fatal error: "} {
 			if strings.HasPrefix(line, begins) {
 				return lastLine(strings.TrimSpace(line))
 			}

@@ -82,7 +82,7 @@ var programs = map[string]func(){
 }
 
 // goProgram returns the configuration of a node whose program is written in Go.
-func goProgram(t *testing.T, name string) Config {
+func goProgram(t testing.TB, name string) Config {
 	t.Helper()
 	binary, err := os.Executable()
 	require.NoError(t, err)
@@ -92,7 +92,7 @@ func goProgram(t *testing.T, name string) Config {
 }
 
 // configOf returns the configuration of a node. It has a reaper.
-func configOf(t *testing.T, args ...string) Config {
+func configOf(t testing.TB, args ...string) Config {
 	t.Helper()
 	return Config{
 		Args: args, Dir: t.TempDir(), Env: os.Environ(), Protocol: JSONLines, Output: JSON,

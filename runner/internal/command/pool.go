@@ -2,6 +2,7 @@ package command
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -137,7 +138,7 @@ func (p *processes) start(ctx context.Context) (*process, error) {
 
 // asError returns the error of a start. The end of the context is its cause.
 func asError(err error) error {
-	if e, ok := err.(*engine.Error); ok {
+	if e, ok := errors.AsType[*engine.Error](err); ok {
 		return e
 	}
 	return &worker.CanceledError{Cause: err}

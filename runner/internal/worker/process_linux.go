@@ -42,12 +42,18 @@ func (p *process) spawnLocked() error {
 	worker, err := p.adoptLocked(r)
 	if err != nil {
 		_ = r.channel.Close() // on which the reaper ends what it has forked
-		p.handle = &childProcess{cmd: p.cmd, pidfd: r.pidfd}
+		p.handle = &childProcess{cmd: p.cmd, pidfd: r.childPidfd()}
 		time.AfterFunc(abortGrace, p.killInterpreter)
 		return nil
 	}
 	p.handle = worker
-	go worker.watch(func(bool) { _ = p.cmd.Wait() })
+	go worker.watch(func(bool) {
+		if r.podman != nil { // it outlives the reaper, and Wait would not wait: its pidfd does not block
+			awaitReadable(r.podman)
+			_ = r.podman.Close()
+		}
+		_ = p.cmd.Wait()
+	})
 	return nil
 }
 
@@ -102,10 +108,19 @@ func (p *process) startContainer() error {
 func (r *reaper) openContained() error {
 	pidfd, err := openProcess(r.id)
 	if err == nil {
-		_ = r.pidfd.Close()
-		r.pidfd = pidfd
+		r.podman, r.pidfd = r.pidfd, pidfd
 	}
 	return err
+}
+
+// childPidfd returns the pidfd of the supervisor's own child, and closes that of a reaper in a
+// container.
+func (r *reaper) childPidfd() *os.File {
+	if r.podman == nil {
+		return r.pidfd
+	}
+	_ = r.pidfd.Close()
+	return r.podman
 }
 
 // openProcess opens the pidfd of a process.

@@ -41,8 +41,9 @@ type reaper struct {
 	ended   chan struct{} // closed when it has ended
 	keeps   atomic.Int32  // how many further reapers it keeps when its own process has ended
 	// contained means that a container has it, so that its id is not known before it reports
-	// itself. Until then, id and pidfd are those of podman.
+	// itself. Until then, id and pidfd are those of podman; after that, podman is its pidfd.
 	contained bool
+	podman    *os.File
 }
 
 // spawnProgram is what the interpreter of a spawned worker that is not isolated runs first.

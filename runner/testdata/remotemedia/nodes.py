@@ -59,7 +59,7 @@ class Words(Quiet):
 class Gain(Quiet):
     """Keyword params with a node id; recordings, whose annotations go on."""
 
-    def __init__(self, node_id: str = None, gain: float = 1.0, **kwargs):
+    def __init__(self, node_id: str | None = None, gain: float = 1.0, **kwargs):
         super().__init__({"node_id": node_id, "params": {"gain": gain}}, **kwargs)
         self.gain = gain
 

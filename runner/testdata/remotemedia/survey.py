@@ -24,7 +24,11 @@ def classes(folder):
             bases = {ast.unparse(base) for base in each.bases}
             has = any(getattr(part, "name", "") == "process" for part in each.body)
             named = each.name.endswith("Node") and bases
-            if has or named or any(base.endswith("Node") or base.endswith("Source") for base in bases):
+            if (
+                has
+                or named
+                or any(base.endswith("Node") or base.endswith("Source") for base in bases)
+            ):
                 yield module, each.name, next(iter(bases & BASES), "" if not bases else min(bases))
 
 

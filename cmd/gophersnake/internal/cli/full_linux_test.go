@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"fmt"
 	"io/fs"
 	"path/filepath"
 	"regexp"
@@ -11,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/gophersnake/gophersnake/cmd/gophersnake/internal/fixtures"
+	"github.com/gophersnake/gophersnake/pyworker"
 )
 
 // halfWritten matches names of files and folders that are written before they are renamed
@@ -77,7 +79,8 @@ func TestFileSystemsThatCannotBeWritten(t *testing.T) {
 		{"no space for the environment", "size=1200k", nil, func(_ *testing.T, dir string) []string { return cache(dir) }, 7,
 			[]string{"cannot install msgpack: DIR: the file system is full (", freeSpace},
 			func(t *testing.T) []string { return cache(t.TempDir()) }},
-		{"no inode for the environment", "nr_inodes=130", nil, func(_ *testing.T, dir string) []string { return cache(dir) }, 7,
+		// An empty environment has fewer than 45 files, and one with msgpack has more.
+		{"no inode for the environment", fmt.Sprintf("nr_inodes=%d", workerInodes(t)+45), nil, func(_ *testing.T, dir string) []string { return cache(dir) }, 7,
 			[]string{"cannot install msgpack: DIR: the file system has no inode left for another file (", freeInodes},
 			func(t *testing.T) []string { return cache(t.TempDir()) }},
 		{"a full cache that has everything", "size=20m", func(dir string) {
@@ -151,4 +154,14 @@ func temporary(cache string) func(t *testing.T, dir string) []string {
 // inTMP follows the hint about TMPDIR.
 func inTMP(cache string) func(t *testing.T) []string {
 	return func(t *testing.T) []string { return temporary(cache)(t, "/tmp") }
+}
+
+// workerInodes returns how many files and folders the worker's Python package has.
+func workerInodes(t *testing.T) int {
+	t.Helper()
+	dir, _, err := pyworker.Extract(t.TempDir())
+	require.NoError(t, err)
+	n := 0
+	require.NoError(t, filepath.WalkDir(dir, func(string, fs.DirEntry, error) error { n++; return nil }))
+	return n
 }

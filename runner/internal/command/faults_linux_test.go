@@ -81,10 +81,10 @@ func TestEachFaultIsExplained(t *testing.T) {
 			config.Limits.Result = 100_000
 			n := started(t, config)
 			if strings.Contains(c.script, "ready >&2") { // what it does, it does without a call
-				testkit.Eventually(t, func() bool { return n.pool.idle[0].stderr.tail.String() == "ready" })
+				testkit.Eventually(t, func() bool { return n.idle()[0].stderr.tail.String() == "ready" })
 			}
 			if c.name == "input closed" { // the reaper keeps it open for some milliseconds
-				testkit.Eventually(t, func() bool { return hasNoReader(n.pool.idle[0].stdin) })
+				testkit.Eventually(t, func() bool { return hasNoReader(n.idle()[0].stdin) })
 			}
 			_, err := call(t, n, 1)
 			e := failure(t, err)
@@ -190,11 +190,11 @@ func TestWithoutAReaperTheGroupEnds(t *testing.T) {
 
 func TestACallThatIsCanceledBeforeEndsNothing(t *testing.T) {
 	n := started(t, script(t, echoScript))
-	first := n.pool.idle[0]
+	first := n.idle()[0]
 	_, err := callIn(ended(), t, n, 1)
 	assert.ErrorIs(t, err, context.Canceled)
 	assertEcho(t, n, int64(2))
-	assert.Equal(t, []*process{first}, n.pool.idle)
+	assert.Equal(t, []*process{first}, n.idle())
 }
 
 func TestCallsThatAreCanceledAtAnyTimeDoNotDisturbOthers(t *testing.T) {
@@ -218,15 +218,14 @@ func TestCallsThatAreCanceledAtAnyTimeDoNotDisturbOthers(t *testing.T) {
 func TestAnIdleProcessThatDiesIsReplaced(t *testing.T) {
 	n := started(t, script(t, echoScript))
 	for range 3 {
-		first := n.pool.idle[0]
+		first := n.idle()[0]
 		require.NoError(t, syscall.Kill(first.id, syscall.SIGKILL))
 		testkit.Eventually(t, func() bool { return !testkit.Alive(first.id) })
 		assertEcho(t, n, int64(1)) // also if the death was not noticed yet
 		<-first.done
 		testkit.Eventually(t, func() bool {
-			n.pool.mu.Lock()
-			defer n.pool.mu.Unlock()
-			return len(n.pool.idle) == 1 && n.pool.idle[0] != first
+			idle := n.idle()
+			return len(idle) == 1 && idle[0] != first
 		})
 	}
 }
@@ -246,7 +245,7 @@ func TestAProgramThatEndsAtOnceIsStartedMoreAndMoreSeldom(t *testing.T) {
 		delayAfter(0), delayAfter(1), delayAfter(2), delayAfter(3), delayAfter(1000),
 	})
 	_, err = call(t, n, 1)
-	failure(t, err)
+	require.Error(t, err)
 }
 
 func TestLimits(t *testing.T) {
@@ -333,12 +332,12 @@ func TestCloseAsksAndThenKills(t *testing.T) {
 func TestNoDescriptorIsLeft(t *testing.T) {
 	n := started(t, script(t, once1("exit 1")))
 	_, err := call(t, n, 1)
-	failure(t, err)
+	require.Error(t, err)
 	assertEcho(t, n, int64(2))
 	before := testkit.Descriptors(t, os.Getpid())
 	for range 20 {
 		_, err := call(t, n, 1)
-		failure(t, err)
+		require.Error(t, err)
 	}
 	assertEcho(t, n, int64(2))
 	testkit.Eventually(t, func() bool { return testkit.Descriptors(t, os.Getpid()) <= before })
