@@ -31,13 +31,9 @@ func classify(err error) *Error {
 	case isContextEnd(err):
 		return Wrap(err, KindOther, "")
 	case errors.Is(err, pool.ErrDraining):
-		e := Wrap(err, KindOther, errDraining().Message)
-		e.BreakerExempt = true
-		return e
+		return refusal(ErrDraining, fmt.Errorf("%w: %w", ErrDraining, err))
 	case errors.Is(err, pool.ErrClosed), errors.Is(err, wasm.ErrClosed):
-		e := Wrap(err, KindOther, "the runner is closed")
-		e.BreakerExempt = true
-		return e
+		return refusal(ErrClosed, fmt.Errorf("%w: %w", ErrClosed, err))
 	case isSystemError(err):
 		return Wrap(err, KindIO, "")
 	}

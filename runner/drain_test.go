@@ -30,6 +30,7 @@ func TestDrainWaitsForTheCallsInProgress(t *testing.T) {
 	_, err := r.Run(t.Context(), map[string]any{})
 	require.ErrorIs(t, err, runner.KindOther)
 	assert.ErrorContains(t, err, "the runner drains and takes nothing more")
+	assert.ErrorIs(t, err, runner.ErrDraining)
 	_, err = r.Stream(t.Context())
 	assert.ErrorContains(t, err, "the runner drains")
 	assert.ErrorContains(t, r.Reload(t.Context()), "the runner drains")

@@ -3,6 +3,7 @@ package runner
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -59,11 +60,22 @@ type Health struct {
 	Err *Error `json:"error,omitempty"`
 	// Nodes are the nodes in the order in which they run.
 	Nodes []NodeHealth `json:"nodes"`
+
+	// takesCalls says that the runner has been started, and neither drains nor is closed.
+	takesCalls bool
 }
 
 // OK reports whether the runner serves calls: whether State is [StateHealthy] or
 // [StateDegraded].
 func (h Health) OK() bool { return h.State.serves() }
+
+// Ready reports whether a call that is made now can be expected to be served: the runner has
+// been started and neither drains nor is closed, and each node is ready. Unlike [Health.OK], it
+// is true while a node without workers starts one in place of one that ended, for which the
+// call waits.
+func (h Health) Ready() bool {
+	return h.takesCalls && !slices.ContainsFunc(h.Nodes, func(n NodeHealth) bool { return !n.Ready() })
+}
 
 // NodeHealth is the state of a node.
 type NodeHealth struct {
@@ -97,6 +109,10 @@ type NodeHealth struct {
 	// node that was not started.
 	Pool *PoolHealth `json:"pool,omitempty"`
 }
+
+// Ready reports whether a started node can be expected to serve a call that is made now; see
+// [Health.Ready].
+func (n NodeHealth) Ready() bool { return !n.State.worse(StateStarting) }
 
 // PoolHealth is the state of the workers of a node.
 type PoolHealth struct {
@@ -193,7 +209,7 @@ func (r *Runner) Health() Health {
 		pools[id] = n.pool
 	}
 	r.mu.RUnlock()
-	h := Health{State: StateHealthy}
+	h := Health{State: StateHealthy, takesCalls: own.State == StateHealthy}
 	for _, n := range r.order {
 		nh := n.health(pools[n.id])
 		if nh.State.worse(h.State) {

@@ -353,6 +353,12 @@ func (n *node) encoded(ctx context.Context, input any) (in flow.Inputs, err erro
 // byPort returns the values of the ports, which are the members of a map or a struct.
 func (n *node) byPort(input any) (map[string]any, error) {
 	ports, ok := input.(map[string]any)
+	if members, isObject := input.(ipc.Object); isObject {
+		ports, ok = make(map[string]any, len(members)), true
+		for _, m := range members {
+			ports[m.Key] = m.Value // as it is, so that an object in it keeps its order
+		}
+	}
 	if !ok {
 		v, err := arrived("input", input)
 		if err != nil {

@@ -2,6 +2,7 @@ package runner
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io/fs"
 	"maps"
@@ -154,6 +155,9 @@ func (r *Runner) layOut() {
 // Scheduler returns the scheduler of the runner, which holds the breakers of its
 // nodes.
 func (r *Runner) Scheduler() *Scheduler { return r.scheduler }
+
+// Pipeline returns the pipeline that the runner runs. It must not be changed.
+func (r *Runner) Pipeline() *manifest.Pipeline { return r.pipeline }
 
 // Run takes one input through the pipeline, and starts the runner if needed. It
 // returns the value of the sink, or a map of values by node id if there are several
@@ -434,6 +438,21 @@ func (r *Runner) enter(ctx context.Context) error {
 	}
 }
 
-func errClosed() *Error { return NewError(KindOther, "the runner is closed") }
+var (
+	// ErrClosed is wrapped by the errors of a runner that was closed.
+	ErrClosed = errors.New("the runner is closed")
+	// ErrDraining is wrapped by the errors of a runner that drains; see [Runner.Drain].
+	ErrDraining = errors.New("the runner drains and takes nothing more")
+)
 
-func errDraining() *Error { return NewError(KindOther, "the runner drains and takes nothing more") }
+func errClosed() *Error { return refusal(ErrClosed, ErrClosed) }
+
+func errDraining() *Error { return refusal(ErrDraining, ErrDraining) }
+
+// refusal returns the error of a call that a runner refuses, whatever its nodes do. The
+// cause wraps the reason, which is ErrClosed or ErrDraining.
+func refusal(reason, cause error) *Error {
+	e := Wrap(cause, KindOther, reason.Error())
+	e.BreakerExempt = true
+	return e
+}

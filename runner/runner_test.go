@@ -141,6 +141,7 @@ func TestAClassIsSetUpOnceAndClosed(t *testing.T) {
 	assert.Empty(t, of[runner.WorkerDied](events))
 	_, err := r.Run(t.Context(), nil)
 	assert.ErrorContains(t, err, "the runner is closed")
+	assert.ErrorIs(t, err, runner.ErrClosed)
 	assert.ErrorContains(t, r.Start(t.Context()), "the runner is closed", "it was started, but stays closed")
 }
 

@@ -5,7 +5,7 @@
 //   - PCM, samples without a header: [NewPCMReader] for streams
 //   - PNG: [DecodeImage], [EncodePNG]
 //   - JPEG, WebP, GIF, TIFF and BMP: [DecodeImage]
-//   - NPY: [EncodeNPY]
+//   - NPY: [DecodeNPY], [EncodeNPY]
 //
 // [Decode] and [ReadFile] recognize a format by the first bytes of the data, not by
 // the file's name. An [*Error] says why data cannot be decoded or a value cannot be

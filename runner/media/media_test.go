@@ -3,6 +3,7 @@ package media_test
 import (
 	"bytes"
 	"encoding/binary"
+	"fmt"
 	"hash/crc32"
 	"image"
 	"image/color"
@@ -11,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -193,6 +195,48 @@ func TestNPYBytes(t *testing.T) {
 	require.Len(t, file.Bytes(), 128+2)
 	assert.Equal(t, want, file.String()[:len(want)])
 	assert.Equal(t, "\n\x01\x02", file.String()[127:])
+}
+
+func TestArraysThatNumPySavesAreReadAsNumPyReadsThem(t *testing.T) {
+	for _, array := range []string{
+		"np.arange(24, dtype='<f4').reshape(2, 3, 4)", "np.asfortranarray(np.arange(24, dtype='>i2').reshape(2, 3, 4))",
+		"np.arange(6, dtype='>c16').reshape(3, 2).T", "np.array(7, dtype='u8')", "np.zeros((0, 3), order='F')",
+		"np.array([True, False])", "np.array([1, 2], dtype='>f2')", "np.arange(5, dtype='i1')",
+	} {
+		file := filepath.Join(t.TempDir(), "a.npy")
+		out, err := exec.Command("python3", "-c", `import sys
+import numpy as np
+a = `+array+`
+np.save(sys.argv[1], a)
+b = np.ascontiguousarray(a, dtype=a.dtype.newbyteorder('<')).reshape(a.shape)
+sys.stdout.write(f"{a.dtype.name} {list(a.shape)} {b.tobytes().hex()}")`, file).CombinedOutput()
+		require.NoError(t, err, string(out))
+		data, err := os.ReadFile(file)
+		require.NoError(t, err)
+		tensor, err := media.DecodeNPY(data)
+		require.NoError(t, err)
+		shape := strings.ReplaceAll(fmt.Sprint(tensor.Shape), " ", ", ")
+		assert.Equal(t, string(out), fmt.Sprintf("%s %s %x", tensor.DType, shape, tensor.Data), array)
+	}
+}
+
+func TestFilesThatAreNoArraysOfNumbersAreRefused(t *testing.T) {
+	header := func(text string) string {
+		return "\x93NUMPY\x01\x00" + string(rune(len(text))) + "\x00" + text
+	}
+	for text, want := range map[string]string{
+		"{}":                        "NPY: the data begins with",
+		"\x93NUMPY\x01":             "the header is incomplete",
+		"\x93NUMPY\x01\x00\x70\x00": "the header is incomplete",
+		header("{'descr': '|O', 'fortran_order': False, 'shape': (1,), }"):                               "the elements are not numbers",
+		header("{'descr': '<U5', 'fortran_order': False, 'shape': (1,), }"):                              "elements of type U5 are not supported",
+		header("{'descr': '<i4', 'fortran_order': False, 'shape': (2,), }") + "1234":                     "4 bytes do not make a tensor of int32 with shape [2]",
+		header("{'descr': '<i4', 'fortran_order': False, 'shape': (9223372036854775807, 2), }"):          "is too large",
+		header("{'descr': '<i4', 'fortran_order': False, 'shape': (99999999999999999999999, 2), }") + "": "is too large",
+	} {
+		_, err := media.DecodeNPY([]byte(text))
+		assert.ErrorContains(t, err, want)
+	}
 }
 
 func TestInvalidTensors(t *testing.T) {

@@ -9,8 +9,8 @@ import (
 	"strings"
 
 	"github.com/gophersnake/gophersnake/cmd/gophersnake/internal/failure"
-	"github.com/gophersnake/gophersnake/cmd/gophersnake/internal/output"
 	"github.com/gophersnake/gophersnake/runner"
+	"github.com/gophersnake/gophersnake/runner/document"
 	"github.com/gophersnake/gophersnake/runner/manifest"
 )
 
@@ -120,5 +120,5 @@ func (a *app) reportJSON(prefix string, err error) {
 	if encoding != nil {
 		line, _ = json.Marshal(errorDocument{Error: map[string]string{"kind": "other", "message": err.Error()}})
 	}
-	a.printError(output.PrintableJSON(string(line)) + "\n")
+	a.printError(document.Printable(string(line)) + "\n")
 }

@@ -26,6 +26,7 @@ colors.`,
 		Example: `  gophersnake demo                                  a first example: speech to text
   gophersnake init hello && gophersnake run ./hello --input Ada
   gophersnake run speech --input talk.wav --output json
+  gophersnake serve speech                          the same over HTTP
   gophersnake run pipeline.yaml --input 'clips/*.wav' --output jsonl
   arecord -f S16_LE -r 16000 | gophersnake stream speech`,
 		SilenceErrors:     true,
@@ -43,7 +44,7 @@ colors.`,
 	flags.BoolVar(&a.systemPython, "system-python", false, "run nodes in the interpreter itself instead of a managed environment")
 	flags.StringVar(&a.cacheDir, "cache-dir", "", "folder for environments (default: a folder in the user's cache folder)")
 	root.AddCommand(
-		newRun(a), newStream(a), newDemo(a), newInit(a), newValidate(a), newNodes(a), newGraph(a), newGenerate(a), newSchema(a),
+		newRun(a), newStream(a), newServe(a), newDemo(a), newInit(a), newValidate(a), newNodes(a), newGraph(a), newGenerate(a), newSchema(a),
 		newDoctor(a), newEnv(a), newVersion(a), newExitCodes(),
 	)
 	return root

@@ -1,202 +1,12 @@
 package input
 
 import (
-	"bytes"
-	"encoding/json"
 	"errors"
-	"fmt"
-	"io"
-	"strconv"
 	"strings"
 
-	"github.com/go-json-experiment/json/jsontext"
-
 	"github.com/gophersnake/gophersnake/cmd/gophersnake/internal/terminal"
-	"github.com/gophersnake/gophersnake/ipc"
-	"github.com/gophersnake/gophersnake/runner"
+	"github.com/gophersnake/gophersnake/runner/document"
 )
-
-// ErrSyntax is wrapped by the errors of [ParseJSON] for text that is not JSON.
-var ErrSyntax = errors.New("invalid JSON")
-
-// ParseJSON parses one JSON document in UTF-8; a byte order mark before it is skipped.
-// Objects become [ipc.Object], so that their members keep their order; of a key that occurs
-// twice, the last value counts. Integers become
-// int64, or uint64 if they do not fit; an integer of more than 64 bits is an error, since a
-// float64 would round it. Text in another encoding, bytes that are not UTF-8 and halves of
-// surrogate pairs are errors, too, since a replacement would go unnoticed. These errors are
-// of type *[runner.Error] and do not wrap ErrSyntax.
-func ParseJSON(data []byte) (any, error) { return parseJSON(data, number) }
-
-// ParseDocument is [ParseJSON] for a document that is only written again: each number
-// becomes a [json.Number] with the same digits.
-func ParseDocument(data []byte) (any, error) {
-	return parseJSON(data, func(text string) (any, *runner.Error) { return json.Number(text), nil })
-}
-
-// parseJSON parses a document; convert returns the value of a number.
-func parseJSON(data []byte, convert func(text string) (any, *runner.Error)) (any, error) {
-	if encoding := guessEncoding(data); encoding != "" {
-		return nil, wrongEncoding(encoding, "the JSON")
-	}
-	text := bytes.TrimPrefix(data, byteOrderMark)
-	p := &jsonParser{tokens: newDecoder(text), convert: convert}
-	value, err := p.value()
-	if e, ok := errors.AsType[*runner.Error](err); ok {
-		p.tokens = newDecoder(text)
-		if err = p.tokens.SkipValue(); err == nil {
-			err = p.end()
-		}
-		if err == nil { // only the number is at fault
-			e.Path = "input" + e.Path
-			return nil, e
-		}
-	} else if err == nil {
-		err = p.end()
-	}
-	if err == nil {
-		return value, nil
-	}
-	if syntax, ok := errors.AsType[*jsontext.SyntacticError](err); ok {
-		return nil, syntaxError(data, len(data)-len(text), syntax)
-	}
-	if errors.Is(err, ErrSyntax) {
-		return nil, err
-	}
-	return nil, fmt.Errorf("%w: there is no value", ErrSyntax)
-}
-
-func newDecoder(text []byte, options ...jsontext.Options) *jsontext.Decoder {
-	return jsontext.NewDecoder(bytes.NewReader(text), append(options, jsontext.AllowDuplicateNames(true))...)
-}
-
-// end returns an error if something follows the value.
-func (p *jsonParser) end() error {
-	if _, err := p.tokens.ReadToken(); !errors.Is(err, io.EOF) {
-		return fmt.Errorf("%w: unexpected data after the value", ErrSyntax)
-	}
-	return nil
-}
-
-// syntaxError returns the error for text that is not JSON. If only its characters are
-// invalid, the text was meant to be JSON, and the error is a *runner.Error.
-// The parser has skipped some bytes at the beginning of the data.
-func syntaxError(data []byte, skipped int, syntax *jsontext.SyntacticError) error {
-	offset := skipped + int(syntax.ByteOffset)
-	reason, at := syntax.Err.Error(), place(data, offset)
-	lenient := newDecoder(data[skipped:], jsontext.AllowInvalidUTF8(true))
-	first := lenient.SkipValue()
-	if second := lenient.SkipValue(); first == nil && errors.Is(second, io.EOF) {
-		if strings.Contains(reason, "surrogate") {
-			return runner.NewError(runner.KindSerialization, "half of a surrogate pair without the other half, "+at).
-				WithHint(`write both halves, such as "\ud83d\udc0d", or the character itself`)
-		}
-		return notUTF8(data, offset, "the JSON")
-	}
-	return fmt.Errorf("%w: %s, %s", ErrSyntax, reason, at)
-}
-
-// place describes an offset, also as line and column if the text has several lines.
-func place(data []byte, offset int) string {
-	offset = min(offset, len(data))
-	before := data[:offset]
-	if !bytes.Contains(bytes.TrimSpace(data), []byte("\n")) {
-		return fmt.Sprintf("at byte %d", offset)
-	}
-	line, start := 1+bytes.Count(before, []byte("\n")), 1+bytes.LastIndexByte(before, '\n')
-	return fmt.Sprintf("at byte %d (line %d, column %d)", offset, line, 1+len([]rune(string(before[start:]))))
-}
-
-// jsonParser parses one document token by token.
-type jsonParser struct {
-	tokens  *jsontext.Decoder
-	convert func(text string) (any, *runner.Error)
-}
-
-// value parses the next value. The path of an error begins at that value.
-func (p *jsonParser) value() (any, error) {
-	token, err := p.tokens.ReadToken()
-	if err != nil {
-		return nil, err
-	}
-	switch token.Kind() {
-	case '{':
-		return p.object()
-	case '[':
-		return p.list()
-	case 'n':
-		return nil, nil
-	case 't', 'f':
-		return token.Bool(), nil
-	case '0':
-		value, e := p.convert(token.String())
-		if e != nil {
-			return nil, e // as it is: a nil *runner.Error is not a nil error
-		}
-		return value, nil
-	}
-	return token.String(), nil
-}
-
-func (p *jsonParser) object() (any, error) {
-	members, places := ipc.Object{}, map[string]int{}
-	for p.tokens.PeekKind() != '}' {
-		key, err := p.tokens.ReadToken()
-		if err != nil {
-			return nil, err
-		}
-		name := key.String()
-		value, err := p.value()
-		if err != nil {
-			return nil, below("."+name, err)
-		}
-		if place, again := places[name]; again {
-			members[place].Value = value
-			continue
-		}
-		places[name] = len(members)
-		members = append(members, ipc.Member{Key: name, Value: value})
-	}
-	_, err := p.tokens.ReadToken()
-	return members, err
-}
-
-func (p *jsonParser) list() (any, error) {
-	items := []any{}
-	for p.tokens.PeekKind() != ']' {
-		value, err := p.value()
-		if err != nil {
-			return nil, below(fmt.Sprintf("[%d]", len(items)), err)
-		}
-		items = append(items, value)
-	}
-	_, err := p.tokens.ReadToken()
-	return items, err
-}
-
-// below adds a step to the path of an error.
-func below(step string, err error) error {
-	if e, ok := errors.AsType[*runner.Error](err); ok {
-		e.Path = step + e.Path
-	}
-	return err
-}
-
-// number returns the value of a number of a document.
-func number(text string) (any, *runner.Error) {
-	if i, err := strconv.ParseInt(text, 10, 64); err == nil {
-		return i, nil
-	}
-	if u, err := strconv.ParseUint(text, 10, 64); err == nil {
-		return u, nil
-	}
-	f, err := strconv.ParseFloat(text, 64)
-	if err == nil && strings.ContainsAny(text, ".eE") {
-		return f, nil
-	}
-	return nil, runner.NewError(runner.KindSerialization, fmt.Sprintf("the number %s does not fit in 64 bits", terminal.Shorten(text, 40))).
-		WithHint("write it as a string, in quotes")
-}
 
 // looksLikeJSON reports whether a text that is not JSON was probably meant to be.
 func looksLikeJSON(text string) bool {
@@ -206,10 +16,10 @@ func looksLikeJSON(text string) bool {
 
 // ParseJSONOrText returns the JSON value that a text is, or else the text itself. It warns
 // if the text looks like JSON. A value that cannot be carried is an error, as for
-// [ParseJSON]. The name says in the warning what the text is.
+// [document.Parse]. The name says in the warning what the text is.
 func ParseJSONOrText(name, text string, warn func(message string, args ...any)) (any, error) {
-	value, err := ParseJSON([]byte(text))
-	if !errors.Is(err, ErrSyntax) {
+	value, err := document.Parse([]byte(text))
+	if !errors.Is(err, document.ErrSyntax) {
 		return value, err
 	}
 	warnOfJSON(name, text, err, warn)
@@ -219,6 +29,6 @@ func ParseJSONOrText(name, text string, warn func(message string, args ...any)) 
 // warnOfJSON warns if a text that is not JSON looks like it.
 func warnOfJSON(name, text string, err error, warn func(message string, args ...any)) {
 	if looksLikeJSON(text) {
-		warn(name+" looks like JSON but is not valid; it is used as text", "input", terminal.Shorten(text, 60), "reason", strings.TrimPrefix(err.Error(), ErrSyntax.Error()+": "))
+		warn(name+" looks like JSON but is not valid; it is used as text", "input", terminal.Shorten(text, 60), "reason", strings.TrimPrefix(err.Error(), document.ErrSyntax.Error()+": "))
 	}
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/gophersnake/gophersnake/cmd/gophersnake/internal/terminal"
 	"github.com/gophersnake/gophersnake/runner"
+	"github.com/gophersnake/gophersnake/runner/document"
 )
 
 // longestLine is the largest size of a line in bytes.
@@ -33,10 +34,10 @@ func (l *lineReader) next() (any, error) {
 			return nil, err
 		}
 		if l.number == 1 {
-			if encoding := guessEncoding(l.line); encoding != "" {
-				return nil, Named(l.stream.Name, wrongEncoding(encoding, "the text"))
+			if encoding := document.GuessEncoding(l.line); encoding != "" {
+				return nil, Named(l.stream.Name, document.WrongEncoding(encoding, "the text"))
 			}
-			l.line = bytes.TrimPrefix(l.line, byteOrderMark)
+			l.line = bytes.TrimPrefix(l.line, document.ByteOrderMark)
 		}
 		if l.text {
 			return l.decodeText()
@@ -76,12 +77,12 @@ func (l *lineReader) decodeText() (any, error) {
 }
 
 func (l *lineReader) decodeJSON(line []byte) (any, error) {
-	value, err := ParseJSON(line)
+	value, err := document.Parse(line)
 	if err == nil {
 		return value, nil
 	}
 	e := Named(l.place(), err)
-	if errors.Is(err, ErrSyntax) {
+	if errors.Is(err, document.ErrSyntax) {
 		e = e.WithHint("each line must be one JSON value; if the lines are text, use --input-format text")
 	}
 	return nil, e

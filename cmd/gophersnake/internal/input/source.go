@@ -19,6 +19,7 @@ import (
 	"github.com/gophersnake/gophersnake/cmd/gophersnake/internal/terminal"
 	"github.com/gophersnake/gophersnake/runner"
 	"github.com/gophersnake/gophersnake/runner/arrow/tablefile"
+	"github.com/gophersnake/gophersnake/runner/document"
 	"github.com/gophersnake/gophersnake/runner/media"
 )
 
@@ -145,12 +146,12 @@ func (r *resolver) resolve(argument string) error {
 	if file, ok := strings.CutPrefix(argument, "table:"); ok {
 		return r.resolveFile(argument, file, true, r.addTable)
 	}
-	value, err := ParseJSON([]byte(argument))
+	value, err := document.Parse([]byte(argument))
 	switch {
 	case err == nil:
 		r.addValue(argument, r.numberedStem(), value)
 		return nil
-	case !errors.Is(err, ErrSyntax): // JSON with a number that does not fit
+	case !errors.Is(err, document.ErrSyntax): // JSON with a number that does not fit
 		return err
 	}
 	return r.resolveFile(argument, argument, false, r.addFile)
@@ -192,17 +193,17 @@ func (r *resolver) decodeStdin(data []byte) (any, error) {
 	if format, ok := tablefile.Detect(data); ok {
 		return r.decodeTable(name, "", data, format)
 	}
-	value, err := ParseJSON(data)
+	value, err := document.Parse(data)
 	switch {
 	case err == nil:
 		return value, nil
-	case !errors.Is(err, ErrSyntax): // JSON that cannot be carried, or in another encoding
+	case !errors.Is(err, document.ErrSyntax): // JSON that cannot be carried, or in another encoding
 		return nil, Named(name, err)
 	case !utf8.Valid(data):
 		r.warnOfBytes(name, data)
 		return data, nil
 	}
-	data = bytes.TrimPrefix(data, byteOrderMark)
+	data = bytes.TrimPrefix(data, document.ByteOrderMark)
 	warnOfJSON(name, string(data), err, r.warn)
 	data = bytes.TrimSuffix(data, []byte("\n"))
 	return string(bytes.TrimSuffix(data, []byte("\r"))), nil
@@ -222,7 +223,7 @@ func (r *resolver) resolveFile(argument, name string, explicit bool, add func(pa
 		return r.addMatches(matches, add)
 	}
 	if !explicit && (!looksLikeFile(name) || strings.ContainsAny(name, " \n")) {
-		_, err := ParseJSON([]byte(name))
+		_, err := document.Parse([]byte(name))
 		warnOfJSON("an input", name, err, r.warn)
 		r.addValue(name, r.numberedStem(), name)
 		return nil
@@ -351,10 +352,10 @@ func (r *resolver) addLines(path string) error {
 		return runner.Wrap(err, runner.KindIO, "read the input")
 	}
 	r.set.Many = true
-	if encoding := guessEncoding(data); encoding != "" {
-		return Named(path, wrongEncoding(encoding, "the JSON"))
+	if encoding := document.GuessEncoding(data); encoding != "" {
+		return Named(path, document.WrongEncoding(encoding, "the JSON"))
 	}
-	data = bytes.TrimPrefix(data, byteOrderMark)
+	data = bytes.TrimPrefix(data, document.ByteOrderMark)
 	number := 0
 	for line := range bytes.Lines(data) {
 		number++
@@ -416,20 +417,20 @@ func (r *resolver) decoder(name string) media.Decoder {
 // is not UTF-8.
 func decodeText(path string, data []byte) (any, error) {
 	if utf8.Valid(data) {
-		return string(bytes.TrimPrefix(data, byteOrderMark)), nil
+		return string(bytes.TrimPrefix(data, document.ByteOrderMark)), nil
 	}
-	if encoding := markedEncoding(data); encoding != "" {
-		return nil, Named(path, wrongEncoding(encoding, "the text"))
+	if encoding := document.MarkedEncoding(data); encoding != "" {
+		return nil, Named(path, document.WrongEncoding(encoding, "the text"))
 	}
 	if strings.EqualFold(filepath.Ext(path), ".txt") {
-		return nil, Named(path, notUTF8(data, 0, "the text"))
+		return nil, Named(path, document.NotUTF8(data, 0, "the text"))
 	}
 	return data, nil
 }
 
 // parseNamed parses JSON; an error names the input.
 func parseNamed(name string, data []byte) (any, error) {
-	value, err := ParseJSON(data)
+	value, err := document.Parse(data)
 	if err != nil {
 		return nil, Named(name, err)
 	}

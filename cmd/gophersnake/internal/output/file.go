@@ -3,60 +3,28 @@ package output
 import (
 	"bufio"
 	"crypto/rand"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strings"
 	"syscall"
 
 	"github.com/gophersnake/gophersnake/runner"
 	"github.com/gophersnake/gophersnake/runner/arrow/tablefile"
+	"github.com/gophersnake/gophersnake/runner/document"
 	"github.com/gophersnake/gophersnake/runner/media"
 )
 
 // PrintJSON writes a value as indented JSON and a line feed.
 func PrintJSON(w io.Writer, v any) error {
-	text, err := encodeJSON(v, "  ")
+	text, err := document.Encode(v, "  ")
 	if err != nil {
 		return err
 	}
 	_, err = fmt.Fprintf(w, "%s\n", text)
 	return err
-}
-
-// encodeJSON returns a value as JSON without a line feed at its end. It does not escape
-// <, > and &, but those characters that a terminal could take for commands.
-func encodeJSON(v any, indent string) ([]byte, error) {
-	var b strings.Builder
-	encoder := json.NewEncoder(&b)
-	encoder.SetEscapeHTML(false)
-	encoder.SetIndent("", indent)
-	if err := encoder.Encode(v); err != nil {
-		return nil, runner.Wrap(err, runner.KindSerialization, "write the result as JSON")
-	}
-	return []byte(PrintableJSON(strings.TrimSuffix(b.String(), "\n"))), nil
-}
-
-// PrintableJSON escapes in a JSON text what encoding/json leaves: the control characters
-// outside of ASCII, and those that change the direction of text. They occur only inside
-// strings, in which JSON allows an escape for each character.
-func PrintableJSON(text string) string {
-	if runner.Printable(text) == text {
-		return text
-	}
-	var b strings.Builder
-	for _, r := range text {
-		if c := string(r); r != 0xfffd && runner.Printable(c) != c {
-			fmt.Fprintf(&b, `\u%04x`, r)
-		} else {
-			b.WriteString(c)
-		}
-	}
-	return b.String()
 }
 
 // writeFile writes a file completely or not at all.

@@ -12,6 +12,7 @@ import (
 	"github.com/gophersnake/gophersnake/cmd/gophersnake/internal/terminal"
 	"github.com/gophersnake/gophersnake/ipc"
 	"github.com/gophersnake/gophersnake/runner"
+	"github.com/gophersnake/gophersnake/runner/document"
 )
 
 // documentWriter is embedded in the writers of documents. It writes to standard output or
@@ -65,12 +66,12 @@ func (d documentWriter) encodeRecord(o Outcome) (line []byte, failed error) {
 	doc, failed := d.document(o)
 	if failed == nil {
 		var text []byte
-		if text, failed = encodeJSON(doc, ""); failed == nil {
-			line, failed = encodeJSON(record{Input: o.Name, Result: (*json.RawMessage)(&text)}, "")
+		if text, failed = document.Encode(doc, ""); failed == nil {
+			line, failed = document.Encode(record{Input: o.Name, Result: (*json.RawMessage)(&text)}, "")
 		}
 	}
 	if failed != nil {
-		line, _ = encodeJSON(record{Input: o.Name, Error: failure.Document(failed)}, "") // cannot fail: it holds only text
+		line, _ = document.Encode(record{Input: o.Name, Error: failure.Document(failed)}, "") // cannot fail: it holds only text
 	}
 	return line, failed
 }
@@ -83,7 +84,7 @@ func (j *jsonWriter) Write(o Outcome) (failed, err error) {
 	if failed != nil {
 		return failed, nil
 	}
-	text, failed := encodeJSON(doc, "  ")
+	text, failed := document.Encode(doc, "  ")
 	if failed != nil {
 		return failed, nil
 	}
@@ -225,20 +226,20 @@ func (m *mediaWriter) Write(o Outcome) (failed, err error) {
 	if o.Err != nil {
 		return o.Err, nil
 	}
-	reference, encode, extension := describeMedia(o.Value)
+	media, isMedia := document.MediaOf(o.Value)
 	_, isTable := o.Value.(*ipc.Table)
 	switch {
 	case isTable:
 		return runner.NewError(runner.KindSerialization, m.path+" cannot hold the result: it is a table").
 			WithHint("use a file name that ends in .csv, .tsv, .parquet, .arrow or .feather"), nil
-	case encode == nil:
+	case !isMedia:
 		return runner.NewError(runner.KindSerialization, fmt.Sprintf("%s cannot hold the result: it is %s", m.path, typeName(o.Value))).
 			WithHint("use --output json: audio, images and tensors inside the result are written to files"), nil
-	case extension != m.extension:
-		return runner.NewError(runner.KindSerialization, fmt.Sprintf("%s cannot hold the result: it is of type %s", m.path, reference.Type)).
-			WithHint("use a file name that ends in " + extension), nil
+	case media.Extension != m.extension:
+		return runner.NewError(runner.KindSerialization, fmt.Sprintf("%s cannot hold the result: it is of type %s", m.path, media.Type)).
+			WithHint("use a file name that ends in " + media.Extension), nil
 	}
-	return writeFile(m.path, encode), nil
+	return writeFile(m.path, media.Write), nil
 }
 
 // Finish implements [Writer]; the file is complete already.

@@ -12,6 +12,7 @@ import (
 	"github.com/gophersnake/gophersnake/cmd/gophersnake/internal/terminal"
 	"github.com/gophersnake/gophersnake/ipc"
 	"github.com/gophersnake/gophersnake/runner"
+	"github.com/gophersnake/gophersnake/runner/document"
 )
 
 // StreamHelp describes the outputs of a stream.
@@ -145,7 +146,7 @@ func (s *Stream) textOf(node string, doc any) (string, error) {
 	if s.options.ShowNodes {
 		doc = streamRecord{Node: node, Result: doc}
 	}
-	line, err := encodeJSON(doc, "")
+	line, err := document.Encode(doc, "")
 	return string(line) + "\n", err
 }
 

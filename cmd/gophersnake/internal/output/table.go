@@ -15,6 +15,7 @@ import (
 	"github.com/gophersnake/gophersnake/runner"
 	gsarrow "github.com/gophersnake/gophersnake/runner/arrow"
 	"github.com/gophersnake/gophersnake/runner/arrow/tablefile"
+	"github.com/gophersnake/gophersnake/runner/document"
 )
 
 // decodeTable reads the table at a location in a result.
@@ -39,8 +40,8 @@ func (t *tableWriter) Write(o Outcome) (failed, err error) {
 	value, ok := o.Value.(*ipc.Table)
 	if !ok {
 		what := typeName(o.Value)
-		if reference, encode, _ := describeMedia(o.Value); encode != nil {
-			what = "of type " + reference.Type
+		if media, ok := document.MediaOf(o.Value); ok {
+			what = "of type " + media.Type
 		}
 		return runner.NewError(runner.KindSerialization, fmt.Sprintf("%s cannot hold the result: it is %s, not a table", t.path, what)).
 			WithHint("use --output json, or let the node return a table: a DataFrame of pandas or polars, or a pyarrow.Table"), nil

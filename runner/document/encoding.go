@@ -1,4 +1,4 @@
-package input
+package document
 
 import (
 	"bytes"
@@ -11,8 +11,8 @@ import (
 	"github.com/gophersnake/gophersnake/runner"
 )
 
-// byteOrderMark is the mark with which some programs begin a text in UTF-8.
-var byteOrderMark = []byte("\ufeff")
+// ByteOrderMark is the mark with which some programs begin a text in UTF-8.
+var ByteOrderMark = []byte("\ufeff")
 
 // marks are the byte order marks of the other Unicode encodings. That of UTF-32LE begins
 // like that of UTF-16LE.
@@ -23,9 +23,9 @@ var marks = []struct{ mark, encoding string }{
 	{"\xff\xfe", "UTF-16LE"},
 }
 
-// markedEncoding returns the encoding that a byte order mark announces, if the data are text
+// MarkedEncoding returns the encoding that a byte order mark announces, if the data are text
 // in that encoding. It is empty for UTF-8 and for all other data.
-func markedEncoding(data []byte) string {
+func MarkedEncoding(data []byte) string {
 	for _, m := range marks {
 		if bytes.HasPrefix(data, []byte(m.mark)) && isText(data[len(m.mark):], m.encoding) {
 			return m.encoding
@@ -34,11 +34,11 @@ func markedEncoding(data []byte) string {
 	return ""
 }
 
-// guessEncoding returns the encoding of a JSON text that is not in UTF-8, with or without a
+// GuessEncoding returns the encoding of a JSON text that is not in UTF-8, with or without a
 // byte order mark. Without one, the zero bytes show the encoding, since a JSON text begins
 // with a character of ASCII.
-func guessEncoding(data []byte) string {
-	if encoding := markedEncoding(data); encoding != "" {
+func GuessEncoding(data []byte) string {
+	if encoding := MarkedEncoding(data); encoding != "" {
 		return encoding
 	}
 	var zero [4]bool
@@ -94,14 +94,14 @@ func isText(data []byte, encoding string) bool {
 	return true
 }
 
-// wrongEncoding returns the error for a text in a known encoding other than UTF-8.
-func wrongEncoding(encoding, what string) *runner.Error {
+// WrongEncoding returns the error for a text in a known encoding other than UTF-8.
+func WrongEncoding(encoding, what string) *runner.Error {
 	return runner.NewError(runner.KindSerialization, fmt.Sprintf("%s is in %s, not in UTF-8", what, encoding)).
 		WithHint(fmt.Sprintf("convert it: iconv -f %s -t UTF-8", encoding))
 }
 
-// notUTF8 returns the error for the byte at an offset, which is not UTF-8.
-func notUTF8(data []byte, offset int, what string) *runner.Error {
+// NotUTF8 returns the error for the byte at an offset, which is not UTF-8.
+func NotUTF8(data []byte, offset int, what string) *runner.Error {
 	for offset < len(data) { // the offset may be that of the character before
 		r, size := utf8.DecodeRune(data[offset:])
 		if r == utf8.RuneError && size == 1 {

@@ -1,4 +1,4 @@
-package input
+package document
 
 import (
 	"bytes"
@@ -14,9 +14,9 @@ import (
 	"github.com/gophersnake/gophersnake/runner"
 )
 
-// FuzzParseJSON checks that any JSON text is parsed to a value that can be sent to a
+// FuzzParse checks that any JSON text is parsed to a value that can be sent to a
 // worker, without rounding integers, and that other text is an error.
-func FuzzParseJSON(f *testing.F) {
+func FuzzParse(f *testing.F) {
 	for _, text := range []string{
 		`{"a": [1, -0, 0.5, 1e3, 18446744073709551615, -9223372036854775808], "b": null, "": "\ud83d\udc0d \ud800"}`,
 		`18446744073709551616`, `1e999`, `-1E400`, `[[[[[[[[]]]]]]]]`, `{"a": 1, "a": 2}`, "\xff", `1 2`, ``, ` "` + "\x00" + `"`, "\ufeff{}", "{\x00}\x00", "\xff\xfe[\x00]\x00", `{"a": "\udc00"}`, "[\"\xff\"]",
@@ -25,16 +25,16 @@ func FuzzParseJSON(f *testing.F) {
 		f.Add([]byte(text))
 	}
 	f.Fuzz(func(t *testing.T, text []byte) {
-		value, err := ParseJSON(text)
+		value, err := Parse(text)
 		if err != nil {
 			require.NotEmpty(t, err.Error())
 			require.True(t, errors.Is(err, ErrSyntax) != errors.Is(err, runner.KindSerialization), "either invalid JSON or a value that cannot be carried")
-			if guessEncoding(text) == "" {
-				require.Equal(t, json.Valid(bytes.TrimPrefix(text, byteOrderMark)), !errors.Is(err, ErrSyntax))
+			if GuessEncoding(text) == "" {
+				require.Equal(t, json.Valid(bytes.TrimPrefix(text, ByteOrderMark)), !errors.Is(err, ErrSyntax))
 			}
 			return
 		}
-		require.True(t, json.Valid(bytes.TrimPrefix(text, byteOrderMark)))
+		require.True(t, json.Valid(bytes.TrimPrefix(text, ByteOrderMark)))
 		require.True(t, utf8.Valid(text))
 		payload, err := ipc.Encode("input", value)
 		if err != nil {

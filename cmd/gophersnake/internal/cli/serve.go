@@ -1,0 +1,290 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log"
+	"math"
+	"net/http"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/gophersnake/gophersnake/cmd/gophersnake/internal/failure"
+	"github.com/gophersnake/gophersnake/cmd/gophersnake/internal/service"
+	"github.com/gophersnake/gophersnake/cmd/gophersnake/internal/terminal"
+	"github.com/gophersnake/gophersnake/runner"
+	"github.com/gophersnake/gophersnake/runner/manifest"
+	"github.com/gophersnake/gophersnake/runner/serve"
+	"github.com/gophersnake/gophersnake/runner/serve/tables"
+)
+
+type serveFlags struct {
+	config    serve.Config
+	tokenFile string
+	hosts     []string
+	maxBody   size
+	debug     bool
+	watch     bool
+}
+
+func newServe(a *app) *cobra.Command {
+	flags := serveFlags{maxBody: serve.DefaultMaxBody}
+	c := &cobra.Command{
+		Use:   "serve PIPELINE...",
+		Short: "Answer HTTP requests with pipelines",
+		Long: `Answer HTTP requests with pipelines. When all workers are ready, the command prints one
+line on standard output: "ready: " and the URL. Before that, /readyz says what is missing.
+
+  POST /v1/pipelines/NAME           the body is the input: JSON, text, a recording, an
+                                    image, a table, an array or bytes, by Content-Type
+  POST /v1/pipelines/NAME/nodes/ID  call one node
+  GET  /v1/pipelines, /v1/pipelines/NAME
+  GET  /livez, /readyz, /healthz, /metrics
+
+The answer is JSON. Accept asks for something else: audio/wav, image/png, text/csv,
+application/x-npy, application/octet-stream, or the stream of all values as they are
+returned, text/event-stream or application/x-ndjson. A body of type application/x-ndjson is
+a stream of inputs. Errors are problem documents, as in RFC 9457.
+
+A pipeline is served under the name in its manifest, or that of its file; NAME=PIPELINE
+gives it another one. Requests from other machines need --listen with an address that they
+reach, and a token. A token file has one token in each line.
+
+SIGHUP reloads the Python code of the nodes. SIGTERM and Ctrl-C end the command: it is no
+longer ready, refuses further calls, finishes those under way within --drain-timeout, and
+exits with 0. A second signal ends it at once.`,
+		Example: `  gophersnake serve speech
+  curl --data-binary @talk.wav http://127.0.0.1:8000/v1/pipelines/speech
+  gophersnake serve ./shop hello=./greeting --listen 127.0.0.1:9000
+  openssl rand -hex 32 > tokens && gophersnake serve ./shop --listen :8000 --token-file tokens
+  gophersnake serve ./shop --listen :8443 --token-file tokens --tls-cert cert.pem --tls-key key.pem`,
+		Args: argumentCount(1, -1, "PIPELINE"),
+		RunE: func(c *cobra.Command, args []string) error { return a.servePipelines(c.Context(), args, flags) },
+	}
+	f := c.Flags()
+	f.StringVar(&flags.config.Address, "listen", "127.0.0.1:8000", "the `ADDR` to listen at, HOST:PORT; port 0 is any free one")
+	f.StringVar(&flags.tokenFile, "token-file", "", "a `FILE` of tokens, one of which each request needs")
+	f.StringVar(&flags.config.CertFile, "tls-cert", "", "a `FILE` with the certificate, for HTTPS")
+	f.StringVar(&flags.config.KeyFile, "tls-key", "", "a `FILE` with the key of the certificate")
+	f.BoolVar(&flags.config.Insecure, "insecure", false, "let other machines use the pipelines without a token")
+	f.StringArrayVar(&flags.hosts, "host", nil, "on a loopback address, also answer requests for this host `NAME`, such as that of a proxy; can be repeated")
+	flags.config.DrainTimeout = 30 * time.Second
+	f.Var((*timeSpan)(&flags.config.DrainTimeout), "drain-timeout", "how long calls under way may take at the end, a `time`")
+	f.Var(&flags.maxBody, "max-body", "largest `size` of a request's body: 64MiB, 500kB or a number of bytes")
+	f.BoolVar(&flags.debug, "debug", false, "answer errors with tracebacks and paths of this machine")
+	f.BoolVar(&flags.watch, "watch", false, "reload the nodes' Python code whenever it changes")
+	return c
+}
+
+// servedPipeline is a pipeline of the command serve.
+type servedPipeline struct {
+	name     string
+	pipeline *manifest.Pipeline
+	runner   *runner.Runner
+	display  *terminal.Display
+	reloader *service.Reloader
+}
+
+// servePipelines is the command serve without the parsing of flags.
+func (a *app) servePipelines(ctx context.Context, args []string, flags serveFlags) (err error) {
+	pipelines, err := a.loadServed(args)
+	if err != nil {
+		return err
+	}
+	if flags.tokenFile != "" {
+		if flags.config.Tokens, err = serve.ReadTokens(flags.tokenFile); err != nil {
+			return err
+		}
+	}
+	runners := make(map[string]*runner.Runner, len(pipelines))
+	defer func() {
+		for _, p := range pipelines {
+			if p.runner != nil {
+				err = errors.Join(err, closeRunner(ctx, p.runner))
+			}
+		}
+	}()
+	for _, p := range pipelines {
+		p.display = terminal.NewLogDisplay(a.console, a.logger)
+		p.runner, err = runner.New(p.pipeline, a.options(runner.WithEvents(p.display.Event),
+			runner.WithBuildProgress(p.display.BuildProgress), runner.WithOrderedMaps())...)
+		if err != nil {
+			return err
+		}
+		runners[p.name] = p.runner
+	}
+	flags.config.ErrorLog = a.httpLog()
+	server, err := serve.Listen(runners, flags.config, append(flags.options(), serve.WithFailures(a.logRequest))...)
+	if err != nil {
+		return err
+	}
+	return a.serveUntilEnd(ctx, server, pipelines, flags.watch)
+}
+
+// httpLog returns a log for package net/http, whose messages are about connections.
+func (a *app) httpLog() *log.Logger {
+	return a.logger.StandardLogger(&hclog.StandardLoggerOptions{ForceLevel: hclog.Debug})
+}
+
+// logRequest logs a failed request: as a warning unless it is the client's fault.
+func (a *app) logRequest(f serve.Failure) {
+	log := a.logger.Debug
+	if f.Status >= http.StatusInternalServerError {
+		log = a.logger.Warn
+	}
+	log("a request failed", "status", f.Status, "path", f.Path, "id", f.RequestID, "error", runner.PrintableLine(f.Err.Error()))
+}
+
+func (f *serveFlags) options() []serve.Option {
+	opts := []serve.Option{serve.WithMaxBody(int64(f.maxBody)), serve.WithFormats(tables.Formats()...)}
+	if len(f.hosts) > 0 {
+		opts = append(opts, serve.WithHosts(f.hosts...))
+	}
+	if f.debug {
+		opts = append(opts, serve.WithDebug())
+	}
+	return opts
+}
+
+// serveUntilEnd answers requests, starts the pipelines, and reloads their code on request,
+// until the context ends or a pipeline cannot be started.
+func (a *app) serveUntilEnd(ctx context.Context, server *serve.Server, pipelines []*servedPipeline, watch bool) error {
+	work, stop := context.WithCancel(ctx)
+	defer stop()
+	for _, p := range pipelines {
+		var err error
+		work, p.reloader, err = service.NewReloader(work, p.pipeline, service.ReloaderOptions{
+			Watch: watch, Logger: a.logger, OnTerminal: a.onTerminal,
+			Report: func(err error) { a.reportError("", err) },
+		})
+		if err != nil {
+			return err
+		}
+		defer p.reloader.Close()
+	}
+	ended := make(chan error, 1)
+	go func() {
+		ended <- server.Run(work)
+		stop() // also if the server has failed
+	}()
+	err := startServed(work, pipelines)
+	if err == nil {
+		_, _ = fmt.Fprintln(a.out, "ready: "+server.URL())
+		<-work.Done()
+		if _, ok := failure.Interruption(work); ok {
+			a.logger.Info("finishing the calls under way; a second signal ends the command at once")
+		}
+	}
+	isStopped := ctx.Err() != nil
+	if closed, ok := failure.Interruption(work); ok && !isStopped { // of the terminal
+		err = closed
+	}
+	stop()
+	if failed := <-ended; failed != nil || isStopped {
+		return failed
+	}
+	return err
+}
+
+// startServed starts all pipelines at once.
+func startServed(ctx context.Context, pipelines []*servedPipeline) error {
+	var starts errgroup.Group
+	for _, p := range pipelines {
+		starts.Go(func() error {
+			if err := p.reloader.Start(ctx, p.runner); err != nil {
+				return err
+			}
+			p.display.BuildFinished()
+			return nil
+		})
+	}
+	return starts.Wait()
+}
+
+// servedName matches names that need no escapes in a URL.
+var servedName = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.-]*$`)
+
+// loadServed loads the pipelines of the arguments, each PIPELINE or NAME=PIPELINE.
+func (a *app) loadServed(args []string) ([]*servedPipeline, error) {
+	var all []*servedPipeline
+	taken := make(map[string]bool)
+	for _, argument := range args {
+		name, path, isNamed := strings.Cut(argument, "=")
+		if !isNamed || !servedName.MatchString(name) {
+			name, path = "", argument
+		}
+		p, err := a.load(path)
+		if err != nil {
+			return nil, err
+		}
+		if name == "" {
+			name = nameOf(p)
+		}
+		if !servedName.MatchString(name) {
+			return nil, failure.Usagef("%q cannot be a part of a URL; give the pipeline another name: NAME=%s", name, path)
+		}
+		if taken[name] {
+			return nil, failure.Usagef("two pipelines have the name %s; give one of them another name: NAME=%s", name, path)
+		}
+		taken[name] = true
+		all = append(all, &servedPipeline{name: name, pipeline: p})
+	}
+	return all, nil
+}
+
+// nameOf returns the name of a pipeline: that in its manifest, or that of its file or, if the
+// file has the usual name, of its folder.
+func nameOf(p *manifest.Pipeline) string {
+	if _, ok := p.Metadata["name"]; !ok && p.Name == "pipeline" {
+		return filepath.Base(p.Base)
+	}
+	return p.Name
+}
+
+// size is the value of a flag that takes a number of bytes.
+type size int64
+
+// sizeUnits are the units of sizes, as in manifests.
+var sizeUnits = []struct {
+	name  string
+	bytes float64
+}{
+	{"KiB", 1 << 10}, {"MiB", 1 << 20}, {"GiB", 1 << 30},
+	{"kB", 1e3}, {"MB", 1e6}, {"GB", 1e9}, {"B", 1}, {"", 1},
+}
+
+// Set implements pflag.Value.
+func (s *size) Set(text string) error {
+	for _, unit := range sizeUnits {
+		number, ok := strings.CutSuffix(text, unit.name)
+		if !ok {
+			continue
+		}
+		n, err := strconv.ParseFloat(strings.TrimSpace(number), 64)
+		if bytes := n * unit.bytes; err == nil && bytes >= 1 && bytes < math.MaxInt64 {
+			*s = size(bytes)
+			return nil
+		}
+		break
+	}
+	return errors.New("it takes a size such as 64MiB, 500kB or a number of bytes")
+}
+
+// String implements pflag.Value.
+func (s *size) String() string {
+	if *s%(1<<20) == 0 {
+		return fmt.Sprintf("%dMiB", *s>>20)
+	}
+	return strconv.FormatInt(int64(*s), 10)
+}
+
+// Type implements pflag.Value.
+func (s *size) Type() string { return "size" }

@@ -1,0 +1,258 @@
+package serve
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"mime"
+	"mime/multipart"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/gophersnake/gophersnake/ipc"
+	"github.com/gophersnake/gophersnake/runner/document"
+)
+
+// exchange is one request and its answer.
+type exchange struct {
+	h        *handler
+	w        http.ResponseWriter
+	req      *http.Request
+	control  *http.ResponseController
+	ctx      context.Context
+	id       string // of the request
+	token    int    // the number of the client's token, from 1; 0 if it has none
+	accept   accepted
+	pipeline *pipeline // nil unless the request names one
+	node     string    // empty unless the request names one
+}
+
+// answer is an answer that is complete before it is sent.
+type answer struct {
+	status      int
+	contentType string
+	retryAfter  int // in seconds; 0 for none
+	body        []byte
+}
+
+// send sends an answer.
+func (x *exchange) send(a *answer) {
+	header := x.w.Header()
+	header.Set("Content-Type", a.contentType)
+	header.Set("Content-Length", strconv.Itoa(len(a.body)))
+	if a.retryAfter > 0 {
+		header.Set("Retry-After", strconv.Itoa(a.retryAfter))
+	}
+	if a.status == http.StatusUnauthorized {
+		header.Set("WWW-Authenticate", `Bearer realm="gophersnake"`)
+	}
+	x.extendWrite()
+	x.w.WriteHeader(a.status)
+	_, _ = x.w.Write(a.body) // fails only if the client has left
+}
+
+// fail sends the answer to a request that failed. A client that has left gets none.
+func (x *exchange) fail(err error) {
+	p := x.problemOf(err)
+	x.report(p, err)
+	x.send(p.answer())
+}
+
+// report reports a failed request.
+func (x *exchange) report(p *problem, err error) {
+	x.h.failed(Failure{RequestID: x.id, Method: x.req.Method, Path: x.req.URL.Path, Status: p.Status, Err: err})
+}
+
+// isGone reports whether the client has left. The error is that of work for it.
+func (x *exchange) isGone() bool {
+	cause := context.Cause(x.ctx)
+	return cause != nil && !errors.Is(cause, errTimeout) && !errors.Is(cause, errStopping)
+}
+
+// extendWrite gives the client the stall timeout to take what is written next.
+func (x *exchange) extendWrite() {
+	_ = x.control.SetWriteDeadline(time.Now().Add(x.h.stall)) // servers without deadlines have none
+}
+
+// requestID returns the value of X-Request-Id if it is reasonable, else a new one.
+func requestID(header http.Header) string {
+	id := header.Get("X-Request-Id")
+	if id == "" || len(id) > 128 || strings.ContainsFunc(id, func(r rune) bool { return r <= ' ' || r > '~' }) {
+		return rand.Text()
+	}
+	return id
+}
+
+// startTimeout applies the header X-Request-Timeout to the context of the exchange. The caller
+// calls the function that it returns.
+func (x *exchange) startTimeout() (context.CancelFunc, error) {
+	text := x.req.Header.Get("X-Request-Timeout")
+	if text == "" {
+		return func() {}, nil
+	}
+	limit, err := time.ParseDuration(text)
+	if seconds, parsing := strconv.ParseFloat(text, 64); parsing == nil && seconds < math.MaxInt64/1e9 {
+		limit, err = time.Duration(seconds*float64(time.Second)), nil
+	}
+	if err != nil || limit <= 0 {
+		return nil, fault(malformed, fmt.Sprintf("X-Request-Timeout takes a time such as 500ms or 1m, or a number of seconds, not %q", text))
+	}
+	ctx, cancel := context.WithTimeoutCause(x.ctx, limit, errTimeout)
+	x.ctx = ctx
+	return cancel, nil
+}
+
+// stallReader reads a body, of which the next part must arrive within the stall timeout.
+type stallReader struct {
+	x    *exchange
+	from io.Reader
+}
+
+func (s stallReader) Read(p []byte) (int, error) {
+	_ = s.x.control.SetReadDeadline(time.Now().Add(s.x.h.stall))
+	return s.from.Read(p)
+}
+
+// readBody reads the whole body.
+func (x *exchange) readBody() ([]byte, error) {
+	if encoding := x.req.Header.Get("Content-Encoding"); encoding != "" && encoding != "identity" {
+		return nil, fault(wrongType, fmt.Sprintf("the body is encoded as %q", encoding)).withHint("send it without a Content-Encoding")
+	}
+	if x.req.ContentLength > x.h.maxBody {
+		return nil, bodyTooLarge(x.h.maxBody)
+	}
+	var body bytes.Buffer
+	if n := x.req.ContentLength; n > 0 {
+		body.Grow(int(min(n+bytes.MinRead, 1<<20))) // a client may claim any length
+	}
+	_, err := body.ReadFrom(http.MaxBytesReader(x.w, io.NopCloser(stallReader{x, x.req.Body}), x.h.maxBody))
+	if err != nil {
+		x.w.Header().Set("Connection", "close") // the server must not wait for the rest
+		return nil, bodyError(err)
+	}
+	_ = x.control.SetReadDeadline(time.Time{}) // the server reads on, to notice that the client leaves
+	return body.Bytes(), nil
+}
+
+func bodyTooLarge(limit int64) error {
+	return fault(tooLarge, fmt.Sprintf("it has more than %d bytes", limit)).withHint("the operator of the service sets the limit: gophersnake serve --max-body")
+}
+
+// input returns the value of a body.
+func (x *exchange) input(body []byte) (any, error) {
+	header := x.req.Header.Get("Content-Type")
+	contentType, params, err := mime.ParseMediaType(header)
+	if header != "" && err != nil {
+		return nil, fault(wrongType, fmt.Sprintf("the Content-Type %q cannot be read", header))
+	}
+	if contentType == typeMultipart {
+		return x.parts(body, params["boundary"])
+	}
+	return x.h.decode(contentType, params, body)
+}
+
+// decode returns the value of a body of a content type.
+func (h *handler) decode(contentType string, params map[string]string, body []byte) (any, error) {
+	if charset := strings.ToLower(params["charset"]); charset != "" && charset != "utf-8" && charset != "us-ascii" {
+		return nil, fault(wrongType, fmt.Sprintf("the text is in %q", charset)).withHint("send it as UTF-8")
+	}
+	if contentType == "" || contentType == typeForm {
+		return h.recognize(body)
+	}
+	f := h.formatOf(contentType)
+	if f == nil {
+		return nil, fault(wrongType, fmt.Sprintf("a body of type %q cannot be read", contentType)).
+			withHint("send JSON, text/plain, audio/wav, an image, application/x-npy or, for bytes as they are, application/octet-stream")
+	}
+	v, err := f.Decode(body)
+	if err != nil {
+		return nil, unreadable(err)
+	}
+	return v, nil
+}
+
+// recognize returns the value of a body without a useful content type: null if it is empty,
+// what its first bytes say, or else JSON.
+func (h *handler) recognize(body []byte) (any, error) {
+	if len(body) == 0 {
+		return nil, nil
+	}
+	decode := document.Parse
+	if f := h.detect(body); f != nil {
+		decode = f.Decode
+	} else if !utf8.Valid(body) {
+		return nil, fault(wrongType, "the body has no Content-Type, and is neither JSON nor a known file").
+			withHint("send a Content-Type, such as application/octet-stream for bytes as they are")
+	}
+	v, err := decode(body)
+	if err != nil {
+		return nil, unreadable(err)
+	}
+	return v, nil
+}
+
+// mostParts is the largest number of parts of a multipart body.
+const mostParts = 1000
+
+// parts returns the values of the parts of a multipart body, by their names.
+func (x *exchange) parts(body []byte, boundary string) (any, error) {
+	if boundary == "" {
+		return nil, fault(malformed, "the multipart body has no boundary")
+	}
+	reader := multipart.NewReader(bytes.NewReader(body), boundary)
+	values := ipc.Object{}
+	for {
+		part, err := reader.NextRawPart()
+		if errors.Is(err, io.EOF) {
+			return values, nil
+		}
+		var content []byte
+		if err == nil {
+			content, err = io.ReadAll(part)
+		}
+		if err != nil {
+			return nil, fault(malformed, "the multipart body cannot be read: "+err.Error())
+		}
+		name := part.FormName()
+		if _, again := values.Get(name); name == "" || again || len(values) == mostParts {
+			return nil, fault(malformed, fmt.Sprintf("each of at most %d parts needs a name of its own: %q", mostParts, name))
+		}
+		v, err := x.h.part(part, content)
+		if e, ok := errors.AsType[*requestError](err); ok {
+			e.detail = fmt.Sprintf("part %q: %s", name, e.detail)
+			return nil, e
+		}
+		values = append(values, ipc.Member{Key: name, Value: v})
+	}
+}
+
+// part returns the value of one part. A file of no particular type is what its first bytes
+// say, or else bytes; a field without a type is JSON, or else text.
+func (h *handler) part(part *multipart.Part, content []byte) (any, error) {
+	contentType, params, _ := mime.ParseMediaType(part.Header.Get("Content-Type")) // an unreadable type is none
+	isFile := part.FileName() != ""
+	switch {
+	case isFile && (contentType == typeBytes || contentType == ""):
+		if h.detect(content) == nil {
+			return content, nil
+		}
+		return h.recognize(content)
+	case contentType != "":
+		return h.decode(contentType, params, content)
+	}
+	v, err := document.Parse(content)
+	if errors.Is(err, document.ErrSyntax) {
+		v, err = decodeText(content)
+	}
+	if err != nil {
+		return nil, unreadable(err)
+	}
+	return v, nil
+}

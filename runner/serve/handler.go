@@ -1,0 +1,336 @@
+package serve
+
+import (
+	"context"
+	"crypto/sha256"
+	"crypto/subtle"
+	"errors"
+	"fmt"
+	"maps"
+	"net"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/gophersnake/gophersnake/runner"
+)
+
+// handler answers the requests; see [Handler].
+type handler struct {
+	options
+	pipelines map[string]*pipeline
+	names     []string // of the pipelines, sorted
+	mux       *http.ServeMux
+	origins   *http.CrossOriginProtection
+	answers   *keyTable
+	folders   []string // what answers do not name
+
+	// drained ends when the handler begins to drain, and stopped when work under way must end.
+	drained, stopped context.Context
+	endInput, stop   context.CancelCauseFunc
+
+	mu sync.Mutex
+	// active is the number of calls and streams under way.
+	active int
+	// idle is closed when the handler drains and the last of them has ended.
+	idle chan struct{}
+}
+
+// pipeline is one pipeline of a handler.
+type pipeline struct {
+	name    string
+	runner  *runner.Runner
+	sources map[string]bool // the nodes that take the input of a run
+	sinks   []string
+
+	mu          sync.Mutex
+	description *description // nil until it is asked for
+}
+
+// Handler returns a handler that answers requests with pipelines, by their names in URLs. The
+// caller starts the runners and closes them; a request starts a runner that was not started.
+// While a runner drains or is closed, its requests get status 503. The handler is safe for
+// concurrent use.
+//
+// A server that uses it should limit the time for headers, for instance by ReadHeaderTimeout,
+// and not set ReadTimeout or WriteTimeout, which would end streams. With [ConnContext], a
+// stream also notices that its client has left while its input is not read.
+func Handler(runners map[string]*runner.Runner, opts ...Option) http.Handler {
+	return newHandler(runners, opts)
+}
+
+func newHandler(runners map[string]*runner.Runner, opts []Option) *handler {
+	h := &handler{
+		options: newOptions(opts), pipelines: make(map[string]*pipeline, len(runners)),
+		names: slices.Sorted(maps.Keys(runners)), mux: http.NewServeMux(),
+		origins: http.NewCrossOriginProtection(), idle: make(chan struct{}),
+	}
+	h.drained, h.endInput = context.WithCancelCause(context.Background())
+	h.stopped, h.stop = context.WithCancelCause(context.Background())
+	h.answers = newKeyTable(h.keys)
+	for name, r := range runners {
+		graph := r.Pipeline().Graph()
+		p := &pipeline{name: name, runner: r, sources: make(map[string]bool), sinks: graph.Sinks()}
+		for _, id := range graph.Sources() {
+			p.sources[id] = true
+		}
+		h.pipelines[name] = p
+	}
+	h.folders = foldersOf(h.pipelines)
+	h.route("/livez", methods{http.MethodGet: (*exchange).live})
+	h.route("/readyz", methods{http.MethodGet: (*exchange).ready})
+	h.route("/readyz/{name}", methods{http.MethodGet: (*exchange).ready})
+	h.route("/healthz", methods{http.MethodGet: (*exchange).health})
+	h.route("/metrics", methods{http.MethodGet: (*exchange).metrics})
+	h.route("/v1/pipelines", methods{http.MethodGet: (*exchange).list})
+	h.route("/v1/pipelines/{name}", methods{http.MethodGet: (*exchange).describe, http.MethodPost: (*exchange).call})
+	h.route("/v1/pipelines/{name}/nodes/{id}", methods{http.MethodPost: (*exchange).call})
+	h.route("/", nil)
+	return h
+}
+
+// methods are the functions for the methods of a resource. An error is answered by a problem.
+type methods map[string]func(*exchange) error
+
+// route adds a resource. Without methods there is none.
+func (h *handler) route(pattern string, functions methods) {
+	h.mux.HandleFunc(pattern, func(w http.ResponseWriter, req *http.Request) {
+		x := exchangeOf(req)
+		x.req, x.w = req, w
+		if err := x.dispatch(functions); err != nil {
+			x.fail(err)
+		}
+	})
+}
+
+func (x *exchange) dispatch(functions methods) error {
+	if functions == nil {
+		return fault(notFound, "there is nothing at "+x.req.URL.Path).withHint("the pipelines are at /v1/pipelines")
+	}
+	method := x.req.Method
+	if method == http.MethodHead {
+		method = http.MethodGet
+	}
+	function := functions[method]
+	if function == nil {
+		allowed := strings.Join(slices.Sorted(maps.Keys(functions)), ", ")
+		x.w.Header().Set("Allow", allowed)
+		return fault(wrongMethod, fmt.Sprintf("%s takes %s, not %s", x.req.URL.Path, allowed, x.req.Method))
+	}
+	if err := x.resolve(); err != nil {
+		return err
+	}
+	return function(x)
+}
+
+// resolve finds the pipeline and the node that the path names, if it names any.
+func (x *exchange) resolve() error {
+	if name := x.req.PathValue("name"); name != "" {
+		if x.pipeline = x.h.pipelines[name]; x.pipeline == nil {
+			return fault(notFound, fmt.Sprintf("there is no pipeline %q", name)).withHint("the pipelines are " + strings.Join(x.h.names, ", "))
+		}
+	}
+	x.node = x.req.PathValue("id")
+	if x.node != "" && x.pipeline.runner.Pipeline().Node(x.node) == nil {
+		ids := x.pipeline.runner.Pipeline().Order()
+		return fault(notFound, fmt.Sprintf("the pipeline %s has no node %q", x.pipeline.name, x.node)).
+			withHint("its nodes are " + strings.Join(ids, ", "))
+	}
+	return nil
+}
+
+// takesInput reports whether a node gets the input of the request.
+func (x *exchange) takesInput(node string) bool {
+	return x.node != "" || x.pipeline != nil && x.pipeline.sources[node]
+}
+
+type exchangeKey struct{}
+
+func exchangeOf(req *http.Request) *exchange { return req.Context().Value(exchangeKey{}).(*exchange) }
+
+// ServeHTTP implements [http.Handler].
+func (h *handler) ServeHTTP(w http.ResponseWriter, req *http.Request) {
+	x := &exchange{h: h, w: w, req: req, control: http.NewResponseController(w), ctx: req.Context(), id: requestID(req.Header)}
+	header := w.Header()
+	header.Set("X-Request-Id", x.id)
+	header.Set("X-Content-Type-Options", "nosniff")
+	header.Set("Cache-Control", "no-store")
+	_ = x.control.SetWriteDeadline(time.Time{}) // it may still be that of an earlier request
+	if err := x.admit(); err != nil {
+		x.fail(err)
+		return
+	}
+	x.accept = parseAccept(req.Header)
+	h.mux.ServeHTTP(w, req.WithContext(context.WithValue(req.Context(), exchangeKey{}, x)))
+}
+
+// admit checks the host, the origin and the token of a request.
+func (x *exchange) admit() error {
+	if !x.h.allowsHost(x.req.Host) {
+		return fault(forbidden, fmt.Sprintf("the Host %q is not one of this service", x.req.Host))
+	}
+	if err := x.h.origins.Check(x.req); err != nil {
+		return fault(forbidden, "the request comes from a page of another origin")
+	}
+	if len(x.h.tokens) == 0 {
+		return nil
+	}
+	path := x.req.URL.Path
+	isProbe := path == "/livez" || path == "/readyz"
+	if x.token = x.h.tokenOf(x.req.Header); x.token == 0 && !isProbe {
+		return fault(unauthorized, "the header Authorization has no valid token").withHint("send Authorization: Bearer TOKEN")
+	}
+	return nil
+}
+
+// tokenOf returns the number of the token in a header, from 1, or 0. The time that it takes
+// does not depend on the content of the tokens.
+func (h *handler) tokenOf(header http.Header) int {
+	scheme, token, _ := strings.Cut(header.Get("Authorization"), " ")
+	sum, found := sha256.Sum256([]byte(strings.TrimSpace(token))), 0
+	for i := range h.tokens {
+		found |= subtle.ConstantTimeCompare(sum[:], h.tokens[i][:]) * (i + 1)
+	}
+	if !strings.EqualFold(scheme, "Bearer") {
+		return 0
+	}
+	return found
+}
+
+// allowsHost checks the Host header of a request.
+func (h *handler) allowsHost(host string) bool {
+	if len(h.hosts) == 0 {
+		return true
+	}
+	if name, _, err := net.SplitHostPort(host); err == nil {
+		host = name
+	}
+	host = strings.ToLower(strings.Trim(host, "[]"))
+	if slices.Contains(h.hosts, host) {
+		return true
+	}
+	ip := net.ParseIP(host)
+	return slices.Contains(h.hosts, "localhost") && ip != nil && ip.IsLoopback()
+}
+
+// enter counts a call as under way, unless the handler drains. The caller calls leave.
+func (h *handler) enter() error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.drained.Err() != nil {
+		return fault(stopping, "the service drains and takes nothing more")
+	}
+	h.active++
+	return nil
+}
+
+func (h *handler) leave() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.active--
+	if h.active == 0 && h.drained.Err() != nil {
+		close(h.idle)
+	}
+}
+
+// drain makes the handler refuse further calls, end the inputs of streams, and report that it
+// is not ready. The channel that it returns is closed when no call is under way. It must be
+// called once.
+func (h *handler) drain() <-chan struct{} {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.endInput(errStopping)
+	if h.active == 0 {
+		close(h.idle)
+	}
+	return h.idle
+}
+
+// call answers a request for a pipeline or a node.
+func (x *exchange) call() error {
+	if err := x.h.enter(); err != nil {
+		x.w.Header().Set("Connection", "close")
+		return err
+	}
+	defer x.h.leave()
+	ctx, cancel := context.WithCancelCause(x.ctx)
+	defer cancel(nil)
+	defer context.AfterFunc(x.h.stopped, func() { cancel(errStopping) })()
+	x.ctx = ctx
+	cancelTimeout, err := x.startTimeout()
+	if err != nil {
+		return err
+	}
+	defer cancelTimeout()
+	// The answer is sent before the context ends, since its cause decides what the answer is.
+	err = x.answer(cancel)
+	own, _ := errors.AsType[*requestError](err)
+	// To the server, a client that has stalled is one that has left.
+	if err != nil && (!x.isGone() || own != nil && own.class == stalled) {
+		x.fail(err)
+	}
+	return nil
+}
+
+// answer processes the body of a call and sends the answer. cancel ends the call.
+func (x *exchange) answer(cancel context.CancelCauseFunc) error {
+	contentType, _, _ := strings.Cut(x.req.Header.Get("Content-Type"), ";")
+	isLines := strings.TrimSpace(strings.ToLower(contentType)) == typeLines
+	form := x.accept.stream()
+	if x.node != "" && (isLines || form != "") {
+		return fault(notAcceptable, "a single node has no streams").withHint("call the pipeline, or ask for application/json")
+	}
+	key := x.req.Header.Get("Idempotency-Key")
+	switch {
+	case key != "" && (isLines || form != ""):
+		return fault(malformed, "a stream cannot have an Idempotency-Key")
+	case isLines:
+		return x.streamLines(form, cancel)
+	case form != "":
+		return x.streamResult(form)
+	case !x.h.offers(x.accept):
+		return fault(notAcceptable, "there are no answers of type "+strings.Join(x.accept, ", ")).withHint("ask for application/json")
+	}
+	body, err := x.readBody()
+	if err != nil {
+		return err
+	}
+	if key != "" {
+		return x.callOnce(key, body)
+	}
+	a, err := x.run(body)
+	if err == nil {
+		x.send(a)
+	}
+	return err
+}
+
+// run calls the pipeline or the node with a body, and returns the answer with its result.
+func (x *exchange) run(body []byte) (*answer, error) {
+	input, err := x.input(body)
+	if err != nil {
+		return nil, err
+	}
+	var v any
+	if x.node != "" {
+		v, err = x.pipeline.runner.Node(x.node).Call(x.ctx, input)
+	} else {
+		v, err = x.pipeline.runner.Run(x.ctx, input)
+	}
+	if err != nil {
+		return nil, err
+	}
+	contentType, content, ok, err := x.h.encode(x.accept, v)
+	if err != nil {
+		return nil, err
+	}
+	if !ok {
+		return nil, fault(notAcceptable, "the result cannot be of type "+strings.Join(x.accept, ", ")).withHint("ask for application/json")
+	}
+	if contentType == typeJSON {
+		content = append(content, '\n')
+	}
+	return &answer{status: http.StatusOK, contentType: contentType, body: content}, nil
+}

@@ -1,0 +1,234 @@
+package serve
+
+import (
+	"bytes"
+	"context"
+	"maps"
+	"net/http"
+	"slices"
+
+	"github.com/gophersnake/gophersnake/ipc"
+	"github.com/gophersnake/gophersnake/runner"
+	"github.com/gophersnake/gophersnake/runner/document"
+	"github.com/gophersnake/gophersnake/runner/manifest"
+)
+
+// healthDocument is the answer of /readyz and /healthz.
+type healthDocument struct {
+	Status    string                    `json:"status"`
+	Reason    string                    `json:"reason,omitempty"`
+	Pipelines map[string]pipelineHealth `json:"pipelines,omitempty"`
+}
+
+type pipelineHealth struct {
+	Ready  bool         `json:"ready"`
+	State  string       `json:"state"`
+	Reason string       `json:"reason,omitempty"`
+	Nodes  []nodeHealth `json:"nodes"`
+}
+
+type nodeHealth struct {
+	Node   string `json:"node"`
+	Ready  bool   `json:"ready"`
+	State  string `json:"state"`
+	Reason string `json:"reason,omitempty"`
+	// Workers has the figures of /healthz.
+	Workers *workerFigures `json:"workers,omitempty"`
+	Breaker string         `json:"breaker,omitempty"`
+}
+
+type workerFigures struct {
+	Idle     int `json:"idle"`
+	Busy     int `json:"busy"`
+	Spares   int `json:"spares"`
+	Starting int `json:"starting"`
+	Waiting  int `json:"waiting_calls"`
+}
+
+// live answers that the process serves requests.
+func (x *exchange) live() error { return x.sendJSON(http.StatusOK, healthDocument{Status: "alive"}) }
+
+// ready answers whether a call that is made now would be served, and if not, why. Of a client
+// without a token it hides the reasons.
+func (x *exchange) ready() error { return x.sendHealth(false) }
+
+// health answers what ready does, with figures.
+func (x *exchange) health() error { return x.sendHealth(true) }
+
+func (x *exchange) sendHealth(withFigures bool) error {
+	doc := healthDocument{Status: "ready", Pipelines: make(map[string]pipelineHealth)}
+	for _, p := range x.h.pipelines {
+		if x.pipeline != nil && x.pipeline != p {
+			continue
+		}
+		ph := x.h.healthOf(p.runner.Health(), withFigures)
+		if !ph.Ready {
+			doc.Status = "not ready"
+		}
+		doc.Pipelines[p.name] = ph
+	}
+	if x.h.drained.Err() != nil {
+		doc.Status, doc.Reason = "not ready", "the service drains: work under way finishes, and new work is refused"
+	}
+	if len(x.h.tokens) > 0 && x.token == 0 {
+		doc.Pipelines = nil
+	}
+	status := http.StatusOK
+	if doc.Status != "ready" {
+		status = http.StatusServiceUnavailable
+	}
+	return x.sendJSON(status, doc)
+}
+
+// healthOf converts the health of a runner.
+func (h *handler) healthOf(of runner.Health, withFigures bool) pipelineHealth {
+	ph := pipelineHealth{Ready: of.Ready(), State: string(of.State), Reason: h.reason(of.Reason, of.Err), Nodes: []nodeHealth{}}
+	for _, n := range of.Nodes {
+		nh := nodeHealth{Node: n.Node, Ready: n.Ready(), State: string(n.State), Reason: h.reason(n.Reason, n.Err)}
+		if p := n.Pool; p != nil && withFigures {
+			nh.Workers = &workerFigures{p.Idle, p.Busy, p.Spares, p.Starting, p.Waiting}
+		}
+		if withFigures {
+			nh.Breaker = n.Breaker.String()
+		}
+		ph.Nodes = append(ph.Nodes, nh)
+	}
+	return ph
+}
+
+// reason joins a reason with the error behind it.
+func (h *handler) reason(reason string, err *runner.Error) string {
+	if err != nil {
+		reason += ": " + err.Error()
+	}
+	if h.debug {
+		return reason
+	}
+	return h.withoutPaths(reason)
+}
+
+// sendJSON sends a value as indented JSON.
+func (x *exchange) sendJSON(status int, v any) error {
+	text, err := document.Encode(v, "  ")
+	if err != nil {
+		return err
+	}
+	x.send(&answer{status: status, contentType: typeJSON, body: append(text, '\n')})
+	return nil
+}
+
+// metrics answers with the metrics of all runners, which have the label "pipeline".
+func (x *exchange) metrics() error {
+	byName := make(map[string][]runner.Metric)
+	var names []string
+	for _, name := range x.h.names {
+		for _, m := range x.h.pipelines[name].runner.Metrics() {
+			m.Labels = maps.Clone(m.Labels)
+			if m.Labels == nil {
+				m.Labels = make(map[string]string, 1)
+			}
+			m.Labels["pipeline"] = name
+			if byName[m.Name] == nil {
+				names = append(names, m.Name)
+			}
+			byName[m.Name] = append(byName[m.Name], m)
+		}
+	}
+	var all []runner.Metric
+	for _, name := range names {
+		all = append(all, byName[name]...)
+	}
+	var text bytes.Buffer
+	if err := runner.WriteMetrics(&text, all); err != nil {
+		return err
+	}
+	x.send(&answer{status: http.StatusOK, contentType: "text/plain; version=0.0.4; charset=utf-8", body: text.Bytes()})
+	return nil
+}
+
+// description is the answer of GET /v1/pipelines/{name}.
+type description struct {
+	Name        string                `json:"name"`
+	Description string                `json:"description,omitempty"`
+	Nodes       []describedNode       `json:"nodes"`
+	Connections []describedConnection `json:"connections"`
+	Sinks       []string              `json:"sinks"`
+
+	generation int // of the code
+}
+
+type describedNode struct {
+	ID string `json:"id"`
+	ipc.Description
+}
+
+type describedConnection struct {
+	From string `json:"from"`
+	To   string `json:"to"`
+	Port string `json:"port,omitempty"`
+}
+
+// list answers with the names of the pipelines.
+func (x *exchange) list() error {
+	type entry struct {
+		Name        string `json:"name"`
+		Description string `json:"description,omitempty"`
+		URL         string `json:"url"`
+	}
+	all := make([]entry, 0, len(x.h.names))
+	for _, name := range x.h.names {
+		all = append(all, entry{name, about(x.h.pipelines[name].runner.Pipeline()), "/v1/pipelines/" + name})
+	}
+	return x.sendJSON(http.StatusOK, map[string]any{"pipelines": all})
+}
+
+// describe answers with the nodes of a pipeline and the schemas of their annotations.
+func (x *exchange) describe() error {
+	d, err := x.pipeline.describe(x.ctx, x.h.debug)
+	if err != nil {
+		return err
+	}
+	return x.sendJSON(http.StatusOK, d)
+}
+
+// describe returns the description of the code that the workers run. It imports that code in
+// a process of its own when it is first asked, and after each reload.
+func (p *pipeline) describe(ctx context.Context, withFiles bool) (*description, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	generation := 0
+	for _, n := range p.runner.Health().Nodes {
+		if n.Pool != nil {
+			generation += n.Pool.Generation
+		}
+	}
+	if p.description != nil && p.description.generation == generation {
+		return p.description, nil
+	}
+	all, err := p.runner.Describe(ctx)
+	if err != nil {
+		return nil, err
+	}
+	pipeline := p.runner.Pipeline()
+	d := &description{
+		Name: p.name, Description: about(pipeline), Nodes: []describedNode{}, Connections: []describedConnection{},
+		Sinks: slices.Clone(p.sinks), generation: generation,
+	}
+	for i, n := range all {
+		if !withFiles {
+			n.File = ""
+		}
+		d.Nodes = append(d.Nodes, describedNode{pipeline.Nodes[i].ID, n})
+	}
+	for _, c := range pipeline.Connections {
+		d.Connections = append(d.Connections, describedConnection{c.From, c.To, c.Port})
+	}
+	p.description = d
+	return d, nil
+}
+
+// about returns the description in the metadata of a pipeline, if there is one.
+func about(p *manifest.Pipeline) string {
+	text, _ := p.Metadata["description"].(string)
+	return text
+}
