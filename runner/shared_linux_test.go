@@ -121,6 +121,7 @@ func TestAResultInPlaceUntilItsRelease(t *testing.T) {
 }
 
 func TestSharedMemoryStaysFlat(t *testing.T) {
+	ownTMPDIR(t)
 	events := &recorder{}
 	r := start(t, arrays(`nodes: [{id: a, TYPE: double}, {id: b, TYPE: double}]
 connections: [{from: a, to: b}]`), runner.WithEvents(events.record))

@@ -3,7 +3,6 @@ package runner_test
 import (
 	"context"
 	"fmt"
-	"os"
 	"path/filepath"
 	"slices"
 	"sync"
@@ -63,10 +62,7 @@ var stalls = []struct{ point, kind string }{
 }
 
 func TestAWorkerThatStallsHoldsUpNobodyElse(t *testing.T) {
-	folder, err := os.MkdirTemp("", "stalls") // other packages' tests use the usual one; paths of sockets are short
-	require.NoError(t, err)
-	t.Cleanup(func() { assert.NoError(t, os.RemoveAll(folder)) })
-	t.Setenv("TMPDIR", folder)
+	ownTMPDIR(t)
 	s := &siege{t: t, python: hostilePython(t)}
 	s.healthy()()
 	s.stallAt("template reap", "value")

@@ -59,6 +59,7 @@ func TestANodeThatExitsLeavesNoZombieAndNoPoolThatCallsItselfHealthy(t *testing.
 
 // dora-drives #54: shared memory takes descriptors until there are none.
 func TestDescriptorsDoNotRunOutWithSharedMemoryHoweverLongItRuns(t *testing.T) {
+	ownTMPDIR(t)
 	const calls, callers, deathEvery = 4000, 4, 200
 	events := &recorder{}
 	r := wounded(t, "large", []string{"workers: {min: 2, max: 2, spare: 0}", "retry: none"}, runner.WithEvents(events.record))

@@ -76,8 +76,9 @@ func TestRunMeasuresEverySection(t *testing.T) {
 		for _, name := range names {
 			f, ok := r.figure(section, name)
 			require.True(t, ok, "%s %s", section, name)
-			assert.Positive(t, f.Value)
-			assert.Positive(t, f.Ratio)
+			// Some are differences of two times, which so few calls can make negative.
+			assert.NotZero(t, f.Value)
+			assert.NotZero(t, f.Ratio)
 			assert.Contains(t, out, name)
 		}
 	}

@@ -44,14 +44,10 @@ func soakChunks(ctx context.Context, chunks int, out io.Writer) (err error) {
 	if err = errors.Join(err, end()); err != nil {
 		return err
 	}
-	after, err := procs.Look()
-	if err != nil {
-		return err
-	}
 	fmt.Fprintf(out, "%d chunks of 20 ms (%v of audio) in %v: %.0f a second, in order, none lost\n",
 		chunks, time.Duration(chunks)*20*time.Millisecond, took.Round(time.Millisecond), float64(chunks)/took.Seconds())
 	fmt.Fprintf(out, "resident memory of all processes: %s\n", memory)
-	if err := after.Since(before); err != nil {
+	if err := procs.AwaitBefore(before); err != nil {
 		return err
 	}
 	fmt.Fprintln(out, "left behind: no descriptor, no segment, no process")

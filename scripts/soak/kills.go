@@ -81,13 +81,9 @@ func soakKills(ctx context.Context, how kills, out io.Writer) error {
 	if err = errors.Join(err, end()); err != nil {
 		return err
 	}
-	after, err := procs.Look()
-	if err != nil {
-		return err
-	}
 	fmt.Fprintf(out, "%d items in %v under %d kills (%d deaths): each received once and in order\n",
 		items, took.Round(time.Millisecond), killed, alive.deaths)
-	if err := after.Since(before); err != nil {
+	if err := procs.AwaitBefore(before); err != nil {
 		return err
 	}
 	fmt.Fprintln(out, "left behind: no descriptor, no segment, no process; nothing in /dev/shm after any kill")

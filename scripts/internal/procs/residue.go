@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 )
 
 // Residue counts the resources that a supervisor could leave behind, at one moment.
@@ -71,4 +72,18 @@ func (r Residue) Since(before Residue) error {
 		return fmt.Errorf("%d child processes, %d before", r.Children, before.Children)
 	}
 	return nil
+}
+
+// AwaitBefore waits until no more is held than before, and returns an error if that takes more
+// than 10 seconds: some descriptors are closed by goroutines that end a moment after their owner.
+func AwaitBefore(before Residue) error {
+	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+		now, err := Look()
+		if err == nil {
+			err = now.Since(before)
+		}
+		if err == nil || time.Now().After(deadline) {
+			return err
+		}
+	}
 }
