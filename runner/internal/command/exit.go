@@ -22,7 +22,7 @@ func (p *process) explain(err error) error {
 	var ended *interrupted
 	var late *overdue
 	switch {
-	case errors.Is(err, errUndelivered) && reason == nil:
+	case errors.Is(err, errUndelivered) && reason == nil && p.notExecuted() == nil:
 		return err
 	case errors.As(reason, &ended) && !errors.As(ended.cause, &late):
 		return &worker.CanceledError{Cause: ended.cause}
@@ -61,19 +61,29 @@ func (p *process) tooLarge(answer []byte) *engine.Error {
 	return e
 }
 
+// notExecuted returns why the kernel did not execute the program, nil if it did. The process
+// has ended.
+func (p *process) notExecuted() *engine.Error {
+	number, ok := strings.CutPrefix(reasonLine(p.stderr.tail.String()), lifeline.CannotExecute)
+	if !ok || p.exit.failed != nil || p.exit.status.ExitStatus() != lifeline.ExitCannotExecute {
+		return nil
+	}
+	errno, _ := syscallNumber(number)
+	return cannotRun(p.config.Args[0], errno)
+}
+
 // exitError says how a program ended that was not killed by this process.
 func (p *process) exitError() *engine.Error {
-	said := p.stderr.tail.String()
-	line := reasonLine(said)
+	if e := p.notExecuted(); e != nil {
+		return e
+	}
+	line := reasonLine(p.stderr.tail.String())
 	status := p.exit.status
 	switch {
 	case p.exit.failed != nil:
 		return &engine.Error{Fault: engine.Transport, Reason: "the program ended, but how is unknown", Cause: p.exit.failed}
 	case status.Signaled():
 		return signalError(status.Signal())
-	case status.ExitStatus() == lifeline.ExitCannotExecute && strings.HasPrefix(line, lifeline.CannotExecute):
-		number, _ := syscallNumber(strings.TrimPrefix(line, lifeline.CannotExecute))
-		return cannotRun(p.config.Args[0], number)
 	}
 	code := status.ExitStatus()
 	e := &engine.Error{Fault: engine.Execution, Reason: fmt.Sprintf("the program exited with code %d", code), ExitCode: &code}
