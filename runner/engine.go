@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/gophersnake/gophersnake/ipc"
 	"github.com/gophersnake/gophersnake/runner/internal/builtin"
@@ -267,20 +268,7 @@ func (n *node) callEngine(ctx context.Context, in *flow.Inputs) (flow.Value, err
 // callOnce calls the engine within the node's timeout.
 func (n *node) callOnce(ctx context.Context, input []byte) ([]byte, error) {
 	limit := n.config.Timeout
-	if limit == 0 {
-		return n.engine.Call(ctx, input)
-	}
-	deadline := &engineDeadline{fault: n.hangFault(), limit: limit.String()}
-	if timed, ok := n.engine.(engine.Timed); ok {
-		return timed.CallWithin(ctx, limit, deadline, input)
-	}
-	ctx, cancel := context.WithTimeoutCause(ctx, limit, deadline)
-	defer cancel()
-	out, err := n.engine.Call(ctx, input)
-	if err != nil {
-		return nil, endOf(ctx, err)
-	}
-	return out, nil
+	return n.engine.CallWithin(ctx, limit, &engineDeadline{fault: n.hangFault(), limit: limit}, input)
 }
 
 // checkResult checks a value that an engine has returned.
@@ -310,15 +298,15 @@ func (n *node) inline(in *flow.Inputs) ([]byte, error) {
 // engineDeadline is the cause of the end of a call that exceeded the node's timeout.
 type engineDeadline struct {
 	fault engine.Fault
-	limit string
+	limit time.Duration
 }
 
-func (d *engineDeadline) Error() string { return "no answer within " + d.limit }
+func (d *engineDeadline) Error() string { return "no answer within " + d.limit.String() }
 
 // classify returns the error of a call that exceeded its deadline: it was interrupted.
 func (d *engineDeadline) classify() *Error {
 	e := NewError(faultKinds[d.fault], d.Error()+"; the call was interrupted")
-	return e.withBreach(worker.Breach{Limit: worker.LimitCall, Bound: d.limit}).WithOperation("call")
+	return e.withBreach(worker.Breach{Limit: worker.LimitCall, Bound: d.limit.String()}).WithOperation("call")
 }
 
 // faultKinds maps what went wrong in an engine.

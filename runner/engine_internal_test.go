@@ -36,7 +36,7 @@ func TestFaultsOfEnginesBecomeErrors(t *testing.T) {
 
 func TestTheDeadlineOfAnEngineHasItsKindAndLimit(t *testing.T) {
 	for fault, want := range map[engine.Fault]Kind{engine.Wasm: KindWasm, engine.Transport: KindTransport} {
-		ctx, cancel := context.WithTimeoutCause(t.Context(), time.Nanosecond, &engineDeadline{fault: fault, limit: "1ns"})
+		ctx, cancel := context.WithTimeoutCause(t.Context(), time.Nanosecond, &engineDeadline{fault: fault, limit: time.Nanosecond})
 		defer cancel()
 		<-ctx.Done()
 		e := classify(endOf(ctx, ctx.Err()))

@@ -6,13 +6,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"strconv"
 	"strings"
 
 	"github.com/go-json-experiment/json/jsontext"
 
 	"github.com/gophersnake/gophersnake/ipc"
 	"github.com/gophersnake/gophersnake/runner"
+	"github.com/gophersnake/gophersnake/runner/internal/jsonvalue"
 )
 
 // ErrSyntax is wrapped by the errors of [Parse] for text that is not JSON.
@@ -183,15 +183,8 @@ func below(step string, err error) error {
 
 // number returns the value of a number of a document.
 func number(text string) (any, *runner.Error) {
-	if i, err := strconv.ParseInt(text, 10, 64); err == nil {
-		return i, nil
-	}
-	if u, err := strconv.ParseUint(text, 10, 64); err == nil {
-		return u, nil
-	}
-	f, err := strconv.ParseFloat(text, 64)
-	if err == nil && strings.ContainsAny(text, ".eE") {
-		return f, nil
+	if v := jsonvalue.Number(text); v != nil {
+		return v, nil
 	}
 	return nil, runner.NewError(runner.KindSerialization, fmt.Sprintf("the number %s does not fit in 64 bits", shorten(text))).
 		WithHint("write it as a string, in quotes")

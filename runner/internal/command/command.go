@@ -117,7 +117,7 @@ type Node struct {
 	pool   *processes
 }
 
-var _ engine.Timed = (*Node)(nil)
+var _ engine.Engine = (*Node)(nil)
 
 // New returns a node that runs nothing yet.
 func New(config Config) *Node {

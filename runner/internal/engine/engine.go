@@ -16,23 +16,16 @@ import (
 type Engine interface {
 	// Start makes the engine ready, or says why it cannot be. It is called once.
 	Start(ctx context.Context) error
-	// Call runs the node once. The input and the output are one value each, in msgpack as the
-	// package ipc describes it, with the data of tensors in place. The caller checks the
-	// output, which is not trusted. The context has the deadline of the call.
-	Call(ctx context.Context, in []byte) (out []byte, err error)
+	// CallWithin runs the node once. The input and the output are one value each, in msgpack as
+	// the package ipc describes it, with the data of tensors in place. The caller checks the
+	// output, which is not trusted. The limit, 0 for none, is that of the time from the moment
+	// at which the engine begins the call: waiting for other calls does not use it up. A call
+	// that exceeds it has the given cause.
+	CallWithin(ctx context.Context, limit time.Duration, cause error, in []byte) (out []byte, err error)
 	// Close ends what the engine runs: calls that are in progress fail, and so do later ones.
 	// It gives what it ends the time until the context ends. When it returns, nothing is left.
 	// It may be called several times, and after a Start that failed.
 	Close(ctx context.Context)
-}
-
-// Timed is an engine that limits the time of its calls itself, from the moment at which it
-// begins them. A call that waits for others to end does not use up its time.
-type Timed interface {
-	Engine
-	// CallWithin is Call with a limit of the time, which has the given cause. The context
-	// has no deadline but that of the caller.
-	CallWithin(ctx context.Context, limit time.Duration, cause error, in []byte) (out []byte, err error)
 }
 
 // Fault classifies an [Error].

@@ -271,17 +271,31 @@ func below(step string, err error) error {
 	return err
 }
 
-// number writes a number: as an integer, unless the text has a point or an exponent.
+// number writes a number.
 func (t *transcoder) number(text string) error {
-	if i, err := strconv.ParseInt(text, 10, 64); err == nil {
-		return t.encoder.EncodeInt(i)
-	}
-	if u, err := strconv.ParseUint(text, 10, 64); err == nil {
-		return t.encoder.EncodeUint(u)
-	}
-	f, err := strconv.ParseFloat(text, 64)
-	if err == nil && strings.ContainsAny(text, ".eE") {
-		return t.encoder.EncodeFloat64(f)
+	switch v := Number(text).(type) {
+	case int64:
+		return t.encoder.EncodeInt(v)
+	case uint64:
+		return t.encoder.EncodeUint(v)
+	case float64:
+		return t.encoder.EncodeFloat64(v)
 	}
 	return &ipc.ValueError{Reason: fmt.Sprintf("the number %s does not fit in 64 bits", excerpt([]byte(text)))}
+}
+
+// Number returns the value of a number of a JSON document: an int64, or a uint64 if it does not
+// fit, or a float64 if the text has a point or an exponent. It returns nil if none of them can
+// hold it: a float64 would round an integer of more than 64 bits.
+func Number(text string) any {
+	if i, err := strconv.ParseInt(text, 10, 64); err == nil {
+		return i
+	}
+	if u, err := strconv.ParseUint(text, 10, 64); err == nil {
+		return u
+	}
+	if f, err := strconv.ParseFloat(text, 64); err == nil && strings.ContainsAny(text, ".eE") {
+		return f
+	}
+	return nil
 }

@@ -57,14 +57,21 @@ type Tail struct {
 	kept []byte
 }
 
-// Add appends bytes of the stream. Up to twice MaxTail bytes are kept.
+// Add appends bytes of the stream. Up to twice MaxTail bytes are kept, and no more are copied.
 func (t *Tail) Add(read []byte) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.kept = append(t.kept, read...)
+	t.kept = append(t.kept, read[max(0, len(read)-2*MaxTail):]...)
 	if len(t.kept) > 2*MaxTail {
 		t.kept = append(t.kept[:0], t.kept[len(t.kept)-MaxTail:]...)
 	}
+}
+
+// Reset forgets the stream.
+func (t *Tail) Reset() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.kept = t.kept[:0]
 }
 
 // String returns the end of the stream. If it is cut, it begins with a whole line.

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -190,11 +191,11 @@ func (i *instance) fault(err error) error {
 	}
 	var own error
 	if exited, ok := errors.AsType[*exit](err); ok {
-		own = &ExitError{Code: exited.code, Frames: i.frames(err), Stderr: i.out.lastLines()}
+		own = &ExitError{Code: exited.code, Frames: i.frames(err), Stderr: i.out.tail.String()}
 	} else if exited, ok := errors.AsType[*sys.ExitError](err); ok {
-		own = &ExitError{Code: exited.ExitCode(), Stderr: i.out.lastLines()}
+		own = &ExitError{Code: exited.ExitCode(), Stderr: i.out.tail.String()}
 	} else {
-		own = &TrapError{Reason: trapReason(err), Frames: i.frames(err), Stderr: i.out.lastLines()}
+		own = &TrapError{Reason: trapReason(err), Frames: i.frames(err), Stderr: i.out.tail.String()}
 	}
 	if i.memory.refused > 0 {
 		return &MemoryError{Limit: i.memory.limit, Asked: i.memory.refused, Cause: own}
@@ -204,7 +205,7 @@ func (i *instance) fault(err error) error {
 
 // interrupted returns the error of a call that was to end.
 func (i *instance) interrupted() *InterruptedError {
-	e := &InterruptedError{Cause: context.Cause(i.ctx), Stderr: i.out.lastLines()}
+	e := &InterruptedError{Cause: context.Cause(i.ctx), Stderr: i.out.tail.String()}
 	if i.overdue == nil || e.Cause != i.overdue { //nolint:errorlint // the very error that the limit was given
 		e.End = i.ctx.Err()
 	}
@@ -257,9 +258,7 @@ func (i *instance) frames(err error) []ipc.TracebackFrame {
 		last.File = found[1][:min(len(found[1]), maxName)]
 		last.Line, _ = strconv.Atoi(found[2])
 	}
-	for a, b := 0, len(frames)-1; a < b; a, b = a+1, b-1 {
-		frames[a], frames[b] = frames[b], frames[a]
-	}
+	slices.Reverse(frames)
 	return frames
 }
 

@@ -40,7 +40,7 @@ const maxKeptInput = 1 << 20
 
 func (m *Module) newInstance() *instance {
 	i := &instance{module: m, memory: memory{limit: m.config.Memory}}
-	i.out = logOutput{of: i, logger: m.config.Logger}
+	i.out.of, i.out.logger = i, m.config.Logger
 	return i
 }
 

@@ -4,14 +4,13 @@ import (
 	"bytes"
 
 	"github.com/hashicorp/go-hclog"
+
+	"github.com/gophersnake/gophersnake/runner/internal/output"
 )
 
-// The bounds of what is kept of the output of a module.
-const (
-	maxTail   = 4 << 10  // bytes of standard error that an error shows
-	maxLine   = 8 << 10  // a longer line is logged in parts
-	maxLogged = 64 << 10 // bytes that the log takes of one call
-)
+// maxLogged is how many bytes of the output of one call the log takes. A line of more than
+// output.MaxLine bytes is logged in parts.
+const maxLogged = 64 << 10
 
 // logOutput turns the output of an instance into log records, a line each, and keeps its
 // end. Only the goroutine that runs the instance uses it.
@@ -21,7 +20,7 @@ type logOutput struct {
 
 	line   []byte // the beginning of a line that has not ended
 	logged int    // bytes of this call that were logged
-	tail   []byte
+	tail   output.Tail
 }
 
 // Write takes output. Its cost does not depend on the length of p beyond what is kept. It
@@ -31,19 +30,19 @@ func (o *logOutput) Write(p []byte) (int, error) {
 	if err := o.of.ctx.Err(); err != nil {
 		panic(err)
 	}
-	o.keepTail(p)
+	o.tail.Add(p)
 	for rest := p; len(rest) > 0 && o.logged < maxLogged; {
-		end := bytes.IndexByte(rest[:min(len(rest), maxLine)], '\n')
+		end := bytes.IndexByte(rest[:min(len(rest), output.MaxLine)], '\n')
 		whole := end >= 0
 		if !whole {
-			end = min(len(rest), maxLine-len(o.line))
+			end = min(len(rest), output.MaxLine-len(o.line))
 		}
 		o.line = append(o.line, rest[:end]...)
 		rest = rest[end:]
 		if whole {
 			rest = rest[1:]
 		}
-		if whole || len(o.line) >= maxLine {
+		if whole || len(o.line) >= output.MaxLine {
 			o.logLine()
 		}
 	}
@@ -60,34 +59,17 @@ func (o *logOutput) logLine() {
 	}
 }
 
-// keepTail keeps the last maxTail bytes, or up to twice as many.
-func (o *logOutput) keepTail(p []byte) {
-	o.tail = append(o.tail, p[max(0, len(p)-maxTail):]...)
-	if len(o.tail) > 2*maxTail {
-		o.tail = append(o.tail[:0], o.tail[len(o.tail)-maxTail:]...)
-	}
-}
-
 // begin begins the output of a call.
-func (o *logOutput) begin() { o.logged, o.line, o.tail = 0, o.line[:0], o.tail[:0] }
+func (o *logOutput) begin() {
+	o.logged, o.line = 0, o.line[:0]
+	o.tail.Reset()
+}
 
 // end logs a line that has no end.
 func (o *logOutput) end() {
 	if len(o.line) > 0 && o.logged < maxLogged {
 		o.logLine()
 	}
-}
-
-// lastLines returns the end of the output. If it is cut, it begins with a whole line.
-func (o *logOutput) lastLines() string {
-	tail := o.tail
-	if len(tail) > maxTail {
-		tail = tail[len(tail)-maxTail:]
-		if i := bytes.IndexByte(tail, '\n'); i >= 0 {
-			tail = tail[i+1:]
-		}
-	}
-	return string(bytes.TrimSpace(bytes.ToValidUTF8(tail, []byte("\ufffd"))))
 }
 
 // result collects the standard output of a command.

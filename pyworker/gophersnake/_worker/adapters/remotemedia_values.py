@@ -77,7 +77,7 @@ class Session:
         return {} if not session or session == self.id else {"session_id": session}
 
     def of_time(self, timestamp: object) -> dict[str, Any]:
-        """Return the field of an envelope for a timestamp: none if nobody has chosen it."""
+        """Return the field of an envelope for a timestamp: none if it was not chosen."""
         if timestamp is None or not isinstance(timestamp, (int, float)):
             return {}
         made = not isinstance(timestamp, Given) and self.begun <= timestamp <= time.time()
