@@ -178,7 +178,7 @@ func numberText(number float64, bits int) string {
 	if size := math.Abs(number); size == 0 || size >= 1e-4 && size < 1e16 {
 		form = 'f'
 	}
-	text := strconv.FormatFloat(number, form, -1, bits)
+	text := strings.TrimPrefix(strconv.FormatFloat(number, form, -1, bits), "+") // of +Inf
 	if strings.Trim(text, "-0123456789") == "" {
 		text += ".0"
 	}

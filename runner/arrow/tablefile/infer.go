@@ -146,6 +146,10 @@ func (c *inference) timeKinds(value string) kinds {
 			return local
 		}
 		if at, err := time.Parse(form+"Z07:00", value); err == nil {
+			at = at.UTC()
+			if at.Year() < 0 || at.Year() > 9999 { // in UTC, the text of its year has other than four digits
+				return 0
+			}
 			c.note(at, fraction)
 			return zoned
 		}
