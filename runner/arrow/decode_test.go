@@ -155,7 +155,66 @@ func TestASchemaThatRepeatsItsPartsWithoutEndIsRefused(t *testing.T) {
 	require.NoError(t, verified(func() { walk(f.tableAt(8), 0) }))
 	require.Greater(t, steps, levels, "the fixture repeats its parts")
 	f.fields = maxFields
-	assert.ErrorContains(t, verified(func() { checkField(f.tableAt(8), 0) }), "more than 65536 columns")
+	assert.ErrorContains(t, verified(func() { new(messages).checkField(f.tableAt(8), 0) }), "more than 65536 columns")
+}
+
+// Arrow's reader takes what follows a list as its next entry. One in the place of a number of
+// buffers made it allocate 96 GiB, which ends the program.
+func TestABatchWhoseListsAreTooShortIsRefused(t *testing.T) {
+	rare := []struct {
+		kind arrow.DataType
+		json string
+	}{
+		{arrow.BinaryTypes.BinaryView, `["eA==", null, ""]`},
+		{arrow.ListViewOf(arrow.PrimitiveTypes.Int32), `[[1, 2], null, []]`},
+		{arrow.LargeListViewOf(arrow.PrimitiveTypes.Int32), `[[1, 2], null, []]`},
+		{arrow.RunEndEncodedOf(arrow.PrimitiveTypes.Int32, arrow.BinaryTypes.String), `["a", "a", "b"]`},
+		{arrow.SparseUnionOf([]arrow.Field{{Name: "a", Type: arrow.PrimitiveTypes.Int64}, {Name: "b", Type: arrow.BinaryTypes.StringView}}, []arrow.UnionTypeCode{5, 7}), `[[5, 1], [7, "x"], [5, 2]]`},
+		{arrow.DenseUnionOf([]arrow.Field{{Name: "a", Type: arrow.PrimitiveTypes.Int64}, {Name: "b", Type: arrow.BinaryTypes.StringView}}, []arrow.UnionTypeCode{5, 7}), `[[5, 1], [7, "x"], [5, 2]]`},
+	}
+	const lengths, buffers, counts = 1, 2, 4
+	shortened := map[int]int{}
+	for _, column := range append(rare, columns...) {
+		stream := streamOf(t, words(t, column.kind, column.json))
+		_, err := Decode(&ipc.Table{Stream: stream})
+		require.NoError(t, err, "%s", column.kind)
+		for _, list := range []int{lengths, buffers, counts} {
+			for _, at := range listsOf(stream, list) {
+				short := bytes.Clone(stream)
+				count := binary.LittleEndian.Uint32(short[at:])
+				binary.LittleEndian.PutUint32(short[at:], count-1)
+				_, err := Decode(&ipc.Table{Stream: short})
+				assert.ErrorContains(t, err, fmt.Sprintf("instead of %d", count), "%s, list %d", column.kind, list)
+				shortened[list]++
+			}
+		}
+	}
+	assert.Greater(t, shortened[lengths], len(columns))
+	assert.Greater(t, shortened[buffers], len(columns))
+	assert.GreaterOrEqual(t, shortened[counts], 3)
+}
+
+// listsOf returns the positions of the lengths of a list that is a field of each batch of a
+// stream, dictionaries included. Those that are empty are left out.
+func listsOf(stream []byte, field int) (positions []int) {
+	m := messages{rest: stream}
+	for {
+		before := len(stream) - len(m.rest) + 8
+		if m.next() == nil {
+			return positions
+		}
+		message := (&flat{b: stream[before:][:binary.LittleEndian.Uint32(stream[before-4:])]}).root()
+		header, _ := message.inner(2)
+		switch message.scalar(1, 1) {
+		case kindDictionary:
+			header, _ = header.inner(1)
+		case kindSchema:
+			continue
+		}
+		if first, count := header.vector(field, 1); count > 0 {
+			positions = append(positions, before+first-4)
+		}
+	}
 }
 
 // touch reads all values of a table.

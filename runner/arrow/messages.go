@@ -30,6 +30,22 @@ type messages struct {
 	// file is set for a file: its buffers may be compressed, and an index follows its end.
 	file     bool
 	unpacked uint64 // the bytes of the compressed buffers so far, when they are decompressed
+
+	columns      layout            // of all columns together
+	dictionaries map[uint64]layout // of the values of each dictionary, by its id
+}
+
+// layout is what a reader takes from the lists of a batch for a column with all that is nested
+// in it. Arrow for Go does not compare it with the lengths of these lists.
+type layout struct {
+	parts   int // entries of the list of lengths
+	buffers int // entries of the list of buffers, but for those that the batch counts itself
+	bitmaps int // further ones in batches before version 5 of the format, and in dictionaries
+	counts  int // entries of the list of such counts
+}
+
+func (l layout) plus(other layout) layout {
+	return layout{l.parts + other.parts, l.buffers + other.buffers, l.bitmaps + other.bitmaps, l.counts + other.counts}
 }
 
 // Retain implements the interface; there is nothing to release.
@@ -92,9 +108,13 @@ func (m *messages) check(message table, body []byte) {
 		refuse("it has no schema at its beginning, or several")
 	case kind == kindSchema:
 		m.schema = true
-		checkSchema(header)
+		m.checkSchema(header)
 	case kind == kindBatch:
-		if m.rows += m.checkBatch(header, body); m.rows > maxRows {
+		needs := m.columns
+		if message.scalar(0, 2) < versionWithoutBitmaps {
+			needs.buffers += needs.bitmaps
+		}
+		if m.rows += m.checkBatch(header, body, needs); m.rows > maxRows {
 			refuse("it has more than %d rows", maxRows)
 		}
 	case kind == kindDictionary:
@@ -105,23 +125,30 @@ func (m *messages) check(message table, body []byte) {
 		if !found {
 			refuse("a dictionary has no values")
 		}
-		m.checkBatch(batch, body)
+		needs := m.dictionaries[header.scalar(0, 8)]
+		needs.buffers += needs.bitmaps // the reader of dictionaries ignores the version
+		m.checkBatch(batch, body, needs)
 	default:
 		refuse("it has a message of the unknown kind %d", kind)
 	}
 }
 
-// checkSchema checks the tables below a schema.
-func checkSchema(schema table) {
+// versionWithoutBitmaps is the number of version 5 of the format, in which unions have no bitmap
+// of nulls.
+const versionWithoutBitmaps = 4
+
+// checkSchema checks the tables below a schema, and notes the layout of the columns.
+func (m *messages) checkSchema(schema table) {
 	schema.notes(2)
+	m.dictionaries = make(map[uint64]layout)
 	first, count := schema.vector(1, 4)
 	for i := range count {
-		checkField(schema.tableAt(schema.follow(first+4*i)), 0)
+		m.columns = m.columns.plus(m.checkField(schema.tableAt(schema.follow(first+4*i)), 0))
 	}
 }
 
-// checkField checks a field and those below it.
-func checkField(field table, depth int) {
+// checkField checks a field and those below it, and returns its layout.
+func (m *messages) checkField(field table, depth int) layout {
 	if depth > maxDepth {
 		refuse("a column is nested deeper than %d levels", maxDepth)
 	}
@@ -130,31 +157,68 @@ func checkField(field table, depth int) {
 	}
 	field.string(0)
 	field.notes(6)
+	var column layout
 	if kind, found := field.inner(3); found {
-		checkType(kind, field.scalar(2, 1))
-	}
-	if dictionary, found := field.inner(4); found {
-		dictionary.scalar(0, 8)
-		if index, found := dictionary.inner(1); found {
-			checkType(index, 2)
-		}
+		number := field.scalar(2, 1)
+		checkType(kind, number)
+		column = layoutOf(kind, number)
 	}
 	first, count := field.vector(5, 4)
 	for i := range count {
-		checkField(field.tableAt(field.follow(first+4*i)), depth+1)
+		column = column.plus(m.checkField(field.tableAt(field.follow(first+4*i)), depth+1))
 	}
+	dictionary, found := field.inner(4)
+	if !found {
+		return column
+	}
+	id := dictionary.scalar(0, 8)
+	if index, found := dictionary.inner(1); found {
+		checkType(index, typeInteger)
+	}
+	other := m.dictionaries[id] // several columns may share one
+	m.dictionaries[id] = layout{
+		parts: max(column.parts, other.parts), buffers: max(column.buffers, other.buffers),
+		bitmaps: max(column.bitmaps, other.bitmaps), counts: max(column.counts, other.counts),
+	}
+	return layout{parts: 1, buffers: 2}
+}
+
+// The numbers of the types in Arrow's format that differ from the others here.
+const (
+	typeNull, typeInteger, typeDecimal, typeTimestamp             = 1, 2, 7, 10
+	typeBinary, typeText, typeLargeBinary, typeLargeText          = 4, 5, 19, 20
+	typeStruct, typeUnion, typeFixedList, typeRuns                = 13, 14, 16, 22
+	typeBinaryView, typeTextView, typeListView, typeLargeListView = 23, 24, 25, 26
+)
+
+// layoutOf returns the layout of a type without the fields below it.
+func layoutOf(t table, kind uint64) layout {
+	switch kind {
+	case typeNull:
+		return layout{parts: 1}
+	case typeBinary, typeText, typeLargeBinary, typeLargeText, typeListView, typeLargeListView:
+		return layout{parts: 1, buffers: 3}
+	case typeBinaryView, typeTextView:
+		return layout{parts: 1, buffers: 2, counts: 1}
+	case typeStruct, typeFixedList:
+		return layout{parts: 1, buffers: 1}
+	case typeUnion:
+		return layout{parts: 1, buffers: 1 + int(min(t.scalar(0, 2), 1)), bitmaps: 1} // a dense one has offsets
+	case typeRuns:
+		return layout{parts: 1, bitmaps: 1}
+	}
+	return layout{parts: 1, buffers: 2}
 }
 
 // checkType checks the parameters of a type, by the number of its kind in Arrow's format.
 func checkType(t table, kind uint64) {
-	const decimal, timestamp, union = 7, 10, 14
 	switch kind {
-	case decimal:
+	case typeDecimal:
 		checkDecimal(t)
-	case timestamp:
+	case typeTimestamp:
 		t.scalar(0, 2)
 		t.string(1)
-	case union:
+	case typeUnion:
 		t.scalar(0, 2)
 		t.vector(1, 4)
 	default: // the others have numbers alone
@@ -177,26 +241,33 @@ func checkDecimal(t table) {
 	}
 }
 
-// checkBatch checks the sizes in a record batch against its body, and returns the number of its
-// rows.
-func (m *messages) checkBatch(batch table, body []byte) uint64 {
+// checkBatch checks the sizes in a record batch against its body, and its lists against what the
+// columns need. It returns the number of its rows.
+func (m *messages) checkBatch(batch table, body []byte, needs layout) uint64 {
 	rows := batch.scalar(0, 8)
 	if rows > maxRows {
 		refuse("a batch has more than %d rows", maxRows)
 	}
 	first, count := batch.vector(1, 16)
+	if count < needs.parts {
+		refuse("a batch has the lengths of %d columns and their parts instead of %d", count, needs.parts)
+	}
 	for i := range count {
 		long, nulls := batch.number(first+16*i, 8), batch.number(first+16*i+8, 8)
 		if long > maxRows || nulls > long {
 			refuse("a column of %d rows has %d nulls", long, nulls)
 		}
 	}
+	needs.buffers += m.checkCounts(batch, needs.counts)
 	compression, compressed := batch.inner(3)
 	if compressed && !m.file {
 		refuse("its buffers are compressed; write it without compression")
 	}
 	length := uint64(len(body))
 	first, count = batch.vector(2, 16)
+	if count < needs.buffers {
+		refuse("a batch has %d buffers instead of %d", count, needs.buffers)
+	}
 	for i := range count {
 		offset, size := batch.number(first+16*i, 8), batch.number(first+16*i+8, 8)
 		if offset%8 != 0 || offset > length || size > length-offset {
@@ -206,13 +277,25 @@ func (m *messages) checkBatch(batch table, body []byte) uint64 {
 			m.checkCompressed(compression, body[offset:offset+size])
 		}
 	}
-	first, count = batch.vector(4, 8)
+	return rows
+}
+
+// checkCounts checks the numbers of buffers that columns have in this batch alone, and returns
+// their sum.
+func (m *messages) checkCounts(batch table, needed int) int {
+	first, count := batch.vector(4, 8)
+	if count < needed {
+		refuse("a batch has the numbers of buffers of %d columns instead of %d", count, needed)
+	}
+	buffers := 0
 	for i := range count {
-		if batch.number(first+8*i, 8) > uint64(len(batch.b)) {
+		own := batch.number(first+8*i, 8)
+		if own > uint64(len(batch.b)-buffers) { // each takes more than one byte of the metadata
 			refuse("a column of more buffers than the batch has")
 		}
+		buffers += int(own)
 	}
-	return rows
+	return buffers
 }
 
 // The bounds of what compressed buffers become. The ratios are those of the formats: no input of
