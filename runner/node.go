@@ -212,11 +212,11 @@ func (n *node) Call(ctx context.Context, in flow.Inputs) (out flow.Value, err er
 		args := n.args(&in)
 		var call struct { // one allocation for both
 			payload ipc.Payload
-			alone   bool // as soon as a worker has ended during the call
+			op      pool.Operation // alone as soon as a worker has ended during the call
 		}
 		err = n.entry.execute(ctx, func(ctx context.Context, attempt int) (err error) {
-			if call.payload, err = n.pool.Call(ctx, args.WithAttempt(attempt), call.alone); err != nil {
-				call.alone = call.alone || pool.FateOf(err).EndedWorker()
+			if call.payload, err = n.pool.Call(ctx, args.WithAttempt(attempt), &call.op); err != nil {
+				call.op.Alone = call.op.Alone || pool.FateOf(err).EndedWorker()
 				return n.fault(err)
 			}
 			return nil
@@ -237,10 +237,10 @@ func (n *node) Generate(ctx context.Context, in flow.Inputs, emit flow.Emit) err
 	started := n.noteStarted()
 	args := n.args(&in)
 	values := replay{emit: emit}
-	alone := false
+	var op pool.Operation
 	err := n.entry.execute(ctx, func(ctx context.Context, attempt int) error {
-		if err := n.pool.Items(ctx, args.WithAttempt(attempt), alone, values.attempt); err != nil {
-			alone = alone || pool.FateOf(err).EndedWorker()
+		if err := n.pool.Items(ctx, args.WithAttempt(attempt), &op, values.attempt); err != nil {
+			op.Alone = op.Alone || pool.FateOf(err).EndedWorker()
 			return n.fault(err)
 		}
 		return nil

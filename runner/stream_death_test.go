@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -48,6 +49,25 @@ func TestAWorkerThatDiesAgainAndAgainLosesAndRepeatsNothing(t *testing.T) {
 		assert.Equal(t, upTo(200), got)
 		assert.GreaterOrEqual(t, len(of[runner.CallRetried](events)), len(deaths), "a death costs an attempt")
 	}
+}
+
+// The items of the window that wait for the worker began later than the one that is retried.
+func TestAnItemThatIsRetriedGoesAheadOfThoseBehindIt(t *testing.T) {
+	t.Parallel()
+	log := filepath.Join(t.TempDir(), "log")
+	r := start(t, streaming("logged", "params: {log: "+log+", deaths: "+deathsAt(t, 2)+"}", "retry: {base: 0}", "workers: {max: 1, spare: 0}"))
+	s := open(t, r)
+	feed(t, s, upTo(40)...)
+	got, err := values(s)
+	require.NoError(t, err)
+	assert.Equal(t, upTo(40), got)
+	text, err := os.ReadFile(log)
+	require.NoError(t, err)
+	begun := strings.Fields(string(text))
+	first := slices.Index(begun, "2")
+	again := slices.Index(begun[first+1:], "2")
+	require.GreaterOrEqual(t, again, 0)
+	assert.Less(t, again, 8, "of 16 items of the window: %v", begun)
 }
 
 func TestAGeneratorWhoseWorkerDiesRepeatsNoValue(t *testing.T) {

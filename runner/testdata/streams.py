@@ -39,6 +39,15 @@ def mortal(n: int, deaths: str = "") -> int:
 
 
 @node
+def logged(n: int, log: str, deaths: str = "") -> int:
+    """Write each item that is begun to a file, and perish at some."""
+    with open(log, "a") as file:
+        print(n, file=file)
+    perish(deaths, n)
+    return n
+
+
+@node
 def thrice(n: int, deaths: str = "") -> Iterator[str]:
     """Give three values, and perish before one of them."""
     for i in range(3):

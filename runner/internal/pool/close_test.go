@@ -144,7 +144,7 @@ func TestAClosedPoolRefusesEveryKindOfCall(t *testing.T) {
 	f.Close(t.Context())
 	_, err := f.call(t.Context(), 1)
 	require.ErrorIs(t, err, ErrClosed)
-	err = f.Items(t.Context(), ipc.Args{}, false, ignore)
+	err = f.Items(t.Context(), ipc.Args{}, &Operation{}, ignore)
 	require.ErrorIs(t, err, ErrClosed)
 	_, err = f.Open(t.Context(), nil, false)
 	require.ErrorIs(t, err, ErrClosed)

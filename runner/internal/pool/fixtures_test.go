@@ -116,7 +116,7 @@ func (f *fixture) call(ctx context.Context, value any) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	result, err := f.Call(ctx, ipc.OneArg(payload), false)
+	result, err := f.Call(ctx, ipc.OneArg(payload), &Operation{})
 	if err != nil {
 		return nil, err
 	}

@@ -88,8 +88,9 @@ type Pool struct {
 	startingSpares int        // starts under way of spares
 	quarantine     quarantine // the worker for suspects
 
-	// The waiting callers, first come, first served. See queue.go.
+	// The waiting callers in the order of their turns: first come, first served. See queue.go.
 	queue   []*waiter
+	turns   uint64  // of operations so far
 	latency latency // of the node's calls
 
 	// Growth and its backoff. See growth.go and backoff.go.

@@ -52,11 +52,11 @@ func (p *Pool) isStarvedLocked(now time.Time) bool {
 	if p.serving+p.starting > 0 || !p.quarantine.exists() {
 		return false
 	}
-	i := slices.IndexFunc(p.queue, func(w *waiter) bool { return w.pinned == nil && !w.alone })
-	if i < 0 {
+	since := p.waitsSinceLocked()
+	if since.IsZero() {
 		return false
 	}
-	at := p.queue[i].since.Add(starvedAfter)
+	at := since.Add(starvedAfter)
 	if now.Before(at) {
 		p.timer.requireBy(at)
 		return false

@@ -86,7 +86,7 @@ func TestACallThatEndedAWorkerHarmsNoOtherInItsNextAttempts(t *testing.T) {
 	f.until(func(h Health) bool { return len(h.Workers) > 0 && h.Workers[0].Load == 5 })
 	payload, err := ipc.Encode("input", map[string]any{"poison": true})
 	require.NoError(t, err)
-	_, err = f.Call(t.Context(), ipc.OneArg(payload), true)
+	_, err = f.Call(t.Context(), ipc.OneArg(payload), &Operation{Alone: true})
 	var exit *worker.Exit
 	require.ErrorAs(t, err, &exit)
 	remove(t, gate)
@@ -265,7 +265,7 @@ func TestSuspectsWhoseConsumerWaitsForAnotherSuspectAreServed(t *testing.T) {
 	call := func(poison bool, emit func(ipc.Payload) error) error {
 		payload, err := ipc.Encode("input", map[string]any{"gate": gate, "together": 3, "poison": poison, "yields": 3})
 		require.NoError(t, err)
-		return f.Items(t.Context(), ipc.OneArg(payload), false, func() func(ipc.Payload) error { return emit })
+		return f.Items(t.Context(), ipc.OneArg(payload), &Operation{}, func() func(ipc.Payload) error { return emit })
 	}
 	// The values of both are consumed in pairs.
 	values := make(chan struct{})
@@ -296,7 +296,7 @@ func TestAWorkerInQuarantineIsGivenMaxCalls(t *testing.T) {
 	var calls sync.WaitGroup
 	for range 3 {
 		calls.Go(func() {
-			_, err := f.Call(t.Context(), ipc.OneArg(payload), true)
+			_, err := f.Call(t.Context(), ipc.OneArg(payload), &Operation{Alone: true})
 			assert.NoError(t, err)
 		})
 	}

@@ -24,13 +24,22 @@ import (
 // A worker's load is the number of calls assigned to it that are not yet released,
 // and its capacity is the largest load that it may have; see capacityLocked.
 
-// Call runs one call on a worker of the pool. It blocks while no worker has capacity. If
-// alone is set and the node's workers run several calls at a time, the worker has no other
-// call meanwhile; see quarantine.go.
+// Operation is what the attempts of an operation have in common. The zero value is one
+// without attempts. It must not be used concurrently.
+type Operation struct {
+	// Alone means that the next attempt gets a worker without another call, if the node's
+	// workers run several calls at a time; see quarantine.go.
+	Alone bool
+	// turn is its number in the order of first attempts, 0 before the first. A retry queues
+	// in this order: behind what began before its operation, and ahead of what began later.
+	turn uint64
+}
+
+// Call runs one call on a worker of the pool. It blocks while no worker has capacity.
 // Its errors are those of [worker.Start] and [worker.Worker.Call], a *[LimitError],
 // [ErrClosed], [ErrDraining], and the context's cause if that ends while it is queued.
-func (p *Pool) Call(ctx context.Context, args ipc.Args, alone bool) (ipc.Payload, error) {
-	want := request{alone: alone}
+func (p *Pool) Call(ctx context.Context, args ipc.Args, op *Operation) (ipc.Payload, error) {
+	want := request{alone: op.Alone, op: op}
 	for {
 		m, err := p.acquire(ctx, want)
 		if err != nil {
@@ -47,8 +56,8 @@ func (p *Pool) Call(ctx context.Context, args ipc.Args, alone bool) (ipc.Payload
 // Items is Call for a node that returns many values. It passes each of them to a function
 // that emit returns; see [worker.Worker.Items]. If the call is made again on another worker,
 // emit is called again, and that worker yields all values again.
-func (p *Pool) Items(ctx context.Context, args ipc.Args, alone bool, emit func() func(ipc.Payload) error) error {
-	want := request{alone: alone}
+func (p *Pool) Items(ctx context.Context, args ipc.Args, op *Operation, emit func() func(ipc.Payload) error) error {
+	want := request{alone: op.Alone, op: op}
 	for {
 		m, err := p.acquire(ctx, want)
 		if err != nil {
@@ -68,15 +77,16 @@ func (p *Pool) Items(ctx context.Context, args ipc.Args, alone bool, emit func()
 
 // request is the worker that a caller asks for. The zero request asks for any worker.
 type request struct {
-	pinned   *member // the only worker that will do; nil for any
-	session  bool    // the caller opens a session; acquire chooses the pinned worker
-	warm     bool    // a worker must exist, but no call is assigned to it
-	alone    bool    // the worker must be in quarantine: the call may have ended another one
-	repeated bool    // the call has been made again alone
-	admitted bool    // part of something that was accepted before, so no limit refuses it
-	moves    int8    // how many workers have ended before they began the call
-	believed int8    // how many of these may have begun it, and had no other call to end by
-	lost     error   // how the last of them ended
+	op       *Operation // whose turn it is; nil for a call that has no attempts
+	pinned   *member    // the only worker that will do; nil for any
+	session  bool       // the caller opens a session; acquire chooses the pinned worker
+	warm     bool       // a worker must exist, but no call is assigned to it
+	alone    bool       // the worker must be in quarantine: the call may have ended another one
+	repeated bool       // the call has been made again alone
+	admitted bool       // part of something that was accepted before, so no limit refuses it
+	moves    int8       // how many workers have ended before they began the call
+	believed int8       // how many of these may have begun it, and had no other call to end by
+	lost     error      // how the last of them ended
 }
 
 const (
@@ -134,6 +144,8 @@ func (r *request) limited() bool { return !r.admitted && !r.warm }
 // waiter is a queued caller. It is resolved once, with a worker or an error.
 type waiter struct {
 	request
+	turn   uint64
+	again  bool // it has had a worker before, and may stand before others that wait for longer
 	since  time.Time
 	member *member
 	err    error
@@ -157,6 +169,7 @@ func (p *Pool) acquire(ctx context.Context, want request) (*member, error) {
 		p.mu.Unlock()
 		return nil, err
 	}
+	turn, again := p.turnLocked(want.op)
 	want.alone = want.alone && p.sharesWorkersLocked()
 	if want.session && !want.alone {
 		want.pinned = p.sessionWorkerLocked()
@@ -176,7 +189,8 @@ func (p *Pool) acquire(ctx context.Context, want request) (*member, error) {
 		p.unlock()
 		return nil, err
 	}
-	w := p.enqueueLocked(want)
+	w := &waiter{request: want, turn: turn, again: again, since: p.clock.now(), ready: make(chan struct{})}
+	p.enqueueLocked(w)
 	p.unlock()
 
 	select {
@@ -321,19 +335,51 @@ func (p *Pool) dispatchLocked(m *member) {
 	}
 }
 
-// enqueueLocked appends a waiter to the queue, and requires a reconcile if the pool can
-// start a worker for it.
-func (p *Pool) enqueueLocked(want request) *waiter {
-	w := &waiter{request: want, since: p.clock.now(), ready: make(chan struct{})}
-	p.queue = append(p.queue, w)
+// turnLocked returns the turn of an operation, or that of a call that has no attempts, and
+// whether the operation had it before.
+func (p *Pool) turnLocked(op *Operation) (turn uint64, again bool) {
+	if op != nil && op.turn != 0 {
+		return op.turn, true
+	}
+	p.turns++
+	if op != nil {
+		op.turn = p.turns
+	}
+	return p.turns, false
+}
+
+// enqueueLocked adds a waiter to the queue in the order of turns, and requires a reconcile if
+// the pool can start a worker for it.
+func (p *Pool) enqueueLocked(w *waiter) {
+	i := len(p.queue)
+	for i > 0 && p.queue[i-1].turn > w.turn {
+		i--
+	}
+	p.queue = slices.Insert(p.queue, i, w)
 	if p.serving+p.starting < p.config.Max {
 		p.wanted, p.dirty, p.urgent = true, true, true
 	}
 	p.dirty = p.dirty || w.alone
-	if p.config.QueueWait > 0 && want.limited() {
+	if p.config.QueueWait > 0 && w.limited() {
 		p.setTimerLocked(w.since.Add(p.config.QueueWait))
 	}
-	return w
+}
+
+// waitsSinceLocked returns since when a waiter that is pinned to no worker, and need not be
+// alone, has waited for longest. It is the zero time if there is none.
+func (p *Pool) waitsSinceLocked() (since time.Time) {
+	for _, w := range p.queue {
+		if w.pinned != nil || w.alone {
+			continue
+		}
+		if since.IsZero() || w.since.Before(since) {
+			since = w.since
+		}
+		if !w.again {
+			break // the others queued later, or have waited before
+		}
+	}
+	return since
 }
 
 // failWaitersLocked resolves the waiters that are pinned to m with an error. If m is
@@ -370,6 +416,9 @@ func (p *Pool) demandLocked(now time.Time) int {
 		}
 		if at := w.since.Add(p.config.ScaleAfter); now.Before(at) && p.serving+p.starting > 0 {
 			p.timer.requireBy(at)
+			if w.again {
+				continue
+			}
 			break // the others queued later
 		}
 		if n++; n >= p.config.Max {

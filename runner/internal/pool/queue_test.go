@@ -113,6 +113,53 @@ func TestWithSeveralWorkersNoCallIsAssignedBehindAnother(t *testing.T) {
 	}
 }
 
+func TestARetryQueuesAheadOfCallsThatBeganLater(t *testing.T) {
+	t.Parallel()
+	f := newPool(t, 1, 1)
+	log := filepath.Join(t.TempDir(), "log")
+	var op Operation
+	attempt := func(value any) error {
+		_, err := f.Call(t.Context(), arg(t, value).WithAttempt(1), &op)
+		return err
+	}
+	require.Error(t, attempt(map[string]any{"raise": "no luck", "log": log, "value": "retried"}))
+	gate := newGate(t)
+	first := f.calling(map[string]any{"gate": gate, "log": log, "value": "first"})
+	f.waitFor(Stats{Busy: 1})
+	var later []<-chan answer
+	for i := range 5 {
+		later = append(later, f.calling(map[string]any{"log": log, "value": fmt.Sprint("later ", i)}))
+		f.waitFor(Stats{Busy: 1, Waiting: i + 1})
+	}
+	again := make(chan error, 1)
+	go func() { again <- attempt(map[string]any{"log": log, "value": "retried"}) }()
+	f.waitFor(Stats{Busy: 1, Waiting: 6})
+	remove(t, gate)
+	require.NoError(t, <-again)
+	for _, c := range append(later, first) {
+		require.NoError(t, (<-c).err)
+	}
+	text, err := os.ReadFile(log)
+	require.NoError(t, err)
+	assert.Equal(t, "retried\nfirst\nretried\nlater 0\nlater 1\nlater 2\nlater 3\nlater 4\n", string(text))
+}
+
+// A retry at the front of the queue has not waited for as long as the callers behind it.
+func TestARetryThatWaitsDoesNotHideThatOthersWaitForLonger(t *testing.T) {
+	t.Parallel()
+	p := &Pool{}
+	now := time.Now()
+	for i, again := range []bool{true, true, false, false} {
+		p.queue = append(p.queue, &waiter{turn: uint64(i), again: again, since: now.Add(time.Duration(2*i-5) * time.Second)})
+	}
+	p.queue[0].since = now
+	assert.Equal(t, now.Add(-3*time.Second), p.waitsSinceLocked())
+	p.queue[1].pinned = &member{}
+	assert.Equal(t, now.Add(-time.Second), p.waitsSinceLocked())
+	p.queue = nil
+	assert.Zero(t, p.waitsSinceLocked())
+}
+
 // A call that was assigned ahead does not fail with a worker that had not begun it.
 func TestACallBehindOneThatKillsItsWorkerMovesToTheNextWorker(t *testing.T) {
 	t.Parallel()
@@ -373,7 +420,7 @@ func TestAnUnbegunCallOfAnotherWorkerDoesNotMoveThisCall(t *testing.T) {
 	f := newPoolOf(t, "count", 1, 1)
 	other := fmt.Errorf("the next node: %w", &worker.UnbegunError{Exit: &worker.Exit{}})
 	emitted := 0
-	err := f.Items(t.Context(), arg(t, 3), false, again(func(p ipc.Payload) error {
+	err := f.Items(t.Context(), arg(t, 3), &Operation{}, again(func(p ipc.Payload) error {
 		p.Release()
 		emitted++
 		return other

@@ -261,14 +261,14 @@ func TestItemsEmitsAllValues(t *testing.T) {
 	t.Parallel()
 	f := newPoolOf(t, "count", 1, 1)
 	var got []any
-	require.NoError(t, f.Items(t.Context(), arg(t, 100), false, again(into(t, &got))))
+	require.NoError(t, f.Items(t.Context(), arg(t, 100), &Operation{}, again(into(t, &got))))
 	require.Len(t, got, 100)
 	assert.Equal(t, int64(99), got[99])
 	assert.True(t, f.Description().Many)
 
 	got = nil
 	var exit *worker.Exit
-	require.ErrorAs(t, f.Items(t.Context(), arg(t, -5), false, again(into(t, &got))), &exit)
+	require.ErrorAs(t, f.Items(t.Context(), arg(t, -5), &Operation{}, again(into(t, &got))), &exit)
 	assert.Len(t, got, 5, "the values before the death are emitted")
 }
 
@@ -277,7 +277,7 @@ func TestAFailedEmitEndsTheCallButNotTheWorker(t *testing.T) {
 	f := newPoolOf(t, "count", 1, 1)
 	full := errors.New("full")
 	n := 0
-	err := f.Items(t.Context(), arg(t, 1_000_000), false, again(func(p ipc.Payload) error {
+	err := f.Items(t.Context(), arg(t, 1_000_000), &Operation{}, again(func(p ipc.Payload) error {
 		p.Release()
 		if n++; n == 3 {
 			return full
@@ -287,7 +287,7 @@ func TestAFailedEmitEndsTheCallButNotTheWorker(t *testing.T) {
 	require.ErrorIs(t, err, full)
 	assert.Equal(t, 3, n)
 	var got []any
-	require.NoError(t, f.Items(t.Context(), arg(t, 2), false, again(into(t, &got))))
+	require.NoError(t, f.Items(t.Context(), arg(t, 2), &Operation{}, again(into(t, &got))))
 	assert.Len(t, got, 2)
 	assert.Equal(t, 1, f.starts())
 }
