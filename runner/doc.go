@@ -51,7 +51,8 @@
 // Python nodes only a reference passes. A node receives a read-only NumPy array. Its
 // result is copied once, or not at all if the node allocates it with
 // gophersnake.empty. [Runner.Run] copies the result out of shared memory, and
-// [Runner.RunShared] leaves it there. [WithSharedMemory] limits the size.
+// [Runner.RunView] and [Stream.RecvView] lend it to a function, and [Runner.RunShared] leaves it
+// there. [WithSharedMemory] limits the size.
 //
 // # In a Go program
 //

@@ -363,6 +363,31 @@ func (r *Runner) RunShared(ctx context.Context, input any) (*Shared, error) {
 	return r.runShared(ctx, input)
 }
 
+// RunView is [Runner.RunShared] for the time of a function, which cannot forget to release the
+// result: it calls use with the value, and releases it when use returns or panics. Nothing of the
+// value may be changed, nor be used afterwards; copy what is needed for longer. The error is that
+// of the run, in which case use was not called, or that of use.
+func (r *Runner) RunView(ctx context.Context, input any, use func(v any) error) error {
+	shared, err := r.RunShared(ctx, input)
+	if err != nil {
+		return err
+	}
+	defer shared.Release()
+	return use(shared.Value)
+}
+
+// CallView is [Runner.RunView] with types: it decodes the result into an Out, as [Decode] does,
+// without copying what Decode does not copy.
+func CallView[In, Out any](ctx context.Context, r *Runner, input In, use func(out Out) error) error {
+	return r.RunView(ctx, input, func(v any) error {
+		out, err := As[Out](v)
+		if err != nil {
+			return err
+		}
+		return use(out)
+	})
+}
+
 // runShared is RunShared in a runner that was entered.
 func (r *Runner) runShared(ctx context.Context, input any) (*Shared, error) {
 	if r.gathers {

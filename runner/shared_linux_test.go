@@ -3,13 +3,16 @@ package runner_test
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
 	"time"
+	"unsafe"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -221,6 +224,102 @@ func available(t *testing.T) int64 {
 	kib, err := strconv.ParseInt(strings.Fields(after)[0], 10, 64)
 	require.NoError(t, err)
 	return kib << 10
+}
+
+// isShared reports whether data is in the shared memory of a worker or of the runner.
+func isShared(t *testing.T, data []byte) bool {
+	t.Helper()
+	maps, err := os.ReadFile("/proc/self/maps")
+	require.NoError(t, err)
+	at := uint64(uintptr(unsafe.Pointer(&data[0])))
+	for line := range strings.Lines(string(maps)) {
+		var from, to uint64
+		_, err := fmt.Sscanf(line, "%x-%x", &from, &to)
+		require.NoError(t, err)
+		if from <= at && at < to {
+			return strings.Contains(line, "memfd:gophersnake")
+		}
+	}
+	return false
+}
+
+var errUnused = errors.New("the function does not like the value")
+
+// There is room for four results, so a view that is not released makes a later run fail.
+func TestAViewOfAResultIsReleasedHoweverItsFunctionEnds(t *testing.T) {
+	r := start(t, arrays(`nodes: [{id: a, TYPE: double}]`), runner.WithSharedMemory(16<<20))
+	in := floats(t, 1<<20)
+	for i := range 12 {
+		seen := false
+		use := func(tensor *ipc.Tensor) error {
+			seen = isShared(t, tensor.Data)
+			switch i % 3 {
+			case 0:
+				return errUnused
+			case 1:
+				panic(errUnused)
+			}
+			return nil
+		}
+		call := func() (err error) {
+			defer func() {
+				if found := recover(); found != nil {
+					err = found.(error)
+				}
+			}()
+			if i%2 == 0 {
+				return r.RunView(t.Context(), in, func(v any) error { return use(v.(*ipc.Tensor)) })
+			}
+			return runner.CallView(t.Context(), r, in, use)
+		}
+		err := call()
+		assert.True(t, seen, "run %d: %v", i, err)
+		if i%3 == 2 {
+			require.NoError(t, err)
+		} else {
+			require.ErrorIs(t, err, errUnused)
+		}
+	}
+	err := runner.CallView(t.Context(), r, in, func(string) error { return nil })
+	require.ErrorIs(t, err, runner.KindMarshaling)
+	err = runner.CallView(t.Context(), r, any("text"), func(any) error { return nil })
+	require.ErrorIs(t, err, runner.KindExecution)
+}
+
+func TestAStreamLendsItsItems(t *testing.T) {
+	r := start(t, arrays(`nodes: [{id: a, TYPE: double}]`), runner.WithSharedMemory(64<<20))
+	s, err := runner.OpenStream[*ipc.Tensor, *ipc.Tensor](t.Context(), r)
+	require.NoError(t, err)
+	go func() {
+		for range 40 {
+			if s.Send(floats(t, 1<<20)) != nil {
+				return
+			}
+		}
+		s.CloseSend()
+	}()
+	for i := range 40 {
+		err := s.RecvView(func(tensor *ipc.Tensor) error {
+			assert.True(t, isShared(t, tensor.Data), i)
+			if i%2 == 0 {
+				return errUnused // does not end the stream
+			}
+			return nil
+		})
+		if i%2 == 0 {
+			require.ErrorIs(t, err, errUnused)
+		} else {
+			require.NoError(t, err)
+		}
+	}
+	require.Equal(t, io.EOF, s.RecvView(func(*ipc.Tensor) error { panic("there is no item") }))
+
+	wrong, err := runner.OpenStream[*ipc.Tensor, string](t.Context(), r)
+	require.NoError(t, err)
+	require.NoError(t, wrong.Send(floats(t, 1<<20)))
+	require.ErrorIs(t, wrong.RecvView(func(string) error { panic("it is no string") }), runner.KindMarshaling)
+	_, err = wrong.Recv()
+	require.ErrorIs(t, err, runner.KindMarshaling, "the stream has ended")
 }
 
 // A worker that was busy once must not keep the memory forever.

@@ -131,21 +131,53 @@ func (s *Stream) CloseSend() { s.flow.CloseSend(nil) }
 // its error is [io.EOF]. If the stream has failed, Recv returns all items before the
 // failure first, and then its error, whose metadata has the number of items that
 // were "delivered". By then nothing of the stream is running any more.
-func (s *Stream) Recv() (Item, error) {
-	v, sink, ok := s.flow.Next()
-	if !ok {
-		if err := s.flow.Err(); err != nil {
-			return Item{}, flowError(err).WithMetadata("delivered", fmt.Sprint(s.flow.Received()))
-		}
-		return Item{}, io.EOF
-	}
-	native, err := v.Take("result")
+func (s *Stream) Recv() (item Item, err error) {
+	v, item, err := s.next()
 	if err != nil {
-		e := classify(err).WithNode(sink)
-		s.flow.Abort(e)
-		return Item{}, e
+		return Item{}, err
 	}
-	return Item{Value: native, Node: sink}, nil
+	item.Value, err = v.Take("result")
+	return item, s.unreadable(item, err)
+}
+
+// RecvView is [Stream.Recv] without the last copy: it calls use with the next item, whose large
+// tensors, recordings and images are views of shared memory, and releases them when use returns
+// or panics. Nothing of the item may be changed, nor be used afterwards. Until then it counts
+// against the limit of [WithSharedMemory]. The error is that of Recv, [io.EOF] at the end, or that
+// of use, which does not end the stream.
+func (s *Stream) RecvView(use func(Item) error) error {
+	v, item, err := s.next()
+	if err != nil {
+		return err
+	}
+	defer v.Release()
+	if item.Value, err = v.View("result"); err != nil {
+		return s.unreadable(item, err)
+	}
+	return use(item)
+}
+
+// next returns the next value and its sink, or the error of Recv.
+func (s *Stream) next() (flow.Value, Item, error) {
+	v, sink, ok := s.flow.Next()
+	if ok {
+		return v, Item{Node: sink}, nil
+	}
+	if err := s.flow.Err(); err != nil {
+		return v, Item{}, flowError(err).WithMetadata("delivered", fmt.Sprint(s.flow.Received()))
+	}
+	return v, Item{}, io.EOF
+}
+
+// unreadable ends the stream because of an item that cannot be decoded, and returns the error.
+// It does nothing if err is nil.
+func (s *Stream) unreadable(item Item, err error) error {
+	if err == nil {
+		return nil
+	}
+	e := classify(err).WithNode(item.Node)
+	s.flow.Abort(e)
+	return e
 }
 
 // All receives to the end. If the stream fails, the error is the last element of the
@@ -203,12 +235,19 @@ func (s *TypedStream[In, Out]) Recv() (out Out, err error) {
 	if err != nil {
 		return out, err
 	}
-	if out, err = As[Out](item.Value); err != nil {
-		e := AsError(err).WithNode(item.Node)
-		s.stream.flow.Abort(e)
-		return out, e
-	}
-	return out, nil
+	out, err = As[Out](item.Value)
+	return out, s.stream.unreadable(item, err)
+}
+
+// RecvView is [TypedStream.Recv] without the last copy; see [Stream.RecvView].
+func (s *TypedStream[In, Out]) RecvView(use func(out Out) error) error {
+	return s.stream.RecvView(func(item Item) error {
+		out, err := As[Out](item.Value)
+		if err != nil {
+			return s.stream.unreadable(item, err)
+		}
+		return use(out)
+	})
 }
 
 // All receives to the end; see [Stream.All].
