@@ -250,8 +250,9 @@ func (n *node) callEngine(ctx context.Context, in *flow.Inputs) (flow.Value, err
 		return flow.Value{}, classify(err).WithNode(n.id)
 	}
 	var out flow.Value
+	var turn engine.Turn
 	err = n.entry.execute(ctx, func(ctx context.Context, _ int) error {
-		body, err := n.callOnce(ctx, input)
+		body, err := n.callOnce(ctx, &turn, input)
 		if err != nil {
 			return classify(err).WithNode(n.id).WithOperation("call")
 		}
@@ -266,9 +267,9 @@ func (n *node) callEngine(ctx context.Context, in *flow.Inputs) (flow.Value, err
 }
 
 // callOnce calls the engine within the node's timeout.
-func (n *node) callOnce(ctx context.Context, input []byte) ([]byte, error) {
+func (n *node) callOnce(ctx context.Context, turn *engine.Turn, input []byte) ([]byte, error) {
 	limit := n.config.Timeout
-	return n.engine.CallWithin(ctx, limit, &engineDeadline{fault: n.hangFault(), limit: limit}, input)
+	return n.engine.CallWithin(ctx, engine.Within{Limit: limit, Cause: &engineDeadline{fault: n.hangFault(), limit: limit}, Turn: turn}, input)
 }
 
 // checkResult checks a value that an engine has returned.

@@ -151,12 +151,12 @@ func (n *Node) Start(ctx context.Context) (err error) {
 // returns when it is gone. The error is an [*engine.Error], or a [*worker.CanceledError] if the
 // context ended.
 func (n *Node) Call(ctx context.Context, in []byte) ([]byte, error) {
-	return n.CallWithin(ctx, 0, nil, in)
+	return n.CallWithin(ctx, engine.Within{}, in)
 }
 
-// CallWithin is [Node.Call] with a limit of the time that the call has once it has a process;
-// 0 is no limit. If it passes, the cause is that of the [*engine.Error].
-func (n *Node) CallWithin(ctx context.Context, limit time.Duration, cause error, in []byte) ([]byte, error) {
+// CallWithin is [Node.Call] with bounds. The limit is that of the time that the call has once it
+// has a process. If it passes, the cause is that of the [*engine.Error].
+func (n *Node) CallWithin(ctx context.Context, within engine.Within, in []byte) ([]byte, error) {
 	if ctx.Err() != nil {
 		return nil, &worker.CanceledError{Cause: context.Cause(ctx)}
 	}
@@ -164,7 +164,7 @@ func (n *Node) CallWithin(ctx context.Context, limit time.Duration, cause error,
 	if err != nil {
 		return nil, err
 	}
-	if err := n.pool.enter(ctx); err != nil {
+	if err := n.pool.enter(ctx, within.Turn); err != nil {
 		return nil, err
 	}
 	defer n.pool.leave()
@@ -173,7 +173,7 @@ func (n *Node) CallWithin(ctx context.Context, limit time.Duration, cause error,
 		if err != nil {
 			return nil, err
 		}
-		out, err := n.exchange(ctx, limit, cause, p, input)
+		out, err := n.exchange(ctx, within, p, input)
 		n.pool.giveBack(p, err)
 		if !errors.Is(err, errUndelivered) {
 			return out, err
@@ -186,11 +186,11 @@ func (n *Node) CallWithin(ctx context.Context, limit time.Duration, cause error,
 }
 
 // exchange passes the input to a process within the limit.
-func (n *Node) exchange(ctx context.Context, limit time.Duration, cause error, p *process, input []byte) ([]byte, error) {
-	if limit > 0 {
-		within, cancel := context.WithTimeoutCause(ctx, limit, &overdue{cause})
+func (n *Node) exchange(ctx context.Context, within engine.Within, p *process, input []byte) ([]byte, error) {
+	if within.Limit > 0 {
+		limited, cancel := context.WithTimeoutCause(ctx, within.Limit, &overdue{within.Cause})
 		defer cancel()
-		ctx = within
+		ctx = limited
 	}
 	return p.exchange(ctx, input)
 }

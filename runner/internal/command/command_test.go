@@ -85,7 +85,7 @@ func TestJqIsANode(t *testing.T) {
 		require.Equal(t, int64(2*i), out)
 	}
 	wrong := encoded(t, map[string]any{"price": map[string]any{}})
-	_, err := n.CallWithin(t.Context(), time.Second, context.DeadlineExceeded, wrong) // jq goes on without an answer
+	_, err := n.CallWithin(t.Context(), engine.Within{Limit: time.Second, Cause: context.DeadlineExceeded}, wrong) // jq goes on without an answer
 	e := failure(t, err)
 	assert.Equal(t, engine.Transport, e.Fault)
 	assert.Contains(t, e.Stderr, "jq: error")
@@ -240,7 +240,7 @@ func TestACallWaitsForAProcessThatIsBusy(t *testing.T) {
 		_, err := call(t, n, 1)
 		first <- err
 	}()
-	testkit.Eventually(t, func() bool { return len(n.pool.slots) == 1 })
+	testkit.Eventually(t, func() bool { return n.pool.slots.Used() == 1 })
 	canceled, cancel := context.WithCancelCause(t.Context())
 	own := errors.New("its own reason")
 	cancel(own)
@@ -252,27 +252,29 @@ func TestACallWaitsForAProcessThatIsBusy(t *testing.T) {
 }
 
 func TestTheQueueHasLimits(t *testing.T) {
-	c := script(t, `while read -r line; do until [ -e go ]; do sleep 0.01; done; echo $line; done`)
-	c.Queue, c.QueueWait = 1, time.Millisecond
-	n := started(t, c)
-	first := make(chan error, 1)
-	go func() { _, err := n.Call(context.Background(), encoded(t, 1)); first <- err }()
-	testkit.Eventually(t, func() bool { return len(n.pool.slots) == 1 })
-	_, err := call(t, n, 2)
-	e := failure(t, err)
-	assert.Equal(t, engine.Busy, e.Fault)
-	assert.Equal(t, "queue_wait", e.Limit)
-	n.config.QueueWait = testkit.Long
-	second := make(chan error, 1)
-	go func() { _, err := n.Call(context.Background(), encoded(t, 2)); second <- err }()
-	testkit.Eventually(t, func() bool { return n.pool.waiting.Load() == 1 })
-	_, err = call(t, n, 3)
-	e = failure(t, err)
-	assert.Equal(t, "queue", e.Limit)
-	assert.Contains(t, e.Reason, "1 calls are already waiting")
-	require.NoError(t, os.WriteFile(filepath.Join(c.Dir, "go"), nil, 0o600))
-	require.NoError(t, <-first)
-	require.NoError(t, <-second)
+	for limit, wait := range map[string]time.Duration{"queue": 0, "queue_wait": time.Millisecond} {
+		c := script(t, `while read -r line; do until [ -e go ]; do sleep 0.01; done; echo $line; done`)
+		c.Queue, c.QueueWait = 1, wait
+		n := started(t, c)
+		ended := make(chan error, 2)
+		calling := func(v int) { _, err := n.Call(context.Background(), encoded(t, v)); ended <- err }
+		go calling(1)
+		testkit.Eventually(t, func() bool { return n.pool.slots.Used() == 1 })
+		if limit == "queue" {
+			go calling(2)
+			testkit.Eventually(t, func() bool { return n.pool.slots.Waiting() == 1 })
+		} else {
+			ended <- nil
+		}
+		_, err := call(t, n, 3)
+		e := failure(t, err)
+		assert.Equal(t, engine.Busy, e.Fault)
+		assert.Equal(t, limit, e.Limit)
+		assert.Contains(t, e.Reason, "workers.max is 1, and all are busy")
+		require.NoError(t, os.WriteFile(filepath.Join(c.Dir, "go"), nil, 0o600))
+		require.NoError(t, <-ended)
+		require.NoError(t, <-ended)
+	}
 }
 
 func TestIdleProcessesBeyondTheMinimumEnd(t *testing.T) {

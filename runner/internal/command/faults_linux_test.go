@@ -149,7 +149,7 @@ func TestADeadlineKillsAllThatTheProgramHasStarted(t *testing.T) {
 	c := script(t, `while read -r line; do case $line in 1) `+familyScript+` sleep 3600;; *) echo "$line";; esac; done`)
 	n := started(t, c)
 	late := errors.New("no answer in time")
-	_, err := n.CallWithin(t.Context(), time.Second, late, encoded(t, 1))
+	_, err := n.CallWithin(t.Context(), engine.Within{Limit: time.Second, Cause: late}, encoded(t, 1))
 	e := failure(t, err)
 	assert.Equal(t, engine.Transport, e.Fault)
 	assert.ErrorIs(t, e, late)

@@ -3,10 +3,8 @@ package command
 import (
 	"context"
 	"errors"
-	"fmt"
 	"slices"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/gophersnake/gophersnake/runner/internal/engine"
@@ -23,13 +21,11 @@ import (
 // delay, but a call starts one without.
 type processes struct {
 	node   *Node
-	slots  chan struct{} // holds a value for each call in progress, and each start by refill
-	closed chan struct{} // closed by close
+	slots  *engine.Line // each call in progress, and each start by refill, has one
 	ctx    context.Context
 	cancel context.CancelCauseFunc
 
 	running sync.WaitGroup // of start and watch
-	waiting atomic.Int64   // calls that wait for a slot
 
 	mu       sync.Mutex // guards the fields below
 	isClosed bool
@@ -42,7 +38,8 @@ type processes struct {
 }
 
 func newProcesses(n *Node) *processes {
-	p := &processes{node: n, slots: make(chan struct{}, n.config.Max), closed: make(chan struct{})}
+	c := &n.config
+	p := &processes{node: n, slots: engine.NewLine(engine.LineConfig{Places: c.Max, Queue: c.Queue, Wait: c.QueueWait, Place: "a process"})}
 	p.ctx, p.cancel = context.WithCancelCause(context.Background())
 	return p
 }
@@ -51,46 +48,19 @@ func newProcesses(n *Node) *processes {
 var errClosed = &engine.Error{Fault: engine.Transport, Reason: "the node was closed", NotBegun: true}
 
 // enter waits for a slot.
-func (p *processes) enter(ctx context.Context) error {
-	select {
-	case p.slots <- struct{}{}:
-		return nil
-	default:
-	}
-	waiting := int(p.waiting.Add(1))
-	defer p.waiting.Add(-1)
-	config := &p.node.config
-	if config.Queue > 0 && waiting > config.Queue {
-		return p.refusal(worker.LimitQueue, fmt.Sprintf("%d calls are already waiting for a process", waiting-1))
-	}
-	var late <-chan time.Time
-	if config.QueueWait > 0 {
-		timer := time.NewTimer(config.QueueWait)
-		defer timer.Stop()
-		late = timer.C
-	}
-	select {
-	case p.slots <- struct{}{}:
-		return nil
-	case <-late:
-		return p.refusal(worker.LimitQueueWait, fmt.Sprintf("no process became free within %v", config.QueueWait))
-	case <-ctx.Done():
-		return &worker.CanceledError{Cause: context.Cause(ctx)}
-	case <-p.closed:
+func (p *processes) enter(ctx context.Context, turn *engine.Turn) error {
+	switch err := p.slots.Enter(ctx, turn); {
+	case errors.Is(err, engine.ErrLineClosed):
 		return errClosed
-	}
-}
-
-// refusal is the error of a call that a limit of the queue refuses.
-func (p *processes) refusal(limit worker.Limit, reason string) error {
-	return &engine.Error{
-		Fault: engine.Busy, Limit: string(limit), NotBegun: true,
-		Reason: fmt.Sprintf("%s: workers.max is %d, and all are busy", reason, p.node.config.Max),
+	case err != nil && ctx.Err() != nil:
+		return &worker.CanceledError{Cause: err}
+	default:
+		return err
 	}
 }
 
 func (p *processes) leave() {
-	<-p.slots
+	p.slots.Leave()
 	p.refill()
 }
 
@@ -214,7 +184,7 @@ func (p *processes) watch(m *process) {
 func (p *processes) refill() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.isClosed || len(p.idle)+len(p.slots) >= p.node.config.Min || p.timer != nil {
+	if p.isClosed || len(p.idle)+p.slots.Used() >= p.node.config.Min || p.timer != nil {
 		return
 	}
 	p.timer = time.AfterFunc(delayAfter(p.failures), func() {
@@ -227,9 +197,7 @@ func (p *processes) refill() {
 
 // startIdle starts one process, and then the next one.
 func (p *processes) startIdle() {
-	select {
-	case p.slots <- struct{}{}:
-	default:
+	if !p.slots.TryEnter() {
 		return // all are in use by calls
 	}
 	m, err := p.start(p.ctx)
@@ -275,7 +243,7 @@ func (p *processes) close(ctx context.Context) {
 	p.mu.Lock()
 	if !p.isClosed {
 		p.isClosed = true
-		close(p.closed)
+		p.slots.Close()
 		p.cancel(errClosed)
 		if p.timer != nil {
 			p.timer.Stop()

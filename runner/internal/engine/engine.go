@@ -18,14 +18,22 @@ type Engine interface {
 	Start(ctx context.Context) error
 	// CallWithin runs the node once. The input and the output are one value each, in msgpack as
 	// the package ipc describes it, with the data of tensors in place. The caller checks the
-	// output, which is not trusted. The limit, 0 for none, is that of the time from the moment
-	// at which the engine begins the call: waiting for other calls does not use it up. A call
-	// that exceeds it has the given cause.
-	CallWithin(ctx context.Context, limit time.Duration, cause error, in []byte) (out []byte, err error)
+	// output, which is not trusted.
+	CallWithin(ctx context.Context, within Within, in []byte) (out []byte, err error)
 	// Close ends what the engine runs: calls that are in progress fail, and so do later ones.
 	// It gives what it ends the time until the context ends. When it returns, nothing is left.
 	// It may be called several times, and after a Start that failed.
 	Close(ctx context.Context)
+}
+
+// Within says what bounds a call. The zero value is a call without bounds.
+type Within struct {
+	// Limit, 0 for none, is that of the time from the moment at which the engine begins the
+	// call: waiting for other calls does not use it up. Cause is that of a call that exceeds it.
+	Limit time.Duration
+	Cause error
+	// Turn is that of the operation that the call is an attempt of, or nil.
+	Turn *Turn
 }
 
 // Fault classifies an [Error].

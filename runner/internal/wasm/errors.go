@@ -139,24 +139,9 @@ func (e *InterruptedError) Is(target error) bool { return e.End != nil && target
 
 // The limits, by their names in the manifest.
 const (
-	limitMemory    = "memory"
-	limitResult    = "result"
-	limitQueue     = "queue"
-	limitQueueWait = "queue_wait"
+	limitMemory = "memory"
+	limitResult = "result"
 )
-
-// BusyError says that a limit of the queue refused a call.
-type BusyError struct {
-	Limit string // "queue" or "queue_wait"
-	Bound string
-}
-
-func (e *BusyError) Error() string {
-	if e.Limit == limitQueueWait {
-		return "all instances were in use for " + e.Bound
-	}
-	return "all instances are in use, and " + e.Bound + " calls wait already"
-}
 
 // ProtocolError says that a module violated the protocol of its functions, for instance
 // with a result outside of its memory. Its instance is closed.
@@ -285,8 +270,6 @@ func (m *Module) engineError(err error) error {
 		}
 	case *fs.PathError:
 		e.Fault = engine.System
-	case *BusyError:
-		e.Fault, e.Limit = engine.Busy, found.Limit
 	case *StartError:
 		if interrupted, ok := errors.AsType[*InterruptedError](err); ok && interrupted.End != nil {
 			return err

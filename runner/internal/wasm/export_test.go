@@ -15,4 +15,4 @@ func (m *Module) Idle() int {
 }
 
 // Waiting returns the number of calls that wait for an instance.
-func (m *Module) Waiting() int { return int(m.waiting.Load()) }
+func (m *Module) Waiting() int { return m.line.Waiting() }

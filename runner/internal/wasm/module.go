@@ -8,7 +8,6 @@ import (
 	"runtime"
 	"slices"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -16,6 +15,7 @@ import (
 	"github.com/tetratelabs/wazero/api"
 	"github.com/tetratelabs/wazero/experimental"
 
+	"github.com/gophersnake/gophersnake/runner/internal/engine"
 	"github.com/gophersnake/gophersnake/runner/internal/jsonvalue"
 )
 
@@ -66,8 +66,7 @@ type Module struct {
 	compiled  wazero.CompiledModule
 	isCommand bool
 
-	places  chan struct{} // one for each call that runs
-	waiting atomic.Int64  // calls that wait for a place
+	line *engine.Line // each call that runs has a place
 
 	mu     sync.Mutex // guards what follows
 	active map[*instance]struct{}
@@ -90,7 +89,10 @@ func New(config Config) *Module {
 	config.Max = max(config.Max, config.Min, 1)
 	return &Module{
 		config: config, name: filepath.Base(config.Path),
-		places: make(chan struct{}, config.Max), active: map[*instance]struct{}{},
+		line: engine.NewLine(engine.LineConfig{
+			Places: config.Max, Queue: config.Queue, Wait: config.QueueWait, Place: "an instance",
+		}),
+		active: map[*instance]struct{}{},
 	}
 }
 
@@ -291,12 +293,12 @@ func signature(name string, params, results []api.ValueType) string {
 // [*ipc.ValueError] for a value that JSON does not carry or a result that is missing, or
 // ErrClosed.
 func (m *Module) Call(ctx context.Context, in []byte) ([]byte, error) {
-	return m.CallWithin(ctx, 0, nil, in)
+	return m.CallWithin(ctx, engine.Within{}, in)
 }
 
-// CallWithin is [Module.Call] with a limit of the time that the call has once it has an
-// instance; 0 means no limit. The cause says why a call was interrupted for it.
-func (m *Module) CallWithin(ctx context.Context, limit time.Duration, cause error, in []byte) ([]byte, error) {
+// CallWithin is [Module.Call] with bounds. The limit is that of the time that the call has once it
+// has an instance.
+func (m *Module) CallWithin(ctx context.Context, within engine.Within, in []byte) ([]byte, error) {
 	if m.config.JSON {
 		text, err := jsonvalue.FromMsgpack("input", in)
 		if err != nil {
@@ -304,14 +306,14 @@ func (m *Module) CallWithin(ctx context.Context, limit time.Duration, cause erro
 		}
 		in = text
 	}
-	i, err := m.take(ctx)
+	i, err := m.take(ctx, within.Turn)
 	if err != nil {
 		return nil, m.engineError(err)
 	}
 	i.overdue = nil
-	if limit > 0 {
-		i.overdue = cause
-		timer := time.AfterFunc(limit, func() { i.cancel(cause) })
+	if within.Limit > 0 {
+		i.overdue = within.Cause
+		timer := time.AfterFunc(within.Limit, func() { i.cancel(within.Cause) })
 		defer timer.Stop()
 	}
 	out, err := i.serve(in)
@@ -332,15 +334,10 @@ func (m *Module) Close(ctx context.Context) {
 	m.closed = true
 	m.mu.Unlock()
 	stop := context.AfterFunc(ctx, m.cancelAll)
-	for range cap(m.places) { // those that run have a place each
-		m.places <- struct{}{}
-	}
+	<-m.line.Close()
 	stop()
 	m.dropIdle(0)
 	m.release()
-	for range cap(m.places) {
-		<-m.places
-	}
 }
 
 // cancelAll ends the calls that run.

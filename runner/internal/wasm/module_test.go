@@ -20,6 +20,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/gophersnake/gophersnake/ipc"
+	"github.com/gophersnake/gophersnake/runner/internal/engine"
 	"github.com/gophersnake/gophersnake/runner/internal/wasm"
 )
 
@@ -315,7 +316,9 @@ func TestTheQueueIsBounded(t *testing.T) {
 				require.Eventually(t, func() bool { return m.Waiting() == 1 }, time.Minute, time.Millisecond)
 			}
 			_, err := m.Call(t.Context(), encoded(t, 0))
-			assert.Equal(t, limit, as[*wasm.BusyError](t, err).Limit)
+			busy := as[*engine.Error](t, err)
+			assert.Equal(t, engine.Busy, busy.Fault)
+			assert.Equal(t, limit, busy.Limit)
 			cancel()
 			calls.Wait()
 			echoes(t, m, "the next call")
@@ -329,13 +332,13 @@ func TestTheTimeOfACallBeginsWithItsInstance(t *testing.T) {
 	var calls sync.WaitGroup
 	for range 3 {
 		calls.Go(func() {
-			_, err := m.CallWithin(t.Context(), 50*time.Millisecond, late, encoded(t, functionLoops))
+			_, err := m.CallWithin(t.Context(), engine.Within{Limit: 50 * time.Millisecond, Cause: late}, encoded(t, functionLoops))
 			assert.ErrorIs(t, err, late)
-			assert.NotErrorAs(t, err, new(*wasm.BusyError))
+			assert.NotEqual(t, engine.Busy, as[*engine.Error](t, err).Fault)
 		})
 	}
 	calls.Wait()
-	_, err := m.CallWithin(t.Context(), time.Hour, late, encoded(t, 0))
+	_, err := m.CallWithin(t.Context(), engine.Within{Limit: time.Hour, Cause: late}, encoded(t, 0))
 	require.NoError(t, err)
 }
 

@@ -4,24 +4,26 @@ import (
 	"context"
 	"errors"
 	"slices"
-	"strconv"
 	"time"
 
 	"github.com/gophersnake/gophersnake/ipc"
+	"github.com/gophersnake/gophersnake/runner/internal/engine"
 )
 
 // take returns an instance for a call, whose context is set: the idle one that was used
 // last, or one that is not instantiated yet. It waits for a place if Max calls run.
-func (m *Module) take(ctx context.Context) (*instance, error) {
-	if err := m.enter(ctx); err != nil {
+func (m *Module) take(ctx context.Context, turn *engine.Turn) (*instance, error) {
+	switch err := m.line.Enter(ctx, turn); {
+	case errors.Is(err, engine.ErrLineClosed):
+		return nil, ErrClosed
+	case err == nil:
+	case ctx.Err() != nil:
+		return nil, &InterruptedError{Cause: err, End: ctx.Err(), Waited: true}
+	default:
 		return nil, err
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.closed {
-		<-m.places
-		return nil, ErrClosed
-	}
 	var i *instance
 	if last := len(m.idle) - 1; last >= 0 {
 		i, m.idle[last] = m.idle[last], nil
@@ -32,34 +34,6 @@ func (m *Module) take(ctx context.Context) (*instance, error) {
 	i.ctx, i.cancel = context.WithCancelCause(ctx)
 	m.active[i] = struct{}{}
 	return i, nil
-}
-
-// enter waits for a place.
-func (m *Module) enter(ctx context.Context) error {
-	select {
-	case m.places <- struct{}{}:
-		return nil
-	default:
-	}
-	waiting := m.waiting.Add(1)
-	defer m.waiting.Add(-1)
-	if limit := m.config.Queue; limit > 0 && waiting > int64(limit) {
-		return &BusyError{Limit: limitQueue, Bound: strconv.Itoa(limit)}
-	}
-	var overdue <-chan time.Time // never without a limit
-	if limit := m.config.QueueWait; limit > 0 {
-		timer := time.NewTimer(limit)
-		defer timer.Stop()
-		overdue = timer.C
-	}
-	select {
-	case m.places <- struct{}{}:
-		return nil
-	case <-overdue:
-		return &BusyError{Limit: limitQueueWait, Bound: m.config.QueueWait.String()}
-	case <-ctx.Done():
-		return &InterruptedError{Cause: context.Cause(ctx), End: ctx.Err(), Waited: true}
-	}
 }
 
 // give takes the instance of a call that has ended with an error or nil. It is used again
@@ -81,7 +55,7 @@ func (m *Module) give(i *instance, err error) {
 		}
 	}
 	m.mu.Unlock()
-	<-m.places
+	m.line.Leave()
 }
 
 // keepsInstance reports whether the instance of a call with this error is as it was before.
