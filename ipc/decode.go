@@ -13,9 +13,9 @@ import (
 
 // Decode returns the value as nil, bool, int64, uint64 (only beyond the range of int64),
 // float64, string, []byte, []any, map[string]any, [time.Time], *[Tensor], *[Audio],
-// *[Image], *[Table] or [JSON]. Large tensors, recordings, images and tables share the memory of the
-// payload's buffers, except for buffers in shared memory, which are copied so that the
-// value outlives the payload. Parts of an isolated worker's result that overlap in the
+// *[Image], *[Table] or [JSON]. Large tensors, recordings, images and tables share the memory of
+// the payload's buffers, except for buffers in shared memory, which are copied so that the value
+// outlives the payload. Large bytes, texts and JSON documents are copied in any case. Parts of an isolated worker's result that overlap in the
 // worker's memory may overlap in the value. If a map contains a key twice, the last one
 // counts. After [Payload.Ordered], an [Object] takes the place of each map.
 //
@@ -27,8 +27,9 @@ func (p Payload) Decode(root string, limits Limits) (any, error) {
 
 // View is [Payload.Decode] without copies: the parts of the value that are in shared
 // memory must not be changed, nor used after the payload has been released. The memory of a
-// worker is mapped for reading only, so writing to it ends the program. A table is copied
-// nevertheless: its reader checks it first, and the worker could change it afterwards.
+// worker is mapped for reading only, so writing to it ends the program. Tables, texts and JSON
+// documents are copied nevertheless: they are checked first, and the worker could change them
+// afterwards.
 func (p Payload) View(root string, limits Limits) (any, error) {
 	return p.decode(root, limits, nil, true)
 }
@@ -394,7 +395,12 @@ func (c *cursor) value() (any, *ValueError) {
 	if t.ext == extTimestamp {
 		return inner.timestamp()
 	}
-	v, err := inner.extensionValue(t.ext)
+	var v any
+	if t.ext == extLarge {
+		v, err = inner.largeValue()
+	} else {
+		v, err = inner.extensionValue(t.ext)
+	}
 	c.buffers, c.locations = inner.buffers, inner.locations
 	return v, err
 }

@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 	"unicode/utf8"
+	"unsafe"
 
 	"github.com/vmihailenco/msgpack/v5"
 
@@ -32,7 +33,8 @@ import (
 //   - any other [encoding.TextMarshaler], as its text.
 //
 // Errors and all other types are refused. The payload shares the memory of large
-// tensors, recordings, images and tables, which must not change until the call has returned.
+// tensors, recordings, images, tables, byte slices and JSON documents, which must not change until
+// the call has returned.
 //
 // If the value cannot be carried, the error is a *[ValueError] whose path begins with
 // root.
@@ -78,7 +80,7 @@ func (e *encoder) value(v any, depth int) *ValueError {
 	case string:
 		return e.text(v)
 	case []byte:
-		e.bytes(v)
+		e.blob(v)
 	case int:
 		_ = e.out.EncodeInt(int64(v))
 	case int64:
@@ -175,6 +177,10 @@ func (e *encoder) text(s string) *ValueError {
 	if !utf8.ValidString(s) {
 		return &ValueError{Reason: "a string that is not UTF-8", Hint: "pass it as []byte, or strings.ToValidUTF8 of it"}
 	}
+	if len(s) >= SharedFrom {
+		e.large(formText, unsafe.Slice(unsafe.StringData(s), len(s))) // buffers are read only
+		return nil
+	}
 	_ = e.out.EncodeString(s)
 	return nil
 }
@@ -187,7 +193,27 @@ func (e *encoder) key(s string) *ValueError {
 	return nil
 }
 
-// bytes encodes a byte slice. A nil slice becomes an empty one, because nil inside an
+// blob encodes a value that is a byte slice.
+func (e *encoder) blob(b []byte) {
+	if len(b) >= SharedFrom {
+		e.large(formBytes, b)
+		return
+	}
+	e.bytes(b)
+}
+
+// large encodes data that is a value of its own as the frame's next buffer, so that it can be
+// shared.
+func (e *encoder) large(form string, data []byte) {
+	start := e.buf.Len()
+	_ = e.out.EncodeArrayLen(2)
+	_ = e.out.EncodeString(form)
+	_ = e.out.EncodeNil()
+	e.buffers = append(e.buffers, data)
+	e.wrapExtension(extLarge, start)
+}
+
+// bytes encodes a byte slice in the body. A nil slice becomes an empty one, because nil inside an
 // extension means the frame's next buffer.
 func (e *encoder) bytes(b []byte) {
 	_ = e.out.EncodeBytesLen(len(b))
@@ -270,6 +296,10 @@ func (e *encoder) table(t *Table) *ValueError {
 func (e *encoder) json(j JSON) *ValueError {
 	if err := j.check(); err != nil {
 		return err
+	}
+	if len(j) >= SharedFrom {
+		e.large(formJSON, j)
+		return nil
 	}
 	start := e.buf.Len()
 	e.buf.Write(j)

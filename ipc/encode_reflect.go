@@ -137,7 +137,7 @@ func (e *encoder) sequence(v reflect.Value, depth int) *ValueError {
 			addressable.Set(v)
 			v = addressable
 		}
-		e.bytes(v.Bytes())
+		e.blob(v.Bytes())
 		return nil
 	}
 	if err := e.enter(depth); err != nil {

@@ -6,18 +6,79 @@ import (
 	"fmt"
 	"math"
 	"time"
+	"unsafe"
 
 	"github.com/vmihailenco/msgpack/v5/msgpcode"
 )
 
 // checkExtension checks the payload of an extension, which is the whole of c.
 func (c *cursor) checkExtension(id int8) *ValueError {
-	if id == extTimestamp {
+	switch id {
+	case extTimestamp:
 		_, err := c.timestamp()
+		return err
+	case extLarge:
+		form, data, err := c.large()
+		if err == nil {
+			err = checkLarge(form, data)
+		}
 		return err
 	}
 	_, err := c.extensionValue(id)
 	return err
+}
+
+// large reads the payload of a large value, which is the whole of c: its form and its data, which
+// is the frame's next buffer.
+func (c *cursor) large() (form string, data []byte, err *ValueError) {
+	if err = c.array(2, "a large value"); err == nil {
+		form, err = c.str()
+	}
+	switch {
+	case err != nil:
+	case c.i != len(c.b)-1 || c.b[c.i] != msgpcode.Nil:
+		err = &ValueError{Reason: "the data of a large value is not in a buffer"}
+	default:
+		data, err = c.data()
+	}
+	return form, data, err
+}
+
+// checkLarge checks the data of a large value.
+func checkLarge(form string, data []byte) *ValueError {
+	switch form {
+	case formBytes:
+		return nil
+	case formText:
+		return invalidText(data)
+	case formJSON:
+		return JSON(data).check()
+	}
+	return &ValueError{Reason: fmt.Sprintf("a large value of the unknown form %q", form)}
+}
+
+// largeValue decodes the payload of a large value, which is the whole of c. Only in a view do
+// bytes share the memory of their buffer. Text and JSON are checked once more if they were in
+// memory that a worker can write to.
+func (c *cursor) largeValue() (any, *ValueError) {
+	isCopy := len(c.locations) > 0 && c.locations[0].segment != nil
+	form, data, err := c.large()
+	if err != nil {
+		return nil, err
+	}
+	if !isCopy && !(c.view && form == formBytes) {
+		data = bytes.Clone(data)
+	}
+	if isCopy || c.view {
+		err = checkLarge(form, data)
+	}
+	switch form {
+	case formBytes:
+		return data, err
+	case formText:
+		return unsafe.String(unsafe.SliceData(data), len(data)), err
+	}
+	return JSON(data), err
 }
 
 // timestamp decodes the payload of a timestamp, which is the whole of c.
@@ -215,8 +276,9 @@ func (c *cursor) data() ([]byte, *ValueError) {
 }
 
 // Inline returns the payload as one piece of msgpack with the data of tensors, recordings,
-// images and tables in place, for programs that decode it without the package. A payload without buffers is returned as it is; another one is copied. The
-// error is that of [Payload.Check].
+// images, tables and large values in place, for programs that decode it without the package. A
+// payload without buffers is returned as it is; another one is copied. The error is that of
+// [Payload.Check].
 func (p Payload) Inline(root string, limits Limits) ([]byte, error) {
 	if !p.checked {
 		if err := p.Check(root, limits); err != nil {
@@ -245,7 +307,7 @@ func (p Payload) Inline(root string, limits Limits) ([]byte, error) {
 			var payload []byte
 			if payload, err = c.take(t.n); err == nil && refersToBuffer(t.ext, payload) {
 				out = append(out, p.Body[copied:start]...)
-				out = appendExtension(out, t.ext, payload[:len(payload)-1], c.buffers[0])
+				out = appendData(out, t.ext, payload[:len(payload)-1], c.buffers[0])
 				copied, c.buffers = c.i, c.buffers[1:]
 			}
 		}
@@ -259,7 +321,7 @@ func (p Payload) Inline(root string, limits Limits) ([]byte, error) {
 // refersToBuffer reports whether the data of a checked extension is in a buffer.
 func refersToBuffer(id int8, payload []byte) bool {
 	switch id {
-	case extTensor, extAudio, extImage, extTable:
+	case extTensor, extAudio, extImage, extTable, extLarge:
 	default:
 		return false
 	}
@@ -269,6 +331,27 @@ func refersToBuffer(id int8, payload []byte) bool {
 		err = c.skip(0)
 	}
 	return err == nil && c.i == len(payload)-1 && payload[c.i] == msgpcode.Nil
+}
+
+// appendData appends an extension whose payload is the fields and then the data, or a large value
+// in its ordinary encoding.
+func appendData(dst []byte, id int8, fields, data []byte) []byte {
+	if id != extLarge {
+		return appendExtension(dst, id, fields, data)
+	}
+	n := len(data)
+	size := []byte{byte(n >> 24), byte(n >> 16), byte(n >> 8), byte(n)}
+	c := cursor{b: fields}
+	_ = c.array(2, "")
+	switch form, _ := c.str(); form {
+	case formText:
+		dst = append(append(dst, msgpcode.Str32), size...)
+	case formJSON:
+		dst = append(append(append(dst, msgpcode.Ext32), size...), extJSON)
+	default:
+		dst = append(append(dst, msgpcode.Bin32), size...)
+	}
+	return append(dst, data...)
 }
 
 // appendExtension appends an extension whose payload is the fields and then the data.

@@ -1,6 +1,8 @@
 package ipc
 
 import (
+	"bytes"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -14,8 +16,11 @@ func TestInlineValuesReferToNoBuffers(t *testing.T) {
 	small, err := NewTensor([]byte{1, 0xc0}, 2)
 	require.NoError(t, err)
 	image := &Image{Format: "rgb8", Width: 200, Height: 100, Pixels: make([]byte, 60000)}
+	document := JSON(`["` + strings.Repeat("x", SharedFrom) + `"]`)
 	for name, v := range map[string]any{
-		"scalar": int64(3), "small": small, "large": large, "image": image,
+		"large bytes": bytes.Repeat([]byte{0xc0}, SharedFrom), "large text": strings.Repeat("ö", SharedFrom), "large document": document,
+		"nested large values": map[string]any{"a": []any{make([]byte, SharedFrom), document, large, "b"}},
+		"scalar":              int64(3), "small": small, "large": large, "image": image,
 		"nested": map[string]any{"a": []any{large, "text", small, nil}, "b": image},
 	} {
 		t.Run(name, func(t *testing.T) {

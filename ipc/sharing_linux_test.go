@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"net"
 	"os"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -367,4 +368,49 @@ func TestAnEndedConnectionTakesNoSegment(t *testing.T) {
 	c.shared.mu.Unlock()
 	_, _, err := c.shared.resolve(descriptor{segment: s.id, size: 8})
 	assert.ErrorIs(t, err, ErrClosed)
+}
+
+// A worker can write to its memory after a text in it was checked.
+func TestATextInSharedMemoryIsCheckedWhereItCannotChange(t *testing.T) {
+	arena := NewArena(64<<20, time.Minute)
+	defer arena.Close()
+	for _, v := range []any{strings.Repeat("a", SharedFrom), JSON(`"` + strings.Repeat("a", SharedFrom) + `"`)} {
+		encoded, err := Encode("v", v)
+		require.NoError(t, err)
+		p, err := arena.Share(t.Context(), Domain{}, encoded)
+		require.NoError(t, err)
+		require.NotNil(t, p.locations)
+		require.NoError(t, p.Check("v", DefaultLimits()))
+		p = p.Checked()
+		for _, decode := range []func(string, Limits) (any, error){p.Decode, p.View} {
+			p.Buffers[0][5] = 'a'
+			got, err := decode("v", DefaultLimits())
+			require.NoError(t, err)
+			p.Buffers[0][5] = 0xff
+			assert.Equal(t, v, got, "it is a copy")
+			_, err = decode("v", DefaultLimits())
+			assert.ErrorContains(t, err, "UTF-8")
+		}
+		p.Release()
+	}
+}
+
+func TestBytesAreViewsOfSharedMemoryInAViewAlone(t *testing.T) {
+	arena := NewArena(64<<20, time.Minute)
+	defer arena.Close()
+	encoded, err := Encode("v", make([]byte, SharedFrom))
+	require.NoError(t, err)
+	inline, err := encoded.Decode("v", DefaultLimits())
+	require.NoError(t, err)
+	p, err := arena.Share(t.Context(), Domain{}, encoded)
+	require.NoError(t, err)
+	decoded, err := p.Decode("v", DefaultLimits())
+	require.NoError(t, err)
+	view, err := p.View("v", DefaultLimits())
+	require.NoError(t, err)
+	p.Buffers[0][5], encoded.Buffers[0][5] = 7, 8
+	assert.Equal(t, byte(7), view.([]byte)[5])
+	assert.Zero(t, decoded.([]byte)[5])
+	assert.Zero(t, inline.([]byte)[5], "others may be sent the same payload")
+	p.Release()
 }

@@ -22,6 +22,14 @@ const (
 	extImage     = 3
 	extJSON      = 4
 	extTable     = 5
+	extLarge     = 6
+)
+
+// The forms of the data of extLarge.
+const (
+	formBytes = "bin"
+	formText  = "str"
+	formJSON  = "json"
 )
 
 // DType is the element type of a [Tensor], by its NumPy name.

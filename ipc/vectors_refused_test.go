@@ -57,6 +57,12 @@ func refusedVectors() []refusedVector {
 		{"tensor whose buffer is missing", "value", "buffer", ext(1, "93"+text("uint8")+"9101c0"), nil},
 		{"tensor whose buffer is too short", "value[1]", "bytes", "92c0" + ext(1, "93"+text("uint8")+"9102c0"), []any{"00"}},
 		{"second tensor without a buffer", "value[1]", "buffer", "92" + ext(1, "93"+text("uint8")+"9101c0") + ext(1, "93"+text("uint8")+"9101c0"), []any{"00"}},
+		{"large value in the body", "value", "not in a buffer", ext(6, "92"+text("bin")+"c40100"), nil},
+		{"large value without a buffer", "value", "buffer", ext(6, "92"+text("bin")+"c0"), nil},
+		{"large value of an unknown form", "value", "unknown form", ext(6, "92"+text("int")+"c0"), []any{"00"}},
+		{"large value without a form", "value", "instead of", ext(6, "91c0"), []any{"00"}},
+		{"large text that is not UTF-8", "value[0]", "", "91" + ext(6, "92"+text("str")+"c0"), []any{"61ff"}},
+		{"large document that is no JSON", "value", "not a JSON document", ext(6, "92"+text("json")+"c0"), []any{"7b"}},
 		{"buffer that is not used", "value", "buffer", "c0", []any{"00"}},
 		{"buffer too many", "value", "buffer", ext(1, "93"+text("uint8")+"9101c0"), []any{"00", ""}},
 

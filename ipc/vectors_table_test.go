@@ -169,7 +169,7 @@ func scalarVectors() []valueVector {
 	for _, s := range []struct {
 		n    int
 		head string
-	}{{1, "a1"}, {31, "bf"}, {32, "d920"}, {255, "d9ff"}, {256, "da0100"}, {65535, "daffff"}, {65536, "db00010000"}} {
+	}{{1, "a1"}, {31, "bf"}, {32, "d920"}, {255, "d9ff"}, {256, "da0100"}, {65535, "daffff"}} {
 		vs = append(vs, valueVector{fmt.Sprintf("str of %d", s.n), object{"str": repeat("a", s.n)}, both, []any{s.head, repeat("61", s.n)}, nil})
 	}
 	vs = append(vs,
@@ -182,7 +182,7 @@ func scalarVectors() []valueVector {
 	for _, b := range []struct {
 		n    int
 		head string
-	}{{0, "c400"}, {1, "c401"}, {255, "c4ff"}, {256, "c50100"}, {65535, "c5ffff"}, {65536, "c600010000"}} {
+	}{{0, "c400"}, {1, "c401"}, {255, "c4ff"}, {256, "c50100"}, {65535, "c5ffff"}} {
 		vs = append(vs, valueVector{fmt.Sprintf("bytes of %d", b.n), object{"bytes": repeat("fe", b.n)}, both, []any{b.head, repeat("fe", b.n)}, nil})
 	}
 	return append(vs,
@@ -258,6 +258,10 @@ func extensionVectors() []valueVector {
 	large := repeat("ab", 16384)
 	samples := []any{repeat("0000003f000000bf", 2048)} // 0.5, -0.5: 16 KiB
 	return append(vs,
+		valueVector{"large bytes", object{"bytes": repeat("fe", 65536)}, both, ext(6, "92"+text("bin")+"c0"), []any{repeat("fe", 65536)}},
+		valueVector{"large text", object{"str": repeat("a", 65536)}, both, ext(6, "92"+text("str")+"c0"), []any{repeat("61", 65536)}},
+		valueVector{"large values in a list", list(object{"bytes": repeat("01", 70000)}, integer("1"), object{"str": repeat("b", 70000)}), both,
+			"93" + ext(6, "92"+text("bin")+"c0") + "01" + ext(6, "92"+text("str")+"c0"), []any{repeat("01", 70000), repeat("62", 70000)}},
 		valueVector{"tensor of no dimensions", tensorOf("float64", "000000000000f03f"), both, ext(1, "93"+text("float64")+"90c408000000000000f03f"), nil},
 		valueVector{"tensor without elements", tensorOf("int64", "", 0), both, ext(1, "93"+text("int64")+"9100c400"), nil},
 		valueVector{"tensor without elements of 3 × 0 × 200", tensorOf("uint8", "", 3, 0, 200), both, ext(1, "93"+text("uint8")+"930300ccc8c400"), nil},
@@ -318,6 +322,11 @@ func lenientVectors() []valueVector {
 		{"timestamp behind ext8 where fixext4 would do", timestamp(1, 0), decodeOnly, "c704ff00000001", nil},
 		{"tensor with sizes as signed and as wide integers", tensorOf("uint8", "0102", 1, 2), decodeOnly, ext(1, "93"+text("uint8")+"92d001cf0000000000000002c4020102"), nil},
 		{"tensor out of band although it is small", tensorOf("uint8", "0102", 2), decodeOnly, ext(1, "93"+text("uint8")+"9102c0"), []any{"0102"}},
+		{"large text in the body", object{"str": repeat("a", 65536)}, decodeOnly, []any{"db00010000", repeat("61", 65536)}, nil},
+		{"large bytes in the body", object{"bytes": repeat("fe", 65536)}, decodeOnly, []any{"c600010000", repeat("fe", 65536)}, nil},
+		{"text out of band although it is small", object{"str": "höhe"}, decodeOnly, ext(6, "92"+text("str")+"c0"), []any{"68c3b66865"}},
+		{"bytes out of band although they are empty", object{"bytes": ""}, decodeOnly, ext(6, "92"+text("bin")+"c0"), []any{""}},
+		{"json out of band although it is small", object{"json": "[1]"}, decodeOnly, ext(6, "92"+text("json")+"c0"), []any{"5b315d"}},
 		{"table out of band although it is small", tableOf(noColumns), decodeOnly, ext(5, "91c0"), []any{noColumns}},
 		{"image with pts as float32", imageOf("gray8", 1, 1, "0.5", "07"), decodeOnly, ext(3, "95"+text("gray8")+"0101ca3f000000c40107"), nil},
 		{"json with white space", object{"json": " [1]\n"}, goOnly, ext(4, "205b315d0a"), nil},

@@ -349,9 +349,9 @@ func (r *Runner) taken(n *node, v *flow.Value) (any, error) {
 	return native, nil
 }
 
-// RunShared is like [Runner.Run] without the last copy: large tensors, recordings
-// and images in the result are views of the shared memory into which the worker
-// wrote them; tables are copied. The caller must release the result.
+// RunShared is like [Runner.Run] without the last copy: large tensors, recordings,
+// images and bytes in the result are views of the shared memory into which the worker
+// wrote them; tables, texts and JSON documents are copied. The caller must release the result.
 func (r *Runner) RunShared(ctx context.Context, input any) (*Shared, error) {
 	if err := r.enter(ctx); err != nil {
 		return nil, err

@@ -141,8 +141,8 @@ func (s *Stream) Recv() (item Item, err error) {
 }
 
 // RecvView is [Stream.Recv] without the last copy: it calls use with the next item, whose large
-// tensors, recordings and images are views of shared memory, and releases them when use returns
-// or panics. Nothing of the item may be changed, nor be used afterwards. Until then it counts
+// tensors, recordings, images and bytes are views of shared memory, and releases them when use
+// returns or panics. Nothing of the item may be changed, nor be used afterwards. Until then it counts
 // against the limit of [WithSharedMemory]. The error is that of Recv, [io.EOF] at the end, or that
 // of use, which does not end the stream.
 func (s *Stream) RecvView(use func(Item) error) error {

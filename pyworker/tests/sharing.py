@@ -14,7 +14,7 @@ from typing import Any
 import msgpack
 
 OWN = 1 << 31
-FROM = 128 << 10
+FROM = 64 << 10
 
 
 class Host:

@@ -17,8 +17,8 @@ from typing import Any, NamedTuple
 import pytest
 from gophersnake import Audio, Image, Json, Tensor
 from gophersnake._worker.values.decoder import Decoder
-from gophersnake._worker.values.encoder import LARGE, Encoder
-from gophersnake._worker.values.format import ValueFault
+from gophersnake._worker.values.encoder import SEARCHES, UNCOPIED, Encoder
+from gophersnake._worker.values.format import LARGE_FROM, ValueFault
 
 UTC = datetime.timezone.utc
 
@@ -251,12 +251,63 @@ def test_a_subclass_of_our_own_values_is_its_base() -> None:
 
 def test_a_large_body_is_not_overwritten_by_the_next_one() -> None:
     encoder = Encoder()
-    first, _ = encoder.encode(b"a" * LARGE)
-    second, _ = encoder.encode(b"b" * LARGE)
+    first, _ = encoder.encode([1] * UNCOPIED)
+    second, _ = encoder.encode([2] * UNCOPIED)
     third, _ = encoder.encode("small")
-    assert bytes(first)[-3:] == b"aaa"
-    assert bytes(second)[-3:] == b"bbb"
+    assert bytes(first)[-3:] == b"\x01\x01\x01"
+    assert bytes(second)[-3:] == b"\x02\x02\x02"
     assert third == b"\xa5small"
+
+
+@dataclasses.dataclass
+class Record:
+    name: str
+    content: bytes
+
+
+BIG = b"x" * LARGE_FROM
+DEEP: list[Any] = [[[[[[[[[BIG]]]]]]]]]
+
+
+@pytest.mark.parametrize(
+    ("value", "buffers"),
+    [
+        (BIG, 1),
+        (BIG[1:], 0),
+        (BIG.decode(), 1),
+        (bytearray(BIG), 1),
+        (Text(BIG.decode()), 1),
+        (Json(f'["{BIG.decode()}"]'), 1),
+        ([BIG, 1, {"text": BIG.decode(), "same": (BIG, None)}], 3),
+        (Record("name", BIG), 1),
+        ({"records": [Record("a", BIG), Record("b", b"small")]}, 1),
+        ([*range(255), BIG], 1),
+        ([*range(256), BIG], 0),
+        (DEEP[0], 1),
+        (DEEP, 0),
+    ],
+)
+def test_large_parts_are_in_buffers(value: Any, buffers: int) -> None:
+    for encoder in (Encoder(), Encoder()):
+        if encoder._searches == 0:
+            encoder.encode([BIG])  # the next values are searched before they are packed
+        for given in (value, 1, value, *range(2 * SEARCHES), value):
+            body, found = encoder.encode(given)
+            assert len(found) == (buffers if given is value else 0)
+            assert all(len(buffer) >= LARGE_FROM for buffer in found)
+            again = Decoder().decode(body, list(found))
+            assert again == carried(given)
+
+
+def test_a_large_text_that_cannot_be_sent_has_a_path() -> None:
+    bad = "x" * LARGE_FROM + "\ud800"
+    encoder = Encoder()
+    for _ in range(2):
+        with pytest.raises(ValueFault, match=r"result.a\[1\].*surrogates"):
+            encoder.encode({"a": [BIG, bad]})
+        body, buffers = encoder.encode([BIG])
+        assert len(buffers) == 1
+        assert Decoder().decode(body, buffers) == [BIG]
 
 
 def test_a_memory_error_is_not_a_fault_of_the_value() -> None:

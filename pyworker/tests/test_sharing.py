@@ -278,7 +278,8 @@ def test_sizes_around_the_threshold(serve: Serve, size: int) -> None:
     assert (same == x).all()
     assert (more == x + 1).all()
     assert raw == x.tobytes()
-    assert [number != 0 for number, _, _ in host.places] == [size >= FROM] * (2 * (size >= 16384))
+    places = 3 if size >= FROM else 2 if size >= 16384 else 0
+    assert [number != 0 for number, _, _ in host.places] == [size >= FROM] * places
 
 
 def test_many_buffers_of_all_sizes_in_one_value(serve: Serve) -> None:

@@ -11,11 +11,15 @@ import msgpack
 from gophersnake._worker.values import arrays, media, tables
 from gophersnake._worker.values.format import (
     AUDIO,
+    BYTES_FORM,
     JSON,
+    JSON_FORM,
+    LARGE,
     NAMES,
     PARTS,
     TABLE,
     TENSOR,
+    TEXT_FORM,
     ValueFault,
 )
 from gophersnake._worker.wire.frames import Bytes, Limits, ProtocolError
@@ -199,6 +203,8 @@ class Decoder:
         if code not in NAMES:
             raise ValueError(f"unknown extension {code}")
         parts = _parts(code, payload)
+        if code == LARGE and parts[1] is not None:
+            raise ValueError("the data of a large value is not in a buffer")
         data = self._data(parts.pop())
         if code == TENSOR:
             return arrays.tensor(parts[0], parts[1], data)
@@ -206,6 +212,8 @@ class Decoder:
             return media.decode_audio(data, *parts)
         if code == TABLE:
             return tables.decode(data)
+        if code == LARGE:
+            return _large(parts[0], data)
         return media.decode_image(data, *parts)
 
     def _data(self, data: Any) -> Any:
@@ -256,9 +264,20 @@ def _is_shared(buffers: list[Any]) -> bool:
     return len(buffers) == 1 and not isinstance(buffers[0], (bytes, bytearray))
 
 
-def _document(payload: bytes) -> Json:
+def _large(form: object, data: Any) -> bytes | str | Json:
+    """Return a copy of a large value."""
+    if form == BYTES_FORM:
+        return data if type(data) is bytes else bytes(data)
+    if form == TEXT_FORM:
+        return str(data, "utf-8")
+    if form == JSON_FORM:
+        return _document(data)
+    raise ValueError(f"a large value of the unknown form {form!r}")
+
+
+def _document(payload: Any) -> Json:
     try:
-        document = Json(payload.decode())
+        document = Json(str(payload, "utf-8"))
     except UnicodeDecodeError as error:
         raise ValueError(f"not a JSON document: it is not UTF-8: {error.reason}") from None
     document.check()

@@ -12,17 +12,24 @@ from gophersnake._worker.values.format import (
     AUDIO,
     IMAGE,
     JSON,
+    JSON_FORM,
+    LARGE,
+    LARGE_FROM,
     OUT_OF_BAND,
     TABLE,
     TENSOR,
     ValueFault,
 )
+from gophersnake._worker.values.large import Large, lift
 from gophersnake._worker.values.plain import plain
 from gophersnake._worker.wire.frames import Bytes
 from gophersnake.values import Audio, Image, Json, Table, Tensor
 
-LARGE = 64 << 10
+UNCOPIED = 64 << 10
 """A body of at least this many bytes is not copied out of the packer that made it."""
+
+SEARCHES = 16
+"""How many values after one with large parts are searched for such parts before they are packed."""
 
 SHAPES = 256
 """For how many dtypes and shapes the body of a plain array result is cached."""
@@ -37,6 +44,7 @@ class Encoder:
         self._large = False  # whether the last body was large
         self._sent: Any = None  # the packer that holds a large body
         self._array: Any = None  # NumPy's array type, once an array was encoded
+        self._searches = 0  # how many further values are searched first
         self._inner = msgpack.Packer()
         self._buffers: list[Bytes] = []
 
@@ -65,7 +73,7 @@ class Encoder:
             if len(data) >= OUT_OF_BAND:
                 return _tensor_body(name, value.shape), [data]
         try:
-            body = self._pack_large(value) if self._large else self._packer.pack(value)
+            body = self._body(value)
         except BaseException as error:
             self._reset()
             if not isinstance(error, Exception) or isinstance(error, MemoryError):
@@ -74,13 +82,30 @@ class Encoder:
 
             found = faults.find_in_value(value, self._probe) or faults.Fault("", str(error))
             raise ValueFault(root + found.path, found.reason, found.hint) from error
-        if len(body) >= LARGE and not self._large:
+        if len(body) >= UNCOPIED and not self._large:
             self._large = True
             self._packer = self._new_packer()  # the old one keeps its large buffer
         if not self._buffers:
             return body, []
         buffers, self._buffers = self._buffers, []
         return body, buffers
+
+    def _body(self, value: Any) -> Bytes:
+        """Return the body of a value, whose large parts are in buffers if they are found."""
+        if self._searches:
+            lifted = lift(value)
+            self._searches = self._searches - 1 if lifted is value else SEARCHES
+            return self._pack(lifted)
+        body = self._pack(value)
+        if len(body) < LARGE_FROM or (lifted := lift(value)) is value:
+            return body
+        self._searches = SEARCHES
+        self._buffers = []
+        self._packer = self._new_packer()  # the old one keeps the memory of the body
+        return self._pack(lifted)
+
+    def _pack(self, value: Any) -> Bytes:
+        return self._pack_large(value) if self._large else self._packer.pack(value)
 
     def _pack_large(self, value: Any) -> Bytes:
         """Return the body of a value; a large one is not copied out of its packer.
@@ -91,7 +116,7 @@ class Encoder:
         packer = self._new_packer(autoreset=False)
         packer.pack(value)
         body: memoryview = packer.getbuffer()
-        self._large = len(body) >= LARGE
+        self._large = len(body) >= UNCOPIED
         if not self._large:
             return bytes(body)
         self._sent = packer  # in old versions of msgpack the view does not keep it alive
@@ -113,6 +138,8 @@ class Encoder:
         if (viewed := arrays.view_ndarray(value)) is not None:
             self._array = type(value)
             return self._extension(TENSOR, [viewed[0], value.shape], viewed[1])
+        if isinstance(value, Large):
+            return self._large_part(value)
         if isinstance(value, Tensor):
             value.check()
             return self._tensor(value)
@@ -122,14 +149,22 @@ class Encoder:
             return self._extension(IMAGE, *media.encode_image(value))
         if isinstance(value, Json):
             value.check()
-            return msgpack.ExtType(JSON, value.text.encode())
+            text = value.text.encode()
+            if len(text) < LARGE_FROM:
+                return msgpack.ExtType(JSON, text)
+            return self._extension(LARGE, [JSON_FORM], text)
         found = plain(value)
+        if isinstance(found, (bytes, str)) and len(found) >= LARGE_FROM:
+            return self._large_part(Large(found))
         if isinstance(found, Table):
             return self._extension(TABLE, [], arrays.flat(found.stream))
         return self._tensor(found) if isinstance(found, Tensor) else found
 
     def _tensor(self, value: Tensor) -> msgpack.ExtType:
         return self._extension(TENSOR, [value.dtype, list(value.shape)], arrays.flat(value.data))
+
+    def _large_part(self, value: Large) -> msgpack.ExtType:
+        return self._extension(LARGE, [value.form], value.data)
 
     def _extension(self, code: int, parts: list[Any], data: Bytes) -> msgpack.ExtType:
         if len(data) < OUT_OF_BAND:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-TENSOR, AUDIO, IMAGE, JSON, TABLE = 1, 2, 3, 4, 5
+TENSOR, AUDIO, IMAGE, JSON, TABLE, LARGE = 1, 2, 3, 4, 5, 6
 """The msgpack extension types of gophersnake."""
 
 NAMES = {
@@ -11,12 +11,20 @@ NAMES = {
     IMAGE: "an image",
     JSON: "a JSON document",
     TABLE: "a table",
+    LARGE: "a large value",
 }
-PARTS = {TENSOR: 3, AUDIO: 3, IMAGE: 5, TABLE: 1}
+PARTS = {TENSOR: 3, AUDIO: 3, IMAGE: 5, TABLE: 1, LARGE: 2}
 """How many parts the payloads of extensions have."""
 
 OUT_OF_BAND = 16 << 10
 """Data of at least this many bytes travels in a buffer beside the body."""
+
+
+LARGE_FROM = 64 << 10
+"""Bytes, text and JSON documents of at least this many bytes travel in buffers, too."""
+
+BYTES_FORM, TEXT_FORM, JSON_FORM = "bin", "str", "json"
+"""The forms of the data of a large value."""
 
 
 def step(key: str) -> str:
