@@ -25,33 +25,51 @@ const goneInterval = 250 * time.Millisecond
 // the system of a client that has left refuses. In HTTP/2 the server reads all the time. The
 // caller calls the function that it returns.
 func (x *exchange) watchClient(cancel context.CancelCauseFunc, in *lineReader, out *streamWriter) (stop func()) {
+	socket := x.socketOf()
+	if socket == nil || x.req.ProtoMajor != 1 {
+		return func() {}
+	}
+	wasBlocked := false
+	return watch(cancel, func() (isGone bool) {
+		isBlocked := in.blocked.Load()
+		isGone = isClosedByPeer(socket) || isBlocked && wasBlocked && out.writeEmpty() != nil
+		wasBlocked = isBlocked
+		return isGone
+	})
+}
+
+// socketOf returns the socket of the connection, nil if it is not known.
+func (x *exchange) socketOf() syscall.RawConn {
 	conn, _ := x.req.Context().Value(connKey{}).(net.Conn)
 	if secured, ok := conn.(*tls.Conn); ok {
 		conn = secured.NetConn()
 	}
 	socket, ok := conn.(syscall.Conn)
-	if !ok || x.req.ProtoMajor != 1 {
-		return func() {}
+	if !ok {
+		return nil
 	}
 	raw, err := socket.SyscallConn()
 	if err != nil {
-		return func() {}
+		return nil
 	}
+	return raw
+}
+
+// watch calls isGone at intervals, on a goroutine of its own, and cancels when it returns true.
+// The caller calls the function that it returns, which waits for that goroutine.
+func watch(cancel context.CancelCauseFunc, isGone func() bool) (stop func()) {
 	ended, exited := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(exited)
-		wasBlocked := false
 		ticker := time.NewTicker(goneInterval)
 		defer ticker.Stop()
 		for {
 			select {
 			case <-ticker.C:
-				isBlocked := in.blocked.Load()
-				if isClosedByPeer(raw) || isBlocked && wasBlocked && out.writeEmpty() != nil {
+				if isGone() {
 					cancel(errClientGone)
 					return
 				}
-				wasBlocked = isBlocked
 			case <-ended:
 				return
 			}

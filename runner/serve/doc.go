@@ -11,6 +11,8 @@
 //	POST /v1/pipelines/{name}/nodes/{id}  call one of its nodes
 //	GET  /v1/pipelines                    the names of the pipelines
 //	GET  /v1/pipelines/{name}             its nodes, with the schemas of their annotations
+//	GET  /v1/pipelines/{name}/stream      a WebSocket
+//	GET  /openapi.json, /docs             all of this as an OpenAPI document, and as a page
 //	GET  /livez, /readyz, /healthz        is it alive, is it ready, how is it
 //	GET  /metrics                         for Prometheus
 //
@@ -23,6 +25,8 @@
 // image/png, application/x-npy, application/octet-stream, text/plain), or for a stream, in
 // which each value arrives as soon as the pipeline returns it (text/event-stream,
 // application/x-ndjson). A request of type application/x-ndjson is a stream of inputs.
+// A WebSocket is such a stream, too, whose binary frames are files or samples of audio;
+// docs/serve-websocket.md describes it.
 // A runner that was made with [runner.WithOrderedMaps] returns maps in the order of Python.
 //
 // If the client leaves, its run is canceled. The header X-Request-Timeout limits the time of a

@@ -3,9 +3,13 @@ package serve
 import (
 	"bytes"
 	"cmp"
+	"errors"
+	"fmt"
 	"io"
+	"math"
 	"mime"
 	"net/http"
+	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -43,6 +47,7 @@ const (
 	typeEvents      = "text/event-stream"
 	typeForm        = "application/x-www-form-urlencoded" // of curl, unless it is told otherwise
 	typeMultipart   = "multipart/form-data"
+	typePCM         = "audio/pcm" // samples without a header, in the frames of a WebSocket
 )
 
 // builtinFormats are the formats of every handler, JSON first.
@@ -259,4 +264,127 @@ func withCharset(contentType string) string {
 		return contentType + "; charset=utf-8"
 	}
 	return contentType
+}
+
+// socketForm is how the binary frames of a WebSocket are read and written.
+type socketForm struct {
+	decode func(data []byte) (any, error)
+	// encode returns the frame of a value, and false if the value is of another kind. It is nil if
+	// results are JSON.
+	encode func(v any) (content, []byte, bool, error)
+}
+
+// content describes binary frames in a record.
+type content struct {
+	ContentType string `json:"content_type"`
+	Rate        int    `json:"rate,omitempty"`     // of typePCM, as are the others
+	Channels    int    `json:"channels,omitempty"` //
+	Format      string `json:"format,omitempty"`
+}
+
+// pcmForm is the form of samples without a header.
+type pcmForm struct {
+	rate, channels int // 0 unless they are given
+	format         media.SampleFormat
+	name           string // of the format
+	width          int    // of a sample, in bytes
+}
+
+// socketParameters are the parameters of the URL of a WebSocket.
+var socketParameters = []string{"channels", "format", "input", "output", "rate"}
+
+// socketFormOf returns the form that the query of a URL asks for.
+func (h *handler) socketFormOf(query url.Values) (*socketForm, error) {
+	for name, values := range query {
+		if !slices.Contains(socketParameters, name) || len(values) > 1 || values[0] == "" {
+			return nil, fault(malformed, fmt.Sprintf("the parameter %q is empty, occurs twice, or is not one of this resource", name)).
+				withHint("the parameters are " + strings.Join(socketParameters, ", "))
+		}
+	}
+	pcm, err := pcmFormOf(query)
+	if err != nil {
+		return nil, err
+	}
+	form := &socketForm{decode: func(data []byte) (any, error) { return data, nil }}
+	switch input := query.Get("input"); {
+	case input == "", input == typeBytes:
+	case input == typePCM && pcm.rate == 0:
+		return nil, fault(malformed, "audio/pcm needs the parameter rate, the number of samples per second")
+	case input == typePCM:
+		form.decode = pcm.decode
+	case h.formatOf(input) == nil:
+		return nil, fault(wrongType, fmt.Sprintf("frames of type %q cannot be read", input)).
+			withHint("the parameter input takes audio/pcm, or the type of a body with a file")
+	default:
+		form.decode = func(data []byte) (any, error) { return h.decode(input, nil, data) }
+	}
+	switch output := query.Get("output"); {
+	case output == "", output == typeJSON:
+	case output == typePCM:
+		form.encode = pcm.encode
+	case !h.offers(accepted{output}):
+		return nil, fault(notAcceptable, fmt.Sprintf("there are no results of type %q", output)).
+			withHint("the parameter output takes audio/pcm, or the type of an answer")
+	default:
+		form.encode = func(v any) (content, []byte, bool, error) {
+			contentType, data, ok, err := h.encode(accepted{output}, v)
+			return content{ContentType: contentType}, data, ok, err
+		}
+	}
+	return form, nil
+}
+
+// pcmFormOf returns the form of samples that a query asks for.
+func pcmFormOf(query url.Values) (*pcmForm, error) {
+	f := &pcmForm{channels: 1, format: media.Int16, name: "s16le", width: 2}
+	for name, most := range map[string]int{"rate": math.MaxUint32, "channels": math.MaxUint16} {
+		text := query.Get(name)
+		if text == "" {
+			continue
+		}
+		n, err := strconv.Atoi(text)
+		if err != nil || n < 1 || n > most {
+			return nil, fault(malformed, fmt.Sprintf("the parameter %s takes a number from 1 to %d, not %q", name, most, text))
+		}
+		if name == "rate" {
+			f.rate = n
+		} else {
+			f.channels = n
+		}
+	}
+	switch format := query.Get("format"); format {
+	case "", f.name:
+	case "f32le":
+		f.format, f.name, f.width = media.Float32, format, 4
+	default:
+		return nil, fault(malformed, fmt.Sprintf("the parameter format takes s16le or f32le, not %q", format))
+	}
+	return f, nil
+}
+
+// decode returns the recording in a frame.
+func (f *pcmForm) decode(data []byte) (any, error) {
+	size := f.width * f.channels
+	if len(data)%size != 0 {
+		return nil, fault(malformed, fmt.Sprintf("%d bytes are not a whole number of samples for %d channels in %s", len(data), f.channels, f.name))
+	}
+	audio, err := media.NewPCMReader(bytes.NewReader(data), f.rate, f.channels, f.format).Next(len(data) / size)
+	if errors.Is(err, io.EOF) { // the frame is empty
+		return &ipc.Audio{Rate: f.rate, Channels: f.channels}, nil
+	}
+	return notNil(audio, err)
+}
+
+// encode returns the frame of a recording, which has the rate and the channels of the recording.
+func (f *pcmForm) encode(v any) (content, []byte, bool, error) {
+	audio, ok := v.(*ipc.Audio)
+	if !ok {
+		return content{}, nil, false, nil
+	}
+	file, err := contentOf(func(w io.Writer) error { return media.EncodeWAV(w, audio, f.format) })
+	if err != nil {
+		return content{}, nil, false, err
+	}
+	samples := file[len(file)-f.width*len(audio.Samples):] // they end the file
+	return content{ContentType: typePCM, Rate: audio.Rate, Channels: audio.Channels, Format: f.name}, samples, true, nil
 }

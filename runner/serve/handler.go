@@ -84,8 +84,12 @@ func newHandler(runners map[string]*runner.Runner, opts []Option) *handler {
 	h.route("/readyz/{name}", methods{http.MethodGet: (*exchange).ready})
 	h.route("/healthz", methods{http.MethodGet: (*exchange).health})
 	h.route("/metrics", methods{http.MethodGet: (*exchange).metrics})
+	h.route("/openapi.json", methods{http.MethodGet: (*exchange).openAPI})
+	h.route("/docs", methods{http.MethodGet: (*exchange).docs})
+	h.route("/docs/{file}", methods{http.MethodGet: (*exchange).docs})
 	h.route("/v1/pipelines", methods{http.MethodGet: (*exchange).list})
 	h.route("/v1/pipelines/{name}", methods{http.MethodGet: (*exchange).describe, http.MethodPost: (*exchange).call})
+	h.route("/v1/pipelines/{name}/stream", methods{http.MethodGet: (*exchange).stream})
 	h.route("/v1/pipelines/{name}/nodes/{id}", methods{http.MethodPost: (*exchange).call})
 	h.route("/", nil)
 	return h
@@ -171,24 +175,33 @@ func (x *exchange) admit() error {
 	if !x.h.allowsHost(x.req.Host) {
 		return fault(forbidden, fmt.Sprintf("the Host %q is not one of this service", x.req.Host))
 	}
-	if err := x.h.origins.Check(x.req); err != nil {
+	if err := x.h.origins.Check(x.asWrite()); err != nil {
 		return fault(forbidden, "the request comes from a page of another origin")
 	}
 	if len(x.h.tokens) == 0 {
 		return nil
 	}
-	path := x.req.URL.Path
-	isProbe := path == "/livez" || path == "/readyz"
-	if x.token = x.h.tokenOf(x.req.Header); x.token == 0 && !isProbe {
+	if x.token = x.h.tokenOf(x.req.Header); x.token == 0 && !isPublic(x.req.URL.Path) {
 		return fault(unauthorized, "the header Authorization has no valid token").withHint("send Authorization: Bearer TOKEN")
 	}
 	return nil
 }
 
+// asWrite returns the request as one that the check of its origin applies to: to the check, a
+// GET only reads, but the GET that opens a WebSocket does more.
+func (x *exchange) asWrite() *http.Request {
+	if x.req.Method != http.MethodGet || x.req.Header.Get("Upgrade") == "" {
+		return x.req
+	}
+	write := *x.req
+	write.Method = http.MethodPost
+	return &write
+}
+
 // tokenOf returns the number of the token in a header, from 1, or 0. The time that it takes
 // does not depend on the content of the tokens.
 func (h *handler) tokenOf(header http.Header) int {
-	scheme, token, _ := strings.Cut(header.Get("Authorization"), " ")
+	scheme, token, _ := strings.Cut(authorization(header), " ")
 	sum, found := sha256.Sum256([]byte(strings.TrimSpace(token))), 0
 	for i := range h.tokens {
 		found |= subtle.ConstantTimeCompare(sum[:], h.tokens[i][:]) * (i + 1)
@@ -197,6 +210,20 @@ func (h *handler) tokenOf(header http.Header) int {
 		return 0
 	}
 	return found
+}
+
+// authorization returns the header Authorization, or what stands for it in the subprotocols of
+// a WebSocket.
+func authorization(header http.Header) string {
+	if value := header.Get("Authorization"); value != "" {
+		return value
+	}
+	for protocol := range strings.SplitSeq(strings.Join(header.Values("Sec-WebSocket-Protocol"), ","), ",") {
+		if token, ok := strings.CutPrefix(strings.TrimSpace(protocol), tokenProtocol); ok {
+			return "Bearer " + token
+		}
+	}
+	return ""
 }
 
 // allowsHost checks the Host header of a request.
@@ -249,7 +276,12 @@ func (h *handler) drain() <-chan struct{} {
 }
 
 // call answers a request for a pipeline or a node.
-func (x *exchange) call() error {
+func (x *exchange) call() error { return x.process(x.answer) }
+
+// process answers a request by work that the handler counts as under way. The context of the
+// exchange is that of the work: it ends when the client leaves, when the time for the request is
+// over, or when the handler stops. work may also end it by the function that it gets.
+func (x *exchange) process(work func(cancel context.CancelCauseFunc) error) error {
 	if err := x.h.enter(); err != nil {
 		x.w.Header().Set("Connection", "close")
 		return err
@@ -265,7 +297,7 @@ func (x *exchange) call() error {
 	}
 	defer cancelTimeout()
 	// The answer is sent before the context ends, since its cause decides what the answer is.
-	err = x.answer(cancel)
+	err = work(cancel)
 	own, _ := errors.AsType[*requestError](err)
 	// To the server, a client that has stalled is one that has left.
 	if err != nil && (!x.isGone() || own != nil && own.class == stalled) {
@@ -282,8 +314,10 @@ func (x *exchange) answer(cancel context.CancelCauseFunc) error {
 	if x.node != "" && (isLines || form != "") {
 		return fault(notAcceptable, "a single node has no streams").withHint("call the pipeline, or ask for application/json")
 	}
-	key := x.req.Header.Get("Idempotency-Key")
+	key, err := idempotencyKey(x.req.Header)
 	switch {
+	case err != nil:
+		return err
 	case key != "" && (isLines || form != ""):
 		return fault(malformed, "a stream cannot have an Idempotency-Key")
 	case isLines:

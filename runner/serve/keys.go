@@ -139,13 +139,24 @@ func (t *keyTable) finish(e *keyEntry, a *answer) {
 // longestKey is the greatest length of an Idempotency-Key.
 const longestKey = 255
 
+// idempotencyKey returns the key of a request, empty if it has none.
+func idempotencyKey(header http.Header) (string, error) {
+	values := header.Values("Idempotency-Key")
+	if len(values) == 0 {
+		return "", nil
+	}
+	key := values[0]
+	isPrintable := !strings.ContainsFunc(key, func(r rune) bool { return r < ' ' || r > '~' })
+	if len(values) > 1 || key == "" || len(key) > longestKey || !isPrintable {
+		return "", fault(malformed, fmt.Sprintf("the Idempotency-Key is not one text of 1 to %d printable characters", longestKey))
+	}
+	return key, nil
+}
+
 // callOnce is run for a request with an Idempotency-Key: it processes the request, or waits for
 // the answer of the first request with the key. The run ends early only when all clients
 // that wait for it have left.
 func (x *exchange) callOnce(key string, body []byte) error {
-	if len(key) > longestKey {
-		return fault(malformed, fmt.Sprintf("the Idempotency-Key has more than %d characters", longestKey))
-	}
 	header := fmt.Sprintf("%q %q ", x.req.Header.Get("Content-Type"), strings.Join(x.accept, ","))
 	digest := sha256.Sum256(append([]byte(header), body...))
 	e, run, err := x.h.answers.join(x.ctx, fmt.Sprintf("%d %s %s", x.token, x.req.URL.Path, key), digest)

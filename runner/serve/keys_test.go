@@ -37,6 +37,17 @@ func TestARepeatedKeyGetsTheFirstAnswer(t *testing.T) {
 	assert.Equal(t, http.StatusConflict, answer.StatusCode)
 }
 
+func TestAKeyIsOneTextOfPrintableCharacters(t *testing.T) {
+	t.Parallel()
+	s := start(t, single("echo"))
+	for _, key := range []string{"", "é", strings.Repeat("x", 256)} {
+		status, text := s.post(t, "1", "Idempotency-Key", key)
+		assert.Equal(t, http.StatusBadRequest, status, "%q: %s", key, text)
+	}
+	status, _ := s.post(t, "1", "Idempotency-Key", strings.Repeat("x y", 85))
+	assert.Equal(t, http.StatusOK, status)
+}
+
 func TestARepeatedKeyWaitsForTheFirstAnswerThatIsUnderWay(t *testing.T) {
 	t.Parallel()
 	folder := t.TempDir()

@@ -69,6 +69,7 @@ var (
 	keyConflict   = class{"key-conflict", http.StatusConflict, "the idempotency key belongs to another request", 0}
 	tooLarge      = class{"too-large", http.StatusRequestEntityTooLarge, "the body is too large", 0}
 	wrongType     = class{"media-type", http.StatusUnsupportedMediaType, "the type of the body is not supported", 0}
+	notSocket     = class{"upgrade", http.StatusUpgradeRequired, "the resource is a WebSocket", 0}
 	keysFull      = class{"keys-full", http.StatusServiceUnavailable, "too many requests with idempotency keys are under way", time.Second}
 	stopping      = class{"draining", http.StatusServiceUnavailable, "the service is about to stop", time.Second}
 )
@@ -84,7 +85,7 @@ var (
 	hang        = class{"hang", http.StatusGatewayTimeout, "the interpreter of a node hung", 0}
 	interpreter = class{"interpreter", http.StatusBadGateway, "the interpreter of a node died, or could not start", 0}
 	wasm        = class{"wasm", http.StatusBadGateway, "a WebAssembly node trapped", 0}
-	transport   = class{"transport", http.StatusBadGateway, "the connection to a worker broke", 0}
+	transport   = class{"transport", http.StatusBadGateway, "the connection to a worker or a program broke", 0}
 	execution   = class{"execution", http.StatusInternalServerError, "the code of a node raised an exception", 0}
 	result      = class{"result", http.StatusInternalServerError, "the result cannot be carried", 0}
 	internal    = class{"internal", http.StatusInternalServerError, "the request failed", 0}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"flag"
 	"fmt"
+	"io"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -15,7 +16,9 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/gophersnake/gophersnake/ipc"
 	"github.com/gophersnake/gophersnake/runner"
+	"github.com/gophersnake/gophersnake/runner/media"
 	"github.com/gophersnake/gophersnake/runner/serve"
 )
 
@@ -69,15 +72,21 @@ func TestEveryFailureHasItsStatus(t *testing.T) {
 		{"the body is of an unknown type", asks(echoes, "x", "Content-Type", "video/mp4"), "media-type", 415, ""},
 		{"the value is not of the type that the node is annotated with", asks(single("add"), `"one"`), "invalid-value", 422, "marshaling"},
 		{"the node raises `gophersnake.Permanent`", asks(misbehave, `"permanent"`), "rejected", 422, "execution"},
+		{"the resource is a WebSocket, and the request is not one", askFor(http.MethodGet, "/v1/pipelines/p/stream"), "upgrade", 426, ""},
 		{"the queue of a node is full", askQueue, "queue-full", 429, "other"},
 		{"the node raises an exception", asks(misbehave, `"raise"`), "execution", 500, "execution"},
 		{"the result cannot be carried", asks(misbehave, `"carry"`), "result", 500, "marshaling"},
 		{"the value of one node is not of the type that the next one takes",
 			asks("nodes: [{id: a, node_type: text_of}, {id: b, node_type: add}]\nconnections: [{from: a, to: b}]", `"x"`), "result", 500, "marshaling"},
 		{"the interpreter dies", asks(misbehave, `"die"`), "interpreter", 502, "python_vm"},
+		{"a module of WebAssembly traps", asks("nodes: [{id: n, wasm: ../../internal/wasm/testdata/faults.wasm, retry: none}]", "1"), "wasm", 502, "wasm"},
+		{"a program exits before it has answered", asks("nodes: [{id: n, command: [head, -c, '0'], retry: none}]", "1"), "transport", 502, "transport"},
+		{"there is no shared memory left", askMemory, "memory-full", 503, "io"},
+		{"more requests with an `Idempotency-Key` are under way than keys are kept", askKeys, "keys-full", 503, ""},
 		{"the circuit breaker of a node is open", askBreaker, "breaker-open", 503, "other"},
 		{"the runner drains or is closed", askDrained, "draining", 503, "other"},
 		{"the call takes longer than the node's `timeout`", asks(misbehave, `"hang"`), "deadline", 504, "python_vm"},
+		{"the node's `setup` hangs", askHang, "hang", 504, "python_vm"},
 		{"the request takes longer than `X-Request-Timeout`",
 			asks(single("misbehave", "retry: none"), `"hang"`, "X-Request-Timeout", "0.05"), "deadline", 504, "other"},
 	}
@@ -107,7 +116,7 @@ func TestEveryFailureHasItsStatus(t *testing.T) {
 		}
 	})
 	if !t.Failed() {
-		compareTable(t, "| status | type | when | kind | `Retry-After` |\n| ---: | --- | --- | --- | --- |\n"+strings.Join(table, ""))
+		compareTable(t, "serve-errors.md", "| status | type | when | kind | `Retry-After` |\n| ---: | --- | --- | --- | --- |\n"+strings.Join(table, ""))
 	}
 }
 
@@ -126,9 +135,9 @@ func choice(is bool, yes, no string) string {
 }
 
 // compareTable checks that the guide contains the table or, with -update, inserts it.
-func compareTable(t *testing.T, table string) {
+func compareTable(t *testing.T, guide, table string) {
 	t.Helper()
-	file := filepath.Join("..", "docs", "serve-errors.md")
+	file := filepath.Join("..", "docs", guide)
 	old, err := os.ReadFile(file)
 	require.NoError(t, err)
 	const begin, end = "<!-- table -->\n", "<!-- end of table -->"
@@ -175,6 +184,42 @@ func askQueue(t *testing.T) (*http.Response, string) {
 	}
 	require.Eventually(t, func() bool { return s.runner.Health().Nodes[0].Pool.Waiting == 1 && exists(folder, "began") }, patience, 1e6)
 	return s.ask(t, "1")
+}
+
+// askMemory posts an array for which there is no room beside that of a call under way.
+func askMemory(t *testing.T) (*http.Response, string) {
+	folder := t.TempDir()
+	r := newRunner(t, single("wait", "params: {folder: '"+folder+"'}", "retry: none"), runner.WithSharedMemory(16<<20))
+	s := listen(t, r, serve.Config{})
+	large, err := ipc.NewTensor(make([]float32, 10<<18), 10<<18) // 10 MiB
+	require.NoError(t, err)
+	ctx, leave := context.WithCancel(t.Context())
+	defer leave()
+	go func() { _, _ = r.Run(ctx, large) }()
+	appears(t, folder, "began")
+	return s.ask(t, encoded(t, func(w io.Writer) error { return media.EncodeNPY(w, large) }), "Content-Type", "application/x-npy")
+}
+
+func askKeys(t *testing.T) (*http.Response, string) {
+	folder := t.TempDir()
+	s := start(t, single("wait", "params: {folder: '"+folder+"'}"), serve.WithKeyLimits(serve.KeyLimits{Keys: 1, Bytes: 1 << 20, Age: patience}))
+	ctx, leave := context.WithCancel(t.Context())
+	defer leave()
+	go func() {
+		req, _ := http.NewRequestWithContext(ctx, http.MethodPost, s.url+"/v1/pipelines/p", strings.NewReader("1"))
+		req.Header.Set("Idempotency-Key", "first")
+		if answer, err := http.DefaultClient.Do(req); err == nil {
+			_ = answer.Body.Close()
+		}
+	}()
+	appears(t, folder, "began")
+	return s.ask(t, "1", "Idempotency-Key", "second")
+}
+
+// askHang posts to a pipeline that was not started.
+func askHang(t *testing.T) (*http.Response, string) {
+	r := newRunner(t, single("Endless", "retry: none", "setup_timeout: 1s"))
+	return listen(t, r, serve.Config{}).ask(t, "1")
 }
 
 func askBreaker(t *testing.T) (*http.Response, string) {

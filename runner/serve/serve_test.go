@@ -40,7 +40,7 @@ type service struct {
 
 // newRunner returns a runner for a pipeline of the nodes in testdata, whose manifest is text.
 // It is not started. Nodes have no spares.
-func newRunner(t testing.TB, text string) *runner.Runner {
+func newRunner(t testing.TB, text string, opts ...runner.Option) *runner.Runner {
 	t.Helper()
 	base, err := filepath.Abs("testdata")
 	require.NoError(t, err)
@@ -49,7 +49,7 @@ func newRunner(t testing.TB, text string) *runner.Runner {
 	for i := range p.Nodes {
 		p.Nodes[i].Workers.Spare = 0
 	}
-	r, err := runner.New(p, runner.WithOrderedMaps())
+	r, err := runner.New(p, append(opts, runner.WithOrderedMaps())...)
 	require.NoError(t, err)
 	t.Cleanup(func() { assert.NoError(t, r.Close(context.Background())) })
 	return r

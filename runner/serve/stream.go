@@ -37,8 +37,7 @@ func (x *exchange) streamResult(form string) error {
 		return err
 	}
 	s.CloseSend()
-	out := &streamWriter{x: x, events: form == typeEvents}
-	return out.copy(s, nil)
+	return newStreamWriter(x, form).copy(s, nil)
 }
 
 // streamLines runs the pipeline on the lines of the body, and writes each value at once, while
@@ -54,7 +53,7 @@ func (x *exchange) streamLines(form string, cancel context.CancelCauseFunc) erro
 	if err != nil {
 		return err
 	}
-	out := &streamWriter{x: x, events: form == typeEvents}
+	out := newStreamWriter(x, form)
 	if err := out.begin(); err != nil { // the client may wait for it before it sends anything
 		cancel(err)
 	}
@@ -62,101 +61,143 @@ func (x *exchange) streamLines(form string, cancel context.CancelCauseFunc) erro
 	defer x.watchClient(cancel, in, out)()
 	go in.read()
 	go in.send(s)
-	err = out.copy(s, in)
+	err = out.copy(s, in.feeder)
 	_ = s.Close()
 	in.close()
 	return err
 }
 
-// lineReader sends the lines of a body into a stream. One goroutine reads the lines and
-// another sends them, so that the latter can end the input while the former waits for the
-// client.
-type lineReader struct {
-	x      *exchange
-	cancel context.CancelCauseFunc
-	from   *bufio.Reader
-	lines  chan inputLine
-	count  int // of the items that were read
-
-	// blocked says that the reading goroutine waits until its line is wanted.
-	blocked atomic.Bool
-
-	stop  chan struct{} // closed when no further line is wanted
-	reads chan struct{} // closed when the reading goroutine has ended
-	sent  chan struct{} // closed when the sending goroutine has ended
+// feeder sends the items of an input into a stream. It has a goroutine of its own, so that it
+// can end the input while the goroutine that reads waits for the client.
+type feeder struct {
+	h *handler
+	// items are functions that return an item, or the error that ends the input: io.EOF at
+	// its end. The feeder calls each of them once, in order.
+	items chan func() (any, error)
+	sent  chan struct{} // closed when the feeder has ended
 	err   error         // what ended the input early; valid then
-
+	stop  chan struct{} // closed when no further item is wanted
 }
 
-// inputLine is the value of a line, or the error that ends the input.
-type inputLine struct {
-	value any
-	err   error
-}
-
-func newLineReader(x *exchange, cancel context.CancelCauseFunc) *lineReader {
-	return &lineReader{
-		x: x, cancel: cancel, from: bufio.NewReader(x.req.Body), lines: make(chan inputLine),
-		stop: make(chan struct{}), reads: make(chan struct{}), sent: make(chan struct{}),
+// newFeeder returns a feeder that keeps as many items as room says.
+func newFeeder(h *handler, room int) *feeder {
+	return &feeder{
+		h: h, items: make(chan func() (any, error), room), sent: make(chan struct{}), stop: make(chan struct{}),
 	}
 }
 
-// close ends the input, and returns when no goroutine uses the body.
-func (l *lineReader) close() {
-	close(l.stop)
-	_ = l.x.control.SetReadDeadline(time.Unix(1, 0)) // ends the read in progress
-	<-l.reads
-	<-l.sent
+// put passes an item to the feeder, and blocks until there is room for it. It returns false if
+// no further item is wanted.
+func (f *feeder) put(item func() (any, error)) bool {
+	select {
+	case f.items <- item:
+		return true
+	case <-f.stop:
+		return false
+	case <-f.sent:
+		return false
+	}
 }
 
 // failure waits for the end of the input, and returns what ended it early.
-func (l *lineReader) failure() error {
-	<-l.sent
-	return l.err
-}
-
-// read reads lines until the input ends.
-func (l *lineReader) read() {
-	defer close(l.reads)
-	for {
-		v, err := l.next()
-		l.blocked.Store(true)
-		select {
-		case l.lines <- inputLine{v, err}:
-			l.blocked.Store(false)
-		case <-l.stop:
-			return
-		}
-		if err != nil {
-			return
-		}
-	}
+func (f *feeder) failure() error {
+	<-f.sent
+	return f.err
 }
 
 // send sends items until the input or the stream ends, or the handler drains.
-func (l *lineReader) send(s *runner.Stream) {
-	defer close(l.sent)
+func (f *feeder) send(s *runner.Stream) {
+	defer close(f.sent)
 	defer s.CloseSend()
 	for {
-		var line inputLine
+		var v any
+		var err error
 		select {
-		case line = <-l.lines:
-		case <-l.x.h.drained.Done():
-			line.err = fault(stopping, "the service drains, and reads no further inputs")
-		case <-l.stop:
+		case item := <-f.items:
+			v, err = item()
+		case <-f.h.drained.Done():
+			err = fault(stopping, "the service drains, and reads no further inputs")
+		case <-f.stop:
 			return
 		}
-		err := line.err
 		if err == nil {
-			err = s.Send(line.value)
+			err = s.Send(v)
 		}
 		if err == nil {
 			continue
 		}
 		if !errors.Is(err, io.EOF) {
-			l.err = err
+			f.err = err
 		}
 		return
+	}
+}
+
+// lineReader sends the lines of a body into a stream. One goroutine reads the lines, and that
+// of the feeder sends them.
+type lineReader struct {
+	*feeder
+	x      *exchange
+	cancel context.CancelCauseFunc
+	from   *bufio.Reader
+	count  int // of the items that were read
+
+	// blocked says that the reading goroutine waits until its line is wanted.
+	blocked atomic.Bool
+	reads   chan struct{} // closed when the reading goroutine has ended
+
+	mu      sync.Mutex
+	reading bool // the reading goroutine uses the body
+	ended   bool // it must not use it any more
+}
+
+func newLineReader(x *exchange, cancel context.CancelCauseFunc) *lineReader {
+	return &lineReader{
+		feeder: newFeeder(x.h, 0), x: x, cancel: cancel, from: bufio.NewReader(x.req.Body), reads: make(chan struct{}),
+	}
+}
+
+// close ends the input, and returns when no goroutine uses the body. It ends a read in progress,
+// but not that of the server after the end of the body: the server takes its failure for the
+// end of the connection, and cancels the requests that follow.
+func (l *lineReader) close() {
+	close(l.stop)
+	l.mu.Lock()
+	l.ended = true
+	isReading := l.reading
+	l.mu.Unlock()
+	if isReading {
+		_ = l.x.control.SetReadDeadline(time.Unix(1, 0))
+	}
+	<-l.reads
+	<-l.sent
+}
+
+// beginRead reports whether the reading goroutine may use the body.
+func (l *lineReader) beginRead() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.reading = !l.ended
+	return l.reading
+}
+
+func (l *lineReader) endRead() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.reading = false
+}
+
+// read reads lines until the input ends.
+func (l *lineReader) read() {
+	defer close(l.reads)
+	for l.beginRead() {
+		v, err := l.next()
+		l.endRead()
+		l.blocked.Store(true)
+		if !l.put(func() (any, error) { return v, err }) || err != nil {
+			return
+		}
+		l.blocked.Store(false)
 	}
 }
 
@@ -172,18 +213,11 @@ func (l *lineReader) next() (any, error) {
 		}
 		v, err := document.Parse(line)
 		if err != nil {
-			return nil, l.lineError(err)
+			return nil, itemError(l.count+1, err)
 		}
 		l.count++
 		return v, nil
 	}
-}
-
-// lineError adds the number of the item to the error of its line.
-func (l *lineReader) lineError(err error) error {
-	e := unreadable(err)
-	e.detail = fmt.Sprintf("item %d: %s", l.count+1, e.detail)
-	return e
 }
 
 // readLine reads the next line. The last one may have no line feed.
@@ -209,18 +243,37 @@ func (l *lineReader) readLine() ([]byte, error) {
 
 // streamWriter writes the values of a stream.
 type streamWriter struct {
-	x      *exchange
-	events bool // server-sent events, not lines of JSON
-	begun  bool
-	count  int
+	x     *exchange
+	form  string // the content type of the stream
+	begun bool
+	count int
+	// put writes the text of a record. The event names its kind.
+	put func(event string, text []byte) error
+	// binary, if it is not nil, writes a value that needs no record, and returns true.
+	binary func(item runner.Item) (bool, error)
+	// failure is the problem that ended the stream, nil if there is none.
+	failure *problem
 
 	writing sync.Mutex // held while something is written
+}
+
+// newStreamWriter returns a writer of a stream of events or lines.
+func newStreamWriter(x *exchange, form string) *streamWriter {
+	s := &streamWriter{x: x, form: typeLines}
+	s.put = func(_ string, text []byte) error { return s.writeText(string(text) + "\n") }
+	if form == typeEvents {
+		s.form, s.put = form, func(event string, text []byte) error {
+			return s.writeText(fmt.Sprintf("event: %s\nid: %d\ndata: %s\n\n", event, s.count, text))
+		}
+	}
+	return s
 }
 
 // record is the JSON form of a value, or of the error that ends a stream.
 type record struct {
 	Node   string   `json:"node,omitempty"` // if there are several sinks
 	Result *rawJSON `json:"result,omitempty"`
+	Binary *content `json:"binary,omitempty"` // of the binary frames that follow
 	Error  *problem `json:"error,omitempty"`
 }
 
@@ -236,11 +289,7 @@ func (s *streamWriter) begin() error {
 		return nil
 	}
 	s.begun = true
-	contentType := typeLines
-	if s.events {
-		contentType = typeEvents
-	}
-	s.x.w.Header().Set("Content-Type", contentType)
+	s.x.w.Header().Set("Content-Type", s.form)
 	s.x.w.Header().Set("X-Accel-Buffering", "no") // for nginx
 	s.x.extendWrite()
 	s.x.w.WriteHeader(http.StatusOK)
@@ -256,7 +305,7 @@ func (s *streamWriter) flush() error {
 
 // copy writes all values of a stream, and then the error that ended it or its input, if it has
 // one. It returns an error only if nothing was written.
-func (s *streamWriter) copy(from *runner.Stream, in *lineReader) error {
+func (s *streamWriter) copy(from *runner.Stream, in *feeder) error {
 	for {
 		item, err := from.Recv()
 		if err == io.EOF { //nolint:errorlint // a node's error may wrap io.EOF
@@ -279,6 +328,12 @@ func (s *streamWriter) copy(from *runner.Stream, in *lineReader) error {
 
 // write writes one value.
 func (s *streamWriter) write(item runner.Item) error {
+	if s.binary != nil {
+		if ok, err := s.binary(item); ok || err != nil {
+			s.count++
+			return err
+		}
+	}
 	text, _, err := encodeJSON(item.Value)
 	if err != nil {
 		return err
@@ -286,12 +341,16 @@ func (s *streamWriter) write(item runner.Item) error {
 	if err := s.begin(); err != nil {
 		return err
 	}
-	r := record{Result: (*rawJSON)(&text)}
-	if len(s.x.pipeline.sinks) > 1 {
-		r.Node = item.Node
-	}
 	s.count++
-	return s.writeRecord("result", r)
+	return s.writeRecord("result", record{Node: s.sink(item), Result: (*rawJSON)(&text)})
+}
+
+// sink returns the node of a value if there are several sinks.
+func (s *streamWriter) sink(item runner.Item) string {
+	if len(s.x.pipeline.sinks) > 1 {
+		return item.Node
+	}
+	return ""
 }
 
 // end ends the stream, with an error if there is one.
@@ -303,12 +362,12 @@ func (s *streamWriter) end(err error) error {
 		return nil // the client has left
 	}
 	if err != nil {
-		p := s.x.problemOf(err)
-		s.x.report(p, err)
-		_ = s.writeRecord("error", record{Error: p})
+		s.failure = s.x.problemOf(err)
+		s.x.report(s.failure, err)
+		_ = s.writeRecord("error", record{Error: s.failure})
 		return nil
 	}
-	if s.events {
+	if s.form == typeEvents {
 		_ = s.writeText(fmt.Sprintf("event: end\ndata: {\"results\":%d}\n\n", s.count))
 	}
 	return nil
@@ -319,15 +378,12 @@ func (s *streamWriter) writeRecord(event string, r record) error {
 	if err != nil {
 		return err
 	}
-	if !s.events {
-		return s.writeText(string(text) + "\n")
-	}
-	return s.writeText(fmt.Sprintf("event: %s\nid: %d\ndata: %s\n\n", event, s.count, text))
+	return s.put(event, text)
 }
 
 // writeEmpty writes a record that clients skip: an empty line, or a comment.
 func (s *streamWriter) writeEmpty() error {
-	if s.events {
+	if s.form == typeEvents {
 		return s.writeText(":\n\n")
 	}
 	return s.writeText("\n")

@@ -113,6 +113,21 @@ func TestALineThatIsNotJSONEndsTheStreamAfterTheItemsBefore(t *testing.T) {
 	assert.Len(t, records, 4)
 }
 
+func TestAConnectionServesFurtherRequestsAfterAStreamOfInputs(t *testing.T) {
+	t.Parallel()
+	s := start(t, single("add"))
+	client := &http.Client{Transport: &http.Transport{MaxConnsPerHost: 1}}
+	for _, body := range []string{"1\n", "", "\"one\"\n2\n", "{\n", "1\n2\n"} {
+		for range 20 {
+			answer := s.with(t.Context(), t, client, http.MethodPost, "/v1/pipelines/p", strings.NewReader(body), "Content-Type", lines)
+			assert.Equal(t, lines, answer.Header.Get("Content-Type"))
+			_ = read(t, answer)
+			answer = s.with(t.Context(), t, client, http.MethodPost, "/v1/pipelines/p", strings.NewReader("1"))
+			assert.Equal(t, "2\n", read(t, answer))
+		}
+	}
+}
+
 // requests are all forms of requests that a client may leave.
 var requests = map[string]struct{ node, contentType, accept string }{
 	"a call":                     {"wait", "application/json", "application/json"},

@@ -6,10 +6,11 @@ import os
 import signal
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gophersnake import Permanent, node
+from gophersnake import Audio, Permanent, node
 
 
 @node
@@ -119,3 +120,60 @@ class Broken:
 
     def process(self, value: Any) -> Any:
         return value
+
+
+@node
+def flood(value: Any, folder: str) -> Iterator[str]:
+    """Yield large values without end; the end of the generator is noted."""
+    try:
+        note(folder, "began")
+        while True:
+            yield "x" * 1_000_000
+    finally:
+        note(folder, "canceled")
+        note(folder, "ended")
+
+
+@node
+def tone(seconds: float) -> Audio:
+    """Make a recording of silence."""
+    return Audio(samples=memoryview(bytes(4 * int(8000 * seconds))).cast("f"), rate=8000)
+
+
+@node(stateful=True)
+class Total:
+    """Adds numbers, and returns the sum at the end of the stream."""
+
+    def begin(self) -> None:
+        self.total = 0
+
+    def process(self, value: int) -> None:
+        self.total += value
+
+    def finish(self) -> int:
+        return self.total
+
+
+@node
+class Endless:
+    """Is never set up."""
+
+    def setup(self) -> None:
+        time.sleep(600)
+
+    def process(self, value: Any) -> Any:
+        return value
+
+
+@dataclass
+class Label:
+    """A list of names."""
+
+    name: str
+    next: Label | None
+
+
+@node
+def labels(label: Label) -> str:
+    """Return the first name."""
+    return label.name

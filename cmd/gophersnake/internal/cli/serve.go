@@ -46,7 +46,8 @@ line on standard output: "ready: " and the URL. Before that, /readyz says what i
   POST /v1/pipelines/NAME           the body is the input: JSON, text, a recording, an
                                     image, a table, an array or bytes, by Content-Type
   POST /v1/pipelines/NAME/nodes/ID  call one node
-  GET  /v1/pipelines, /v1/pipelines/NAME
+  GET  /v1/pipelines/NAME/stream    a WebSocket, for live audio as well
+  GET  /v1/pipelines, /v1/pipelines/NAME, /openapi.json; /docs is a page for browsers
   GET  /livez, /readyz, /healthz, /metrics
 
 The answer is JSON. Accept asks for something else: audio/wav, image/png, text/csv,
