@@ -33,4 +33,7 @@
 // request, X-Request-Id names it, and with the same Idempotency-Key a request is processed once.
 //
 // An error is a problem document as in RFC 9457; docs/serve-errors.md lists the statuses.
+//
+// [WithProtocol] adds another protocol, such as that of package serve/oip, the Open Inference
+// Protocol.
 package serve

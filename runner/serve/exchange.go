@@ -2,6 +2,8 @@ package serve
 
 import (
 	"bytes"
+	"compress/gzip"
+	"compress/zlib"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -32,6 +34,11 @@ type exchange struct {
 	accept   accepted
 	pipeline *pipeline // nil unless the request names one
 	node     string    // empty unless the request names one
+	protocol *Protocol // nil if it is that of this package
+	anyHost  bool      // whether the request may name any host
+
+	// compute returns the answer to a call with a body.
+	compute func(x *exchange, body []byte) (*answer, error)
 }
 
 // answer is an answer that is complete before it is sent.
@@ -39,6 +46,7 @@ type answer struct {
 	status      int
 	contentType string
 	retryAfter  int // in seconds; 0 for none
+	header      map[string]string
 	body        []byte
 }
 
@@ -49,6 +57,9 @@ func (x *exchange) send(a *answer) {
 	header.Set("Content-Length", strconv.Itoa(len(a.body)))
 	if a.retryAfter > 0 {
 		header.Set("Retry-After", strconv.Itoa(a.retryAfter))
+	}
+	for name, value := range a.header {
+		header.Set(name, value)
 	}
 	if a.status == http.StatusUnauthorized {
 		header.Set("WWW-Authenticate", `Bearer realm="gophersnake"`)
@@ -62,7 +73,7 @@ func (x *exchange) send(a *answer) {
 func (x *exchange) fail(err error) {
 	p := x.problemOf(err)
 	x.report(p, err)
-	x.send(p.answer())
+	x.send(x.problemAnswer(p))
 }
 
 // report reports a failed request.
@@ -104,9 +115,15 @@ func (x *exchange) startTimeout() (context.CancelFunc, error) {
 	if err != nil || limit <= 0 {
 		return nil, fault(malformed, fmt.Sprintf("X-Request-Timeout takes a time such as 500ms or 1m, or a number of seconds, not %q", text))
 	}
+	return x.limitTime(limit), nil
+}
+
+// limitTime ends the context of the exchange after some time, or earlier by the function that it
+// returns.
+func (x *exchange) limitTime(limit time.Duration) context.CancelFunc {
 	ctx, cancel := context.WithTimeoutCause(x.ctx, limit, errTimeout)
 	x.ctx = ctx
-	return cancel, nil
+	return cancel
 }
 
 // stallReader reads a body, of which the next part must arrive within the stall timeout.
@@ -122,9 +139,6 @@ func (s stallReader) Read(p []byte) (int, error) {
 
 // readBody reads the whole body.
 func (x *exchange) readBody() ([]byte, error) {
-	if encoding := x.req.Header.Get("Content-Encoding"); encoding != "" && encoding != "identity" {
-		return nil, fault(wrongType, fmt.Sprintf("the body is encoded as %q", encoding)).withHint("send it without a Content-Encoding")
-	}
 	if x.req.ContentLength > x.h.maxBody {
 		return nil, bodyTooLarge(x.h.maxBody)
 	}
@@ -138,7 +152,34 @@ func (x *exchange) readBody() ([]byte, error) {
 		return nil, bodyError(err)
 	}
 	_ = x.control.SetReadDeadline(time.Time{}) // the server reads on, to notice that the client leaves
-	return body.Bytes(), nil
+	return decompress(body.Bytes(), x.req.Header.Get("Content-Encoding"), x.h.maxBody)
+}
+
+// decompress returns the content of a body in an encoding of HTTP, which may have limit bytes.
+func decompress(body []byte, encoding string, limit int64) ([]byte, error) {
+	var content io.ReadCloser
+	var err error
+	switch encoding {
+	case "", "identity":
+		return body, nil
+	case "gzip":
+		content, err = gzip.NewReader(bytes.NewReader(body))
+	case "deflate":
+		content, err = zlib.NewReader(bytes.NewReader(body))
+	default:
+		return nil, fault(wrongType, fmt.Sprintf("the body is encoded as %q", encoding)).withHint("send it as gzip or deflate, or without a Content-Encoding")
+	}
+	var plain []byte
+	if err == nil {
+		plain, err = io.ReadAll(io.LimitReader(content, limit+1))
+	}
+	if err != nil {
+		return nil, fault(malformed, fmt.Sprintf("the body is not %s: %s", encoding, err))
+	}
+	if int64(len(plain)) > limit {
+		return nil, bodyTooLarge(limit)
+	}
+	return plain, nil
 }
 
 func bodyTooLarge(limit int64) error {

@@ -91,6 +91,11 @@ func newHandler(runners map[string]*runner.Runner, opts []Option) *handler {
 	h.route("/v1/pipelines/{name}", methods{http.MethodGet: (*exchange).describe, http.MethodPost: (*exchange).call})
 	h.route("/v1/pipelines/{name}/stream", methods{http.MethodGet: (*exchange).stream})
 	h.route("/v1/pipelines/{name}/nodes/{id}", methods{http.MethodPost: (*exchange).call})
+	for _, p := range h.protocols {
+		for pattern, functions := range p.Routes {
+			h.route(pattern, methodsOf(functions))
+		}
+	}
 	h.route("/", nil)
 	return h
 }
@@ -111,7 +116,7 @@ func (h *handler) route(pattern string, functions methods) {
 
 func (x *exchange) dispatch(functions methods) error {
 	if functions == nil {
-		return fault(notFound, "there is nothing at "+x.req.URL.Path).withHint("the pipelines are at /v1/pipelines")
+		return fault(notFound, "there is nothing at "+x.req.URL.Path).withHint("the pipelines are at /v1/pipelines").aboutURL()
 	}
 	method := x.req.Method
 	if method == http.MethodHead {
@@ -121,7 +126,7 @@ func (x *exchange) dispatch(functions methods) error {
 	if function == nil {
 		allowed := strings.Join(slices.Sorted(maps.Keys(functions)), ", ")
 		x.w.Header().Set("Allow", allowed)
-		return fault(wrongMethod, fmt.Sprintf("%s takes %s, not %s", x.req.URL.Path, allowed, x.req.Method))
+		return fault(wrongMethod, fmt.Sprintf("%s takes %s, not %s", x.req.URL.Path, allowed, x.req.Method)).aboutURL()
 	}
 	if err := x.resolve(); err != nil {
 		return err
@@ -132,8 +137,8 @@ func (x *exchange) dispatch(functions methods) error {
 // resolve finds the pipeline and the node that the path names, if it names any.
 func (x *exchange) resolve() error {
 	if name := x.req.PathValue("name"); name != "" {
-		if x.pipeline = x.h.pipelines[name]; x.pipeline == nil {
-			return fault(notFound, fmt.Sprintf("there is no pipeline %q", name)).withHint("the pipelines are " + strings.Join(x.h.names, ", "))
+		if err := x.choose(name); err != nil {
+			return err
 		}
 	}
 	x.node = x.req.PathValue("id")
@@ -141,6 +146,14 @@ func (x *exchange) resolve() error {
 		ids := x.pipeline.runner.Pipeline().Order()
 		return fault(notFound, fmt.Sprintf("the pipeline %s has no node %q", x.pipeline.name, x.node)).
 			withHint("its nodes are " + strings.Join(ids, ", "))
+	}
+	return nil
+}
+
+// choose sets the pipeline of the exchange.
+func (x *exchange) choose(name string) error {
+	if x.pipeline = x.h.pipelines[name]; x.pipeline == nil {
+		return fault(notFound, fmt.Sprintf("there is no pipeline %q", name)).withHint("the pipelines are " + strings.Join(x.h.names, ", "))
 	}
 	return nil
 }
@@ -156,7 +169,10 @@ func exchangeOf(req *http.Request) *exchange { return req.Context().Value(exchan
 
 // ServeHTTP implements [http.Handler].
 func (h *handler) ServeHTTP(w http.ResponseWriter, req *http.Request) {
-	x := &exchange{h: h, w: w, req: req, control: http.NewResponseController(w), ctx: req.Context(), id: requestID(req.Header)}
+	x := &exchange{
+		h: h, w: w, req: req, control: http.NewResponseController(w), ctx: req.Context(), id: requestID(req.Header),
+		protocol: h.protocolOf(req.URL.Path), compute: (*exchange).run,
+	}
 	header := w.Header()
 	header.Set("X-Request-Id", x.id)
 	header.Set("X-Content-Type-Options", "nosniff")
@@ -172,7 +188,7 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 
 // admit checks the host, the origin and the token of a request.
 func (x *exchange) admit() error {
-	if !x.h.allowsHost(x.req.Host) {
+	if !x.anyHost && !x.h.allowsHost(x.req.Host) {
 		return fault(forbidden, fmt.Sprintf("the Host %q is not one of this service", x.req.Host))
 	}
 	if err := x.h.origins.Check(x.asWrite()); err != nil {
@@ -181,7 +197,9 @@ func (x *exchange) admit() error {
 	if len(x.h.tokens) == 0 {
 		return nil
 	}
-	if x.token = x.h.tokenOf(x.req.Header); x.token == 0 && !isPublic(x.req.URL.Path) {
+	path := x.req.URL.Path
+	isProbe := x.protocol != nil && slices.Contains(x.protocol.Probes, path)
+	if x.token = x.h.tokenOf(x.req.Header); x.token == 0 && !isPublic(path) && !isProbe {
 		return fault(unauthorized, "the header Authorization has no valid token").withHint("send Authorization: Bearer TOKEN")
 	}
 	return nil
@@ -282,8 +300,24 @@ func (x *exchange) call() error { return x.process(x.answer) }
 // exchange is that of the work: it ends when the client leaves, when the time for the request is
 // over, or when the handler stops. work may also end it by the function that it gets.
 func (x *exchange) process(work func(cancel context.CancelCauseFunc) error) error {
+	return x.track(func(cancel context.CancelCauseFunc) error {
+		err := work(cancel)
+		own, _ := errors.AsType[*requestError](err)
+		// To the server, a client that has stalled is one that has left.
+		if err != nil && (!x.isGone() || own != nil && own.class == stalled) {
+			x.fail(err)
+		}
+		return nil
+	})
+}
+
+// track calls a function as work under way, in a context of its own. The function answers the
+// request before the context ends, since its cause decides what the answer is.
+func (x *exchange) track(work func(cancel context.CancelCauseFunc) error) error {
 	if err := x.h.enter(); err != nil {
-		x.w.Header().Set("Connection", "close")
+		if x.w != nil {
+			x.w.Header().Set("Connection", "close")
+		}
 		return err
 	}
 	defer x.h.leave()
@@ -296,14 +330,7 @@ func (x *exchange) process(work func(cancel context.CancelCauseFunc) error) erro
 		return err
 	}
 	defer cancelTimeout()
-	// The answer is sent before the context ends, since its cause decides what the answer is.
-	err = work(cancel)
-	own, _ := errors.AsType[*requestError](err)
-	// To the server, a client that has stalled is one that has left.
-	if err != nil && (!x.isGone() || own != nil && own.class == stalled) {
-		x.fail(err)
-	}
-	return nil
+	return work(cancel)
 }
 
 // answer processes the body of a call and sends the answer. cancel ends the call.
@@ -327,6 +354,12 @@ func (x *exchange) answer(cancel context.CancelCauseFunc) error {
 	case !x.h.offers(x.accept):
 		return fault(notAcceptable, "there are no answers of type "+strings.Join(x.accept, ", ")).withHint("ask for application/json")
 	}
+	return x.answerOnce(key)
+}
+
+// answerOnce processes the body of a call whose answer is complete before it is sent. The key is
+// that of the request, or empty.
+func (x *exchange) answerOnce(key string) error {
 	body, err := x.readBody()
 	if err != nil {
 		return err
@@ -334,7 +367,7 @@ func (x *exchange) answer(cancel context.CancelCauseFunc) error {
 	if key != "" {
 		return x.callOnce(key, body)
 	}
-	a, err := x.run(body)
+	a, err := x.compute(x, body)
 	if err == nil {
 		x.send(a)
 	}

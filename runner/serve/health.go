@@ -37,6 +37,9 @@ type nodeHealth struct {
 	Breaker string         `json:"breaker,omitempty"`
 }
 
+// drainReason is why a service that drains is not ready.
+const drainReason = "the service drains: work under way finishes, and new work is refused"
+
 type workerFigures struct {
 	Idle     int `json:"idle"`
 	Busy     int `json:"busy"`
@@ -68,7 +71,7 @@ func (x *exchange) sendHealth(withFigures bool) error {
 		doc.Pipelines[p.name] = ph
 	}
 	if x.h.drained.Err() != nil {
-		doc.Status, doc.Reason = "not ready", "the service drains: work under way finishes, and new work is refused"
+		doc.Status, doc.Reason = "not ready", drainReason
 	}
 	if len(x.h.tokens) > 0 && x.token == 0 {
 		doc.Pipelines = nil

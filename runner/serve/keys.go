@@ -158,6 +158,11 @@ func idempotencyKey(header http.Header) (string, error) {
 // that wait for it have left.
 func (x *exchange) callOnce(key string, body []byte) error {
 	header := fmt.Sprintf("%q %q ", x.req.Header.Get("Content-Type"), strings.Join(x.accept, ","))
+	if x.protocol != nil {
+		for _, name := range x.protocol.Headers {
+			header += fmt.Sprintf("%q ", x.req.Header.Get(name))
+		}
+	}
 	digest := sha256.Sum256(append([]byte(header), body...))
 	e, run, err := x.h.answers.join(x.ctx, fmt.Sprintf("%d %s %s", x.token, x.req.URL.Path, key), digest)
 	if err != nil {
@@ -186,11 +191,11 @@ func (x *exchange) callOnce(key string, body []byte) error {
 
 // outcome runs a call and returns its answer, also if it fails.
 func (x *exchange) outcome(body []byte) *answer {
-	a, err := x.run(body)
+	a, err := x.compute(x, body)
 	if err != nil {
 		p := x.problemOf(err)
 		x.report(p, err)
-		return p.answer()
+		return x.problemAnswer(p)
 	}
 	return a
 }

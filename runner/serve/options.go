@@ -17,6 +17,8 @@ type options struct {
 	formats []Format
 	failed  func(Failure)
 	keys    KeyLimits
+
+	protocols []Protocol
 }
 
 // The defaults of the options.

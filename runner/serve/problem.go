@@ -97,6 +97,8 @@ type requestError struct {
 	detail string
 	hint   string
 	wait   time.Duration // overrides that of the class
+	// isURL says that the paths in the texts are those of URLs, not of this machine.
+	isURL bool
 }
 
 func (e *requestError) Error() string { return e.class.title + ": " + e.detail }
@@ -109,9 +111,15 @@ func (e *requestError) withHint(hint string) *requestError {
 	return e
 }
 
+// aboutURL marks the error as one that names URLs.
+func (e *requestError) aboutURL() *requestError {
+	e.isURL = true
+	return e
+}
+
 // The causes of the end of a request's context.
 var (
-	errTimeout    = errors.New("the time that X-Request-Timeout allows is over")
+	errTimeout    = errors.New("the time that the request allows is over")
 	errStopping   = errors.New("the service stops")
 	errClientGone = errors.New("the client has left")
 )
@@ -202,7 +210,7 @@ func (x *exchange) problemOf(err error) *problem {
 		if wait == 0 {
 			wait = own.class.wait
 		}
-		return x.complete(p, own.class, wait)
+		return x.complete(p, own.class, wait, own.isURL)
 	}
 	e := runner.AsError(err)
 	c := classOf(x.ctx, e, x.takesInput)
@@ -220,17 +228,17 @@ func (x *exchange) problemOf(err error) *problem {
 	if x.h.debug {
 		p.Error = e
 	}
-	return x.complete(p, c, waitOf(c, e))
+	return x.complete(p, c, waitOf(c, e), false)
 }
 
-// complete sets what all problems have.
-func (x *exchange) complete(p *problem, c class, wait time.Duration) *problem {
+// complete sets what all problems have. Unless keepPaths is set, it hides paths of this machine.
+func (x *exchange) complete(p *problem, c class, wait time.Duration, keepPaths bool) *problem {
 	p.Type, p.Title, p.Status, p.RequestID = typePrefix+c.name, c.title, c.status, x.id
 	if wait > 0 {
 		seconds := wait.Seconds()
 		p.RetryAfter = &seconds
 	}
-	if !x.h.debug {
+	if !x.h.debug && !keepPaths {
 		p.Detail, p.Hint = x.h.withoutPaths(p.Detail), x.h.withoutPaths(p.Hint)
 	}
 	return p

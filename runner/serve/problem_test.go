@@ -20,6 +20,7 @@ import (
 	"github.com/gophersnake/gophersnake/runner"
 	"github.com/gophersnake/gophersnake/runner/media"
 	"github.com/gophersnake/gophersnake/runner/serve"
+	"github.com/gophersnake/gophersnake/runner/serve/oip/oipgrpc"
 )
 
 var update = flag.Bool("update", false, "rewrite the tables in docs")
@@ -111,12 +112,13 @@ func TestEveryFailureHasItsStatus(t *testing.T) {
 					require.NoError(t, err)
 					assert.Positive(t, seconds)
 				}
-				table[i] = fmt.Sprintf("| %d | `%s` | %s | %s | %s |\n", row.status, row.want, row.when, orDash(row.kind), choice(wait != "", "yes", "–"))
+				table[i] = fmt.Sprintf("| %d | %s | `%s` | %s | %s | %s |\n",
+					row.status, oipgrpc.Code(row.status), row.want, row.when, orDash(row.kind), choice(wait != "", "yes", "–"))
 			})
 		}
 	})
 	if !t.Failed() {
-		compareTable(t, "serve-errors.md", "| status | type | when | kind | `Retry-After` |\n| ---: | --- | --- | --- | --- |\n"+strings.Join(table, ""))
+		compareTable(t, "serve-errors.md", "| status | gRPC | type | when | kind | `Retry-After` |\n| ---: | --- | --- | --- | --- | --- |\n"+strings.Join(table, ""))
 	}
 }
 
@@ -218,7 +220,7 @@ func askKeys(t *testing.T) (*http.Response, string) {
 
 // askHang posts to a pipeline that was not started.
 func askHang(t *testing.T) (*http.Response, string) {
-	r := newRunner(t, single("Endless", "retry: none", "setup_timeout: 1s"))
+	r := newRunner(t, single("Endless", "retry: none", "setup_timeout: 5s"))
 	return listen(t, r, serve.Config{}).ask(t, "1")
 }
 

@@ -61,18 +61,12 @@ func Listen(runners map[string]*runner.Runner, c Config, opts ...Option) (*Serve
 	if err != nil {
 		return nil, err
 	}
-	listener, err := net.Listen("tcp", c.Address)
+	listener, err := c.listen(c.Address)
 	if err != nil {
-		return nil, runner.Wrap(err, runner.KindIO, "serve")
-	}
-	isLoopback := listener.Addr().(*net.TCPAddr).IP.IsLoopback()
-	if !isLoopback && len(c.Tokens) == 0 && !c.Insecure {
-		_ = listener.Close()
-		return nil, runner.NewError(runner.KindOther, "other machines could use the service without a token: "+c.Address+" is not a loopback address").
-			WithHint("require a token, or allow this explicitly; gophersnake serve has --token-file and --insecure")
+		return nil, err
 	}
 	opts = append(opts, WithTokens(c.Tokens...))
-	if isLoopback {
+	if isLoopback(listener) {
 		opts = append(opts, WithHosts("localhost"))
 	}
 	s := &Server{config: c, handler: newHandler(runners, opts), listener: listener}
@@ -86,6 +80,22 @@ func Listen(runners map[string]*runner.Runner, c Config, opts ...Option) (*Serve
 	}
 	return s, nil
 }
+
+// listen opens a listener. If other machines could use it, there must be tokens, or Insecure.
+func (c *Config) listen(address string) (net.Listener, error) {
+	listener, err := net.Listen("tcp", address)
+	if err != nil {
+		return nil, runner.Wrap(err, runner.KindIO, "serve")
+	}
+	if !isLoopback(listener) && len(c.Tokens) == 0 && !c.Insecure {
+		_ = listener.Close()
+		return nil, runner.NewError(runner.KindOther, "other machines could use the service without a token: "+address+" is not a loopback address").
+			WithHint("require a token, or allow this explicitly; gophersnake serve has --token-file and --insecure")
+	}
+	return listener, nil
+}
+
+func isLoopback(listener net.Listener) bool { return listener.Addr().(*net.TCPAddr).IP.IsLoopback() }
 
 // security returns the configuration of TLS, nil without TLS.
 func (c *Config) security() (*tls.Config, error) {

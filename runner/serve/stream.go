@@ -54,6 +54,11 @@ func (x *exchange) streamLines(form string, cancel context.CancelCauseFunc) erro
 		return err
 	}
 	out := newStreamWriter(x, form)
+	if x.req.ProtoMajor == 1 {
+		// The server cannot use the connection again: it may still read the body while it reads the
+		// next request, and a read that close has ended counts as the end of the connection.
+		x.w.Header().Set("Connection", "close")
+	}
 	if err := out.begin(); err != nil { // the client may wait for it before it sends anything
 		cancel(err)
 	}
@@ -145,10 +150,6 @@ type lineReader struct {
 	// blocked says that the reading goroutine waits until its line is wanted.
 	blocked atomic.Bool
 	reads   chan struct{} // closed when the reading goroutine has ended
-
-	mu      sync.Mutex
-	reading bool // the reading goroutine uses the body
-	ended   bool // it must not use it any more
 }
 
 func newLineReader(x *exchange, cancel context.CancelCauseFunc) *lineReader {
@@ -157,42 +158,24 @@ func newLineReader(x *exchange, cancel context.CancelCauseFunc) *lineReader {
 	}
 }
 
-// close ends the input, and returns when no goroutine uses the body. It ends a read in progress,
-// but not that of the server after the end of the body: the server takes its failure for the
-// end of the connection, and cancels the requests that follow.
+// close ends the input, and returns when no goroutine uses the body.
 func (l *lineReader) close() {
 	close(l.stop)
-	l.mu.Lock()
-	l.ended = true
-	isReading := l.reading
-	l.mu.Unlock()
-	if isReading {
-		_ = l.x.control.SetReadDeadline(time.Unix(1, 0))
-	}
+	_ = l.x.control.SetReadDeadline(time.Unix(1, 0)) // ends the read in progress
 	<-l.reads
 	<-l.sent
+	_ = l.x.control.SetReadDeadline(time.Now().Add(restTimeout))
 }
 
-// beginRead reports whether the reading goroutine may use the body.
-func (l *lineReader) beginRead() bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.reading = !l.ended
-	return l.reading
-}
-
-func (l *lineReader) endRead() {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.reading = false
-}
+// restTimeout is how long the server reads the rest of a body after its answer, so that the
+// client gets the answer.
+const restTimeout = time.Second
 
 // read reads lines until the input ends.
 func (l *lineReader) read() {
 	defer close(l.reads)
-	for l.beginRead() {
+	for {
 		v, err := l.next()
-		l.endRead()
 		l.blocked.Store(true)
 		if !l.put(func() (any, error) { return v, err }) || err != nil {
 			return

