@@ -29,9 +29,11 @@ type exchange struct {
 	req      *http.Request
 	control  *http.ResponseController
 	ctx      context.Context
-	id       string // of the request
-	token    int    // the number of the client's token, from 1; 0 if it has none
+	id       string  // of the request
+	token    *client // nil if it has sent none
 	accept   accepted
+	hasBody  bool      // the body was read to its end
+	held     int64     // bytes of bodies and of the answer, which count against the handler's memory
 	pipeline *pipeline // nil unless the request names one
 	node     string    // empty unless the request names one
 	protocol *Protocol // nil if it is that of this package
@@ -64,9 +66,35 @@ func (x *exchange) send(a *answer) {
 	if a.status == http.StatusUnauthorized {
 		header.Set("WWW-Authenticate", `Bearer realm="gophersnake"`)
 	}
+	x.abandonBody()
 	x.extendWrite()
 	x.w.WriteHeader(a.status)
 	_, _ = x.w.Write(a.body) // fails only if the client has left
+}
+
+// abandonTimeout is how long the rest of a body may take that is not wanted.
+const abandonTimeout = time.Second
+
+// abandonBody keeps the answer from waiting for the rest of a body that is not wanted: the server
+// reads a part of it first, to keep the connection, and has no time limit of its own. A client
+// that sends chunks may wait for the answer before it sends more.
+func (x *exchange) abandonBody() {
+	if x.hasBody || x.req.Body == http.NoBody || x.req.ProtoMajor != 1 {
+		return
+	}
+	if x.req.ContentLength < 0 {
+		_ = x.control.EnableFullDuplex() // writers that cannot do so do not wait
+		x.closeConnection()
+	}
+	_ = x.control.SetReadDeadline(time.Now().Add(abandonTimeout))
+}
+
+// closeConnection makes the server close the connection after the answer. In HTTP/2, a
+// connection has the requests of other clients, too, and needs no end.
+func (x *exchange) closeConnection() {
+	if x.req.ProtoMajor == 1 {
+		x.w.Header().Set("Connection", "close")
+	}
 }
 
 // fail sends the answer to a request that failed. A client that has left gets none.
@@ -78,7 +106,15 @@ func (x *exchange) fail(err error) {
 
 // report reports a failed request.
 func (x *exchange) report(p *problem, err error) {
-	x.h.failed(Failure{RequestID: x.id, Method: x.req.Method, Path: x.req.URL.Path, Status: p.Status, Err: err})
+	x.h.failed(Failure{RequestID: x.id, Method: x.req.Method, Path: x.req.URL.Path, Token: x.tokenName(), Status: p.Status, Err: err})
+}
+
+// tokenName returns the name of the client's token, empty if it has none.
+func (x *exchange) tokenName() string {
+	if x.token == nil {
+		return ""
+	}
+	return x.token.Name
 }
 
 // isGone reports whether the client has left. The error is that of work for it.
@@ -126,15 +162,23 @@ func (x *exchange) limitTime(limit time.Duration) context.CancelFunc {
 	return cancel
 }
 
-// stallReader reads a body, of which the next part must arrive within the stall timeout.
+// stallReader reads a body, of which the next part must arrive within the stall timeout. With
+// holds, what it has read counts as held by the exchange.
 type stallReader struct {
-	x    *exchange
-	from io.Reader
+	x     *exchange
+	from  io.Reader
+	holds bool
 }
 
 func (s stallReader) Read(p []byte) (int, error) {
 	_ = s.x.control.SetReadDeadline(time.Now().Add(s.x.h.stall))
-	return s.from.Read(p)
+	n, err := s.from.Read(p)
+	if s.holds {
+		if full := s.x.hold(n); full != nil {
+			return 0, full
+		}
+	}
+	return n, err
 }
 
 // readBody reads the whole body.
@@ -146,11 +190,13 @@ func (x *exchange) readBody() ([]byte, error) {
 	if n := x.req.ContentLength; n > 0 {
 		body.Grow(int(min(n+bytes.MinRead, 1<<20))) // a client may claim any length
 	}
-	_, err := body.ReadFrom(http.MaxBytesReader(x.w, io.NopCloser(stallReader{x, x.req.Body}), x.h.maxBody))
+	_, err := body.ReadFrom(http.MaxBytesReader(x.w, io.NopCloser(stallReader{x, x.req.Body, true}), x.h.maxBody))
 	if err != nil {
-		x.w.Header().Set("Connection", "close") // the server must not wait for the rest
+		x.closeConnection() // the server must not wait for the rest
+		x.letGo()
 		return nil, bodyError(err)
 	}
+	x.hasBody = true
 	_ = x.control.SetReadDeadline(time.Time{}) // the server reads on, to notice that the client leaves
 	return decompress(body.Bytes(), x.req.Header.Get("Content-Encoding"), x.h.maxBody)
 }

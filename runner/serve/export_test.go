@@ -1,5 +1,7 @@
 package serve
 
+import "github.com/gophersnake/gophersnake/runner/serve/internal/fair"
+
 // Waiters returns how many clients wait for the answers to keys that are under way.
 func Waiters(s *Server) (n int) {
 	t := s.handler.answers
@@ -12,3 +14,9 @@ func Waiters(s *Server) (n int) {
 	}
 	return n
 }
+
+// Counts returns the figures of the queue of the pipeline p.
+func Counts(s *Server) fair.Counts { return s.handler.pipelines["p"].turns.Counts() }
+
+// Held returns how many bytes of bodies and answers are held.
+func Held(s *Server) int64 { return s.handler.held.used.Load() }

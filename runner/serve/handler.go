@@ -2,8 +2,6 @@ package serve
 
 import (
 	"context"
-	"crypto/sha256"
-	"crypto/subtle"
 	"errors"
 	"fmt"
 	"maps"
@@ -12,9 +10,11 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/gophersnake/gophersnake/runner"
+	"github.com/gophersnake/gophersnake/runner/serve/internal/fair"
 )
 
 // handler answers the requests; see [Handler].
@@ -25,6 +25,9 @@ type handler struct {
 	mux       *http.ServeMux
 	origins   *http.CrossOriginProtection
 	answers   *keyTable
+	tokens    atomic.Pointer[tokenSet]
+	addresses *addressTable
+	held      memory
 	folders   []string // what answers do not name
 
 	// drained ends when the handler begins to drain, and stopped when work under way must end.
@@ -44,6 +47,8 @@ type pipeline struct {
 	runner  *runner.Runner
 	sources map[string]bool // the nodes that take the input of a run
 	sinks   []string
+	turns   *fair.Queue
+	wait    time.Duration // how long a request may wait for its turn; 0 for any time
 
 	mu          sync.Mutex
 	description *description // nil until it is asked for
@@ -70,9 +75,13 @@ func newHandler(runners map[string]*runner.Runner, opts []Option) *handler {
 	h.drained, h.endInput = context.WithCancelCause(context.Background())
 	h.stopped, h.stop = context.WithCancelCause(context.Background())
 	h.answers = newKeyTable(h.keys)
+	h.setTokens(h.initial)
+	h.addresses = newAddressTable(h.rate)
+	h.held.limit = h.memory
 	for name, r := range runners {
 		graph := r.Pipeline().Graph()
 		p := &pipeline{name: name, runner: r, sources: make(map[string]bool), sinks: graph.Sinks()}
+		p.limitQueue(h.queue)
 		for _, id := range graph.Sources() {
 			p.sources[id] = true
 		}
@@ -131,6 +140,11 @@ func (x *exchange) dispatch(functions methods) error {
 	if err := x.resolve(); err != nil {
 		return err
 	}
+	if isCall(x.req) {
+		if err := x.limitRate(); err != nil {
+			return err
+		}
+	}
 	return function(x)
 }
 
@@ -182,6 +196,7 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 		x.fail(err)
 		return
 	}
+	defer x.letGo()
 	x.accept = parseAccept(req.Header)
 	h.mux.ServeHTTP(w, req.WithContext(context.WithValue(req.Context(), exchangeKey{}, x)))
 }
@@ -194,12 +209,12 @@ func (x *exchange) admit() error {
 	if err := x.h.origins.Check(x.asWrite()); err != nil {
 		return fault(forbidden, "the request comes from a page of another origin")
 	}
-	if len(x.h.tokens) == 0 {
+	if !x.h.needsToken() {
 		return nil
 	}
 	path := x.req.URL.Path
 	isProbe := x.protocol != nil && slices.Contains(x.protocol.Probes, path)
-	if x.token = x.h.tokenOf(x.req.Header); x.token == 0 && !isPublic(path) && !isProbe {
+	if x.token = x.h.clientOf(bearer(x.req.Header)); x.token == nil && !isPublic(path) && !isProbe {
 		return fault(unauthorized, "the header Authorization has no valid token").withHint("send Authorization: Bearer TOKEN")
 	}
 	return nil
@@ -214,20 +229,6 @@ func (x *exchange) asWrite() *http.Request {
 	write := *x.req
 	write.Method = http.MethodPost
 	return &write
-}
-
-// tokenOf returns the number of the token in a header, from 1, or 0. The time that it takes
-// does not depend on the content of the tokens.
-func (h *handler) tokenOf(header http.Header) int {
-	scheme, token, _ := strings.Cut(authorization(header), " ")
-	sum, found := sha256.Sum256([]byte(strings.TrimSpace(token))), 0
-	for i := range h.tokens {
-		found |= subtle.ConstantTimeCompare(sum[:], h.tokens[i][:]) * (i + 1)
-	}
-	if !strings.EqualFold(scheme, "Bearer") {
-		return 0
-	}
-	return found
 }
 
 // authorization returns the header Authorization, or what stands for it in the subprotocols of
@@ -325,6 +326,9 @@ func (x *exchange) track(work func(cancel context.CancelCauseFunc) error) error 
 	defer cancel(nil)
 	defer context.AfterFunc(x.h.stopped, func() { cancel(errStopping) })()
 	x.ctx = ctx
+	if _, err := x.priority(); err != nil {
+		return err
+	}
 	cancelTimeout, err := x.startTimeout()
 	if err != nil {
 		return err
@@ -380,12 +384,7 @@ func (x *exchange) run(body []byte) (*answer, error) {
 	if err != nil {
 		return nil, err
 	}
-	var v any
-	if x.node != "" {
-		v, err = x.pipeline.runner.Node(x.node).Call(x.ctx, input)
-	} else {
-		v, err = x.pipeline.runner.Run(x.ctx, input)
-	}
+	v, err := x.execute(input)
 	if err != nil {
 		return nil, err
 	}
@@ -399,5 +398,20 @@ func (x *exchange) run(body []byte) (*answer, error) {
 	if contentType == typeJSON {
 		content = append(content, '\n')
 	}
+	if err := x.hold(len(content)); err != nil {
+		return nil, err
+	}
 	return &answer{status: http.StatusOK, contentType: contentType, body: content}, nil
+}
+
+// execute calls the pipeline or the node when it is the turn of the request.
+func (x *exchange) execute(input any) (any, error) {
+	if err := x.takeTurn(x.ctx); err != nil {
+		return nil, err
+	}
+	defer x.pipeline.turns.Release()
+	if x.node != "" {
+		return x.pipeline.runner.Node(x.node).Call(x.ctx, input)
+	}
+	return x.pipeline.runner.Run(x.ctx, input)
 }

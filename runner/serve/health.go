@@ -73,7 +73,7 @@ func (x *exchange) sendHealth(withFigures bool) error {
 	if x.h.drained.Err() != nil {
 		doc.Status, doc.Reason = "not ready", drainReason
 	}
-	if len(x.h.tokens) > 0 && x.token == 0 {
+	if x.h.needsToken() && x.token == nil {
 		doc.Pipelines = nil
 	}
 	status := http.StatusOK
@@ -120,7 +120,8 @@ func (x *exchange) sendJSON(status int, v any) error {
 	return nil
 }
 
-// metrics answers with the metrics of all runners, which have the label "pipeline".
+// metrics answers with the metrics of all runners, which have the label "pipeline", and of the
+// handler.
 func (x *exchange) metrics() error {
 	byName := make(map[string][]runner.Metric)
 	var names []string
@@ -141,6 +142,7 @@ func (x *exchange) metrics() error {
 	for _, name := range names {
 		all = append(all, byName[name]...)
 	}
+	all = append(all, x.h.ownMetrics()...)
 	var text bytes.Buffer
 	if err := runner.WriteMetrics(&text, all); err != nil {
 		return err

@@ -68,6 +68,14 @@ func (t *keyTable) join(ctx context.Context, name string, digest [sha256.Size]by
 	return e, run, nil
 }
 
+// size returns the number of keys that are kept.
+func (t *keyTable) size() int {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.expireLocked(time.Now())
+	return len(t.entries)
+}
+
 // expireLocked forgets answers that are too old.
 func (t *keyTable) expireLocked(now time.Time) {
 	for {
@@ -164,14 +172,17 @@ func (x *exchange) callOnce(key string, body []byte) error {
 		}
 	}
 	digest := sha256.Sum256(append([]byte(header), body...))
-	e, run, err := x.h.answers.join(x.ctx, fmt.Sprintf("%d %s %s", x.token, x.req.URL.Path, key), digest)
+	e, run, err := x.h.answers.join(x.ctx, x.keyName(key), digest)
 	if err != nil {
 		return err
 	}
 	if run != nil {
 		first := *x
-		first.ctx = run
-		go func() { x.h.answers.finish(e, first.outcome(body)) }()
+		first.ctx, x.held = run, 0 // the run may hold the body for longer than this client waits
+		go func() {
+			x.h.answers.finish(e, first.outcome(body))
+			first.letGo()
+		}()
 	}
 	select {
 	case <-e.done:
@@ -187,6 +198,15 @@ func (x *exchange) callOnce(key string, body []byte) error {
 	}
 	x.send(e.answer)
 	return nil
+}
+
+// keyName returns what a key is kept under: other tokens and other paths have keys of their own.
+func (x *exchange) keyName(key string) string {
+	owner := ""
+	if x.token != nil {
+		owner = x.token.id
+	}
+	return fmt.Sprintf("%s %s %s", owner, x.req.URL.Path, key)
 }
 
 // outcome runs a call and returns its answer, also if it fails.

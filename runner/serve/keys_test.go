@@ -14,7 +14,7 @@ import (
 
 func TestARepeatedKeyGetsTheFirstAnswer(t *testing.T) {
 	t.Parallel()
-	s := start(t, single("misbehave", "retry: none", "breaker: none"), serve.WithTokens("first-token-0123456789", "second-token-0123456789"))
+	s := start(t, single("misbehave", "retry: none", "breaker: none"), twoTokens)
 	ask := func(token, key, body string) (*http.Response, string) {
 		return s.ask(t, body, "Authorization", "Bearer "+token+"-token-0123456789", "Idempotency-Key", key)
 	}

@@ -16,7 +16,7 @@ import (
 // classes are all types of problems.
 var classes = []class{
 	malformed, unauthorized, forbidden, notFound, wrongMethod, notAcceptable, stalled, keyConflict, tooLarge, wrongType,
-	notSocket, keysFull, stopping, deadline, breakerOpen, queueFull, memoryFull, invalid, rejected, hang,
+	notSocket, rateLimited, keysFull, noMemory, stopping, deadline, breakerOpen, queueFull, memoryFull, invalid, rejected, hang,
 	interpreter, wasm, transport, execution, result, internal,
 }
 
@@ -32,7 +32,7 @@ func (x *exchange) openAPI() error {
 // describeService returns the OpenAPI document. If the code of a pipeline cannot be imported, its
 // nodes have no schemas.
 func (h *handler) describeService(ctx context.Context) (map[string]any, error) {
-	s := &openapi.Service{Version: pyworker.Version(), HasTokens: len(h.tokens) > 0}
+	s := &openapi.Service{Version: pyworker.Version(), HasTokens: h.needsToken()}
 	for _, c := range classes {
 		s.Problems = append(s.Problems, openapi.Problem{Name: c.name, Title: c.title, Status: c.status, Waits: c.wait > 0})
 	}

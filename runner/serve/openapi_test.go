@@ -93,7 +93,7 @@ connections: [{from: a, to: kind.left}, {from: b, to: kind.right}]
 
 func TestTheOpenAPIDocumentNamesTokensIfThereAreAny(t *testing.T) {
 	t.Parallel()
-	s := start(t, single("echo"), serve.WithTokens("0123456789abcdef"))
+	s := start(t, single("echo"), serve.WithTokens(serve.Token{Secret: "0123456789abcdef"}))
 	status, _ := s.get(t, "/openapi.json")
 	assert.Equal(t, http.StatusUnauthorized, status)
 	d := s.openAPI(t, "Authorization", "Bearer 0123456789abcdef")
@@ -114,7 +114,7 @@ func TestCodeThatCannotBeImportedHasNoSchemas(t *testing.T) {
 
 func TestThePageOfTheDocumentLoadsNothingElse(t *testing.T) {
 	t.Parallel()
-	s := start(t, single("echo"), serve.WithTokens("0123456789abcdef"))
+	s := start(t, single("echo"), serve.WithTokens(serve.Token{Secret: "0123456789abcdef"}))
 	for path, contentType := range map[string]string{"/docs": "text/html", "/docs/docs.js": "text/javascript", "/docs/docs.css": "text/css"} {
 		answer := s.do(t, http.MethodGet, path, nil)
 		text := read(t, answer)

@@ -1,9 +1,6 @@
 package serve
 
-import (
-	"crypto/sha256"
-	"time"
-)
+import "time"
 
 // Option configures a [Handler].
 type Option func(*options)
@@ -12,7 +9,10 @@ type options struct {
 	maxBody int64
 	stall   time.Duration
 	debug   bool
-	tokens  [][sha256.Size]byte
+	initial []Token
+	rate    limits
+	queue   int
+	memory  int64
 	hosts   []string
 	formats []Format
 	failed  func(Failure)
@@ -25,11 +25,14 @@ type options struct {
 const (
 	DefaultMaxBody      = 64 << 20
 	DefaultStallTimeout = 30 * time.Second
+	DefaultQueue        = 4096
+	DefaultMemory       = 1 << 30
 )
 
 func newOptions(opts []Option) options {
 	o := options{
 		maxBody: DefaultMaxBody, stall: DefaultStallTimeout, formats: builtinFormats(), failed: func(Failure) {},
+		queue: DefaultQueue, memory: defaultMemory(),
 		keys: KeyLimits{Keys: 10_000, Bytes: 64 << 20, Age: 10 * time.Minute},
 	}
 	for _, opt := range opts {
@@ -51,15 +54,30 @@ func WithStallTimeout(d time.Duration) Option { return func(o *options) { o.stal
 // traceback, what the worker wrote to its standard error, and the paths of files.
 func WithDebug() Option { return func(o *options) { o.debug = true } }
 
-// WithTokens requires the header "Authorization: Bearer TOKEN" with one of the tokens.
+// WithTokens requires the header "Authorization: Bearer SECRET" with that of one of the tokens.
 // Requests without a token get a short answer from /livez and /readyz, and status 401 otherwise.
-func WithTokens(tokens ...string) Option {
-	return func(o *options) {
-		for _, token := range tokens {
-			o.tokens = append(o.tokens, sha256.Sum256([]byte(token)))
-		}
-	}
+func WithTokens(tokens ...Token) Option {
+	return func(o *options) { o.initial = append(o.initial, tokens...) }
 }
+
+// WithRate limits the calls in a second of each token that has no rate of its own or, if no token
+// is required, of each client address. Further ones get status 429. Burst is how many of them
+// may come at once; if it is 0, it is the number of one second. By default there is no limit.
+func WithRate(perSecond float64, burst int) Option {
+	return func(o *options) { o.rate = limits{perSecond, burst} }
+}
+
+// WithQueue limits how many requests wait for a pipeline that is busy. It is lower for a pipeline
+// with a node that has a lower limits.queue. Further requests get status 429; those that wait
+// and those that come are refused so that each client keeps its share of the queue. The
+// default is 4096.
+func WithQueue(length int) Option { return func(o *options) { o.queue = length } }
+
+// WithMemory limits the bytes of all bodies and answers that are held at a time, in addition to
+// [WithMaxBody] for each of them. A request that needs more gets status 503. What is decoded
+// from a body may take several times as much. The default is 1 GiB, or a quarter of the memory
+// that the cgroup of the process may use, if that is less.
+func WithMemory(bytes int64) Option { return func(o *options) { o.memory = bytes } }
 
 // WithHosts refuses requests whose Host header names none of these hosts, with status 403. It
 // protects a service that listens on the loopback interface from web pages whose name was
@@ -77,6 +95,8 @@ func WithFormats(formats ...Format) Option {
 // Failure is a request that failed.
 type Failure struct {
 	RequestID, Method, Path string
+	// Token is the name of the client's token, empty if it has none.
+	Token string
 	// Status is that of the answer, also if it is a part of a stream.
 	Status int
 	Err    error

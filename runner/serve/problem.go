@@ -70,7 +70,9 @@ var (
 	tooLarge      = class{"too-large", http.StatusRequestEntityTooLarge, "the body is too large", 0}
 	wrongType     = class{"media-type", http.StatusUnsupportedMediaType, "the type of the body is not supported", 0}
 	notSocket     = class{"upgrade", http.StatusUpgradeRequired, "the resource is a WebSocket", 0}
+	rateLimited   = class{"rate-limited", http.StatusTooManyRequests, "the client sends more requests than it may", time.Second}
 	keysFull      = class{"keys-full", http.StatusServiceUnavailable, "too many requests with idempotency keys are under way", time.Second}
+	noMemory      = class{"no-memory", http.StatusServiceUnavailable, "the bodies of all requests take too much memory", time.Second}
 	stopping      = class{"draining", http.StatusServiceUnavailable, "the service is about to stop", time.Second}
 )
 
@@ -140,6 +142,9 @@ func unreadable(err error) *requestError {
 func bodyError(err error) error {
 	if e, ok := errors.AsType[*http.MaxBytesError](err); ok {
 		return bodyTooLarge(e.Limit)
+	}
+	if own, ok := errors.AsType[*requestError](err); ok {
+		return own
 	}
 	if errors.Is(err, os.ErrDeadlineExceeded) {
 		return fault(stalled, "nothing arrived within the time that the server allows")

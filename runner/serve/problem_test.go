@@ -74,6 +74,7 @@ func TestEveryFailureHasItsStatus(t *testing.T) {
 		{"the value is not of the type that the node is annotated with", asks(single("add"), `"one"`), "invalid-value", 422, "marshaling"},
 		{"the node raises `gophersnake.Permanent`", asks(misbehave, `"permanent"`), "rejected", 422, "execution"},
 		{"the resource is a WebSocket, and the request is not one", askFor(http.MethodGet, "/v1/pipelines/p/stream"), "upgrade", 426, ""},
+		{"the client sends more requests than its rate", askTooOften, "rate-limited", 429, ""},
 		{"the queue of a node is full", askQueue, "queue-full", 429, "other"},
 		{"the node raises an exception", asks(misbehave, `"raise"`), "execution", 500, "execution"},
 		{"the result cannot be carried", asks(misbehave, `"carry"`), "result", 500, "marshaling"},
@@ -84,6 +85,7 @@ func TestEveryFailureHasItsStatus(t *testing.T) {
 		{"a program exits before it has answered", asks("nodes: [{id: n, command: [head, -c, '0'], retry: none}]", "1"), "transport", 502, "transport"},
 		{"there is no shared memory left", askMemory, "memory-full", 503, "io"},
 		{"more requests with an `Idempotency-Key` are under way than keys are kept", askKeys, "keys-full", 503, ""},
+		{"the bodies of all requests together are larger than the limit", askForMemory, "no-memory", 503, ""},
 		{"the circuit breaker of a node is open", askBreaker, "breaker-open", 503, "other"},
 		{"the runner drains or is closed", askDrained, "draining", 503, "other"},
 		{"the call takes longer than the node's `timeout`", asks(misbehave, `"hang"`), "deadline", 504, "python_vm"},
@@ -156,7 +158,17 @@ func compareTable(t *testing.T, guide, table string) {
 }
 
 func askWithoutToken(t *testing.T) (*http.Response, string) {
-	return start(t, echoes, serve.WithTokens("0123456789abcdef")).ask(t, "1")
+	return start(t, echoes, serve.WithTokens(serve.Token{Secret: "0123456789abcdef"})).ask(t, "1")
+}
+
+func askForMemory(t *testing.T) (*http.Response, string) {
+	return start(t, echoes, serve.WithMemory(10)).ask(t, `"more than ten bytes"`)
+}
+
+func askTooOften(t *testing.T) (*http.Response, string) {
+	s := start(t, echoes, serve.WithRate(0.01, 1))
+	_, _ = s.ask(t, "1")
+	return s.ask(t, "1")
 }
 
 func askFor(method, path string) func(t *testing.T) (*http.Response, string) {

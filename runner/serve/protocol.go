@@ -187,6 +187,16 @@ func (c *Call) IsReady() bool {
 	return c.x.h.drained.Err() == nil
 }
 
+// Turn waits until the pipeline of the call can begin the work for it: the requests of all clients
+// wait in one queue, in which each client has its share. If there is no error, the caller calls
+// done when the work has ended.
+func (c *Call) Turn() (done func(), err error) {
+	if err := c.x.takeTurn(c.x.ctx); err != nil {
+		return nil, err
+	}
+	return c.x.pipeline.turns.Release, nil
+}
+
 // Send sends an answer. It must be called once, unless Process is called.
 func (c *Call) Send(a *Answer) { c.x.send(a.answer()) }
 
@@ -266,7 +276,11 @@ func (s *Server) Open(ctx context.Context, from Origin) (*Call, *Problem) {
 		x.protocol = &Protocol{Probes: []string{from.Method}}
 	}
 	c := &Call{x}
-	if err := x.admit(); err != nil {
+	err := x.admit()
+	if err == nil && !from.IsProbe {
+		err = x.limitRate()
+	}
+	if err != nil {
 		return nil, c.Fail(err)
 	}
 	return c, nil

@@ -30,7 +30,7 @@ func TestOtherMachinesNeedAToken(t *testing.T) {
 	runners := map[string]*runner.Runner{"p": newRunner(t, single("echo"))}
 	_, err := serve.Listen(runners, serve.Config{Address: "0.0.0.0:0"})
 	require.ErrorContains(t, err, "0.0.0.0:0 is not a loopback address")
-	for _, c := range []serve.Config{{Address: "0.0.0.0:0", Insecure: true}, {Address: "0.0.0.0:0", Tokens: []string{"a token of some length"}}} {
+	for _, c := range []serve.Config{{Address: "0.0.0.0:0", Insecure: true}, {Address: "0.0.0.0:0", Tokens: []serve.Token{{Secret: "a-token-of-some-length"}}}} {
 		server, err := serve.Listen(runners, c)
 		require.NoError(t, err)
 		ctx, cancel := context.WithCancel(t.Context())
@@ -41,7 +41,7 @@ func TestOtherMachinesNeedAToken(t *testing.T) {
 
 func TestATokenIsRequired(t *testing.T) {
 	t.Parallel()
-	s := start(t, single("echo"), serve.WithTokens("first-token-0123456789", "second-token-0123456789"))
+	s := start(t, single("echo"), twoTokens)
 	for header, want := range map[string]int{
 		"":                               http.StatusUnauthorized,
 		"Bearer":                         http.StatusUnauthorized,
@@ -88,6 +88,27 @@ func TestPagesOfOtherOriginsAndHostsAreRefused(t *testing.T) {
 	assert.Empty(t, answer.Header.Get("Access-Control-Allow-Origin"))
 }
 
+func TestAnAnswerDoesNotWaitForABodyThatIsNotWanted(t *testing.T) {
+	t.Parallel()
+	s := start(t, single("echo"), twoTokens)
+	for _, request := range []string{
+		"POST /v1/pipelines/p HTTP/1.1\r\nTransfer-Encoding: chunked",
+		"POST /v1/pipelines/p HTTP/1.1\r\nContent-Length: 10",
+		"GET /livez HTTP/1.1\r\nTransfer-Encoding: chunked",
+		"POST /v1/pipelines/p HTTP/1.1\r\nTransfer-Encoding: chunked\r\nContent-Type: application/x-ndjson\r\nX-Request-Timeout: soon\r\nAuthorization: Bearer " + firstSecret,
+	} {
+		conn, err := net.Dial("tcp", strings.TrimPrefix(s.url, "http://"))
+		require.NoError(t, err)
+		_, err = io.WriteString(conn, request+"\r\nHost: localhost\r\n\r\n")
+		require.NoError(t, err)
+		require.NoError(t, conn.SetReadDeadline(time.Now().Add(patience)))
+		answer, err := io.ReadAll(conn)
+		require.NoError(t, err, "the client sends no body, and gets the answer and the end of the connection: %s", request)
+		assert.Contains(t, string(answer), "HTTP/1.1 ", request)
+		require.NoError(t, conn.Close())
+	}
+}
+
 func TestLargeHeadersAreRefused(t *testing.T) {
 	t.Parallel()
 	s := start(t, single("echo"))
@@ -129,24 +150,6 @@ func TestTLSServesBothVersionsOfHTTP(t *testing.T) {
 	assert.Equal(t, "1\n", read(t, answer))
 	_, err := serve.Listen(nil, serve.Config{Address: "127.0.0.1:0", CertFile: certFile})
 	require.ErrorContains(t, err, "a certificate and a key")
-}
-
-func TestTokensAreReadFromAFile(t *testing.T) {
-	t.Parallel()
-	file := filepath.Join(t.TempDir(), "tokens")
-	for text, want := range map[string]string{
-		"# ours\n\n0123456789abcdef\n  fedcba9876543210  ": "",
-		"0123456789abcdef\nshort\n":                        "tokens:2: the token has less than 16 characters",
-		"# none\n":                                         "there is no token in",
-	} {
-		require.NoError(t, os.WriteFile(file, []byte(text), 0o600))
-		tokens, err := serve.ReadTokens(file)
-		if want == "" {
-			assert.Equal(t, []string{"0123456789abcdef", "fedcba9876543210"}, tokens)
-		} else {
-			assert.ErrorContains(t, err, want)
-		}
-	}
 }
 
 func TestADrainingServerEndsItsStreamsAndRefusesCalls(t *testing.T) {

@@ -1,15 +1,12 @@
 package serve
 
 import (
-	"bytes"
 	"context"
 	"crypto/tls"
 	"errors"
-	"fmt"
 	"log"
 	"net"
 	"net/http"
-	"os"
 	"time"
 
 	"github.com/gophersnake/gophersnake/runner"
@@ -21,7 +18,7 @@ type Config struct {
 	// Insecure.
 	Address string
 	// Tokens are those that requests need; see [WithTokens]. [ReadTokens] reads them.
-	Tokens []string
+	Tokens []Token
 	// CertFile and KeyFile are the files of a certificate and its key, for TLS.
 	CertFile, KeyFile string
 	// Insecure allows requests from other machines without a token.
@@ -164,35 +161,4 @@ func waitFor(done <-chan struct{}, limit time.Duration) {
 	case <-done:
 	case <-timer.C:
 	}
-}
-
-// shortestToken is the least length of a token.
-const shortestToken = 16
-
-// ReadTokens reads a file with one token in each line. Empty lines and those that begin with #
-// are skipped. The error is of kind io if the file cannot be read, and of kind serialization if
-// it has no token, or one of less than 16 characters.
-func ReadTokens(file string) ([]string, error) {
-	data, err := os.ReadFile(file)
-	if err != nil {
-		return nil, runner.Wrap(err, runner.KindIO, "read the tokens")
-	}
-	var tokens []string
-	number := 0
-	for line := range bytes.Lines(data) {
-		number++
-		token := string(bytes.TrimSpace(line))
-		switch {
-		case token == "" || token[0] == '#':
-		case len(token) < shortestToken:
-			return nil, runner.NewError(runner.KindSerialization, fmt.Sprintf("%s:%d: the token has less than %d characters", file, number, shortestToken)).
-				WithHint("make one: openssl rand -hex 32")
-		default:
-			tokens = append(tokens, token)
-		}
-	}
-	if len(tokens) == 0 {
-		return nil, runner.NewError(runner.KindSerialization, "there is no token in "+file).WithHint("make one: openssl rand -hex 32")
-	}
-	return tokens, nil
 }

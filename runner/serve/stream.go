@@ -28,6 +28,10 @@ func (x *exchange) streamResult(form string) error {
 	if err != nil {
 		return err
 	}
+	if err := x.takeTurn(x.ctx); err != nil {
+		return err
+	}
+	defer x.pipeline.turns.Release()
 	s, err := x.pipeline.runner.Stream(x.ctx)
 	if err != nil {
 		return err
@@ -46,6 +50,9 @@ func (x *exchange) streamLines(form string, cancel context.CancelCauseFunc) erro
 	if err := x.control.EnableFullDuplex(); err != nil && !errors.Is(err, http.ErrNotSupported) {
 		return err
 	}
+	// To end the reading of the input ends that of the connection: a further request would
+	// seem to have been left by its client.
+	x.closeConnection()
 	if err := x.pipeline.runner.Start(x.ctx); err != nil {
 		return err
 	}
@@ -75,33 +82,48 @@ func (x *exchange) streamLines(form string, cancel context.CancelCauseFunc) erro
 // feeder sends the items of an input into a stream. It has a goroutine of its own, so that it
 // can end the input while the goroutine that reads waits for the client.
 type feeder struct {
-	h *handler
-	// items are functions that return an item, or the error that ends the input: io.EOF at
-	// its end. The feeder calls each of them once, in order.
-	items chan func() (any, error)
+	x *exchange
+	// items are called once each, in order.
+	items chan feed
+	ctx   context.Context // ends when no further item is wanted
+	cease context.CancelFunc
 	sent  chan struct{} // closed when the feeder has ended
 	err   error         // what ended the input early; valid then
 	stop  chan struct{} // closed when no further item is wanted
 }
 
-// newFeeder returns a feeder that keeps as many items as room says.
-func newFeeder(h *handler, room int) *feeder {
-	return &feeder{
-		h: h, items: make(chan func() (any, error), room), sent: make(chan struct{}), stop: make(chan struct{}),
-	}
+// feed is one item of an input.
+type feed struct {
+	// item returns the item, or the error that ends the input: io.EOF at its end.
+	item func() (any, error)
+	// held is how many bytes of the handler's memory are held until the item is sent.
+	held int64
 }
 
-// put passes an item to the feeder, and blocks until there is room for it. It returns false if
-// no further item is wanted.
-func (f *feeder) put(item func() (any, error)) bool {
+// newFeeder returns a feeder that keeps as many items as room says. The caller calls end.
+func newFeeder(x *exchange, room int) *feeder {
+	f := &feeder{x: x, items: make(chan feed, room), sent: make(chan struct{}), stop: make(chan struct{})}
+	f.ctx, f.cease = context.WithCancel(x.ctx)
+	return f
+}
+
+// end says that no further item is wanted.
+func (f *feeder) end() {
+	close(f.stop)
+	f.cease()
+}
+
+// put passes an item to the feeder, and blocks until there is room for it. The feeder gives back
+// the bytes that are held for it. It returns false if no further item is wanted.
+func (f *feeder) put(item func() (any, error), held int64) bool {
 	select {
-	case f.items <- item:
+	case f.items <- feed{item, held}:
 		return true
 	case <-f.stop:
-		return false
 	case <-f.sent:
-		return false
 	}
+	f.x.h.held.give(held)
+	return false
 }
 
 // failure waits for the end of the input, and returns what ended it early.
@@ -112,22 +134,28 @@ func (f *feeder) failure() error {
 
 // send sends items until the input or the stream ends, or the handler drains.
 func (f *feeder) send(s *runner.Stream) {
-	defer close(f.sent)
+	defer f.giveRest()
 	defer s.CloseSend()
 	for {
 		var v any
 		var err error
+		var held int64
 		select {
-		case item := <-f.items:
-			v, err = item()
-		case <-f.h.drained.Done():
+		case next := <-f.items:
+			held = next.held
+			v, err = next.item()
+		case <-f.x.h.drained.Done():
 			err = fault(stopping, "the service drains, and reads no further inputs")
 		case <-f.stop:
 			return
 		}
 		if err == nil {
+			err = f.x.passTurn(f.ctx)
+		}
+		if err == nil {
 			err = s.Send(v)
 		}
+		f.x.h.held.give(held)
 		if err == nil {
 			continue
 		}
@@ -135,6 +163,19 @@ func (f *feeder) send(s *runner.Stream) {
 			f.err = err
 		}
 		return
+	}
+}
+
+// giveRest ends the feeder, and gives back what is held for the items that it has not taken.
+func (f *feeder) giveRest() {
+	close(f.sent)
+	for {
+		select {
+		case next := <-f.items:
+			f.x.h.held.give(next.held)
+		default:
+			return
+		}
 	}
 }
 
@@ -154,13 +195,13 @@ type lineReader struct {
 
 func newLineReader(x *exchange, cancel context.CancelCauseFunc) *lineReader {
 	return &lineReader{
-		feeder: newFeeder(x.h, 0), x: x, cancel: cancel, from: bufio.NewReader(x.req.Body), reads: make(chan struct{}),
+		feeder: newFeeder(x, 0), x: x, cancel: cancel, from: bufio.NewReader(x.req.Body), reads: make(chan struct{}),
 	}
 }
 
 // close ends the input, and returns when no goroutine uses the body.
 func (l *lineReader) close() {
-	close(l.stop)
+	l.end()
 	_ = l.x.control.SetReadDeadline(time.Unix(1, 0)) // ends the read in progress
 	<-l.reads
 	<-l.sent
@@ -175,51 +216,57 @@ const restTimeout = time.Second
 func (l *lineReader) read() {
 	defer close(l.reads)
 	for {
-		v, err := l.next()
+		v, held, err := l.next()
 		l.blocked.Store(true)
-		if !l.put(func() (any, error) { return v, err }) || err != nil {
+		if !l.put(func() (any, error) { return v, err }, held) || err != nil {
 			return
 		}
 		l.blocked.Store(false)
 	}
 }
 
-// next returns the value of the next line that is not blank, and io.EOF at the end.
-func (l *lineReader) next() (any, error) {
+// next returns the value of the next line that is not blank, and io.EOF at the end. It also
+// returns how many bytes are held for the line, even if it fails.
+func (l *lineReader) next() (v any, held int64, err error) {
 	for {
-		line, err := l.readLine()
+		line, held, err := l.readLine()
 		if err != nil {
-			return nil, err
+			return nil, held, err
 		}
 		if line = bytes.TrimSpace(line); len(line) == 0 {
+			l.x.h.held.give(held)
 			continue
 		}
 		v, err := document.Parse(line)
 		if err != nil {
-			return nil, itemError(l.count+1, err)
+			return nil, held, itemError(l.count+1, err)
 		}
 		l.count++
-		return v, nil
+		return v, held, nil
 	}
 }
 
-// readLine reads the next line. The last one may have no line feed.
-func (l *lineReader) readLine() ([]byte, error) {
-	var line []byte
+// readLine reads the next line, and returns how many bytes are held for it, even if it fails.
+// The last line may have no line feed.
+func (l *lineReader) readLine() (line []byte, held int64, err error) {
 	for {
 		part, err := l.from.ReadSlice('\n')
 		line = append(line, part...)
+		if !l.x.h.held.take(int64(len(part))) {
+			return nil, held, l.x.h.memoryFull()
+		}
+		held += int64(len(part))
 		switch {
 		case int64(len(line)) > l.x.h.maxBody:
-			return nil, bodyTooLarge(l.x.h.maxBody)
+			return nil, held, bodyTooLarge(l.x.h.maxBody)
 		case err == nil, errors.Is(err, io.EOF) && len(line) > 0:
-			return line, nil
+			return line, held, nil
 		case errors.Is(err, bufio.ErrBufferFull):
 		case errors.Is(err, io.EOF):
-			return nil, io.EOF
+			return nil, held, io.EOF
 		default: // the connection has ended in the middle of the body, or close was called
 			l.cancel(errClientGone)
-			return nil, bodyError(err)
+			return nil, held, bodyError(err)
 		}
 	}
 }

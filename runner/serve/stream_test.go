@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/http/httptrace"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -13,6 +14,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/gophersnake/gophersnake/runner/serve"
 )
 
 const (
@@ -101,6 +104,47 @@ func TestInputsAndResultsAlternateInOneRequest(t *testing.T) {
 			assert.Empty(t, rest, "the answer ends with the input")
 		})
 	}
+}
+
+func TestRequestsAfterAStreamOfInputsAreServed(t *testing.T) {
+	t.Parallel()
+	s := start(t, single("echo"))
+	keeping := map[string]*http.Client{"HTTP/1.1": {Transport: &http.Transport{}}, "HTTP/2": versions["HTTP/2"]}
+	for name, client := range keeping {
+		for range 5 {
+			d := s.dialog(t.Context(), t, client)
+			d.send(t, "1")
+			assert.Equal(t, `{"result":1}`, d.receive(t), name)
+			require.NoError(t, d.in.Close())
+			rest, err := io.ReadAll(d.out)
+			require.NoError(t, err)
+			assert.Empty(t, rest)
+			answer := s.with(t.Context(), t, client, http.MethodPost, "/v1/pipelines/p", strings.NewReader("2"))
+			assert.Equal(t, "2\n", read(t, answer), name)
+		}
+	}
+}
+
+func TestABodyThatIsRefusedDoesNotDisturbTheOthersOfItsConnection(t *testing.T) {
+	t.Parallel()
+	s := start(t, single("echo"), serve.WithMaxBody(1000))
+	client := newClient(2)
+	var connections atomic.Int32
+	ctx := httptrace.WithClientTrace(t.Context(), &httptrace.ClientTrace{GotConn: func(c httptrace.GotConnInfo) {
+		if !c.Reused {
+			connections.Add(1)
+		}
+	}})
+	other := s.dialog(ctx, t, client)
+	for range 3 {
+		large := io.MultiReader(strings.NewReader(strings.Repeat(" ", 2000))) // of unknown length
+		answer := s.with(ctx, t, client, http.MethodPost, "/v1/pipelines/p", large)
+		assert.Equal(t, http.StatusRequestEntityTooLarge, answer.StatusCode)
+	}
+	other.send(t, "1")
+	assert.Equal(t, `{"result":1}`, other.receive(t))
+	require.NoError(t, other.in.Close())
+	assert.Equal(t, int32(1), connections.Load())
 }
 
 func TestALineThatIsNotJSONEndsTheStreamAfterTheItemsBefore(t *testing.T) {

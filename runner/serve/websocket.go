@@ -122,7 +122,7 @@ func (x *exchange) serveSocket(form *socketForm, cancel context.CancelCauseFunc)
 	}
 	defer func() { _ = s.Close() }()
 	k := &socket{
-		feeder: newFeeder(x.h, mostAhead), x: x, form: form, cancel: cancel,
+		feeder: newFeeder(x, mostAhead), x: x, form: form, cancel: cancel,
 		room: semaphore.NewWeighted(readAhead), reads: make(chan struct{}),
 		raw: x.socketOf(), heardAt: time.Now(), lastPing: time.Now(), interval: x.h.stall / 3, patience: x.h.stall,
 	}
@@ -155,7 +155,7 @@ func (k *socket) run(s *runner.Stream) {
 	_ = k.out.copy(s, k.feeder) // an error is that of a client that has left
 	_ = s.Close()
 	stopWatching()
-	close(k.stop)
+	k.end()
 	if k.x.isGone() {
 		_ = k.conn.CloseNow()
 	} else {
@@ -181,16 +181,22 @@ func (k *socket) read() {
 		if err != nil && own == nil {
 			return
 		}
+		held := int64(len(data))
+		if !k.x.h.held.take(held) {
+			own, held = k.x.h.memoryFull(), 0
+		}
 		k.blocked.Store(true)
 		size := min(int64(len(data)), readAhead)
-		if k.room.Acquire(k.wanted, size) == nil {
+		if k.room.Acquire(k.wanted, size) != nil {
+			k.x.h.held.give(held)
+		} else {
 			k.put(func() (any, error) {
 				defer k.room.Release(size)
 				if own != nil {
 					return nil, own
 				}
 				return k.item(kind, data)
-			})
+			}, held)
 		}
 		k.blocked.Store(false)
 		if _, err := io.Copy(io.Discard, heardReader{k, from}); err != nil {

@@ -197,7 +197,7 @@ func (s *service) refused(t *testing.T, path string, headers ...string) (*http.R
 
 func TestAWebSocketThatCannotBeOpenedHasAStatus(t *testing.T) {
 	t.Parallel()
-	s := start(t, single("echo"), serve.WithTokens("0123456789abcdef"))
+	s := start(t, single("echo"), serve.WithTokens(serve.Token{Secret: "0123456789abcdef"}))
 	const path, token = "/v1/pipelines/p/stream", "Bearer 0123456789abcdef"
 	for _, c := range []struct {
 		path, want string
@@ -233,7 +233,7 @@ func TestAWebSocketThatCannotBeOpenedHasAStatus(t *testing.T) {
 
 func TestAPageOpensAWebSocketWithATokenInASubprotocol(t *testing.T) {
 	t.Parallel()
-	s := start(t, single("echo"), serve.WithTokens("0123456789abcdef"))
+	s := start(t, single("echo"), serve.WithTokens(serve.Token{Secret: "0123456789abcdef"}))
 	k := s.dial(t, "", "Origin", s.url, "Sec-WebSocket-Protocol", "gophersnake",
 		"Sec-WebSocket-Protocol", "gophersnake.bearer.0123456789abcdef")
 	assert.Equal(t, "gophersnake", k.conn.Subprotocol(), "the token is not in the answer")

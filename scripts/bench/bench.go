@@ -27,6 +27,7 @@ var sections = []section{
 	{onnxName, measureOnnx},
 	{countsName, measureCounts},
 	{remoteMediaName, measureRemoteMedia},
+	{serveName, measureServe},
 }
 
 // The names of the sections.

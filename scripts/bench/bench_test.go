@@ -85,11 +85,20 @@ func TestRunMeasuresEverySection(t *testing.T) {
 	assert.Empty(t, r.Rows)
 }
 
+func TestRunMeasuresServers(t *testing.T) {
+	r, out := figures(t, "--rounds", "1", "--calls", "16", "--sections", "serve", "--servers", gophersnakeName)
+	require.Len(t, r.Tables, 2)
+	assert.Equal(t, "gophersnake serve, one worker", r.Tables[0].Rows[1][0])
+	assert.Equal(t, "400", r.Tables[1].Rows[1][0], "all events have come")
+	assert.Contains(t, out, "16 connections: p50 µs")
+}
+
 func TestRunRejectsInvalidArguments(t *testing.T) {
 	for _, c := range []struct{ name, args, says string }{
 		{"unknown section", "--sections call", `no section "call"; there are: calls, roundtrip, handover`},
 		{"unknown peer", "--peers pipe,pype", `no peer "pype"; there are: gophersnake, gophersnake-shared, pipe`},
 		{"unknown payload", "--payloads large", `no payload "large"; there are: small, 64KiB, 1MiB`},
+		{"unknown server", "--servers flask", `no server "flask"; there are: floor, gophersnake, litserve`},
 		{"no rounds", "--rounds 0", "at least 1"},
 		{"argument", "now", `unexpected argument "now"`},
 		{"unknown flag", "--count 3", "not defined"},

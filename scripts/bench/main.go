@@ -36,6 +36,7 @@ type settings struct {
 	rounds, calls int
 	sections      []section
 	peers         []peerSpec
+	httpPeers     []httpPeer
 	payloads      []payload
 	json          string
 	plots         []string
@@ -45,7 +46,7 @@ type settings struct {
 // parse reads the flags. Usage and errors of the flags are written to messages.
 func parse(args []string, messages io.Writer) (settings, error) {
 	var s settings
-	var parts, peers, loads string
+	var parts, peers, loads, servers string
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
 	flags.SetOutput(messages)
 	flags.StringVar(&s.python, "python", "", "the interpreter of all peers: a path, a command or a version (default: the runner's choice)")
@@ -53,6 +54,7 @@ func parse(args []string, messages io.Writer) (settings, error) {
 	flags.IntVar(&s.calls, "calls", 200, "how many calls each peer makes in a round; fewer of large payloads")
 	flags.StringVar(&parts, "sections", "", "the sections to measure, comma-separated (default: all)")
 	flags.StringVar(&peers, "peers", "", "the peers to measure, comma-separated (default: all)")
+	flags.StringVar(&servers, "servers", "", "the servers to measure in the section serve, comma-separated (default: all); floor and gophersnake must be among them")
 	flags.StringVar(&loads, "payloads", "", "the payloads to measure with, comma-separated (default: all)")
 	flags.StringVar(&s.json, "json", "", "also write the figures to this file")
 	flags.Func("plot", "draw the calls to this file, .svg or .png; may be repeated", func(path string) error {
@@ -79,6 +81,9 @@ func parse(args []string, messages io.Writer) (settings, error) {
 	if s.peers, err = choosePeers(peers); err != nil {
 		return s, err
 	}
+	if s.httpPeers, err = choose("server", httpPeers, func(p httpPeer) string { return p.name }, servers); err != nil {
+		return s, err
+	}
 	s.payloads, err = choosePayloads(loads)
 	return s, err
 }
@@ -86,6 +91,9 @@ func parse(args []string, messages io.Writer) (settings, error) {
 func run(ctx context.Context, args []string, out, messages io.Writer) (err error) {
 	if len(args) > 0 && args[0] == driveCommand {
 		return drive(ctx, args[1:])
+	}
+	if len(args) > 1 && args[0] == floorCommand {
+		return floor(args[1])
 	}
 	if len(args) > 0 && args[0] == pairCommand {
 		return pair(ctx, args[1:], out, messages)

@@ -28,6 +28,8 @@ type config struct {
 	pipelines []string      // names of targets; nil for all
 	json      bool
 	hostile   bool // attacks in place of faults
+	serve     bool // requests to gophersnake serve in place of calls
+	clients   int  // of gophersnake serve
 }
 
 // chaos is a run.

@@ -7,6 +7,7 @@
 //	go run ./scripts/chaos --seed 1 --time 10m
 //	go run ./scripts/chaos --calls 20000 --rate 0.05
 //	go run ./scripts/chaos --hostile --time 5m
+//	go run ./scripts/chaos --serve --time 2m
 //
 // The seed determines the payload and the fault of each call, and the order of the signals
 // that are sent to workers: with the same seed and --rate, call N is the same call again.
@@ -25,6 +26,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/gophersnake/gophersnake/scripts/chaos/serving"
 )
 
 const help = `chaos calls pipelines while faults are injected, and checks the outcome of every call.
@@ -34,10 +37,15 @@ const help = `chaos calls pipelines while faults are injected, and checks the ou
     go run ./scripts/chaos --time 1m --pipelines sync,shared
     go run ./scripts/chaos --time 10m --json > chaos.json
     go run ./scripts/chaos --hostile --time 5m            attacks of a node beside two neighbors
+    go run ./scripts/chaos --serve --time 2m              2000 clients of gophersnake serve
 
 With --hostile, a node makes all attacks of python/hostile in random order. It is a violation
 if the data of one of its neighbors changes, or is seen by another node, or if a neighbor
 fails.
+
+With --serve, many clients make requests to gophersnake serve. Half of them leave in the middle,
+while its processes are killed. It is a violation if a request does not get exactly one answer of
+the right kind, if not all workers are ready at the end, or if anything is left behind.
 
 It exits with 1 if there is a violation.
 
@@ -63,6 +71,9 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	}
 	if runtime.GOOS != "linux" {
 		return errors.New("chaos needs /proc, which only Linux has")
+	}
+	if c.serve {
+		return serving.Run(ctx, serving.Config{Seed: c.seed, Length: c.length, Clients: c.clients, Interval: c.interval, JSON: c.json}, out)
 	}
 	chaos, err := newChaos(c, out)
 	if err != nil {
@@ -98,6 +109,8 @@ func parse(args []string, out io.Writer) (config, error) {
 	flags.DurationVar(&c.stuck, "stuck", 5*time.Minute, "how long a call may take before it is reported as stuck")
 	flags.StringVar(&pipelines, "pipelines", "", "the pipelines to call, comma-separated (default: all)")
 	flags.BoolVar(&c.hostile, "hostile", false, "attack the host and two neighbors, instead of the faults")
+	flags.BoolVar(&c.serve, "serve", false, "make requests to gophersnake serve, instead of calls")
+	flags.IntVar(&c.clients, "clients", 2000, "with --serve, how many clients there are")
 	flags.BoolVar(&c.json, "json", false, "print the report as JSON, and nothing else")
 	if err := flags.Parse(args); err != nil {
 		return c, err
@@ -108,6 +121,8 @@ func parse(args []string, out io.Writer) (config, error) {
 	switch {
 	case flags.NArg() > 0:
 		return c, fmt.Errorf("unexpected argument %q; see --help", flags.Arg(0))
+	case c.serve && (c.clients < 1 || c.length <= 0):
+		return c, errors.New("--serve takes --time, and --clients from 1")
 	case c.length < 0 || c.calls < 0 || (c.length > 0) == (c.calls > 0):
 		return c, errors.New("give either --time or --calls, for instance --time 10m")
 	case c.rate < 0 || c.rate > 1:

@@ -60,3 +60,19 @@ func Value(text, name string) (int64, bool) {
 	}
 	return 0, false
 }
+
+// MemoryLimit returns the lowest limit of the memory, in bytes, of this process's cgroup and
+// those that contain it, and whether there is one.
+func MemoryLimit() (limit int64, ok bool) {
+	folder, err := Own()
+	for ; err == nil; folder = filepath.Dir(folder) {
+		var text []byte
+		if text, err = os.ReadFile(filepath.Join(folder, "memory.max")); err != nil {
+			break // the root has no limit
+		}
+		if n, parsing := strconv.ParseInt(strings.TrimSpace(string(text)), 10, 64); parsing == nil && (!ok || n < limit) {
+			limit, ok = n, true
+		}
+	}
+	return limit, ok
+}

@@ -144,6 +144,13 @@ func (p *Pool) Health() Health {
 	return h
 }
 
+// Capacity returns how many calls Max workers can have at a time.
+func (p *Pool) Capacity() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.config.Max * p.capacityLocked(nil)
+}
+
 // startsLocked returns how many workers are starting.
 func (p *Pool) startsLocked() int {
 	n := p.starting + p.startingSpares

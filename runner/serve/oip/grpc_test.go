@@ -78,7 +78,7 @@ func authorized(ctx context.Context) context.Context {
 func TestEachErrorHasItsCode(t *testing.T) {
 	t.Parallel()
 	r := newRunner(t, "fail", "timeout: 300ms")
-	s := serveNode(t, r, serve.WithTokens("0123456789abcdef"), serve.WithMaxBody(1000))
+	s := serveNode(t, r, serve.WithTokens(serve.Token{Secret: "0123456789abcdef"}), serve.WithMaxBody(1000))
 	c := client(t, s)
 	ask := func(ctx context.Context, req *inference.ModelInferRequest) error {
 		_, err := c.ModelInfer(ctx, req)
@@ -292,7 +292,7 @@ func TestCallsOfGRPCFinishWhenTheServerStops(t *testing.T) {
 func TestTheHealthServiceSaysWhichModelsAreReady(t *testing.T) {
 	t.Parallel()
 	r := newRunner(t, "echo")
-	s := serveNode(t, r, serve.WithTokens("0123456789abcdef"))
+	s := serveNode(t, r, serve.WithTokens(serve.Token{Secret: "0123456789abcdef"}))
 	c := healthpb.NewHealthClient(dial(t, s.address))
 	of := func(name string) string {
 		answer, err := c.Check(t.Context(), &healthpb.HealthCheckRequest{Service: name})

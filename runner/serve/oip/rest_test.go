@@ -322,7 +322,7 @@ func TestErrorsHaveTheFormOfTheProtocolAndTheStatusesOfTheService(t *testing.T) 
 	t.Parallel()
 	runners := map[string]*runner.Runner{"m": newRunner(t, "fail", "timeout: 300ms")}
 	token := []string{"Authorization", "Bearer 0123456789abcdef"}
-	url := listen(t, runners, serve.WithTokens("0123456789abcdef"))
+	url := listen(t, runners, serve.WithTokens(serve.Token{Secret: "0123456789abcdef"}))
 	how := func(text string) string { return one("how", "BYTES", "[1]", `["`+text+`"]`) }
 	for name, c := range map[string]struct {
 		method, path, body string

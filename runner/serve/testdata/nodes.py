@@ -177,3 +177,15 @@ class Label:
 def labels(label: Label) -> str:
     """Return the first name."""
     return label.name
+
+
+@node
+def order(value: str, folder: str) -> str:
+    """Note each value in a file; "block" waits for the file "go" before."""
+    if value == "block":
+        note(folder, "began")
+        while not (Path(folder) / "go").exists():
+            time.sleep(0.01)
+    with (Path(folder) / "order").open("a") as file:
+        file.write(value + "\n")
+    return value

@@ -10,22 +10,29 @@ import (
 
 // Residue counts the resources that a supervisor could leave behind, at one moment.
 type Residue struct {
-	Descriptors int      // of this process
-	Segments    int      // shared memory that this process and its children hold or map
+	Descriptors int      // of the process
+	Segments    int      // shared memory that the process and its children hold or map
 	Named       []string // the entries of /dev/shm
-	Children    int      // of this process, including zombies
+	Children    int      // of the process, including zombies
 }
 
-// Look counts the resources that are held now.
+// Look counts the resources that this process holds now.
 func Look() (Residue, error) {
+	r, err := Of(os.Getpid())
+	r.Descriptors-- // the one that reads the folder
+	return r, err
+}
+
+// Of counts the resources that a process holds now.
+func Of(pid int) (Residue, error) {
 	var r Residue
-	open, err := os.ReadDir("/proc/self/fd")
+	open, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", pid))
 	if err != nil {
 		return r, err
 	}
-	r.Descriptors = len(open) - 1 // without the one that reads the folder
-	children := Children(os.Getpid())
-	for _, pid := range append(children, os.Getpid()) {
+	r.Descriptors = len(open)
+	children := Children(pid)
+	for _, pid := range append(children, pid) {
 		r.Segments += segmentsOf(pid)
 	}
 	shm, err := os.ReadDir("/dev/shm")

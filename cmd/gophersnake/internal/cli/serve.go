@@ -7,10 +7,13 @@ import (
 	"log"
 	"math"
 	"net/http"
+	"os"
+	"os/signal"
 	"path/filepath"
 	"regexp"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -32,8 +35,11 @@ type serveFlags struct {
 	config    serve.Config
 	grpc      string
 	tokenFile string
+	rate      requestRate
 	hosts     []string
 	maxBody   size
+	maxMemory size
+	queue     int
 	debug     bool
 	watch     bool
 }
@@ -64,11 +70,13 @@ line, too.
 
 A pipeline is served under the name in its manifest, or that of its file; NAME=PIPELINE
 gives it another one. Requests from other machines need --listen with an address that they
-reach, and a token. A token file has one token in each line.
+reach, and a token. A token file has one token in each line, which attributes may follow:
 
-SIGHUP reloads the Python code of the nodes. SIGTERM and Ctrl-C end the command: it is no
-longer ready, refuses further calls, finishes those under way within --drain-timeout, and
-exits with 0. A second signal ends it at once.`,
+  SECRET [name=NAME] [admin] [weight=N] [rate=N/s] [burst=N] [priority=high|normal|low]
+
+SIGHUP reloads the Python code of the nodes, and the token file. SIGTERM and Ctrl-C end the
+command: it is no longer ready, refuses further calls, finishes those under way within
+--drain-timeout, and exits with 0. A second signal ends it at once.`,
 		Example: `  gophersnake serve speech
   curl --data-binary @talk.wav http://127.0.0.1:8000/v1/pipelines/speech
   gophersnake serve ./shop hello=./greeting --listen 127.0.0.1:9000
@@ -82,6 +90,7 @@ exits with 0. A second signal ends it at once.`,
 	f.StringVar(&flags.config.Address, "listen", "127.0.0.1:8000", "the `ADDR` to listen at, HOST:PORT; port 0 is any free one")
 	f.StringVar(&flags.grpc, "grpc-listen", "", "also answer gRPC (Open Inference Protocol) at `ADDR`, HOST:PORT")
 	f.StringVar(&flags.tokenFile, "token-file", "", "a `FILE` of tokens, one of which each request needs")
+	f.Var(&flags.rate, "rate", "the calls that each token without a rate, or each client address, may make, a `RATE` such as 10/s or 90/m")
 	f.StringVar(&flags.config.CertFile, "tls-cert", "", "a `FILE` with the certificate, for HTTPS")
 	f.StringVar(&flags.config.KeyFile, "tls-key", "", "a `FILE` with the key of the certificate")
 	f.BoolVar(&flags.config.Insecure, "insecure", false, "let other machines use the pipelines without a token")
@@ -89,6 +98,8 @@ exits with 0. A second signal ends it at once.`,
 	flags.config.DrainTimeout = 30 * time.Second
 	f.Var((*timeSpan)(&flags.config.DrainTimeout), "drain-timeout", "how long calls under way may take at the end, a `time`")
 	f.Var(&flags.maxBody, "max-body", "largest `size` of a request's body: 64MiB, 500kB or a number of bytes")
+	f.Var(&flags.maxMemory, "max-memory", "largest `size` of all bodies and answers at a time; the default is 1GiB, or a quarter of what the cgroup has")
+	f.IntVar(&flags.queue, "queue", serve.DefaultQueue, "the `number` of requests that wait for a busy pipeline")
 	f.BoolVar(&flags.debug, "debug", false, "answer errors with tracebacks and paths of this machine")
 	f.BoolVar(&flags.watch, "watch", false, "reload the nodes' Python code whenever it changes")
 	return c
@@ -108,6 +119,9 @@ func (a *app) servePipelines(ctx context.Context, args []string, flags serveFlag
 	pipelines, err := a.loadServed(args)
 	if err != nil {
 		return err
+	}
+	if flags.queue < 1 {
+		return failure.Usagef("--queue takes a number from 1")
 	}
 	if flags.tokenFile != "" {
 		if flags.config.Tokens, err = serve.ReadTokens(flags.tokenFile); err != nil {
@@ -140,6 +154,9 @@ func (a *app) servePipelines(ctx context.Context, args []string, flags serveFlag
 	if err != nil {
 		return err
 	}
+	if flags.tokenFile != "" {
+		defer a.reloadTokens(server, flags.tokenFile)()
+	}
 	return a.serveUntilEnd(ctx, server, rpc, pipelines, flags.watch)
 }
 
@@ -162,6 +179,33 @@ func runServers(ctx context.Context, server *serve.Server, rpc *oipgrpc.Server) 
 	return servers.Wait()
 }
 
+// reloadTokens reads the tokens of a server again after each SIGHUP, until the function that it
+// returns is called. If the file cannot be read, the old tokens stay valid.
+func (a *app) reloadTokens(server *serve.Server, file string) (stop func()) {
+	hangups, ended := make(chan os.Signal, 1), make(chan struct{})
+	signal.Notify(hangups, syscall.SIGHUP)
+	go func() {
+		defer close(ended)
+		for range hangups {
+			tokens, err := serve.ReadTokens(file)
+			if err == nil {
+				err = server.SetTokens(tokens)
+			}
+			if err != nil {
+				a.logger.Warn("the tokens were not reloaded; the old ones stay valid")
+				a.reportError("", err)
+				continue
+			}
+			a.logger.Info("the tokens were reloaded", "tokens", len(tokens))
+		}
+	}()
+	return func() {
+		signal.Stop(hangups)
+		close(hangups)
+		<-ended
+	}
+}
+
 // httpLog returns a log for package net/http, whose messages are about connections.
 func (a *app) httpLog() *log.Logger {
 	return a.logger.StandardLogger(&hclog.StandardLoggerOptions{ForceLevel: hclog.Debug})
@@ -173,15 +217,19 @@ func (a *app) logRequest(f serve.Failure) {
 	if f.Status >= http.StatusInternalServerError {
 		log = a.logger.Warn
 	}
-	log("a request failed", "status", f.Status, "path", f.Path, "id", f.RequestID, "error", runner.PrintableLine(f.Err.Error()))
+	log("a request failed", "status", f.Status, "path", f.Path, "id", f.RequestID, "token", f.Token, "error", runner.PrintableLine(f.Err.Error()))
 }
 
 func (f *serveFlags) options() []serve.Option {
 	opts := []serve.Option{
-		serve.WithMaxBody(int64(f.maxBody)), serve.WithFormats(tables.Formats()...), serve.WithProtocol(oip.Protocol()),
+		serve.WithMaxBody(int64(f.maxBody)), serve.WithRate(float64(f.rate), 0), serve.WithQueue(f.queue),
+		serve.WithFormats(tables.Formats()...), serve.WithProtocol(oip.Protocol()),
 	}
 	if len(f.hosts) > 0 {
 		opts = append(opts, serve.WithHosts(f.hosts...))
+	}
+	if f.maxMemory > 0 {
+		opts = append(opts, serve.WithMemory(int64(f.maxMemory)))
 	}
 	if f.debug {
 		opts = append(opts, serve.WithDebug())
@@ -288,6 +336,27 @@ func nameOf(p *manifest.Pipeline) string {
 	return p.Name
 }
 
+// requestRate is the value of a flag that takes requests in a second.
+type requestRate float64
+
+// Set implements pflag.Value.
+func (r *requestRate) Set(text string) error {
+	rate, err := serve.ParseRate(text)
+	*r = requestRate(rate)
+	return err
+}
+
+// String implements pflag.Value.
+func (r *requestRate) String() string {
+	if *r == 0 {
+		return ""
+	}
+	return fmt.Sprintf("%g/s", float64(*r))
+}
+
+// Type implements pflag.Value.
+func (r *requestRate) Type() string { return "rate" }
+
 // size is the value of a flag that takes a number of bytes.
 type size int64
 
@@ -319,6 +388,9 @@ func (s *size) Set(text string) error {
 
 // String implements pflag.Value.
 func (s *size) String() string {
+	if *s == 0 {
+		return ""
+	}
 	if *s%(1<<20) == 0 {
 		return fmt.Sprintf("%dMiB", *s>>20)
 	}

@@ -57,6 +57,34 @@ func TestServeAnswersForSeveralPipelinesAndReloadsThem(t *testing.T) {
 	assert.Zero(t, p.ProcessState.ExitCode(), stderr)
 }
 
+func TestSIGHUPReloadsTheTokens(t *testing.T) {
+	tokens := fixtures.Write(t, "tokens", "0123456789abcdef name=first\n")
+	p, url := serving(t, "code="+codeOf(t, "1"), "--token-file", tokens)
+	status := func(secret string) int {
+		req, err := http.NewRequest(http.MethodGet, url+"/healthz", nil)
+		require.NoError(t, err)
+		req.Header.Set("Authorization", "Bearer "+secret)
+		answer, err := http.DefaultClient.Do(req)
+		require.NoError(t, err)
+		require.NoError(t, answer.Body.Close())
+		return answer.StatusCode
+	}
+	assert.Equal(t, 200, status("0123456789abcdef"))
+	require.NoError(t, os.WriteFile(tokens, []byte("short"), 0o600))
+	require.NoError(t, p.Process.Signal(syscall.SIGHUP))
+	readUntil(t, p.err, `(the old ones stay valid)`)
+	assert.Equal(t, 200, status("0123456789abcdef"))
+	require.NoError(t, os.WriteFile(tokens, []byte("fedcba9876543210 name=second weight=2"), 0o600))
+	require.NoError(t, p.Process.Signal(syscall.SIGHUP))
+	readUntil(t, p.err, `(the tokens were reloaded)`)
+	assert.Equal(t, 401, status("0123456789abcdef"))
+	assert.Equal(t, 200, status("fedcba9876543210"))
+	require.NoError(t, p.Process.Signal(syscall.SIGTERM))
+	_, stderr := p.rest(t)
+	assert.Zero(t, p.ProcessState.ExitCode(), stderr)
+	assert.NotContains(t, stderr, "fedcba9876543210")
+}
+
 func TestServeFinishesItsCallsAfterSIGTERM(t *testing.T) {
 	folder := codeOf(t, "0")
 	gate := filepath.Join(t.TempDir(), "gate")
@@ -140,7 +168,7 @@ func TestServeRefusesWhatIsNotSafeOrWrong(t *testing.T) {
 func TestTheHelpOfServeNamesEachFlag(t *testing.T) {
 	var stdout bytes.Buffer
 	require.Zero(t, newApp(strings.NewReader(""), &stdout, io.Discard).run(t.Context(), []string{"serve", "--help"}))
-	for _, flag := range []string{"listen", "token-file", "tls-cert", "tls-key", "insecure", "drain-timeout", "max-body", "debug", "watch", "grpc-listen"} {
+	for _, flag := range []string{"listen", "token-file", "tls-cert", "tls-key", "rate", "insecure", "drain-timeout", "max-body", "max-memory", "queue", "debug", "watch", "grpc-listen"} {
 		assert.Regexp(t, regexp.MustCompile(`(?m)^ +--`+flag+` `), stdout.String())
 	}
 }

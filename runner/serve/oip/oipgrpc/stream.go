@@ -197,6 +197,11 @@ func (f *inferStream) run(c *serve.Call, req *inference.ModelInferRequest) error
 		return err
 	}
 	if !m.IsDecoupled {
+		done, err := c.Turn()
+		if err != nil {
+			return err
+		}
+		defer done()
 		outputs, err := m.Infer(c.Context(), p.Runner(), r.inputs, r.outputs)
 		if err != nil {
 			return err
@@ -219,6 +224,11 @@ func (f *inferStream) runMany(c *serve.Call, r *request, m *model.Model, p *serv
 	if err != nil {
 		return err
 	}
+	done, err := c.Turn()
+	if err != nil {
+		return err
+	}
+	defer done()
 	values, err := p.Runner().Stream(c.Context())
 	if err != nil {
 		return err
