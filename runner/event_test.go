@@ -1,13 +1,17 @@
 package runner
 
 import (
+	"context"
 	"errors"
+	"fmt"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 
 	"github.com/gophersnake/gophersnake/retry"
+	"github.com/gophersnake/gophersnake/runner/manifest"
 )
 
 func TestEventsDescribeThemselves(t *testing.T) {
@@ -35,4 +39,22 @@ func TestEventsDescribeThemselves(t *testing.T) {
 		event.event()
 		assert.Equal(t, want, event.String())
 	}
+}
+
+func TestEachFunctionGetsTheEventsInTheirOrder(t *testing.T) {
+	var seen []string
+	note := func(name string) Option {
+		return WithEvents(func(e Event) { seen = append(seen, fmt.Sprintf("%s: %T", name, e)) })
+	}
+	p, err := manifest.Parse("test.yaml", []byte("version: v1\nnodes: [{id: n, node_type: echo}]\n"), t.TempDir())
+	require.NoError(t, err)
+	echo := func(_ context.Context, in Input) (any, error) { return in.Value, nil }
+	r, err := New(p, WithNode("echo", echo), note("first"), note("second"))
+	require.NoError(t, err)
+	defer func() { require.NoError(t, r.Close(context.Background())) }()
+	_, err = r.Run(t.Context(), 1)
+	require.NoError(t, err)
+	assert.Equal(t, []string{
+		"first: runner.NodeStarted", "second: runner.NodeStarted", "first: runner.NodeFinished", "second: runner.NodeFinished",
+	}, seen)
 }

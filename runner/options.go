@@ -194,11 +194,23 @@ func WithNode(nodeType string, fn NodeFunc) Option {
 	}
 }
 
-// WithEvents sets a function that is called with each [Event]. It runs on the goroutine
+// WithEvents adds a function that is called with each [Event]. It runs on the goroutine
 // on which the event happens, for instance that of a call, so it must return quickly
-// and be safe for concurrent use.
+// and be safe for concurrent use. Several functions are called in the order in which they
+// were added.
 func WithEvents(fn func(Event)) Option {
-	return func(o *options) error { o.events = fn; return nil }
+	return func(o *options) error {
+		former := o.events
+		if former == nil || fn == nil {
+			o.events = fn
+			return nil
+		}
+		o.events = func(e Event) {
+			former(e)
+			fn(e)
+		}
+		return nil
+	}
 }
 
 // WithPython names the Python interpreter: a path, a command, or a version such as

@@ -15,6 +15,12 @@
 //	GET  /openapi.json, /docs             all of this as an OpenAPI document, and as a page
 //	GET  /livez, /readyz, /healthz        is it alive, is it ready, how is it
 //	GET  /metrics                         for Prometheus
+//	GET  /v1/status                       the state of all nodes and workers, also as a stream
+//	GET  /v1/pipelines/{name}/logs        the last records of the log that belong to no node
+//	GET  /v1/pipelines/{name}/nodes/{id}/logs      those of a node; see [WithMonitor]
+//	POST /v1/pipelines/{name}/nodes/{id}/restart   new workers for a node; see [WithAdmin]
+//	POST /v1/pipelines/{name}/reload               new code for all nodes
+//	GET  /                                a page that shows the status; see [WithPage]
 //
 // The Content-Type of a request says how to read its body: JSON, text, a WAV file, an image, an
 // NPY file, an Arrow stream, bytes, or multipart/form-data with a part for each port. A body

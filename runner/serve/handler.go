@@ -15,6 +15,7 @@ import (
 
 	"github.com/gophersnake/gophersnake/runner"
 	"github.com/gophersnake/gophersnake/runner/serve/internal/fair"
+	"github.com/gophersnake/gophersnake/runner/serve/internal/session"
 )
 
 // handler answers the requests; see [Handler].
@@ -29,6 +30,9 @@ type handler struct {
 	addresses *addressTable
 	held      memory
 	folders   []string // what answers do not name
+	feed      statusFeed
+	sessions  session.Store // of the page
+	guesses   *addressTable // of tokens, at the page
 
 	// drained ends when the handler begins to drain, and stopped when work under way must end.
 	drained, stopped context.Context
@@ -100,6 +104,12 @@ func newHandler(runners map[string]*runner.Runner, opts []Option) *handler {
 	h.route("/v1/pipelines/{name}", methods{http.MethodGet: (*exchange).describe, http.MethodPost: (*exchange).call})
 	h.route("/v1/pipelines/{name}/stream", methods{http.MethodGet: (*exchange).stream})
 	h.route("/v1/pipelines/{name}/nodes/{id}", methods{http.MethodPost: (*exchange).call})
+	h.route("/v1/pipelines/{name}/logs", methods{http.MethodGet: (*exchange).logs})
+	h.route("/v1/pipelines/{name}/nodes/{id}/logs", methods{http.MethodGet: (*exchange).logs})
+	h.route("/v1/pipelines/{name}/reload", methods{http.MethodPost: (*exchange).reload})
+	h.route("/v1/pipelines/{name}/nodes/{id}/restart", methods{http.MethodPost: (*exchange).restart})
+	h.route("/v1/status", methods{http.MethodGet: (*exchange).status})
+	h.routePage()
 	for _, p := range h.protocols {
 		for pattern, functions := range p.Routes {
 			h.route(pattern, methodsOf(functions))
@@ -212,12 +222,22 @@ func (x *exchange) admit() error {
 	if !x.h.needsToken() {
 		return nil
 	}
+	x.token = x.h.authenticate(x.req)
 	path := x.req.URL.Path
 	isProbe := x.protocol != nil && slices.Contains(x.protocol.Probes, path)
-	if x.token = x.h.clientOf(bearer(x.req.Header)); x.token == nil && !isPublic(path) && !isProbe {
+	if x.token == nil && !isPublic(path) && !isProbe && !x.h.isPagePath(path) {
 		return fault(unauthorized, "the header Authorization has no valid token").withHint("send Authorization: Bearer TOKEN")
 	}
 	return nil
+}
+
+// authenticate returns the client whose token a request has, or whose session it belongs to, and nil
+// if it has neither.
+func (h *handler) authenticate(req *http.Request) *client {
+	if authorization(req.Header) == "" {
+		return h.sessionClient(req)
+	}
+	return h.clientOf(bearer(req.Header))
 }
 
 // asWrite returns the request as one that the check of its origin applies to: to the check, a

@@ -16,7 +16,7 @@ import (
 // classes are all types of problems.
 var classes = []class{
 	malformed, unauthorized, forbidden, notFound, wrongMethod, notAcceptable, stalled, keyConflict, tooLarge, wrongType,
-	notSocket, rateLimited, keysFull, noMemory, stopping, deadline, breakerOpen, queueFull, memoryFull, invalid, rejected, hang,
+	notSocket, rateLimited, keysFull, noMemory, noWorkers, watchersFull, stopping, deadline, breakerOpen, queueFull, memoryFull, invalid, rejected, hang,
 	interpreter, wasm, transport, execution, result, internal,
 }
 

@@ -17,6 +17,9 @@ type options struct {
 	formats []Format
 	failed  func(Failure)
 	keys    KeyLimits
+	monitor *Monitor
+	page    bool
+	admin   bool
 
 	protocols []Protocol
 }
@@ -122,3 +125,17 @@ type KeyLimits struct {
 // WithKeyLimits sets the limits for the header Idempotency-Key. By default there are 10,000 keys
 // and 64 MiB of answers, which are kept for 10 minutes.
 func WithKeyLimits(limits KeyLimits) Option { return func(o *options) { o.keys = limits } }
+
+// WithMonitor shows what a monitor keeps in GET /v1/status: the rate and the duration of calls,
+// and the log of each node. The runners must have been made with its options; see
+// [Monitor.Options].
+func WithMonitor(m *Monitor) Option { return func(o *options) { o.monitor = m } }
+
+// WithPage adds a page at / for browsers. It shows the pipelines and their nodes live, and calls
+// them. If requests need a token, the page asks for one, and keeps a session for it in a cookie.
+func WithPage() Option { return func(o *options) { o.page = true } }
+
+// WithAdmin lets clients reload the code of pipelines and restart nodes, if they need no token and
+// [WithHosts] restricts the handler to the loopback interface. If tokens are required, it has no
+// effect: then those with Admin may.
+func WithAdmin() Option { return func(o *options) { o.admin = true } }

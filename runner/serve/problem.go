@@ -69,8 +69,10 @@ var (
 	keyConflict   = class{"key-conflict", http.StatusConflict, "the idempotency key belongs to another request", 0}
 	tooLarge      = class{"too-large", http.StatusRequestEntityTooLarge, "the body is too large", 0}
 	wrongType     = class{"media-type", http.StatusUnsupportedMediaType, "the type of the body is not supported", 0}
-	notSocket     = class{"upgrade", http.StatusUpgradeRequired, "the resource is a WebSocket", 0}
 	rateLimited   = class{"rate-limited", http.StatusTooManyRequests, "the client sends more requests than it may", time.Second}
+	noWorkers     = class{"no-workers", http.StatusConflict, "the node has no workers to restart", 0}
+	watchersFull  = class{"watchers-full", http.StatusServiceUnavailable, "too many clients watch the status", 10 * time.Second}
+	notSocket     = class{"upgrade", http.StatusUpgradeRequired, "the resource is a WebSocket", 0}
 	keysFull      = class{"keys-full", http.StatusServiceUnavailable, "too many requests with idempotency keys are under way", time.Second}
 	noMemory      = class{"no-memory", http.StatusServiceUnavailable, "the bodies of all requests take too much memory", time.Second}
 	stopping      = class{"draining", http.StatusServiceUnavailable, "the service is about to stop", time.Second}

@@ -64,11 +64,13 @@ func TestEveryFailureHasItsStatus(t *testing.T) {
 		{"there is no valid token", askWithoutToken, "unauthorized", 401, ""},
 		{"a page of another origin asks", asks(echoes, "1", "Origin", "https://evil.example"), "forbidden", 403, ""},
 		{"the `Host` is not that of the service", asks(echoes, "1", "Host", "evil.example"), "forbidden", 403, ""},
+		{"the client may not restart a node", askFor(http.MethodPost, "/v1/pipelines/p/nodes/n/restart"), "forbidden", 403, ""},
 		{"there is no such pipeline", askFor(http.MethodPost, "/v1/pipelines/q"), "not-found", 404, ""},
 		{"there is no such node", askFor(http.MethodPost, "/v1/pipelines/p/nodes/m"), "not-found", 404, ""},
 		{"the method is another one", askFor(http.MethodDelete, "/v1/pipelines/p"), "method", 405, ""},
 		{"the result has no form that `Accept` lists", asks(echoes, "1", "Accept", "audio/wav"), "not-acceptable", 406, ""},
 		{"an `Idempotency-Key` comes with another body", askConflict, "key-conflict", 409, ""},
+		{"the node has no workers to restart", askRestart, "no-workers", 409, ""},
 		{"the body is larger than the limit", askTooMuch, "too-large", 413, ""},
 		{"the body is of an unknown type", asks(echoes, "x", "Content-Type", "video/mp4"), "media-type", 415, ""},
 		{"the value is not of the type that the node is annotated with", asks(single("add"), `"one"`), "invalid-value", 422, "marshaling"},
@@ -87,6 +89,7 @@ func TestEveryFailureHasItsStatus(t *testing.T) {
 		{"more requests with an `Idempotency-Key` are under way than keys are kept", askKeys, "keys-full", 503, ""},
 		{"the bodies of all requests together are larger than the limit", askForMemory, "no-memory", 503, ""},
 		{"the circuit breaker of a node is open", askBreaker, "breaker-open", 503, "other"},
+		{"100 clients watch `/v1/status`", askToWatch, "watchers-full", 503, ""},
 		{"the runner drains or is closed", askDrained, "draining", 503, "other"},
 		{"the call takes longer than the node's `timeout`", asks(misbehave, `"hang"`), "deadline", 504, "python_vm"},
 		{"the node's `setup` hangs", askHang, "hang", 504, "python_vm"},
@@ -240,6 +243,23 @@ func askBreaker(t *testing.T) (*http.Response, string) {
 	s := start(t, single("misbehave", "retry: none", "breaker: {failures: 1}"))
 	_, _ = s.ask(t, `"raise"`)
 	return s.ask(t, `"fine"`)
+}
+
+func askRestart(t *testing.T) (*http.Response, string) {
+	r := newRunner(t, single("double"), runner.WithNode("double", func(context.Context, runner.Input) (any, error) { return 2, nil }))
+	answer := listen(t, r, serve.Config{}, serve.WithAdmin()).do(t, http.MethodPost, "/v1/pipelines/p/nodes/n/restart", nil)
+	return answer, read(t, answer)
+}
+
+func askToWatch(t *testing.T) (*http.Response, string) {
+	s := listen(t, newRunner(t, echoes), serve.Config{})
+	for range 100 {
+		answer := s.do(t, http.MethodGet, "/v1/status", nil, "Accept", lines)
+		require.Equal(t, http.StatusOK, answer.StatusCode)
+		t.Cleanup(func() { _ = answer.Body.Close() })
+	}
+	answer := s.do(t, http.MethodGet, "/v1/status", nil, "Accept", lines)
+	return answer, read(t, answer)
 }
 
 func askDrained(t *testing.T) (*http.Response, string) {

@@ -67,6 +67,11 @@ func Listen(runners map[string]*runner.Runner, c Config, opts ...Option) (*Serve
 		opts = append(opts, WithHosts("localhost"))
 	}
 	s := &Server{config: c, handler: newHandler(runners, opts), listener: listener}
+	if s.handler.admin && (!s.handler.isLocal() || len(c.Tokens) > 0) {
+		_ = listener.Close()
+		return nil, runner.NewError(runner.KindOther, "clients without a token may administer a service only on a loopback address, for no other host, and if none needs a token").
+			WithHint("use tokens with the attribute admin in place of --admin")
+	}
 	protocols := new(http.Protocols)
 	protocols.SetHTTP1(true)
 	protocols.SetHTTP2(true)

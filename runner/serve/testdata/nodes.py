@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import time
@@ -61,6 +62,16 @@ def misbehave(how: str) -> Any:
     if how == "carry":
         return object()
     return how
+
+
+@node
+def chatty(times: int) -> None:
+    """Log so many records, or one of 1 MB."""
+    log = logging.getLogger("shop")
+    if times < 0:
+        log.info("x" * 1_000_000)
+    for i in range(times):
+        log.info("\x1b[2Jsaid %d", i)
 
 
 def note(folder: str, what: str) -> None:

@@ -41,6 +41,7 @@ type serveFlags struct {
 	maxMemory size
 	queue     int
 	debug     bool
+	admin     bool
 	watch     bool
 }
 
@@ -58,6 +59,7 @@ line on standard output: "ready: " and the URL. Before that, /readyz says what i
   GET  /v1/pipelines/NAME/stream    a WebSocket, for live audio as well
   GET  /v1/pipelines, /v1/pipelines/NAME, /openapi.json; /docs is a page for browsers
   GET  /livez, /readyz, /healthz, /metrics
+  GET  /, /v1/status                how all of it is, live: a page, and what it shows
 
 The answer is JSON. Accept asks for something else: audio/wav, image/png, text/csv,
 application/x-npy, application/octet-stream, or the stream of all values as they are
@@ -101,6 +103,7 @@ command: it is no longer ready, refuses further calls, finishes those under way 
 	f.Var(&flags.maxMemory, "max-memory", "largest `size` of all bodies and answers at a time; the default is 1GiB, or a quarter of what the cgroup has")
 	f.IntVar(&flags.queue, "queue", serve.DefaultQueue, "the `number` of requests that wait for a busy pipeline")
 	f.BoolVar(&flags.debug, "debug", false, "answer errors with tracebacks and paths of this machine")
+	f.BoolVar(&flags.admin, "admin", false, "let clients of this machine reload pipelines and restart nodes, if they need no token")
 	f.BoolVar(&flags.watch, "watch", false, "reload the nodes' Python code whenever it changes")
 	return c
 }
@@ -136,19 +139,24 @@ func (a *app) servePipelines(ctx context.Context, args []string, flags serveFlag
 			}
 		}
 	}()
+	monitor := serve.NewMonitor()
 	for _, p := range pipelines {
 		p.display = terminal.NewLogDisplay(a.console, a.logger)
-		p.runner, err = runner.New(p.pipeline, a.options(runner.WithEvents(p.display.Event),
-			runner.WithBuildProgress(p.display.BuildProgress), runner.WithOrderedMaps())...)
+		watched := monitor.Options(p.name, a.logger)
+		p.runner, err = runner.New(p.pipeline, a.options(append(watched, runner.WithEvents(p.display.Event),
+			runner.WithBuildProgress(p.display.BuildProgress), runner.WithOrderedMaps())...)...)
 		if err != nil {
 			return err
 		}
 		runners[p.name] = p.runner
 	}
 	flags.config.ErrorLog = a.httpLog()
-	server, err := serve.Listen(runners, flags.config, append(flags.options(), serve.WithFailures(a.logRequest))...)
+	server, err := serve.Listen(runners, flags.config, append(flags.options(), serve.WithMonitor(monitor), serve.WithFailures(a.logRequest))...)
 	if err != nil {
 		return err
+	}
+	if flags.tokenFile != "" {
+		defer a.reloadTokens(server, flags.tokenFile)()
 	}
 	rpc, err := a.listenGRPC(server, flags)
 	if err != nil {
@@ -222,7 +230,7 @@ func (a *app) logRequest(f serve.Failure) {
 
 func (f *serveFlags) options() []serve.Option {
 	opts := []serve.Option{
-		serve.WithMaxBody(int64(f.maxBody)), serve.WithRate(float64(f.rate), 0), serve.WithQueue(f.queue),
+		serve.WithPage(), serve.WithMaxBody(int64(f.maxBody)), serve.WithRate(float64(f.rate), 0), serve.WithQueue(f.queue),
 		serve.WithFormats(tables.Formats()...), serve.WithProtocol(oip.Protocol()),
 	}
 	if len(f.hosts) > 0 {
@@ -233,6 +241,9 @@ func (f *serveFlags) options() []serve.Option {
 	}
 	if f.debug {
 		opts = append(opts, serve.WithDebug())
+	}
+	if f.admin {
+		opts = append(opts, serve.WithAdmin())
 	}
 	return opts
 }
