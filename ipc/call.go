@@ -28,11 +28,13 @@ type Call struct {
 	answer  Payload     // valid once settled has been received, as is err
 	err     error
 	inbox   *inbox      // nil if the call returns one value
+	worked  uint64      // see frame.worked; valid as answer is
 	copies  *segment    // of the inputs; see Conn.lend. Used by the caller only
 	waiting atomic.Bool // the caller waits for the read role
 
 	order                        atomic.Uint64 // see Order
 	sent, canceled, cancelIsSent atomic.Bool
+	trace                        atomic.Pointer[Trace] // nil for none
 }
 
 // Args are the inputs of a call: none, one positional value, or one value for each of the
@@ -43,6 +45,7 @@ type Args struct {
 	value   Payload // the positional argument
 	given   bool    // there is one
 	attempt uint32  // see WithAttempt
+	trace   *Trace  // see WithTrace
 }
 
 // OneArg returns the arguments of a call with one positional value.
@@ -55,6 +58,14 @@ func (args Args) WithAttempt(attempt int) Args {
 	if attempt > 1 {
 		args.attempt = uint32(min(attempt, math.MaxInt32))
 	}
+	return args
+}
+
+// WithTrace returns the arguments of a call that belongs to a trace, which the node can read.
+// The worker then says how long the call took, and log records of the call have the trace. A
+// trace may be used by several calls, one after the other. Nil stands for none.
+func (args Args) WithTrace(trace *Trace) Args {
+	args.trace = trace
 	return args
 }
 
@@ -132,6 +143,7 @@ func (call *Call) Do(args Args) (Payload, error) {
 			c.role.release()
 		}
 		if <-call.notices == settled {
+			args.trace.noteWorked(call)
 			return call.answer, call.err
 		}
 	}
@@ -152,9 +164,12 @@ func (call *Call) send(args Args) error {
 	if call.canceled.Load() && c.calls.remove(call.header.call) {
 		return ErrAbandoned
 	}
+	if args.trace != nil {
+		call.trace.Store(args.trace)
+	}
 	var room [3][]byte // so that the parts of a call with one value are not on the heap
 	parts, input := args.encode(call.header.kind, room[:0])
-	err := c.sendFrame("input", call.headerWith(args.attempt), call, parts, input)
+	err := c.sendFrame("input", call.headerWith(&args), call, parts, input)
 	if _, refused := errors.AsType[*ValueError](err); refused && c.calls.remove(call.header.call) {
 		return err
 	}
@@ -166,9 +181,9 @@ func (call *Call) send(args Args) error {
 }
 
 // headerWith returns the header of the call's frame, with its context.
-func (call *Call) headerWith(attempt uint32) header {
+func (call *Call) headerWith(args *Args) header {
 	h := call.header
-	h.attempt = attempt
+	h.attempt, h.trace = args.attempt, args.trace
 	if !call.Deadline.IsZero() {
 		h.deadline = monotonic(call.Deadline)
 	}
@@ -410,6 +425,16 @@ func (t *callTable) kindOf(id uint64) FrameType {
 		return call.header.kind
 	}
 	return 0
+}
+
+// traceOf returns the trace of an open call, nil if it has none or is not open.
+func (t *callTable) traceOf(id uint64) *Trace {
+	t.Lock()
+	defer t.Unlock()
+	if call := t.open[id]; call != nil {
+		return call.trace.Load()
+	}
+	return nil
 }
 
 // isOpen reports whether a call has been neither settled nor removed.

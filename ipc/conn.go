@@ -83,7 +83,7 @@ func (e *PeerError) Error() string {
 // may be nil.
 type Events struct {
 	// Log receives the log records of the worker.
-	Log func(LogRecord)
+	Log func(LogRecord, *Trace)
 	// Progress receives the progress that a node reports.
 	Progress func(Progress)
 }
@@ -242,7 +242,7 @@ func (c *Conn) event(f frame) error {
 		}
 		record.bound(len(f.Body))
 		if c.events.Log != nil {
-			c.events.Log(record)
+			c.events.Log(record, c.calls.traceOf(record.Call))
 		}
 		return nil
 	}

@@ -104,7 +104,7 @@ func TestCallsArePipelined(t *testing.T) {
 
 func TestEventsArriveBetweenCalls(t *testing.T) {
 	logs := make(chan LogRecord, 1)
-	c, p := connect(t, Events{Log: func(r LogRecord) { logs <- r }})
+	c, p := connect(t, Events{Log: func(r LogRecord, _ *Trace) { logs <- r }})
 	p.send(frameLog, 0, pack(t, LogRecord{Level: "warn", Message: "while idle"}))
 	assert.Equal(t, "while idle", (<-logs).Message)
 

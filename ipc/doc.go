@@ -50,12 +50,13 @@
 //	0      1    magic, 0x47
 //	1      1    protocol version, 1
 //	2      1    frame type
-//	3      1    flags: 0, or 1 if the context of the call follows the header
+//	3      1    flags: 0, or 1 if something follows the header: the context of the call, or in
+//	            an answer the time of the call
 //	4      4    length of the body in bytes
 //	8      8    call id; 0 if the frame belongs to no call
 //	16     4    number of buffers, n
 //	20     4    session; 0 if the frame belongs to none
-//	24     16   the context of the call, if the flags say so
+//	24     …    the context or the time of the call, if the flags say so
 //	…      24·n buffer descriptors
 //	…           the body: msgpack
 //	…           the inline buffers, one after the other, in their order
@@ -68,11 +69,16 @@
 //	16     8    length in bytes
 //
 // The supervisor may add the context of the call to a call, open, finish or snapshot frame.
-// It is for the node to read, and has no effect on the protocol:
+// It is for the node to read, and has no effect on the protocol but that on the answer:
 //
 //	0      8    deadline of the caller in nanoseconds, on the system's monotonic clock; 0 for none
 //	8      4    attempt, from 1; without a context it is 1
-//	12     4    reserved, 0
+//	12     4    length of the trace context, t: 0 for none, else from 25 to 537
+//	16     t    trace id (16), id of the span (8), flags (1) and tracestate, as in W3C Trace Context
+//
+// A worker adds the time of the call to the result or error frame that answers a call with a
+// trace context: 8 bytes, the nanoseconds from when it read the call until it sent the answer. It
+// is the word of the worker, and only shown.
 //
 // A receiver checks every length against [Limits] before it allocates memory for it.
 // Beyond 64 MiB it allocates only as the bytes arrive. It refuses a frame in which a
@@ -290,7 +296,8 @@
 // with its bound before it uses the number. These are all numbers that a worker can send:
 //
 //	number                          bound
-//	header: magic, version, flags   exactly 0x47, 1, 0
+//	header: magic, version, flags   exactly 0x47, 1, 0; a result or an error may have the flag 1
+//	time of a call                  any; only shown, as at most the time that the supervisor measured
 //	header: frame type              one of those that workers send
 //	header: session                 0
 //	header: call id                 a result, error or item: an open call that has been sent, or an

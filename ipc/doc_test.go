@@ -74,7 +74,7 @@ func TestTheTableOfBoundsHasTheConstants(t *testing.T) {
 		"error: class, relation":                 "cut at " + size(MaxName),
 		"error: notes, frames, cause":            fmt.Sprintf("at most %d, %d, %d", maxNotes, maxFrames, maxCauses),
 		"error: file, function, source":          "cut at " + size(MaxText),
-		"header: magic, version, flags":          fmt.Sprintf("exactly %#x, %d, 0", magic, Version),
+		"header: magic, version, flags":          fmt.Sprintf("exactly %#x, %d, 0; a result or an error may have the flag %d", magic, Version, hasTime),
 		"descriptor: offset, length":             fmt.Sprintf("at least %s. A claim allocates at most %s", size(leastInline), size(maxUpfront)),
 		"header: body length":                    "other messages: " + size(maxMessage),
 		"segments of a worker":                   fmt.Sprintf("a %dth of half of this process's descriptors, from %d to %d", quotaPart, leastQuota, mostQuota),

@@ -3,6 +3,8 @@ package ipc
 import (
 	"encoding/binary"
 	"fmt"
+	"math"
+	"time"
 )
 
 // Version is the version of the protocol that this package implements.
@@ -167,9 +169,61 @@ func (p Payload) inline() [][]byte {
 
 // frame is a frame that was received. Its body and buffers are the payload.
 type frame struct {
-	kind FrameType
-	call uint64
+	kind   FrameType
+	call   uint64
+	worked uint64 // nanoseconds that the call took in the worker, if its answer says so
 	Payload
+}
+
+// Trace is the trace context of a call, in the terms of W3C Trace Context.
+type Trace struct {
+	TraceID [16]byte
+	SpanID  [8]byte
+	Flags   byte
+	// State is the tracestate. One of more than [MaxTraceState] bytes is not sent.
+	State string
+	// Run is the id of the run, for log records. It is not sent.
+	Run string
+	// Worked is how long the last call took in the worker, by its own word. It is set when the
+	// call returns, and 0 if the worker did not answer it.
+	Worked time.Duration
+}
+
+// MaxTraceState is the largest size of a tracestate in bytes. W3C Trace Context asks for as much.
+const MaxTraceState = 512
+
+// size returns the length of the trace context on the wire, 0 if t is nil.
+func (t *Trace) size() int {
+	if t == nil {
+		return 0
+	}
+	n := len(t.TraceID) + len(t.SpanID) + 1
+	if len(t.State) <= MaxTraceState {
+		n += len(t.State)
+	}
+	return n
+}
+
+// append appends the trace context in its form on the wire, nothing if t is nil.
+func (t *Trace) append(dst []byte) []byte {
+	if t == nil {
+		return dst
+	}
+	dst = append(dst, t.TraceID[:]...)
+	dst = append(dst, t.SpanID[:]...)
+	dst = append(dst, t.Flags)
+	if len(t.State) <= MaxTraceState {
+		dst = append(dst, t.State...)
+	}
+	return dst
+}
+
+// noteWorked stores how long a call took in the worker, at the end of the call. It does nothing
+// if t is nil.
+func (t *Trace) noteWorked(call *Call) {
+	if t != nil {
+		t.Worked = time.Duration(min(call.worked, math.MaxInt64))
+	}
 }
 
 // header holds the fields of a frame's header other than the lengths.
@@ -181,6 +235,7 @@ type header struct {
 	// The context of a call. It is sent only if one of these is set.
 	deadline int64  // of the caller, in nanoseconds of the monotonic clock; 0 for none
 	attempt  uint32 // 0 for the first one
+	trace    *Trace // nil for none
 }
 
 const (
@@ -190,13 +245,17 @@ const (
 
 	// hasContext is the flag of a frame whose header is followed by the context of the call.
 	hasContext = 0x01
+	// hasTime is the flag of an answer whose header is followed by the time that the call took
+	// in the worker.
+	hasTime  = 0x01
+	timeSize = 8
 )
 
 // appendHeader appends the header, the context of the call and the buffer descriptors of a
 // frame whose body has bodyLen bytes and whose buffers are those of p.
 func appendHeader(dst []byte, h header, bodyLen int, p Payload) []byte {
 	flags := byte(0)
-	if h.deadline != 0 || h.attempt != 0 {
+	if h.deadline != 0 || h.attempt != 0 || h.trace != nil {
 		flags = hasContext
 	}
 	dst = append(dst, magic, Version, byte(h.kind), flags)
@@ -207,7 +266,8 @@ func appendHeader(dst []byte, h header, bodyLen int, p Payload) []byte {
 	if flags == hasContext {
 		dst = binary.LittleEndian.AppendUint64(dst, uint64(h.deadline))
 		dst = binary.LittleEndian.AppendUint32(dst, max(h.attempt, 1))
-		dst = binary.LittleEndian.AppendUint32(dst, 0)
+		dst = binary.LittleEndian.AppendUint32(dst, uint32(h.trace.size()))
+		dst = h.trace.append(dst)
 	}
 	for i, b := range p.Buffers {
 		number, offset := uint32(0), uint64(0) // inline

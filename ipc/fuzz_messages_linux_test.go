@@ -77,7 +77,7 @@ func FuzzMessages(f *testing.F) {
 		}()
 		setup := Setup{Limits: SetupLimits{Limits: limits}, Shared: &SetupShared{From: SharedFrom, Limit: 1 << 20}}
 		c, _, _, err := Start(host, channel, setup, Events{
-			Log:      func(r LogRecord) { _, _ = msgpack.Marshal(r) },
+			Log:      func(r LogRecord, _ *Trace) { _, _ = msgpack.Marshal(r) },
 			Progress: func(p Progress) { _, _ = msgpack.Marshal(p) },
 		})
 		if err != nil {

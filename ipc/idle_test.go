@@ -20,7 +20,7 @@ import (
 func TestAFloodOfLogsDoesNotBlockAWriter(t *testing.T) {
 	const records = 10_000
 	var seen atomic.Int32
-	c, p := connect(t, Events{Log: func(LogRecord) { seen.Add(1) }})
+	c, p := connect(t, Events{Log: func(LogRecord, *Trace) { seen.Add(1) }})
 	value := Payload{Body: append([]byte{0xc6, 0, 0x40, 0, 0}, make([]byte, 4<<20)...)}
 	require.NoError(t, p.nc.SetDeadline(time.Now().Add(30*time.Second)))
 	go func() {
@@ -39,7 +39,7 @@ func TestAFloodOfLogsDoesNotBlockAWriter(t *testing.T) {
 
 func TestCallsAfterIdleTimes(t *testing.T) {
 	read := make(chan struct{})
-	c, p := connect(t, Events{Log: func(LogRecord) { read <- struct{}{} }})
+	c, p := connect(t, Events{Log: func(LogRecord, *Trace) { read <- struct{}{} }})
 	for range 20 {
 		p.send(frameLog, 0, pack(t, LogRecord{}))
 		<-read // by readWhileIdle, which now holds the read role

@@ -77,6 +77,7 @@ func (call *Call) Items(args Args, emit func(Payload)) error {
 			if n == settled {
 				call.emitItems(items, emit) // the items arrived before the answer
 				call.answer.Release()
+				args.trace.noteWorked(call)
 				return call.err
 			}
 			reads = true

@@ -113,7 +113,7 @@ func TestAHelloBeyondItsBoundsIsRefused(t *testing.T) {
 func TestRecordsAndProgressAreBroughtWithinTheirBounds(t *testing.T) {
 	logs, messages := make(chan LogRecord, 1), make(chan Progress, 2)
 	_, p := connect(t, Events{
-		Log:      func(r LogRecord) { logs <- r },
+		Log:      func(r LogRecord, _ *Trace) { logs <- r },
 		Progress: func(p Progress) { messages <- p },
 	})
 	<-messages // that of connect

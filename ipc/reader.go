@@ -65,8 +65,14 @@ func newFrameReader(src io.Reader, limits Limits) *frameReader {
 // ready reports whether another whole frame, one without buffers, has been read ahead.
 func (fr *frameReader) ready() bool {
 	h := fr.buf[fr.r:fr.w]
-	return len(h) >= headerSize && binary.LittleEndian.Uint32(h[16:]) == 0 &&
-		int64(len(h)) >= headerSize+int64(binary.LittleEndian.Uint32(h[4:]))
+	if len(h) < headerSize || binary.LittleEndian.Uint32(h[16:]) != 0 {
+		return false
+	}
+	size := headerSize + int64(binary.LittleEndian.Uint32(h[4:]))
+	if h[3] != 0 {
+		size += timeSize
+	}
+	return int64(len(h)) >= size
 }
 
 // peek returns the next n bytes without consuming them. n is at most len(buf).
@@ -139,8 +145,9 @@ func (fr *frameReader) next() (frame, error) {
 	if h[1] != Version {
 		return frame{}, &ProtocolError{Reason: fmt.Sprintf("the peer speaks version %d of the protocol, this side version %d", h[1], Version)}
 	}
-	if h[3] != 0 {
-		return frame{}, &ProtocolError{Reason: fmt.Sprintf("a frame has the flags %#02x, of which this version defines none", h[3])}
+	isTimed := h[3] == hasTime && (FrameType(h[2]) == frameResult || FrameType(h[2]) == frameError)
+	if h[3] != 0 && !isTimed {
+		return frame{}, &ProtocolError{Reason: fmt.Sprintf("a %s frame has the flags %#02x, which it cannot have", FrameType(h[2]), h[3])}
 	}
 	if session := binary.LittleEndian.Uint32(h[20:]); session != 0 {
 		return frame{}, &ProtocolError{Reason: fmt.Sprintf("a %s frame names session %d; only the supervisor's frames belong to one", FrameType(h[2]), session)}
@@ -156,6 +163,14 @@ func (fr *frameReader) next() (frame, error) {
 		return frame{}, &ProtocolError{Reason: fmt.Sprintf("a %s frame claims %d buffers, more than the limit of %d", f.kind, buffers, mostBuffers)}
 	}
 	fr.r += headerSize
+	if isTimed {
+		taken, err := fr.peek(timeSize)
+		if err != nil {
+			return frame{}, endInFrame(err)
+		}
+		f.worked = binary.LittleEndian.Uint64(taken)
+		fr.r += timeSize
+	}
 	var room [2]descriptor // so that a table of one or two is not on the heap
 	table := room[:0]
 	if buffers > 0 {
@@ -184,6 +199,14 @@ func (fr *frameReader) next() (frame, error) {
 		}
 	}
 	return f, nil
+}
+
+// endInFrame returns the error of a stream that cannot be read in the middle of a frame.
+func endInFrame(err error) error {
+	if errors.Is(err, io.EOF) {
+		return io.ErrUnexpectedEOF
+	}
+	return err
 }
 
 // isResult reports whether a frame carries a value that a node returned. The state of a
@@ -259,11 +282,8 @@ func (fr *frameReader) descriptors(table []descriptor, t FrameType, n int) ([]de
 	total, inline := uint64(0), uint64(0)
 	for range n {
 		d, err := fr.peek(descriptorSize)
-		if errors.Is(err, io.EOF) {
-			err = io.ErrUnexpectedEOF
-		}
 		if err != nil {
-			return nil, err
+			return nil, endInFrame(err)
 		}
 		fr.r += descriptorSize
 		segment := binary.LittleEndian.Uint32(d)
@@ -343,6 +363,7 @@ func (c *Conn) answer(f frame) error {
 		c.answered.Store(int64(time.Since(c.started)))
 	}
 	if call != nil {
+		call.worked = f.worked
 		call.settle(f.Payload, failure)
 		return nil
 	}

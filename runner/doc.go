@@ -59,7 +59,8 @@
 // [LoadFS] loads a pipeline that is part of the program by go:embed. [Runner.Node] calls one
 // node alone, under its policy and breaker, and [CallNode] does so with types. Interceptors
 // surround runs ([WithRunInterceptor]) and the operations of nodes ([WithCallInterceptor]),
-// for instance to trace or to cache them. [WithSlog] sends logs to the standard library's
+// for instance to cache them. [WithTracerProvider] makes OpenTelemetry spans of runs, calls and
+// attempts, whose context reaches the node. [WithSlog] sends logs to the standard library's
 // logger.
 //
 // A test of such a program needs no Python: [WithNode] puts a Go function in the place of a
@@ -179,7 +180,8 @@
 //
 // [Runner.Health] returns the state of the runner, its nodes and their workers, as values,
 // as a table or as JSON, with the reason for any problem. [Runner.Metrics] returns it as
-// metrics, and [WriteMetrics] writes them for Prometheus.
+// metrics, and [WriteMetrics] writes them for Prometheus. [WithMeasurements] has the time of each
+// call; package telemetry/metrics makes histograms of them.
 //
 // [Runner.Reload] loads the code of the nodes again while runs and streams continue.
 // [Runner.Drain] refuses new work and waits for work under way.

@@ -17,6 +17,7 @@ import (
 	"github.com/gophersnake/gophersnake/runner/internal/engine"
 	"github.com/gophersnake/gophersnake/runner/internal/flow"
 	"github.com/gophersnake/gophersnake/runner/internal/pyenv"
+	"github.com/gophersnake/gophersnake/runner/internal/tracing"
 	"github.com/gophersnake/gophersnake/runner/internal/wasm"
 	"github.com/gophersnake/gophersnake/runner/internal/worker"
 	"github.com/gophersnake/gophersnake/runner/manifest"
@@ -244,14 +245,14 @@ func (r *Runner) closeEngines(ctx context.Context) {
 }
 
 // callEngine runs a module or an executable under the node's policy and breaker.
-func (n *node) callEngine(ctx context.Context, in *flow.Inputs) (flow.Value, error) {
+func (n *node) callEngine(ctx context.Context, c *tracing.Call, in *flow.Inputs) (flow.Value, error) {
 	input, err := n.inline(in)
 	if err != nil {
 		return flow.Value{}, classify(err).WithNode(n.id)
 	}
 	var out flow.Value
 	var turn engine.Turn
-	err = n.entry.execute(ctx, func(ctx context.Context, _ int) error {
+	err = n.entry.execute(ctx, c, func(ctx context.Context, _ int) error {
 		body, err := n.callOnce(ctx, &turn, input)
 		if err != nil {
 			return classify(err).WithNode(n.id).WithOperation("call")

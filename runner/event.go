@@ -1,6 +1,7 @@
 package runner
 
 import (
+	"context"
 	"fmt"
 	"maps"
 	"sync"
@@ -369,6 +370,9 @@ func (r *Runner) observe(n *node, logger hclog.Logger) func(pool.Event) {
 		case pool.WorkerStarted:
 			started := WorkerStarted{Node: n.id, Time: now, PID: e.Worker.PID(), Took: e.Took, Spare: e.Spare}
 			report(started, "worker", started.PID)
+			if measure := r.options.measure; measure != nil {
+				measure(context.Background(), Measurement{Node: n.id, Quantity: StartTime, Took: e.Took})
+			}
 		case pool.WorkerStartFailed:
 			failure := classify(e.Err).WithNode(n.id)
 			c.breach(failure.Limit)

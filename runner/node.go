@@ -16,6 +16,7 @@ import (
 	"github.com/gophersnake/gophersnake/runner/internal/engine"
 	"github.com/gophersnake/gophersnake/runner/internal/flow"
 	"github.com/gophersnake/gophersnake/runner/internal/pool"
+	"github.com/gophersnake/gophersnake/runner/internal/tracing"
 	"github.com/gophersnake/gophersnake/runner/internal/worker"
 	"github.com/gophersnake/gophersnake/runner/manifest"
 )
@@ -51,6 +52,7 @@ type node struct {
 	merges bool                  // it takes the values of all inputs one by one
 	entry  *entry                // the scheduler's state of the node
 	emit   func(Event)           // nil without WithEvents
+	watch  *tracing.Node         // nil without WithTracerProvider and WithMeasurements
 	calls  flow.Node             // the node itself, or inside its interceptors
 
 	builtin  *builtin.Type  // nil unless the code of the node is gophersnake's own
@@ -207,6 +209,7 @@ func (n *node) Probing() bool { return n.entry.settings.Load().breaker.State() !
 // Call runs the node under its policy and breaker and returns its value.
 func (n *node) Call(ctx context.Context, in flow.Inputs) (out flow.Value, err error) {
 	started := n.noteStarted()
+	ctx, c := n.begin(ctx, "call", &in)
 	switch {
 	case n.isPython():
 		args := n.args(&in)
@@ -214,8 +217,9 @@ func (n *node) Call(ctx context.Context, in flow.Inputs) (out flow.Value, err er
 			payload ipc.Payload
 			op      pool.Operation // alone as soon as a worker has ended during the call
 		}
-		err = n.entry.execute(ctx, func(ctx context.Context, attempt int) (err error) {
-			if call.payload, err = n.pool.Call(ctx, args.WithAttempt(attempt), &call.op); err != nil {
+		call.op.Report = c.Report()
+		err = n.entry.execute(ctx, c, func(ctx context.Context, attempt int) (err error) {
+			if call.payload, err = n.pool.Call(ctx, c.Args(args.WithAttempt(attempt)), &call.op); err != nil {
 				call.op.Alone = call.op.Alone || pool.FateOf(err).EndedWorker()
 				return n.fault(err)
 			}
@@ -223,9 +227,12 @@ func (n *node) Call(ctx context.Context, in flow.Inputs) (out flow.Value, err er
 		})
 		out = flow.Value{Payload: call.payload, Encoded: err == nil}
 	case n.fn != nil:
-		out, err = n.callGo(ctx, &in)
+		out, err = n.callGo(ctx, c, &in)
 	default:
-		out, err = n.callEngine(ctx, &in)
+		out, err = n.callEngine(ctx, c, &in)
+	}
+	if c != nil {
+		c.End(out.Payload.Size(), err)
 	}
 	n.noteFinished(started, err)
 	return out, err
@@ -235,18 +242,29 @@ func (n *node) Call(ctx context.Context, in flow.Inputs) (out flow.Value, err er
 // one must yield the same values again; those that have been emitted are dropped.
 func (n *node) Generate(ctx context.Context, in flow.Inputs, emit flow.Emit) error {
 	started := n.noteStarted()
+	ctx, c := n.begin(ctx, "call", &in)
 	args := n.args(&in)
 	values := replay{emit: emit}
-	var op pool.Operation
-	err := n.entry.execute(ctx, func(ctx context.Context, attempt int) error {
-		if err := n.pool.Items(ctx, args.WithAttempt(attempt), &op, values.attempt); err != nil {
+	op := pool.Operation{Report: c.Report()}
+	err := n.entry.execute(ctx, c, func(ctx context.Context, attempt int) error {
+		if err := n.pool.Items(ctx, c.Args(args.WithAttempt(attempt)), &op, values.attempt); err != nil {
 			op.Alone = op.Alone || pool.FateOf(err).EndedWorker()
 			return n.fault(err)
 		}
 		return nil
 	})
+	c.EndMany(values.emitted, err)
 	n.noteFinished(started, err)
 	return err
+}
+
+// begin starts what watches an operation of the node. The context is for the operation; the
+// caller ends the call, which is nil if nothing watches.
+func (n *node) begin(ctx context.Context, operation string, in *flow.Inputs) (context.Context, *tracing.Call) {
+	if n.watch == nil {
+		return ctx, nil
+	}
+	return n.watch.Begin(ctx, operation, in.Size())
 }
 
 // fault classifies an error of the node's pool. If a worker did not start, the hint says
@@ -298,13 +316,13 @@ func (n *node) args(in *flow.Inputs) ipc.Args {
 
 // callGo runs a Go node under its policy and breaker. Its value is encoded here, once for
 // all nodes that take it.
-func (n *node) callGo(ctx context.Context, in *flow.Inputs) (flow.Value, error) {
+func (n *node) callGo(ctx context.Context, c *tracing.Call, in *flow.Inputs) (flow.Value, error) {
 	input, err := n.goInput(in)
 	if err != nil {
 		return flow.Value{}, classify(err).WithNode(n.id)
 	}
 	var out flow.Value
-	err = n.entry.execute(ctx, func(ctx context.Context, _ int) error {
+	err = n.entry.execute(ctx, c, func(ctx context.Context, _ int) error {
 		v, err := n.callFunc(ctx, input)
 		if err != nil {
 			return goError(ctx, err)

@@ -9,9 +9,11 @@ import (
 	"time"
 
 	"github.com/hashicorp/go-hclog"
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/gophersnake/gophersnake/retry"
 	"github.com/gophersnake/gophersnake/runner/internal/pyenv"
+	"github.com/gophersnake/gophersnake/runner/internal/tracing"
 )
 
 // Option configures a [Runner]. [New] applies the options in order and fails with an
@@ -25,6 +27,8 @@ type options struct {
 	breakerWait  bool
 	nodes        map[string]NodeFunc
 	events       func(Event)
+	tracers      trace.TracerProvider
+	measure      func(context.Context, Measurement)
 	python       string
 	systemPython bool
 	cacheDir     string
@@ -210,6 +214,84 @@ func WithEvents(fn func(Event)) Option {
 			fn(e)
 		}
 		return nil
+	}
+}
+
+// WithTracerProvider makes OpenTelemetry spans: of each run and stream, of each call of a node,
+// and of each attempt. The span in the context of the caller is their parent. Python nodes get
+// the context of their attempt by gophersnake.trace_context, and the log records of their calls
+// have it. docs/observability.md lists the attributes and events.
+//
+// A run or stream has spans of its first 128 calls; further ones that fail are events. Without
+// this option, nothing is spent on traces. With the provider of package
+// go.opentelemetry.io/otel/trace/noop, there are no spans, but nodes get the context of the
+// caller.
+func WithTracerProvider(provider trace.TracerProvider) Option {
+	return func(o *options) error {
+		if provider == nil {
+			return NewError(KindManifest, "WithTracerProvider takes a provider")
+		}
+		o.tracers = provider
+		return nil
+	}
+}
+
+// Quantity is what a [Measurement] measures.
+type Quantity int
+
+const (
+	// CallTime is the time of an operation of a node, with its retries: of a call, or of the end
+	// of a stream for a stateful node.
+	CallTime Quantity = iota
+	// QueueTime is how long an attempt waited for a worker.
+	QueueTime
+	// StartTime is the time from the start of a worker's process until it was ready.
+	StartTime
+)
+
+// Measurement is a time that a [Runner] has measured.
+type Measurement struct {
+	Node     string
+	Quantity Quantity
+	Took     time.Duration
+	// Err is the error of an operation that failed.
+	Err error
+}
+
+// WithMeasurements adds a function that is called with each [Measurement], for instance to fill
+// a histogram. The context has the span of the operation, if there is one. The function runs on
+// the goroutine of the call, so it must return quickly and be safe for concurrent use. Several
+// functions are called in the order in which they were added.
+func WithMeasurements(fn func(context.Context, Measurement)) Option {
+	return func(o *options) error {
+		if fn == nil {
+			return NewError(KindManifest, "WithMeasurements takes a function")
+		}
+		former := o.measure
+		o.measure = fn
+		if former != nil {
+			o.measure = func(ctx context.Context, m Measurement) {
+				former(ctx, m)
+				fn(ctx, m)
+			}
+		}
+		return nil
+	}
+}
+
+// measures returns what takes the measurements of a node's calls, nil if there is nothing.
+func (o *options) measures(node string) *tracing.Measure {
+	measure := o.measure
+	if measure == nil {
+		return nil
+	}
+	return &tracing.Measure{
+		Took: func(ctx context.Context, took time.Duration, err error) {
+			measure(ctx, Measurement{Node: node, Quantity: CallTime, Took: took, Err: err})
+		},
+		Queued: func(ctx context.Context, queued time.Duration) {
+			measure(ctx, Measurement{Node: node, Quantity: QueueTime, Took: queued})
+		},
 	}
 }
 

@@ -15,6 +15,7 @@ import (
 	"github.com/gophersnake/gophersnake/runner/internal/convert"
 	"github.com/gophersnake/gophersnake/runner/internal/flow"
 	"github.com/gophersnake/gophersnake/runner/internal/scratch"
+	"github.com/gophersnake/gophersnake/runner/internal/tracing"
 	"github.com/gophersnake/gophersnake/runner/manifest"
 )
 
@@ -59,8 +60,9 @@ type Runner struct {
 	nodes     map[string]*node // by id
 	order     []*node          // each after the nodes that it takes inputs from
 	plan      *flow.Plan
-	arena     *ipc.Arena     // shared memory for values that come from Go
-	files     *scratch.Files // of a pipeline of LoadFS
+	arena     *ipc.Arena      // shared memory for values that come from Go
+	tracer    *tracing.Tracer // nil without WithTracerProvider
+	files     *scratch.Files  // of a pipeline of LoadFS
 
 	// starting holds a token while a Start or a Reload is in progress. The token
 	// guards the fields up to mu; the last two are also read after a successful start.
@@ -120,6 +122,9 @@ func New(p *manifest.Pipeline, opts ...Option) (*Runner, error) {
 		r.removeFiles()
 		return nil, err
 	}
+	if o.tracers != nil {
+		r.tracer = tracing.New(o.tracers, p.Name, func(err error) string { return KindOf(err).String() })
+	}
 	r.layOut()
 	return r, nil
 }
@@ -132,6 +137,7 @@ func (r *Runner) layOut() {
 		n := r.nodes[id]
 		n.arena, n.replayBytes = r.arena, queueBytes
 		n.calls = n
+		n.watch = tracing.NewNode(r.tracer, r.options.measures(n.id), n.id, n.config.Type)
 		if len(r.options.callInterceptors) > 0 {
 			n.calls = &interceptedNode{n, r.pipeline.Name, r.options.callInterceptors}
 		}
@@ -164,7 +170,12 @@ func (r *Runner) Pipeline() *manifest.Pipeline { return r.pipeline }
 // sinks. If a node yields any number of values, as generators and stateful nodes do, or
 // takes the values of several nodes one by one, then the run is a stream of one item, and
 // the values of each sink are a list, a []any. When Run returns, nothing of the run is in progress any more.
-func (r *Runner) Run(ctx context.Context, input any) (any, error) {
+func (r *Runner) Run(ctx context.Context, input any) (v any, err error) {
+	if r.tracer != nil {
+		var work *tracing.Work
+		ctx, work = r.tracer.Begin(ctx, "run")
+		defer func() { work.End(err) }()
+	}
 	if err := r.enter(ctx); err != nil {
 		return nil, err
 	}
@@ -352,7 +363,12 @@ func (r *Runner) taken(n *node, v *flow.Value) (any, error) {
 // RunShared is like [Runner.Run] without the last copy: large tensors, recordings,
 // images and bytes in the result are views of the shared memory into which the worker
 // wrote them; tables, texts and JSON documents are copied. The caller must release the result.
-func (r *Runner) RunShared(ctx context.Context, input any) (*Shared, error) {
+func (r *Runner) RunShared(ctx context.Context, input any) (s *Shared, err error) {
+	if r.tracer != nil {
+		var work *tracing.Work
+		ctx, work = r.tracer.Begin(ctx, "run")
+		defer func() { work.End(err) }()
+	}
 	if err := r.enter(ctx); err != nil {
 		return nil, err
 	}

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/gophersnake/gophersnake/retry"
+	"github.com/gophersnake/gophersnake/runner/internal/tracing"
 	"github.com/gophersnake/gophersnake/runner/manifest"
 )
 
@@ -153,7 +154,7 @@ func (s *Scheduler) replace(node string, policy NodePolicy) *settings {
 // The error is an [*Error] with the node and the number of attempts. Its kind is that
 // of the last attempt's error, or [KindOther] if ctx ended.
 func (s *Scheduler) Execute(ctx context.Context, node string, op func(ctx context.Context) error) error {
-	return s.node(node).execute(ctx, func(ctx context.Context, _ int) error { return op(ctx) })
+	return s.node(node).execute(ctx, nil, func(ctx context.Context, _ int) error { return op(ctx) })
 }
 
 // Breaker returns a node's circuit breaker, for example to read its state or to reset
@@ -218,10 +219,7 @@ func newSettings(e *entry, policy NodePolicy) *settings {
 		never: policy.Never, ignore: policy.Ignore}
 	s.options = []retry.Option{
 		retry.If(s.shouldRetry),
-		retry.OnRetry(func(attempt int, delay time.Duration, err error) {
-			e.counts.retries.Add(1)
-			e.emit(CallRetried{Node: e.node, Time: time.Now(), Attempt: attempt, Delay: delay, Err: err})
-		}),
+		retry.OnRetry(e.noteRetry),
 		retry.MapError(func(attempt int, err error) error {
 			failure := AsError(err).WithNode(e.node).WithAttempt(attempt, s.policy.Attempts())
 			e.reportBreach(failure)
@@ -249,12 +247,50 @@ func newSettings(e *entry, policy NodePolicy) *settings {
 	return s
 }
 
+// noteRetry counts and reports a retry.
+func (e *entry) noteRetry(attempt int, delay time.Duration, err error) {
+	e.counts.retries.Add(1)
+	e.emit(CallRetried{Node: e.node, Time: time.Now(), Attempt: attempt, Delay: delay, Err: err})
+}
+
+// attempts makes the attempts of an operation, watched by the call unless that is nil.
+func (e *entry) attempts(ctx context.Context, s *settings, c *tracing.Call, op operation) error {
+	if c == nil {
+		return retry.Do(ctx, s.policy, op, s.options...)
+	}
+	options := append(slices.Clip(s.options), retry.OnRetry(func(attempt int, delay time.Duration, err error) {
+		e.noteRetry(attempt, delay, err)
+		c.NoteRetry(attempt, delay)
+	}))
+	return retry.Do(ctx, s.policy, func(ctx context.Context, attempt int) error {
+		return c.Attempt(ctx, attempt, op)
+	}, options...)
+}
+
+// settle tells the breaker the outcome of an operation, and adds a change of its state to the
+// trace.
+func (s *settings) settle(permit *retry.Permit, c *tracing.Call, success bool) {
+	var before retry.State
+	if c.HasSpan() {
+		before = s.breaker.State()
+	}
+	if success {
+		permit.Success()
+	} else {
+		permit.Failure()
+	}
+	if c.HasSpan() {
+		c.NoteBreaker(before, s.breaker.State())
+	}
+}
+
 // operation is one attempt of an operation. The number of the attempt is counted from
 // 1. The scheduler adds the node and the attempt to its error.
 type operation func(ctx context.Context, attempt int) error
 
-// execute runs an operation with retries; the breaker counts it once.
-func (e *entry) execute(ctx context.Context, op operation) error {
+// execute runs an operation with retries; the breaker counts it once. The call watches it, and
+// may be nil.
+func (e *entry) execute(ctx context.Context, c *tracing.Call, op operation) error {
 	e.counts.calls.Add(1)
 	s := e.settings.Load()
 	permit, err := s.breaker.Allow()
@@ -264,14 +300,14 @@ func (e *entry) execute(ctx context.Context, op operation) error {
 		}
 	}
 	defer permit.Release() // a panic has no outcome, and must not hold a probe's slot
-	if err = retry.Do(ctx, s.policy, op, s.options...); err == nil {
-		permit.Success()
+	if err = e.attempts(ctx, s, c, op); err == nil {
+		s.settle(&permit, c, true)
 		return nil
 	}
 	failure, blamed := e.failure(err)
 	if s.counts(blamed) {
 		s.last.Store(blamed)
-		permit.Failure()
+		s.settle(&permit, c, false)
 	}
 	if blamed == nil {
 		return e.counts.cancel(failure)
@@ -279,8 +315,9 @@ func (e *entry) execute(ctx context.Context, op operation) error {
 	return e.counts.fail(failure)
 }
 
-// executeOnce runs an operation without retries, but under the breaker.
-func (e *entry) executeOnce(ctx context.Context, op operation) error {
+// executeOnce runs an operation without retries, but under the breaker. The call watches it,
+// and may be nil.
+func (e *entry) executeOnce(ctx context.Context, c *tracing.Call, op operation) error {
 	e.counts.calls.Add(1)
 	s := e.settings.Load()
 	permit, err := s.breaker.Allow()
@@ -290,8 +327,8 @@ func (e *entry) executeOnce(ctx context.Context, op operation) error {
 		}
 	}
 	defer permit.Release()
-	if err = op(ctx, 1); err == nil {
-		permit.Success()
+	if err = c.Attempt(ctx, 1, op); err == nil {
+		s.settle(&permit, c, true)
 		return nil
 	}
 	failure := AsError(err).WithNode(e.node)
@@ -301,7 +338,7 @@ func (e *entry) executeOnce(ctx context.Context, op operation) error {
 	}
 	if s.counts(failure) {
 		s.last.Store(failure)
-		permit.Failure()
+		s.settle(&permit, c, false)
 	}
 	return e.counts.fail(failure)
 }

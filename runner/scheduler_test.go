@@ -510,20 +510,20 @@ func TestConfigureReplacesThePolicyOfANodeInUse(t *testing.T) {
 		kept := s.node("vad") // as the runner keeps it
 		fails, attempts := outcomes(NewError(KindExecution, "raised"))
 		failing := func(ctx context.Context, _ int) error { return fails(ctx) }
-		require.Error(t, kept.execute(t.Context(), failing))
+		require.Error(t, kept.execute(t.Context(), nil, failing))
 		assert.Equal(t, 4, *attempts)
 
 		require.NoError(t, s.Configure("vad", NodePolicy{Breaker: &retry.BreakerConfig{Failures: 1}}))
-		require.Error(t, kept.execute(t.Context(), failing))
+		require.Error(t, kept.execute(t.Context(), nil, failing))
 		assert.Equal(t, 5, *attempts, "the new policy has no retries")
 		assert.True(t, s.Breaker("vad").IsOpen(), "Breaker returns the one that the node uses")
-		assert.ErrorIs(t, kept.execute(t.Context(), failing), retry.ErrOpen)
+		assert.ErrorIs(t, kept.execute(t.Context(), nil, failing), retry.ErrOpen)
 		assert.EqualValues(t, 3, kept.counts.calls.Load(), "the counters continue")
 
 		*s.events = nil
 		require.NoError(t, s.Configure("vad", noRetries()))
 		assert.Equal(t, []string{`node "vad": the circuit breaker is closed, it was open`}, texts(*s.events))
-		assert.ErrorIs(t, kept.execute(t.Context(), failing), KindExecution, "the new breaker is closed")
+		assert.ErrorIs(t, kept.execute(t.Context(), nil, failing), KindExecution, "the new breaker is closed")
 		assert.Equal(t, 1, s.Breaker("vad").Failures())
 	})
 }
@@ -639,7 +639,7 @@ func BenchmarkExecute(b *testing.B) {
 	b.ReportAllocs()
 	b.RunParallel(func(pb *testing.PB) {
 		for pb.Next() {
-			_ = entry.execute(ctx, func(context.Context, int) error { return nil })
+			_ = entry.execute(ctx, nil, func(context.Context, int) error { return nil })
 		}
 	})
 }

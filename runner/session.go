@@ -8,6 +8,7 @@ import (
 	"github.com/gophersnake/gophersnake/ipc"
 	"github.com/gophersnake/gophersnake/runner/internal/flow"
 	"github.com/gophersnake/gophersnake/runner/internal/pool"
+	"github.com/gophersnake/gophersnake/runner/internal/tracing"
 )
 
 // checkpointItems is the number of items after which a session takes a checkpoint of
@@ -51,10 +52,13 @@ func (s *session) Item(ctx context.Context, in flow.Inputs, emit flow.Emit) erro
 		}
 	}
 	started := s.node.noteStarted()
+	callCtx, c := s.node.begin(ctx, "call", &in)
 	values := replay{emit: emit}
-	err := s.attempt(ctx, ipc.StageCall, func(ctx context.Context, attempt int) error {
-		return s.open.Call(ctx, s.node.args(&in).WithAttempt(attempt), values.attempt())
+	err := s.attempt(callCtx, c, ipc.StageCall, func(ctx context.Context, attempt int) error {
+		s.open.ReportTo(c.Report())
+		return s.open.Call(ctx, c.Args(s.node.args(&in).WithAttempt(attempt)), values.attempt())
 	})
+	c.EndMany(values.emitted, err)
 	s.node.noteFinished(started, err)
 	s.emitted += values.emitted
 	if err != nil {
@@ -73,10 +77,13 @@ func (s *session) Item(ctx context.Context, in flow.Inputs, emit flow.Emit) erro
 
 // Finish makes the node yield its last values.
 func (s *session) Finish(ctx context.Context, emit flow.Emit) error {
+	ctx, c := s.node.begin(ctx, "finish", &flow.Inputs{})
 	values := replay{emit: emit}
-	err := s.attempt(ctx, ipc.StageFinish, func(ctx context.Context, attempt int) error {
-		return s.open.Finish(ctx, ipc.Args{}.WithAttempt(attempt), values.attempt())
+	err := s.attempt(ctx, c, ipc.StageFinish, func(ctx context.Context, attempt int) error {
+		s.open.ReportTo(c.Report())
+		return s.open.Finish(ctx, c.Args(ipc.Args{}.WithAttempt(attempt)), values.attempt())
 	})
+	c.EndMany(values.emitted, err)
 	s.emitted += values.emitted
 	return s.withLoss(err)
 }
@@ -100,7 +107,7 @@ func (s *session) keep(ctx context.Context, in flow.Inputs) error {
 // takeCheckpoint saves the state of the node and releases the items before.
 func (s *session) takeCheckpoint(ctx context.Context) error {
 	var state ipc.Payload
-	err := s.attempt(ctx, ipc.StageSnapshot, func(ctx context.Context, _ int) (err error) {
+	err := s.attempt(ctx, nil, ipc.StageSnapshot, func(ctx context.Context, _ int) (err error) {
 		state, err = s.open.Snapshot(ctx)
 		return err
 	})
@@ -130,7 +137,8 @@ func (s *session) releaseKept() {
 // attempt runs an operation in the session, which it opens if needed. If the state can
 // be restored, it retries the opening and the operation under the policy of the node.
 // Otherwise it retries only the opening. The stage is that of the operation; an error names it.
-func (s *session) attempt(ctx context.Context, stage string, do operation) error {
+// The call watches the operation, and may be nil.
+func (s *session) attempt(ctx context.Context, c *tracing.Call, stage string, do operation) error {
 	inSession := func(ctx context.Context, attempt int) error {
 		if err := s.try(ctx, attempt, stage, do); err != nil {
 			return s.node.fault(err)
@@ -138,7 +146,7 @@ func (s *session) attempt(ctx context.Context, stage string, do operation) error
 		return nil
 	}
 	if s.restores {
-		return s.node.entry.execute(ctx, inSession)
+		return s.node.entry.execute(ctx, c, inSession)
 	}
 	if s.open == nil { // no state can be lost yet
 		open := func(ctx context.Context, _ int) error {
@@ -147,11 +155,11 @@ func (s *session) attempt(ctx context.Context, stage string, do operation) error
 			}
 			return nil
 		}
-		if err := s.node.entry.execute(ctx, open); err != nil {
+		if err := s.node.entry.execute(ctx, nil, open); err != nil {
 			return err
 		}
 	}
-	return s.node.entry.executeOnce(ctx, inSession)
+	return s.node.entry.executeOnce(ctx, c, inSession)
 }
 
 // maxMoves bounds how often an operation moves on to another worker because the session's

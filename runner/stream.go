@@ -8,8 +8,10 @@ import (
 	"iter"
 	"maps"
 	"slices"
+	"sync/atomic"
 
 	"github.com/gophersnake/gophersnake/runner/internal/flow"
+	"github.com/gophersnake/gophersnake/runner/internal/tracing"
 )
 
 // Stream is a stream of items through a pipeline. Items are put in by [Stream.Send]
@@ -19,7 +21,12 @@ import (
 //
 // A stream that is not received to its end must be closed. Until then it holds
 // memory, and may keep workers busy. Its methods are safe for concurrent use.
-type Stream struct{ flow *flow.Stream }
+type Stream struct {
+	flow   *flow.Stream
+	work   *tracing.Work // nil without traces, and for a run
+	sent   atomic.Int64  // items, if the stream is traced
+	closed atomic.Bool   // by its consumer
+}
 
 // Item is a value that a stream returns.
 type Item struct {
@@ -65,23 +72,31 @@ func (r *Runner) Stream(ctx context.Context, opts ...StreamOption) (*Stream, err
 	if ctx.Err() != nil {
 		return nil, classify(context.Cause(ctx))
 	}
+	var work *tracing.Work
+	if r.tracer != nil {
+		ctx, work = r.tracer.Begin(ctx, "stream")
+	}
 	if err := r.enter(ctx); err != nil {
+		if work != nil {
+			work.End(err)
+		}
 		return nil, err
 	}
 	defer r.runs.Done()
-	return r.openStream(ctx, o.window), nil
+	return r.openStream(ctx, o.window, work), nil
 }
 
 // openStream opens a stream with the given window, or the default one if it is 0. The
-// caller has entered the runner.
-func (r *Runner) openStream(ctx context.Context, window int) *Stream {
+// caller has entered the runner. The stream ends the work, which is nil if it is not traced, or
+// as a part of a run.
+func (r *Runner) openStream(ctx context.Context, window int, work *tracing.Work) *Stream {
 	if window == 0 {
 		window = max(defaultWindow, r.batch)
 	}
-	s := &Stream{}
+	s := &Stream{work: work}
 	r.runs.Add(1)
 	r.mu.Lock()
-	s.flow = flow.Open(ctx, r.plan, window, func() { r.streamEnded(s) })
+	s.flow = flow.Open(ctx, r.plan, window, func(err error) { r.streamEnded(s, err) })
 	r.streams[s] = struct{}{}
 	ending := r.ending
 	r.mu.Unlock()
@@ -91,7 +106,14 @@ func (r *Runner) openStream(ctx context.Context, window int) *Stream {
 	return s
 }
 
-func (r *Runner) streamEnded(s *Stream) {
+func (r *Runner) streamEnded(s *Stream, err error) {
+	if s.work != nil {
+		if s.closed.Load() {
+			err = nil // that its consumer needs no more is no failure
+		}
+		s.work.SetInputs(s.sent.Load())
+		s.work.End(err)
+	}
 	r.mu.Lock()
 	delete(r.streams, s)
 	r.mu.Unlock()
@@ -119,6 +141,9 @@ func (r *Runner) endStreams() {
 func (s *Stream) Send(v any) error {
 	if err := s.flow.Send(v); err != nil {
 		return flowError(err)
+	}
+	if s.work != nil {
+		s.sent.Add(1)
 	}
 	return nil
 }
@@ -204,6 +229,7 @@ func all[T any](recv func() (T, error), closeStream func() error) iter.Seq2[T, e
 //
 // The error is always nil. It makes a Stream an [io.Closer].
 func (s *Stream) Close() error {
+	s.closed.Store(true)
 	s.flow.Close(NewError(KindOther, "the stream is closed"))
 	return nil
 }
@@ -292,7 +318,7 @@ func (s *Stream) feed(in iter.Seq2[any, error]) {
 // nil, and otherwise views of shared memory. In that case gather adds the memory to
 // shared, whose Release frees it.
 func (r *Runner) gather(ctx context.Context, input any, shared *Shared) (any, error) {
-	s := r.openStream(ctx, 0)
+	s := r.openStream(ctx, 0, nil)
 	defer func() { _ = s.Close() }()
 	if err := s.Send(input); err != nil {
 		return nil, err

@@ -44,14 +44,15 @@ dict. One that does not fit fails its call, with an error that names the place. 
 annotations are not what it gets is declared with ``@node(types=False)``.
 
 ``deadline`` returns how many seconds the running call has left, and ``node_id``, ``call_id``
-and ``attempt`` return what the supervisor's log has about it.
+and ``attempt`` return what the supervisor's log has about it. ``trace_context`` is the parent
+of the node's own OpenTelemetry spans.
 
 Large arrays arrive in memory that is shared with the supervisor, and are read-only; copy
 them to change them. ``empty`` allocates a large result that is returned without a copy.
 """
 
 from gophersnake.allocation import empty
-from gophersnake.context import attempt, call_id, deadline, node_id
+from gophersnake.context import attempt, call_id, deadline, node_id, trace_context
 from gophersnake.errors import Cancelled, Permanent, Transient
 from gophersnake.nodes import node
 from gophersnake.progress import progress
@@ -74,6 +75,7 @@ __all__ = [
     "node",
     "node_id",
     "progress",
+    "trace_context",
 ]
 
 __version__ = "0.1.0"

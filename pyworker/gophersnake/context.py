@@ -1,4 +1,4 @@
-"""What a node can ask about the call that it serves: its deadline, its number, its attempt."""
+"""What a node can ask about the call that it serves: its deadline, number, attempt and trace."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from typing import NamedTuple
 
-__all__ = ["attempt", "call_id", "deadline", "node_id"]
+__all__ = ["attempt", "call_id", "deadline", "node_id", "trace_context"]
 
 
 class Running(NamedTuple):
@@ -17,11 +17,14 @@ class Running(NamedTuple):
         attempt: which attempt it is, from 1; for a batch the highest.
         until: the deadline as a reading of ``time.monotonic``, for a batch the earliest;
             ``None`` if there is none.
+        trace: the trace in its form on the wire; empty if there is none, and for a batch of
+            several.
     """
 
     call: int
     attempt: int = 1
     until: float | None = None
+    trace: bytes = b""
 
 
 _node: str | None = None
@@ -80,6 +83,34 @@ def attempt() -> int | None:
     """
     running = _running()
     return running.attempt if running is not None else None
+
+
+def trace_context() -> dict[str, str] | None:
+    """Return the trace that the running call belongs to, as W3C Trace Context writes it.
+
+    It is the carrier from which OpenTelemetry's propagator takes the parent of the node's own
+    spans::
+
+        from opentelemetry.propagate import extract
+
+        @node
+        def fetch(url: str) -> bytes:
+            parent = extract(gophersnake.trace_context() or {})
+            with tracer.start_as_current_span("fetch", context=parent):
+                return urlopen(url).read()
+
+    Returns:
+        ``traceparent`` and, if there is one, ``tracestate``; ``None`` if the call belongs to no
+        trace, no call runs, or a batch of several.
+    """
+    running = _running()
+    if running is None or not running.trace:
+        return None
+    trace = running.trace
+    found = {"traceparent": f"00-{trace[:16].hex()}-{trace[16:24].hex()}-{trace[24]:02x}"}
+    if len(trace) > 25:
+        found["tracestate"] = trace[25:].decode("ascii", "replace")
+    return found
 
 
 def _running() -> Running | None:

@@ -46,6 +46,7 @@ class Frame(NamedTuple):
     call: int
     body: bytes
     buffers: list[bytes]
+    taken: int | None = None
 
     @property
     def message(self) -> dict[str, Any]:
@@ -204,10 +205,10 @@ class Supervisor:
         context = self.context if kind in (CALL, OPEN, FINISH, SNAPSHOT) else b""
         self.socket.sendall(frame(kind, call, body, buffers, session, context))
 
-    def tell(self, seconds: float, attempt: int) -> None:
-        """Send calls with a context from now on: a deadline in seconds, and an attempt."""
+    def tell(self, seconds: float, attempt: int, trace: bytes = b"") -> None:
+        """Send calls with a context from now on: a deadline in seconds, an attempt, a trace."""
         until = time.monotonic_ns() + int(seconds * 1e9)
-        self.context = struct.pack("<QII", until, attempt, 0)
+        self.context = struct.pack("<QII", until, attempt, len(trace)) + trace
 
     def begin(self, *args: Any, **named: Any) -> int:
         """Send a call, and return its id."""
@@ -339,7 +340,9 @@ class Supervisor:
             magic, version, kind, flags, size, call, count, reserved = struct.unpack(
                 "<BBBBIQII", self._read(24)
             )
-            assert (magic, version, flags, reserved) == (0x47, 1, 0, 0)
+            assert (magic, version, reserved) == (0x47, 1, 0)
+            assert not flags or (flags == 1 and kind in (RESULT, ERROR))
+            taken = struct.unpack("<Q", self._read(8))[0] if flags else None
             table = [struct.unpack("<IIQQ", self._read(24)) for _ in range(count)]
             body = self._read(size)
             places = [(number, offset, length) for number, _, offset, length in table]
@@ -350,7 +353,7 @@ class Supervisor:
                     self.shares.hear(kind, body)
                     continue
                 self.shares.places = places
-            return Frame(kind, call, body, buffers)
+            return Frame(kind, call, body, buffers, taken)
 
     def _buffer(self, number: int, offset: int, size: int) -> bytes:
         if number and self.shares is not None:

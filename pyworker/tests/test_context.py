@@ -1,15 +1,18 @@
-"""What nodes read about their calls: deadline, node id, call id and attempt."""
+"""What nodes read about their calls: deadline, node id, call id, attempt and trace."""
 
 from __future__ import annotations
 
 import struct
+import threading
+import time
 from typing import Any
 
 import gophersnake
+import msgpack
 import pytest
 
 from tests.conftest import Serve
-from tests.supervisor import CALL, Supervisor
+from tests.supervisor import CALL, ERROR, RESULT, Supervisor, frame
 
 READ = """
 import asyncio, threading
@@ -210,6 +213,7 @@ def test_large_and_split_frames_have_contexts(serve: Serve) -> None:
     [
         (CALL, struct.pack("<QII", 0, 0, 0)),
         (CALL, struct.pack("<QII", 0, 1, 1)),
+        (CALL, struct.pack("<QII", 0, 1, 538)),
     ],
 )
 def test_an_invalid_context_is_out_of_protocol(serve: Serve, kind: int, context: bytes) -> None:
@@ -226,8 +230,99 @@ def test_outside_of_a_worker_nothing_is_known() -> None:
         gophersnake.node_id(),
         gophersnake.call_id(),
         gophersnake.attempt(),
+        gophersnake.trace_context(),
     ]
-    assert found == [None] * 4
+    assert found == [None] * 5
+
+
+TRACE = bytes(range(1, 26)) + b"vendor=1"
+TRACED = {
+    "traceparent": "00-0102030405060708090a0b0c0d0e0f10-1112131415161718-19",
+    "tracestate": "vendor=1",
+}
+
+
+@pytest.mark.parametrize("body", NODES.values(), ids=NODES)
+def test_a_call_reads_its_trace_and_its_answer_says_how_long_it_took(
+    serve: Serve, body: str
+) -> None:
+    source = READ.replace("gophersnake.attempt()", "gophersnake.trace_context()") + body
+    worker = serve(source, python="nodes.py:n", node="n7")
+    worker.tell(300, 1)
+    told = worker.begin(0)
+    assert worker.end(told) == ["n7", told, None, 300.0]
+    before = time.monotonic_ns()
+    worker.tell(300, 1, TRACE)
+    told = worker.begin(0)
+    found = worker.until(RESULT)
+    assert msgpack.unpackb(found.body) == ["n7", told, TRACED, 300.0]
+    assert found.taken is not None
+    assert 0 < found.taken < time.monotonic_ns() - before
+    worker.tell(300, 1, TRACE[:25])
+    told = worker.begin(0)
+    assert worker.end(told)[2] == {"traceparent": TRACED["traceparent"]}
+
+
+@pytest.mark.parametrize("body", MANY.values(), ids=MANY)
+def test_each_value_of_a_generator_reads_its_trace(serve: Serve, body: str) -> None:
+    source = READ.replace("gophersnake.attempt()", "gophersnake.trace_context()") + body
+    worker = serve(source, python="nodes.py:n", node="n7")
+    worker.tell(300, 1, TRACE)
+    told = worker.begin(0)
+    assert worker.items(told) == [["n7", told, TRACED, 300.0]] * 2
+
+
+@pytest.mark.parametrize("kind", ["", "async "])
+def test_an_error_says_how_long_its_call_took(serve: Serve, kind: str) -> None:
+    worker = serve(f"{kind}def n(value): raise ValueError(value)", python="nodes.py:n")
+    worker.tell(300, 1, TRACE)
+    worker.begin(0)
+    assert worker.until(ERROR).taken
+    worker.tell(300, 1)
+    worker.begin(0)
+    assert worker.until(ERROR).taken is None
+
+
+@pytest.mark.parametrize("kind", ["", "async "])
+def test_large_and_split_frames_have_traces(serve: Serve, kind: str) -> None:
+    source = (
+        "import gophersnake\n"
+        f"{kind}def n(value): return [len(value), gophersnake.trace_context(), value]"
+    )
+    worker = serve(source, python="nodes.py:n")
+    worker.tell(300, 1, TRACE)
+    for size in (1, 1 << 16, 1 << 20):
+        worker.begin("x" * size)
+        found = worker.until(RESULT)
+        assert msgpack.unpackb(found.body)[:2] == [size, TRACED]
+        assert found.taken
+    # Many at once, so that the ends of what is read fall inside of their contexts.
+    assert worker.socket is not None
+    body = msgpack.packb([["x" * 100], {}])
+    calls = range(1000, 4000)
+    frames = [frame(CALL, each, body, context=worker.context) for each in calls]
+    sender = threading.Thread(target=worker.socket.sendall, args=(b"".join(frames),))
+    sender.start()
+    answered = []
+    for _ in calls:
+        found = worker.until(RESULT)
+        answered.append(found.call)
+        assert msgpack.unpackb(found.body)[:2] == [100, TRACED]
+    assert sorted(answered) == list(calls)
+    sender.join()
+
+
+def test_a_batch_of_several_calls_has_no_trace(serve: Serve) -> None:
+    source = (
+        "import gophersnake\n@gophersnake.node(batch=2, max_wait_ms=60_000)\n"
+        "def n(values): return [gophersnake.trace_context()] * len(values)"
+    )
+    worker = serve(source, python="nodes.py:n")
+    worker.tell(300, 1, TRACE)
+    for call in (worker.begin(0), worker.begin(0)):
+        found = worker.until(RESULT)
+        assert (found.call, msgpack.unpackb(found.body)) == (call, None)
+        assert found.taken
 
 
 def test_other_frames_cannot_have_a_context(serve: Serve) -> None:
@@ -236,3 +331,33 @@ def test_other_frames_cannot_have_a_context(serve: Serve) -> None:
     worker.socket.sendall(struct.pack("<BBBBIQII", 0x47, 1, 10, 1, 0, 1, 0, 0) + bytes(16))
     assert worker.wait() == 70
     assert "a ping frame with flags 0x1, which it cannot have" in worker.stderr()
+
+
+def test_the_trace_is_the_parent_of_the_spans_of_opentelemetry(serve: Serve) -> None:
+    pytest.importorskip("opentelemetry.sdk.trace")
+    source = """
+import gophersnake
+from opentelemetry.propagate import extract
+from opentelemetry.sdk.trace import TracerProvider
+
+tracer = TracerProvider().get_tracer("nodes")
+
+def n(value):
+    parent = extract(gophersnake.trace_context() or {})
+    with tracer.start_as_current_span("work", context=parent) as span:
+        of = span.get_span_context()
+        return [
+            f"{of.trace_id:032x}", f"{span.parent.span_id:016x}", span.parent.is_remote,
+            of.trace_flags.sampled, dict(of.trace_state),
+        ]
+"""
+    worker = serve(source, python="nodes.py:n")
+    worker.tell(300, 1, TRACE)
+    told = worker.begin(0)
+    assert worker.end(told) == [
+        TRACE[:16].hex(),
+        TRACE[16:24].hex(),
+        True,
+        True,
+        {"vendor": "1"},
+    ]

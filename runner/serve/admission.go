@@ -230,7 +230,7 @@ func defaultMemory() int64 {
 	return limit
 }
 
-// ownMetrics returns the metrics of the handler. Metrics of the same name follow each other.
+// ownMetrics returns the metrics of the handler.
 func (h *handler) ownMetrics() []runner.Metric {
 	clients := []*client{{counts: &h.addresses.counts}}
 	if h.needsToken() {
@@ -247,11 +247,14 @@ func (h *handler) ownMetrics() []runner.Metric {
 		}
 		all = append(all, m)
 	}
+	calls, limited := make(map[string]uint64), make(map[string]uint64) // tokens may share a name
 	for _, c := range clients {
-		add("calls_total", "Requests for work, by token.", runner.MetricCounter, float64(c.counts.calls.Load()), "token", c.Name)
+		calls[c.Name] += c.counts.calls.Load()
+		limited[c.Name] += c.counts.limited.Load()
 	}
-	for _, c := range clients {
-		add("rate_limited_total", "Requests beyond the rate of their client.", runner.MetricCounter, float64(c.counts.limited.Load()), "token", c.Name)
+	for name := range calls {
+		add("calls_total", "Requests for work, by token.", runner.MetricCounter, float64(calls[name]), "token", name)
+		add("rate_limited_total", "Requests beyond the rate of their client.", runner.MetricCounter, float64(limited[name]), "token", name)
 	}
 	for _, figure := range []struct {
 		name, help string

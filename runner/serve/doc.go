@@ -38,6 +38,9 @@
 // If the client leaves, its run is canceled. The header X-Request-Timeout limits the time of a
 // request, X-Request-Id names it, and with the same Idempotency-Key a request is processed once.
 //
+// [WithTracerProvider] makes spans of requests, whose headers traceparent and tracestate lead to
+// the nodes, and [WithMetrics] adds histograms to /metrics.
+//
 // An error is a problem document as in RFC 9457; docs/serve-errors.md lists the statuses.
 //
 // [WithProtocol] adds another protocol, such as that of package serve/oip, the Open Inference

@@ -41,6 +41,8 @@ type exchange struct {
 
 	// compute returns the answer to a call with a body.
 	compute func(x *exchange, body []byte) (*answer, error)
+
+	observation observation
 }
 
 // answer is an answer that is complete before it is sent.
@@ -106,6 +108,7 @@ func (x *exchange) fail(err error) {
 
 // report reports a failed request.
 func (x *exchange) report(p *problem, err error) {
+	x.noteFailure(p)
 	x.h.failed(Failure{RequestID: x.id, Method: x.req.Method, Path: x.req.URL.Path, Token: x.tokenName(), Status: p.Status, Err: err})
 }
 

@@ -90,7 +90,9 @@ func newHandler(runners map[string]*runner.Runner, opts []Option) *handler {
 			p.sources[id] = true
 		}
 		h.pipelines[name] = p
+		h.metrics.Add(name, r)
 	}
+	h.metrics.AddSource("serve", h.ownMetrics)
 	h.folders = foldersOf(h.pipelines)
 	h.route("/livez", methods{http.MethodGet: (*exchange).live})
 	h.route("/readyz", methods{http.MethodGet: (*exchange).ready})
@@ -202,13 +204,15 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	header.Set("X-Content-Type-Options", "nosniff")
 	header.Set("Cache-Control", "no-store")
 	_ = x.control.SetWriteDeadline(time.Time{}) // it may still be that of an earlier request
+	x.observe()
+	defer x.observed()
 	if err := x.admit(); err != nil {
 		x.fail(err)
 		return
 	}
 	defer x.letGo()
 	x.accept = parseAccept(req.Header)
-	h.mux.ServeHTTP(w, req.WithContext(context.WithValue(req.Context(), exchangeKey{}, x)))
+	h.mux.ServeHTTP(x.w, x.req.WithContext(context.WithValue(x.ctx, exchangeKey{}, x)))
 }
 
 // admit checks the host, the origin and the token of a request.

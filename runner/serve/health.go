@@ -1,9 +1,7 @@
 package serve
 
 import (
-	"bytes"
 	"context"
-	"maps"
 	"net/http"
 	"slices"
 
@@ -120,34 +118,10 @@ func (x *exchange) sendJSON(status int, v any) error {
 	return nil
 }
 
-// metrics answers with the metrics of all runners, which have the label "pipeline", and of the
-// handler.
+// metrics answers with the metrics of all runners, and those of the handler.
 func (x *exchange) metrics() error {
-	byName := make(map[string][]runner.Metric)
-	var names []string
-	for _, name := range x.h.names {
-		for _, m := range x.h.pipelines[name].runner.Metrics() {
-			m.Labels = maps.Clone(m.Labels)
-			if m.Labels == nil {
-				m.Labels = make(map[string]string, 1)
-			}
-			m.Labels["pipeline"] = name
-			if byName[m.Name] == nil {
-				names = append(names, m.Name)
-			}
-			byName[m.Name] = append(byName[m.Name], m)
-		}
-	}
-	var all []runner.Metric
-	for _, name := range names {
-		all = append(all, byName[name]...)
-	}
-	all = append(all, x.h.ownMetrics()...)
-	var text bytes.Buffer
-	if err := runner.WriteMetrics(&text, all); err != nil {
-		return err
-	}
-	x.send(&answer{status: http.StatusOK, contentType: "text/plain; version=0.0.4; charset=utf-8", body: text.Bytes()})
+	x.extendWrite()
+	x.h.metrics.Handler().ServeHTTP(x.w, x.req)
 	return nil
 }
 

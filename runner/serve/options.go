@@ -1,6 +1,12 @@
 package serve
 
-import "time"
+import (
+	"time"
+
+	"go.opentelemetry.io/otel/trace"
+
+	"github.com/gophersnake/gophersnake/runner/telemetry/metrics"
+)
 
 // Option configures a [Handler].
 type Option func(*options)
@@ -22,6 +28,8 @@ type options struct {
 	admin   bool
 
 	protocols []Protocol
+	tracer    trace.Tracer // nil without traces
+	metrics   *metrics.Metrics
 }
 
 // The defaults of the options.
@@ -40,6 +48,9 @@ func newOptions(opts []Option) options {
 	}
 	for _, opt := range opts {
 		opt(&o)
+	}
+	if o.metrics == nil {
+		o.metrics = metrics.New()
 	}
 	return o
 }

@@ -268,6 +268,7 @@ type Origin struct {
 // checks that requests of HTTP are subject to. Its context ends when ctx does or when the
 // service stops.
 func (s *Server) Open(ctx context.Context, from Origin) (*Call, *Problem) {
+	ctx = s.handler.continueTrace(ctx, from.Header)
 	req := (&http.Request{
 		Method: http.MethodPost, URL: &url.URL{Path: from.Method}, Header: from.Header, Host: from.Host,
 	}).WithContext(ctx)

@@ -126,7 +126,7 @@ type opened struct {
 func open(t *testing.T, p *Plan, window int) *opened {
 	t.Helper()
 	o := &opened{}
-	o.Stream = Open(t.Context(), p, window, func() { o.ends++ })
+	o.Stream = Open(t.Context(), p, window, func(error) { o.ends++ })
 	return o
 }
 

@@ -33,7 +33,7 @@ type Stream struct {
 	plan   *Plan
 	ctx    context.Context // of the calls of its nodes
 	cancel context.CancelCauseFunc
-	onEnd  func()
+	onEnd  func(error)
 	done   chan struct{} // closed when the stream has ended
 
 	sending sync.Mutex // held by Send, so that there is one at a time
@@ -61,10 +61,10 @@ type Stream struct {
 }
 
 // Open opens a stream. Up to window items are between two nodes. The stream stops
-// when ctx ends, with the cause of that. It calls onEnd once, when it has ended; the
-// function must not call the stream. A stream that is not received to its end
+// when ctx ends, with the cause of that. It calls onEnd once, when it has ended, with
+// its failure or nil; the function must not call the stream. A stream that is not received to its end
 // must be closed.
-func Open(ctx context.Context, p *Plan, window int, onEnd func()) *Stream {
+func Open(ctx context.Context, p *Plan, window int, onEnd func(error)) *Stream {
 	s := &Stream{plan: p, onEnd: onEnd, done: make(chan struct{})}
 	s.ctx, s.cancel = context.WithCancelCause(ctx)
 	s.sender, s.receiver = sync.NewCond(&s.mu), sync.NewCond(&s.mu)
@@ -349,5 +349,5 @@ func (s *Stream) settleLocked() {
 	s.cancel(nil)
 	close(s.done)
 	s.receiver.Broadcast()
-	s.onEnd()
+	s.onEnd(s.err)
 }

@@ -14,7 +14,8 @@ import (
 // This file assigns calls to workers. A call passes through it like this:
 //
 //	Call      acquires a worker, makes the call on it, and releases the worker
-//	acquire   returns a worker that has capacity; if none has, the caller queues as a
+//	acquire   measures obtain, if the caller wants a report; see report.go
+//	obtain    returns a worker that has capacity; if none has, the caller queues as a
 //	          waiter, and blocks until dispatchLocked or failWaitersLocked resolves it
 //	          or its context ends
 //	release   takes the call off the worker's load, and assigns the freed capacity to
@@ -30,6 +31,8 @@ type Operation struct {
 	// Alone means that the next attempt gets a worker without another call, if the node's
 	// workers run several calls at a time; see quarantine.go.
 	Alone bool
+	// Report takes what is measured of its attempts; nil measures nothing.
+	Report *Report
 	// turn is its number in the order of first attempts, 0 before the first. A retry queues
 	// in this order: behind what began before its operation, and ahead of what began later.
 	turn uint64
@@ -39,13 +42,14 @@ type Operation struct {
 // Its errors are those of [worker.Start] and [worker.Worker.Call], a *[LimitError],
 // [ErrClosed], [ErrDraining], and the context's cause if that ends while it is queued.
 func (p *Pool) Call(ctx context.Context, args ipc.Args, op *Operation) (ipc.Payload, error) {
-	want := request{alone: op.Alone, op: op}
+	want := request{alone: op.Alone, op: op, report: op.Report}
 	for {
 		m, err := p.acquire(ctx, want)
 		if err != nil {
 			return ipc.Payload{}, want.failure(err)
 		}
 		result, err := m.worker.Call(ctx, worker.Op{Kind: ipc.FrameCall}, args)
+		op.Report.served(err)
 		p.release(m)
 		if !p.moveOn(&want, m, err) {
 			return result, err
@@ -57,7 +61,7 @@ func (p *Pool) Call(ctx context.Context, args ipc.Args, op *Operation) (ipc.Payl
 // that emit returns; see [worker.Worker.Items]. If the call is made again on another worker,
 // emit is called again, and that worker yields all values again.
 func (p *Pool) Items(ctx context.Context, args ipc.Args, op *Operation, emit func() func(ipc.Payload) error) error {
-	want := request{alone: op.Alone, op: op}
+	want := request{alone: op.Alone, op: op, report: op.Report}
 	for {
 		m, err := p.acquire(ctx, want)
 		if err != nil {
@@ -68,6 +72,7 @@ func (p *Pool) Items(ctx context.Context, args ipc.Args, op *Operation, emit fun
 			take = p.noteConsumer(m, take)
 		}
 		err = m.worker.Items(ctx, worker.Op{Kind: ipc.FrameCall}, args, take)
+		op.Report.served(err)
 		p.release(m)
 		if !p.moveOn(&want, m, err) {
 			return err
@@ -87,6 +92,7 @@ type request struct {
 	moves    int8       // how many workers have ended before they began the call
 	believed int8       // how many of these may have begun it, and had no other call to end by
 	lost     error      // how the last of them ended
+	report   *Report    // nil if nothing is measured
 }
 
 const (
@@ -126,6 +132,7 @@ func (p *Pool) moveOn(r *request, m *member, err error) bool {
 	}
 	r.moves++
 	r.admitted, r.lost = true, err
+	r.report.moved(err)
 	return true
 }
 
@@ -158,12 +165,12 @@ func (w *waiter) resolve(m *member, err error) {
 	close(w.ready)
 }
 
-// acquire returns a worker that has capacity and assigns the call to it; the caller
+// obtain returns a worker that has capacity and assigns the call to it; the caller
 // must release it afterwards. If the request is warm, nothing is assigned. It blocks
 // while no worker has capacity. Its errors are the pool's refusal, a *[LimitError], a
 // *[worker.UnbegunError] if the pinned worker has ended, the error of a failed start,
 // and the context's cause.
-func (p *Pool) acquire(ctx context.Context, want request) (*member, error) {
+func (p *Pool) obtain(ctx context.Context, want request) (*member, error) {
 	p.mu.Lock()
 	if err := p.refusal; err != nil && (p.closed || !want.admitted) {
 		p.mu.Unlock()

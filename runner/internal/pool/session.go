@@ -16,7 +16,12 @@ type Session struct {
 	number uint32
 	alone  bool // it was opened in the worker in quarantine
 	over   bool // Finish has been called
+	report *Report
 }
+
+// ReportTo sets the report of the next operations, except Open and Snapshot. Nil measures
+// nothing.
+func (s *Session) ReportTo(report *Report) { s.report = report }
 
 // Open opens a session on the worker with the fewest of them, from a state that
 // [Session.Snapshot] returned or, if it is nil, from the beginning. If alone is set and the
@@ -98,12 +103,14 @@ func (p *Pool) addSession(m *member) uint32 {
 // Call calls the node with an item of the session, as soon as its worker has no other
 // call. It passes the values that the node yields to emit; see [worker.Worker.Items].
 func (s *Session) Call(ctx context.Context, args ipc.Args, emit func(ipc.Payload) error) error {
-	m, err := s.pool.acquire(ctx, request{pinned: s.member, admitted: true})
+	m, err := s.pool.acquire(ctx, request{pinned: s.member, admitted: true, report: s.report})
 	if err != nil {
 		return err
 	}
 	defer s.pool.release(m)
-	return m.worker.Items(ctx, worker.Op{Kind: ipc.FrameCall, Session: s.number}, args, s.noted(emit))
+	err = m.worker.Items(ctx, worker.Op{Kind: ipc.FrameCall, Session: s.number}, args, s.noted(emit))
+	s.report.served(err)
+	return err
 }
 
 // noted returns emit, which makes known that the session waits for its consumer if it is alone.
@@ -128,13 +135,15 @@ func (s *Session) Snapshot(ctx context.Context) (ipc.Payload, error) {
 // yields to emit. The arguments have no values, but the attempt. The session is over then; it
 // must still be closed.
 func (s *Session) Finish(ctx context.Context, args ipc.Args, emit func(ipc.Payload) error) error {
-	m, err := s.pool.acquire(ctx, request{pinned: s.member, admitted: true})
+	m, err := s.pool.acquire(ctx, request{pinned: s.member, admitted: true, report: s.report})
 	if err != nil {
 		return err
 	}
 	defer s.pool.release(m)
 	s.over = true
-	return m.worker.Items(ctx, worker.Op{Kind: ipc.FrameFinish, Session: s.number}, args, s.noted(emit))
+	err = m.worker.Items(ctx, worker.Op{Kind: ipc.FrameFinish, Session: s.number}, args, s.noted(emit))
+	s.report.served(err)
+	return err
 }
 
 // Close ends the session. If Finish has not been called, the node's state is dropped

@@ -94,7 +94,9 @@ type Logger struct{ hclog.Logger }
 
 // reserved are the keys that only the supervisor sets. In JSON, those that begin with @ are the
 // logger's own.
-var reserved = map[string]bool{"node": true, "worker": true, "call": true, "attempt": true}
+var reserved = map[string]bool{
+	"node": true, "worker": true, "call": true, "attempt": true, "run": true, "trace_id": true, "span_id": true,
+}
 
 // key returns a key of a node's record.
 func key(text string) string {

@@ -27,6 +27,7 @@ package worker
 
 import (
 	"context"
+	"encoding/hex"
 	"fmt"
 	"maps"
 	"slices"
@@ -204,10 +205,14 @@ func (w *Worker) Calls() uint64 {
 
 // log writes a record of Python's logging to the host's log. The id of the call that wrote it
 // is the word of the worker.
-func (w *Worker) log(r ipc.LogRecord) {
+func (w *Worker) log(r ipc.LogRecord, trace *ipc.Trace) {
 	logger := w.process.logger
 	if r.Call != 0 {
 		logger = logger.With("call", r.Call)
+	}
+	if trace != nil {
+		logger = logger.With("trace_id", hex.EncodeToString(trace.TraceID[:]),
+			"span_id", hex.EncodeToString(trace.SpanID[:]), "run", trace.Run)
 	}
 	logger = printable.NewLogger(logger)
 	if r.Logger != "" && r.Logger != "root" {

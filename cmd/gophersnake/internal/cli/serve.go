@@ -17,7 +17,9 @@ import (
 	"time"
 
 	"github.com/hashicorp/go-hclog"
+	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/spf13/cobra"
+	"go.opentelemetry.io/otel/trace/noop"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/gophersnake/gophersnake/cmd/gophersnake/internal/failure"
@@ -29,6 +31,7 @@ import (
 	"github.com/gophersnake/gophersnake/runner/serve/oip"
 	"github.com/gophersnake/gophersnake/runner/serve/oip/oipgrpc"
 	"github.com/gophersnake/gophersnake/runner/serve/tables"
+	"github.com/gophersnake/gophersnake/runner/telemetry/metrics"
 )
 
 type serveFlags struct {
@@ -43,6 +46,7 @@ type serveFlags struct {
 	debug     bool
 	admin     bool
 	watch     bool
+	telemetry telemetryFlags
 }
 
 func newServe(a *app) *cobra.Command {
@@ -78,7 +82,9 @@ reach, and a token. A token file has one token in each line, which attributes ma
 
 SIGHUP reloads the Python code of the nodes, and the token file. SIGTERM and Ctrl-C end the
 command: it is no longer ready, refuses further calls, finishes those under way within
---drain-timeout, and exits with 0. A second signal ends it at once.`,
+--drain-timeout, and exits with 0. A second signal ends it at once.
+
+` + telemetryHelp,
 		Example: `  gophersnake serve speech
   curl --data-binary @talk.wav http://127.0.0.1:8000/v1/pipelines/speech
   gophersnake serve ./shop hello=./greeting --listen 127.0.0.1:9000
@@ -105,6 +111,7 @@ command: it is no longer ready, refuses further calls, finishes those under way 
 	f.BoolVar(&flags.debug, "debug", false, "answer errors with tracebacks and paths of this machine")
 	f.BoolVar(&flags.admin, "admin", false, "let clients of this machine reload pipelines and restart nodes, if they need no token")
 	f.BoolVar(&flags.watch, "watch", false, "reload the nodes' Python code whenever it changes")
+	flags.telemetry.add(c)
 	return c
 }
 
@@ -131,6 +138,15 @@ func (a *app) servePipelines(ctx context.Context, args []string, flags serveFlag
 			return err
 		}
 	}
+	telemetry, err := a.startTelemetry(ctx, flags.telemetry)
+	if err != nil {
+		return err
+	}
+	defer func() { telemetry.stop(flags.config.DrainTimeout) }()
+	if telemetry.provider == nil { // nodes still get the traces of their clients
+		telemetry.provider = noop.NewTracerProvider()
+	}
+	measures := newMetrics()
 	runners := make(map[string]*runner.Runner, len(pipelines))
 	defer func() {
 		for _, p := range pipelines {
@@ -142,21 +158,20 @@ func (a *app) servePipelines(ctx context.Context, args []string, flags serveFlag
 	monitor := serve.NewMonitor()
 	for _, p := range pipelines {
 		p.display = terminal.NewLogDisplay(a.console, a.logger)
-		watched := monitor.Options(p.name, a.logger)
+		watched := monitor.Options(p.name, telemetry.logger)
 		p.runner, err = runner.New(p.pipeline, a.options(append(watched, runner.WithEvents(p.display.Event),
-			runner.WithBuildProgress(p.display.BuildProgress), runner.WithOrderedMaps())...)...)
+			runner.WithBuildProgress(p.display.BuildProgress), runner.WithOrderedMaps(), measures.Option(p.name),
+			runner.WithTracerProvider(telemetry.provider))...)...)
 		if err != nil {
 			return err
 		}
 		runners[p.name] = p.runner
 	}
 	flags.config.ErrorLog = a.httpLog()
-	server, err := serve.Listen(runners, flags.config, append(flags.options(), serve.WithMonitor(monitor), serve.WithFailures(a.logRequest))...)
+	server, err := serve.Listen(runners, flags.config, append(flags.options(), serve.WithMonitor(monitor), serve.WithFailures(a.logRequest),
+		serve.WithTracerProvider(telemetry.provider), serve.WithMetrics(measures))...)
 	if err != nil {
 		return err
-	}
-	if flags.tokenFile != "" {
-		defer a.reloadTokens(server, flags.tokenFile)()
 	}
 	rpc, err := a.listenGRPC(server, flags)
 	if err != nil {
@@ -212,6 +227,14 @@ func (a *app) reloadTokens(server *serve.Server, file string) (stop func()) {
 		close(hangups)
 		<-ended
 	}
+}
+
+// newMetrics returns metrics that include those of this process.
+func newMetrics() *metrics.Metrics {
+	m := metrics.New()
+	m.Register(collectors.NewGoCollector())
+	m.Register(collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	return m
 }
 
 // httpLog returns a log for package net/http, whose messages are about connections.

@@ -18,8 +18,9 @@ const closeTimeout = 10 * time.Second
 
 // serviceFlags are the flags of commands that keep a pipeline running.
 type serviceFlags struct {
-	watch  bool
-	status string // an address; empty for none
+	watch     bool
+	status    string // an address; empty for none
+	telemetry telemetryFlags
 }
 
 const serviceHelp = `SIGHUP reloads the Python code of the nodes: new workers use the new code, and calls in
@@ -27,11 +28,14 @@ progress finish on the old workers. If the new code does not load, the old code 
 use. --watch reloads whenever a file of the code changes.
 
 --status ADDR answers GET /health (200 or 503; text, or JSON with ?format=json) and
-GET /metrics (for Prometheus). ADDR is HOST:PORT or the path of a Unix socket.`
+GET /metrics (for Prometheus). ADDR is HOST:PORT or the path of a Unix socket.
+
+` + telemetryHelp
 
 func (s *serviceFlags) add(c *cobra.Command) {
 	f := c.Flags()
 	f.BoolVar(&s.watch, "watch", false, "reload the nodes' Python code whenever it changes")
+	s.telemetry.add(c)
 	f.StringVar(&s.status, "status", "", "answer /health and /metrics at `ADDR`: HOST:PORT or the path of a Unix socket")
 }
 
@@ -40,7 +44,13 @@ func (s *serviceFlags) add(c *cobra.Command) {
 // closed. The options of the runner are those of all commands, and extra.
 func (a *app) withRunner(ctx context.Context, p *manifest.Pipeline, d *terminal.Display, s serviceFlags,
 	work func(ctx context.Context, r *runner.Runner, reloaded <-chan struct{}) error, extra ...runner.Option) (err error) {
+	telemetry, err := a.startTelemetry(ctx, s.telemetry)
+	if err != nil {
+		return err
+	}
+	defer func() { telemetry.stop(flushTime) }()
 	extra = append(extra, runner.WithEvents(d.Event), runner.WithBuildProgress(d.BuildProgress), runner.WithOrderedMaps())
+	extra = append(extra, telemetry.options()...)
 	r, err := runner.New(p, a.options(extra...)...)
 	if err != nil {
 		return err

@@ -3,8 +3,8 @@ package terminal
 import "github.com/hashicorp/go-hclog"
 
 // A TextLogger leaves the keys out of a log for people that only programs need: the text of a
-// record names the node, and the worker if that matters. The keys are node, worker, call and
-// attempt.
+// record names the node, and the worker if that matters. The keys are node, worker, call,
+// attempt, run, trace_id and span_id.
 type TextLogger struct{ hclog.Logger }
 
 // Log writes a record.
@@ -45,7 +45,7 @@ func withoutKeys(args []any) []any {
 	left := make([]any, 0, len(args))
 	for i := 0; i < len(args); i += 2 {
 		switch args[i] {
-		case "node", "worker", "call", "attempt":
+		case "node", "worker", "call", "attempt", "run", "trace_id", "span_id":
 		default:
 			left = append(left, args[i:min(i+2, len(args))]...)
 		}

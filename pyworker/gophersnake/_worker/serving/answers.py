@@ -6,6 +6,7 @@ import traceback
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from gophersnake._worker.originals import time
 from gophersnake._worker.process import limits
 from gophersnake._worker.process.ending import ForkedChildError
 from gophersnake._worker.serving import failure
@@ -78,12 +79,20 @@ class Answers:
             BaseException: the value cannot be encoded.
         """
         body, buffers = self._encode(value)
-        if self._contexts:
-            self._contexts.pop(call, None)
+        taken = self._forget(call) if self._contexts else None
         if buffers or len(body) > self._connection.small:
-            self._send(frames.RESULT, call, body, buffers)
+            self._send(frames.RESULT, call, body, buffers, taken=taken)
         else:
-            self._connection.keep(frames.RESULT, call, body)
+            self._connection.keep(frames.RESULT, call, body, taken)
+
+    def _forget(self, call: int) -> int | None:
+        """Drop the context of a call that is answered.
+
+        Returns:
+            The nanoseconds since the call was read, ``None`` if it belongs to no trace.
+        """
+        sent = self._contexts.pop(call, None)
+        return time.monotonic_ns() - sent.read if sent is not None and sent.trace else None
 
     def snapshot(self, call: int, state: Any) -> None:
         """Answer with the state of a session, to which the limit of results does not apply.
@@ -94,8 +103,8 @@ class Answers:
         """
         try:
             body, buffers = self._encode_state(state)
-            self._contexts.pop(call, None)
-            self._send(frames.RESULT, call, body, buffers, limited=False)
+            taken = self._forget(call)
+            self._send(frames.RESULT, call, body, buffers, limited=False, taken=taken)
         except ValueFault as fault:
             fault.path = "snapshot" + fault.path.removeprefix("result")
             raise
@@ -117,7 +126,13 @@ class Answers:
         return len(body)
 
     def _send(
-        self, kind: int, call: int, body: Bytes, buffers: list[Bytes], limited: bool = True
+        self,
+        kind: int,
+        call: int,
+        body: Bytes,
+        buffers: list[Bytes],
+        limited: bool = True,
+        taken: int | None = None,
     ) -> int:
         total = self._checked_size(body, buffers)
         largest = self._connection.largest
@@ -127,7 +142,7 @@ class Answers:
         if 0 < self._connection.largest_inline < total:
             self._check_inline(lent)
         # The caller holds the value, so no segment that the frame names is released before.
-        self._connection.send(kind, call, body, lent)
+        self._connection.send(kind, call, body, lent, taken)
         return total
 
     def _checked_size(self, body: Bytes, buffers: list[Bytes]) -> int:
@@ -190,14 +205,14 @@ class Answers:
         """
         if not self._connection.open:
             raise ForkedChildError(error)
-        self._contexts.pop(call, None)
+        taken = self._forget(call)
         self.when_idle(self._collect_memory)
         # issubclass, because isinstance asks the exception, whose class may be hostile.
         if issubclass(type(error), MemoryError):
             limits.make_room()
             traceback.clear_frames(error.__traceback__)  # releases the node's local variables
         body = failure.body_of(error, stage, self.permanent)
-        self._connection.send_message(frames.ERROR, body, call)
+        self._connection.send_message(frames.ERROR, body, call, taken)
         if body.get("fatal"):
             code = body.get("exit_code")
             raise WorkerExit(EXIT_SOFTWARE if code is None else code, asked=code is not None)

@@ -76,4 +76,5 @@ class Finder:
             ids[0] if len(ids) == 1 else 0,
             max((each.attempt for each in sent), default=1),
             min(deadlines, default=None),
+            sent[0].trace if len(ids) == 1 and sent else b"",
         )

@@ -28,6 +28,7 @@ from gophersnake._worker.wire.frames import (
     BRIEF,
     CALL,
     CANCEL,
+    CONTEXT,
     CONTEXT_SIZE,
     DESCRIPTOR,
     DESCRIPTOR_SIZE,
@@ -186,8 +187,14 @@ class Connection:
             if first == _CALL_WITH_CONTEXT:
                 if (end := end + CONTEXT_SIZE) > self.end:
                     return None
-                self.contexts[call] = frames.context(self._ahead, table)
+                context, trace = frames.context(self._ahead, table)
                 table += CONTEXT_SIZE
+                if trace:
+                    if (end := end + trace) > self.end:
+                        return None
+                    context = frames.traced(context, bytes(self._ahead[table : table + trace]))
+                    table += trace
+                self.contexts[call] = context
                 first = _CALL
             if first == _CALL:
                 if count:
@@ -342,7 +349,10 @@ class Connection:
             return False
         first, size, _, buffers, _ = _unpack_brief(self._ahead, self.start)
         if first >> 24 == HAS_CONTEXT:
-            first, size = first & 0xFFFFFF, size + CONTEXT_SIZE
+            if available < HEADER_SIZE + CONTEXT_SIZE:
+                return False
+            _, _, trace = CONTEXT.unpack_from(self._ahead, self.start + HEADER_SIZE)
+            first, size = first & 0xFFFFFF, size + CONTEXT_SIZE + trace
         if first & ~(0xFF << 16) != WORDS[0]:
             return True
         return bool(buffers or size > READ_AHEAD // 2 or HEADER_SIZE + size <= available)
@@ -358,7 +368,10 @@ class Connection:
         _, _, kind, flags, size, call, count, session = header
         self.start += HEADER_SIZE
         if flags:
-            self.contexts[call] = frames.context(self._read_part(CONTEXT_SIZE))
+            context, trace = frames.context(self._read_part(CONTEXT_SIZE))
+            if trace:
+                context = frames.traced(context, bytes(self._read_part(trace)))
+            self.contexts[call] = context
         if kind == CANCEL:
             self.canceled.add(call)
         locations = []

@@ -6,6 +6,8 @@ import struct
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from gophersnake._worker.originals import time
+
 HELLO, SETUP, READY, CALL, RESULT, ERROR, CANCEL, LOG, PROGRESS, PING, PONG, SHUTDOWN = range(1, 13)
 RELEASE, FORGET, ITEM, CREDIT, OPEN, FINISH, DROP, SNAPSHOT = range(13, 21)
 """The frame types. ``ipc/doc.go`` describes what each one means."""
@@ -35,9 +37,18 @@ HAS_CONTEXT = 0x01
 """The flag of a frame whose header is followed by the context of the call."""
 
 CONTEXT = struct.Struct("<QII")
-"""Deadline, attempt, reserved: the context of a call; see ``Context``."""
+"""Deadline, attempt, length of the trace that follows: the context of a call; see ``Context``."""
 
 CONTEXT_SIZE = CONTEXT.size
+
+TRACE_SIZES = range(25, 25 + 512 + 1)
+"""The lengths that a trace may have: its id, the id of the span, flags, and the tracestate."""
+
+HAS_TIME = 0x01
+"""The flag of an answer whose header is followed by the time that the call took."""
+
+TIME = struct.Struct("<Q")
+"""The time that a call took, in nanoseconds."""
 
 OF_CONTEXTS = (CALL, OPEN, FINISH, SNAPSHOT)
 """The frame types that may have a context."""
@@ -65,11 +76,15 @@ class Context(NamedTuple):
     """What the supervisor tells the node about a call.
 
     ``deadline`` is when the caller stops waiting, in nanoseconds of ``time.monotonic``, 0 for
-    never, and ``attempt`` is the number of the attempt, from 1.
+    never, and ``attempt`` is the number of the attempt, from 1. ``trace`` is the trace that the
+    call belongs to, in its form on the wire, empty if there is none; ``read`` is when the call
+    was read, in nanoseconds of ``time.monotonic``, 0 without a trace.
     """
 
     deadline: int
     attempt: int
+    trace: bytes = b""
+    read: int = 0
 
 
 class Frame(NamedTuple):
@@ -134,18 +149,21 @@ def check_header(header: tuple[Any, ...], limits: Limits) -> None:
         )
 
 
-def context(data: Bytes, start: int = 0) -> Context:
-    """Return the context of a call.
+def context(data: Bytes, start: int = 0) -> tuple[Context, int]:
+    """Return the context of a call, without its trace, and the length of the trace.
 
     Raises:
         ProtocolError: it is invalid.
     """
-    deadline, attempt, reserved = CONTEXT.unpack_from(data, start)
-    if not attempt or reserved:
-        raise ProtocolError(
-            f"a context of attempt {attempt}, with a reserved part of {reserved:#x}"
-        )
-    return Context(deadline, attempt)
+    deadline, attempt, trace = CONTEXT.unpack_from(data, start)
+    if not attempt or (trace and trace not in TRACE_SIZES):
+        raise ProtocolError(f"a context of attempt {attempt}, with a trace of {trace} bytes")
+    return Context(deadline, attempt), trace
+
+
+def traced(sent: Context, trace: bytes) -> Context:
+    """Return the context of a call that belongs to a trace and has just been read."""
+    return Context(sent.deadline, sent.attempt, trace, time.monotonic_ns())
 
 
 def check_descriptors(kind: int, table: Bytes, limits: Limits, shared: bool) -> list[Location]:
@@ -189,9 +207,18 @@ def check_descriptors(kind: int, table: Bytes, limits: Limits, shared: bool) -> 
     return locations
 
 
-def head(kind: int, call: int, body: Bytes, buffers: Sequence[Bytes | Location]) -> bytes:
-    """Return the header of a frame and its table of descriptors."""
-    parts = [BRIEF.pack(WORDS[kind], len(body), call, len(buffers), 0)]
+def head(
+    kind: int,
+    call: int,
+    body: Bytes,
+    buffers: Sequence[Bytes | Location],
+    taken: int | None = None,
+) -> bytes:
+    """Return the header of a frame and its table of descriptors.
+
+    ``taken`` is the time that a call took, in nanoseconds, for its answer; ``None`` leaves it out.
+    """
+    parts = [start(kind, call, len(body), len(buffers), taken)]
     for buffer in buffers:
         if isinstance(buffer, Location):
             segment, offset, size = buffer
@@ -199,6 +226,13 @@ def head(kind: int, call: int, body: Bytes, buffers: Sequence[Bytes | Location])
         else:
             parts.append(DESCRIPTOR.pack(0, 0, 0, len(buffer)))
     return b"".join(parts)
+
+
+def start(kind: int, call: int, size: int, buffers: int, taken: int | None) -> bytes:
+    """Return the header of a frame, with the time that its call took unless that is ``None``."""
+    if taken is None:
+        return BRIEF.pack(WORDS[kind], size, call, buffers, 0)
+    return BRIEF.pack(WORDS[kind] | HAS_TIME << 24, size, call, buffers, 0) + TIME.pack(taken)
 
 
 def whole(kind: int, body: bytes) -> bytes:

@@ -74,15 +74,20 @@ class Outbox:
         self._sending = _thread.allocate_lock()
         self.kept.clear()
 
-    def keep(self, kind: int, call: int, body: Bytes) -> None:
+    def keep(self, kind: int, call: int, body: Bytes, taken: int | None = None) -> None:
         """Add a small frame that is sent with the next one or by the next ``flush``.
+
+        ``taken`` is as in ``frames.head``.
 
         Raises:
             Closed: the connection has ended.
         """
         size = len(body)
         kept = self.kept
-        kept.append(_pack_brief(WORDS[kind], size, call, 0, 0) + body)
+        if taken is None:
+            kept.append(_pack_brief(WORDS[kind], size, call, 0, 0) + body)
+        else:
+            kept.append(frames.start(kind, call, size, 0, taken) + body)
         self._size += size
         if self._size >= KEPT_BYTES or len(kept) >= KEPT_FRAMES:
             self.write()
@@ -101,16 +106,21 @@ class Outbox:
             self.write(first=first)
 
     def send(
-        self, kind: int, call: int, body: Bytes, buffers: Sequence[Bytes | Location] = ()
+        self,
+        kind: int,
+        call: int,
+        body: Bytes,
+        buffers: Sequence[Bytes | Location] = (),
+        taken: int | None = None,
     ) -> None:
         """Send one frame, behind those that are kept back.
 
-        Body and buffers may be changed once this returns.
+        Body and buffers may be changed once this returns. ``taken`` is as in ``frames.head``.
 
         Raises:
             Closed: the connection has ended.
         """
-        head = frames.head(kind, call, body, buffers)
+        head = frames.head(kind, call, body, buffers, taken)
         shared = self.shared
         first = b""
         if shared is not None and (shared.ended or shared.released or shared.discarded):
@@ -121,13 +131,18 @@ class Outbox:
         else:
             self.write(head, [body, *inline], first)
 
-    def send_message(self, kind: int, message: dict[str, Any], call: int = 0) -> None:
+    def send_message(
+        self, kind: int, message: dict[str, Any], call: int = 0, taken: int | None = None
+    ) -> None:
         """Send a frame whose body is a message of the protocol, not a node's value.
+
+        ``taken`` is as in ``frames.head``.
 
         Raises:
             Closed: the connection has ended.
         """
-        self.send(kind, call, msgpack.packb(message, unicode_errors="backslashreplace"))
+        body = msgpack.packb(message, unicode_errors="backslashreplace")
+        self.send(kind, call, body, taken=taken)
 
     def write(self, data: bytes = b"", rest: Sequence[Bytes] = (), first: bytes = b"") -> None:
         """Write the frames that are kept back and further ones behind them.
