@@ -318,19 +318,23 @@ func TestMeasurementsAreTheTimesOfCallsQueuesAndStarts(t *testing.T) {
 	assert.Equal(t, 4, withSpan, "the calls and their queues, each for both functions")
 }
 
+// raceDetector is set if the tests run with the race detector, under which pools of memory lose
+// some at random.
+var raceDetector bool
+
 // One call to a warm worker takes two allocations, whether a caller's span is in the context or
-// not. With the race detector, pools of memory lose some, and a call that takes longer than 2 ms
-// is watched, so the least of many calls counts.
+// not. Calls that take longer than 2 ms are watched, which a busy machine causes, so the least of
+// several measurements counts.
 func TestTracesCostNothingWithoutTheOption(t *testing.T) {
+	if raceDetector {
+		t.Skip("the race detector changes the number of allocations")
+	}
 	r := start(t, "nodes: [{id: echo, node_type: echo}]\n")
 	ctx, _ := remote(t.Context())
 	for _, ctx := range []context.Context{t.Context(), ctx} {
 		least := math.Inf(1)
-		for range 5000 {
-			if least <= 2 {
-				break
-			}
-			least = min(least, testing.AllocsPerRun(1, func() {
+		for try := 0; try < 50 && least > 2; try++ {
+			least = min(least, testing.AllocsPerRun(100, func() {
 				_, err := r.Run(ctx, 1)
 				require.NoError(t, err)
 			}))

@@ -6,6 +6,8 @@ import (
 	"net"
 	"syscall"
 	"time"
+
+	"github.com/gophersnake/gophersnake/runner/serve/internal/peer"
 )
 
 type connKey struct{}
@@ -32,7 +34,7 @@ func (x *exchange) watchClient(cancel context.CancelCauseFunc, in *lineReader, o
 	wasBlocked := false
 	return watch(cancel, func() (isGone bool) {
 		isBlocked := in.blocked.Load()
-		isGone = isClosedByPeer(socket) || isBlocked && wasBlocked && out.writeEmpty() != nil
+		isGone = peer.HasClosed(socket) || isBlocked && wasBlocked && out.writeEmpty() != nil
 		wasBlocked = isBlocked
 		return isGone
 	})

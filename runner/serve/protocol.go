@@ -287,9 +287,14 @@ func (s *Server) Open(ctx context.Context, from Origin) (*Call, *Problem) {
 	return c, nil
 }
 
-// Do calls a function as work under way: it is refused if the service drains. The function works
-// in the context of the call.
-func (c *Call) Do(fn func() error) *Problem {
+// Do calls a function as work under way: it is refused if the service drains, or if a message of
+// so many bytes exceeds the limit of [WithMemory] until the function returns. The function works in
+// the context of the call.
+func (c *Call) Do(size int, fn func() error) *Problem {
+	defer c.x.letGo()
+	if err := c.x.hold(size); err != nil {
+		return c.Fail(err)
+	}
 	var problem *Problem
 	err := c.x.track(func(context.CancelCauseFunc) error {
 		if err := fn(); err != nil {

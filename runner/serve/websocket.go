@@ -18,6 +18,7 @@ import (
 	"github.com/gophersnake/gophersnake/ipc"
 	"github.com/gophersnake/gophersnake/runner"
 	"github.com/gophersnake/gophersnake/runner/document"
+	"github.com/gophersnake/gophersnake/runner/serve/internal/peer"
 )
 
 // The subprotocols of a WebSocket. A page cannot set the header Authorization; it asks for
@@ -279,7 +280,7 @@ func (k *socket) write(kind websocket.MessageType, data []byte) error {
 // isGone reports whether the client has left: its connection has ended, it does not answer
 // pings, or its system refuses them. The function is called at short intervals.
 func (k *socket) isGone() bool {
-	if k.broken.Load() || k.raw != nil && isClosedByPeer(k.raw) {
+	if k.broken.Load() || k.raw != nil && peer.HasClosed(k.raw) {
 		return true
 	}
 	now, heard, isBlocked := time.Now(), k.heard.Load(), k.blocked.Load()

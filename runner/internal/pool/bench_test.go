@@ -19,7 +19,7 @@ func BenchmarkAcquire(b *testing.B) {
 			ctx := context.Background()
 			b.ReportAllocs()
 			for b.Loop() {
-				m, err := f.acquire(ctx, request{})
+				m, err := f.acquire(ctx, &request{})
 				if err != nil {
 					b.Fatal(err)
 				}

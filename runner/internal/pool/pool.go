@@ -144,7 +144,7 @@ func (p *Pool) Warm(ctx context.Context) (ipc.Description, error) {
 	p.mu.Lock()
 	p.wanted, p.dirty = true, true
 	p.unlock()
-	m, err := p.acquire(ctx, request{warm: true})
+	m, err := p.acquire(ctx, &request{warm: true})
 	if err != nil {
 		return ipc.Description{}, err
 	}

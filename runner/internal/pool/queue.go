@@ -42,9 +42,10 @@ type Operation struct {
 // Its errors are those of [worker.Start] and [worker.Worker.Call], a *[LimitError],
 // [ErrClosed], [ErrDraining], and the context's cause if that ends while it is queued.
 func (p *Pool) Call(ctx context.Context, args ipc.Args, op *Operation) (ipc.Payload, error) {
-	want := request{alone: op.Alone, op: op, report: op.Report}
+	want := request{alone: op.Alone, turn: op.turn, report: op.Report}
 	for {
-		m, err := p.acquire(ctx, want)
+		m, err := p.acquire(ctx, &want)
+		op.turn = want.turn
 		if err != nil {
 			return ipc.Payload{}, want.failure(err)
 		}
@@ -61,9 +62,10 @@ func (p *Pool) Call(ctx context.Context, args ipc.Args, op *Operation) (ipc.Payl
 // that emit returns; see [worker.Worker.Items]. If the call is made again on another worker,
 // emit is called again, and that worker yields all values again.
 func (p *Pool) Items(ctx context.Context, args ipc.Args, op *Operation, emit func() func(ipc.Payload) error) error {
-	want := request{alone: op.Alone, op: op, report: op.Report}
+	want := request{alone: op.Alone, turn: op.turn, report: op.Report}
 	for {
-		m, err := p.acquire(ctx, want)
+		m, err := p.acquire(ctx, &want)
+		op.turn = want.turn
 		if err != nil {
 			return want.failure(err)
 		}
@@ -82,17 +84,17 @@ func (p *Pool) Items(ctx context.Context, args ipc.Args, op *Operation, emit fun
 
 // request is the worker that a caller asks for. The zero request asks for any worker.
 type request struct {
-	op       *Operation // whose turn it is; nil for a call that has no attempts
-	pinned   *member    // the only worker that will do; nil for any
-	session  bool       // the caller opens a session; acquire chooses the pinned worker
-	warm     bool       // a worker must exist, but no call is assigned to it
-	alone    bool       // the worker must be in quarantine: the call may have ended another one
-	repeated bool       // the call has been made again alone
-	admitted bool       // part of something that was accepted before, so no limit refuses it
-	moves    int8       // how many workers have ended before they began the call
-	believed int8       // how many of these may have begun it, and had no other call to end by
-	lost     error      // how the last of them ended
-	report   *Report    // nil if nothing is measured
+	turn     uint64  // see Operation; acquire sets it
+	pinned   *member // the only worker that will do; nil for any
+	session  bool    // the caller opens a session; acquire chooses the pinned worker
+	warm     bool    // a worker must exist, but no call is assigned to it
+	alone    bool    // the worker must be in quarantine: the call may have ended another one
+	repeated bool    // the call has been made again alone
+	admitted bool    // part of something that was accepted before, so no limit refuses it
+	moves    int8    // how many workers have ended before they began the call
+	believed int8    // how many of these may have begun it, and had no other call to end by
+	lost     error   // how the last of them ended
+	report   *Report // nil if nothing is measured
 }
 
 const (
@@ -151,7 +153,6 @@ func (r *request) limited() bool { return !r.admitted && !r.warm }
 // waiter is a queued caller. It is resolved once, with a worker or an error.
 type waiter struct {
 	request
-	turn   uint64
 	again  bool // it has had a worker before, and may stand before others that wait for longer
 	since  time.Time
 	member *member
@@ -170,13 +171,18 @@ func (w *waiter) resolve(m *member, err error) {
 // while no worker has capacity. Its errors are the pool's refusal, a *[LimitError], a
 // *[worker.UnbegunError] if the pinned worker has ended, the error of a failed start,
 // and the context's cause.
-func (p *Pool) obtain(ctx context.Context, want request) (*member, error) {
+func (p *Pool) obtain(ctx context.Context, from *request) (*member, error) {
 	p.mu.Lock()
-	if err := p.refusal; err != nil && (p.closed || !want.admitted) {
+	if err := p.refusal; err != nil && (p.closed || !from.admitted) {
 		p.mu.Unlock()
 		return nil, err
 	}
-	turn, again := p.turnLocked(want.op)
+	again := from.turn != 0
+	if !again {
+		p.turns++
+		from.turn = p.turns
+	}
+	want := *from
 	want.alone = want.alone && p.sharesWorkersLocked()
 	if want.session && !want.alone {
 		want.pinned = p.sessionWorkerLocked()
@@ -196,7 +202,7 @@ func (p *Pool) obtain(ctx context.Context, want request) (*member, error) {
 		p.unlock()
 		return nil, err
 	}
-	w := &waiter{request: want, turn: turn, again: again, since: p.clock.now(), ready: make(chan struct{})}
+	w := &waiter{request: want, again: again, since: p.clock.now(), ready: make(chan struct{})}
 	p.enqueueLocked(w)
 	p.unlock()
 
@@ -340,19 +346,6 @@ func (p *Pool) dispatchLocked(m *member) {
 	if m.load == 0 {
 		p.parkLocked(m)
 	}
-}
-
-// turnLocked returns the turn of an operation, or that of a call that has no attempts, and
-// whether the operation had it before.
-func (p *Pool) turnLocked(op *Operation) (turn uint64, again bool) {
-	if op != nil && op.turn != 0 {
-		return op.turn, true
-	}
-	p.turns++
-	if op != nil {
-		op.turn = p.turns
-	}
-	return p.turns, false
 }
 
 // enqueueLocked adds a waiter to the queue in the order of turns, and requires a reconcile if

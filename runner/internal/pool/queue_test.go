@@ -150,7 +150,7 @@ func TestARetryThatWaitsDoesNotHideThatOthersWaitForLonger(t *testing.T) {
 	p := &Pool{}
 	now := time.Now()
 	for i, again := range []bool{true, true, false, false} {
-		p.queue = append(p.queue, &waiter{turn: uint64(i), again: again, since: now.Add(time.Duration(2*i-5) * time.Second)})
+		p.queue = append(p.queue, &waiter{request: request{turn: uint64(i)}, again: again, since: now.Add(time.Duration(2*i-5) * time.Second)})
 	}
 	p.queue[0].since = now
 	assert.Equal(t, now.Add(-3*time.Second), p.waitsSinceLocked())

@@ -36,7 +36,7 @@ func (r *Report) moved(end error) {
 }
 
 // acquire is obtain, measured if the request has a report.
-func (p *Pool) acquire(ctx context.Context, want request) (*member, error) {
+func (p *Pool) acquire(ctx context.Context, want *request) (*member, error) {
 	r := want.report
 	if r == nil {
 		return p.obtain(ctx, want)

@@ -31,7 +31,7 @@ func (s *Session) ReportTo(report *Report) { s.report = report }
 func (p *Pool) Open(ctx context.Context, state *ipc.Payload, alone bool) (*Session, error) {
 	want := request{session: true, alone: alone}
 	for {
-		m, err := p.acquire(ctx, want)
+		m, err := p.acquire(ctx, &want)
 		if err != nil {
 			return nil, want.failure(err)
 		}
@@ -103,7 +103,7 @@ func (p *Pool) addSession(m *member) uint32 {
 // Call calls the node with an item of the session, as soon as its worker has no other
 // call. It passes the values that the node yields to emit; see [worker.Worker.Items].
 func (s *Session) Call(ctx context.Context, args ipc.Args, emit func(ipc.Payload) error) error {
-	m, err := s.pool.acquire(ctx, request{pinned: s.member, admitted: true, report: s.report})
+	m, err := s.pool.acquire(ctx, &request{pinned: s.member, admitted: true, report: s.report})
 	if err != nil {
 		return err
 	}
@@ -123,7 +123,7 @@ func (s *Session) noted(emit func(ipc.Payload) error) func(ipc.Payload) error {
 
 // Snapshot returns the session's state.
 func (s *Session) Snapshot(ctx context.Context) (ipc.Payload, error) {
-	m, err := s.pool.acquire(ctx, request{pinned: s.member, admitted: true})
+	m, err := s.pool.acquire(ctx, &request{pinned: s.member, admitted: true})
 	if err != nil {
 		return ipc.Payload{}, err
 	}
@@ -135,7 +135,7 @@ func (s *Session) Snapshot(ctx context.Context) (ipc.Payload, error) {
 // yields to emit. The arguments have no values, but the attempt. The session is over then; it
 // must still be closed.
 func (s *Session) Finish(ctx context.Context, args ipc.Args, emit func(ipc.Payload) error) error {
-	m, err := s.pool.acquire(ctx, request{pinned: s.member, admitted: true, report: s.report})
+	m, err := s.pool.acquire(ctx, &request{pinned: s.member, admitted: true, report: s.report})
 	if err != nil {
 		return err
 	}

@@ -195,6 +195,18 @@ func TestARequestOfManyEmptyMessagesIsRefused(t *testing.T) {
 	assert.ErrorContains(t, err, "more than 10000 inputs, outputs and parameters")
 }
 
+func TestMessagesOfGRPCCountAgainstTheMemoryOfAllRequests(t *testing.T) {
+	t.Parallel()
+	c := client(t, serveNode(t, newRunner(t, "shout"), serve.WithMemory(1000)))
+	for range 3 { // what was held is let go
+		_, err := c.ModelInfer(t.Context(), text("text", "small"))
+		require.NoError(t, err)
+		_, err = c.ModelInfer(t.Context(), text("text", strings.Repeat("x", 1000)))
+		assert.Equal(t, codes.Unavailable, status.Code(err))
+		assert.ErrorContains(t, err, "--max-memory")
+	}
+}
+
 func TestAClientOfGRPCThatLeavesCancelsItsRun(t *testing.T) {
 	t.Parallel()
 	for name, node := range map[string]string{"a call": "wait", "a stream": "wait", "a stream of many values": "ticks"} {
@@ -245,7 +257,7 @@ func TestAStreamWhoseClientTakesNothingEnds(t *testing.T) {
 func TestCallsOfGRPCFinishWhenTheServerStops(t *testing.T) {
 	t.Parallel()
 	folder := t.TempDir()
-	r := newRunner(t, "wait", "params: {folder: '"+folder+"'}")
+	r := newRunner(t, "wait", "params: {folder: '"+folder+"'}", "workers: 2")
 	s := serveNode(t, r)
 	c := client(t, s)
 	idle, err := c.ModelStreamInfer(t.Context())
@@ -268,8 +280,7 @@ func TestCallsOfGRPCFinishWhenTheServerStops(t *testing.T) {
 	}()
 	appears(t, folder, "began", patience)
 	require.Eventually(t, func() bool { // both are under way
-		pool := r.Health().Nodes[0].Pool
-		return pool.Busy == 1 && pool.Waiting == 1
+		return r.Health().Nodes[0].Pool.Busy == 2
 	}, patience, time.Millisecond)
 	stopped := make(chan struct{})
 	go func() {

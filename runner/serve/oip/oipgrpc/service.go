@@ -5,6 +5,7 @@ import (
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/metadata"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/gophersnake/gophersnake/runner/serve"
 	"github.com/gophersnake/gophersnake/runner/serve/oip/internal/inference"
@@ -113,7 +114,7 @@ func (s *Server) ModelInfer(ctx context.Context, req *inference.ModelInferReques
 	}
 	_ = grpc.SetHeader(ctx, metadata.Pairs("x-request-id", c.ID()))
 	var answer *inference.ModelInferResponse
-	problem := c.Do(func() error {
+	problem := c.Do(proto.Size(req), func() error {
 		if c.Request().Header.Get("Idempotency-Key") != "" {
 			return serve.Malformed("a call of gRPC cannot have an Idempotency-Key", "send the request over HTTP")
 		}

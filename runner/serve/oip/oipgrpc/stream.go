@@ -11,6 +11,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/gophersnake/gophersnake/runner/serve"
 	"github.com/gophersnake/gophersnake/runner/serve/oip/internal/inference"
@@ -181,7 +182,7 @@ func (f *inferStream) process(req *inference.ModelInferRequest) (err error) {
 	if err != nil {
 		return err
 	}
-	if problem := c.Do(func() error { return f.run(c, req) }); problem != nil {
+	if problem := c.Do(proto.Size(req), func() error { return f.run(c, req) }); problem != nil {
 		return statusOf(f.ctx, problem)
 	}
 	return nil

@@ -1,4 +1,5 @@
-package serve
+// Package peer tells whether the other end of a connection has closed it.
+package peer
 
 import (
 	"syscall"
@@ -6,9 +7,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// isClosedByPeer reports whether the peer of a socket has closed it, even if data that was
+// HasClosed reports whether the peer of a socket has closed it, even if data that was
 // sent before is yet to be read.
-func isClosedByPeer(socket syscall.RawConn) bool {
+func HasClosed(socket syscall.RawConn) bool {
 	closed := false
 	err := socket.Control(func(fd uintptr) {
 		events := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLRDHUP}}
