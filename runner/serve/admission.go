@@ -127,8 +127,11 @@ func (x *exchange) takeTurn(ctx context.Context) error {
 	}
 	turns := x.pipeline.turns
 	if turns.TryAcquire() {
+		x.h.metrics.Turn(x.ctx, x.pipeline.name, 0)
 		return nil
 	}
+	began := time.Now()
+	defer func() { x.h.metrics.Turn(x.ctx, x.pipeline.name, time.Since(began)) }()
 	c := x.client()
 	if wait := x.pipeline.wait; wait > 0 {
 		var cancel context.CancelFunc

@@ -129,17 +129,9 @@ func encoded(t testing.TB, v any) []byte {
 	t.Helper()
 	p, err := ipc.Encode("input", v)
 	require.NoError(t, err)
-	in, err := inline(p)
+	in, err := p.Inline("input", ipc.DefaultLimits())
 	require.NoError(t, err)
 	return in
-}
-
-// inline returns a payload without large buffers.
-func inline(p ipc.Payload) ([]byte, error) {
-	if len(p.Buffers) > 0 {
-		return nil, errors.New("the value has buffers")
-	}
-	return p.Body, nil
 }
 
 // call calls a node with a value, and returns the value of its answer, whose objects keep

@@ -53,8 +53,9 @@ func encoded(t testing.TB, v any) []byte {
 	t.Helper()
 	p, err := ipc.Encode("input", v)
 	require.NoError(t, err)
-	require.Empty(t, p.Buffers)
-	return p.Body
+	in, err := p.Inline("input", ipc.DefaultLimits())
+	require.NoError(t, err)
+	return in
 }
 
 // decoded returns the value of an answer.

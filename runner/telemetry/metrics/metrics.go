@@ -31,7 +31,7 @@ import (
 // Metrics are the metrics of any number of runners, each of which has a name, the label
 // "pipeline". All methods are safe for concurrent use.
 type Metrics struct {
-	calls, queues, starts, requests *prometheus.HistogramVec
+	calls, queues, starts, requests, turns *prometheus.HistogramVec
 
 	registry *prometheus.Registry
 	handler  http.Handler
@@ -61,6 +61,8 @@ func New() *Metrics {
 			"Times from the start of a worker's process until it was ready.", "pipeline", "node"),
 		requests: histogram("gophersnake_http_request_duration_seconds",
 			"Times of HTTP requests, by the pattern of their path and the class of their status.", "route", "status"),
+		turns: histogram("gophersnake_http_queue_duration_seconds",
+			"Times that HTTP requests waited for their turn in a pipeline.", "pipeline"),
 		registry: prometheus.NewRegistry(),
 		sources:  make(map[string]source),
 	}
@@ -122,6 +124,11 @@ func (m *Metrics) Request(ctx context.Context, route string, status int, took ti
 	observe(ctx, m.requests.WithLabelValues(route, class), took)
 }
 
+// Turn adds the time that an HTTP request waited until a pipeline could begin with it.
+func (m *Metrics) Turn(ctx context.Context, pipeline string, took time.Duration) {
+	observe(ctx, m.turns.WithLabelValues(pipeline), took)
+}
+
 // Add adds the gauges and counters of a runner under a name, in place of those of another one
 // of the same name.
 func (m *Metrics) Add(pipeline string, r *runner.Runner) {
@@ -154,7 +161,7 @@ func (m *Metrics) Describe(chan<- *prometheus.Desc) {}
 
 // Collect implements [prometheus.Collector].
 func (m *Metrics) Collect(to chan<- prometheus.Metric) {
-	for _, h := range []*prometheus.HistogramVec{m.calls, m.queues, m.starts, m.requests} {
+	for _, h := range []*prometheus.HistogramVec{m.calls, m.queues, m.starts, m.requests, m.turns} {
 		h.Collect(to)
 	}
 	m.mu.Lock()

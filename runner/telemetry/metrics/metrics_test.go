@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -51,6 +52,7 @@ def work(x):
 
 // served is a server of one pipeline, "shop", whose metrics have all that can happen to a node.
 type served struct {
+	runner         *runner.Runner
 	calls, scrapes *httptest.Server // both have the same handler
 }
 
@@ -67,7 +69,7 @@ func serveShop(t *testing.T) *served {
 	require.NoError(t, r.Start(t.Context()))
 	t.Cleanup(func() { assert.NoError(t, r.Close(context.Background())) })
 	handler := serve.Handler(map[string]*runner.Runner{"shop": r}, serve.WithMetrics(m), serve.WithTracerProvider(provider))
-	s := &served{httptest.NewServer(handler), httptest.NewServer(handler)}
+	s := &served{r, httptest.NewServer(handler), httptest.NewServer(handler)}
 	t.Cleanup(s.calls.Close)
 	t.Cleanup(s.scrapes.Close)
 	return s
@@ -79,14 +81,26 @@ func (s *served) use(t *testing.T) {
 		s.call(t, input)
 	}
 	refused := func() bool {
-		var statuses sync.Map
+		var ofRequests, ofCalls atomic.Bool
 		var calls sync.WaitGroup
 		for range 8 {
-			calls.Go(func() { statuses.Store(s.call(t, "slow"), true) })
+			calls.Go(func() {
+				if s.call(t, "slow") == http.StatusTooManyRequests { // by the queue of the handler
+					ofRequests.Store(true)
+				}
+			})
 		}
 		calls.Wait()
-		_, ok := statuses.Load(http.StatusTooManyRequests)
-		return ok
+		for range 8 {
+			calls.Go(func() {
+				_, err := s.runner.Run(t.Context(), "slow")
+				if e := runner.AsError(err); e != nil && e.Limit == "queue" { // by that of the node
+					ofCalls.Store(true)
+				}
+			})
+		}
+		calls.Wait()
+		return ofRequests.Load() && ofCalls.Load()
 	}
 	require.Eventually(t, refused, time.Minute, time.Millisecond)
 	for _, path := range []string{"/nothing", "/v1/pipelines/other", "/readyz", "/a/b/c"} {
