@@ -22,6 +22,9 @@ class Echo:
 
 if __name__ == "__main__":
     ray.init(include_dashboard=False, num_cpus=2, log_to_driver=False, logging_level="error")
-    serve.start(http_options={"host": "127.0.0.1", "port": int(sys.argv[1])}, logging_config={"enable_access_log": False})
+    serve.start(
+        http_options={"host": "127.0.0.1", "port": int(sys.argv[1])},
+        logging_config={"enable_access_log": False},
+    )
     serve.run(Echo.bind())
     signal.pause()

@@ -1,0 +1,112 @@
+package cluster
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"runtime/debug"
+	"slices"
+
+	"github.com/gophersnake/gophersnake/ipc"
+	"github.com/gophersnake/gophersnake/runner"
+	"github.com/gophersnake/gophersnake/runner/manifest"
+)
+
+// announcement is what a machine says about one pipeline: in each beat, and in its answer to
+// a hello.
+type announcement struct {
+	Protocol int               `json:"protocol"` // the newest that it speaks
+	Oldest   int               `json:"oldest"`
+	Machine  string            `json:"machine"` // different for each process
+	Name     string            `json:"name"`
+	Version  string            `json:"version"`
+	Labels   map[string]string `json:"labels,omitempty"`
+	Leaving  bool              `json:"leaving,omitempty"`
+	Pipeline string            `json:"pipeline"`
+	Schema   string            `json:"schema"`
+	Targets  []targetState     `json:"targets"`
+	// Pipelines names all pipelines of the machine; only in an answer to a hello.
+	Pipelines []string `json:"pipelines,omitempty"`
+}
+
+// targetState is a run (Node is empty) or a node of a pipeline.
+type targetState struct {
+	Node       string `json:"node"`
+	Idempotent bool   `json:"idempotent"`
+	Ready      bool   `json:"ready"`
+	load
+}
+
+// hello asks the machines for their announcements.
+type hello struct {
+	Protocol int    `json:"protocol"`
+	Oldest   int    `json:"oldest"`
+	Pipeline string `json:"pipeline"`
+}
+
+// freeSlots are the slots of a node that has no workers, because it is a Go function.
+const freeSlots = 256
+
+// slotsOf returns how many calls the workers of a node take at once.
+func slotsOf(n *manifest.Node, d ipc.Description, pool *runner.PoolHealth) int {
+	if pool == nil {
+		if n.Wasm != nil || n.Command != nil {
+			return max(n.Workers.Max, 1)
+		}
+		return freeSlots
+	}
+	return max(pool.Max, 1) * max(d.Concurrency, d.Batch, 1)
+}
+
+// schemaDigest returns a digest of what callers see of a pipeline: its nodes, connections,
+// inputs and results. Code that changes without changing these has the same digest.
+func schemaDigest(p *manifest.Pipeline, all []ipc.Description) string {
+	type node struct {
+		ID, Type, Kind string
+		Inputs         []ipc.Parameter
+		Output         ipc.Schema
+		Many, Stateful bool
+	}
+	nodes := make([]node, len(all))
+	for i, d := range all {
+		nodes[i] = node{p.Nodes[i].ID, p.Nodes[i].Type, d.NodeKind, d.Inputs, d.Output, d.Many, d.Stateful}
+	}
+	type connection struct{ From, To, Port string }
+	var connections []connection
+	for _, c := range p.Connections {
+		connections = append(connections, connection{c.From, c.To, c.Port})
+	}
+	text, err := json.Marshal([]any{nodes, connections})
+	if err != nil { // not possible: schemas are JSON
+		return ""
+	}
+	sum := sha256.Sum256(text)
+	return hex.EncodeToString(sum[:8])
+}
+
+// runSlots returns how many runs of a pipeline are sure to find a free worker of each node.
+func runSlots(nodes []int) int {
+	if len(nodes) == 0 {
+		return freeSlots
+	}
+	return slices.Min(nodes)
+}
+
+// describe returns the descriptions of a pipeline's nodes. It starts the runner if needed.
+func describe(ctx context.Context, r *runner.Runner) ([]ipc.Description, error) {
+	if err := r.Start(ctx); err != nil {
+		return nil, err
+	}
+	return r.Describe(ctx)
+}
+
+// programVersion returns the version of the main module, as NATS micro services want it.
+func programVersion() string {
+	const unknown = "0.0.0"
+	info, ok := debug.ReadBuildInfo()
+	if !ok || len(info.Main.Version) < 2 || info.Main.Version[0] != 'v' {
+		return unknown
+	}
+	return info.Main.Version[1:]
+}

@@ -1,0 +1,417 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/gophersnake/gophersnake/ipc"
+	"github.com/gophersnake/gophersnake/runner"
+)
+
+// attempt is a call that a client has sent to one machine. The client's lock guards the fields
+// from mayWait on.
+type attempt struct {
+	name   string // the last token of its reply subject
+	peer   *peer
+	target *peerTarget
+	node   string
+	sent   time.Time
+	answer chan answer // gets one answer
+
+	machine    string // its name
+	idempotent bool   // the call may be made again if it may have run
+
+	mayWait bool // the machine may have queued it
+	asked   bool // it was asked for back
+}
+
+// answer is how an attempt ended. One field is set.
+type answer struct {
+	msg  *nats.Msg
+	lost string // the machine is gone, and why
+	err  error  // the client itself ended it
+}
+
+// pending is a call with the machines that it has tried.
+type pending struct {
+	client  *Client
+	node    string
+	payload ipc.Payload
+	since   time.Time
+	header  nats.Header
+	tried   map[string]refusal // by the machines' ids
+	moves   int                // from machines that may have begun it
+}
+
+// mostMoves is how often a call moves because its machine was lost. A call that ends the
+// machines that run it must not end all of them.
+const mostMoves = 3
+
+// call calls a target: the run if node is empty.
+func (c *Client) call(ctx context.Context, node string, input any) (any, error) {
+	if ctx.Err() != nil {
+		return nil, contextError(ctx)
+	}
+	p, err := ipc.Encode("input", input)
+	if err != nil {
+		return nil, encodeError(err)
+	}
+	call := &pending{client: c, node: node, payload: p, since: time.Now(), header: outgoing(ctx)}
+	if err := checkHeader(call.header); err != nil {
+		return nil, err
+	}
+	for {
+		a, err := call.next(ctx)
+		if err != nil {
+			return nil, err
+		}
+		out := call.attempt(ctx, a)
+		if !out.again {
+			return out.value, out.err
+		}
+	}
+}
+
+// encodeError is the error of an input that cannot be carried, as that of a local runner.
+func encodeError(err error) error {
+	e := runner.Wrap(err, runner.KindMarshaling, "")
+	if value, ok := err.(*ipc.ValueError); ok { //nolint:errorlint // ipc returns it as it is
+		e.Message, e.Path, e.Hint = value.Reason, value.Path, value.Hint
+	}
+	return e
+}
+
+// next chooses a machine and registers the attempt. It waits if no machine can be called.
+func (call *pending) next(ctx context.Context) (*attempt, error) {
+	c := call.client
+	var a *attempt
+	var unknown error
+	err := c.awaitMachine(ctx, func() bool {
+		a, unknown = call.chooseLocked()
+		return a != nil || unknown != nil
+	})
+	if err == nil {
+		err = unknown
+	}
+	if err != nil && len(call.tried) > 0 {
+		return nil, call.refusedByAll(err)
+	}
+	return a, err
+}
+
+// chooseLocked returns an attempt with the machine that has the most free slots, or else with
+// the one that has the fewest calls for each slot, and nil if there is none.
+func (call *pending) chooseLocked() (*attempt, error) {
+	c := call.client
+	if c.ended != nil {
+		return nil, c.ended
+	}
+	var best, shortest *peer
+	isKnown, isFull := len(c.machines) == 0, false
+	for _, p := range c.machines {
+		t := p.targets[call.node]
+		isKnown = isKnown || t != nil
+		why := call.tried[p.id]
+		isFull = isFull || why == refusedFull
+		if t == nil || p.leaving || why == refusedFull || why == refusedLeaving {
+			continue
+		}
+		if why == 0 && t.ready && t.free() > 0 && (best == nil || t.free() > best.targets[call.node].free()) {
+			best = p
+		}
+		if shortest == nil || t.isBetterQueue(shortest.targets[call.node]) {
+			shortest = p
+		}
+	}
+	switch {
+	case !isKnown:
+		return nil, c.unknownNodeLocked(call.node)
+	case best != nil:
+		return call.registerLocked(best, false), nil
+	case shortest != nil:
+		return call.registerLocked(shortest, true), nil
+	case isFull:
+		return nil, errFull
+	}
+	return nil, nil
+}
+
+// errFull ends the search for a machine if all queues are full.
+var errFull = errors.New("all queues are full")
+
+// isBetterQueue reports whether a call should rather wait here than at another target.
+func (t *peerTarget) isBetterQueue(other *peerTarget) bool {
+	if t.ready != other.ready {
+		return t.ready
+	}
+	return t.crowd() < other.crowd()
+}
+
+func (c *Client) unknownNodeLocked(node string) error {
+	ids := make(map[string]bool)
+	for _, p := range c.machines {
+		for id := range p.targets {
+			ids[id] = id != ""
+		}
+	}
+	delete(ids, "")
+	return runner.NewError(runner.KindManifest, fmt.Sprintf("the pipeline %s has no node %q", c.pipeline, node)).
+		WithHint("its nodes are " + strings.Join(slices.Sorted(maps.Keys(ids)), ", "))
+}
+
+func (call *pending) registerLocked(p *peer, mayWait bool) *attempt {
+	c := call.client
+	c.lastCall++
+	a := &attempt{
+		name: strconv.FormatUint(c.lastCall, 36), peer: p, target: p.targets[call.node], node: call.node,
+		sent: time.Now(), answer: make(chan answer, 1), machine: p.name, idempotent: p.targets[call.node].idempotent, mayWait: mayWait,
+	}
+	c.calls[a.name] = a
+	a.target.own++
+	if mayWait {
+		c.waiting++
+	}
+	return a
+}
+
+// settleLocked ends an attempt with an answer.
+func (c *Client) settleLocked(a *attempt, how answer) {
+	if c.calls[a.name] != a {
+		return
+	}
+	delete(c.calls, a.name)
+	a.target.own--
+	if a.mayWait {
+		c.waiting--
+	}
+	a.answer <- how
+}
+
+// answered processes the answer to a call.
+func (c *Client) answered(name string, msg *nats.Msg) {
+	cur := cursor{rest: msg.Data}
+	_, _, err := cur.head()
+	l := cur.load()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	a := c.calls[name]
+	if a == nil {
+		return // its caller has left
+	}
+	c.settleLocked(a, answer{msg: msg})
+	if err != nil || cur.failed {
+		return // the caller says so
+	}
+	a.peer.heard = time.Now()
+	a.target.report(l)
+	if c.machines[a.peer.id] == a.peer {
+		c.rescueLocked(a.peer, a.node)
+	}
+}
+
+// outcome is how a call ended on one machine. If again is set, it is made on another one.
+type outcome struct {
+	value any
+	err   error
+	again bool
+}
+
+// attempt makes a call on one machine.
+func (call *pending) attempt(ctx context.Context, a *attempt) (out outcome) {
+	c := call.client
+	stored, err := call.send(ctx, a)
+	if stored != "" {
+		defer func() {
+			if out.err != nil || out.again {
+				c.conn.values.drop(stored) // the machine may not have taken it
+			}
+		}()
+	}
+	if err != nil {
+		c.settle(a, answer{err: err})
+		return outcome{err: err}
+	}
+	select {
+	case how := <-a.answer:
+		return call.conclude(ctx, a, how)
+	case <-ctx.Done():
+	}
+	c.settle(a, answer{err: ctx.Err()})
+	c.tell(a, frameCancel)
+	return outcome{err: runner.Wrap(ctx.Err(), runner.KindOther, "").WithMetadata("machine", a.machine)}
+}
+
+func (c *Client) settle(a *attempt, how answer) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.settleLocked(a, how)
+}
+
+// send sends the call to the machine. A value that is too large for a message goes to the value
+// store first; then send returns its name.
+func (call *pending) send(ctx context.Context, a *attempt) (stored string, err error) {
+	c := call.client
+	head := callHead{waited: time.Since(call.since)}
+	if a.mayWait {
+		head.flags |= flagMayWait
+	}
+	if deadline, ok := ctx.Deadline(); ok {
+		head.flags |= flagDeadline
+		head.timeout = time.Until(deadline)
+	}
+	var data []byte
+	if limit := c.conn.nc.MaxPayload() - int64(headerSize(call.header)); int64(call.payload.Size()+payloadRoom+16*len(call.payload.Buffers)) > limit {
+		content := appendPayload(make([]byte, 0, call.payload.Size()+payloadRoom), call.payload)
+		if stored, err = c.conn.values.put(ctx, content); err != nil {
+			return "", err
+		}
+		head.flags |= flagClaimed
+		data = append(appendCall(nil, head), stored...)
+	} else {
+		data = appendPayload(appendCall(make([]byte, 0, call.payload.Size()+payloadRoom), head), call.payload)
+	}
+	reply := c.inbox + "." + a.name
+	if len(call.header) == 0 {
+		err = c.conn.nc.PublishRequest(a.target.subject, reply, data)
+	} else {
+		err = c.conn.nc.PublishMsg(&nats.Msg{Subject: a.target.subject, Reply: reply, Data: data, Header: call.header})
+	}
+	if err != nil {
+		e := runner.Wrap(err, runner.KindTransport, "send the call")
+		e.NotBegun = true
+		return stored, e
+	}
+	return stored, nil
+}
+
+// headerSize bounds the size of a header in a message.
+func headerSize(header nats.Header) int {
+	size := 0
+	for key, values := range header {
+		size += len(key) + 4
+		for _, value := range values {
+			size += len(value)
+		}
+	}
+	return size
+}
+
+// conclude decides what the end of an attempt means.
+func (call *pending) conclude(ctx context.Context, a *attempt, how answer) outcome {
+	switch {
+	case how.err != nil:
+		return outcome{err: how.err}
+	case how.lost != "":
+		return call.lost(a, how.lost)
+	case isNoResponders(how.msg): // the machine has ended, and did not get the call
+		call.client.lose(a.peer)
+		return outcome{again: true}
+	}
+	cur := cursor{rest: how.msg.Data}
+	kind, flags, err := cur.head()
+	if err != nil {
+		return outcome{err: runner.Wrap(err, runner.KindTransport, "read the answer").WithMetadata("machine", a.machine)}
+	}
+	cur.load()
+	if flags&flagClaimed != 0 && !cur.failed {
+		content, err := call.client.conn.values.take(ctx, string(cur.rest))
+		if err != nil {
+			return outcome{err: err}
+		}
+		cur = cursor{rest: content}
+	}
+	return call.read(a, kind, &cur)
+}
+
+// read decodes the content of an answer.
+func (call *pending) read(a *attempt, kind frameKind, cur *cursor) outcome {
+	var err error
+	switch kind {
+	case frameResult:
+		var p ipc.Payload
+		if p, err = cur.payload(); err != nil {
+			break
+		}
+		v, err := p.Decode("result", ipc.DefaultLimits())
+		if err != nil {
+			return outcome{err: encodeError(err)}
+		}
+		return outcome{value: v}
+	case frameFailure:
+		var f failure
+		if err = cur.document(&f); err == nil {
+			return outcome{err: f.error()}
+		}
+	case frameRefusal:
+		call.refused(a, refusal(cur.byte()))
+		return outcome{again: true}
+	default:
+		err = errFrame
+	}
+	return outcome{err: runner.Wrap(err, runner.KindTransport, "read the answer").WithMetadata("machine", a.machine)}
+}
+
+// refused notes that a machine did not take the call.
+func (call *pending) refused(a *attempt, why refusal) {
+	if call.tried == nil {
+		call.tried = make(map[string]refusal)
+	}
+	if why == refusedWithdrawn {
+		clear(call.tried) // some machine is free
+		return
+	}
+	call.tried[a.peer.id] = why
+}
+
+// refusedByAll is the error of a call if each machine has refused it.
+func (call *pending) refusedByAll(err error) error {
+	c := call.client
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	var reasons []string
+	for id, why := range call.tried {
+		if p := c.machines[id]; p != nil {
+			reasons = append(reasons, p.name+": "+why.String())
+		}
+	}
+	if len(reasons) == 0 {
+		return err
+	}
+	slices.Sort(reasons)
+	e := notBegun(runner.KindOther, "no machine takes the call: "+strings.Join(reasons, "; "))
+	e.Verdict = runner.VerdictTransient
+	return e.WithHint("start more machines, or call again later")
+}
+
+// lose forgets a machine that NATS says is gone.
+func (c *Client) lose(p *peer) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.machines[p.id] == p {
+		c.loseLocked(p, "it has ended")
+	}
+}
+
+// lost decides about a call whose machine is gone: it may have begun.
+func (call *pending) lost(a *attempt, why string) outcome {
+	call.moves++
+	if a.idempotent && call.moves <= mostMoves {
+		return outcome{again: true}
+	}
+	e := runner.NewError(runner.KindTransport, fmt.Sprintf("machine %s was lost during the call: %s", a.machine, why))
+	e.Verdict, e.Node = runner.VerdictPermanent, call.node
+	e = e.WithMetadata("machine", a.machine).WithMetadata("may_have_run", "true")
+	if a.idempotent {
+		return outcome{err: e.WithHint(fmt.Sprintf("%d machines were lost while they ran the call; perhaps it ends them", call.moves))}
+	}
+	e.Message += "; the call may have run"
+	return outcome{err: e.WithHint("it is not made again, because a node is not idempotent; find out whether it has had its effect")}
+}

@@ -1,0 +1,284 @@
+package cluster
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/gophersnake/gophersnake/runner"
+)
+
+// DialOption configures a [Client].
+type DialOption func(*dialOptions)
+
+type dialOptions struct {
+	schema  string
+	wait    time.Duration
+	silence time.Duration
+}
+
+// WithSchema makes the client use only machines whose pipeline has this schema digest, as
+// [MachineInfo] has it: machines with other nodes, inputs or results are left alone.
+func WithSchema(digest string) DialOption { return func(o *dialOptions) { o.schema = digest } }
+
+// WithWait sets how long [Dial] and calls wait for a machine if there is none, for instance
+// while the only one is started again. The default is 2 s.
+func WithWait(d time.Duration) DialOption { return func(o *dialOptions) { o.wait = d } }
+
+// WithSilence sets after which time a machine that does not answer counts as lost, although NATS
+// still knows it: because the network is cut, or the machine gets no processor time. The default
+// is 3 s. A machine whose process has ended is noticed earlier.
+func WithSilence(d time.Duration) DialOption { return func(o *dialOptions) { o.silence = d } }
+
+// Client calls a pipeline on the machines that serve it. Its methods are safe for concurrent
+// use.
+type Client struct {
+	dialOptions
+	conn     *Conn
+	pipeline string
+	inbox    string
+	subs     []*nats.Subscription
+	closed   chan struct{}
+	watching sync.WaitGroup
+	once     sync.Once
+
+	mu       sync.Mutex
+	machines map[string]*peer
+	calls    map[string]*attempt // by the last token of their reply subjects
+	waiting  int                 // those of them that may be in the queue of a machine
+	lastCall uint64
+	// changed is closed, and replaced, when a machine is new or can take calls again.
+	changed chan struct{}
+	// refused are the machines that the client cannot use, by their ids, and others the names
+	// of the pipelines that machines serve; both are for errors.
+	refused map[string]announcement
+	others  map[string]bool
+	// ended is the error of all further calls, once the client or its connection is closed.
+	ended error
+	// offline is when the connection was lost, zero while there is one.
+	offline time.Time
+	looked  pulse
+}
+
+// The tokens of a client's inbox that do not belong to a call.
+const (
+	pingToken      = "ping"
+	helloToken     = "hello"
+	alivePrefix    = "alive-"
+	inventoryToken = "inventory"
+)
+
+// Dial returns a client of a pipeline. It blocks until a machine has answered that serves the
+// pipeline. If none does within the wait (see [WithWait]) the error is of kind manifest if
+// machines serve other pipelines, and of kind transport if there is none, or none that this
+// program can use. The caller closes the client.
+func Dial(ctx context.Context, conn *Conn, pipeline string, opts ...DialOption) (*Client, error) {
+	c := &Client{
+		dialOptions: dialOptions{wait: 2 * time.Second, silence: 3 * time.Second}, conn: conn, pipeline: pipeline, inbox: conn.nc.NewInbox(),
+		closed: make(chan struct{}), changed: make(chan struct{}),
+		machines: make(map[string]*peer), calls: make(map[string]*attempt),
+		refused: make(map[string]announcement), others: make(map[string]bool),
+	}
+	for _, opt := range opts {
+		opt(&c.dialOptions)
+	}
+	if err := c.subscribe(); err != nil {
+		c.Close()
+		return nil, runner.Wrap(err, runner.KindIO, "dial "+pipeline)
+	}
+	c.watching.Go(c.watch)
+	if err := c.awaitMachine(ctx, func() bool { return len(c.machines) > 0 }); err != nil {
+		c.Close()
+		return nil, err
+	}
+	return c, nil
+}
+
+// subscribe listens to the announcements and to answers, and asks for the first announcements.
+func (c *Client) subscribe() error {
+	for subject, handler := range map[string]nats.MsgHandler{
+		beatSubject(c.pipeline): c.announced,
+		c.inbox + ".*":          c.received,
+	} {
+		sub, err := c.conn.nc.Subscribe(subject, handler)
+		if err != nil {
+			return err
+		}
+		c.subs = append(c.subs, sub)
+		if err := sub.SetPendingLimits(-1, -1); err != nil {
+			return err
+		}
+	}
+	return c.sayHello()
+}
+
+func (c *Client) sayHello() error {
+	doc, err := json.Marshal(hello{Protocol: newestProtocol, Oldest: oldestProtocol, Pipeline: c.pipeline})
+	if err != nil {
+		return err
+	}
+	return c.conn.nc.PublishRequest(subjectHello, c.inbox+"."+helloToken, doc)
+}
+
+// awaitMachine waits until a condition, which it calls with the lock held, is true.
+func (c *Client) awaitMachine(ctx context.Context, condition func() bool) error {
+	var timeout <-chan time.Time
+	for {
+		c.mu.Lock()
+		isTrue, changed := condition(), c.changed
+		c.mu.Unlock()
+		if isTrue {
+			return nil
+		}
+		if timeout == nil {
+			timer := time.NewTimer(c.wait)
+			defer timer.Stop()
+			timeout = timer.C
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return contextError(ctx)
+		case <-c.closed:
+			return errClientClosed()
+		case <-timeout:
+			return c.noMachine()
+		}
+	}
+}
+
+// noMachine says why no machine can be called.
+func (c *Client) noMachine() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, a := range c.refused {
+		return c.incompatible(a)
+	}
+	if !c.offline.IsZero() {
+		return notBegun(runner.KindTransport, "there is no connection to NATS")
+	}
+	if len(c.machines) == 0 && len(c.others) > 0 && !c.others[c.pipeline] {
+		return notBegun(runner.KindManifest, fmt.Sprintf("no machine serves a pipeline %q", c.pipeline)).
+			WithHint("the machines serve " + strings.Join(slices.Sorted(maps.Keys(c.others)), ", "))
+	}
+	return notBegun(runner.KindTransport, fmt.Sprintf("no machine serves the pipeline %q", c.pipeline)).
+		WithHint("start one, connected to the same NATS servers and account; nats micro ls lists them")
+}
+
+// incompatible says why a machine cannot be called.
+func (c *Client) incompatible(a announcement) error {
+	if !speaksOurs(a) {
+		e := notBegun(runner.KindTransport, fmt.Sprintf("machine %s speaks %s of the protocol, and this program %s",
+			a.Name, versions(a.Oldest, a.Protocol), versions(oldestProtocol, newestProtocol)))
+		if a.Protocol < oldestProtocol {
+			return e.WithHint(fmt.Sprintf("update gophersnake on the machine (it is version %s)", a.Version))
+		}
+		return e.WithHint(fmt.Sprintf("update this program (the machine has gophersnake %s)", a.Version))
+	}
+	return notBegun(runner.KindManifest, fmt.Sprintf("machine %s serves the pipeline %q with the schema %s, and this client needs %s",
+		a.Name, c.pipeline, a.Schema, c.schema)).WithHint("its nodes, inputs or results are other ones; update the older side")
+}
+
+// notBegun returns the error of a call that no machine has begun.
+func notBegun(kind runner.Kind, message string) *runner.Error {
+	e := runner.NewError(kind, message)
+	e.NotBegun, e.BreakerExempt = true, true
+	return e
+}
+
+func contextError(ctx context.Context) error {
+	return runner.Wrap(ctx.Err(), runner.KindOther, "")
+}
+
+// errClosed is wrapped by the errors of a client that was closed.
+var errClosed = errors.New("the client is closed")
+
+func errClientClosed() *runner.Error { return runner.Wrap(errClosed, runner.KindOther, "") }
+
+func speaksOurs(a announcement) bool {
+	return a.Oldest <= newestProtocol && a.Protocol >= oldestProtocol
+}
+
+// Run takes one input through the pipeline on one of the machines, as [runner.Runner.Run] does
+// here. The error is a [*runner.Error], with the fields that it has on the machine, and the
+// name of the machine in its metadata. If ctx ends, Run returns at once, and the machine
+// cancels the run.
+//
+// If the machine dies during the run, the run moves to another one if all nodes of the pipeline
+// are idempotent. Otherwise the error is of kind transport and says that the call may have run.
+func (c *Client) Run(ctx context.Context, input any) (any, error) { return c.call(ctx, "", input) }
+
+// Call is [Client.Run] with types, as [runner.Call] is for a local runner.
+func Call[In, Out any](ctx context.Context, c *Client, input In) (out Out, _ error) {
+	v, err := c.Run(ctx, input)
+	if err != nil {
+		return out, err
+	}
+	return runner.As[Out](v)
+}
+
+// Node is one node of a pipeline; see [Client.Node].
+type Node struct {
+	client *Client
+	id     string
+}
+
+// Node returns the node with the given id, to call it alone. If the pipeline has no such node,
+// the calls of the result fail.
+func (c *Client) Node(id string) *Node { return &Node{c, id} }
+
+// Call calls the node, as [runner.Node.Call] does on a local runner. It fails as [Client.Run]
+// does.
+func (n *Node) Call(ctx context.Context, input any) (any, error) {
+	return n.client.call(ctx, n.id, input)
+}
+
+// MachineInfo is what a client knows of a machine.
+type MachineInfo struct {
+	ID, Name, Version string
+	Labels            map[string]string
+	// Schema is the digest of the pipeline's nodes, inputs and results.
+	Schema string
+	// Slots is how many runs the machine takes at once, Active how many it has taken, and
+	// Waiting how many are in its queue, at its last announcement or answer.
+	Slots, Active, Waiting int
+}
+
+// Machines returns the machines that the client can call, by their names.
+func (c *Client) Machines() []MachineInfo {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	var all []MachineInfo
+	for _, p := range c.machines {
+		if p.leaving {
+			continue
+		}
+		info := MachineInfo{ID: p.id, Name: p.name, Version: p.version, Labels: p.labels, Schema: p.schema}
+		if run := p.targets[""]; run != nil {
+			info.Slots, info.Active, info.Waiting = run.Slots, run.Active, run.Waiting
+		}
+		all = append(all, info)
+	}
+	slices.SortFunc(all, func(a, b MachineInfo) int { return strings.Compare(a.Name+a.ID, b.Name+b.ID) })
+	return all
+}
+
+// Close makes the client forget the machines. Calls under way fail, and their machines cancel
+// them. It may be called several times.
+func (c *Client) Close() {
+	c.once.Do(func() {
+		close(c.closed)
+		c.watching.Wait()
+		for _, sub := range c.subs {
+			_ = sub.Unsubscribe()
+		}
+	})
+}

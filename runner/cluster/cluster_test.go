@@ -1,0 +1,318 @@
+package cluster_test
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/gophersnake/gophersnake/runner"
+	"github.com/gophersnake/gophersnake/runner/cluster"
+	"github.com/gophersnake/gophersnake/runner/internal/testkit"
+)
+
+// machine starts a machine as a process.
+func machine(t *testing.T, url, name string, pipelines map[string]string, wrap ...string) *process {
+	t.Helper()
+	return start(t, "machine", settings{Name: name, URLs: []string{url}, Pipelines: pipelines}, wrap...)
+}
+
+// machineOf returns the process of a machine that a result of the node hold names.
+func machineOf(r result) string { return r.value.(map[string]any)["machine"].(string) }
+
+func TestCallsGoToAFreeMachineAndWaitingOnesMoveToIt(t *testing.T) {
+	url, folder := localURL(t), t.TempDir()
+	pipelines := map[string]string{"hold": holdPipeline(folder, 1, "")}
+	machine(t, url, "a", pipelines)
+	c := dial(t, connect(t, url), "hold", 1)
+	// The machine has one worker: the first call has it, and the others wait.
+	first := goRun(t.Context(), c, "1")
+	awaitBegun(t, folder, "1", 1)
+	second, third := goRun(t.Context(), c, "2"), goRun(t.Context(), c, "3")
+	testkit.Eventually(t, func() bool { return c.Machines()[0].Waiting == 2 }, "the calls wait")
+	// A machine that comes takes one of them, although neither has ended.
+	machine(t, url, "b", pipelines)
+	testkit.Eventually(t, func() bool { return len(begun(t, folder, "2"))+len(begun(t, folder, "3")) == 1 }, "a call moves")
+	machine(t, url, "c", pipelines)
+	awaitBegun(t, folder, "2", 1)
+	awaitBegun(t, folder, "3", 1)
+	release(t, folder)
+	var names []string
+	for _, done := range []<-chan result{first, second, third} {
+		r := await(t, done)
+		require.NoError(t, r.err)
+		names = append(names, machineOf(r))
+	}
+	slices.Sort(names)
+	assert.Equal(t, []string{"a", "b", "c"}, names)
+	assert.Len(t, begun(t, folder, "1"), 1)
+	assert.Len(t, begun(t, folder, "2"), 1)
+	assert.Len(t, begun(t, folder, "3"), 1)
+}
+
+func TestNoMachineTakesACallWhileAnotherHasAFreeWorker(t *testing.T) {
+	url, folder := localURL(t), t.TempDir()
+	for _, name := range []string{"a", "b", "c"} {
+		machine(t, url, name, map[string]string{"hold": holdPipeline(folder, 2, "")})
+	}
+	// Two clients that do not know of each other's calls.
+	clients := []*cluster.Client{dial(t, connect(t, url), "hold", 3), dial(t, connect(t, url), "hold", 3)}
+	var calls []<-chan result
+	for i := range 6 {
+		calls = append(calls, goRun(t.Context(), clients[i%2], fmt.Sprint(i)))
+	}
+	for i := range 6 {
+		awaitBegun(t, folder, fmt.Sprint(i), 1)
+	}
+	release(t, folder)
+	counts := make(map[string]int)
+	for _, done := range calls {
+		r := await(t, done)
+		require.NoError(t, r.err)
+		counts[machineOf(r)]++
+	}
+	assert.Equal(t, map[string]int{"a": 2, "b": 2, "c": 2}, counts)
+}
+
+func TestAnIdempotentCallMovesWhenItsMachineIsKilled(t *testing.T) {
+	url, folder := localURL(t), t.TempDir()
+	pipelines := map[string]string{"hold": holdPipeline(folder, 1, "")}
+	a := machine(t, url, "a", pipelines)
+	c := dial(t, connect(t, url), "hold", 1)
+	done := goRun(t.Context(), c, "x")
+	awaitBegun(t, folder, "x", 1)
+	machine(t, url, "b", pipelines)
+	testkit.Eventually(t, func() bool { return len(c.Machines()) == 2 })
+	a.kill()
+	awaitBegun(t, folder, "x", 2)
+	release(t, folder)
+	r := await(t, done)
+	require.NoError(t, r.err)
+	assert.Equal(t, "b", machineOf(r))
+}
+
+func TestACallThatIsNotIdempotentFailsWhenItsMachineIsKilled(t *testing.T) {
+	url, folder := localURL(t), t.TempDir()
+	pipelines := map[string]string{"hold": holdPipeline(folder, 1, ", idempotent: false")}
+	a := machine(t, url, "a", pipelines)
+	c := dial(t, connect(t, url), "hold", 1)
+	done := goRun(t.Context(), c, "x")
+	awaitBegun(t, folder, "x", 1)
+	machine(t, url, "b", pipelines)
+	testkit.Eventually(t, func() bool { return len(c.Machines()) == 2 })
+	a.kill()
+	r := await(t, done)
+	require.ErrorIs(t, r.err, runner.KindTransport)
+	assert.ErrorContains(t, r.err, "machine a was lost during the call: it has ended; the call may have run")
+	assert.False(t, runner.IsRetryable(r.err))
+	assert.Len(t, begun(t, folder, "x"), 1)
+	release(t, folder)
+	r = await(t, goRun(t.Context(), c, "y")) // the other machine serves
+	require.NoError(t, r.err)
+	assert.Equal(t, "b", machineOf(r))
+}
+
+func TestAMachineThatStopsAnsweringIsLost(t *testing.T) {
+	url, folder := localURL(t), t.TempDir()
+	pipelines := map[string]string{"hold": holdPipeline(folder, 1, "")}
+	a := machine(t, url, "a", pipelines)
+	c := dial(t, connect(t, url), "hold", 1)
+	done := goRun(t.Context(), c, "x")
+	awaitBegun(t, folder, "x", 1)
+	machine(t, url, "b", pipelines)
+	testkit.Eventually(t, func() bool { return len(c.Machines()) == 2 })
+	a.signal(syscall.SIGSTOP)
+	awaitBegun(t, folder, "x", 2)
+	release(t, folder)
+	r := await(t, done)
+	require.NoError(t, r.err)
+	assert.Equal(t, "b", machineOf(r))
+	// It comes back, and is known again.
+	a.signal(syscall.SIGCONT)
+	testkit.Eventually(t, func() bool { return len(c.Machines()) == 2 })
+}
+
+func TestTheCallsOfAKilledCallerAreCanceled(t *testing.T) {
+	url, folder := localURL(t), t.TempDir()
+	m := machine(t, url, "a", map[string]string{"hold": holdPipeline(folder, 1, "")})
+	input := filepath.Base(folder)
+	caller := start(t, "client", settings{URLs: []string{url}, Folder: input})
+	awaitBegun(t, folder, input, 1)
+	caller.kill()
+	m.say("drain") // it waits for the calls that run; nothing releases this one
+	require.Equal(t, "drained", m.line())
+}
+
+func TestADrainLosesNoCall(t *testing.T) {
+	url, folder := localURL(t), t.TempDir()
+	pipelines := map[string]string{"hold": holdPipeline(folder, 1, ", idempotent: false")}
+	a := machine(t, url, "a", pipelines)
+	c := dial(t, connect(t, url), "hold", 1, cluster.WithWait(testkit.Long))
+	running := goRun(t.Context(), c, "running")
+	awaitBegun(t, folder, "running", 1)
+	queued := goRun(t.Context(), c, "queued")
+	testkit.Eventually(t, func() bool { return c.Machines()[0].Waiting == 1 })
+	a.say("drain")
+	testkit.Eventually(t, func() bool { return len(c.Machines()) == 0 }, "the machine leaves at once")
+	machine(t, url, "b", pipelines)
+	awaitBegun(t, folder, "queued", 1)
+	release(t, folder)
+	r := await(t, running)
+	require.NoError(t, r.err)
+	assert.Equal(t, "a", machineOf(r))
+	r = await(t, queued)
+	require.NoError(t, r.err)
+	assert.Equal(t, "b", machineOf(r))
+	assert.Equal(t, "drained", a.line())
+}
+
+func TestMachinesOfAnotherVersionAreRefusedAndLeftAlone(t *testing.T) {
+	url := localURL(t)
+	start(t, "machine", settings{Name: "new", URLs: []string{url}, Pipelines: map[string]string{"echo": echoPipeline}, Protocol: 7})
+	conn := connect(t, url)
+	_, err := cluster.Dial(t.Context(), conn, "echo")
+	require.ErrorIs(t, err, runner.KindTransport)
+	assert.ErrorContains(t, err, "machine new speaks version 7 of the protocol, and this program version 1")
+	assert.Equal(t, "update this program (the machine has gophersnake 1.2.3)", runner.AsError(err).Hint)
+	// During an update, the machines of the version that it speaks serve.
+	machine(t, url, "ours", map[string]string{"echo": echoPipeline})
+	c := dial(t, conn, "echo", 1)
+	assert.Equal(t, "ours", c.Machines()[0].Name)
+	_, err = c.Run(t.Context(), 1)
+	require.NoError(t, err)
+}
+
+func TestAMachineWithAnotherSchemaIsRefused(t *testing.T) {
+	conn := localConn(t)
+	announce(t, conn, map[string]string{"p": echoPipeline})
+	schema := dial(t, conn, "p", 1).Machines()[0].Schema
+	require.NotEmpty(t, schema)
+	dial(t, conn, "p", 1, cluster.WithSchema(schema))
+	_, err := cluster.Dial(t.Context(), conn, "p", cluster.WithSchema("other"))
+	require.ErrorIs(t, err, runner.KindManifest)
+	assert.ErrorContains(t, err, "with the schema "+schema+", and this client needs other")
+}
+
+func TestAMissingPipelineAndAMissingMachineAreClearErrors(t *testing.T) {
+	conn := localConn(t)
+	quickly := cluster.WithWait(100 * time.Millisecond)
+	_, err := cluster.Dial(t.Context(), conn, "echo", quickly)
+	require.ErrorIs(t, err, runner.KindTransport)
+	assert.ErrorContains(t, err, `no machine serves the pipeline "echo"`)
+	m := announce(t, conn, map[string]string{"echo": echoPipeline})
+	_, err = cluster.Dial(t.Context(), conn, "ecko", quickly)
+	require.ErrorIs(t, err, runner.KindManifest)
+	assert.Equal(t, "the machines serve echo", runner.AsError(err).Hint)
+	c := dial(t, conn, "echo", 1, quickly)
+	m.Close()
+	_, err = c.Run(t.Context(), 1)
+	require.ErrorIs(t, err, runner.KindTransport)
+	assert.True(t, runner.AsError(err).NotBegun)
+}
+
+func TestAMachineIsNotLostToALongCall(t *testing.T) {
+	conn, folder := localConn(t), t.TempDir()
+	announce(t, conn, map[string]string{"hold": holdPipeline(folder, 1, ", idempotent: false")})
+	c := dial(t, conn, "hold", 1)
+	done := goRun(t.Context(), c, "x")
+	awaitBegun(t, folder, "x", 1)
+	// Several inventories pass: each makes the machine's count of requests larger.
+	info := func() int { return requests(t, conn, "hold") }
+	before := info()
+	testkit.Eventually(t, func() bool { return info() >= before+2 }, "inventories")
+	release(t, folder)
+	require.NoError(t, await(t, done).err)
+}
+
+func TestCallsGoOnWhenServersOfAClusterAreKilled(t *testing.T) {
+	servers, urls := serverCluster(t, 3)
+	pipelines := map[string]string{"echo": echoPipeline}
+	for i, name := range []string{"a", "b", "c"} {
+		start(t, "machine", settings{Name: name, URLs: slices.Concat(urls[i:], urls[:i]), Pipelines: pipelines})
+	}
+	c := dial(t, connect(t, slices.Concat(urls[1:], urls[:1])...), "echo", 3)
+	h := hammer(t, c)
+	for _, victim := range servers[:2] { // the client's is one of them
+		h.await(100)
+		victim.restart()
+	}
+	h.await(100)
+	h.stop()
+}
+
+func TestCallsGoOnWhileMachinesAreKilled(t *testing.T) {
+	url := localURL(t)
+	pipelines := map[string]string{"echo": echoPipeline}
+	machines := []*process{machine(t, url, "a", pipelines), machine(t, url, "b", pipelines), machine(t, url, "c", pipelines)}
+	c := dial(t, connect(t, url), "echo", 3)
+	h := hammer(t, c)
+	for i := range 3 {
+		h.await(100)
+		machines[i%3].kill()
+		machines[i%3] = machine(t, url, fmt.Sprint(i), pipelines)
+	}
+	h.await(100)
+	h.stop()
+}
+
+func TestAStateFolderIsOfOneProcessAndOneUser(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "state")
+	_, err := cluster.LocalURL(dir)
+	require.ErrorIs(t, err, runner.KindIO)
+	m := start(t, "machine", settings{Name: "a", StateDir: dir, Pipelines: map[string]string{"echo": echoPipeline}})
+	_, err = cluster.Connect(t.Context(), cluster.Config{StateDir: dir})
+	require.ErrorIs(t, err, runner.KindIO)
+	assert.ErrorContains(t, err, "another process has a NATS server in "+dir)
+	info, err := os.Stat(dir)
+	require.NoError(t, err)
+	assert.Equal(t, os.FileMode(0o700), info.Mode().Perm())
+	// Another process of this user finds the server, and no other connects.
+	url, err := cluster.LocalURL(dir)
+	require.NoError(t, err)
+	_, err = dial(t, connect(t, url), "echo", 1).Run(t.Context(), 1)
+	require.NoError(t, err)
+	_, err = cluster.Connect(t.Context(), cluster.Config{URLs: []string{withoutToken(t, url)}})
+	require.ErrorIs(t, err, runner.KindIO)
+	assert.Equal(t, "the server refuses the credentials", runner.AsError(err).Hint)
+	// After a crash, the folder is free again.
+	m.kill()
+	_, err = cluster.LocalURL(dir)
+	require.ErrorIs(t, err, runner.KindIO)
+	localConn(t, func(c *cluster.Config) { c.StateDir = dir })
+	require.NoError(t, os.Chmod(dir, 0o755))
+	_, err = cluster.Connect(t.Context(), cluster.Config{StateDir: dir})
+	assert.ErrorContains(t, err, "other users may read the state folder")
+}
+
+func TestMicroServicesShowPipelinesNodesAndVersions(t *testing.T) {
+	conn := localConn(t)
+	announce(t, conn, map[string]string{"my pipeline": echoPipeline}, cluster.WithName("m1"), cluster.WithLabels(map[string]string{"gpu": "h200"}))
+	c := dial(t, conn, "my pipeline", 1)
+	for range 3 {
+		_, err := c.Run(t.Context(), 1)
+		require.NoError(t, err)
+	}
+	info := serviceInfo(t, conn, "my-pipeline")
+	assert.Equal(t, "m1", info.Metadata["machine"])
+	assert.Equal(t, "my pipeline", info.Metadata["pipeline"])
+	assert.Equal(t, "h200", info.Metadata["label.gpu"])
+	assert.Equal(t, "1", info.Metadata["protocol"])
+	assert.Equal(t, c.Machines()[0].Schema, info.Metadata["schema"])
+	require.Len(t, info.Endpoints, 2)
+	assert.Equal(t, "run", info.Endpoints[0].Name)
+	assert.Equal(t, "echo", info.Endpoints[1].Name)
+	assert.Equal(t, 3, requests(t, conn, "my-pipeline"))
+}
+
+func TestAProgramThatEmbedsRunnerDoesNotCompileNATS(t *testing.T) {
+	out, err := exec.Command("go", "list", "-deps", "..", "../serve").CombinedOutput()
+	require.NoError(t, err, string(out))
+	assert.NotContains(t, string(out), "github.com/nats-io/")
+}

@@ -1,0 +1,190 @@
+package cluster
+
+import (
+	"cmp"
+	"context"
+	"crypto/tls"
+	"errors"
+	"log/slog"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/gophersnake/gophersnake/runner"
+)
+
+// Config says how [Connect] reaches NATS.
+type Config struct {
+	// URLs are those of the servers, for instance "nats://a:4222". Without any, Connect
+	// starts a server in this process.
+	URLs []string
+	// Credentials is a file with a user's JWT and nkey seed, and NKeySeed one with an nkey
+	// seed alone. A token or a user and password may be in the URLs.
+	Credentials, NKeySeed string
+	// TLS is the configuration of the connections, nil for that of the URLs.
+	TLS *tls.Config
+	// Name is the name of the connection in the server's reports. The default is
+	// "gophersnake".
+	Name string
+	// Options are added to those of the connection.
+	Options []nats.Option
+
+	// StateDir is the folder of the server in this process: its streams, and the URL with a
+	// token by which other processes of the same user reach it; see [LocalURL]. Connect
+	// creates it, for this user alone.
+	StateDir string
+	// Listen is the address of the server in this process. The default is "127.0.0.1:0".
+	Listen string
+	// SyncInterval is how often the server in this process syncs its streams to the disk.
+	// The default, 0, is after each write, so that what it has acknowledged survives a loss of
+	// power. With a negative one, the server uses its own default.
+	SyncInterval time.Duration
+
+	// ValueAge is how long a value that is larger than a message stays in the object store if
+	// neither side deletes it. The default is [DefaultValueAge]. ValueBytes bounds all such
+	// values; the default is [DefaultValueBytes]. Both hold when the bucket is created, by the
+	// first program that needs it.
+	ValueAge   time.Duration
+	ValueBytes int64
+
+	// Logger gets what the connection and the server report. The default discards it.
+	Logger *slog.Logger
+}
+
+// Conn is a connection to NATS for clients and machines. It reconnects by itself, to any of
+// the servers that it knows. It is safe for concurrent use.
+type Conn struct {
+	nc     *nats.Conn
+	values *valueStore
+	server *localServer // nil if NATS runs elsewhere
+	logger *slog.Logger
+	closed chan struct{}
+}
+
+// The settings of a connection. They decide how fast the end of a server is noticed: at once
+// if the operating system reports it, and otherwise after two pings.
+const (
+	reconnectWait   = 100 * time.Millisecond
+	reconnectJitter = 100 * time.Millisecond
+	pingInterval    = 2 * time.Second
+	pingsOut        = 2
+)
+
+// Connect connects to NATS, and starts a server first if the configuration names none. It
+// returns when the connection is established, or fails with an error of kind io. The caller
+// closes the connection.
+func Connect(ctx context.Context, c Config) (*Conn, error) {
+	conn := &Conn{logger: c.Logger, closed: make(chan struct{})}
+	if conn.logger == nil {
+		conn.logger = slog.New(slog.DiscardHandler)
+	}
+	opts, err := c.options(conn)
+	if err != nil {
+		return nil, err
+	}
+	urls := strings.Join(c.URLs, ",")
+	if urls == "" {
+		if conn.server, err = startLocal(c, conn.logger); err != nil {
+			return nil, err
+		}
+		opts = append(opts, nats.InProcessServer(conn.server.server), nats.Token(conn.server.token))
+	}
+	if deadline, ok := ctx.Deadline(); ok {
+		opts = append(opts, nats.Timeout(max(time.Until(deadline), time.Millisecond)))
+	}
+	conn.nc, err = nats.Connect(urls, append(opts, c.Options...)...)
+	if err != nil {
+		conn.server.stop()
+		return nil, connectError(urls, err)
+	}
+	js, err := jetstream.New(conn.nc)
+	if err != nil {
+		conn.Close()
+		return nil, runner.Wrap(err, runner.KindOther, "connect to NATS")
+	}
+	conn.values = &valueStore{js: js, age: cmp.Or(c.ValueAge, DefaultValueAge), bytes: cmp.Or(c.ValueBytes, DefaultValueBytes)}
+	return conn, nil
+}
+
+// options returns the options of the NATS connection.
+func (c *Config) options(conn *Conn) ([]nats.Option, error) {
+	opts := []nats.Option{
+		nats.Name(cmp.Or(c.Name, "gophersnake")),
+		nats.MaxReconnects(-1), nats.ReconnectWait(reconnectWait), nats.ReconnectJitter(reconnectJitter, reconnectJitter),
+		nats.PingInterval(pingInterval), nats.MaxPingsOutstanding(pingsOut),
+		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { conn.logger.Warn("NATS reports", "error", err) }),
+		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) { conn.logger.Warn("the connection to NATS is lost", "error", err) }),
+		nats.ReconnectHandler(func(nc *nats.Conn) {
+			conn.logger.Info("connected to NATS again", "server", nc.ConnectedServerName())
+		}),
+		nats.ClosedHandler(func(*nats.Conn) { close(conn.closed) }),
+	}
+	if c.TLS != nil {
+		opts = append(opts, nats.Secure(c.TLS))
+	}
+	if c.Credentials != "" {
+		if _, err := os.Stat(c.Credentials); err != nil {
+			return nil, runner.Wrap(err, runner.KindIO, "read the credentials")
+		}
+		opts = append(opts, nats.UserCredentials(c.Credentials))
+	}
+	if c.NKeySeed != "" {
+		opt, err := nats.NkeyOptionFromSeed(c.NKeySeed)
+		if err != nil {
+			return nil, runner.Wrap(err, runner.KindIO, "read the nkey seed")
+		}
+		opts = append(opts, opt)
+	}
+	return opts, nil
+}
+
+// connectError says what to do about a connection that was refused.
+func connectError(urls string, err error) error {
+	e := runner.Wrap(err, runner.KindIO, "connect to NATS")
+	switch {
+	case errors.Is(err, nats.ErrNoServers):
+		return e.WithHint("no server answers at " + redact(urls))
+	case strings.Contains(strings.ToLower(err.Error()), nats.AUTHORIZATION_ERR): // nats.go has no sentinel for it here
+		return e.WithHint("the server refuses the credentials")
+	}
+	return e
+}
+
+// redact removes user names, passwords and tokens from a list of URLs.
+func redact(urls string) string {
+	parts := strings.Split(urls, ",")
+	for i, part := range parts {
+		scheme, rest, ok := strings.Cut(part, "://")
+		if !ok {
+			scheme, rest = "nats", part
+		}
+		_, host, isUser := strings.Cut(rest, "@")
+		if isUser {
+			rest = host
+		}
+		parts[i] = scheme + "://" + rest
+	}
+	return strings.Join(parts, ", ")
+}
+
+// NATS returns the connection itself, for other uses. Only [Conn.Close] may close it.
+func (c *Conn) NATS() *nats.Conn { return c.nc }
+
+// Close sends what is still to be sent, closes the connection, and stops the server if it is in
+// this process. It blocks until that is done, for at most some seconds if the server does not
+// answer. Clients and machines that use the connection must not be used any more. It may be
+// called several times.
+func (c *Conn) Close() {
+	if !c.nc.IsClosed() && c.nc.IsConnected() {
+		_ = c.nc.FlushTimeout(closeTimeout)
+	}
+	c.nc.Close()
+	<-c.closed
+	c.server.stop()
+}
+
+// closeTimeout bounds the last flush of a connection.
+const closeTimeout = 2 * time.Second

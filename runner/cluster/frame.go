@@ -1,0 +1,245 @@
+package cluster
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/vmihailenco/msgpack/v5"
+
+	"github.com/gophersnake/gophersnake/ipc"
+)
+
+// The versions of the protocol between clients and machines. A program speaks all versions
+// from the oldest to the newest; the two sides use the newest that both speak.
+const (
+	newestProtocol = 1
+	oldestProtocol = 1
+)
+
+// frameKind is the first byte of a message behind the version.
+type frameKind byte
+
+// Requests go to the subject of a machine's target. One subscription takes all requests of a
+// target, so that they arrive in the order in which a client sent them.
+const (
+	frameCall      frameKind = iota + 1 // run the target
+	frameCancel                         // the caller of a call has left
+	frameWithdraw                       // give a call back that has not begun
+	frameInventory                      // which of these calls are not known?
+	framePing                           // is the other side there?
+)
+
+// Answers go to the reply subject of a request.
+const (
+	frameResult  frameKind = iota + 32 // the value of a call
+	frameFailure                       // the error of a call
+	frameRefusal                       // the call has not begun, and another machine may take it
+	frameUnknown                       // the answer to an inventory
+	framePong                          // the answer to a ping
+)
+
+// Flags of a call, a result or a failure.
+const (
+	flagClaimed  = 1 << iota // the content is in the value store; the frame has its name
+	flagMayWait              // the machine may queue the call if it has no free worker
+	flagDeadline             // the call has a deadline
+)
+
+// refusal says why a machine did not take a call.
+type refusal byte
+
+const (
+	refusedBusy      refusal = iota + 1 // no worker is free, and the call must not wait here
+	refusedFull                         // the queue is full
+	refusedLeaving                      // the machine drains
+	refusedWithdrawn                    // the call was queued, and its client has asked for it
+	refusedUnready                      // a node cannot serve calls at the moment
+)
+
+func (r refusal) String() string {
+	switch r {
+	case refusedBusy:
+		return "no worker is free"
+	case refusedFull:
+		return "the queue is full"
+	case refusedLeaving:
+		return "the machine drains"
+	case refusedWithdrawn:
+		return "the call was given back"
+	case refusedUnready:
+		return "a node cannot serve calls"
+	}
+	return fmt.Sprintf("refusal %d", byte(r))
+}
+
+// load is how busy a target of a machine is. Each answer has it, so that clients know it
+// without a message of its own.
+type load struct {
+	Slots   int `json:"slots"`   // calls that it takes at once
+	Active  int `json:"active"`  // calls that it has taken
+	Waiting int `json:"waiting"` // calls in its queue
+}
+
+// callHead is what a call frame says before its value.
+type callHead struct {
+	flags   byte
+	timeout time.Duration // until the deadline, if there is one
+	waited  time.Duration // since the caller has made the call
+}
+
+var errFrame = errors.New("the message is not a frame of this protocol")
+
+// appendHead begins a frame.
+func appendHead(b []byte, kind frameKind, flags byte) []byte {
+	return append(b, newestProtocol, byte(kind), flags)
+}
+
+func appendCall(b []byte, h callHead) []byte {
+	b = appendHead(b, frameCall, h.flags)
+	b = binary.AppendUvarint(b, uint64(max(h.timeout, 0)))
+	return binary.AppendUvarint(b, uint64(max(h.waited, 0)))
+}
+
+func appendAnswer(b []byte, kind frameKind, flags byte, l load) []byte {
+	b = appendHead(b, kind, flags)
+	b = binary.AppendUvarint(b, uint64(l.Slots))
+	b = binary.AppendUvarint(b, uint64(l.Active))
+	return binary.AppendUvarint(b, uint64(l.Waiting))
+}
+
+// appendPayload adds an encoded value: the number of buffers, the lengths of the body and the
+// buffers, the body and the buffers.
+func appendPayload(b []byte, p ipc.Payload) []byte {
+	b = binary.AppendUvarint(b, uint64(len(p.Buffers)))
+	b = binary.AppendUvarint(b, uint64(len(p.Body)))
+	for _, buffer := range p.Buffers {
+		b = binary.AppendUvarint(b, uint64(len(buffer)))
+	}
+	b = append(b, p.Body...)
+	for _, buffer := range p.Buffers {
+		b = append(b, buffer...)
+	}
+	return b
+}
+
+// payloadRoom is what appendPayload and a head need besides the value's own bytes.
+const payloadRoom = 64
+
+// cursor reads a frame. After a failure it reads zeros.
+type cursor struct {
+	rest   []byte
+	failed bool
+}
+
+func (c *cursor) byte() byte {
+	if b := c.take(1); b != nil {
+		return b[0]
+	}
+	return 0
+}
+
+func (c *cursor) take(n uint64) []byte {
+	if c.failed || n > uint64(len(c.rest)) {
+		c.failed = true
+		return nil
+	}
+	b := c.rest[:n:n]
+	c.rest = c.rest[n:]
+	return b
+}
+
+func (c *cursor) uvarint() uint64 {
+	v, n := binary.Uvarint(c.rest)
+	if n <= 0 {
+		c.failed = true
+		return 0
+	}
+	c.rest = c.rest[n:]
+	return v
+}
+
+// number reads an integer that fits an int32.
+func (c *cursor) number() int {
+	v := c.uvarint()
+	if v > 1<<31-1 {
+		c.failed = true
+		return 0
+	}
+	return int(v)
+}
+
+func (c *cursor) duration() time.Duration {
+	v := c.uvarint()
+	if v > 1<<63-1 {
+		c.failed = true
+		return 0
+	}
+	return time.Duration(v)
+}
+
+func (c *cursor) load() load {
+	return load{Slots: c.number(), Active: c.number(), Waiting: c.number()}
+}
+
+// head reads the beginning of a frame. A frame of a version that this program does not speak
+// is an error.
+func (c *cursor) head() (kind frameKind, flags byte, err error) {
+	version := c.byte()
+	kind, flags = frameKind(c.byte()), c.byte()
+	if c.failed {
+		return 0, 0, errFrame
+	}
+	if version < oldestProtocol || version > newestProtocol {
+		return 0, 0, fmt.Errorf("%w: it has version %d, and this program speaks %s", errFrame, version, versions(oldestProtocol, newestProtocol))
+	}
+	return kind, flags, nil
+}
+
+// payload reads what appendPayload has written. Its parts share the memory of the frame.
+func (c *cursor) payload() (ipc.Payload, error) {
+	limits := ipc.DefaultLimits()
+	count := c.uvarint()
+	if count > uint64(limits.Buffers) || count > uint64(len(c.rest)) {
+		return ipc.Payload{}, errFrame
+	}
+	body := c.uvarint()
+	sizes := make([]uint64, count)
+	for i := range sizes {
+		sizes[i] = c.uvarint()
+	}
+	p := ipc.Payload{Body: c.take(body)}
+	for _, size := range sizes {
+		p.Buffers = append(p.Buffers, c.take(size))
+	}
+	if c.failed || len(c.rest) > 0 {
+		return ipc.Payload{}, errFrame
+	}
+	return p, nil
+}
+
+// appendDocument adds a msgpack document to a frame.
+func appendDocument(b []byte, v any) ([]byte, error) {
+	doc, err := msgpack.Marshal(v)
+	return append(b, doc...), err
+}
+
+// document decodes the rest of a frame.
+func (c *cursor) document(v any) error {
+	if c.failed {
+		return errFrame
+	}
+	if err := msgpack.Unmarshal(c.rest, v); err != nil {
+		return fmt.Errorf("%w: %w", errFrame, err)
+	}
+	return nil
+}
+
+// versions describes a range of protocol versions.
+func versions(oldest, newest int) string {
+	if oldest == newest {
+		return fmt.Sprintf("version %d", newest)
+	}
+	return fmt.Sprintf("versions %d to %d", oldest, newest)
+}

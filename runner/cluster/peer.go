@@ -1,0 +1,321 @@
+package cluster
+
+import (
+	"encoding/json"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/gophersnake/gophersnake/runner"
+)
+
+// peer is a machine as a client knows it. The client's lock guards it.
+type peer struct {
+	id, name, version, schema string
+	labels                    map[string]string
+	subject                   string // the prefix of its targets
+	leaving                   bool
+	heard                     time.Time
+	targets                   map[string]*peerTarget // by the node
+}
+
+// peerTarget is a target of a machine as a client knows it.
+type peerTarget struct {
+	load
+	subject    string
+	idempotent bool
+	ready      bool
+	own        int // calls of this client that are not answered
+	others     int // those of other clients, when the machine reported its load
+	inventory  time.Time
+}
+
+// report sets the load that the machine has reported.
+func (t *peerTarget) report(l load) {
+	t.load = l
+	t.others = max(l.Active+l.Waiting-t.own, 0)
+}
+
+// free returns how many calls the target would start at once, as far as the client knows.
+func (t *peerTarget) free() int { return t.Slots - t.own - t.others }
+
+// crowd returns how many calls there are for each slot.
+func (t *peerTarget) crowd() float64 { return float64(t.own+t.others) / float64(max(t.Slots, 1)) }
+
+// announced processes the announcement of a machine.
+func (c *Client) announced(msg *nats.Msg) {
+	var a announcement
+	if json.Unmarshal(msg.Data, &a) != nil || a.Machine == "" {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, name := range a.Pipelines {
+		c.others[name] = true
+	}
+	switch {
+	case a.Pipeline != c.pipeline:
+		return
+	case !speaksOurs(a), c.schema != "" && a.Schema != c.schema:
+		c.refused[a.Machine] = a
+		return
+	}
+	p := c.machines[a.Machine]
+	isNew := p == nil
+	if isNew {
+		p = &peer{id: a.Machine, subject: callGroup(c.pipeline, a.Machine), targets: make(map[string]*peerTarget)}
+		c.machines[a.Machine] = p
+	}
+	isNew = isNew || p.leaving && !a.Leaving
+	p.name, p.version, p.schema, p.labels, p.leaving, p.heard = a.Name, a.Version, a.Schema, a.Labels, a.Leaving, time.Now()
+	for _, state := range a.Targets {
+		t := p.targets[state.Node]
+		if t == nil {
+			t = &peerTarget{subject: p.subject + "." + targetName(state.Node)}
+			p.targets[state.Node] = t
+		}
+		t.idempotent, t.ready = state.Idempotent, state.Ready
+		t.report(state.load)
+		c.rescueLocked(p, state.Node)
+	}
+	if isNew {
+		c.wakeLocked()
+	}
+}
+
+// wakeLocked wakes the calls that wait for a machine.
+func (c *Client) wakeLocked() {
+	close(c.changed)
+	c.changed = make(chan struct{})
+}
+
+// received processes what arrives in the client's inbox.
+func (c *Client) received(msg *nats.Msg) {
+	name := msg.Subject[strings.LastIndexByte(msg.Subject, '.')+1:]
+	switch {
+	case name == pingToken:
+		if msg.Reply != "" {
+			_ = msg.Respond(appendHead(nil, framePong, 0))
+		}
+	case name == helloToken:
+		if isNoResponders(msg) {
+			return // no machine at all
+		}
+		c.announced(msg)
+	case name == inventoryToken:
+		c.inventoried(msg)
+	case strings.HasPrefix(name, alivePrefix):
+		c.alive(name[len(alivePrefix):], isNoResponders(msg))
+	default:
+		c.answered(name, msg)
+	}
+}
+
+// alive processes the answer to a ping of a machine.
+func (c *Client) alive(id string, isGone bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	p := c.machines[id]
+	switch {
+	case p == nil:
+	case isGone:
+		c.loseLocked(p, "it has ended")
+	default:
+		p.heard = time.Now()
+	}
+}
+
+// The times after which a client asks a machine that has calls and was quiet, asks which calls
+// it has, and fails its calls because it is not connected itself.
+const (
+	machineQuiet   = 250 * time.Millisecond
+	inventoryEvery = time.Second
+	longestOffline = 10 * time.Second
+)
+
+// watch looks after the machines until the client is closed.
+func (c *Client) watch() {
+	ticker := time.NewTicker(watchEvery)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-c.closed:
+			c.end(errClientClosed())
+			return
+		case <-c.conn.closed:
+			c.loseAll("the connection to NATS was closed")
+			c.end(notBegun(runner.KindTransport, "the connection to NATS is closed"))
+			return
+		case <-ticker.C:
+			c.look()
+		}
+	}
+}
+
+// request is a message that is sent without the lock.
+type request struct {
+	subject, reply string
+	data           []byte
+}
+
+// look asks the machines that have been quiet, gives up those that have been silent for too
+// long, and asks which calls they have. While the client itself is not connected, all are
+// silent, and nothing is concluded for some time.
+func (c *Client) look() {
+	if !c.isOnline() {
+		return
+	}
+	var requests []request
+	now := time.Now()
+	c.mu.Lock()
+	for _, p := range c.machines {
+		switch silent := now.Sub(p.heard); {
+		case silent > c.silence:
+			c.loseLocked(p, "it does not answer")
+			continue
+		case silent > machineQuiet && p.own() > 0:
+			requests = append(requests, request{aliveSubject(p.id), c.inbox + "." + alivePrefix + p.id, appendHead(nil, framePing, 0)})
+		}
+		requests = c.inventoriesLocked(p, now, requests)
+	}
+	c.mu.Unlock()
+	for _, r := range requests {
+		_ = c.conn.nc.PublishRequest(r.subject, r.reply, r.data)
+	}
+}
+
+// isOnline reports whether the client is connected. If it is not for too long, it fails the
+// calls under way.
+func (c *Client) isOnline() bool {
+	isConnected, now := c.conn.nc.IsConnected(), time.Now()
+	c.mu.Lock()
+	wasOffline := !c.offline.IsZero()
+	switch {
+	case isConnected:
+		c.offline = time.Time{}
+	case !wasOffline:
+		c.offline = now
+	}
+	isLong := !isConnected && now.Sub(c.offline) > longestOffline
+	if c.looked.beat(now) || wasOffline || !isConnected {
+		for _, p := range c.machines {
+			p.heard = now
+		}
+	}
+	c.mu.Unlock()
+	if isLong {
+		c.loseAll("there is no connection to NATS")
+	}
+	if isConnected && wasOffline {
+		_ = c.sayHello()
+	}
+	return isConnected
+}
+
+func (p *peer) own() (n int) {
+	for _, t := range p.targets {
+		n += t.own
+	}
+	return n
+}
+
+// mostInventoried bounds the calls in one inventory, so that it fits into a message.
+const mostInventoried = 1000
+
+// inventoriesLocked adds the inventories that are due for a machine. A message can be lost, that
+// of a call or of its answer, when a server dies or a connection breaks. So the client asks
+// from time to time whether the machine still has the calls. The question goes the way of the
+// calls, and the answer the way of their answers, so that neither overtakes them.
+func (c *Client) inventoriesLocked(p *peer, now time.Time, requests []request) []request {
+	lists := make(map[*peerTarget][]string)
+	for name, a := range c.calls {
+		if a.peer == p && now.Sub(a.sent) > inventoryEvery && now.Sub(a.target.inventory) > inventoryEvery && len(lists[a.target]) < mostInventoried {
+			lists[a.target] = append(lists[a.target], c.inbox+"."+name)
+		}
+	}
+	for t, names := range lists {
+		t.inventory = now
+		data := append(appendHead(nil, frameInventory, 0), strings.Join(names, " ")...)
+		requests = append(requests, request{t.subject, c.inbox + "." + inventoryToken, data})
+	}
+	return requests
+}
+
+// inventoried processes the answer to an inventory: the calls that the machine does not have.
+func (c *Client) inventoried(msg *nats.Msg) {
+	cur := cursor{rest: msg.Data}
+	kind, _, err := cur.head()
+	cur.load()
+	if err != nil || kind != frameUnknown || cur.failed {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for reply := range strings.FieldsSeq(string(cur.rest)) {
+		if a := c.calls[reply[strings.LastIndexByte(reply, '.')+1:]]; a != nil {
+			c.settleLocked(a, answer{lost: "it does not know the call: a message was lost"})
+		}
+	}
+}
+
+// loseLocked forgets a machine, and its calls fail or move.
+func (c *Client) loseLocked(p *peer, why string) {
+	delete(c.machines, p.id)
+	for _, a := range c.calls {
+		if a.peer == p {
+			c.settleLocked(a, answer{lost: why})
+		}
+	}
+}
+
+// loseAll fails all calls under way.
+func (c *Client) loseAll(why string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, a := range c.calls {
+		c.settleLocked(a, answer{lost: why})
+	}
+}
+
+// end makes all calls fail: those under way are canceled, and further ones are not made.
+func (c *Client) end(err error) {
+	c.mu.Lock()
+	c.ended = err
+	var all []*attempt
+	for _, a := range c.calls {
+		all = append(all, a)
+		c.settleLocked(a, answer{err: err})
+	}
+	c.mu.Unlock()
+	for _, a := range all {
+		c.tell(a, frameCancel)
+	}
+}
+
+// rescueLocked asks for calls back that wait on other machines while this one has free slots.
+// The machine that has one refuses it if it has not begun it, and then it is made here.
+func (c *Client) rescueLocked(p *peer, node string) {
+	t := p.targets[node]
+	free := t.free()
+	if c.waiting == 0 || free <= 0 || !t.ready || p.leaving {
+		return
+	}
+	var queued []*attempt
+	for _, a := range c.calls {
+		if a.mayWait && !a.asked && a.node == node && a.peer != p && a.target.free() <= 0 {
+			queued = append(queued, a)
+		}
+	}
+	slices.SortFunc(queued, func(a, b *attempt) int { return a.sent.Compare(b.sent) })
+	for _, a := range queued[:min(free, len(queued))] {
+		a.asked = true
+		c.tell(a, frameWithdraw)
+	}
+}
+
+// tell sends the machine of a call a message about it. It does not block.
+func (c *Client) tell(a *attempt, kind frameKind) {
+	_ = c.conn.nc.Publish(a.target.subject, append(appendHead(nil, kind, 0), c.inbox+"."+a.name...))
+}
