@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"math"
 	"net"
 	"net/http"
 	"os"
@@ -373,11 +374,15 @@ func TestAMonitoredCallAllocatesLittle(t *testing.T) {
 	allocations := func(opts ...runner.Option) float64 {
 		r := newRunner(t, single("double"), append(opts, runner.WithNode("double", double))...)
 		require.NoError(t, r.Start(t.Context()))
-		return testing.AllocsPerRun(100, func() {
-			if _, err := r.Run(context.Background(), 1); err != nil {
-				t.Error(err)
-			}
-		})
+		least := math.Inf(1) // pools of memory lose some at random
+		for range 200 {
+			least = min(least, testing.AllocsPerRun(1, func() {
+				if _, err := r.Run(context.Background(), 1); err != nil {
+					t.Error(err)
+				}
+			}))
+		}
+		return least
 	}
 	// The events themselves are two allocations.
 	assert.LessOrEqual(t, allocations(m.Options("p", hclog.NewNullLogger())...), allocations()+2)
