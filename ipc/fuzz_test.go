@@ -2,9 +2,11 @@ package ipc
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"io"
 	"net"
+	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -32,7 +34,12 @@ func FuzzFrames(f *testing.F) {
 			if err != nil {
 				break
 			}
-			again = append(again, encodeFrame(frame)...)
+			encoded := encodeFrame(frame)
+			if stream[len(again)+3] == hasTime {
+				encoded[3] = hasTime
+				encoded = slices.Insert(encoded, headerSize, binary.LittleEndian.AppendUint64(nil, frame.worked)...)
+			}
+			again = append(again, encoded...)
 			for _, message := range []any{&RemoteError{}, &LogRecord{}, &Progress{}, &Hello{}, &Description{}} {
 				_ = unmarshal(frame, message)
 			}
