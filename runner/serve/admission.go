@@ -121,10 +121,6 @@ func (p *pipeline) limitQueue(length int) {
 // clients wait in one queue, in which each client has its share. If there is no error, the
 // caller calls x.pipeline.turns.Release when the work has ended. Without a queue, it takes a lock.
 func (x *exchange) takeTurn(ctx context.Context) error {
-	priority, err := x.priority()
-	if err != nil {
-		return err
-	}
 	turns := x.pipeline.turns
 	if turns.TryAcquire() {
 		x.h.metrics.Turn(x.ctx, x.pipeline.name, 0)
@@ -138,7 +134,7 @@ func (x *exchange) takeTurn(ctx context.Context) error {
 		ctx, cancel = context.WithTimeoutCause(ctx, wait, errQueueWait)
 		defer cancel()
 	}
-	err = turns.Acquire(ctx, fair.Flow{ID: c.id, Weight: c.Weight, Class: priority.class()})
+	err := turns.Acquire(ctx, fair.Flow{ID: c.id, Weight: c.Weight, Class: x.priority.class()})
 	switch {
 	case errors.Is(err, fair.ErrFull):
 		return fault(queueFull, "there is no room for the request in the queue of the pipeline "+x.pipeline.name)
@@ -160,9 +156,9 @@ func (x *exchange) passTurn(ctx context.Context) error {
 
 var errQueueWait = errors.New("the request has waited for a worker as long as the limit queue_wait of a node allows")
 
-// priority returns the priority of the request: that of its client, or a lower one that the
+// readPriority returns the priority of the request: that of its client, or a lower one that the
 // header X-Priority asks for.
-func (x *exchange) priority() (Priority, error) {
+func (x *exchange) readPriority() (Priority, error) {
 	own := PriorityNormal
 	if x.token != nil {
 		own = x.token.Priority

@@ -38,6 +38,7 @@ type exchange struct {
 	node     string    // empty unless the request names one
 	protocol *Protocol // nil if it is that of this package
 	anyHost  bool      // whether the request may name any host
+	priority Priority  // of work under way
 
 	// compute returns the answer to a call with a body.
 	compute func(x *exchange, body []byte) (*answer, error)

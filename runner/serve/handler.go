@@ -350,7 +350,8 @@ func (x *exchange) track(work func(cancel context.CancelCauseFunc) error) error 
 	defer cancel(nil)
 	defer context.AfterFunc(x.h.stopped, func() { cancel(errStopping) })()
 	x.ctx = ctx
-	if _, err := x.priority(); err != nil {
+	var err error
+	if x.priority, err = x.readPriority(); err != nil {
 		return err
 	}
 	cancelTimeout, err := x.startTimeout()
