@@ -224,12 +224,7 @@ func (s *service) infer(c *serve.Call) error {
 		if err != nil {
 			return nil, err
 		}
-		done, err := c.Turn()
-		if err != nil {
-			return nil, err
-		}
-		defer done()
-		outputs, err := m.Infer(c.Context(), p.Runner(), r.inputs, r.outputs)
+		outputs, err := m.Infer(c, p, r.inputs, r.outputs)
 		if err != nil {
 			return nil, err
 		}

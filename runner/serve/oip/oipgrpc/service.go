@@ -126,12 +126,7 @@ func (s *Server) ModelInfer(ctx context.Context, req *inference.ModelInferReques
 		if err != nil {
 			return err
 		}
-		done, err := c.Turn()
-		if err != nil {
-			return err
-		}
-		defer done()
-		outputs, err := m.Infer(c.Context(), p.Runner(), r.inputs, r.outputs)
+		outputs, err := m.Infer(c, p, r.inputs, r.outputs)
 		if err != nil {
 			return err
 		}

@@ -198,12 +198,7 @@ func (f *inferStream) run(c *serve.Call, req *inference.ModelInferRequest) error
 		return err
 	}
 	if !m.IsDecoupled {
-		done, err := c.Turn()
-		if err != nil {
-			return err
-		}
-		defer done()
-		outputs, err := m.Infer(c.Context(), p.Runner(), r.inputs, r.outputs)
+		outputs, err := m.Infer(c, p, r.inputs, r.outputs)
 		if err != nil {
 			return err
 		}

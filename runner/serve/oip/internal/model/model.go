@@ -11,7 +11,6 @@ import (
 	"sync"
 
 	"github.com/gophersnake/gophersnake/ipc"
-	"github.com/gophersnake/gophersnake/runner"
 	"github.com/gophersnake/gophersnake/runner/serve"
 	"github.com/gophersnake/gophersnake/runner/serve/oip/internal/tensor"
 )
@@ -207,8 +206,14 @@ func CheckVersion(name, version string) error {
 	return nil
 }
 
-// Infer runs the pipeline of the model. If the request names outputs, it returns these.
-func (m *Model) Infer(ctx context.Context, r *runner.Runner, inputs []*tensor.Tensor, wanted []string) ([]*tensor.Tensor, error) {
+// Infer runs the pipeline of the model for a call, when its turn has come. If the request names
+// outputs, it returns these.
+func (m *Model) Infer(c *serve.Call, p *serve.Pipeline, inputs []*tensor.Tensor, wanted []string) ([]*tensor.Tensor, error) {
+	done, err := c.Turn()
+	if err != nil {
+		return nil, err
+	}
+	defer done()
 	if err := m.CheckOutputs(wanted); err != nil {
 		return nil, err
 	}
@@ -216,7 +221,7 @@ func (m *Model) Infer(ctx context.Context, r *runner.Runner, inputs []*tensor.Te
 	if err != nil {
 		return nil, err
 	}
-	result, err := r.Run(ctx, input)
+	result, err := p.Runner().Run(c.Context(), input)
 	if err != nil {
 		return nil, err
 	}
