@@ -78,7 +78,7 @@ func newChaos(c config, out io.Writer) (*chaos, error) {
 	}
 	made.memory = &memory{calls: &made.gate, ledger: made.ledger.bytes}
 	if !c.json {
-		made.ledger.report = func(text string) { _, _ = fmt.Fprintf(out, "violation: %s\n", text) }
+		made.ledger.violations.Report = func(text string) { _, _ = fmt.Fprintf(out, "violation: %s\n", text) }
 	}
 	return made, nil
 }
@@ -109,12 +109,12 @@ func (c *chaos) run(ctx context.Context) (*report, error) {
 	}
 	c.ledger.close()
 	if n := c.workers.unexplained; n > 0 {
-		c.ledger.violate("nodes became unhealthy without a cause %d times", n)
+		c.ledger.violations.Add("nodes became unhealthy without a cause %d times", n)
 	}
 	executed := c.ledger.checkExecuted(workspace.executedFile(), c.planner.targets)
 	leaks := workspace.leaks(before)
 	for _, leak := range leaks {
-		c.ledger.violate("left behind: %s", leak)
+		c.ledger.violations.Add("left behind: %s", leak)
 	}
 	return c.report(executed, leaks), nil
 }
@@ -215,7 +215,7 @@ func (c *chaos) closeAll(ctx context.Context, runners []*runner.Runner) {
 		closing.Go(func() {
 			defer c.watchdog.track("closing the pipeline " + t.name)()
 			if err := runners[i].Close(ctx); err != nil {
-				c.ledger.violate("closing the pipeline %s: %v", t.name, err)
+				c.ledger.violations.Add("closing the pipeline %s: %v", t.name, err)
 			}
 		})
 	}
@@ -284,7 +284,7 @@ func (c *chaos) reload(ctx context.Context, t *target, r *runner.Runner) {
 		return
 	}
 	if kind := runner.KindOf(err); kind != runner.KindPythonVM && kind != runner.KindTransport {
-		c.ledger.violate("reloading the pipeline %s: %+v", t.name, err)
+		c.ledger.violations.Add("reloading the pipeline %s: %+v", t.name, err)
 	}
 }
 

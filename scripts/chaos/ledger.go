@@ -2,31 +2,27 @@ package main
 
 import (
 	"bufio"
-	"fmt"
 	"os"
 	"strconv"
 	"sync"
-)
 
-// maxReported is how many violations are reported in full.
-const maxReported = 20
+	"github.com/gophersnake/gophersnake/scripts/internal/violations"
+)
 
 // ledger records each call with its outcome, and all violations.
 type ledger struct {
-	report func(string) // is called for each violation, with mu held
+	violations violations.List
 
-	mu             sync.Mutex  // guards what follows
-	outcomes       [][]outcome // by target and its count of calls; 0 until the call returns
-	table          map[string]map[outcome]int
-	calls          int
-	answered       int
-	bystanders     map[string]int // calls without a fault that failed by that of another one, or by a signal; by target
-	violations     []string
-	violationCount int
+	mu         sync.Mutex  // guards what follows
+	outcomes   [][]outcome // by target and its count of calls; 0 until the call returns
+	table      map[string]map[outcome]int
+	calls      int
+	answered   int
+	bystanders map[string]int // calls without a fault that failed by that of another one, or by a signal; by target
 }
 
 func newLedger(targets int) *ledger {
-	return &ledger{outcomes: make([][]outcome, targets), table: make(map[string]map[outcome]int), bystanders: make(map[string]int), report: func(string) {}}
+	return &ledger{outcomes: make([][]outcome, targets), table: make(map[string]map[outcome]int), bystanders: make(map[string]int)}
 }
 
 // issue enters the next call of a target and returns its position there.
@@ -56,7 +52,7 @@ func (l *ledger) settle(p plan, k uint64, got, allowed outcome, detail string) {
 	defer l.mu.Unlock()
 	entry := &l.outcomes[p.target.index][k]
 	if *entry != 0 {
-		l.violateLocked("%v: a second answer, %v after %v", p, got, *entry)
+		l.violations.Add("%v: a second answer, %v after %v", p, got, *entry)
 		return
 	}
 	*entry = got
@@ -71,23 +67,7 @@ func (l *ledger) settle(p plan, k uint64, got, allowed outcome, detail string) {
 		l.bystanders[p.target.name]++
 	}
 	if got&allowed == 0 {
-		l.violateLocked("%v: the outcome is %v; allowed: %v\n%s", p, got, allowed, detail)
-	}
-}
-
-// violate records a violation.
-func (l *ledger) violate(format string, args ...any) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.violateLocked(format, args...)
-}
-
-func (l *ledger) violateLocked(format string, args ...any) {
-	l.violationCount++
-	if len(l.violations) < maxReported {
-		text := fmt.Sprintf(format, args...)
-		l.violations = append(l.violations, text)
-		l.report(text)
+		l.violations.Add("%v: the outcome is %v; allowed: %v\n%s", p, got, allowed, detail)
 	}
 }
 
@@ -96,7 +76,7 @@ func (l *ledger) close() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.answered != l.calls {
-		l.violateLocked("%d of %d calls got no answer", l.calls-l.answered, l.calls)
+		l.violations.Add("%d of %d calls got no answer", l.calls-l.answered, l.calls)
 	}
 }
 
@@ -109,7 +89,7 @@ func (l *ledger) checkExecuted(path string, targets []*target) (executed int) {
 		return 0
 	}
 	if err != nil {
-		l.violate("%v", err)
+		l.violations.Add("%v", err)
 		return 0
 	}
 	defer func() { _ = file.Close() }()
@@ -118,15 +98,15 @@ func (l *ledger) checkExecuted(path string, targets []*target) (executed int) {
 	for ; lines.Scan(); executed++ {
 		number, err := strconv.ParseUint(lines.Text(), 10, 64)
 		if err != nil {
-			l.violate("the file of executed calls holds %q", lines.Text())
+			l.violations.Add("the file of executed calls holds %q", lines.Text())
 			continue
 		}
 		if times[number]++; times[number] == 2 {
-			l.violate("call %d was executed twice", number)
+			l.violations.Add("call %d was executed twice", number)
 		}
 	}
 	if err := lines.Err(); err != nil {
-		l.violate("%v", err)
+		l.violations.Add("%v", err)
 	}
 	for _, t := range targets {
 		if !t.nonIdempotent {
@@ -134,7 +114,7 @@ func (l *ledger) checkExecuted(path string, targets []*target) (executed int) {
 		}
 		for k, got := range l.outcomes[t.index] {
 			if number := callNumber(t, uint64(k), len(targets)); got == right && times[number] == 0 {
-				l.violate("call %d was answered, but not executed", number)
+				l.violations.Add("call %d was answered, but not executed", number)
 			}
 		}
 	}

@@ -14,6 +14,7 @@ import (
 	"github.com/gophersnake/gophersnake/retry"
 	"github.com/gophersnake/gophersnake/runner"
 	"github.com/gophersnake/gophersnake/scripts/internal/procs"
+	"github.com/gophersnake/gophersnake/scripts/internal/violations"
 )
 
 func TestTheLedgerTakesOneAnswerForEachCall(t *testing.T) {
@@ -23,21 +24,21 @@ func TestTheLedgerTakesOneAnswerForEachCall(t *testing.T) {
 	first, second := l.issue(of), l.issue(of)
 	l.settle(p, first, right, right, "")
 	l.close()
-	require.Len(t, l.violations, 1)
-	assert.Equal(t, "1 of 2 calls got no answer", l.violations[0])
+	require.Len(t, l.violations.Texts(), 1)
+	assert.Equal(t, "1 of 2 calls got no answer", l.violations.Texts()[0])
 	l.settle(p, second, vm, right|collateral, "")
 	l.close()
-	assert.Len(t, l.violations, 1)
+	assert.Len(t, l.violations.Texts(), 1)
 	assert.Equal(t, map[string]int{p.target.name: 1}, l.bystanders)
 	l.settle(p, first, right, right, "")
-	assert.Contains(t, l.violations[1], "a second answer")
+	assert.Contains(t, l.violations.Texts()[1], "a second answer")
 	l.settle(p, l.issue(of), execution, right|vm, "the story")
-	assert.Contains(t, l.violations[2], "the outcome is execution; allowed: right or python_vm\nthe story")
-	for range maxReported {
-		l.violate("again")
+	assert.Contains(t, l.violations.Texts()[2], "the outcome is execution; allowed: right or python_vm\nthe story")
+	for range violations.MostReported {
+		l.violations.Add("again")
 	}
-	assert.Len(t, l.violations, maxReported)
-	assert.Equal(t, maxReported+3, l.violationCount)
+	assert.Len(t, l.violations.Texts(), violations.MostReported)
+	assert.Equal(t, violations.MostReported+3, l.violations.Count())
 }
 
 func TestTheLedgerFindsCallsThatWereExecutedTwice(t *testing.T) {
@@ -54,9 +55,9 @@ func TestTheLedgerFindsCallsThatWereExecutedTwice(t *testing.T) {
 		"call 1 was executed twice",
 		`the file of executed calls holds "x"`,
 		"call 5 was answered, but not executed",
-	}, l.violations)
+	}, l.violations.Texts())
 	l.checkExecuted(t.TempDir(), nil)
-	assert.Contains(t, l.violations[3], "is a directory")
+	assert.Contains(t, l.violations.Texts()[3], "is a directory")
 }
 
 func TestErrorsAreClassified(t *testing.T) {

@@ -40,7 +40,7 @@ type report struct {
 func (c *chaos) report(executed int, leaks []string) *report {
 	memory := c.memory.figures()
 	if err := memory.check(); err != nil {
-		c.ledger.violate("%v", err)
+		c.ledger.violations.Add("%v", err)
 	}
 	c.ledger.mu.Lock()
 	defer c.ledger.mu.Unlock()
@@ -53,7 +53,7 @@ func (c *chaos) report(executed int, leaks []string) *report {
 		Executed: executed, Bystanders: c.ledger.bystanders, Memory: memory, Leaks: leaks,
 		Pipelines:  make(map[string]int),
 		Table:      make(map[string]map[string]int),
-		Violations: c.ledger.violations, Count: c.ledger.violationCount,
+		Violations: c.ledger.violations.Texts(), Count: c.ledger.violations.Count(),
 	}
 	for _, t := range c.targets {
 		r.Pipelines[t.name] = len(c.ledger.outcomes[t.index])
@@ -137,7 +137,7 @@ func (c *chaos) progress(ctx context.Context) {
 	}
 	every(ctx, 5*time.Second, func() bool {
 		c.ledger.mu.Lock()
-		calls, violations := c.ledger.answered, c.ledger.violationCount
+		calls, violations := c.ledger.answered, c.ledger.violations.Count()
 		c.ledger.mu.Unlock()
 		c.workers.mu.Lock()
 		deaths, retries := c.workers.deaths, c.workers.events["CallRetried"]

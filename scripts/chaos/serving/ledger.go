@@ -10,6 +10,8 @@ import (
 	"strings"
 	"sync"
 	"text/tabwriter"
+
+	"github.com/gophersnake/gophersnake/scripts/internal/violations"
 )
 
 // outcome is the result of a request.
@@ -27,23 +29,18 @@ const (
 
 var outcomes = []outcome{right, raised, died, refused, deadline, left, wrong}
 
-// maxReported is how many violations are reported in full.
-const maxReported = 20
-
 // ledger records each request with its outcome, and all violations.
 type ledger struct {
-	report func(string) // is called for each violation, with mu held
+	violations violations.List
 
-	mu         sync.Mutex // guards what follows
-	issued     int
-	settled    int
-	table      map[string]map[outcome]int
-	violations []string
-	count      int
+	mu      sync.Mutex // guards what follows
+	issued  int
+	settled int
+	table   map[string]map[outcome]int
 }
 
 func newLedger() *ledger {
-	return &ledger{table: make(map[string]map[outcome]int), report: func(string) {}}
+	return &ledger{table: make(map[string]map[outcome]int)}
 }
 
 func (l *ledger) issue() uint64 {
@@ -65,22 +62,7 @@ func (l *ledger) settle(p *plan, got outcome, detail string) {
 	}
 	row[got]++
 	if !slices.Contains(p.allowed(), got) {
-		l.violateLocked("%v: the outcome is %s; allowed: %v: %s", p, got, p.allowed(), detail)
-	}
-}
-
-func (l *ledger) violate(format string, args ...any) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.violateLocked(format, args...)
-}
-
-func (l *ledger) violateLocked(format string, args ...any) {
-	l.count++
-	if len(l.violations) < maxReported {
-		text := fmt.Sprintf(format, args...)
-		l.violations = append(l.violations, text)
-		l.report(text)
+		l.violations.Add("%v: the outcome is %s; allowed: %v: %s", p, got, p.allowed(), detail)
 	}
 }
 
@@ -89,14 +71,14 @@ func (l *ledger) close() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.settled != l.issued {
-		l.violateLocked("%d of %d requests have no outcome", l.issued-l.settled, l.issued)
+		l.violations.Add("%d of %d requests have no outcome", l.issued-l.settled, l.issued)
 	}
 }
 
 func (l *ledger) progress() (settled, violations int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.settled, l.count
+	return l.settled, l.violations.Count()
 }
 
 // logWatch makes a message of package net/http about a second answer a violation.
@@ -105,7 +87,7 @@ type logWatch struct{ ledger *ledger }
 // Write implements [io.Writer].
 func (w logWatch) Write(text []byte) (int, error) {
 	if bytes.Contains(text, []byte("Unsolicited response")) {
-		w.ledger.violate("a second answer: %s", text)
+		w.ledger.violations.Add("a second answer: %s", text)
 	}
 	return len(text), nil
 }
@@ -141,7 +123,7 @@ func (r *run) report() *report {
 	return &report{
 		Seed: r.Seed, Seconds: r.took.Seconds(), Clients: r.Clients, Requests: l.issued, Settled: l.settled, Kills: r.kills,
 		Recovery: r.recovery.Seconds(), Before: r.before, After: r.after, Peak: r.peak,
-		Table: l.table, Violations: l.violations, Count: l.count,
+		Table: l.table, Violations: l.violations.Texts(), Count: l.violations.Count(),
 	}
 }
 

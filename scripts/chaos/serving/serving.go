@@ -42,7 +42,7 @@ func Run(ctx context.Context, c Config, out io.Writer) error {
 	defer func() { _ = os.RemoveAll(folder) }()
 	l := newLedger()
 	if !c.JSON {
-		l.report = func(text string) { _, _ = fmt.Fprintf(out, "violation: %s\n", text) }
+		l.violations.Report = func(text string) { _, _ = fmt.Fprintf(out, "violation: %s\n", text) }
 	}
 	defer watchLog(l)()
 	s, err := startService(ctx, folder)
@@ -60,7 +60,7 @@ func Run(ctx context.Context, c Config, out io.Writer) error {
 	if err := r.report().write(out, c.JSON); err != nil {
 		return err
 	}
-	if l.count > 0 {
+	if l.violations.Count() > 0 {
 		return ErrViolations
 	}
 	return nil
@@ -157,32 +157,32 @@ func (r *run) end(ctx context.Context) error {
 	l.close()
 	started := time.Now()
 	if err := r.service.awaitWhole(ctx, stuck); err != nil {
-		l.violate("the capacity is not whole: %v", err)
+		l.violations.Add("the capacity is not whole: %v", err)
 	}
 	r.recovery = time.Since(started)
 	probe := newClients(r, 1)
 	if err := probe.probe(ctx); err != nil {
-		l.violate("a call after the load: %v", err)
+		l.violations.Add("a call after the load: %v", err)
 	}
 	probe.close()
 	if err := r.service.renew(ctx); err != nil {
-		l.violate("replacing all workers: %v", err)
+		l.violations.Add("replacing all workers: %v", err)
 	}
 	var err error
 	if r.after, err = r.service.awaitResources(ctx, r.before); err != nil {
 		return err
 	}
 	for _, leak := range r.after.since(r.before) {
-		l.violate("left behind: %s", leak)
+		l.violations.Add("left behind: %s", leak)
 	}
 	if err := r.service.stop(); err != nil {
-		l.violate("the end of the service: %v\n%s", err, r.service.lastLog())
+		l.violations.Add("the end of the service: %v\n%s", err, r.service.lastLog())
 	}
 	if left := procs.With("TMPDIR=" + r.service.temp); len(left) > 0 {
-		l.violate("left behind: processes %v", left)
+		l.violations.Add("left behind: processes %v", left)
 	}
 	if files, _ := filepath.Glob(filepath.Join(r.service.temp, "*")); len(files) > 0 {
-		l.violate("left behind: files %v", files)
+		l.violations.Add("left behind: files %v", files)
 	}
 	return nil
 }
