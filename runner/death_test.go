@@ -112,7 +112,7 @@ func TestADeathThatHappensOnceIsCuredByRetry(t *testing.T) {
 			assert.Len(t, of[runner.CallRetried](events), i+1)
 		})
 	}
-	assert.Len(t, of[runner.WorkerDied](events), len(deaths), "each death cost one worker")
+	awaitDeaths(t, events, len(deaths)) // each death cost one worker
 }
 
 func TestAnExceptionIsExecution(t *testing.T) {
@@ -210,13 +210,14 @@ func TestFiveFailedOperationsOpenTheBreaker(t *testing.T) {
 		_, err := r.Run(t.Context(), crash)
 		require.ErrorIs(t, err, runner.KindPythonVM)
 	}
-	attempts := len(of[runner.WorkerDied](events))
+	const attempts = 5*2 + 5 // of both runners
+	awaitDeaths(t, events, attempts)
 	begun := time.Now()
 	_, err := r.Run(t.Context(), crash)
 	took := time.Since(begun)
 	require.ErrorIs(t, err, retry.ErrOpen)
 	assert.ErrorIs(t, err, runner.KindOther)
-	assert.Equal(t, attempts, len(of[runner.WorkerDied](events)), "no worker was touched")
+	assert.Len(t, of[runner.WorkerDied](events), attempts, "no worker was touched")
 	t.Logf("refused in %v", took)
 }
 

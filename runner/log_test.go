@@ -86,8 +86,8 @@ func TestRecordsOfTheLogNameNodeWorkerAndCall(t *testing.T) {
 		pid, err = r.Run(t.Context(), x)
 		require.NoError(t, err)
 	}
+	awaitDeaths(t, events, 1)
 	died := of[runner.WorkerDied](events)
-	require.Len(t, died, 1)
 	started := of[runner.WorkerStarted](events)
 	require.NoError(t, r.Close(t.Context()))
 	worker := func(node string) float64 {

@@ -45,6 +45,14 @@ func of[E runner.Event](r *recorder) []E {
 	return found
 }
 
+// awaitDeaths waits until so many deaths of workers were reported, and fails if they are
+// more: a death is reported beside the error of the call that it ended, not before it.
+func awaitDeaths(t testing.TB, events *recorder, count int) {
+	t.Helper()
+	testkit.Eventually(t, func() bool { return len(of[runner.WorkerDied](events)) >= count })
+	require.Len(t, of[runner.WorkerDied](events), count)
+}
+
 // start runs a pipeline of the nodes in testdata, whose manifest is text.
 func start(t testing.TB, text string, opts ...runner.Option) *runner.Runner {
 	t.Helper()

@@ -92,7 +92,7 @@ func TestDescriptorsDoNotRunOutWithSharedMemoryHoweverLongItRuns(t *testing.T) {
 	run(calls)
 	testkit.Eventually(t, both)
 	assertHolding(t, before)
-	assert.GreaterOrEqual(t, len(of[runner.WorkerDied](events)), calls/deathEvery)
+	testkit.Eventually(t, func() bool { return len(of[runner.WorkerDied](events)) >= calls/deathEvery })
 }
 
 // dora #2936: a node that is restarted while its dataflow is stopped stays behind.
