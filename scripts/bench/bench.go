@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"math"
@@ -84,17 +85,19 @@ func takeTurns(rounds int, tasks ...task) ([]series, error) {
 	return all, nil
 }
 
-// measure runs the chosen sections.
+// measure runs the chosen sections. One that fails does not keep the others from being
+// measured and reported.
 func (b *bench) measure(ctx context.Context) error {
+	var failed error
 	for _, s := range b.sections {
 		if err := s.measure(ctx, b); err != nil {
-			if ctx.Err() != nil {
-				return err
-			}
-			return fmt.Errorf("section %s: %w", s.name, err)
+			failed = errors.Join(failed, fmt.Errorf("section %s: %w", s.name, err))
+		}
+		if ctx.Err() != nil {
+			return ctx.Err()
 		}
 	}
-	return nil
+	return failed
 }
 
 // series holds the durations of calls, by round.

@@ -111,8 +111,9 @@ func run(ctx context.Context, args []string, out, messages io.Writer) (err error
 	heap := make([]byte, liveHeap)
 	defer runtime.KeepAlive(heap)
 	b := &bench{settings: s, host: h, report: newReport(h.python.Version, s), messages: messages}
-	if err := b.measure(ctx); err != nil {
-		return err
+	failed := b.measure(ctx)
+	if ctx.Err() != nil {
+		return failed
 	}
 	if err := b.report.markdown(out); err != nil {
 		return err
@@ -126,9 +127,9 @@ func run(ctx context.Context, args []string, out, messages io.Writer) (err error
 		return err
 	}
 	if s.check {
-		return b.report.check()
+		failed = errors.Join(failed, b.report.check())
 	}
-	return nil
+	return failed
 }
 
 func choosePeers(list string) ([]peerSpec, error) {

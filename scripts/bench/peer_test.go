@@ -88,6 +88,19 @@ func TestAPeerThatFailsIsSkippedInTheReport(t *testing.T) {
 	assert.Contains(t, b.report.Skipped[0].Reason, "the result is 7")
 }
 
+func TestASectionThatFailsDoesNotCostTheOthers(t *testing.T) {
+	broken := errors.New("the server said no")
+	measured := false
+	b := &bench{settings: settings{sections: []section{
+		{name: "first", measure: func(context.Context, *bench) error { return broken }},
+		{name: "second", measure: func(context.Context, *bench) error { measured = true; return nil }},
+	}}}
+	err := b.measure(t.Context())
+	require.ErrorIs(t, err, broken)
+	assert.ErrorContains(t, err, "section first")
+	assert.True(t, measured)
+}
+
 // TestCancellationEndsAPeer checks that the descendants of a peer end with it.
 func TestCancellationEndsAPeer(t *testing.T) {
 	wanted, err := choosePeers(
