@@ -32,11 +32,17 @@ colors.`,
 		SilenceErrors:     true,
 		SilenceUsage:      true,
 		PersistentPreRunE: a.prepare,
-		Version:           readVersion().String(),
 	}
-	root.SetVersionTemplate("{{.Version}}\n")
-	root.SetUsageTemplate(root.UsageTemplate() + "{{if not .HasParent}}\nExit codes:\n" + failure.ExitCodes + "{{end}}")
+	root.SetUsageFunc(usageWithExitCodes(root.UsageFunc()))
 	root.CompletionOptions.HiddenDefaultCmd = true
+	version := root.Flags().BoolP("version", "v", false, "version for gophersnake")
+	root.RunE = func(c *cobra.Command, _ []string) error {
+		if !*version {
+			return c.Help()
+		}
+		_, err := fmt.Fprintln(c.OutOrStdout(), readVersion())
+		return err
+	}
 	flags := root.PersistentFlags()
 	flags.StringVar(&a.logLevel, "log-level", "info", "lowest level to log: trace, debug, info, warn, error or off")
 	flags.BoolVar(&a.logJSON, "log-json", false, "write the log as JSON, one record per line")
@@ -48,6 +54,20 @@ colors.`,
 		newDoctor(a), newEnv(a), newVersion(a), newExitCodes(),
 	)
 	return root
+}
+
+// usageWithExitCodes appends the exit codes to the usage of the root command. It is a
+// function, and so is the flag --version, because a template of cobra's would need package
+// text/template, which calls methods by their names: the linker then keeps every method of
+// the program, a seventh of its size.
+func usageWithExitCodes(usage func(*cobra.Command) error) func(*cobra.Command) error {
+	return func(c *cobra.Command) error {
+		if err := usage(c); err != nil || c.HasParent() {
+			return err
+		}
+		_, err := fmt.Fprint(c.OutOrStderr(), "\nExit codes:\n"+failure.ExitCodes)
+		return err
+	}
 }
 
 // newExitCodes returns a help topic: a command that only has a help text.
