@@ -4,9 +4,12 @@ import (
 	"context"
 	"errors"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -115,15 +118,33 @@ func TestCancellationEndsAPeer(t *testing.T) {
 			set, err := c.setUp(ctx, h)
 			require.NoError(t, err)
 			p := set.(*program)
-			session := p.pid()
-			require.Greater(t, len(inSession(session)), 1, "it has a worker")
+			require.Greater(t, len(inSession(p.pid())), 1, "it has a worker")
 
 			interrupted := errors.New("interrupted")
 			cancel(interrupted)
 			_, err = p.measure(ctx, payloads[0], 0, 1<<40)
 			require.ErrorIs(t, err, interrupted)
 			_ = p.close()
-			assert.Empty(t, inSession(session))
+			assert.Empty(t, p.alive())
 		})
 	}
+}
+
+// TestAProcessEndsWithADaemon starts one that has a child in a session of its own, whose
+// parent has ended.
+func TestAProcessEndsWithADaemon(t *testing.T) {
+	started := filepath.Join(t.TempDir(), "started")
+	p, err := startProcess(t.Context(), func(*exec.Cmd) error { return nil },
+		"sh", "-c", `(setsid sh -c 'echo $$ > "$0"; exec sleep 3600' "$0" &); sleep 3600`, started)
+	require.NoError(t, err)
+	var daemon int
+	require.Eventually(t, func() bool {
+		text, _ := os.ReadFile(started)
+		daemon, err = strconv.Atoi(strings.TrimSpace(string(text)))
+		return err == nil
+	}, time.Minute, time.Millisecond)
+	require.NotContains(t, inSession(p.pid()), daemon)
+	require.Contains(t, p.alive(), daemon)
+	p.kill()
+	assert.Empty(t, p.alive())
 }

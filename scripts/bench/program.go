@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -15,6 +16,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/gophersnake/gophersnake/scripts/internal/procs"
 )
 
 // program is a peer with Python on both sides: a Python program makes the calls, batch by
@@ -130,11 +133,13 @@ func (p *program) close() error {
 // its killed descendants may take.
 const endTimeout = 5 * time.Second
 
-// process is a process whose descendants end with it. It leads a session of its own.
-// Therefore Ctrl-C does not reach it, and all its descendants can be found, even those
-// in process groups of their own, such as Ray's workers and dora's nodes.
+// process is a process whose descendants end with it. It leads a session of its own, so
+// that Ctrl-C does not reach it. All its descendants can be found: those in process groups of
+// their own, such as Ray's workers and dora's nodes, by the session, and those in sessions of
+// their own, such as BentoML's workers, by a variable in their environment.
 type process struct {
 	command *exec.Cmd
+	mark    string // the variable, as NAME=VALUE
 	stderr  bytes.Buffer
 	ended   chan struct{} // closed when the process and its descendants are gone
 	err     error         // valid after ended is closed
@@ -151,6 +156,8 @@ func startProcess(ctx context.Context, prepare func(*exec.Cmd) error, name strin
 	if err := prepare(p.command); err != nil {
 		return nil, err
 	}
+	p.mark = "GOPHERSNAKE_BENCH_PROCESS=" + rand.Text()
+	p.command.Env = append(p.command.Environ(), p.mark)
 	if err := p.command.Start(); err != nil {
 		return nil, err
 	}
@@ -173,13 +180,13 @@ func (p *process) wait(limit time.Duration) error {
 	return p.err
 }
 
-// kill kills all processes of the session, and waits until they are gone, at most for
+// kill kills the process and its descendants, and waits until they are gone, at most for
 // endTimeout. A process that is killed while it starts a child leaves that child, so it
 // looks again until none is left.
 func (p *process) kill() {
 	_ = syscall.Kill(-p.pid(), syscall.SIGKILL)
 	for deadline := time.Now().Add(endTimeout); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
-		alive := inSession(p.pid())
+		alive := p.alive()
 		if len(alive) == 0 {
 			return
 		}
@@ -187,6 +194,11 @@ func (p *process) kill() {
 			_ = syscall.Kill(pid, syscall.SIGKILL)
 		}
 	}
+}
+
+// alive returns the process and its descendants, those that are alive.
+func (p *process) alive() []int {
+	return append(inSession(p.pid()), procs.With(p.mark)...)
 }
 
 // inSession returns the processes of a session that are alive. Without /proc it returns
