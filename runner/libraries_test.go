@@ -129,6 +129,7 @@ func TestNestedEventLoopsLoseNoCall(t *testing.T) {
 		want           func(i int64) any
 	}{
 		{"loops.py", "nested", func(i int64) any { return i }},
+		{"loops.py", "nested_in_a_turn", func(i int64) any { return i }},
 		{"loops.py", "nested_plainly", func(i int64) any { return i }},
 		{"loops.py", "run_plainly", func(i int64) any { return i }},
 		{"loops.py", "nested_items", func(i int64) any {

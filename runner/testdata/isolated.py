@@ -103,8 +103,8 @@ def limit(pid: int) -> list[str]:
     refused = []
     for name, attempt in {
         "limits": lambda: resource.prlimit(pid, resource.RLIMIT_CORE, (0, 0)),
-        "priority": lambda: os.setpriority(os.PRIO_PROCESS, pid, 5),
-        "priorities": lambda: os.setpriority(os.PRIO_USER, pid, 5),
+        "priority": lambda: os.setpriority(os.PRIO_PROCESS, pid, 19),
+        "priorities": lambda: os.setpriority(os.PRIO_USER, pid, 19),
         "affinity": lambda: os.sched_setaffinity(pid, os.sched_getaffinity(0)),
         "scheduler": lambda: os.sched_setscheduler(pid, os.SCHED_OTHER, os.sched_param(0)),
     }.items():

@@ -31,6 +31,26 @@ async def nested(value: Any) -> Any:
 
 
 @node
+async def nested_in_a_turn(value: Any) -> Any:
+    """Apply nest_asyncio in a turn of the loop, and run what the turn would have run next.
+
+    Nothing else is due then, so that the turn finds its queue empty.
+    """
+    import nest_asyncio
+
+    loop = asyncio.get_running_loop()
+    done = loop.create_future()
+
+    def first() -> None:
+        nest_asyncio.apply()
+        loop.call_later(0.01, done.set_result, loop.run_until_complete(later(value)))
+
+    loop.call_soon(first)
+    loop.call_soon(int)
+    return await done
+
+
+@node
 async def nested_items(count: int) -> Any:
     """Yield values, each from a nested loop."""
     import nest_asyncio

@@ -180,6 +180,9 @@ class EventLoop:
             self._loop.call_exception_handler(
                 {"message": "a task or callback of the node raised", "exception": error}
             )
+        except IndexError as error:
+            if not _ended_turn(error):
+                raise
 
     def _stop(self, error: BaseException | None = None) -> None:
         """Leave the event loop after this turn; ``serve`` raises the error, if any."""
@@ -454,3 +457,16 @@ class EventLoop:
             self._stop(error)
         if self._connection.has_arrived:
             self._read()
+
+
+def _ended_turn(error: IndexError) -> bool:
+    """Return whether a loop of asyncio found that its turn had been finished by another one.
+
+    ``nest_asyncio`` replaces the method that makes a turn. If a node applies it for the first
+    time inside a turn, and runs a loop there, that runs what the turn has counted, and the turn
+    pops from an empty queue. Nothing is lost by it: the next turn is one of the new kind.
+    """
+    at = error.__traceback__
+    while at is not None and at.tb_next is not None:
+        at = at.tb_next
+    return at is not None and at.tb_frame.f_code.co_name == "_run_once"
