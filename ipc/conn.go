@@ -139,7 +139,7 @@ func Start(conn net.Conn, channel *net.UnixConn, setup Setup, events Events) (*C
 		done:    make(chan struct{}),
 	}
 	c.role.conn, c.role.calls = conn, &c.calls
-	setup.Limits.Inline = setup.inlineBound()
+	setup.Limits.Inline, setup.Polls = setup.inlineBound(), canPoll()
 	c.frames.result, c.frames.inline, c.frames.calls = setup.Limits.Result, setup.Limits.Inline, &c.calls
 	if channel != nil && setup.Shared != nil {
 		c.shared = newSharing(c, channel, setup.Shared)

@@ -52,6 +52,9 @@ type Setup struct {
 	Idempotent bool `msgpack:"idempotent"`
 	// Begun makes the worker count the calls that it has begun; see the package comment.
 	Begun bool `msgpack:"begun"`
+	// Polls lets the worker poll for the next call for a moment before it sleeps; see the
+	// package comment. [Start] sets it.
+	Polls bool `msgpack:"polls"`
 	// Threads is how many threads of the worker may call the node at once; 0 means what the
 	// node declares.
 	Threads int `msgpack:"threads"`

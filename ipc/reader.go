@@ -440,12 +440,16 @@ type spinReader struct {
 	lone  int              // consecutive reads with one pending call
 }
 
+// canPoll reports whether polling, by a caller or by its worker, can be of use. On a single
+// processor, or with a quota of one, it would keep the other process from running. On systems
+// other than Linux it has not been measured.
+func canPoll() bool { return runtime.GOOS == "linux" && runtime.GOMAXPROCS(0) > 1 }
+
 // newSpinReader returns a reader of nc that polls while exactly one call is open. It returns
-// nc itself if polling is of no use: on a single processor it would keep the worker from
-// running. On systems other than Linux it has not been measured.
+// nc itself if polling is of no use.
 func newSpinReader(nc net.Conn, open *atomic.Int64) io.Reader {
 	conn, ok := nc.(syscall.Conn)
-	if !ok || runtime.GOOS != "linux" || runtime.GOMAXPROCS(0) == 1 {
+	if !ok || !canPoll() {
 		return nc
 	}
 	raw, err := conn.SyscallConn()

@@ -51,7 +51,11 @@ def _pipe() -> tuple[int, int]:
 
 
 class Heartbeat:
-    """The thread and its pipe."""
+    """The thread and its pipe.
+
+    Attributes:
+        running: whether the thread runs.
+    """
 
     def __init__(self, when_idle: Callable[[Callable[[], None]], None]) -> None:
         """Create the heartbeat without starting it.
@@ -64,7 +68,7 @@ class Heartbeat:
         self._read = self._write = -1
         self._inode = 0
         self._busy = _thread.allocate_lock()  # held while the thread is being started or stopped
-        self._running = False
+        self.running = False
         self._ended = _thread.allocate_lock()  # held while the thread runs
         self._thread = 0
 
@@ -97,7 +101,7 @@ class Heartbeat:
         except RuntimeError:  # no further thread can be started
             self._ended.release()
             return
-        self._running = True
+        self.running = True
         self._publish(self._inode)
 
     def _publish(self, inode: int) -> None:
@@ -121,9 +125,9 @@ class Heartbeat:
     def _stop(self) -> None:
         """End the thread, before a fork."""
         self._busy.acquire()
-        if not self._running:
+        if not self.running:
             return
-        self._running = False
+        self.running = False
         self._publish(0)
         if self._is_ours(self._write):
             os.write(self._write, QUIT)
@@ -151,7 +155,7 @@ class Heartbeat:
             self._restart()
 
     def _restart(self) -> None:
-        if self._running or self._ended.locked():
+        if self.running or self._ended.locked():
             return  # it runs, or has not ended in time
         if self._is_ours(self._read) and self._is_ours(self._write):
             self._start_thread()
@@ -159,7 +163,7 @@ class Heartbeat:
     def _close_in_child(self) -> None:
         """Close the pipe, in a forked child."""
         self._busy = _thread.allocate_lock()
-        self._running = False
+        self.running = False
         for descriptor in (self._read, self._write):
             if self._is_ours(descriptor):
                 os.close(descriptor)

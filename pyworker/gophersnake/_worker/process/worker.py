@@ -31,6 +31,7 @@ from gophersnake._worker.serving.sessions import Sessions, SessionTable
 from gophersnake._worker.wire import frames
 from gophersnake._worker.wire.connection import Closed, Connection
 from gophersnake._worker.wire.frames import Limits, ProtocolError
+from gophersnake._worker.wire.polling import Polling, can_pay
 from gophersnake.allocation import allocate_with
 from gophersnake.context import describe_with
 from gophersnake.progress import report_to
@@ -259,7 +260,14 @@ class Worker:
             handler = Generators(process, *parts)
         else:
             handler = Values(process, *parts)
-        return FrameLoop(connection, answers, handler).serve
+        polling = None
+        if setup.get("polls") and can_pay():
+            polling = Polling(connection.fileno(), self._own_threads)
+        return FrameLoop(connection, answers, handler, interrupts, polling).serve
+
+    def _own_threads(self) -> int:
+        """Return how many threads besides the main one serve the worker itself."""
+        return self._heartbeat.running + self._connection.flusher_started
 
     def _report_progress(self, message: str, fraction: float | None) -> None:
         """Send a progress frame; the node calls this through ``gophersnake.progress``."""

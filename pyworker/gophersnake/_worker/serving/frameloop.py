@@ -4,19 +4,38 @@ from __future__ import annotations
 
 from gophersnake._worker.serving.answers import Answers
 from gophersnake._worker.serving.calls import Handler
+from gophersnake._worker.serving.interrupts import Interrupts
 from gophersnake._worker.wire import frames
 from gophersnake._worker.wire.connection import Connection, NoRoom
 from gophersnake._worker.wire.frames import Frame, ProtocolError
+from gophersnake._worker.wire.polling import Polling
 
 
 class FrameLoop:
     """Serves the frames of a connection on the main thread."""
 
-    def __init__(self, connection: Connection, answers: Answers, handler: Handler) -> None:
-        """Create a loop that passes calls to a handler."""
+    def __init__(
+        self,
+        connection: Connection,
+        answers: Answers,
+        handler: Handler,
+        interrupts: Interrupts,
+        polling: Polling | None,
+    ) -> None:
+        """Create a loop that passes calls to a handler.
+
+        Args:
+            connection: receives the frames.
+            answers: sends the answers.
+            handler: serves the calls.
+            interrupts: knows when the last call was begun.
+            polling: polls before the worker waits for a frame; ``None`` if it must not.
+        """
         self._connection = connection
         self._answers = answers
         self._handler = handler
+        self._interrupts = interrupts
+        self._polling = polling
 
     def serve(self) -> None:
         """Serve frames until the shutdown frame.
@@ -33,6 +52,8 @@ class FrameLoop:
         next_call, flush_soon = connection.next_call, connection.flush_soon
         flush, await_frame = connection.flush, connection.await_frame
         call = self._handler.call
+        interrupts, polling = self._interrupts, self._polling
+        answered = False  # a call, since the worker last waited
         try:
             while True:
                 found = next_call() if connection.start < connection.end else None
@@ -40,6 +61,9 @@ class FrameLoop:
                     if answers.idle_tasks:
                         answers.run_idle_tasks()
                     flush()
+                    if answered and polling is not None:
+                        polling.before_wait(interrupts.since)
+                    answered = False
                     await_frame()
                     found = next_call()
                     if found is None:
@@ -49,6 +73,7 @@ class FrameLoop:
                 else:
                     flush_soon()  # this call may take long, and others before it are done
                 call(*found)
+                answered = True
         except NoRoom as error:
             self._answers.fail(error.call, error, "decode")
             raise  # not reached: fail has raised WorkerExit

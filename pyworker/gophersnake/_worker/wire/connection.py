@@ -137,6 +137,11 @@ class Connection:
         """False once it was closed, and in a forked child, which has no connection."""
         return self._open
 
+    @property
+    def flusher_started(self) -> bool:
+        """True once the thread runs that sends frames which were kept back for long."""
+        return self._outbox.started
+
     def share(self, shared: SharedMemory) -> None:
         """Use memory that is shared with the supervisor, for received and sent frames."""
         self.shared = self._outbox.shared = shared

@@ -52,6 +52,7 @@ class Outbox:
     Attributes:
         kept: the frames that are kept back, oldest first.
         shared: the shared memory whose releases are sent along, if there is any.
+        started: whether the flusher's thread was started.
     """
 
     def __init__(self, sock: socket.socket) -> None:
@@ -67,7 +68,7 @@ class Outbox:
         self._asleep = True  # the flusher sleeps, or has not been started
         self._wake = _thread.allocate_lock()  # released to wake the flusher, which acquires it
         self._wake.acquire()
-        self._started = False  # the flusher
+        self.started = False  # the flusher
 
     def reset_after_fork(self) -> None:
         """Drop all frames; a forked child calls this."""
@@ -203,13 +204,13 @@ class Outbox:
         """
         if not self._asleep or not self.kept:
             return
-        if not self._started:
+        if not self.started:
             try:
                 _thread.start_new_thread(self._flush_late, ())
             except RuntimeError:  # no further thread can be started
                 self.write()
                 return
-            self._started = True
+            self.started = True
         self._asleep = False
         with suppress(RuntimeError):  # main thread and flusher may both find it asleep
             self._wake.release()
