@@ -266,7 +266,11 @@ class Worker:
         return FrameLoop(connection, answers, handler, interrupts, polling).serve
 
     def _own_threads(self) -> int:
-        """Return how many threads besides the main one serve the worker itself."""
+        """Return how many threads besides the main one serve the worker itself.
+
+        That one which watches the lifeline, if there is no reaper, is not counted: such a
+        worker does not poll.
+        """
         return self._heartbeat.running + self._connection.flusher_started
 
     def _report_progress(self, message: str, fraction: float | None) -> None:

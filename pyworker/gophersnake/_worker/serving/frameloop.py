@@ -53,7 +53,6 @@ class FrameLoop:
         flush, await_frame = connection.flush, connection.await_frame
         call = self._handler.call
         interrupts, polling = self._interrupts, self._polling
-        answered = False  # a call, since the worker last waited
         try:
             while True:
                 found = next_call() if connection.start < connection.end else None
@@ -61,9 +60,8 @@ class FrameLoop:
                     if answers.idle_tasks:
                         answers.run_idle_tasks()
                     flush()
-                    if answered and polling is not None:
+                    if polling is not None:
                         polling.before_wait(interrupts.since)
-                    answered = False
                     await_frame()
                     found = next_call()
                     if found is None:
@@ -73,7 +71,6 @@ class FrameLoop:
                 else:
                     flush_soon()  # this call may take long, and others before it are done
                 call(*found)
-                answered = True
         except NoRoom as error:
             self._answers.fail(error.call, error, "decode")
             raise  # not reached: fail has raised WorkerExit

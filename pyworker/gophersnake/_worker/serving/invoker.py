@@ -45,17 +45,20 @@ class Invoker:
             if interrupts.woken or interrupts.canceled:
                 interrupts.interrupt()
             value = function(*args, **named) if named else function(*args)
-            if type(value) is GeneratorType:
+            kind = type(value)
+            if kind is GeneratorType:
                 values: list[Any] = []
                 _each(value, values.append)
                 return values
         finally:
             interrupts.call = 0  # the same as end
-        if type(value) is AsyncGeneratorType:
+        if kind is CoroutineType:
+            return self._finish(call, value)
+        if kind is AsyncGeneratorType:
             values = []
             self._finish(call, _each_async(value, values.append))
             return values
-        return self._finish(call, value) if type(value) is CoroutineType else value
+        return value
 
     def items(
         self,

@@ -73,7 +73,12 @@ class Encoder:
             if len(data) >= OUT_OF_BAND:
                 return _tensor_body(name, value.shape), [data]
         try:
-            body = self._body(value)
+            if self._searches or self._large:
+                body = self._body(value)
+            else:
+                body = self._packer.pack(value)
+                if len(body) >= LARGE_FROM:
+                    body = self._without_large(value, body)
         except BaseException as error:
             self._reset()
             if not isinstance(error, Exception) or isinstance(error, MemoryError):
@@ -97,7 +102,12 @@ class Encoder:
             self._searches = self._searches - 1 if lifted is value else SEARCHES
             return self._pack(lifted)
         body = self._pack(value)
-        if len(body) < LARGE_FROM or (lifted := lift(value)) is value:
+        return body if len(body) < LARGE_FROM else self._without_large(value, body)
+
+    def _without_large(self, value: Any, body: Bytes) -> Bytes:
+        """Return the body of a value, given one with its large parts if it has some."""
+        lifted = lift(value)
+        if lifted is value:
             return body
         self._searches = SEARCHES
         self._buffers = []

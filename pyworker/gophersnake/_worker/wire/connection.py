@@ -230,6 +230,9 @@ class Connection:
             return
         if self._broken is not None:
             raise self._broken
+        if self.start == self.end:  # nearly always, so this is written out
+            self.start = self.end = 0
+            self.end = self._recv(self._ahead)
         if self.end - self.start < HEADER_SIZE:
             self._fill(HEADER_SIZE)
 

@@ -168,9 +168,13 @@ class Outbox:
                 self._writer = me
                 try:
                     self._writes += 1
-                    count = len(self.kept)  # the main thread may append meanwhile
-                    data = b"".join((first, *self.kept[:count], data))
-                    del self.kept[:count]
+                    kept = self.kept
+                    count = len(kept)  # the main thread may append meanwhile
+                    if count == 1 and not (first or data):
+                        data = kept[0]
+                    else:
+                        data = b"".join((first, *kept[:count], data))
+                    del kept[:count]
                     self._size = 0
                     if rest:
                         self._gather([data, *rest])

@@ -61,6 +61,7 @@ class Polling:
                 main thread not counted.
         """
         self._own_threads = own_threads
+        self._own = own_threads()
         poller = select.poll()
         poller.register(descriptor, select.POLLIN)
         self._poll = poller.poll
@@ -81,7 +82,7 @@ class Polling:
             return
         poll, monotonic = self._poll, _monotonic
         now = monotonic()
-        if now - since > LONG_CALL or _count() > self._own_threads():
+        if now - since > LONG_CALL or (_count() > self._own and self._others_run()):
             return
         until = now + POLL_TIME
         while True:
@@ -95,6 +96,11 @@ class Polling:
             self._credit += 1
             if self._credit == FULL:
                 self._next_rest = SHORTEST
+
+    def _others_run(self) -> bool:
+        """Return whether there are threads of the node."""
+        self._own = self._own_threads()  # a worker starts one of its own later
+        return _count() > self._own
 
     def _missed(self) -> None:
         self._credit -= MISS
