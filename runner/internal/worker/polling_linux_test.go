@@ -3,7 +3,11 @@ package worker
 import (
 	"fmt"
 	"os"
+	"os/exec"
+	"path/filepath"
 	"runtime"
+	"strconv"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -62,4 +66,55 @@ func TestAnIdleWorkerSleeps(t *testing.T) {
 		time.Sleep(20 * time.Millisecond) // the time that is measured
 		return used() == before
 	})
+}
+
+// Besides polling, a small call is one system call to read and one to write.
+func TestASmallCallTakesTwoSystemCalls(t *testing.T) {
+	strace, err := exec.LookPath("strace")
+	if err != nil {
+		t.Skip("strace is not installed")
+	}
+	w := start(t, testConfig(t, "echo"))
+	output := filepath.Join(t.TempDir(), "calls")
+	tracer := exec.Command(strace, "-o", output, "-p", strconv.Itoa(w.PID())) // the main thread
+	require.NoError(t, tracer.Start())
+	ended := make(chan error, 1)
+	go func() { ended <- tracer.Wait() }()
+	isTraced := func() bool {
+		status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", w.PID()))
+		return err == nil && !strings.Contains(string(status), "TracerPid:\t0\n")
+	}
+	for !isTraced() {
+		select {
+		case <-ended:
+			t.Skip("strace may not trace a worker here")
+		case <-time.After(time.Millisecond):
+		}
+	}
+	const calls = 200
+	for range calls {
+		_, err := call(t.Context(), w, 1)
+		require.NoError(t, err)
+	}
+	require.NoError(t, tracer.Process.Signal(os.Interrupt))
+	<-ended
+	text, err := os.ReadFile(output)
+	require.NoError(t, err)
+	counts := make(map[string]int)
+	for line := range strings.Lines(string(text)) {
+		if name, _, found := strings.Cut(line, "("); found {
+			counts[name]++
+		}
+	}
+	others := 0
+	for name, count := range counts {
+		if name != "recvfrom" && name != "sendto" && name != "poll" {
+			others += count
+		}
+	}
+	const more = 20 // what is not for each call, and what strace interrupts
+	assert.LessOrEqual(t, counts["recvfrom"], calls+more)
+	assert.LessOrEqual(t, counts["sendto"], calls+more)
+	assert.LessOrEqual(t, others, more, "%v", counts)
+	assert.GreaterOrEqual(t, counts["sendto"], calls-1, "%v", counts)
 }
