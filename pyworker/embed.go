@@ -32,6 +32,10 @@ func Version() string {
 	return versionLine.FindStringSubmatch(packageSource)[1]
 }
 
+// StartModule is the path of a module that each worker imports, below the folder that
+// [Extract] returns and without its suffix.
+const StartModule = "gophersnake/_worker/process/worker"
+
 // EntryPoints is the file that registers the package's plugin with pytest, as the wheel has it.
 const EntryPoints = "[pytest11]\ngophersnake.pytest_plugin = gophersnake.pytest_plugin\n"
 

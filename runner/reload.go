@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/gophersnake/gophersnake/ipc"
+	"github.com/gophersnake/gophersnake/runner/internal/worker"
 	"github.com/gophersnake/gophersnake/runner/manifest"
 )
 
@@ -53,7 +54,7 @@ func (r *Runner) Reload(ctx context.Context, nodes ...string) error {
 	if err := dropStaleBytecode(r.pipeline, r.loaded); err != nil {
 		r.options.logger.Warn("an edit within a second of another one may have no effect", "error", err)
 	}
-	r.loaded = now
+	r.loaded, r.templates = now, worker.NewTemplates()
 	return r.reloadAll(ctx, chosen)
 }
 

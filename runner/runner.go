@@ -16,6 +16,7 @@ import (
 	"github.com/gophersnake/gophersnake/runner/internal/flow"
 	"github.com/gophersnake/gophersnake/runner/internal/scratch"
 	"github.com/gophersnake/gophersnake/runner/internal/tracing"
+	"github.com/gophersnake/gophersnake/runner/internal/worker"
 	"github.com/gophersnake/gophersnake/runner/manifest"
 )
 
@@ -68,8 +69,10 @@ type Runner struct {
 	// guards the fields up to mu; the last two are also read after a successful start.
 	starting chan struct{}
 	loaded   time.Time // when workers last began to read the code
-	gathers  bool      // a node may yield or take many values, so that a run is a stream of one item
-	batch    int       // the largest number of calls that a node takes at once
+	// templates are those of the code as it was then.
+	templates *worker.Templates
+	gathers   bool // a node may yield or take many values, so that a run is a stream of one item
+	batch     int  // the largest number of calls that a node takes at once
 
 	mu           sync.RWMutex
 	started      bool

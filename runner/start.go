@@ -140,7 +140,7 @@ func (r *Runner) startPython(ctx context.Context) error {
 	if withheld := r.withheldVariables(); len(withheld) > 0 {
 		r.options.logger.Info("workers do not get variables of the environment that can keep Python from starting; name those that they need in pass_env", "variables", strings.Join(withheld, ", "))
 	}
-	r.loaded = time.Now()
+	r.loaded, r.templates = time.Now(), worker.NewTemplates()
 	r.mu.Lock()
 	if r.closed { // Close has not seen the pools, so no worker may start
 		r.mu.Unlock()
@@ -255,7 +255,8 @@ func (r *Runner) workerConfig(n *node, py python) worker.Config {
 			ResidentSoft: l.ResidentSoft, Resident: l.Resident, CPUTime: l.CPUTime, OpenFiles: l.OpenFiles,
 			Threads: l.Threads, Result: l.Result,
 		},
-		Logger: logger,
+		Logger:    logger,
+		Templates: r.templates,
 	}
 	r.isolate(&config, n.config, py)
 	config.Container = r.container(n.config, py)
@@ -424,6 +425,9 @@ func (r *Runner) preparePython(ctx context.Context, n *manifest.Node) (python, e
 	})
 	if err != nil {
 		return python{}, classify(err)
+	}
+	if err := pyenv.Compile(ctx, base, pkg, pyworker.StartModule); err != nil {
+		r.options.logger.Debug("workers start more slowly", "error", err)
 	}
 	if r.options.systemPython {
 		if err := pyenv.System(ctx, base, r.requirements(n)); err != nil {

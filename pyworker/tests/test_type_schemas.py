@@ -15,6 +15,7 @@ import jsonschema
 import msgspec
 import pytest
 from annotated_types import Ge, Gt, Le, Len, MultipleOf
+from gophersnake._worker.types import ports
 from gophersnake._worker.types.kinds import Mismatch
 from gophersnake._worker.values.decoder import Decoder
 from gophersnake._worker.values.encoder import Encoder
@@ -144,3 +145,22 @@ def test_what_the_schema_accepts_is_built_and_nothing_else(data: st.DataObject, 
         assert not accepted or "format" in json.dumps(schema), (schema, value)
     else:
         assert accepted, (schema, value)
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {},
+        {"type": "array", "items": {"anyOf": [{"type": "string"}, {"$ref": "#/$defs/A"}]}},
+        {"required": ["a", "b"], "properties": {"a": {}}},
+        {"description": 'with "quotes"'},
+        {"pattern": "\\d"},
+        {"description": "höhe\n"},
+        {"minimum": 1, "const": None, "default": True},
+    ],
+)
+def test_the_text_of_a_schema_is_that_of_json(schema: dict[str, Any]) -> None:
+    text = json.dumps(schema, ensure_ascii=False, separators=(",", ":"))
+    assert ports._plain_text(schema) in (text, None)
+    simple = all(mark not in text for mark in ("\\", "ö", "null"))
+    assert (ports._plain_text(schema) == text) is simple

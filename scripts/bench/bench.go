@@ -26,6 +26,8 @@ var sections = []section{
 	{batchName, measureBatch},
 	{threadsName, measureThreads},
 	{onnxName, measureOnnx},
+	{startName, measureStart},
+	{growthName, measureGrowth},
 	{countsName, measureCounts},
 	{remoteMediaName, measureRemoteMedia},
 	{serveName, measureServe},
@@ -41,6 +43,8 @@ const (
 	batchName      = "batch"
 	threadsName    = "threads"
 	onnxName       = "onnx"
+	startName      = "start"
+	growthName     = "growth"
 	countsName     = "counts"
 
 	remoteMediaName = "remotemedia"

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"math"
 	"os"
 	"path/filepath"
 	"strings"
@@ -105,5 +106,16 @@ func TestAnIntervalHoldsTheMedianWithNinetyFivePercent(t *testing.T) {
 		}
 		low, high := interval(values)
 		assert.Equal(t, want, [2]float64{low, high}, n)
+	}
+}
+
+func TestTheExponentIsThatOfTheCurve(t *testing.T) {
+	lengths := []int{1, 5, 25, 100}
+	for _, want := range []float64{0, 0.3, 1, -0.5} {
+		costs := make([]float64, len(lengths))
+		for i, length := range lengths {
+			costs[i] = 40 * math.Pow(float64(length), want)
+		}
+		assert.InDelta(t, want, exponent(lengths, costs), 1e-9)
 	}
 }

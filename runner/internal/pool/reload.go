@@ -26,7 +26,7 @@ type generation struct {
 func (p *Pool) newGeneration(number int, config worker.Config) *generation {
 	config.OnSoftBreach = p.softBreached
 	if p.config.ForkServer {
-		config.Template = worker.NewTemplate(config)
+		config.Template = config.Templates.Open(config)
 	}
 	g := &generation{number: number, config: config}
 	g.ctx, g.cancel = context.WithCancel(p.ctx)

@@ -5,6 +5,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -177,6 +178,55 @@ func TestAShimIsFollowedEachTime(t *testing.T) {
 			assert.Equal(t, target.Prefix, found.Prefix)
 		}
 	}
+}
+
+// A shim of pyenv is asked again only if something that its answer depends on has changed.
+func TestAShimOfPyenvIsAskedOnce(t *testing.T) {
+	real, _ := isolated(t, "pip")
+	other := strippedPython(t)
+	root, cache := t.TempDir(), t.TempDir()
+	write := func(name, content string) {
+		path := filepath.Join(root, name)
+		require.NoError(t, os.MkdirAll(filepath.Dir(path), 0o700))
+		require.NoError(t, os.WriteFile(path, []byte(content), 0o700))
+	}
+	// Like pyenv it takes the version of the folder, and else the global one.
+	write("libexec/pyenv", "#!/bin/sh\nshift 2\necho asked >> '"+root+"/asked'\n"+
+		"version=$(cat .python-version 2> /dev/null || cat '"+root+"/version')\nexec \"$version\" \"$@\"\n")
+	write("shims/python3", "#!/bin/sh\nprogram=python3\nexec \""+root+"/libexec/pyenv\" exec \"$program\" \"$@\"\n")
+	write("version", real.Path)
+	asked := func() int {
+		content, err := os.ReadFile(filepath.Join(root, "asked"))
+		require.NoError(t, err)
+		return strings.Count(string(content), "asked")
+	}
+	find := func(want Interpreter) {
+		t.Helper()
+		for range 2 {
+			found, err := Find(t.Context(), FindOptions{Explicit: filepath.Join(root, "shims/python3"), CacheDir: cache})
+			require.NoError(t, err)
+			assert.Equal(t, want.Path, found.Path)
+		}
+	}
+	folder := t.TempDir()
+	t.Chdir(folder)
+	find(real)
+	assert.Equal(t, 1, asked())
+	write("version", other.Path)
+	find(other)
+	assert.Equal(t, 2, asked(), "another global version")
+	require.NoError(t, os.WriteFile(filepath.Join(folder, ".python-version"), []byte(real.Path), 0o600))
+	find(real)
+	assert.Equal(t, 3, asked(), "another version of the folder")
+	t.Setenv("PYENV_VERSION", "of the shell")
+	find(real)
+	assert.Equal(t, 4, asked(), "another variable")
+	t.Chdir(t.TempDir())
+	find(other)
+	assert.Equal(t, 5, asked(), "another folder")
+	require.NoError(t, os.WriteFile(cachedPath(cache, identity{Path: other.Path}), nil, 0o600))
+	find(other)
+	assert.Equal(t, 6, asked(), "the interpreter is not known any more")
 }
 
 func TestInterpretersAreListed(t *testing.T) {

@@ -59,8 +59,8 @@ func probe(ctx context.Context, path string) (probeResult, error) {
 
 // describe returns the interpreter at an absolute path. It probes the interpreter only
 // if the file has changed since the cached probe. A shim is followed to the interpreter
-// that it starts now; that is not cached, since it depends on the current folder and on
-// variables.
+// that it starts now, which depends on the current folder, on variables and more; see
+// [shimState].
 func describe(ctx context.Context, path, cache string) (Interpreter, error) {
 	file, err := identify(path)
 	if err != nil {
@@ -69,6 +69,14 @@ func describe(ctx context.Context, path, cache string) (Interpreter, error) {
 	}
 	if known, ok := readCached(cache, file); ok {
 		return known, nil
+	}
+	target, shim := readShim(cache, path)
+	if target != "" {
+		if file, err := identify(target); err == nil {
+			if known, ok := readCached(cache, file); ok {
+				return known, nil
+			}
+		}
 	}
 	answer, err := probe(ctx, path)
 	if err != nil {
@@ -79,6 +87,7 @@ func describe(ctx context.Context, path, cache string) (Interpreter, error) {
 			return Interpreter{}, &Error{Op: "use " + path + " as the interpreter",
 				Message: "it starts " + target + ", which does not exist", Cause: withoutPath(err)}
 		}
+		writeShim(cache, path, target, shim)
 		if known, ok := readCached(cache, file); ok {
 			return known, nil
 		}

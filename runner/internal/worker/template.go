@@ -3,6 +3,7 @@ package worker
 import (
 	"context"
 	"errors"
+	"strings"
 	"sync"
 	"time"
 )
@@ -17,6 +18,9 @@ import (
 // spawned, and [Template.Note] says why. They are spawned as well as long as the
 // template's process is not ready, because it died or could not import the module;
 // the next one is then started after the worker that had to be spawned.
+//
+// Nodes of one module and environment share a template if their configurations name the same
+// [Templates]. Its log messages then are those of the node that was first.
 //
 // Random numbers that a module draws during its import are the same in all of its
 // workers. The global generators of random, NumPy and PyTorch are seeded anew in each.
@@ -53,6 +57,75 @@ type Template struct {
 	note        string
 	failures    int       // consecutive ones, since a fork succeeded last
 	nextRestart time.Time // no start before
+
+	shared *Templates // guards the fields below; nil if the template is not shared
+	key    templateKey
+	users  int // those that have not closed it
+}
+
+// Templates are the templates of a set of pools, which share those that would be alike. They
+// import code as it is when the first worker starts, so a pool that is to read its code again
+// needs another set. A nil *Templates shares nothing. It is safe for concurrent use.
+type Templates struct {
+	mu    sync.Mutex
+	byKey map[templateKey]*Template
+}
+
+// templateKey is what workers must have in common to be forked from one process: all that a
+// process has before it knows its node. The node type is not among it, because a template
+// does nothing but import.
+type templateKey struct {
+	python, pkg, base, module, env, logLevel string
+	memory                                   int64
+}
+
+// NewTemplates returns a set without templates.
+func NewTemplates() *Templates { return &Templates{byKey: make(map[templateKey]*Template)} }
+
+// Open returns the template for workers of the given configuration, which it shares with those
+// that would get the same one. Each that opens it must close it.
+func (s *Templates) Open(config Config) *Template {
+	if s == nil || config.Isolation != nil {
+		return NewTemplate(config)
+	}
+	key := keyOf(config)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	t := s.byKey[key]
+	if t == nil {
+		t = NewTemplate(config)
+		t.shared, t.key = s, key
+		s.byKey[key] = t
+	}
+	t.users++
+	return t
+}
+
+// leave reports whether the last user closes the template. Nothing opens it again after that.
+func (t *Template) leave() bool {
+	if t.shared == nil {
+		return true
+	}
+	t.shared.mu.Lock()
+	defer t.shared.mu.Unlock()
+	if t.users--; t.users > 0 {
+		return false
+	}
+	if t.shared.byKey[t.key] == t {
+		delete(t.shared.byKey, t.key)
+	}
+	return true
+}
+
+func keyOf(config Config) templateKey {
+	module := config.Setup.Python
+	if colon := strings.LastIndexByte(module, ':'); colon >= 0 && !strings.HasSuffix(module, ".py") {
+		module = module[:colon] // what follows is an object
+	}
+	return templateKey{
+		python: config.Python, pkg: config.Package, base: config.Setup.Base, module: module,
+		env: strings.Join(config.Env, "\x00"), logLevel: config.Setup.LogLevel, memory: config.Setup.Limits.Memory,
+	}
 }
 
 const (
@@ -90,9 +163,10 @@ func (t *Template) Note() string {
 	return t.note
 }
 
-// Close ends the template's process and returns when it is gone. Its workers live on.
+// Close ends the template's process and returns when it is gone. Its workers live on. If the
+// template is shared, only the last call does so.
 func (t *Template) Close() {
-	if t == nil {
+	if t == nil || !t.leave() {
 		return
 	}
 	t.mu.Lock()

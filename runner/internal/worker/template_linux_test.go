@@ -4,10 +4,12 @@ import (
 	"context"
 	"os"
 	"path/filepath"
+	"slices"
 	"syscall"
 	"testing"
 	"time"
 
+	"github.com/hashicorp/go-hclog"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -238,4 +240,68 @@ func TestIsolatedWorkersAreNotForked(t *testing.T) {
 	template.awaitFirstStart(t.Context())
 	assert.Nil(t, template.readyServer())
 	assert.Equal(t, "isolated workers are not forked", template.Note())
+}
+
+func TestNodesOfOneModuleShareATemplate(t *testing.T) {
+	t.Parallel()
+	templates := NewTemplates()
+	first := testConfig(t, "look")
+	first.Setup.Python, first.Logger = "forked.py", hclog.NewNullLogger()
+	second := first
+	second.Setup.Node, second.Setup.NodeType = "second", "leave_a_child"
+	third := first
+	third.Setup.Node, third.Setup.Python, third.Setup.NodeType = "third", "forked.py:look", ""
+	imported := map[any]bool{}
+	var opened []*Template
+	for _, config := range []*Config{&first, &second, &third} {
+		config.Template = templates.Open(*config)
+		config.Template.answerTimeout = long
+		opened = append(opened, config.Template)
+		w := start(t, *config)
+		assertForked(t, w)
+		if config != &second {
+			got, err := call(t.Context(), w, "v")
+			require.NoError(t, err)
+			imported[got.(map[string]any)["imported_by"]] = true
+		}
+	}
+	assert.Len(t, imported, 1, "the module is imported once")
+	assert.Same(t, opened[0], opened[1])
+	assert.Same(t, opened[0], opened[2])
+
+	opened[0].Close()
+	opened[1].Close()
+	assertForked(t, start(t, third))
+	opened[2].Close()
+	assert.Nil(t, opened[2].readyServer(), "the last one that closes it ends the process")
+	again := templates.Open(first)
+	defer again.Close()
+	assert.NotSame(t, opened[0], again)
+}
+
+// A process is a template for a node only if the node's own worker would be in the same state.
+func TestOtherNodesDoNotShareATemplate(t *testing.T) {
+	templates := NewTemplates()
+	config := testConfig(t, "look")
+	config.Setup.Python = "forked.py"
+	first := templates.Open(config)
+	defer first.Close()
+	for name, change := range map[string]func(*Config){
+		"another module":      func(c *Config) { c.Setup.Python = "nodes.py" },
+		"another folder":      func(c *Config) { c.Setup.Base += "/evil" },
+		"another interpreter": func(c *Config) { c.Python += "3" },
+		"another variable":    func(c *Config) { c.Env = append(slices.Clone(c.Env), "A=b") },
+		"another limit":       func(c *Config) { c.Setup.Limits.Memory = 1 << 30 },
+		"another log level":   func(c *Config) { c.Setup.LogLevel = "debug" },
+		"isolation":           func(c *Config) { c.Isolation = &isolation.Profile{} },
+	} {
+		other := config
+		change(&other)
+		opened := templates.Open(other)
+		assert.NotSame(t, first, opened, name)
+		opened.Close()
+	}
+	reloaded := NewTemplates().Open(config)
+	defer reloaded.Close()
+	assert.NotSame(t, first, reloaded, "another set, whose code may be newer")
 }

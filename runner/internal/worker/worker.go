@@ -66,6 +66,8 @@ type Config struct {
 	Progress func(ipc.Progress)
 	// Template forks the worker, if it can. Without one the worker is spawned.
 	Template *Template
+	// Templates are those that a pool shares with others; see [Templates]. It may be nil.
+	Templates *Templates
 	// Limits bound the worker's use of the machine.
 	Limits Limits
 	// Isolation restricts the process; nil leaves it all rights of its user.

@@ -222,3 +222,25 @@ func TestARunOverManyInputsOnATerminal(t *testing.T) {
 	assert.Contains(t, plain, "\r\nerror: y: execution error")
 	assert.Regexp(t, `✗ n .*4/4.*2 failed\s+2 ok, 2 failed\r\n$`, plain, "the totals are below the progress")
 }
+
+// A run starts two processes for each worker, the reaper and the worker, and no others: the
+// interpreter is not asked again, nothing is compiled, no shim is run.
+func TestARunStartsNoProcessesButItsWorkers(t *testing.T) {
+	strace, err := exec.LookPath("strace")
+	if err != nil {
+		t.Skip("there is no strace")
+	}
+	succeed(t, "run", "hello") // creates what is cached
+	file := t.TempDir() + "/trace"
+	run := process(t, "gophersnake", "run", "hello")
+	run.Path, run.Args = strace, append([]string{strace, "-f", "-qq", "-e", "trace=execve", "-e", "signal=none", "-o", file}, run.Args...)
+	out, err := run.CombinedOutput()
+	if err != nil && strings.Contains(string(out), "ptrace") {
+		t.Skip("strace is not permitted here")
+	}
+	require.NoError(t, err, "%s", out)
+	content, err := os.ReadFile(file)
+	require.NoError(t, err)
+	programs := regexp.MustCompile(`(?m)^\d+ +execve\(.* = 0$|^\d+ <\.\.\. execve resumed>.* = 0$`).FindAllString(string(content), -1)
+	assert.Len(t, programs, 1+2*2, "%s", content)
+}

@@ -100,7 +100,7 @@ class Template:
         if setup is None:
             self._answer_and_exit(error="the first request must be setup")
         try:
-            from gophersnake._worker.definition.lookup import load
+            from gophersnake._worker.definition.lookup import NodeFault, load
             from gophersnake._worker.process import limits, logs
             from gophersnake._worker.process.fork_safety import why_not
             from gophersnake._worker.process.worker import Worker  # noqa: F401 - for the workers
@@ -108,7 +108,10 @@ class Template:
             limits.limit_memory(setup["memory"])
             logs.install_placeholder(setup["log_level"])
             self._importing = True
-            load(setup["base"], setup["python"], setup["node_type"])
+            try:
+                load(setup["base"], setup["python"], setup["node_type"])
+            except NodeFault:
+                pass  # the worker of this node reports it; others may share the template
             if os.getpid() != template:
                 ending.finish(0)
             unsafe = why_not({CONTROL})

@@ -113,6 +113,8 @@ class Type:
         option: the option that ``msgspec.convert`` needs for that, empty for none.
         library: whether building one needs msgspec.
         rewrites: whether ``write`` returns something that the encoder would not.
+        exact: the class whose direct instances ``build`` returns as they are; ``None`` if it
+            looks at more than the class.
     """
 
     name = "any value"
@@ -120,6 +122,7 @@ class Type:
     option = ""
     library = False
     rewrites = False
+    exact: type | None = None
 
     def build(self, value: Any) -> Any:
         """Return a value of this type for one that has arrived.
@@ -162,6 +165,7 @@ class Integer(Type):
     """``int``. A float without a fraction is accepted, too: JSON has one kind of number."""
 
     name = "an integer"
+    exact = int
 
     def build(self, value: Any) -> Any:
         """Return an int; see ``Type``."""
@@ -180,6 +184,7 @@ class Number(Type):
     """``float``. An integer is accepted and becomes a float."""
 
     name = "a number"
+    exact = float
 
     def build(self, value: Any) -> Any:
         """Return a float; see ``Type``."""
@@ -199,14 +204,14 @@ class Exact(Type):
 
     def __init__(self, kind: type, name: str, schema: Schema) -> None:
         """Create the type for a class."""
-        self.kind = kind
+        self.exact = kind
         self.name = name
         self.option = "builtin_types" if kind is bytes else ""  # not built from base64
         self._schema = schema
 
     def build(self, value: Any) -> Any:
         """Return the value; see ``Type``."""
-        if type(value) is self.kind:
+        if type(value) is self.exact:
             return value
         raise unexpected(self.name, value)
 
