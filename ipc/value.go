@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"strconv"
 	"time"
 	"unicode/utf8"
 	"unsafe"
@@ -272,13 +273,30 @@ func (o Object) Get(key string) (any, bool) {
 }
 
 // MarshalJSON implements [json.Marshaler]. It keeps the order of the members.
-func (o Object) MarshalJSON() ([]byte, error) { return appendJSON(nil, o) }
+func (o Object) MarshalJSON() ([]byte, error) { return appendJSON(make([]byte, 0, 128), o) }
 
-// appendJSON appends a value as JSON text. It writes objects and lists itself, because
-// encoding/json would scan the text of a nested object once for each level above it.
+// appendJSON appends a value as JSON text, the same as encoding/json writes without escapes for
+// HTML. It writes objects and lists itself, because encoding/json would scan the text of a nested
+// object once for each level above it, and common values, because that would allocate for each.
 func appendJSON(text []byte, v any) ([]byte, error) {
 	var err error
 	switch v := v.(type) {
+	case nil:
+		return append(text, "null"...), nil
+	case bool:
+		return strconv.AppendBool(text, v), nil
+	case int64:
+		return strconv.AppendInt(text, v, 10), nil
+	case uint64:
+		return strconv.AppendUint(text, v, 10), nil
+	case float64:
+		if abs := math.Abs(v); v == 0 || abs >= 1e-6 && abs < 1e21 { // others have an exponent, or are refused
+			return strconv.AppendFloat(text, v, 'f', -1, 64), nil
+		}
+	case string:
+		if isPlainText(v) {
+			return append(append(append(text, '"'), v...), '"'), nil
+		}
 	case Object:
 		text = append(text, '{')
 		for i, m := range v {
@@ -312,6 +330,16 @@ func appendJSON(text []byte, v any) ([]byte, error) {
 		return nil, err
 	}
 	return bytes.TrimSuffix(b.Bytes(), []byte("\n")), nil
+}
+
+// isPlainText reports whether a text is the same in JSON, between quotes.
+func isPlainText(text string) bool {
+	for i := range len(text) {
+		if c := text[i]; c < ' ' || c >= utf8.RuneSelf || c == '"' || c == '\\' {
+			return false
+		}
+	}
+	return true
 }
 
 // EncodeMsgpack implements [msgpack.CustomEncoder] for objects in messages. Values are

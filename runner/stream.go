@@ -36,7 +36,7 @@ type Item struct {
 	Node string
 }
 
-// StreamOption changes how [Runner.Stream] sets a stream up.
+// StreamOption changes how [Runner.Stream] and [Node.Stream] set a stream up.
 type StreamOption func(*streamOptions) error
 
 type streamOptions struct{ window int }
@@ -63,6 +63,37 @@ func WithWindow(items int) StreamOption {
 // Stream opens a stream through the pipeline, and starts the runner if needed. When ctx
 // ends, the stream is stopped.
 func (r *Runner) Stream(ctx context.Context, opts ...StreamOption) (*Stream, error) {
+	return r.enterStream(ctx, r.plan, opts)
+}
+
+// Stream opens a stream through this node alone, as [Runner.Stream] does through the pipeline. Each
+// item is an input as [Node.Call] takes it, and each value that the node returns or yields is an
+// item of the result; a stateful node has one session for the stream. The calls are subject to all
+// that applies to the node in a stream of the pipeline. If connections lead to several ports of the
+// node, an item without the value of each port ends the stream.
+func (c *Node) Stream(ctx context.Context, opts ...StreamOption) (*Stream, error) {
+	n := c.runner.nodes[c.id]
+	if n == nil {
+		return nil, c.runner.unknownNode(c.id)
+	}
+	return c.runner.enterStream(ctx, c.runner.planOf(n), opts)
+}
+
+// planOf returns the plan of a stream through one node.
+func (r *Runner) planOf(n *node) *flow.Plan {
+	step := flow.Step{ID: n.id, Node: n.calls, Encoded: true, Local: !n.isPython(), Domain: n.domain}
+	if len(n.inputs) > 1 && !n.merges {
+		step.Node, step.Encoded = &portsNode{n.calls, n}, false
+	}
+	plan := flow.NewPlan([]flow.Step{step}, r.arena, queueBytes(r.options.sharedMemory, 2))
+	if r.options.orderedMaps {
+		plan = plan.Ordered()
+	}
+	return plan
+}
+
+// enterStream opens a stream through a plan.
+func (r *Runner) enterStream(ctx context.Context, plan *flow.Plan, opts []StreamOption) (*Stream, error) {
 	var o streamOptions
 	for _, opt := range opts {
 		if err := opt(&o); err != nil {
@@ -77,26 +108,24 @@ func (r *Runner) Stream(ctx context.Context, opts ...StreamOption) (*Stream, err
 		ctx, work = r.tracer.Begin(ctx, "stream")
 	}
 	if err := r.enter(ctx); err != nil {
-		if work != nil {
-			work.End(err)
-		}
+		work.End(err)
 		return nil, err
 	}
 	defer r.runs.Done()
-	return r.openStream(ctx, o.window, work), nil
+	return r.openStream(ctx, plan, o.window, work), nil
 }
 
 // openStream opens a stream with the given window, or the default one if it is 0. The
 // caller has entered the runner. The stream ends the work, which is nil if it is not traced, or
 // as a part of a run.
-func (r *Runner) openStream(ctx context.Context, window int, work *tracing.Work) *Stream {
+func (r *Runner) openStream(ctx context.Context, plan *flow.Plan, window int, work *tracing.Work) *Stream {
 	if window == 0 {
 		window = max(defaultWindow, r.batch)
 	}
 	s := &Stream{work: work}
 	r.runs.Add(1)
 	r.mu.Lock()
-	s.flow = flow.Open(ctx, r.plan, window, func(err error) { r.streamEnded(s, err) })
+	s.flow = flow.Open(ctx, plan, window, func(err error) { r.streamEnded(s, err) })
 	r.streams[s] = struct{}{}
 	ending := r.ending
 	r.mu.Unlock()
@@ -104,6 +133,59 @@ func (r *Runner) openStream(ctx context.Context, window int, work *tracing.Work)
 		s.flow.Abort(errClosed())
 	}
 	return s
+}
+
+// portsNode is a node with several ports in a stream of its own: an item is a Go value with the
+// values of all ports.
+type portsNode struct {
+	flow.Node
+	node *node
+}
+
+// inputs returns the inputs of a call. The caller releases them.
+func (n *portsNode) inputs(ctx context.Context, item flow.Inputs) (flow.Inputs, error) {
+	in, err := n.node.encoded(ctx, item.First.Native)
+	if err != nil {
+		return in, classify(err).WithNode(n.node.id).WithOperation("encode the input")
+	}
+	return in, nil
+}
+
+// Call implements [flow.Node].
+func (n *portsNode) Call(ctx context.Context, item flow.Inputs) (flow.Value, error) {
+	in, err := n.inputs(ctx, item)
+	if err != nil {
+		return flow.Value{}, err
+	}
+	defer in.Release()
+	return n.Node.Call(ctx, in)
+}
+
+// Generate implements [flow.Node].
+func (n *portsNode) Generate(ctx context.Context, item flow.Inputs, emit flow.Emit) error {
+	in, err := n.inputs(ctx, item)
+	if err != nil {
+		return err
+	}
+	defer in.Release()
+	return n.Node.Generate(ctx, in, emit)
+}
+
+// Open implements [flow.Node].
+func (n *portsNode) Open() flow.Session { return &portsSession{n.Node.Open(), n} }
+
+type portsSession struct {
+	flow.Session
+	node *portsNode
+}
+
+// Item implements [flow.Session].
+func (s *portsSession) Item(ctx context.Context, item flow.Inputs, emit flow.Emit) error {
+	in, err := s.node.inputs(ctx, item)
+	if err != nil {
+		return err
+	}
+	return s.Session.Item(ctx, in, emit)
 }
 
 func (r *Runner) streamEnded(s *Stream, err error) {
@@ -318,7 +400,7 @@ func (s *Stream) feed(in iter.Seq2[any, error]) {
 // nil, and otherwise views of shared memory. In that case gather adds the memory to
 // shared, whose Release frees it.
 func (r *Runner) gather(ctx context.Context, input any, shared *Shared) (any, error) {
-	s := r.openStream(ctx, 0, nil)
+	s := r.openStream(ctx, r.plan, 0, nil)
 	defer func() { _ = s.Close() }()
 	if err := s.Send(input); err != nil {
 		return nil, err

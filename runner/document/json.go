@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"github.com/go-json-experiment/json/jsontext"
@@ -66,7 +67,8 @@ func parse(data []byte, convert func(text string) (any, *runner.Error)) (any, er
 }
 
 func newDecoder(text []byte, options ...jsontext.Options) *jsontext.Decoder {
-	return jsontext.NewDecoder(bytes.NewReader(text), append(options, jsontext.AllowDuplicateNames(true))...)
+	// The decoder reads the text of a buffer in place.
+	return jsontext.NewDecoder(bytes.NewBuffer(text), append(options, jsontext.AllowDuplicateNames(true))...)
 }
 
 // end returns an error if something follows the value.
@@ -137,8 +139,11 @@ func (p *parser) value() (any, error) {
 	return token.String(), nil
 }
 
+// mostSearched is the number of members up to which a key is searched for without an index.
+const mostSearched = 16
+
 func (p *parser) object() (any, error) {
-	members, places := ipc.Object{}, map[string]int{}
+	members, places := ipc.Object{}, map[string]int(nil)
 	for p.tokens.PeekKind() != '}' {
 		key, err := p.tokens.ReadToken()
 		if err != nil {
@@ -149,11 +154,20 @@ func (p *parser) object() (any, error) {
 		if err != nil {
 			return nil, below("."+name, err)
 		}
-		if place, again := places[name]; again {
+		place := slices.IndexFunc(members[:min(len(members), mostSearched)], func(m ipc.Member) bool { return m.Key == name })
+		if indexed, again := places[name]; again {
+			place = indexed
+		}
+		if place >= 0 {
 			members[place].Value = value
 			continue
 		}
-		places[name] = len(members)
+		if len(members) >= mostSearched {
+			if places == nil {
+				places = make(map[string]int)
+			}
+			places[name] = len(members)
+		}
 		members = append(members, ipc.Member{Key: name, Value: value})
 	}
 	_, err := p.tokens.ReadToken()

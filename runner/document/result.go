@@ -1,6 +1,7 @@
 package document
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -30,48 +31,110 @@ type Converter struct {
 // Document turns a result into a document. Maps become [ipc.Object], in their own order if
 // they have one, else in the order of their keys. Times become text as in RFC 3339. An error
 // names the location of the part that has no document.
-func (c Converter) Document(result any) (any, error) { return c.convert("", result) }
+func (c Converter) Document(result any) (any, error) {
+	doc, _, err := (&conversion{Converter: c}).convert(result)
+	return doc, err
+}
 
-func (c Converter) convert(path string, v any) (any, error) {
+// conversion is the conversion of one result.
+type conversion struct {
+	Converter
+	path []step // to the part that is converted
+}
+
+// step is a key of an object, or an index of a list.
+type step struct {
+	key   string
+	index int // -1 for a key
+}
+
+// location returns the path as text, for instance .items[3].
+func (c *conversion) location() string {
+	var text strings.Builder
+	for _, s := range c.path {
+		if s.index < 0 {
+			text.WriteString("." + s.key)
+		} else {
+			fmt.Fprintf(&text, "[%d]", s.index)
+		}
+	}
+	return text.String()
+}
+
+// convert returns the document for a value, and whether it is another one than the value. It copies
+// lists and objects only if they have parts that change.
+func (c *conversion) convert(v any) (doc any, changed bool, err error) {
 	switch v := v.(type) {
 	case nil, bool, int64, uint64, string:
-		return v, nil
+		return v, false, nil
 	case float64:
 		if math.IsNaN(v) || math.IsInf(v, 0) {
 			if c.NonFinite != nil {
-				c.NonFinite(path)
+				c.NonFinite(c.location())
 			}
-			return nil, nil
+			return nil, true, nil
 		}
-		return v, nil
+		return v, false, nil
 	case []any:
-		out := make([]any, len(v))
-		for i := range v {
-			var err error
-			if out[i], err = c.convert(fmt.Sprintf("%s[%d]", path, i), v[i]); err != nil {
-				return nil, err
-			}
-		}
-		return out, nil
+		return c.convertList(v)
 	case ipc.Object:
-		out := slices.Clone(v)
-		for i, m := range v {
-			var err error
-			if out[i].Value, err = c.convert(path+"."+m.Key, m.Value); err != nil {
-				return nil, err
-			}
-		}
-		return out, nil
+		return c.convertObject(v)
 	case map[string]any: // it has no order
 		members := make(ipc.Object, 0, len(v))
 		for _, key := range slices.Sorted(maps.Keys(v)) {
 			members = append(members, ipc.Member{Key: key, Value: v[key]})
 		}
-		return c.convert(path, members)
+		doc, _, err = c.convertObject(members)
+		return doc, true, err
 	case time.Time:
-		return v.Format(time.RFC3339Nano), nil
+		return v.Format(time.RFC3339Nano), true, nil
 	}
-	return c.convertSpecial(path, v)
+	doc, err = c.convertSpecial(c.location(), v)
+	return doc, true, err
+}
+
+// part converts a part of the value that is converted.
+func (c *conversion) part(at step, v any) (doc any, changed bool, err error) {
+	c.path = append(c.path, at)
+	doc, changed, err = c.convert(v)
+	c.path = c.path[:len(c.path)-1]
+	return doc, changed, err
+}
+
+func (c *conversion) convertList(list []any) (any, bool, error) {
+	out, isCopy := list, false
+	for i, item := range list {
+		doc, changed, err := c.part(step{index: i}, item)
+		if err != nil {
+			return nil, false, err
+		}
+		if !changed {
+			continue
+		}
+		if !isCopy {
+			out, isCopy = slices.Clone(list), true
+		}
+		out[i] = doc
+	}
+	return out, isCopy, nil
+}
+
+func (c *conversion) convertObject(members ipc.Object) (any, bool, error) {
+	out, isCopy := members, false
+	for i, m := range members {
+		doc, changed, err := c.part(step{m.Key, -1}, m.Value)
+		if err != nil {
+			return nil, false, err
+		}
+		if !changed {
+			continue
+		}
+		if !isCopy {
+			out, isCopy = slices.Clone(members), true
+		}
+		out[i].Value = doc
+	}
+	return out, isCopy, nil
 }
 
 // convertSpecial converts a value of a type that JSON does not have.
@@ -168,14 +231,25 @@ func channelNames(n int) string {
 // Encode returns a value as JSON without a line feed at its end. It does not escape <, >
 // and &, but those characters that a terminal could take for commands.
 func Encode(v any, indent string) ([]byte, error) {
-	var b strings.Builder
-	encoder := json.NewEncoder(&b)
-	encoder.SetEscapeHTML(false)
-	encoder.SetIndent("", indent)
-	if err := encoder.Encode(v); err != nil {
+	var b bytes.Buffer
+	var text []byte
+	var err error
+	if object, ok := v.(ipc.Object); ok && indent == "" { // encoding/json would only read its text again
+		text, err = object.MarshalJSON()
+	} else {
+		encoder := json.NewEncoder(&b)
+		encoder.SetEscapeHTML(false)
+		encoder.SetIndent("", indent)
+		err = encoder.Encode(v)
+		text = bytes.TrimSuffix(b.Bytes(), []byte("\n"))
+	}
+	if err != nil {
 		return nil, runner.Wrap(err, runner.KindSerialization, "write the result as JSON")
 	}
-	return []byte(Printable(strings.TrimSuffix(b.String(), "\n"))), nil
+	if slices.ContainsFunc(text, func(c byte) bool { return c < ' ' || c > '~' }) {
+		text = []byte(Printable(string(text)))
+	}
+	return text, nil
 }
 
 // Printable escapes in a JSON text what encoding/json leaves: the control characters outside

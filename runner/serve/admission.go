@@ -236,7 +236,7 @@ func (h *handler) ownMetrics() []runner.Metric {
 		clients = h.tokens.Load().clients
 	}
 	h.mu.Lock()
-	active := h.active
+	active := len(h.work)
 	h.mu.Unlock()
 	var all []runner.Metric
 	add := func(name, help string, kind runner.MetricKind, value float64, labels ...string) {

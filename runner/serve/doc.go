@@ -11,7 +11,7 @@
 //	POST /v1/pipelines/{name}/nodes/{id}  call one of its nodes
 //	GET  /v1/pipelines                    the names of the pipelines
 //	GET  /v1/pipelines/{name}             its nodes, with the schemas of their annotations
-//	GET  /v1/pipelines/{name}/stream      a WebSocket
+//	GET  /v1/pipelines/{name}/stream      a WebSocket; also that of a node, …/nodes/{id}/stream
 //	GET  /openapi.json, /docs             all of this as an OpenAPI document, and as a page
 //	GET  /livez, /readyz, /healthz        is it alive, is it ready, how is it
 //	GET  /metrics                         for Prometheus

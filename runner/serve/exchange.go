@@ -27,7 +27,7 @@ type exchange struct {
 	h        *handler
 	w        http.ResponseWriter
 	req      *http.Request
-	control  *http.ResponseController
+	control  http.ResponseController
 	ctx      context.Context
 	id       string  // of the request
 	token    *client // nil if it has sent none
@@ -166,21 +166,25 @@ func (x *exchange) limitTime(limit time.Duration) context.CancelFunc {
 	return cancel
 }
 
-// stallReader reads a body, of which the next part must arrive within the stall timeout. With
-// holds, what it has read counts as held by the exchange.
-type stallReader struct {
-	x     *exchange
-	from  io.Reader
-	holds bool
+// bodyReader reads a body or its content. What it has read counts as held by the exchange.
+type bodyReader struct {
+	x    *exchange
+	from io.Reader
+	left int64 // how many bytes may be read, and one more
+	// deadlines says that the next part must arrive within the stall timeout.
+	deadlines bool
 }
 
-func (s stallReader) Read(p []byte) (int, error) {
-	_ = s.x.control.SetReadDeadline(time.Now().Add(s.x.h.stall))
-	n, err := s.from.Read(p)
-	if s.holds {
-		if full := s.x.hold(n); full != nil {
-			return 0, full
-		}
+func (b *bodyReader) Read(p []byte) (int, error) {
+	if b.deadlines {
+		_ = b.x.control.SetReadDeadline(time.Now().Add(b.x.h.stall))
+	}
+	n, err := b.from.Read(p[:min(int64(len(p)), b.left)])
+	if full := b.x.hold(n); full != nil {
+		return 0, full
+	}
+	if b.left -= int64(n); b.left == 0 {
+		return 0, bodyTooLarge(b.x.h.maxBody)
 	}
 	return n, err
 }
@@ -194,20 +198,20 @@ func (x *exchange) readBody() ([]byte, error) {
 	if n := x.req.ContentLength; n > 0 {
 		body.Grow(int(min(n+bytes.MinRead, 1<<20))) // a client may claim any length
 	}
-	_, err := body.ReadFrom(http.MaxBytesReader(x.w, io.NopCloser(stallReader{x, x.req.Body, true}), x.h.maxBody))
-	if err != nil {
+	if _, err := body.ReadFrom(&bodyReader{x, x.req.Body, x.h.maxBody + 1, true}); err != nil {
 		x.closeConnection() // the server must not wait for the rest
 		x.letGo()
 		return nil, bodyError(err)
 	}
 	x.hasBody = true
 	_ = x.control.SetReadDeadline(time.Time{}) // the server reads on, to notice that the client leaves
-	return decompress(body.Bytes(), x.req.Header.Get("Content-Encoding"), x.h.maxBody)
+	return x.decompress(body.Bytes(), x.req.Header.Get("Content-Encoding"))
 }
 
-// decompress returns the content of a body in an encoding of HTTP, which may have limit bytes.
-func decompress(body []byte, encoding string, limit int64) ([]byte, error) {
-	var content io.ReadCloser
+// decompress returns the content of a body in an encoding of HTTP. It may be as large as a body, and
+// counts as held by the exchange as well.
+func (x *exchange) decompress(body []byte, encoding string) ([]byte, error) {
+	var content io.Reader
 	var err error
 	switch encoding {
 	case "", "identity":
@@ -219,17 +223,18 @@ func decompress(body []byte, encoding string, limit int64) ([]byte, error) {
 	default:
 		return nil, fault(wrongType, fmt.Sprintf("the body is encoded as %q", encoding)).withHint("send it as gzip or deflate, or without a Content-Encoding")
 	}
-	var plain []byte
+	var plain bytes.Buffer
 	if err == nil {
-		plain, err = io.ReadAll(io.LimitReader(content, limit+1))
+		_, err = plain.ReadFrom(&bodyReader{x, content, x.h.maxBody + 1, false})
+	}
+	if own, ok := errors.AsType[*requestError](err); ok {
+		x.letGo()
+		return nil, own
 	}
 	if err != nil {
 		return nil, fault(malformed, fmt.Sprintf("the body is not %s: %s", encoding, err))
 	}
-	if int64(len(plain)) > limit {
-		return nil, bodyTooLarge(limit)
-	}
-	return plain, nil
+	return plain.Bytes(), nil
 }
 
 func bodyTooLarge(limit int64) error {

@@ -187,8 +187,14 @@ func (o *options) detect(body []byte) *Format {
 // accepted is what the Accept header of a request asks for, the most wanted media range first.
 type accepted []string
 
+// anything is what a request without an Accept header accepts. It must not be changed.
+var anything = accepted{"*/*"}
+
 // parseAccept reads an Accept header. Without one, everything is accepted.
 func parseAccept(header http.Header) accepted {
+	if header["Accept"] == nil {
+		return anything
+	}
 	type weighted struct {
 		name    string
 		quality float64
@@ -213,7 +219,7 @@ func parseAccept(header http.Header) accepted {
 		names = append(names, r.name)
 	}
 	if len(names) == 0 {
-		return accepted{"*/*"}
+		return anything
 	}
 	return names
 }

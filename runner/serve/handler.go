@@ -35,12 +35,12 @@ type handler struct {
 	guesses   *addressTable // of tokens, at the page
 
 	// drained ends when the handler begins to drain, and stopped when work under way must end.
-	drained, stopped context.Context
-	endInput, stop   context.CancelCauseFunc
+	drained, stopped  context.Context
+	endInput, endWork context.CancelCauseFunc
 
 	mu sync.Mutex
-	// active is the number of calls and streams under way.
-	active int
+	// work are the calls and streams under way, with the functions that end their contexts.
+	work map[*exchange]context.CancelCauseFunc
 	// idle is closed when the handler drains and the last of them has ended.
 	idle chan struct{}
 }
@@ -75,9 +75,10 @@ func newHandler(runners map[string]*runner.Runner, opts []Option) *handler {
 		options: newOptions(opts), pipelines: make(map[string]*pipeline, len(runners)),
 		names: slices.Sorted(maps.Keys(runners)), mux: http.NewServeMux(),
 		origins: http.NewCrossOriginProtection(), idle: make(chan struct{}),
+		work: make(map[*exchange]context.CancelCauseFunc),
 	}
 	h.drained, h.endInput = context.WithCancelCause(context.Background())
-	h.stopped, h.stop = context.WithCancelCause(context.Background())
+	h.stopped, h.endWork = context.WithCancelCause(context.Background())
 	h.answers = newKeyTable(h.keys)
 	h.setTokens(h.initial)
 	h.addresses = newAddressTable(h.rate)
@@ -106,6 +107,7 @@ func newHandler(runners map[string]*runner.Runner, opts []Option) *handler {
 	h.route("/v1/pipelines/{name}", methods{http.MethodGet: (*exchange).describe, http.MethodPost: (*exchange).call})
 	h.route("/v1/pipelines/{name}/stream", methods{http.MethodGet: (*exchange).stream})
 	h.route("/v1/pipelines/{name}/nodes/{id}", methods{http.MethodPost: (*exchange).call})
+	h.route("/v1/pipelines/{name}/nodes/{id}/stream", methods{http.MethodGet: (*exchange).stream})
 	h.route("/v1/pipelines/{name}/logs", methods{http.MethodGet: (*exchange).logs})
 	h.route("/v1/pipelines/{name}/nodes/{id}/logs", methods{http.MethodGet: (*exchange).logs})
 	h.route("/v1/pipelines/{name}/reload", methods{http.MethodPost: (*exchange).reload})
@@ -126,9 +128,8 @@ type methods map[string]func(*exchange) error
 
 // route adds a resource. Without methods there is none.
 func (h *handler) route(pattern string, functions methods) {
-	h.mux.HandleFunc(pattern, func(w http.ResponseWriter, req *http.Request) {
-		x := exchangeOf(req)
-		x.req, x.w = req, w
+	h.mux.HandleFunc(pattern, func(w http.ResponseWriter, _ *http.Request) {
+		x := w.(*statusWriter).x
 		if err := x.dispatch(functions); err != nil {
 			x.fail(err)
 		}
@@ -189,20 +190,21 @@ func (x *exchange) takesInput(node string) bool {
 	return x.node != "" || x.pipeline != nil && x.pipeline.sources[node]
 }
 
-type exchangeKey struct{}
-
-func exchangeOf(req *http.Request) *exchange { return req.Context().Value(exchangeKey{}).(*exchange) }
+// The values of headers that each answer has. They must not be changed.
+var (
+	noSniff = []string{"nosniff"}
+	noStore = []string{"no-store"}
+)
 
 // ServeHTTP implements [http.Handler].
 func (h *handler) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	x := &exchange{
-		h: h, w: w, req: req, control: http.NewResponseController(w), ctx: req.Context(), id: requestID(req.Header),
+		h: h, w: w, req: req, control: *http.NewResponseController(w), ctx: req.Context(), id: requestID(req.Header),
 		protocol: h.protocolOf(req.URL.Path), compute: (*exchange).run,
 	}
 	header := w.Header()
 	header.Set("X-Request-Id", x.id)
-	header.Set("X-Content-Type-Options", "nosniff")
-	header.Set("Cache-Control", "no-store")
+	header["X-Content-Type-Options"], header["Cache-Control"] = noSniff, noStore
 	_ = x.control.SetWriteDeadline(time.Time{}) // it may still be that of an earlier request
 	x.observe()
 	defer x.observed()
@@ -212,7 +214,7 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	}
 	defer x.letGo()
 	x.accept = parseAccept(req.Header)
-	h.mux.ServeHTTP(x.w, x.req.WithContext(context.WithValue(x.ctx, exchangeKey{}, x)))
+	h.mux.ServeHTTP(x.w, x.req) // which adds the pattern and the values of the path to the request
 }
 
 // admit checks the host, the origin and the token of a request.
@@ -285,22 +287,23 @@ func (h *handler) allowsHost(host string) bool {
 	return slices.Contains(h.hosts, "localhost") && ip != nil && ip.IsLoopback()
 }
 
-// enter counts a call as under way, unless the handler drains. The caller calls leave.
-func (h *handler) enter() error {
+// enter counts a call as under way, unless the handler drains. When the handler stops, it ends the
+// context of the call by cancel. The caller calls leave.
+func (h *handler) enter(x *exchange, cancel context.CancelCauseFunc) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if h.drained.Err() != nil {
+	if h.drained.Err() != nil || h.stopped.Err() != nil {
 		return fault(stopping, "the service drains and takes nothing more")
 	}
-	h.active++
+	h.work[x] = cancel
 	return nil
 }
 
-func (h *handler) leave() {
+func (h *handler) leave(x *exchange) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.active--
-	if h.active == 0 && h.drained.Err() != nil {
+	delete(h.work, x)
+	if len(h.work) == 0 && h.drained.Err() != nil {
 		close(h.idle)
 	}
 }
@@ -312,10 +315,20 @@ func (h *handler) drain() <-chan struct{} {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.endInput(errStopping)
-	if h.active == 0 {
+	if len(h.work) == 0 {
 		close(h.idle)
 	}
 	return h.idle
+}
+
+// stop ends all work under way.
+func (h *handler) stop() {
+	h.endWork(errStopping)
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, cancel := range h.work {
+		cancel(errStopping)
+	}
 }
 
 // call answers a request for a pipeline or a node.
@@ -339,16 +352,15 @@ func (x *exchange) process(work func(cancel context.CancelCauseFunc) error) erro
 // track calls a function as work under way, in a context of its own. The function answers the
 // request before the context ends, since its cause decides what the answer is.
 func (x *exchange) track(work func(cancel context.CancelCauseFunc) error) error {
-	if err := x.h.enter(); err != nil {
+	ctx, cancel := context.WithCancelCause(x.ctx)
+	defer cancel(nil)
+	if err := x.h.enter(x, cancel); err != nil {
 		if x.w != nil {
 			x.w.Header().Set("Connection", "close")
 		}
 		return err
 	}
-	defer x.h.leave()
-	ctx, cancel := context.WithCancelCause(x.ctx)
-	defer cancel(nil)
-	defer context.AfterFunc(x.h.stopped, func() { cancel(errStopping) })()
+	defer x.h.leave(x)
 	x.ctx = ctx
 	var err error
 	if x.priority, err = x.readPriority(); err != nil {
@@ -367,9 +379,6 @@ func (x *exchange) answer(cancel context.CancelCauseFunc) error {
 	contentType, _, _ := strings.Cut(x.req.Header.Get("Content-Type"), ";")
 	isLines := strings.TrimSpace(strings.ToLower(contentType)) == typeLines
 	form := x.accept.stream()
-	if x.node != "" && (isLines || form != "") {
-		return fault(notAcceptable, "a single node has no streams").withHint("call the pipeline, or ask for application/json")
-	}
 	key, err := idempotencyKey(x.req.Header)
 	switch {
 	case err != nil:

@@ -68,8 +68,13 @@ func TestTheOpenAPIDocumentHasTheSchemasOfTheNodes(t *testing.T) {
 	assert.Equal(t, "#/components/responses/TooManyRequests", run.Responses["429"].Ref)
 	node := d.Paths["/v1/pipelines/p/nodes/add"]["post"]
 	assert.Equal(t, "Add one.", node.Description)
-	assert.ElementsMatch(t, []string{"application/json"}, keys(node.Responses["200"].Content))
+	assert.ElementsMatch(t, []string{"application/json", lines, events}, keys(node.Responses["200"].Content))
+	assert.Contains(t, d.Paths["/v1/pipelines/p/nodes/add/stream"]["get"].Responses, "101")
 	assert.Contains(t, d.Paths["/v1/pipelines/p/stream"]["get"].Responses, "101")
+	assert.ElementsMatch(t, []string{"application/json", lines, events}, keys(d.Paths["/v1/status"]["get"].Responses["200"].Content))
+	for path, method := range map[string]string{"logs": "get", "nodes/add/logs": "get", "reload": "post", "nodes/add/restart": "post"} {
+		assert.Contains(t, d.Paths["/v1/pipelines/p/"+path][method].Responses, "403", path)
+	}
 	assert.Empty(t, d.Security)
 }
 

@@ -28,8 +28,10 @@ type options struct {
 	admin   bool
 
 	protocols []Protocol
-	tracer    trace.Tracer // nil without traces
-	metrics   *metrics.Metrics
+	// propagates says that runs get the trace context of the client.
+	propagates bool
+	tracer     trace.Tracer // nil without spans
+	metrics    *metrics.Metrics
 }
 
 // The defaults of the options.

@@ -142,9 +142,6 @@ func unreadable(err error) *requestError {
 
 // bodyError returns the error for a body that could not be read.
 func bodyError(err error) error {
-	if e, ok := errors.AsType[*http.MaxBytesError](err); ok {
-		return bodyTooLarge(e.Limit)
-	}
 	if own, ok := errors.AsType[*requestError](err); ok {
 		return own
 	}

@@ -11,6 +11,8 @@ import (
 	"strings"
 	"time"
 
+	"go.opentelemetry.io/otel/trace"
+
 	"github.com/gophersnake/gophersnake/ipc"
 	"github.com/gophersnake/gophersnake/runner"
 )
@@ -266,9 +268,12 @@ type Origin struct {
 
 // Open returns a call of another server in the same program, for instance one for gRPC, after the
 // checks that requests of HTTP are subject to. Its context ends when ctx does or when the
-// service stops.
+// service stops. If the context has a span, such as that of [Server.Observe], it is the parent of
+// the runs, and otherwise that which the headers name.
 func (s *Server) Open(ctx context.Context, from Origin) (*Call, *Problem) {
-	ctx = s.handler.continueTrace(ctx, from.Header)
+	if !trace.SpanContextFromContext(ctx).IsValid() {
+		ctx = s.handler.continueTrace(ctx, from.Header)
+	}
 	req := (&http.Request{
 		Method: http.MethodPost, URL: &url.URL{Path: from.Method}, Header: from.Header, Host: from.Host,
 	}).WithContext(ctx)

@@ -139,13 +139,13 @@ func (s *Server) Run(ctx context.Context) error {
 	}()
 	select {
 	case err := <-failed:
-		s.handler.stop(errStopping)
+		s.handler.stop()
 		return runner.Wrap(err, runner.KindIO, "serve")
 	case <-ctx.Done():
 	}
 	idle := s.handler.drain()
 	waitFor(idle, s.config.DrainTimeout)
-	s.handler.stop(errStopping)
+	s.handler.stop()
 	waitFor(idle, closeTimeout)
 	closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTimeout)
 	defer cancel()

@@ -7,7 +7,6 @@ import (
 	"slices"
 	"strconv"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -197,10 +196,37 @@ const longestReport = 16 << 10
 
 // statusFeed keeps the last status, so that many watchers cost no more than a few.
 type statusFeed struct {
-	watchers atomic.Int32
+	mu       sync.Mutex
+	last     map[rights]statusText
+	watching int            // streams of all clients
+	watchers map[string]int // streams, by the ids of their clients
+}
 
-	mu   sync.Mutex
-	last map[rights]statusText
+// join counts a stream of a client, unless there would be too many.
+func (f *statusFeed) join(id string) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	switch {
+	case f.watching >= mostWatchers:
+		return fault(watchersFull, fmt.Sprintf("there are %d streams of it", f.watching))
+	case f.watchers[id] >= mostOfClient:
+		return fault(watchersFull, fmt.Sprintf("the client has %d streams of it", mostOfClient))
+	}
+	if f.watchers == nil {
+		f.watchers = make(map[string]int)
+	}
+	f.watching++
+	f.watchers[id]++
+	return nil
+}
+
+func (f *statusFeed) leave(id string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.watching--
+	if f.watchers[id]--; f.watchers[id] == 0 {
+		delete(f.watchers, id)
+	}
 }
 
 type statusText struct {
@@ -210,11 +236,12 @@ type statusText struct {
 }
 
 // The limits of the status: how long it is kept, how often a stream sends it, how soon after a
-// change, and how many streams there are.
+// change, and how many streams there are, in all and for one client.
 const (
 	statusAge      = 200 * time.Millisecond
 	statusInterval = time.Second
 	mostWatchers   = 100
+	mostOfClient   = 20
 )
 
 // statusText returns the status as JSON, for a client with certain rights. Its counts may be as
@@ -357,10 +384,11 @@ func (x *exchange) status() error {
 // streamStatus sends the status each second and soon after a change, until the client leaves, its
 // token or session ends, or the handler drains. A client that takes it more slowly gets it less often.
 func (x *exchange) streamStatus(context.CancelCauseFunc) error {
-	defer x.h.feed.watchers.Add(-1)
-	if x.h.feed.watchers.Add(1) > mostWatchers {
-		return fault(watchersFull, fmt.Sprintf("there are %d", mostWatchers))
+	id := x.client().id
+	if err := x.h.feed.join(id); err != nil {
+		return err
 	}
+	defer x.h.feed.leave(id)
 	out := newStreamWriter(x, x.accept.stream())
 	ticker := time.NewTicker(statusInterval)
 	defer ticker.Stop()
@@ -414,10 +442,10 @@ func (x *exchange) logs() error {
 		return fault(forbidden, "the token does not show the log").withHint("it takes a token with the attribute admin, or --debug")
 	}
 	var after uint64
-	if text := x.req.URL.Query().Get("after"); text != "" {
+	if texts := x.req.URL.Query()["after"]; len(texts) > 0 {
 		var err error
-		if after, err = strconv.ParseUint(text, 10, 64); err != nil {
-			return fault(malformed, fmt.Sprintf("after takes the number of a record, not %.40q", text))
+		if after, err = strconv.ParseUint(texts[0], 10, 64); err != nil || len(texts) > 1 {
+			return fault(malformed, fmt.Sprintf("after takes the number of one record, not %.40q", texts))
 		}
 	}
 	records := []monitor.Record{}

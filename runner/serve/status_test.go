@@ -265,6 +265,17 @@ func TestTheStatusIsSentSoonAfterAChange(t *testing.T) {
 	<-s.done
 }
 
+func TestNoClientTakesTheStreamsOfTheStatusFromOthers(t *testing.T) {
+	t.Parallel()
+	one, other := strings.Repeat("1", 16), strings.Repeat("2", 16)
+	s := listen(t, newRunner(t, echoes), serve.Config{Tokens: []serve.Token{{Secret: one}, {Secret: other}}})
+	s.watch(t, 20, "Authorization", "Bearer "+one)
+	refused := s.do(t, http.MethodGet, "/v1/status", nil, "Authorization", "Bearer "+one, "Accept", lines)
+	assert.Equal(t, http.StatusServiceUnavailable, refused.StatusCode)
+	assert.Equal(t, "the client has 20 streams of it", problemIn(t, read(t, refused)).Detail)
+	s.watch(t, 20, "Authorization", "Bearer "+other)
+}
+
 func TestAWatcherThatDoesNotReadIsDisconnected(t *testing.T) {
 	t.Parallel()
 	long := strings.Repeat("x", 7<<20) // so that a status is larger than what the system buffers

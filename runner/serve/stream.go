@@ -16,7 +16,7 @@ import (
 	"github.com/gophersnake/gophersnake/runner/document"
 )
 
-// streamResult runs the pipeline with the body as a stream of one item, and writes each of its
+// streamResult runs the pipeline or the node with the body as a stream of one item, and writes each of its
 // values at once. The status is that of the first value, so that an error before it is
 // answered as one of a call.
 func (x *exchange) streamResult(form string) error {
@@ -32,7 +32,7 @@ func (x *exchange) streamResult(form string) error {
 		return err
 	}
 	defer x.pipeline.turns.Release()
-	s, err := x.pipeline.runner.Stream(x.ctx)
+	s, err := x.openStream()
 	if err != nil {
 		return err
 	}
@@ -44,7 +44,15 @@ func (x *exchange) streamResult(form string) error {
 	return newStreamWriter(x, form).copy(s, nil)
 }
 
-// streamLines runs the pipeline on the lines of the body, and writes each value at once, while
+// openStream opens a stream through the pipeline or the node.
+func (x *exchange) openStream() (*runner.Stream, error) {
+	if x.node != "" {
+		return x.pipeline.runner.Node(x.node).Stream(x.ctx)
+	}
+	return x.pipeline.runner.Stream(x.ctx)
+}
+
+// streamLines runs the pipeline or the node on the lines of the body, and writes each value at once, while
 // further lines arrive. cancel ends the run.
 func (x *exchange) streamLines(form string, cancel context.CancelCauseFunc) error {
 	if err := x.control.EnableFullDuplex(); err != nil && !errors.Is(err, http.ErrNotSupported) {
@@ -56,7 +64,7 @@ func (x *exchange) streamLines(form string, cancel context.CancelCauseFunc) erro
 	if err := x.pipeline.runner.Start(x.ctx); err != nil {
 		return err
 	}
-	s, err := x.pipeline.runner.Stream(x.ctx)
+	s, err := x.openStream()
 	if err != nil {
 		return err
 	}
@@ -377,7 +385,7 @@ func (s *streamWriter) write(item runner.Item) error {
 
 // sink returns the node of a value if there are several sinks.
 func (s *streamWriter) sink(item runner.Item) string {
-	if len(s.x.pipeline.sinks) > 1 {
+	if s.x.node == "" && len(s.x.pipeline.sinks) > 1 {
 		return item.Node
 	}
 	return ""

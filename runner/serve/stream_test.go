@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/coder/websocket"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -51,6 +52,26 @@ func TestAnErrorBeforeTheFirstValueHasAStatusAndALaterOneIsInTheStream(t *testin
 	assert.True(t, strings.HasPrefix(text, "{\"result\":0}\n{\"error\":{\"type\":\"urn:gophersnake:problem:rejected\""), text)
 	_, text = s.post(t, "-1", "Accept", events)
 	assert.Contains(t, text, "event: error\nid: 1\ndata: {\"error\":{")
+}
+
+// Only the node's own values come, without the name of a sink, also if the pipeline has several.
+func TestANodeStreamsAloneInEachForm(t *testing.T) {
+	t.Parallel()
+	s := start(t, "nodes: [{id: n, node_type: count}, {id: t, node_type: Total}, {id: b, node_type: add}]\nconnections: [{from: n, to: t}]")
+	path := "/v1/pipelines/p/nodes/n"
+	answer := s.do(t, http.MethodPost, path, strings.NewReader("2"), "Accept", events)
+	assert.Equal(t, "event: result\nid: 1\ndata: {\"result\":0}\n\nevent: result\nid: 2\ndata: {\"result\":1}\n\nevent: end\ndata: {\"results\":2}\n\n", read(t, answer))
+	answer = s.do(t, http.MethodPost, path, strings.NewReader("1\n2\n"), "Content-Type", lines)
+	assert.Equal(t, "{\"result\":0}\n{\"result\":0}\n{\"result\":1}\n", read(t, answer))
+	k := s.dialPath(t, "/v1/pipelines/p/nodes/t/stream")
+	k.send("1", "2")
+	k.send(`{"$end": true}`)
+	assert.Equal(t, `{"result":3}`, k.receive())
+	code, _ := k.closed()
+	assert.Equal(t, websocket.StatusNormalClosure, code)
+	answer = s.do(t, http.MethodPost, path, strings.NewReader(`"x"`), "Accept", events)
+	assert.Equal(t, http.StatusUnprocessableEntity, answer.StatusCode)
+	assert.Equal(t, "n", problemIn(t, read(t, answer)).Node)
 }
 
 func TestTheItemsOfAStreamNameTheirSinks(t *testing.T) {

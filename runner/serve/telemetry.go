@@ -14,15 +14,23 @@ import (
 	"go.opentelemetry.io/otel/propagation"
 	semconv "go.opentelemetry.io/otel/semconv/v1.43.0"
 	"go.opentelemetry.io/otel/trace"
+	"go.opentelemetry.io/otel/trace/noop"
 
 	"github.com/gophersnake/gophersnake/runner/telemetry/metrics"
 )
 
 // WithTracerProvider makes an OpenTelemetry span of each request, except those for health and
 // metrics. Its parent is the span that the headers traceparent and tracestate name, and it is
-// the parent of the runs: give the same provider to [runner.WithTracerProvider].
+// the parent of the runs: give the same provider to [runner.WithTracerProvider]. With the provider of
+// package go.opentelemetry.io/otel/trace/noop, there are no spans, but runs get the context of the
+// client.
 func WithTracerProvider(provider trace.TracerProvider) Option {
-	return func(o *options) { o.tracer = provider.Tracer("github.com/gophersnake/gophersnake/runner/serve") }
+	return func(o *options) {
+		o.propagates = true
+		if _, isNoop := provider.(noop.TracerProvider); !isNoop {
+			o.tracer = provider.Tracer("github.com/gophersnake/gophersnake/runner/serve")
+		}
+	}
 }
 
 // WithMetrics makes /metrics answer with these metrics, to which the handler adds its runners
@@ -39,9 +47,10 @@ type observation struct {
 	span    trace.Span // nil if the request is not traced
 }
 
-// statusWriter notes the status of an answer.
+// statusWriter notes the status of the answer to an exchange.
 type statusWriter struct {
 	http.ResponseWriter
+	x      *exchange
 	status int // 0 until there is one
 }
 
@@ -68,9 +77,14 @@ func (w *statusWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 func (x *exchange) observe() {
 	o := &x.observation
 	o.started = time.Now()
-	o.writer.ResponseWriter = x.w
+	o.writer.ResponseWriter, o.writer.x = x.w, x
 	x.w = &o.writer
+	if !x.h.propagates {
+		return
+	}
+	ctx := x.h.continueTrace(x.ctx, x.req.Header)
 	if x.h.tracer == nil {
+		x.ctx = ctx
 		return
 	}
 	route := x.route()
@@ -78,7 +92,6 @@ func (x *exchange) observe() {
 	if isProbe || slices.Contains(untraced, route) {
 		return
 	}
-	ctx := x.h.continueTrace(x.ctx, x.req.Header)
 	x.ctx, o.span = x.h.tracer.Start(ctx, methodOf(x.req)+" "+route, trace.WithSpanKind(trace.SpanKindServer),
 		trace.WithAttributes(x.requestAttributes(route)...))
 	x.req = x.req.WithContext(x.ctx)
@@ -87,10 +100,37 @@ func (x *exchange) observe() {
 // continueTrace returns a context with the span of the caller that the headers name, if there are
 // traces.
 func (h *handler) continueTrace(ctx context.Context, header http.Header) context.Context {
-	if h.tracer == nil {
+	if !h.propagates || header["Traceparent"] == nil {
 		return ctx
 	}
 	return propagation.TraceContext{}.Extract(ctx, propagation.HeaderCarrier(header))
+}
+
+// Observe begins the observation of a call of another server in the same program, such as one for
+// gRPC: it makes a span, whose parent is the span that the headers name, and measures its time. The
+// context is for [Server.Open]. The caller calls end with the code of gRPC; isFault says that the
+// server is at fault.
+func (s *Server) Observe(ctx context.Context, method string, header http.Header) (observed context.Context, end func(code string, isFault bool)) {
+	h, started := s.handler, time.Now()
+	name := strings.TrimPrefix(method, "/")
+	ctx = h.continueTrace(ctx, header)
+	var span trace.Span
+	if h.tracer != nil {
+		ctx, span = h.tracer.Start(ctx, name, trace.WithSpanKind(trace.SpanKindServer),
+			trace.WithAttributes(attribute.String("rpc.system.name", "grpc"), attribute.String("rpc.method", name)))
+	}
+	return ctx, func(code string, isFault bool) {
+		h.metrics.Call(ctx, name, code, time.Since(started))
+		if span == nil {
+			return
+		}
+		span.SetAttributes(attribute.String("rpc.response.status_code", code))
+		if isFault {
+			span.SetAttributes(semconv.ErrorTypeKey.String(code))
+			span.SetStatus(codes.Error, "")
+		}
+		span.End()
+	}
 }
 
 // untraced are the routes without spans.

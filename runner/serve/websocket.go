@@ -117,7 +117,7 @@ func hasToken(header http.Header, name, token string) bool {
 // serveSocket opens the WebSocket and a stream, and runs both until one of them ends. cancel ends
 // the stream.
 func (x *exchange) serveSocket(form *socketForm, cancel context.CancelCauseFunc) error {
-	s, err := x.pipeline.runner.Stream(x.ctx) // starts the runner
+	s, err := x.openStream() // starts the runner
 	if err != nil {
 		return err
 	}

@@ -32,6 +32,12 @@ type talk struct {
 // dial opens a WebSocket of the pipeline. The query begins with a question mark, or is empty.
 func (s *service) dial(t *testing.T, query string, headers ...string) *talk {
 	t.Helper()
+	return s.dialPath(t, "/v1/pipelines/p/stream"+query, headers...)
+}
+
+// dialPath opens the WebSocket of a path.
+func (s *service) dialPath(t *testing.T, path string, headers ...string) *talk {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	t.Cleanup(cancel)
 	header := http.Header{}
@@ -40,7 +46,7 @@ func (s *service) dial(t *testing.T, query string, headers ...string) *talk {
 	}
 	protocols := header.Values("Sec-WebSocket-Protocol")
 	header.Del("Sec-WebSocket-Protocol")
-	conn, _, err := websocket.Dial(ctx, s.url+"/v1/pipelines/p/stream"+query, &websocket.DialOptions{HTTPHeader: header, Subprotocols: protocols})
+	conn, _, err := websocket.Dial(ctx, s.url+path, &websocket.DialOptions{HTTPHeader: header, Subprotocols: protocols})
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = conn.CloseNow() })
 	conn.SetReadLimit(-1)

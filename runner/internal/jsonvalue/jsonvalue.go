@@ -288,14 +288,17 @@ func (t *transcoder) number(text string) error {
 // fit, or a float64 if the text has a point or an exponent. It returns nil if none of them can
 // hold it: a float64 would round an integer of more than 64 bits.
 func Number(text string) any {
+	if strings.ContainsAny(text, ".eE") {
+		if f, err := strconv.ParseFloat(text, 64); err == nil {
+			return f
+		}
+		return nil
+	}
 	if i, err := strconv.ParseInt(text, 10, 64); err == nil {
 		return i
 	}
 	if u, err := strconv.ParseUint(text, 10, 64); err == nil {
 		return u
-	}
-	if f, err := strconv.ParseFloat(text, 64); err == nil && strings.ContainsAny(text, ".eE") {
-		return f
 	}
 	return nil
 }

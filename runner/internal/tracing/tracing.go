@@ -7,7 +7,8 @@
 // The spans of a run or a stream are bounded: after [MostSpans] calls of nodes, further ones
 // have none of their own, and are events of the run or stream if they fail.
 //
-// A nil *[Node] and a nil *[Call] do nothing, and cost nothing but a comparison.
+// A nil *[Work], *[Node] or *[Call] does nothing, and costs nothing but a comparison. With the
+// provider of package noop, a call without a span in its context costs as much.
 package tracing
 
 import (
@@ -21,6 +22,7 @@ import (
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/codes"
 	"go.opentelemetry.io/otel/trace"
+	"go.opentelemetry.io/otel/trace/noop"
 
 	"github.com/gophersnake/gophersnake/ipc"
 	"github.com/gophersnake/gophersnake/retry"
@@ -36,13 +38,20 @@ const scope = "github.com/gophersnake/gophersnake/runner"
 // Tracer makes the spans of one runner.
 type Tracer struct {
 	tracer   trace.Tracer
+	isSilent bool // it makes no spans, and passes on those of its callers
 	pipeline string
 	kindOf   func(error) string
 }
 
 // New returns a tracer for a pipeline. kindOf returns the kind of an error.
 func New(provider trace.TracerProvider, pipeline string, kindOf func(error) string) *Tracer {
-	return &Tracer{provider.Tracer(scope), pipeline, kindOf}
+	_, isSilent := provider.(noop.TracerProvider)
+	return &Tracer{provider.Tracer(scope), isSilent, pipeline, kindOf}
+}
+
+// concerns reports whether there is something to trace in a context. A nil tracer has nothing.
+func (t *Tracer) concerns(ctx context.Context) bool {
+	return t != nil && (!t.isSilent || trace.SpanContextFromContext(ctx).IsValid())
 }
 
 // Work is a run or a stream that is traced.
@@ -55,8 +64,12 @@ type Work struct {
 
 type workKey struct{}
 
-// Begin starts the span of a run or a stream. The caller ends the work.
+// Begin starts the span of a run or a stream. The caller ends the work, which is nil if there is
+// nothing to trace.
 func (t *Tracer) Begin(ctx context.Context, what string) (context.Context, *Work) {
+	if !t.concerns(ctx) {
+		return ctx, nil
+	}
 	w := &Work{tracer: t, run: fmt.Sprintf("%016x", rand.Uint64())}
 	ctx, w.span = t.tracer.Start(ctx, what+" "+t.pipeline, trace.WithAttributes(
 		attribute.String("gophersnake.pipeline", t.pipeline),
@@ -67,6 +80,9 @@ func (t *Tracer) Begin(ctx context.Context, what string) (context.Context, *Work
 
 // End ends the span of a run or a stream, which failed if err is not nil.
 func (w *Work) End(err error) {
+	if w == nil {
+		return
+	}
 	if untraced := w.calls.Load() - MostSpans; untraced > 0 {
 		w.span.SetAttributes(attribute.Int64("gophersnake.calls.without_span", untraced))
 	}
@@ -148,7 +164,7 @@ func (n *Node) Begin(ctx context.Context, operation string, size int64) (context
 		return ctx, nil
 	}
 	c := &Call{node: n, ctx: ctx, started: time.Now()}
-	if n.tracer == nil {
+	if !n.tracer.concerns(ctx) {
 		return ctx, c
 	}
 	if c.work, _ = ctx.Value(workKey{}).(*Work); c.work != nil {
@@ -208,7 +224,7 @@ func (c *Call) Attempt(ctx context.Context, number int, op func(ctx context.Cont
 
 func (c *Call) beginAttempt(ctx context.Context, number int) context.Context {
 	c.report, c.trace, c.attempt = pool.Report{}, nil, nil
-	if c.node.tracer == nil {
+	if !c.node.tracer.concerns(ctx) {
 		return ctx
 	}
 	if c.span != nil {

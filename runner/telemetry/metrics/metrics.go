@@ -31,7 +31,7 @@ import (
 // Metrics are the metrics of any number of runners, each of which has a name, the label
 // "pipeline". All methods are safe for concurrent use.
 type Metrics struct {
-	calls, queues, starts, requests, turns *prometheus.HistogramVec
+	calls, queues, starts, requests, rpcs, turns *prometheus.HistogramVec
 
 	registry *prometheus.Registry
 	handler  http.Handler
@@ -61,8 +61,10 @@ func New() *Metrics {
 			"Times from the start of a worker's process until it was ready.", "pipeline", "node"),
 		requests: histogram("gophersnake_http_request_duration_seconds",
 			"Times of HTTP requests, by the pattern of their path and the class of their status.", "route", "status"),
+		rpcs: histogram("gophersnake_grpc_request_duration_seconds",
+			"Times of calls of gRPC, and of whole streams.", "method", "code"),
 		turns: histogram("gophersnake_http_queue_duration_seconds",
-			"Times that HTTP requests waited for their turn in a pipeline.", "pipeline"),
+			"Times that HTTP requests, and the items of streams of inputs, waited for their turn in a pipeline.", "pipeline"),
 		registry: prometheus.NewRegistry(),
 		sources:  make(map[string]source),
 	}
@@ -124,7 +126,14 @@ func (m *Metrics) Request(ctx context.Context, route string, status int, took ti
 	observe(ctx, m.requests.WithLabelValues(route, class), took)
 }
 
-// Turn adds the time that an HTTP request waited until a pipeline could begin with it.
+// Call adds the time of a call of gRPC, or of a whole stream, by the name of its code. The method
+// must be one that the server has, so that there are few.
+func (m *Metrics) Call(ctx context.Context, method, code string, took time.Duration) {
+	observe(ctx, m.rpcs.WithLabelValues(method, code), took)
+}
+
+// Turn adds the time that an HTTP request, or an item of a stream of inputs, waited until a pipeline
+// could begin with it.
 func (m *Metrics) Turn(ctx context.Context, pipeline string, took time.Duration) {
 	observe(ctx, m.turns.WithLabelValues(pipeline), took)
 }
@@ -161,7 +170,7 @@ func (m *Metrics) Describe(chan<- *prometheus.Desc) {}
 
 // Collect implements [prometheus.Collector].
 func (m *Metrics) Collect(to chan<- prometheus.Metric) {
-	for _, h := range []*prometheus.HistogramVec{m.calls, m.queues, m.starts, m.requests, m.turns} {
+	for _, h := range []*prometheus.HistogramVec{m.calls, m.queues, m.starts, m.requests, m.rpcs, m.turns} {
 		h.Collect(to)
 	}
 	m.mu.Lock()

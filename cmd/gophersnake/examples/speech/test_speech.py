@@ -305,7 +305,13 @@ def test_a_missing_resample_node_is_an_error(sample: Audio, transcribe: Transcri
 
 @pytest.mark.parametrize(
     "params",
-    [{"threshold": 0.3}, {"threshold": 1.0}, {"padding": -1.0}, {"max_speech": 0.5}],
+    [
+        {"threshold": 0.3},
+        {"threshold": 1.0},
+        {"padding": -1.0},
+        {"max_speech": 0.5},
+        {"max_draft": -1.0},
+    ],
 )
 def test_a_param_out_of_range_is_refused(params: dict[str, float]) -> None:
     with pytest.raises(ValueError, match=r"release|seconds"):
@@ -343,6 +349,48 @@ def test_long_speech_is_divided_where_the_voice_is_weakest() -> None:
 def test_long_speech_comes_before_it_ends() -> None:
     endpointer = Endpointer(threshold=0.5, release=0.3, shortest=2, pause=2, longest=31)
     assert [len(list(endpointer.hear(0.9))) for _ in range(32)] == [0] * 31 + [1]
+
+
+def test_a_draft_comes_in_the_middle_of_the_pause() -> None:
+    endpointer = Endpointer(
+        threshold=0.5, release=0.3, shortest=2, pause=4, longest=100, drafted=10
+    )
+    heard = [0.0, *[0.9] * 3, 0.1, 0.1, 0.9, *[0.1] * 4, *[0.9] * 9, *[0.1] * 4, 0.9, *[0.1] * 4]
+    assert spans(endpointer, heard) == [
+        Span(1, 4, 2, draft=True),  # the speaker went on
+        Span(1, 7, 2, draft=True),
+        Span(1, 7, 2),
+        Span(11, 20, 2),  # it is too long for a draft
+        # The last sound is too short for speech.
+    ]
+
+
+def test_the_segments_are_the_same_with_drafts(sample: Audio) -> None:
+    expected = segments(resample(whole(sample)))
+    found = list(segments(resample(chunks(sample, 0.02)), VoiceActivity(max_draft=6.0)))
+    drafts = [segment for segment in found if "draft" in segment]
+    final = [segment for segment in found if "draft" not in segment]
+    for segment, other in zip(final, expected, strict=True):
+        assert (segment["start"], segment["end"]) == (other["start"], other["end"])
+        np.testing.assert_array_equal(segment["audio"].samples, other["audio"].samples)
+    right = [d for d in drafts if any(d["end"] == segment["end"] for segment in final)]
+    assert len(right) >= LINES - 1
+
+
+def test_the_words_of_a_draft_are_recognized_once(sample: Audio) -> None:
+    found = list(segments(resample(whole(sample)), VoiceActivity(max_draft=6.0)))
+    node, recognized = ready(), []
+    recognize = node.recognize
+    node.recognize = lambda samples: (recognized.append(len(samples)), recognize(samples))[1]  # type: ignore[method-assign, func-returns-value]
+    lines = [line for segment in found for line in node.process(segment)]
+    assert [line["end"] for line in lines] == [s["end"] for s in found if "draft" not in s]
+    assert len(recognized) < len(found)
+    for _ in range(2 * Transcribe.DRAFTS):
+        draft = Audio(
+            samples=np.random.default_rng().normal(0, 0.1, (800, 1)).astype(np.float32), rate=RATE
+        )
+        assert list(node.process({"start": 0.0, "end": 0.05, "audio": draft, "draft": True})) == []
+    assert len(node.drafts) == Transcribe.DRAFTS
 
 
 class Heard(VoiceActivity):

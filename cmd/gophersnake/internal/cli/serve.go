@@ -7,13 +7,11 @@ import (
 	"log"
 	"math"
 	"net/http"
-	"os"
-	"os/signal"
 	"path/filepath"
 	"regexp"
+	"runtime"
 	"strconv"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -124,8 +122,16 @@ type servedPipeline struct {
 	reloader *service.Reloader
 }
 
+// reserveSize is the size of a heap that is never used. The collector of Go begins when the heap has
+// doubled. Without the reserve, that of an idle service is so small that it would begin after some
+// hundred requests, and on a machine with few processors each time delays the requests of that
+// time. The reserve is not written and takes no memory, but garbage may become as large.
+const reserveSize = 32 << 20
+
 // servePipelines is the command serve without the parsing of flags.
 func (a *app) servePipelines(ctx context.Context, args []string, flags serveFlags) (err error) {
+	reserve := make([]byte, reserveSize)
+	defer runtime.KeepAlive(reserve)
 	pipelines, err := a.loadServed(args)
 	if err != nil {
 		return err
@@ -177,10 +183,7 @@ func (a *app) servePipelines(ctx context.Context, args []string, flags serveFlag
 	if err != nil {
 		return err
 	}
-	if flags.tokenFile != "" {
-		defer a.reloadTokens(server, flags.tokenFile)()
-	}
-	return a.serveUntilEnd(ctx, server, rpc, pipelines, flags.watch)
+	return a.serveUntilEnd(ctx, server, rpc, pipelines, flags)
 }
 
 // listenGRPC opens the server for gRPC, nil if none is asked for.
@@ -202,30 +205,28 @@ func runServers(ctx context.Context, server *serve.Server, rpc *oipgrpc.Server) 
 	return servers.Wait()
 }
 
-// reloadTokens reads the tokens of a server again after each SIGHUP, until the function that it
-// returns is called. If the file cannot be read, the old tokens stay valid.
-func (a *app) reloadTokens(server *serve.Server, file string) (stop func()) {
-	hangups, ended := make(chan os.Signal, 1), make(chan struct{})
-	signal.Notify(hangups, syscall.SIGHUP)
-	go func() {
-		defer close(ended)
-		for range hangups {
-			tokens, err := serve.ReadTokens(file)
-			if err == nil {
-				err = server.SetTokens(tokens)
-			}
-			if err != nil {
-				a.logger.Warn("the tokens were not reloaded; the old ones stay valid")
-				a.reportError("", err)
-				continue
-			}
-			a.logger.Info("the tokens were reloaded", "tokens", len(tokens))
-		}
-	}()
-	return func() {
-		signal.Stop(hangups)
-		close(hangups)
-		<-ended
+// reloadTokens reads the tokens of a server again. If the file cannot be read, the old tokens stay
+// valid.
+func (a *app) reloadTokens(server *serve.Server, file string) {
+	tokens, err := serve.ReadTokens(file)
+	if err == nil {
+		err = server.SetTokens(tokens)
+	}
+	if err != nil {
+		a.logger.Warn("the tokens were not reloaded; the old ones stay valid")
+		a.reportError("", err)
+		return
+	}
+	a.logger.Info("the tokens were reloaded", "tokens", len(tokens))
+}
+
+// hangup is what the command does after SIGHUP.
+func (a *app) hangup(server *serve.Server, pipelines []*servedPipeline, tokenFile string) {
+	if tokenFile != "" {
+		a.reloadTokens(server, tokenFile)
+	}
+	for _, p := range pipelines {
+		p.reloader.Request("SIGHUP")
 	}
 }
 
@@ -273,20 +274,21 @@ func (f *serveFlags) options() []serve.Option {
 
 // serveUntilEnd answers requests, starts the pipelines, and reloads their code on request,
 // until the context ends or a pipeline cannot be started.
-func (a *app) serveUntilEnd(ctx context.Context, server *serve.Server, rpc *oipgrpc.Server, pipelines []*servedPipeline, watch bool) error {
+func (a *app) serveUntilEnd(ctx context.Context, server *serve.Server, rpc *oipgrpc.Server, pipelines []*servedPipeline, flags serveFlags) error {
 	work, stop := context.WithCancel(ctx)
 	defer stop()
 	for _, p := range pipelines {
 		var err error
 		work, p.reloader, err = service.NewReloader(work, p.pipeline, service.ReloaderOptions{
-			Watch: watch, Logger: a.logger, OnTerminal: a.onTerminal,
-			Report: func(err error) { a.reportError("", err) },
+			Watch: flags.watch, Logger: a.logger, Report: func(err error) { a.reportError("", err) },
 		})
 		if err != nil {
 			return err
 		}
 		defer p.reloader.Close()
 	}
+	work, stopHangups := service.OnHangup(work, a.onTerminal, func() { a.hangup(server, pipelines, flags.tokenFile) })
+	defer stopHangups()
 	ended := make(chan error, 1)
 	go func() {
 		ended <- runServers(work, server, rpc)

@@ -64,13 +64,14 @@ func (a *app) withRunner(ctx context.Context, p *manifest.Pipeline, d *terminal.
 	}
 	defer func() { err = errors.Join(err, closeRunner(ctx, r)) }()
 	ctx, reloader, err := service.NewReloader(ctx, p, service.ReloaderOptions{
-		Watch: s.watch, Logger: a.logger, OnTerminal: a.onTerminal,
-		Report: func(err error) { a.reportError("", err) },
+		Watch: s.watch, Logger: a.logger, Report: func(err error) { a.reportError("", err) },
 	})
 	if err != nil {
 		return err
 	}
 	defer reloader.Close()
+	ctx, stop := service.OnHangup(ctx, a.onTerminal, func() { reloader.Request("SIGHUP") })
+	defer stop()
 	if err := reloader.Start(ctx, r); err != nil {
 		return err
 	}

@@ -21,11 +21,9 @@ type ReloaderOptions struct {
 	Logger hclog.Logger
 	// Report prints an error that does not end the command.
 	Report func(error)
-	// OnTerminal reports whether the command runs on a terminal.
-	OnTerminal func() bool
 }
 
-// Reloader reloads the code of a pipeline after SIGHUP and, if it watches the code, after
+// Reloader reloads the code of a pipeline on request and, if it watches the code, after
 // each change.
 type Reloader struct {
 	options ReloaderOptions
@@ -38,43 +36,50 @@ type Reloader struct {
 	running sync.WaitGroup
 }
 
-// NewReloader begins to listen for SIGHUP and for changes. If the terminal is closed,
-// which causes a SIGHUP, too, the context that it returns ends. The caller must call
-// [Reloader.Close].
+// NewReloader begins to listen for changes. The context that it returns is for [Reloader.Start],
+// and ends with [Reloader.Close], which the caller must call.
 func NewReloader(ctx context.Context, p *manifest.Pipeline, o ReloaderOptions) (context.Context, *Reloader, error) {
 	r := &Reloader{options: o, requests: make(chan string, 1), reloaded: make(chan struct{}, 1)}
-	ctx, cancel := context.WithCancelCause(ctx)
-	r.stop = func() { cancel(nil) }
+	ctx, r.stop = context.WithCancel(ctx)
 	if o.Watch {
 		w, err := watchCode(p, o.Logger.Warn)
 		if err != nil {
 			r.stop()
 			return nil, nil, err
 		}
-		r.running.Go(func() { w.run(ctx, func(file string) { r.request(file + " has changed") }) })
+		r.running.Go(func() { w.run(ctx, func(file string) { r.Request(file + " has changed") }) })
 	}
-	hangups := make(chan os.Signal, 1)
-	signal.Notify(hangups, syscall.SIGHUP)
-	wasOnTerminal := o.OnTerminal()
-	r.running.Go(func() { r.listen(ctx, cancel, hangups, wasOnTerminal) })
 	return ctx, r, nil
 }
 
-// listen requests a reload after each SIGHUP. If the terminal was closed, it cancels the
-// context instead.
-func (r *Reloader) listen(ctx context.Context, cancel context.CancelCauseFunc, hangups chan os.Signal, wasOnTerminal bool) {
-	defer signal.Stop(hangups)
-	for {
-		select {
-		case <-hangups:
-			if wasOnTerminal && !r.options.OnTerminal() {
-				cancel(failure.Interrupted{Signal: syscall.SIGHUP})
+// OnHangup calls a function after each SIGHUP, until the context ends or the caller calls stop, which
+// waits for the function. If the terminal is closed, which causes a SIGHUP, too, the context that
+// it returns ends instead. A command calls it once. The function onTerminal reports whether the
+// command runs on a terminal.
+func OnHangup(ctx context.Context, onTerminal func() bool, reload func()) (hangup context.Context, stop func()) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	hangups, ended := make(chan os.Signal, 1), make(chan struct{})
+	signal.Notify(hangups, syscall.SIGHUP)
+	wasOnTerminal := onTerminal()
+	go func() {
+		defer close(ended)
+		defer signal.Stop(hangups)
+		for {
+			select {
+			case <-hangups:
+				if wasOnTerminal && !onTerminal() {
+					cancel(failure.Interrupted{Signal: syscall.SIGHUP})
+					return
+				}
+				reload()
+			case <-ctx.Done():
 				return
 			}
-			r.request("SIGHUP")
-		case <-ctx.Done():
-			return
 		}
+	}()
+	return ctx, func() {
+		cancel(nil)
+		<-ended
 	}
 }
 
@@ -82,7 +87,8 @@ func (r *Reloader) listen(ctx context.Context, cancel context.CancelCauseFunc, h
 // one if the receiver is slow.
 func (r *Reloader) Reloaded() <-chan struct{} { return r.reloaded }
 
-func (r *Reloader) request(reason string) {
+// Request requests a reload, for a reason that is logged. It does not wait.
+func (r *Reloader) Request(reason string) {
 	select {
 	case r.requests <- reason:
 	default: // the pending reload will read the code after this moment

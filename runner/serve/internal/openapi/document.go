@@ -143,6 +143,7 @@ func (b *builder) addCommonPaths() {
 	get("/metrics", "Metrics for Prometheus", "text/plain", object{"type": "string"})
 	get("/openapi.json", "This document", typeJSON, object{"type": "object"})
 	get("/v1/pipelines", "List the pipelines", typeJSON, ref("schemas", "Pipelines"))
+	b.addStatusPath()
 }
 
 // addPipeline adds the paths of a pipeline and of its nodes.
@@ -151,14 +152,16 @@ func (b *builder) addPipeline(p *Pipeline) {
 	describe := operation(p.Name, "Describe "+p.Name, "", b.responses(answer("The nodes with their schemas, and their connections.",
 		object{typeJSON: media(ref("schemas", "Description"))}), 500, 503), "describe", p.Name)
 	in, out := b.inputOf(p), b.outputOf(p)
-	run := b.call(p.Name, "Run "+p.Name, p.Description, in, out, true, "run", p.Name)
+	run := b.call(p.Name, "Run "+p.Name, p.Description, in, out, "run", p.Name)
 	b.paths[path] = object{"get": describe, "post": run}
-	b.paths[path+"/stream"] = object{"get": b.socket(p)}
+	b.addControlPaths(p)
+	b.paths[path+"/stream"] = object{"get": b.socket(p.Name, p.Name, "stream", p.Name)}
 	for i := range p.Nodes {
 		n := &p.Nodes[i]
 		in, out := b.nodeInput(p, n), b.nodeOutput(p, n, n.Many || n.Stateful)
-		op := b.call(p.Name, "Call the node "+n.ID, n.Doc, in, out, false, "call", p.Name, n.ID)
+		op := b.call(p.Name, "Call the node "+n.ID, n.Doc, in, out, "call", p.Name, n.ID)
 		b.paths[path+"/nodes/"+n.ID] = object{"post": op}
+		b.paths[path+"/nodes/"+n.ID+"/stream"] = object{"get": b.socket(p.Name, "the node "+n.ID, "stream", p.Name, n.ID)}
 	}
 }
 
@@ -166,28 +169,26 @@ func (b *builder) addPipeline(p *Pipeline) {
 var callStatuses = []int{400, 406, 408, 409, 413, 415, 422, 429, 500, 502, 503, 504}
 
 // call returns the operation that posts an input.
-func (b *builder) call(tag, summary, description string, in input, out output, streams bool, id ...string) object {
+func (b *builder) call(tag, summary, description string, in input, out output, id ...string) object {
 	content := out.content(b.service.Written)
-	if streams {
-		record := object{"type": "object", "properties": object{"node": object{"type": "string"}, "result": out.item, "error": ref("schemas", "Problem")}}
-		content[typeLines] = object{"schema": object{"type": "string", "description": "A record in each line.", "x-item-schema": record}}
-		content[typeEvents] = object{"schema": object{"type": "string", "description": "Events: result and error, with a record each, and end.", "x-item-schema": record}}
-	}
+	record := object{"type": "object", "properties": object{"node": object{"type": "string"}, "result": out.item, "error": ref("schemas", "Problem")}}
+	content[typeLines] = object{"schema": object{"type": "string", "description": "A record in each line.", "x-item-schema": record}}
+	content[typeEvents] = object{"schema": object{"type": "string", "description": "Events: result and error, with a record each, and end.", "x-item-schema": record}}
 	ok := answer("The result.", content)
 	ok["headers"] = object{"X-Request-Id": ref("headers", "X-Request-Id"), "Idempotency-Replayed": ref("headers", "Idempotency-Replayed")}
 	op := operation(tag, summary, description, b.responses(ok, callStatuses...), id...)
-	body := object{"content": b.bodies(in, streams), "required": !in.optional}
+	body := object{"content": b.bodies(in), "required": !in.optional}
 	op["requestBody"] = body
 	op["parameters"] = []any{ref("parameters", "X-Request-Timeout"), ref("parameters", "Idempotency-Key"), ref("parameters", "X-Request-Id")}
 	return op
 }
 
-// socket returns the operation that opens a WebSocket.
-func (b *builder) socket(p *Pipeline) object {
-	op := operation(p.Name, "Open a WebSocket to "+p.Name,
+// socket returns the operation that opens a WebSocket to a pipeline or a node.
+func (b *builder) socket(tag, to string, id ...string) object {
+	op := operation(tag, "Open a WebSocket to "+to,
 		"A stream of inputs and results over one connection, with binary frames for live audio; the guide serve-websocket.md describes the frames. "+
 			"A request that opens no WebSocket gets status 426.",
-		b.responses(nil, 400, 406, 415, 426, 500, 502, 503), "stream", p.Name)
+		b.responses(nil, 400, 406, 415, 426, 500, 502, 503), id...)
 	op["responses"].(object)["101"] = object{"description": "The WebSocket is open."}
 	parameter := func(name, description string, schema object) any {
 		return object{"name": name, "in": "query", "description": description, "schema": schema}

@@ -51,7 +51,7 @@ type output struct {
 }
 
 // bodies returns the bodies of requests.
-func (b *builder) bodies(in input, streams bool) object {
+func (b *builder) bodies(in input) object {
 	content, read := object{}, b.service.Read
 	if in.isJSON {
 		body := media(in.schema)
@@ -59,9 +59,7 @@ func (b *builder) bodies(in input, streams bool) object {
 			body["example"] = v
 		}
 		content[typeJSON] = body
-		if streams {
-			content[typeLines] = object{"schema": object{"type": "string", "description": "An input in each line, as JSON.", "x-item-schema": in.schema}}
-		}
+		content[typeLines] = object{"schema": object{"type": "string", "description": "An input in each line, as JSON.", "x-item-schema": in.schema}}
 	}
 	addFiles(content, in.kinds, read)
 	if len(in.ports) > 0 {

@@ -24,6 +24,7 @@ import (
 	"net"
 	"net/http"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"time"
 
@@ -165,14 +166,9 @@ func (s *Server) open(ctx context.Context) (*serve.Call, error) {
 }
 
 func (s *Server) openMethod(ctx context.Context, method string, md metadata.MD) (*serve.Call, error) {
-	from := serve.Origin{Method: method, Header: make(http.Header, len(md)), AnyHost: s.anyHost, IsProbe: probes[method]}
-	for name, values := range md {
-		switch {
-		case name == ":authority" && len(values) > 0:
-			from.Host = values[0]
-		case !strings.HasPrefix(name, ":"):
-			from.Header[http.CanonicalHeaderKey(name)] = values
-		}
+	from := serve.Origin{Method: method, Header: headerOf(md), AnyHost: s.anyHost, IsProbe: probes[method]}
+	if host := md[":authority"]; len(host) > 0 {
+		from.Host = host[0]
 	}
 	c, problem := s.core.Open(ctx, from)
 	if problem != nil {
@@ -182,13 +178,53 @@ func (s *Server) openMethod(ctx context.Context, method string, md metadata.MD) 
 }
 
 func (s *Server) recoverUnary(ctx context.Context, req any, info *grpc.UnaryServerInfo, next grpc.UnaryHandler) (answer any, err error) {
+	ctx, end := s.observe(ctx, info.FullMethod)
+	defer func() { end(err) }()
 	defer s.recovered(info.FullMethod, &err)
 	return next(ctx, req)
 }
 
 func (s *Server) recoverStream(service any, stream grpc.ServerStream, info *grpc.StreamServerInfo, next grpc.StreamHandler) (err error) {
+	ctx, end := s.observe(stream.Context(), info.FullMethod)
+	defer func() { end(err) }()
 	defer s.recovered(info.FullMethod, &err)
-	return next(service, stream)
+	return next(service, &observedStream{stream, ctx})
+}
+
+// observedStream is a stream in the context of its span.
+type observedStream struct {
+	grpc.ServerStream
+	ctx context.Context
+}
+
+// Context returns that context.
+func (s *observedStream) Context() context.Context { return s.ctx }
+
+// faults are the codes that say that the server is at fault.
+var faults = []codes.Code{codes.Unknown, codes.DeadlineExceeded, codes.Unimplemented, codes.Internal, codes.Unavailable, codes.DataLoss}
+
+// observe begins the observation of a call, unless it is a probe. The caller calls end with its error.
+func (s *Server) observe(ctx context.Context, method string) (context.Context, func(err error)) {
+	if probes[method] {
+		return ctx, func(error) {}
+	}
+	md, _ := metadata.FromIncomingContext(ctx)
+	ctx, end := s.core.Observe(ctx, method, headerOf(md))
+	return ctx, func(err error) {
+		code := status.Code(err)
+		end(code.String(), slices.Contains(faults, code))
+	}
+}
+
+// headerOf returns metadata as headers of HTTP.
+func headerOf(md metadata.MD) http.Header {
+	header := make(http.Header, len(md))
+	for name, values := range md {
+		if !strings.HasPrefix(name, ":") {
+			header[http.CanonicalHeaderKey(name)] = values
+		}
+	}
+	return header
 }
 
 // recovered turns a panic into an error of its call, as package net/http does.

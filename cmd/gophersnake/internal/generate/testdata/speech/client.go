@@ -96,9 +96,10 @@ type Line struct {
 
 // Segment is the class Segment of the Python code.
 //
-// One segment of speech; `start` and `end` are in seconds.
+// One segment of speech, or a draft of it.
 type Segment struct {
 	Start float64    `json:"start"`
 	End   float64    `json:"end"`
 	Audio *ipc.Audio `json:"audio"`
+	Draft *bool      `json:"draft,omitzero"`
 }
