@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"syscall"
+	"time"
 
 	"github.com/gophersnake/gophersnake/ipc"
 	"github.com/gophersnake/gophersnake/runner/internal/builtin"
@@ -414,4 +415,53 @@ func (e *Error) withBreach(b worker.Breach) *Error {
 		e.Limit, e.breach = string(b.Limit), &b
 		setIfZero(&e.Hint, limitHints[b.Limit])
 	})
+}
+
+// engineDeadline is the cause of the end of a call that exceeded the node's timeout.
+type engineDeadline struct {
+	fault engine.Fault
+	limit time.Duration
+}
+
+func (d *engineDeadline) Error() string { return "no answer within " + d.limit.String() }
+
+// classify returns the error of a call that exceeded its deadline: it was interrupted.
+func (d *engineDeadline) classify() *Error {
+	e := NewError(faultKinds[d.fault], d.Error()+"; the call was interrupted")
+	return e.withBreach(worker.Breach{Limit: worker.LimitCall, Bound: d.limit.String()}).WithOperation("call")
+}
+
+// faultKinds maps what went wrong in an engine.
+var faultKinds = map[engine.Fault]Kind{
+	engine.Wasm:       KindWasm,
+	engine.Execution:  KindExecution,
+	engine.Transport:  KindTransport,
+	engine.Marshaling: KindMarshaling,
+	engine.System:     KindIO,
+	engine.Manifest:   KindManifest,
+	engine.Busy:       KindOther,
+}
+
+// engineError classifies an error of an engine.
+func engineError(err *engine.Error) *Error {
+	if deadline, ok := errors.AsType[*engineDeadline](err.Cause); ok {
+		return deadline.classify().with(func(e *Error) { e.Hint = err.Hint; e.fillFrom(err) })
+	}
+	e := Wrap(err.Cause, faultKinds[err.Fault], err.Reason)
+	e.Hint, e.Path, e.ExitCode = err.Hint, err.Path, err.ExitCode
+	e.Limit, e.NotBegun = err.Limit, err.NotBegun
+	if err.Fault == engine.Busy {
+		e.NotBegun, e.BreakerExempt = true, true
+		if err.Limit == string(worker.LimitQueue) {
+			e.Verdict = VerdictTransient
+		}
+	}
+	setIfZero(&e.Hint, limitHints[worker.Limit(err.Limit)])
+	e.fillFrom(err)
+	return e
+}
+
+// fillFrom sets what is known of the process or the module.
+func (e *Error) fillFrom(err *engine.Error) {
+	e.PID, e.Signal, e.StderrTail, e.Traceback = err.PID, err.Signal, err.Stderr, err.Stack
 }

@@ -43,6 +43,11 @@ func (r *Runner) Describe(ctx context.Context) ([]ipc.Description, error) {
 	for i := range r.pipeline.Nodes {
 		n := r.nodes[r.pipeline.Nodes[i].ID]
 		if !n.isPython() {
+			if n.isRemote {
+				d, err := n.describeRemote(ctx)
+				all[i], faults = d, append(faults, err)
+				continue
+			}
 			all[i] = ipc.Description{Name: n.config.Type, Kind: n.kind()}
 			faults = append(faults, r.checkProgram(ctx, n))
 			if n.builtin != nil {

@@ -3,15 +3,15 @@ package runner
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
-	"time"
 
 	"github.com/gophersnake/gophersnake/ipc"
+	"github.com/gophersnake/gophersnake/retry"
 	"github.com/gophersnake/gophersnake/runner/internal/builtin"
 	"github.com/gophersnake/gophersnake/runner/internal/command"
 	"github.com/gophersnake/gophersnake/runner/internal/engine"
@@ -19,14 +19,13 @@ import (
 	"github.com/gophersnake/gophersnake/runner/internal/pyenv"
 	"github.com/gophersnake/gophersnake/runner/internal/tracing"
 	"github.com/gophersnake/gophersnake/runner/internal/wasm"
-	"github.com/gophersnake/gophersnake/runner/internal/worker"
 	"github.com/gophersnake/gophersnake/runner/manifest"
 )
 
 // programKind returns what a node is whose code is neither Python nor Go; "" for the others.
 func (n *node) programKind() string {
 	switch {
-	case n.fn != nil:
+	case n.fn != nil, n.isRemote:
 		return ""
 	case n.config.Wasm != nil:
 		return "wasm"
@@ -38,7 +37,10 @@ func (n *node) programKind() string {
 
 // kind returns in what the node's code is written, as descriptions name it.
 func (n *node) kind() string {
-	if n.fn != nil {
+	switch {
+	case n.isRemote:
+		return "remote"
+	case n.fn != nil:
 		return "go"
 	}
 	if kind := n.programKind(); kind != "" {
@@ -50,6 +52,15 @@ func (n *node) kind() string {
 // findCode sets what the node runs: a Go function of [WithNode], a program, Python code, or a
 // built-in node type, in this order.
 func (n *node) findCode(p *manifest.Pipeline, o *options) *Error {
+	if host := n.config.Host; host != nil {
+		if o.executor == nil {
+			return NewError(KindManifest, fmt.Sprintf("the node runs on %s, and this runner is not connected to other machines", host)).
+				WithHint("give the runner an executor (runner.WithExecutor), or leave host out to run the node here")
+		}
+		if n.isRemote = !o.executor.Here(*host); n.isRemote {
+			return nil
+		}
+	}
 	n.fn = o.nodes[n.config.Type]
 	if !n.isPython() {
 		return nil
@@ -99,6 +110,10 @@ func (n *node) setBuiltin(t *builtin.Type) *Error {
 	}
 	return nil
 }
+
+// RunsHere reports whether the node with the given id runs on this machine. It may run on others
+// if the manifest names a host and the runner has an [Executor].
+func (r *Runner) RunsHere(id string) bool { n := r.nodes[id]; return n != nil && !n.isRemote }
 
 // newEngine returns the engine of a node that is a module or an executable. It starts nothing.
 func (r *Runner) newEngine(n *node) engine.Engine {
@@ -179,10 +194,12 @@ func (r *Runner) startEngines(ctx context.Context) error {
 	faults := make([]error, len(r.order))
 	var starting sync.WaitGroup
 	for i, n := range r.order {
-		if n.programKind() == "" {
-			continue
+		switch {
+		case n.isRemote:
+			starting.Go(func() { faults[i] = r.startRemote(ctx, n) })
+		case n.programKind() != "":
+			starting.Go(func() { faults[i] = r.startEngine(ctx, n) })
 		}
-		starting.Go(func() { faults[i] = r.startEngine(ctx, n) })
 	}
 	starting.Wait()
 	if err := joinFaults(faults); err != nil {
@@ -297,51 +314,183 @@ func (n *node) inline(in *flow.Inputs) ([]byte, error) {
 	return ipc.JoinPorts(ports).Inline("input", ipc.DefaultLimits())
 }
 
-// engineDeadline is the cause of the end of a call that exceeded the node's timeout.
-type engineDeadline struct {
-	fault engine.Fault
-	limit time.Duration
-}
-
-func (d *engineDeadline) Error() string { return "no answer within " + d.limit.String() }
-
-// classify returns the error of a call that exceeded its deadline: it was interrupted.
-func (d *engineDeadline) classify() *Error {
-	e := NewError(faultKinds[d.fault], d.Error()+"; the call was interrupted")
-	return e.withBreach(worker.Breach{Limit: worker.LimitCall, Bound: d.limit.String()}).WithOperation("call")
-}
-
-// faultKinds maps what went wrong in an engine.
-var faultKinds = map[engine.Fault]Kind{
-	engine.Wasm:       KindWasm,
-	engine.Execution:  KindExecution,
-	engine.Transport:  KindTransport,
-	engine.Marshaling: KindMarshaling,
-	engine.System:     KindIO,
-	engine.Manifest:   KindManifest,
-	engine.Busy:       KindOther,
-}
-
-// engineError classifies an error of an engine.
-func engineError(err *engine.Error) *Error {
-	if deadline, ok := errors.AsType[*engineDeadline](err.Cause); ok {
-		return deadline.classify().with(func(e *Error) { e.Hint = err.Hint; e.fillFrom(err) })
+// startRemote gets the description of a node on another machine.
+func (r *Runner) startRemote(ctx context.Context, n *node) error {
+	d, err := n.describeRemote(ctx)
+	if err != nil {
+		return err
 	}
-	e := Wrap(err.Cause, faultKinds[err.Fault], err.Reason)
-	e.Hint, e.Path, e.ExitCode = err.Hint, err.Path, err.ExitCode
-	e.Limit, e.NotBegun = err.Limit, err.NotBegun
-	if err.Fault == engine.Busy {
-		e.NotBegun, e.BreakerExempt = true, true
-		if err.Limit == string(worker.LimitQueue) {
-			e.Verdict = VerdictTransient
+	isPython := d.Kind == "python" || d.Kind == ""
+	n.noInput = isPython && len(d.Inputs) == 0
+	n.description.Store(&d)
+	if !isPython {
+		return nil
+	}
+	if err := n.checkInputs(d); err != nil {
+		return err
+	}
+	return nil
+}
+
+func (n *node) describeRemote(ctx context.Context) (ipc.Description, error) {
+	d, err := n.executor.Describe(ctx, n.id, *n.config.Host)
+	switch {
+	case err != nil:
+		return d, classify(err).WithNode(n.id).WithOperation("start").with(func(e *Error) { e.NotBegun = true })
+	case d.Stateful:
+		return d, NewError(KindManifest, "a node that keeps a state between the items of a stream cannot run on another machine").
+			WithNode(n.id).WithHint("leave host out, or run the whole pipeline there")
+	}
+	return d, nil
+}
+
+// machines are the scheduler's entries of a node for the machines that it runs on.
+type machines struct {
+	mu      sync.Mutex
+	entries map[string]*entry
+}
+
+// entry returns the entry for a machine. It is that of NODE@MACHINE in the scheduler, and has the
+// breaker that the manifest gives the node.
+func (m *machines) entry(n *node, machine string) (*entry, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if e := m.entries[machine]; e != nil {
+		return e, nil
+	}
+	name := n.id + "@" + machine
+	if err := n.scheduler.Configure(name, n.policy); err != nil {
+		return nil, err
+	}
+	if m.entries == nil {
+		m.entries = make(map[string]*entry)
+	}
+	m.entries[machine] = n.scheduler.node(name)
+	return m.entries[machine], nil
+}
+
+// remoteOperation is a call of a node on other machines, with all of its attempts. Each machine
+// has a circuit breaker, which counts the call once.
+type remoteOperation struct {
+	node   *node
+	on     string // the machine of the current attempt
+	failed []string
+	asked  map[string]*machinePermit
+}
+
+// machinePermit is what an operation has of the breaker of one machine.
+type machinePermit struct {
+	settings *settings
+	permit   retry.Permit
+	err      error // of the last attempt there
+	ran      bool  // an attempt was made there
+}
+
+// admit implements RemoteCall.Admit.
+func (op *remoteOperation) admit(machine string) error {
+	op.on = machine
+	if op.asked[machine] != nil {
+		return nil
+	}
+	e, err := op.node.machines.entry(op.node, machine)
+	if err != nil {
+		return err
+	}
+	s := e.settings.Load()
+	permit, err := s.breaker.Allow()
+	if err != nil {
+		return e.refusal(s, err).WithMetadata("machine", machine)
+	}
+	op.asked[machine] = &machinePermit{settings: s, permit: permit}
+	return nil
+}
+
+// attempt makes one attempt.
+func (op *remoteOperation) attempt(ctx context.Context, input ipc.Payload) (ipc.Payload, error) {
+	op.on = ""
+	n := op.node
+	out, err := n.executor.Call(ctx, &RemoteCall{Node: n.id, Host: *n.config.Host, Input: input, Avoid: op.failed, Admit: op.admit})
+	if m := op.asked[op.on]; m != nil {
+		m.err, m.ran = err, true
+		if err != nil && !slices.Contains(op.failed, op.on) {
+			op.failed = append(op.failed, op.on)
 		}
 	}
-	setIfZero(&e.Hint, limitHints[worker.Limit(err.Limit)])
-	e.fillFrom(err)
-	return e
+	if err != nil {
+		// The other machine has made one attempt; this one counts them.
+		return out, classify(err).with(func(e *Error) { e.Attempt, e.Attempts = 0, 0 }).WithNode(n.id).WithOperation("call")
+	}
+	return out, nil
 }
 
-// fillFrom sets what is known of the process or the module.
-func (e *Error) fillFrom(err *engine.Error) {
-	e.PID, e.Signal, e.StderrTail, e.Traceback = err.PID, err.Signal, err.Stderr, err.Stack
+// settle tells the breakers of the machines how the call has ended there.
+func (op *remoteOperation) settle(ctx context.Context) {
+	for _, m := range op.asked {
+		switch failure := AsError(m.err); {
+		case m.ran && m.err == nil:
+			m.permit.Success()
+		case m.ran && ctx.Err() == nil && m.settings.counts(failure):
+			m.settings.last.Store(failure)
+			m.permit.Failure()
+		}
+		m.permit.Release()
+	}
+}
+
+// callRemote calls the node on another machine, under its policy.
+func (n *node) callRemote(ctx context.Context, c *tracing.Call, in *flow.Inputs) (out ipc.Payload, err error) {
+	var input ipc.Payload
+	switch {
+	case n.noInput:
+		input, err = ipc.Encode("input", nil)
+	case len(n.inputs) < 2 || n.merges:
+		input = in.First.Payload
+	default:
+		ports := make([]ipc.Port, len(n.inputs))
+		for i, c := range n.inputs {
+			ports[i] = ipc.Port{Name: c.Port, Value: in.At(i).Payload}
+		}
+		input = ipc.JoinPorts(ports)
+	}
+	if err != nil {
+		return out, classify(err).WithNode(n.id)
+	}
+	op := &remoteOperation{node: n, asked: make(map[string]*machinePermit)}
+	defer op.settle(ctx)
+	err = n.entry.execute(ctx, c, func(ctx context.Context, _ int) error {
+		out, err = op.attempt(ctx, input)
+		if err == nil {
+			if err = n.checkResult(out); err != nil {
+				err = classify(err).WithNode(n.id).WithOperation("read the result")
+			}
+		}
+		return err
+	})
+	return out.Checked(), err
+}
+
+// generateRemote calls a generator on another machine, and emits its values when it has ended.
+func (n *node) generateRemote(ctx context.Context, c *tracing.Call, in *flow.Inputs, emit flow.Emit) error {
+	list, err := n.callRemote(ctx, c, in)
+	if err != nil {
+		return err
+	}
+	v, err := list.Decode("result", ipc.DefaultLimits())
+	if err != nil {
+		return classify(err).WithNode(n.id)
+	}
+	values, ok := v.([]any)
+	if !ok {
+		return NewError(KindTransport, fmt.Sprintf("a generator on another machine has returned a %T in place of a list", v)).WithNode(n.id)
+	}
+	for _, v := range values {
+		out, err := n.encodedResult(ctx, v)
+		if err != nil {
+			return err
+		}
+		if err := emit(out.Payload); err != nil {
+			return err
+		}
+	}
+	return nil
 }

@@ -324,7 +324,9 @@ func (n *interceptedNode) Generate(ctx context.Context, in flow.Inputs, emit flo
 }
 
 // Open implements [flow.Node].
-func (n *interceptedNode) Open() flow.Session { return &interceptedSession{n.node.Open(), n} }
+func (n *interceptedNode) Open(state []byte) flow.Session {
+	return &interceptedSession{n.node.Open(state), n}
+}
 
 type interceptedSession struct {
 	flow.Session

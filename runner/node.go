@@ -61,6 +61,12 @@ type node struct {
 	consumer *ipc.Domain    // the domain of the first Python node that takes the node's values; nil if none does
 	arena    *ipc.Arena     // shared memory for the values that a Go node returns
 
+	isRemote  bool       // it runs on another machine
+	executor  Executor   // that calls it there
+	scheduler *Scheduler // with its breakers, one for each machine
+	policy    NodePolicy // these have its breaker
+	machines  machines
+
 	python      string        // location of a Python node's code
 	domain      ipc.Domain    // of the workers
 	engine      engine.Engine // of a module or an executable; set by Start, the runner's lock guards it
@@ -73,7 +79,7 @@ type node struct {
 }
 
 func newNode(p *manifest.Pipeline, config *manifest.Node, o *options, scheduler *Scheduler) (*node, error) {
-	n := &node{id: config.ID, config: config, emit: o.events}
+	n := &node{id: config.ID, config: config, emit: o.events, executor: o.executor, scheduler: scheduler}
 	for _, c := range p.Connections {
 		if c.To == n.id {
 			n.inputs = append(n.inputs, c)
@@ -86,6 +92,10 @@ func newNode(p *manifest.Pipeline, config *manifest.Node, o *options, scheduler 
 	policy, err := nodePolicy(config, o.nodePolicy())
 	if err != nil {
 		return nil, err
+	}
+	n.policy = policy
+	if n.isRemote {
+		policy.Breaker = nil // each machine has one
 	}
 	if err := scheduler.Configure(n.id, policy); err != nil {
 		return nil, err
@@ -226,6 +236,10 @@ func (n *node) Call(ctx context.Context, in flow.Inputs) (out flow.Value, err er
 			return nil
 		})
 		out = flow.Value{Payload: call.payload, Encoded: err == nil}
+	case n.isRemote:
+		if out.Payload, err = n.callRemote(ctx, c, &in); err == nil {
+			out, err = n.shared(ctx, out.Payload)
+		}
 	case n.fn != nil:
 		out, err = n.callGo(ctx, c, &in)
 	default:
@@ -243,8 +257,14 @@ func (n *node) Call(ctx context.Context, in flow.Inputs) (out flow.Value, err er
 func (n *node) Generate(ctx context.Context, in flow.Inputs, emit flow.Emit) error {
 	started := n.noteStarted()
 	ctx, c := n.begin(ctx, "call", &in)
-	args := n.args(&in)
 	values := replay{emit: emit}
+	if n.isRemote {
+		err := n.generateRemote(ctx, c, &in, values.attempt())
+		c.EndMany(values.emitted, err)
+		n.noteFinished(started, err)
+		return err
+	}
+	args := n.args(&in)
 	op := pool.Operation{Report: c.Report()}
 	err := n.entry.execute(ctx, c, func(ctx context.Context, attempt int) error {
 		if err := n.pool.Items(ctx, c.Args(args.WithAttempt(attempt)), &op, values.attempt); err != nil {
@@ -420,6 +440,16 @@ func (n *node) encodedResult(ctx context.Context, v any) (out flow.Value, err er
 		return out, classify(err).WithNode(n.id).WithOperation("encode the result")
 	}
 	return out, nil
+}
+
+// shared returns a value from another machine, in shared memory if a Python node takes it.
+func (n *node) shared(ctx context.Context, p ipc.Payload) (out flow.Value, err error) {
+	if n.consumer != nil && len(p.Buffers) > 0 {
+		if p, err = n.arena.Share(ctx, *n.consumer, p); err != nil {
+			return out, classify(err).WithNode(n.id).WithOperation("read the result")
+		}
+	}
+	return flow.Value{Payload: p, Encoded: true}, nil
 }
 
 // goInput decodes the inputs of a Go node.

@@ -11,9 +11,11 @@ import (
 	"github.com/hashicorp/go-hclog"
 	"go.opentelemetry.io/otel/trace"
 
+	"github.com/gophersnake/gophersnake/ipc"
 	"github.com/gophersnake/gophersnake/retry"
 	"github.com/gophersnake/gophersnake/runner/internal/pyenv"
 	"github.com/gophersnake/gophersnake/runner/internal/tracing"
+	"github.com/gophersnake/gophersnake/runner/manifest"
 )
 
 // Option configures a [Runner]. [New] applies the options in order and fails with an
@@ -36,6 +38,7 @@ type options struct {
 	sharedMemory int64
 	orderedMaps  bool
 	passEnv      []string
+	executor     Executor
 
 	runInterceptors, callInterceptors interceptors
 }
@@ -58,6 +61,42 @@ func newOptions(opts []Option) (*options, error) {
 // nodePolicy returns the policy of the nodes whose manifest sets none.
 func (o *options) nodePolicy() NodePolicy {
 	return NodePolicy{Policy: o.policy, Breaker: &o.breaker, Idempotent: true, WaitWhenOpen: o.breakerWait}
+}
+
+// Executor calls nodes on other machines, for a runner that has it by [WithExecutor]. Package
+// cluster has one. Its methods must be safe for concurrent use.
+type Executor interface {
+	// Here reports whether this machine is one of the host's, so that the node runs here.
+	Here(host manifest.Host) bool
+	// Describe returns the description of a node as a machine of the host has it. It blocks
+	// until there is one, or fails after some time. [Runner.Start] calls it.
+	Describe(ctx context.Context, node string, host manifest.Host) (ipc.Description, error)
+	// Call makes one attempt of a call on one of the machines. Its error is an [*Error] that
+	// says whether the node may have begun the call; the runner decides about a retry. The
+	// caller releases the value.
+	Call(ctx context.Context, call *RemoteCall) (ipc.Payload, error)
+}
+
+// RemoteCall is an attempt of a call that an [Executor] makes.
+type RemoteCall struct {
+	Node string
+	Host manifest.Host
+	// Input is as [Node.Call] takes it, encoded. The executor only reads it, until it returns.
+	Input ipc.Payload
+	// Avoid names the machines on which attempts of this call have failed. One of them gets
+	// this attempt only if no other machine can take it.
+	Avoid []string
+	// Admit asks the circuit breaker that the node has for a machine. The executor calls it
+	// before it sends the attempt there, and again if that machine did not take the attempt and
+	// another one is to get it. If the result is an error, the machine must be left alone; if
+	// that holds for all machines, it is the error of the call.
+	Admit func(machine string) error
+}
+
+// WithExecutor makes nodes run on other machines if their manifest names a host; see
+// [Executor]. Without it, [New] refuses such nodes.
+func WithExecutor(executor Executor) Option {
+	return func(o *options) error { o.executor = executor; return nil }
 }
 
 // WithLogger sets the logger of the runner. What workers log, and what they write to

@@ -339,7 +339,7 @@ func (r *Runner) collect(ctx context.Context, n *node, in flow.Inputs) (any, err
 		err = n.calls.Generate(ctx, in, emit)
 		in.Release()
 	} else {
-		session := n.calls.Open()
+		session := n.calls.Open(nil)
 		defer session.Close()
 		if err = session.Item(ctx, in, emit); err == nil {
 			err = session.Finish(ctx, emit)

@@ -253,16 +253,28 @@ func (e *entry) noteRetry(attempt int, delay time.Duration, err error) {
 	e.emit(CallRetried{Node: e.node, Time: time.Now(), Attempt: attempt, Delay: delay, Err: err})
 }
 
+type onceKey struct{}
+
+// WithoutRetry returns a context whose calls of nodes make one attempt, for a
+// caller that retries them itself, perhaps in another process.
+func WithoutRetry(ctx context.Context) context.Context {
+	return context.WithValue(ctx, onceKey{}, true)
+}
+
 // attempts makes the attempts of an operation, watched by the call unless that is nil.
 func (e *entry) attempts(ctx context.Context, s *settings, c *tracing.Call, op operation) error {
+	policy := s.policy
+	if ctx.Value(onceKey{}) != nil {
+		policy = retry.None()
+	}
 	if c == nil {
-		return retry.Do(ctx, s.policy, op, s.options...)
+		return retry.Do(ctx, policy, op, s.options...)
 	}
 	options := append(slices.Clip(s.options), retry.OnRetry(func(attempt int, delay time.Duration, err error) {
 		e.noteRetry(attempt, delay, err)
 		c.NoteRetry(attempt, delay)
 	}))
-	return retry.Do(ctx, s.policy, func(ctx context.Context, attempt int) error {
+	return retry.Do(ctx, policy, func(ctx context.Context, attempt int) error {
 		return c.Attempt(ctx, attempt, op)
 	}, options...)
 }

@@ -37,10 +37,14 @@ type session struct {
 
 // Open returns the session of one stream. The session of the pool is opened when the
 // first item arrives.
-func (n *node) Open() flow.Session {
+func (n *node) Open(state []byte) flow.Session {
 	// A replay calls the node a second time for the same items.
 	restores := n.description.Load().Restores && n.entry.settings.Load().idempotent
-	return &session{node: n, restores: restores}
+	s := &session{node: n, restores: restores}
+	if state != nil {
+		s.checkpoint = &ipc.Payload{Body: state}
+	}
+	return s
 }
 
 // Item calls the node with an item and emits the values that it yields.
@@ -121,6 +125,23 @@ func (s *session) takeCheckpoint(ctx context.Context) error {
 	}
 	s.alone = false
 	return nil
+}
+
+// Save returns a copy of the state after the last item, for a session of another runner.
+func (s *session) Save(ctx context.Context) ([]byte, error) {
+	if len(s.since) > 0 {
+		if err := s.takeCheckpoint(ctx); err != nil {
+			return nil, err
+		}
+	}
+	if s.checkpoint == nil {
+		return nil, nil
+	}
+	state, err := s.checkpoint.Inline("snapshot", ipc.DefaultLimits())
+	if err != nil {
+		return nil, classify(err).WithNode(s.node.id).WithOperation(ipc.StageSnapshot)
+	}
+	return slices.Clone(state), nil
 }
 
 // releaseKept releases the checkpoint and the items since then.

@@ -123,6 +123,11 @@ func (r *Runner) startNodes(ctx context.Context) error {
 		r.closeEngines(ctx)
 		return err
 	}
+	for _, n := range r.order {
+		if n.isRemote {
+			r.gathers = r.gathers || n.description.Load().Many
+		}
+	}
 	return nil
 }
 

@@ -23,6 +23,7 @@ import (
 // memory, and may keep workers busy. Its methods are safe for concurrent use.
 type Stream struct {
 	flow   *flow.Stream
+	runner *Runner
 	work   *tracing.Work // nil without traces, and for a run
 	sent   atomic.Int64  // items, if the stream is traced
 	closed atomic.Bool   // by its consumer
@@ -39,7 +40,10 @@ type Item struct {
 // StreamOption changes how [Runner.Stream] and [Node.Stream] set a stream up.
 type StreamOption func(*streamOptions) error
 
-type streamOptions struct{ window int }
+type streamOptions struct {
+	window int
+	states map[string][]byte
+}
 
 const defaultWindow = 16
 
@@ -112,20 +116,20 @@ func (r *Runner) enterStream(ctx context.Context, plan *flow.Plan, opts []Stream
 		return nil, err
 	}
 	defer r.runs.Done()
-	return r.openStream(ctx, plan, o.window, work), nil
+	return r.openStream(ctx, plan, o, work), nil
 }
 
-// openStream opens a stream with the given window, or the default one if it is 0. The
+// openStream opens a stream, with the default window if the options have none. The
 // caller has entered the runner. The stream ends the work, which is nil if it is not traced, or
 // as a part of a run.
-func (r *Runner) openStream(ctx context.Context, plan *flow.Plan, window int, work *tracing.Work) *Stream {
-	if window == 0 {
-		window = max(defaultWindow, r.batch)
+func (r *Runner) openStream(ctx context.Context, plan *flow.Plan, o streamOptions, work *tracing.Work) *Stream {
+	if o.window == 0 {
+		o.window = max(defaultWindow, r.batch)
 	}
-	s := &Stream{work: work}
+	s := &Stream{runner: r, work: work}
 	r.runs.Add(1)
 	r.mu.Lock()
-	s.flow = flow.Open(ctx, plan, window, func(err error) { r.streamEnded(s, err) })
+	s.flow = flow.Open(ctx, plan, o.window, o.states, func(err error) { r.streamEnded(s, err) })
 	r.streams[s] = struct{}{}
 	ending := r.ending
 	r.mu.Unlock()
@@ -172,7 +176,9 @@ func (n *portsNode) Generate(ctx context.Context, item flow.Inputs, emit flow.Em
 }
 
 // Open implements [flow.Node].
-func (n *portsNode) Open() flow.Session { return &portsSession{n.Node.Open(), n} }
+func (n *portsNode) Open(state []byte) flow.Session {
+	return &portsSession{n.Node.Open(state), n}
+}
 
 type portsSession struct {
 	flow.Session
@@ -212,6 +218,57 @@ func (r *Runner) endStreams() {
 	for _, s := range open {
 		s.flow.Abort(errClosed())
 	}
+}
+
+// Checkpoint is the state of a stream between two items, from which a stream of another
+// runner of the same pipeline can continue; see [Stream.Checkpoint].
+type Checkpoint struct {
+	// States are those of the stateful nodes, by their ids, as msgpack. A node that is not in
+	// the map has its initial state.
+	States map[string][]byte
+	// Emitted is how many values each sink has returned for the items before, by its id.
+	// Values that were not received are among them.
+	Emitted map[string]int
+}
+
+// WithCheckpoint makes a stream begin with the states of a checkpoint in place of the initial
+// ones. Its first item is the one after the checkpoint.
+func WithCheckpoint(c Checkpoint) StreamOption {
+	return func(o *streamOptions) error {
+		o.states = c.States
+		return nil
+	}
+}
+
+// Resumes reports whether the streams of a started runner can be continued from a
+// [Checkpoint]: all nodes are idempotent, those that keep a state can snapshot and restore it,
+// none merges its inputs, and none joins the values of nodes that may yield any number of them.
+func (r *Runner) Resumes() bool {
+	for _, n := range r.order {
+		d := n.description.Load()
+		if !n.entry.settings.Load().idempotent || d != nil && d.Stateful && !d.Restores {
+			return false
+		}
+	}
+	return r.plan.Checkpoints()
+}
+
+// Checkpoint saves the state of the stream after the items that were sent so far. It waits
+// until the nodes have finished with them, so their values must be received meanwhile. It is
+// meant for the goroutine that sends: the stream takes no item before it returns.
+//
+// The error is of kind [KindOther] if the pipeline has no checkpoints; see [Runner.Resumes]. If
+// the stream has failed, it is the failure.
+func (s *Stream) Checkpoint() (Checkpoint, error) {
+	if !s.runner.Resumes() {
+		return Checkpoint{}, NewError(KindOther, "a stream of this pipeline has no checkpoints").
+			WithHint("all nodes must be idempotent, and those that keep a state need snapshot() and restore()")
+	}
+	c, err := s.flow.Checkpoint()
+	if err != nil {
+		return Checkpoint{}, flowError(err)
+	}
+	return Checkpoint(c), nil
 }
 
 // Send puts the next item into the stream, and blocks while there is no room for it.
@@ -400,7 +457,7 @@ func (s *Stream) feed(in iter.Seq2[any, error]) {
 // nil, and otherwise views of shared memory. In that case gather adds the memory to
 // shared, whose Release frees it.
 func (r *Runner) gather(ctx context.Context, input any, shared *Shared) (any, error) {
-	s := r.openStream(ctx, r.plan, 0, nil)
+	s := r.openStream(ctx, r.plan, streamOptions{}, nil)
 	defer func() { _ = s.Close() }()
 	if err := s.Send(input); err != nil {
 		return nil, err

@@ -25,7 +25,7 @@ func constant(t *testing.T) *Runner {
 func TestAStreamThatIsOpenedWhileTheRunnerStopsStreamsIsStopped(t *testing.T) {
 	r := constant(t)
 	r.endStreams()
-	s := r.openStream(t.Context(), r.plan, 0, nil)
+	s := r.openStream(t.Context(), r.plan, streamOptions{}, nil)
 	_, err := s.Recv()
 	require.ErrorContains(t, err, "the runner is closed")
 	require.NoError(t, r.Close(t.Context()))

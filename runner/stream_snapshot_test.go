@@ -142,3 +142,33 @@ func TestFaultsOfAStateAreNamed(t *testing.T) {
 		}
 	}
 }
+
+func TestAnotherRunnerContinuesAStreamFromItsCheckpoint(t *testing.T) {
+	t.Parallel()
+	first := start(t, streaming("Ledger"))
+	require.True(t, first.Resumes())
+	s := open(t, first)
+	for n := range 5 { // their values fit into the window of the sink
+		require.NoError(t, s.Send(n))
+	}
+	c, err := s.Checkpoint()
+	require.NoError(t, err)
+	assert.Equal(t, map[string]int{"Ledger": 10}, c.Emitted)
+	require.NoError(t, s.Send(5)) // lost with the stream
+	require.NoError(t, s.Close())
+	s, err = start(t, streaming("Ledger")).Stream(t.Context(), runner.WithCheckpoint(c))
+	require.NoError(t, err)
+	feed(t, s, 5)
+	got, err := values(s)
+	require.NoError(t, err)
+	assert.Equal(t, []any{[]any{"item", int64(5)}, []any{"total", int64(15)}, []any{"end", int64(15)}, []any{"calls", int64(1)}}, got)
+}
+
+func TestAStreamWhoseStateCannotBeRestoredHasNoCheckpoint(t *testing.T) {
+	t.Parallel()
+	r := start(t, streaming("Pairs"))
+	assert.False(t, r.Resumes())
+	_, err := open(t, r).Checkpoint()
+	require.ErrorIs(t, err, runner.KindOther)
+	assert.ErrorContains(t, err, "has no checkpoints")
+}

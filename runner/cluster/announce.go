@@ -35,6 +35,12 @@ type targetState struct {
 	Node       string `json:"node"`
 	Idempotent bool   `json:"idempotent"`
 	Ready      bool   `json:"ready"`
+	// Resumes is how a stream continues on another machine, and Sinks are the nodes whose values
+	// it returns; it has none if the target takes no streams.
+	Resumes string `json:"resumes,omitempty"`
+	// Description is that of a node; only in an answer to a hello.
+	Description *ipc.Description `json:"description,omitempty"`
+	Sinks       []string         `json:"sinks,omitempty"`
 	load
 }
 

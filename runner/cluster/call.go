@@ -28,6 +28,10 @@ type attempt struct {
 
 	machine    string // its name
 	idempotent bool   // the call may be made again if it may have run
+	stream     *Stream
+	synced     time.Time // of a stream: when the machine was last told what was sent
+	resumes    string    // of a stream: how it continues elsewhere
+	sinks      []string  // of a stream
 
 	mayWait bool // the machine may have queued it
 	asked   bool // it was asked for back
@@ -35,6 +39,7 @@ type attempt struct {
 
 // answer is how an attempt ended. One field is set.
 type answer struct {
+	over *arrival // the last frame of a stream
 	msg  *nats.Msg
 	lost string // the machine is gone, and why
 	err  error  // the client itself ended it
@@ -49,6 +54,9 @@ type pending struct {
 	header  nats.Header
 	tried   map[string]refusal // by the machines' ids
 	moves   int                // from machines that may have begun it
+	stream  *Stream            // nil for a call
+	remote  *runner.RemoteCall // nil unless a runner makes the call for one of its nodes
+	open    error              // of the breaker that has refused a machine
 }
 
 // mostMoves is how often a call moves because its machine was lost. A call that ends the
@@ -65,13 +73,29 @@ func (c *Client) call(ctx context.Context, node string, input any) (any, error) 
 		return nil, encodeError(err)
 	}
 	call := &pending{client: c, node: node, payload: p, since: time.Now(), header: outgoing(ctx)}
-	if err := checkHeader(call.header); err != nil {
+	p, err = call.make(ctx)
+	if err != nil {
 		return nil, err
+	}
+	v, err := p.Decode("result", ipc.DefaultLimits())
+	if err != nil {
+		return nil, encodeError(err)
+	}
+	return v, nil
+}
+
+// make makes the call, on one machine after the other until one has run it.
+func (call *pending) make(ctx context.Context) (ipc.Payload, error) {
+	if err := checkHeader(call.header); err != nil {
+		return ipc.Payload{}, err
 	}
 	for {
 		a, err := call.next(ctx)
 		if err != nil {
-			return nil, err
+			return ipc.Payload{}, err
+		}
+		if call.isRefused(a) {
+			continue
 		}
 		out := call.attempt(ctx, a)
 		if !out.again {
@@ -80,13 +104,20 @@ func (c *Client) call(ctx context.Context, node string, input any) (any, error) 
 	}
 }
 
-// encodeError is the error of an input that cannot be carried, as that of a local runner.
-func encodeError(err error) error {
-	e := runner.Wrap(err, runner.KindMarshaling, "")
-	if value, ok := err.(*ipc.ValueError); ok { //nolint:errorlint // ipc returns it as it is
-		e.Message, e.Path, e.Hint = value.Reason, value.Path, value.Hint
+// isRefused reports whether the circuit breaker that a remote call has for the machine refuses
+// an attempt. It ends the attempt then.
+func (call *pending) isRefused(a *attempt) bool {
+	if call.remote == nil {
+		return false
 	}
-	return e
+	err := call.remote.Admit(a.machine)
+	if err == nil {
+		return false
+	}
+	call.open = err
+	call.client.settle(a, answer{err: err})
+	call.refused(a, refusedBreaker)
+	return true
 }
 
 // next chooses a machine and registers the attempt. It waits if no machine can be called.
@@ -101,27 +132,53 @@ func (call *pending) next(ctx context.Context) (*attempt, error) {
 	if err == nil {
 		err = unknown
 	}
-	if err != nil && len(call.tried) > 0 {
+	if err != nil && call.remote != nil && ctx.Err() == nil && len(call.tried) == 0 {
+		return nil, notBegun(runner.KindTransport, "no machine serves the node: it runs on "+call.remote.Host.String()).WithNode(call.node)
+	}
+	if err != nil && len(call.tried) > 0 && err != call.open { //nolint:errorlint // it is the same
 		return nil, call.refusedByAll(err)
 	}
 	return a, err
 }
 
 // chooseLocked returns an attempt with the machine that has the most free slots, or else with
-// the one that has the fewest calls for each slot, and nil if there is none.
+// the one that has the fewest calls for each slot, and nil if there is none. Machines on which a
+// remote call has failed come last.
 func (call *pending) chooseLocked() (*attempt, error) {
+	if call.remote != nil && len(call.remote.Avoid) > 0 {
+		a, err := call.chooseAmongLocked(func(p *peer) bool {
+			return call.remote.Host.Matches(p.name, p.labels) && !slices.Contains(call.remote.Avoid, p.name)
+		})
+		if a != nil {
+			return a, err
+		}
+	}
+	return call.chooseAmongLocked(func(p *peer) bool {
+		return call.remote == nil || call.remote.Host.Matches(p.name, p.labels)
+	})
+}
+
+// chooseAmongLocked is chooseLocked for the machines that fit.
+func (call *pending) chooseAmongLocked(fits func(*peer) bool) (*attempt, error) {
 	c := call.client
 	if c.ended != nil {
 		return nil, c.ended
 	}
 	var best, shortest *peer
-	isKnown, isFull := len(c.machines) == 0, false
+	isKnown, isFull, isOpen := len(c.machines) == 0 || call.remote != nil, false, false
 	for _, p := range c.machines {
 		t := p.targets[call.node]
 		isKnown = isKnown || t != nil
+		if t != nil && call.stream != nil && !t.streams {
+			continue // a machine of an older version
+		}
+		if !fits(p) {
+			continue
+		}
 		why := call.tried[p.id]
+		isOpen = isOpen || why == refusedBreaker
 		isFull = isFull || why == refusedFull
-		if t == nil || p.leaving || why == refusedFull || why == refusedLeaving {
+		if t == nil || p.leaving || why == refusedFull || why == refusedLeaving || why == refusedBreaker {
 			continue
 		}
 		if why == 0 && t.ready && t.free() > 0 && (best == nil || t.free() > best.targets[call.node].free()) {
@@ -138,6 +195,8 @@ func (call *pending) chooseLocked() (*attempt, error) {
 		return call.registerLocked(best, false), nil
 	case shortest != nil:
 		return call.registerLocked(shortest, true), nil
+	case isOpen:
+		return nil, call.open
 	case isFull:
 		return nil, errFull
 	}
@@ -173,6 +232,7 @@ func (call *pending) registerLocked(p *peer, mayWait bool) *attempt {
 	a := &attempt{
 		name: strconv.FormatUint(c.lastCall, 36), peer: p, target: p.targets[call.node], node: call.node,
 		sent: time.Now(), answer: make(chan answer, 1), machine: p.name, idempotent: p.targets[call.node].idempotent, mayWait: mayWait,
+		stream: call.stream, synced: time.Now(), resumes: p.targets[call.node].resumes, sinks: p.targets[call.node].sinks,
 	}
 	c.calls[a.name] = a
 	a.target.own++
@@ -195,10 +255,14 @@ func (c *Client) settleLocked(a *attempt, how answer) {
 	a.answer <- how
 }
 
-// answered processes the answer to a call.
+// answered processes the answer to a call, or a frame of a stream.
 func (c *Client) answered(name string, msg *nats.Msg) {
 	cur := cursor{rest: msg.Data}
-	_, _, err := cur.head()
+	kind, flags, err := cur.head()
+	if err == nil && (kind == frameItem || kind == frameFlow) {
+		c.streamed(name, kind, flags, &cur)
+		return
+	}
 	l := cur.load()
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -217,9 +281,25 @@ func (c *Client) answered(name string, msg *nats.Msg) {
 	}
 }
 
+// streamed processes a frame of a stream.
+func (c *Client) streamed(name string, kind frameKind, flags byte, cur *cursor) {
+	c.mu.Lock()
+	a := c.calls[name]
+	if a != nil {
+		a.peer.heard = time.Now()
+	}
+	c.mu.Unlock()
+	if a == nil || a.stream == nil {
+		return
+	}
+	if over := a.stream.handle(a, kind, flags, cur); over != nil {
+		c.settle(a, answer{over: over})
+	}
+}
+
 // outcome is how a call ended on one machine. If again is set, it is made on another one.
 type outcome struct {
-	value any
+	value ipc.Payload
 	err   error
 	again bool
 }
@@ -260,6 +340,9 @@ func (c *Client) settle(a *attempt, how answer) {
 func (call *pending) send(ctx context.Context, a *attempt) (stored string, err error) {
 	c := call.client
 	head := callHead{waited: time.Since(call.since)}
+	if call.remote != nil {
+		head.flags |= flagOnce
+	}
 	if a.mayWait {
 		head.flags |= flagMayWait
 	}
@@ -274,9 +357,9 @@ func (call *pending) send(ctx context.Context, a *attempt) (stored string, err e
 			return "", err
 		}
 		head.flags |= flagClaimed
-		data = append(appendCall(nil, head), stored...)
+		data = append(appendCall(nil, frameCall, head), stored...)
 	} else {
-		data = appendPayload(appendCall(make([]byte, 0, call.payload.Size()+payloadRoom), head), call.payload)
+		data = appendPayload(appendCall(make([]byte, 0, call.payload.Size()+payloadRoom), frameCall, head), call.payload)
 	}
 	reply := c.inbox + "." + a.name
 	if len(call.header) == 0 {
@@ -340,11 +423,7 @@ func (call *pending) read(a *attempt, kind frameKind, cur *cursor) outcome {
 		if p, err = cur.payload(); err != nil {
 			break
 		}
-		v, err := p.Decode("result", ipc.DefaultLimits())
-		if err != nil {
-			return outcome{err: encodeError(err)}
-		}
-		return outcome{value: v}
+		return outcome{value: p}
 	case frameFailure:
 		var f failure
 		if err = cur.document(&f); err == nil {
@@ -403,6 +482,10 @@ func (c *Client) lose(p *peer) {
 // lost decides about a call whose machine is gone: it may have begun.
 func (call *pending) lost(a *attempt, why string) outcome {
 	call.moves++
+	if call.remote != nil { // the runner decides
+		e := runner.NewError(runner.KindTransport, fmt.Sprintf("machine %s was lost during the call: %s", a.machine, why))
+		return outcome{err: e.WithNode(call.node).WithMetadata("machine", a.machine)}
+	}
 	if a.idempotent && call.moves <= mostMoves {
 		return outcome{again: true}
 	}

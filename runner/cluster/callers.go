@@ -109,11 +109,17 @@ func (cs *callers) watch() {
 // long. While the machine itself is not connected, all are silent, and nothing is concluded.
 func (cs *callers) look() {
 	var quiet, gone []string
+	var silentStreams []*served
 	isConnected := cs.machine.conn.nc.IsConnected()
 	now := time.Now()
 	cs.mu.Lock()
 	wasPaused := cs.looked.beat(now)
 	for prefix, c := range cs.all {
+		for call := range c.calls {
+			if call.stream != nil && call.stream.isSilent(now, isConnected && !wasPaused) {
+				silentStreams = append(silentStreams, call)
+			}
+		}
 		switch silent := now.Sub(c.heard); {
 		case !isConnected, wasPaused:
 			c.heard = now
@@ -130,6 +136,9 @@ func (cs *callers) look() {
 	}
 	for _, prefix := range gone {
 		cs.giveUp(prefix)
+	}
+	for _, call := range silentStreams {
+		call.target.abandon(call, errCallerLeft)
 	}
 }
 

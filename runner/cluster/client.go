@@ -13,7 +13,9 @@ import (
 
 	"github.com/nats-io/nats.go"
 
+	"github.com/gophersnake/gophersnake/ipc"
 	"github.com/gophersnake/gophersnake/runner"
+	"github.com/gophersnake/gophersnake/runner/manifest"
 )
 
 // DialOption configures a [Client].
@@ -281,4 +283,106 @@ func (c *Client) Close() {
 			_ = sub.Unsubscribe()
 		}
 	})
+}
+
+// Executor runs nodes of a pipeline on other machines, for [runner.WithExecutor]. Its methods are
+// safe for concurrent use.
+type Executor struct {
+	conn     *Conn
+	pipeline string
+	place    machineOptions
+
+	mu     sync.Mutex
+	client *Client // nil until it is needed
+	closed bool
+}
+
+// NewExecutor returns an executor for the nodes of a pipeline, which the other machines serve
+// under the given name. Nodes whose host is this machine run here; [WithName] and [WithLabels]
+// say what this machine is, and other options have no effect. It does not connect to machines
+// before the runner starts. The caller closes it after the runner.
+//
+// The machines may serve the same manifest: each runs the nodes whose host it is, and those
+// without a host.
+func NewExecutor(conn *Conn, pipeline string, opts ...MachineOption) *Executor {
+	e := &Executor{conn: conn, pipeline: pipeline, place: machineOptions{name: hostname(), slots: make(map[string]int)}}
+	for _, opt := range opts {
+		opt(&e.place)
+	}
+	return e
+}
+
+// Here implements [runner.Executor].
+func (e *Executor) Here(host manifest.Host) bool { return host.Matches(e.place.name, e.place.labels) }
+
+// Describe implements [runner.Executor]. It waits for a machine for some time.
+func (e *Executor) Describe(ctx context.Context, node string, host manifest.Host) (ipc.Description, error) {
+	c, err := e.connect(ctx)
+	if err != nil {
+		return ipc.Description{}, err
+	}
+	var found *ipc.Description
+	asked := false
+	err = c.awaitMachine(ctx, func() bool {
+		for _, p := range c.machines {
+			t := p.targets[node]
+			if t == nil || p.leaving || !host.Matches(p.name, p.labels) {
+				continue
+			}
+			if found = t.described; found != nil {
+				return true
+			}
+			if !asked { // its announcement came before its answer to a hello
+				asked = true
+				_ = c.sayHello()
+			}
+		}
+		return false
+	})
+	if err != nil {
+		if ctx.Err() == nil {
+			err = notBegun(runner.KindTransport, fmt.Sprintf("no machine serves the node: it runs on %s", host)).
+				WithHint(fmt.Sprintf("start one that serves the pipeline %s, connected to the same NATS servers", e.pipeline))
+		}
+		return ipc.Description{}, err
+	}
+	return *found, nil
+}
+
+// Call implements [runner.Executor].
+func (e *Executor) Call(ctx context.Context, call *runner.RemoteCall) (ipc.Payload, error) {
+	c, err := e.connect(ctx)
+	if err != nil {
+		return ipc.Payload{}, err
+	}
+	p := &pending{client: c, node: call.Node, payload: call.Input, remote: call, since: time.Now(), header: outgoing(ctx)}
+	return p.make(ctx)
+}
+
+// connect returns the client.
+func (e *Executor) connect(ctx context.Context) (*Client, error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.closed {
+		return nil, errClientClosed()
+	}
+	if e.client != nil {
+		return e.client, nil
+	}
+	c, err := Dial(ctx, e.conn, e.pipeline)
+	if err == nil {
+		e.client = c
+	}
+	return c, err
+}
+
+// Close ends the calls under way. It may be called several times.
+func (e *Executor) Close() {
+	e.mu.Lock()
+	c := e.client
+	e.client, e.closed = nil, true
+	e.mu.Unlock()
+	if c != nil {
+		c.Close()
+	}
 }

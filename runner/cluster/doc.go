@@ -2,7 +2,7 @@
 //
 // [Connect] connects to NATS servers, or starts one in this process. [Serve] announces the
 // pipelines of this process as NATS micro services, so that "nats micro ls", "stats" and
-// "ping" see them. [Dial] returns a [Client] that calls a pipeline, or one of its nodes, as a
+// "ping" see them. [Dial] returns a [Client] that calls a pipeline, or one of its nodes, and opens streams, as a
 // [runner.Runner] of this process would: with the same values, deadlines, cancellation and
 // errors.
 //
@@ -44,6 +44,30 @@
 // If a server ends, clients and machines connect to another one, and messages may be lost. So
 // each second a client asks the machines which of its longer calls they have. A call that is
 // not known was lost on the way, or its answer was, and moves or fails as above.
+//
+// # Streams
+//
+// A stream is a call that stays: it takes a slot of one machine until it ends. Both sides number
+// their frames, grant each other credit, and send frames again that were lost with a server. A
+// slow consumer so stops the nodes, and these stop the producer; a window of items waits at each
+// end of the connection.
+//
+// If the machine is lost, the stream continues on another one, unless a node is not idempotent or
+// keeps a state that it cannot restore. If each sink returns one value for each item, the client
+// keeps the items whose values have not arrived, and sends these again. Otherwise it asks for a
+// checkpoint after 64 items or 4 MiB, and keeps the items since the last one; the machine lets
+// the pipeline run empty for it, saves the states of the nodes, and sends them behind the values
+// that belong to them. The new machine begins with these states, gets the items since then, and the
+// client drops the values that it has already. Checkpoints travel to the client, not to a KV
+// bucket: a stream ends with its client in any case, so that nothing is gained by storing them,
+// and they need no JetStream.
+//
+// # Nodes elsewhere
+//
+// An [Executor] calls single nodes of a pipeline on the machines that the manifest's host names.
+// The runner that has it decides about retries, so the machine makes one attempt, and each machine
+// has a circuit breaker for the node. An attempt goes to a machine on which none has failed, if
+// there is one.
 //
 // # The protocol
 //

@@ -151,3 +151,12 @@ type causeError struct {
 func (e *causeError) Error() string { return e.text }
 
 func (e *causeError) Unwrap() []error { return e.wrapped }
+
+// encodeError is the error of an input that cannot be carried, as that of a local runner.
+func encodeError(err error) error {
+	e := runner.Wrap(err, runner.KindMarshaling, "")
+	if value, ok := err.(*ipc.ValueError); ok { //nolint:errorlint // ipc returns it as it is
+		e.Message, e.Path, e.Hint = value.Reason, value.Path, value.Hint
+	}
+	return e
+}

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/vmihailenco/msgpack/v5"
@@ -29,6 +30,7 @@ const (
 	frameWithdraw                       // give a call back that has not begun
 	frameInventory                      // which of these calls are not known?
 	framePing                           // is the other side there?
+	frameOpen                           // run the target for a stream
 )
 
 // Answers go to the reply subject of a request.
@@ -40,11 +42,19 @@ const (
 	framePong                          // the answer to a ping
 )
 
+// Frames of a stream, which both sides send: the client to the subject of the target, with the
+// reply subject of the stream, and the machine to that.
+const (
+	frameItem frameKind = iota + 64 // an item or a value
+	frameFlow                       // what has arrived, what may be sent, and what was sent
+)
+
 // Flags of a call, a result or a failure.
 const (
 	flagClaimed  = 1 << iota // the content is in the value store; the frame has its name
 	flagMayWait              // the machine may queue the call if it has no free worker
 	flagDeadline             // the call has a deadline
+	flagOnce                 // the caller retries the call itself
 )
 
 // refusal says why a machine did not take a call.
@@ -56,6 +66,7 @@ const (
 	refusedLeaving                      // the machine drains
 	refusedWithdrawn                    // the call was queued, and its client has asked for it
 	refusedUnready                      // a node cannot serve calls at the moment
+	refusedBreaker                      // the caller's circuit breaker for the machine is open
 )
 
 func (r refusal) String() string {
@@ -68,6 +79,8 @@ func (r refusal) String() string {
 		return "the machine drains"
 	case refusedWithdrawn:
 		return "the call was given back"
+	case refusedBreaker:
+		return "its circuit breaker is open"
 	case refusedUnready:
 		return "a node cannot serve calls"
 	}
@@ -96,8 +109,8 @@ func appendHead(b []byte, kind frameKind, flags byte) []byte {
 	return append(b, newestProtocol, byte(kind), flags)
 }
 
-func appendCall(b []byte, h callHead) []byte {
-	b = appendHead(b, frameCall, h.flags)
+func appendCall(b []byte, kind frameKind, h callHead) []byte {
+	b = appendHead(b, kind, h.flags)
 	b = binary.AppendUvarint(b, uint64(max(h.timeout, 0)))
 	return binary.AppendUvarint(b, uint64(max(h.waited, 0)))
 }
@@ -242,4 +255,71 @@ func versions(oldest, newest int) string {
 		return fmt.Sprintf("version %d", newest)
 	}
 	return fmt.Sprintf("versions %d to %d", oldest, newest)
+}
+
+// The subjects, below one root so that permissions can name them:
+//
+//	gophersnake.hello                      a client asks all machines for their announcements
+//	gophersnake.beat.PIPELINE              the announcements of a pipeline, by its machines
+//	gophersnake.alive.MACHINE              answers pings
+//	gophersnake.call.PIPELINE.MACHINE.…    a target: run, or node.ID
+//
+// Answers go to the inbox of the client, a subject of _INBOX.
+const (
+	subjectRoot  = "gophersnake"
+	subjectHello = subjectRoot + ".hello"
+)
+
+func beatSubject(pipeline string) string { return subjectRoot + ".beat." + token(pipeline) }
+
+func aliveSubject(machine string) string { return subjectRoot + ".alive." + machine }
+
+// callGroup is the prefix of a machine's targets for a pipeline.
+func callGroup(pipeline, machine string) string {
+	return subjectRoot + ".call." + token(pipeline) + "." + machine
+}
+
+// targetName is the part of a target's subject behind the group: that of a run if node is
+// empty.
+func targetName(node string) string {
+	if node == "" {
+		return "run"
+	}
+	return "node." + token(node)
+}
+
+// token makes any name a token of a subject. Letters, digits, _ and - stay; each other byte
+// becomes = and two hexadecimal digits, so that different names have different tokens.
+func token(name string) string {
+	var b strings.Builder
+	for _, c := range []byte(name) {
+		if isPlain(c) {
+			b.WriteByte(c)
+		} else {
+			fmt.Fprintf(&b, "=%02x", c)
+		}
+	}
+	if b.Len() == 0 {
+		return "="
+	}
+	return b.String()
+}
+
+// serviceName makes any name the name of a NATS micro service, which may only have letters,
+// digits, _ and -. Different names may become the same; metadata has the right one.
+func serviceName(name string) string {
+	b := []byte(name)
+	for i, c := range b {
+		if !isPlain(c) {
+			b[i] = '-'
+		}
+	}
+	if len(b) == 0 {
+		return "-"
+	}
+	return string(b)
+}
+
+func isPlain(c byte) bool {
+	return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c == '_' || c == '-'
 }

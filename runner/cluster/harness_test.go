@@ -175,13 +175,16 @@ func beMachine(s settings) int {
 		return 1
 	}
 	runners := make(map[string]*runner.Runner)
+	place := []cluster.MachineOption{cluster.WithName(s.Name), cluster.WithLabels(s.Labels)}
 	for name, text := range s.Pipelines {
-		if runners[name], err = newRunner(text); err != nil {
+		executor := cluster.NewExecutor(conn, name, place...)
+		defer executor.Close()
+		if runners[name], err = newRunner(text, runner.WithExecutor(executor)); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			return 1
 		}
 	}
-	opts := []cluster.MachineOption{cluster.WithName(s.Name), cluster.WithLabels(s.Labels), cluster.WithVersion("1.2.3")}
+	opts := slices.Concat(place, []cluster.MachineOption{cluster.WithVersion("1.2.3")})
 	if s.Protocol != 0 {
 		opts = append(opts, cluster.WithProtocol(s.Protocol))
 	}

@@ -19,6 +19,7 @@ import (
 
 	"github.com/gophersnake/gophersnake/ipc"
 	"github.com/gophersnake/gophersnake/runner"
+	"github.com/gophersnake/gophersnake/runner/manifest"
 )
 
 // MachineOption configures a [Machine].
@@ -90,6 +91,8 @@ type servedPipeline struct {
 	idempotent bool
 	service    micro.Service
 	nodes      []ipc.Description
+	resumes    string    // how streams continue elsewhere
+	sinks      []string  // whose values streams return
 	targets    []*target // the run, and then the nodes in the order of the manifest
 }
 
@@ -156,8 +159,11 @@ func (m *Machine) newPipeline(name string, r *runner.Runner, all []ipc.Descripti
 	for i := range r.Pipeline().Nodes {
 		n := &r.Pipeline().Nodes[i]
 		p.idempotent = p.idempotent && n.Idempotent
-		p.targets = append(p.targets, m.newTarget(p, n.ID, n.Idempotent))
+		if r.RunsHere(n.ID) {
+			p.targets = append(p.targets, m.newTarget(p, n.ID, n.Idempotent))
+		}
 	}
+	p.resumes, p.sinks = resumesHow(r, all)
 	p.targets = slices.Insert(p.targets, 0, m.newTarget(p, "", p.idempotent))
 	m.measure(p)
 	return p
@@ -171,14 +177,16 @@ func (m *Machine) measure(p *servedPipeline) {
 		byID[health.Nodes[i].Node] = &health.Nodes[i]
 	}
 	var slots []int
-	for i, t := range p.targets[1:] {
+	targets := p.targets[1:]
+	for i := range p.runner.Pipeline().Nodes {
 		n := &p.runner.Pipeline().Nodes[i]
 		h := byID[n.ID]
-		if h == nil {
+		if h == nil || !p.runner.RunsHere(n.ID) {
 			continue
 		}
 		slots = append(slots, slotsOf(n, p.nodes[i], h.Pool))
-		t.adjust(slots[len(slots)-1], h.Ready())
+		targets[0].adjust(slots[len(slots)-1], h.Ready())
+		targets = targets[1:]
 	}
 	p.targets[0].adjust(cmp.Or(m.slots[p.name], runSlots(slots)), health.Ready())
 }
@@ -238,6 +246,13 @@ func (m *Machine) addService(p *servedPipeline) error {
 		}
 	}
 	return nil
+}
+
+// description returns the description of a node.
+func (p *servedPipeline) description(id string) *ipc.Description {
+	all := p.runner.Pipeline().Nodes
+	i := slices.IndexFunc(all, func(n manifest.Node) bool { return n.ID == id })
+	return &p.nodes[i]
 }
 
 // stats returns the statistics of an endpoint for "nats micro stats". Those that NATS counts
@@ -307,7 +322,11 @@ func (m *Machine) announcement(p *servedPipeline) announcement {
 	a.Pipeline, a.Schema = p.name, p.schema
 	for _, t := range p.targets {
 		l, ready, _ := t.state()
-		a.Targets = append(a.Targets, targetState{Node: t.node, Idempotent: t.idempotent, Ready: ready, load: l})
+		state := targetState{Node: t.node, Idempotent: t.idempotent, Ready: ready, load: l}
+		if t.node == "" {
+			state.Resumes, state.Sinks = p.resumes, p.sinks
+		}
+		a.Targets = append(a.Targets, state)
 	}
 	return a
 }
@@ -328,8 +347,14 @@ func (m *Machine) hello(msg *nats.Msg) {
 	if json.Unmarshal(msg.Data, &h) != nil {
 		return
 	}
-	a := m.announcement(m.served[h.Pipeline])
+	p := m.served[h.Pipeline]
+	a := m.announcement(p)
 	a.Pipelines = m.names
+	for i := range a.Targets {
+		if id := a.Targets[i].Node; id != "" {
+			a.Targets[i].Description = p.description(id)
+		}
+	}
 	if doc, err := json.Marshal(a); err == nil {
 		_ = msg.Respond(doc)
 	}

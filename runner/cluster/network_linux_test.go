@@ -6,10 +6,12 @@ import (
 	"os/exec"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/gophersnake/gophersnake/runner/cluster"
 	"github.com/gophersnake/gophersnake/runner/internal/testkit"
 )
 
@@ -100,4 +102,35 @@ func TestACallMovesWhenTheNetworkToItsMachineIsCut(t *testing.T) {
 	there.join()
 	testkit.Eventually(t, func() bool { return len(c.Machines()) == 2 })
 	require.NoError(t, await(t, goRun(t.Context(), c, "y")).err)
+}
+
+func TestAStreamMovesWhenTheNetworkToItsMachineIsCut(t *testing.T) {
+	if !inOwnNetwork(t) {
+		return
+	}
+	port := freePorts(t, 1)[0]
+	start(t, "server", settings{Name: "s", Listen: "0.0.0.0", Port: port, StateDir: t.TempDir()})
+	pipelines := map[string]string{"ledger": ledgerPipeline}
+	there := newNamespace(t, 1)
+	machine(t, fmt.Sprintf("nats://%s:%d", there.host, port), "there", pipelines, "ip", "netns", "exec", there.name)
+	url := fmt.Sprintf("nats://127.0.0.1:%d", port)
+	c := dial(t, connect(t, url), "ledger", 1, cluster.WithSilence(time.Second))
+	s := openStream(t, c)
+	require.NoError(t, s.Send(1))
+	_, err := s.Recv()
+	require.NoError(t, err)
+	machine(t, url, "here", pipelines)
+	testkit.Eventually(t, func() bool { return len(c.Machines()) == 2 })
+	there.cut()
+	require.NoError(t, s.Send(2))
+	s.CloseSend()
+	got, err := values(s)
+	require.NoError(t, err)
+	assert.Equal(t, []any{[]any{int64(2), int64(3)}, []any{"end", int64(3)}}, got)
+	// The machine that was cut off gives the stream up.
+	there.join()
+	testkit.Eventually(t, func() bool {
+		all := c.Machines()
+		return len(all) == 2 && all[0].Active == 0 && all[1].Active == 0
+	})
 }

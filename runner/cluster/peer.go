@@ -8,6 +8,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 
+	"github.com/gophersnake/gophersnake/ipc"
 	"github.com/gophersnake/gophersnake/runner"
 )
 
@@ -27,8 +28,12 @@ type peerTarget struct {
 	subject    string
 	idempotent bool
 	ready      bool
-	own        int // calls of this client that are not answered
-	others     int // those of other clients, when the machine reported its load
+	streams    bool   // it takes streams
+	resumes    string // how these continue elsewhere
+	described  *ipc.Description
+	sinks      []string // of these
+	own        int      // calls of this client that are not answered
+	others     int      // those of other clients, when the machine reported its load
 	inventory  time.Time
 }
 
@@ -77,6 +82,11 @@ func (c *Client) announced(msg *nats.Msg) {
 			p.targets[state.Node] = t
 		}
 		t.idempotent, t.ready = state.Idempotent, state.Ready
+		t.streams, t.resumes, t.sinks = len(state.Sinks) > 0, state.Resumes, state.Sinks
+		if state.Description != nil {
+			t.described = state.Description
+			isNew = true
+		}
 		t.report(state.load)
 		c.rescueLocked(p, state.Node)
 	}
@@ -168,8 +178,15 @@ func (c *Client) look() {
 		return
 	}
 	var requests []request
+	var streams []*attempt
 	now := time.Now()
 	c.mu.Lock()
+	for _, a := range c.calls {
+		if a.stream != nil && now.Sub(a.synced) > inventoryEvery {
+			a.synced = now
+			streams = append(streams, a)
+		}
+	}
 	for _, p := range c.machines {
 		switch silent := now.Sub(p.heard); {
 		case silent > c.silence:
@@ -181,6 +198,9 @@ func (c *Client) look() {
 		requests = c.inventoriesLocked(p, now, requests)
 	}
 	c.mu.Unlock()
+	for _, a := range streams {
+		a.stream.sync(a)
+	}
 	for _, r := range requests {
 		_ = c.conn.nc.PublishRequest(r.subject, r.reply, r.data)
 	}

@@ -90,3 +90,15 @@ func ask(t *testing.T, conn *cluster.Conn, verb micro.Verb, name string, answer 
 	require.NoError(t, err)
 	require.NoError(t, json.Unmarshal(msg.Data, answer))
 }
+
+// finished returns how many runs and streams of a micro service have ended.
+func finished(t *testing.T, conn *cluster.Conn, name string) int {
+	t.Helper()
+	var stats micro.Stats
+	ask(t, conn, micro.StatsVerb, name, &stats)
+	var data struct {
+		Finished int `json:"finished"`
+	}
+	require.NoError(t, json.Unmarshal(stats.Endpoints[0].Data, &data))
+	return data.Finished
+}

@@ -36,6 +36,7 @@ type served struct {
 	header map[string][]string
 	caller *caller
 	target *target
+	stream *servedStream // nil for a call
 	ctx    context.Context
 	cancel context.CancelCauseFunc
 	stop   func() // ends the context and its timer
@@ -64,8 +65,15 @@ func (t *target) handle(req micro.Request) {
 		return
 	}
 	switch kind {
-	case frameCall:
-		t.begin(req, flags, &c)
+	case frameCall, frameOpen:
+		t.begin(req, kind, flags, &c)
+	case frameItem, frameFlow:
+		t.mu.Lock()
+		call := t.calls[req.Reply()]
+		t.mu.Unlock()
+		if call != nil && call.stream != nil {
+			call.stream.handle(kind, flags, &c)
+		}
 	case frameCancel, frameWithdraw:
 		t.end(string(c.rest), kind)
 	case frameInventory:
@@ -74,13 +82,16 @@ func (t *target) handle(req micro.Request) {
 }
 
 // begin registers a call and starts, queues or refuses it.
-func (t *target) begin(req micro.Request, flags byte, c *cursor) {
+func (t *target) begin(req micro.Request, kind frameKind, flags byte, c *cursor) {
 	timeout, waited := c.duration(), c.duration()
 	reply := req.Reply()
 	if c.failed || reply == "" {
 		return
 	}
 	call := &served{target: t, reply: reply, since: time.Now().Add(-waited), frame: *c, flags: flags, header: req.Headers()}
+	if kind == frameOpen {
+		call.stream = newServedStream(call)
+	}
 	ctx, cancel := context.WithCancelCause(context.Background())
 	call.ctx, call.cancel, call.stop = ctx, cancel, func() { cancel(nil) }
 	if flags&flagDeadline != 0 {
@@ -202,6 +213,9 @@ func (t *target) leave() {
 
 // serve runs a call and answers it.
 func (t *target) serve(call *served) error {
+	if call.stream != nil {
+		return t.stream(call)
+	}
 	v, release, err := t.execute(call)
 	if err == nil {
 		err = t.answer(call, v)
@@ -221,6 +235,9 @@ func (t *target) execute(call *served) (v any, release func(), err error) {
 		return nil, release, err
 	}
 	ctx := withIncoming(call.ctx, call)
+	if call.flags&flagOnce != 0 {
+		ctx = runner.WithoutRetry(ctx)
+	}
 	r := t.pipeline.runner
 	if t.node != "" {
 		v, err = r.Node(t.node).Call(ctx, input)

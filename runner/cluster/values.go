@@ -66,6 +66,7 @@ func (s *valueStore) put(ctx context.Context, content []byte) (string, error) {
 		return err
 	})
 	if err != nil {
+		s.drop(name) // if ctx has ended, the server may have it nevertheless
 		return "", s.failed(ctx, err, fmt.Sprintf("store a value of %d bytes", len(content)))
 	}
 	return name, nil
@@ -86,7 +87,7 @@ func (s *valueStore) take(ctx context.Context, name string) ([]byte, error) {
 }
 
 // dropTimeout bounds the deletion of a value. One that cannot be deleted ends by its age.
-const dropTimeout = 2 * time.Second
+const dropTimeout = 5 * time.Second
 
 // drop deletes a content. It may have been deleted already.
 func (s *valueStore) drop(name string) {

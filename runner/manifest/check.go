@@ -98,6 +98,7 @@ func checkNode(r *report, base folder, path string, n *Node) {
 	checkPassEnv(r, path+".pass_env", n.PassEnv)
 	checkIsolation(r, path+".isolation", n)
 	checkContainer(r, path, n)
+	checkHost(r, path+".host", n.Host)
 	for _, name := range slices.Sorted(maps.Keys(n.Env)) {
 		switch {
 		case name == "" || strings.ContainsAny(name, "=\x00"):

@@ -2,6 +2,7 @@ package manifest
 
 import (
 	"path"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -178,5 +179,69 @@ func checkContainer(r *report, at string, n *Node) {
 		r.problem(at+".workers.fork_server", "cannot be combined with container: each worker has its own")
 	case len(n.Requirements) > 0 || n.Interpreter != "":
 		r.problem(at, "the image has the interpreter and the packages of the node; leave requirements and interpreter out")
+	}
+}
+
+// Host says on which machines a node runs: that with a name, or those with a label. One of the
+// fields is set.
+type Host struct {
+	// Machine is the name of a machine.
+	Machine string
+	// Label is the name of a label, for machines with any value of it, or name=value.
+	Label string
+}
+
+// String returns the host as errors name it.
+func (h Host) String() string {
+	if h.Machine != "" {
+		return "the machine " + h.Machine
+	}
+	return "a machine with the label " + h.Label
+}
+
+// Matches reports whether a machine with a name and labels is one of the host's.
+func (h Host) Matches(name string, labels map[string]string) bool {
+	if h.Machine != "" {
+		return h.Machine == name
+	}
+	key, want, isExact := strings.Cut(h.Label, "=")
+	value, ok := labels[key]
+	return ok && (!isExact || value == want)
+}
+
+// host returns a decodeFunc for a host: the name of a machine, or a map with a label.
+func (d *decoder) host(dst **Host) decodeFunc {
+	return func(e element) {
+		resolved, ok := d.resolve(e)
+		if ok && resolved.node.Kind == yaml.ScalarNode && resolved.node.Value == "" {
+			return // RemoteMedia writes an empty one for none
+		}
+		h := new(Host)
+		*dst = h
+		if ok && resolved.node.Kind == yaml.ScalarNode {
+			d.text(&h.Machine)(e)
+			return
+		}
+		d.object(e, "the name of a machine, or a map such as {label: gpu}", fields{
+			"machine": d.text(&h.Machine),
+			"label":   d.text(&h.Label),
+		})
+	}
+}
+
+var (
+	machineText = regexp.MustCompile(`^[^\s:]+$`)
+	labelText   = regexp.MustCompile(`^[^\s=]+(=[^\r\n]*)?$`)
+)
+
+func checkHost(r *report, path string, h *Host) {
+	switch {
+	case h == nil:
+	case (h.Machine == "") == (h.Label == ""):
+		r.problem(path, "takes the name of a machine, or a label")
+	case h.Machine != "" && !machineText.MatchString(h.Machine):
+		r.problem(path, "%q is not the name of a machine; machines are found by their names or labels, not by addresses: write host: gpu-box, or host: {label: gpu}", shorten(h.Machine))
+	case h.Label != "" && !labelText.MatchString(h.Label):
+		r.problem(path+".label", "%q is no label; write the name of one, or name=value", shorten(h.Label))
 	}
 }

@@ -57,6 +57,8 @@
 //	               document's lines for the same package
 //	interpreter    name or path of the node's Python interpreter
 //	container      see below
+//	host           the machines that the node runs on, if gophersnake is connected to them: the
+//	               name of one, or {label: gpu} or {label: gpu=h200}
 //	is_output_node true if the node's values are part of the result even if a connection
 //	               leads away from it
 //

@@ -67,6 +67,7 @@ func (d *decoder) node(e element) Node {
 		"pass_env":      d.texts(&n.PassEnv),
 		"isolation":     d.isolation(&n.Isolation),
 		"container":     d.container(&n.Container),
+		"host":          d.optional(d.host(&n.Host)),
 		"wasm":          d.wasm(&n.Wasm),
 		"command":       d.command(&n.Command),
 	}, foreign)

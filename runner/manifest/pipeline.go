@@ -107,6 +107,8 @@ type Node struct {
 	Isolation *Isolation
 	// Container is the container that each worker runs in; nil means none.
 	Container *Container
+	// Host is the machine that the node runs on, or the label of several; nil means this one.
+	Host *Host
 	// dockerEnv is the environment that RemoteMedia's field for a container gives.
 	dockerEnv map[string]string
 	// Position is the node's position in the manifest.

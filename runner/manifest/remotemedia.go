@@ -194,7 +194,6 @@ func (d *decoder) foreignNode(n *Node) (known fields, complete func(given map[st
 		"executor":           d.optional(d.executor),
 		"capabilities":       d.optional(d.capabilities),
 		"media_capabilities": d.optional(d.noEffect("the formats are not compared; annotations of the Python code are")),
-		"host":               d.refused("gophersnake runs nodes on this machine and does not place them on others yet; leave it out"),
 		"runtime_hint":       d.optional(d.runtimeHint),
 		"execution":          d.optional(d.execution),
 		"docker":             d.optional(d.docker(n)),

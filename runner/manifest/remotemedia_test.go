@@ -95,6 +95,7 @@ var foreignRows = []foreignRow{
 	{where: "node", text: `capabilities: {cpu: {arch: mips}}`, at: "nodes[0].capabilities.cpu.arch"},
 	{where: "node", text: `capabilities: {memory_gb: 1e9}`, at: "nodes[0].capabilities.memory_gb"},
 	{where: "node", text: `media_capabilities: {inputs: {default: {type: audio, sample_rate: 16000}}}`, at: "nodes[0].media_capabilities"},
+	{where: "node", text: `host: gpu-box`, done: "the node runs on the machine with this name", check: nothing},
 	{where: "node", text: `host: "gpu-box:50051"`, at: "nodes[0].host"},
 	{where: "node", text: `runtime_hint: cpython`, done: "nodes run on CPython; auto is accepted, too", check: nothing},
 	{where: "node", text: `runtime_hint: rust_python`, at: "nodes[0].runtime_hint"},

@@ -140,7 +140,7 @@ func TestJSONPositions(t *testing.T) {
 	found := problems(t, "p.json", "{\"version\": \"v1\",\r\n\t\"nodes\": [\n\t\t{\"id\": \"é\", \"node_type\": \"A\", \"x\": 1, \"x\": 2, \"params\": {\"n\": 1e999, \"m\": 18446744073709551616}}\n]}")
 	assert.Equal(t, strings.Join([]string{
 		`p.json:3:10: nodes[0].id: "é" must consist of letters, digits, _ and -, and not begin with -`,
-		`p.json:3:33: nodes[0].x: unknown field "x"; the fields here are breaker, command, container, env, id, idempotent, interpreter, isolation, limits, node_type, params, pass_env, python, requirements, retry, setup_timeout, timeout, wasm, workers`,
+		`p.json:3:33: nodes[0].x: unknown field "x"; the fields here are breaker, command, container, env, host, id, idempotent, interpreter, isolation, limits, node_type, params, pass_env, python, requirements, retry, setup_timeout, timeout, wasm, workers`,
 		`p.json:3:41: nodes[0].x: duplicate key "x"; the first is on line 3`,
 		`p.json:3:65: nodes[0].params.n: 1e999 cannot be read as a number`,
 		`p.json:3:77: nodes[0].params.m: 18446744073709551616 does not fit in 64 bits; write it as a string`,

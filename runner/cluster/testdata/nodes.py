@@ -47,3 +47,65 @@ def die(value: Any) -> None:
 async def echo_async(value: Any) -> Any:
     """Give back what was given, with many calls at once."""
     return value
+
+
+@node(stateful=True)
+class Ledger:
+    """Add the items up, and survive the machine."""
+
+    def begin(self) -> None:
+        self.total = 0
+
+    def process(self, n: int) -> Any:
+        self.total += n
+        yield [n, self.total]
+
+    def finish(self) -> Any:
+        yield ["end", self.total]
+
+    def snapshot(self) -> int:
+        return self.total
+
+    def restore(self, total: int) -> None:
+        self.total = total
+
+
+@node(stateful=True)
+class Counter:
+    """Count the items, and lose the count with the machine."""
+
+    def begin(self) -> None:
+        self.count = 0
+
+    def process(self, value: Any) -> int:
+        self.count += 1
+        return self.count
+
+
+@node
+def twice(value: Any) -> Any:
+    """Yield the value twice."""
+    yield value
+    yield value
+
+
+@node
+def where(value: Any) -> list[Any]:
+    """Say on which machine the value is."""
+    return [value, os.environ.get("MACHINE", "")]
+
+
+@node
+def die_on_a(folder: str, value: Any) -> str:
+    """Leave a file for each call, and end the interpreter on the machine a."""
+    name = os.environ.get("MACHINE", "")
+    Path(folder, f"{name}-{time.monotonic_ns()}").touch()
+    if name == "a":
+        os.kill(os.getpid(), 9)
+    return name
+
+
+@node
+def both(left: Any, right: Any) -> list[Any]:
+    """Put two values into a list, with the machine."""
+    return [left, right, os.environ.get("MACHINE", "")]

@@ -26,10 +26,10 @@ type fake struct {
 	closed  int
 }
 
-func (f *fake) Kind() Kind    { return f.kind }
-func (f *fake) Probing() bool { return f.probing }
-func (f *fake) Open() Session { return f }
-func (f *fake) Close()        { f.closed++ }
+func (f *fake) Kind() Kind          { return f.kind }
+func (f *fake) Probing() bool       { return f.probing }
+func (f *fake) Open([]byte) Session { return f }
+func (f *fake) Close()              { f.closed++ }
 
 func (f *fake) Call(ctx context.Context, in Inputs) (Value, error) {
 	if f.call == nil {
@@ -47,6 +47,8 @@ func (f *fake) Item(ctx context.Context, in Inputs, emit Emit) error {
 	defer in.Release()
 	return f.items(ctx, in, emit)
 }
+
+func (f *fake) Save(context.Context) ([]byte, error) { return nil, nil }
 
 func (f *fake) Finish(_ context.Context, emit Emit) error {
 	if f.finish == nil {
@@ -126,7 +128,7 @@ type opened struct {
 func open(t *testing.T, p *Plan, window int) *opened {
 	t.Helper()
 	o := &opened{}
-	o.Stream = Open(t.Context(), p, window, func(error) { o.ends++ })
+	o.Stream = Open(t.Context(), p, window, nil, func(error) { o.ends++ })
 	return o
 }
 

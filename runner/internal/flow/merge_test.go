@@ -209,7 +209,7 @@ type valueNode func(ctx context.Context) (Value, error)
 
 func (n valueNode) Kind() Kind                                        { return Single }
 func (n valueNode) Probing() bool                                     { return false }
-func (n valueNode) Open() Session                                     { return nil }
+func (n valueNode) Open([]byte) Session                               { return nil }
 func (n valueNode) Generate(context.Context, Inputs, Emit) error      { return nil }
 func (n valueNode) Call(ctx context.Context, _ Inputs) (Value, error) { return n(ctx) }
 

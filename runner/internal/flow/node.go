@@ -19,9 +19,10 @@ type Node interface {
 	// Generate runs the node once and passes each value that it yields to emit. It is
 	// for nodes of kind [Generator]. The caller releases the inputs.
 	Generate(ctx context.Context, in Inputs, emit Emit) error
-	// Open returns the session of one stream, for nodes of kind [Stateful]. It does
-	// not block.
-	Open() Session
+	// Open returns the session of one stream, for nodes of kind [Stateful]. It begins with
+	// a state that [Session.Save] has returned, or with the initial one if that is nil. It
+	// does not block.
+	Open(state []byte) Session
 	// Probing reports whether the node's circuit breaker is open or half-open. A stream
 	// then makes a single call first, which shows whether the node works again.
 	Probing() bool
@@ -36,6 +37,9 @@ type Session interface {
 	// Finish signals the end of the items to the node, and passes the values that it
 	// still yields to emit.
 	Finish(ctx context.Context, emit Emit) error
+	// Save returns the state between two items, from which a session of another process
+	// can continue; nil is the initial state. The node must be able to restore its state.
+	Save(ctx context.Context) ([]byte, error)
 	// Close frees the session. It is called once, after the last call, also when
 	// there was no call.
 	Close()

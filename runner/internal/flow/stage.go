@@ -20,8 +20,9 @@ import (
 //	fault    a fault is next on an input                  passes it on to the outputs
 //	uneven   some inputs have ended and others have not   puts an error into the outputs;
 //	                                                      not if the stage merges
+//	save     a checkpoint waits for the state             saves it; no item is in the stage
 //
-// After the last three the stage is over: its goroutines return. They also return
+// After finish, fault and uneven the stage is over: its goroutines return. They also return
 // when the stream is stopped.
 type stage struct {
 	stream  *Stream
@@ -42,10 +43,12 @@ type stage struct {
 	lastSize   int64 // of the payload of the last value; negative before the first one
 	emitting   bool  // a goroutine waits for room for a value
 	emitSize   int64 // of that value
-	over       bool  // it takes no further item
+	saving     bool  // a checkpoint waits for the state of the session
+	state      []byte
+	over       bool // it takes no further item
 }
 
-func newStage(s *Stream, st *step, window int) *stage {
+func newStage(s *Stream, st *step, window int, state []byte) *stage {
 	stage := &stage{
 		stream: s, step: st, kind: st.node.Kind(), limit: window, lastSize: -1, probing: st.node.Probing(),
 		wake: sync.NewCond(&s.mu), room: sync.NewCond(&s.mu),
@@ -54,7 +57,7 @@ func newStage(s *Stream, st *step, window int) *stage {
 		stage.limit = 1
 	}
 	if stage.kind == Stateful {
-		stage.session = st.node.Open()
+		stage.session = st.node.Open(state)
 	}
 	return stage
 }
@@ -68,10 +71,14 @@ const (
 	nextFinish
 	nextFault
 	nextUneven
+	nextSave
 )
 
 // nextLocked returns the next step of the stage, by the table above.
 func (st *stage) nextLocked() next {
+	if st.saving {
+		return nextSave
+	}
 	ready, over := 0, 0
 	for _, q := range st.in {
 		switch {
@@ -191,6 +198,8 @@ func (st *stage) run() {
 			st.failLocked(st.inputFaultLocked())
 		case nextUneven:
 			st.failLocked(st.unevenLocked())
+		case nextSave:
+			st.saveLocked()
 		}
 	}
 	if st.session != nil {
@@ -453,6 +462,9 @@ func (s *Stream) wakeConsumerLocked(q *queue) {
 // doneLocked frees the room of a taken item, and wakes the producer.
 func (s *Stream) doneLocked(q *queue, size int64) {
 	q.done(size)
+	if s.isSettling {
+		s.sender.Broadcast()
+	}
 	switch p := q.producer; {
 	case p == nil:
 		s.sender.Signal()

@@ -52,6 +52,7 @@ type Stream struct {
 	busy       int   // those of them that do not wait for a queue
 	isBlocked  bool  // Send waits for room
 	sendSize   int64 // for a payload of this size
+	isSettling bool  // Checkpoint waits until nothing is between Send and the sinks
 	sendClosed bool
 	received   int    // items that Next returned
 	arrivals   uint64 // slots of all queues that were filled
@@ -64,13 +65,15 @@ type Stream struct {
 // when ctx ends, with the cause of that. It calls onEnd once, when it has ended, with
 // its failure or nil; the function must not call the stream. A stream that is not received to its end
 // must be closed.
-func Open(ctx context.Context, p *Plan, window int, onEnd func(error)) *Stream {
+//
+// Stateful nodes begin with the states of a [Checkpoint], by their ids.
+func Open(ctx context.Context, p *Plan, window int, states map[string][]byte, onEnd func(error)) *Stream {
 	s := &Stream{plan: p, onEnd: onEnd, done: make(chan struct{})}
 	s.ctx, s.cancel = context.WithCancelCause(ctx)
 	s.sender, s.receiver = sync.NewCond(&s.mu), sync.NewCond(&s.mu)
 	s.stages = make([]*stage, len(p.steps))
 	for i := range p.steps {
-		st := newStage(s, &p.steps[i], window)
+		st := newStage(s, &p.steps[i], window, states[p.steps[i].id])
 		s.stages[i] = st
 		for _, from := range st.step.inputs {
 			s.connect(s.stages[from], st, window)

@@ -110,7 +110,7 @@ func TestStoppingAStreamCancelsItsCalls(t *testing.T) {
 				})
 				ctx, cancel := context.WithCancelCause(t.Context())
 				ends := 0
-				s := Open(ctx, newPlan(Step{ID: "a", Node: held}), 4, func(error) { ends++ })
+				s := Open(ctx, newPlan(Step{ID: "a", Node: held}), 4, nil, func(error) { ends++ })
 				require.NoError(t, s.Send(0))
 				synctest.Wait()
 				stop(s, cancel)
