@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"runtime/debug"
 	"slices"
+	"time"
 
 	"github.com/gophersnake/gophersnake/ipc"
 	"github.com/gophersnake/gophersnake/runner"
@@ -26,8 +27,10 @@ type announcement struct {
 	Pipeline string            `json:"pipeline"`
 	Schema   string            `json:"schema"`
 	Targets  []targetState     `json:"targets"`
-	// Pipelines names all pipelines of the machine; only in an answer to a hello.
-	Pipelines []string `json:"pipelines,omitempty"`
+	// Pipelines names all pipelines of the machine, and Time is its clock; only in an answer to
+	// a hello.
+	Pipelines []string   `json:"pipelines,omitempty"`
+	Time      *time.Time `json:"time,omitempty"`
 }
 
 // targetState is a run (Node is empty) or a node of a pipeline.
@@ -44,11 +47,12 @@ type targetState struct {
 	load
 }
 
-// hello asks the machines for their announcements.
+// hello asks the machines for their announcements of a pipeline, or of all.
 type hello struct {
 	Protocol int    `json:"protocol"`
 	Oldest   int    `json:"oldest"`
-	Pipeline string `json:"pipeline"`
+	Pipeline string `json:"pipeline,omitempty"`
+	All      bool   `json:"all,omitempty"`
 }
 
 // freeSlots are the slots of a node that has no workers, because it is a Go function.

@@ -235,6 +235,7 @@ func (call *pending) registerLocked(p *peer, mayWait bool) *attempt {
 		stream: call.stream, synced: time.Now(), resumes: p.targets[call.node].resumes, sinks: p.targets[call.node].sinks,
 	}
 	c.calls[a.name] = a
+	count(&c.counts.sent, p.name)
 	a.target.own++
 	if mayWait {
 		c.waiting++
@@ -443,6 +444,7 @@ func (call *pending) refused(a *attempt, why refusal) {
 	if call.tried == nil {
 		call.tried = make(map[string]refusal)
 	}
+	call.client.counted(func(n *clientCounts) { count(&n.refused, a.machine) })
 	if why == refusedWithdrawn {
 		clear(call.tried) // some machine is free
 		return
@@ -483,10 +485,18 @@ func (c *Client) lose(p *peer) {
 func (call *pending) lost(a *attempt, why string) outcome {
 	call.moves++
 	if call.remote != nil { // the runner decides
+		call.client.counted(func(n *clientCounts) { count(&n.lost, a.machine) })
 		e := runner.NewError(runner.KindTransport, fmt.Sprintf("machine %s was lost during the call: %s", a.machine, why))
 		return outcome{err: e.WithNode(call.node).WithMetadata("machine", a.machine)}
 	}
-	if a.idempotent && call.moves <= mostMoves {
+	isMoving := a.idempotent && call.moves <= mostMoves
+	call.client.counted(func(n *clientCounts) {
+		count(&n.lost, a.machine)
+		if isMoving {
+			n.moved++
+		}
+	})
+	if isMoving {
 		return outcome{again: true}
 	}
 	e := runner.NewError(runner.KindTransport, fmt.Sprintf("machine %s was lost during the call: %s", a.machine, why))

@@ -87,12 +87,6 @@ func (cs *callers) heard(subject string) {
 
 // watch asks silent clients until the machine has left.
 func (cs *callers) watch() {
-	sub, err := cs.machine.conn.nc.Subscribe(cs.inbox+".*", cs.answered)
-	if err != nil {
-		cs.machine.logger.Warn("cannot watch the callers", "error", err)
-		return
-	}
-	defer func() { _ = sub.Unsubscribe() }()
 	ticker := time.NewTicker(watchEvery)
 	defer ticker.Stop()
 	for {

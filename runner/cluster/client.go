@@ -57,17 +57,24 @@ type Client struct {
 	calls    map[string]*attempt // by the last token of their reply subjects
 	waiting  int                 // those of them that may be in the queue of a machine
 	lastCall uint64
+	counts   clientCounts
 	// changed is closed, and replaced, when a machine is new or can take calls again.
 	changed chan struct{}
 	// refused are the machines that the client cannot use, by their ids, and others the names
 	// of the pipelines that machines serve; both are for errors.
-	refused map[string]announcement
+	refused map[string]refusedMachine
 	others  map[string]bool
 	// ended is the error of all further calls, once the client or its connection is closed.
 	ended error
 	// offline is when the connection was lost, zero while there is one.
 	offline time.Time
 	looked  pulse
+}
+
+// refusedMachine is a machine that a client cannot use.
+type refusedMachine struct {
+	announcement
+	heard time.Time
 }
 
 // The tokens of a client's inbox that do not belong to a call.
@@ -87,7 +94,7 @@ func Dial(ctx context.Context, conn *Conn, pipeline string, opts ...DialOption) 
 		dialOptions: dialOptions{wait: 2 * time.Second, silence: 3 * time.Second}, conn: conn, pipeline: pipeline, inbox: conn.nc.NewInbox(),
 		closed: make(chan struct{}), changed: make(chan struct{}),
 		machines: make(map[string]*peer), calls: make(map[string]*attempt),
-		refused: make(map[string]announcement), others: make(map[string]bool),
+		refused: make(map[string]refusedMachine), others: make(map[string]bool),
 	}
 	for _, opt := range opts {
 		opt(&c.dialOptions)
@@ -106,6 +113,7 @@ func Dial(ctx context.Context, conn *Conn, pipeline string, opts ...DialOption) 
 
 // subscribe listens to the announcements and to answers, and asks for the first announcements.
 func (c *Client) subscribe() error {
+	before := c.conn.nc.LastError()
 	for subject, handler := range map[string]nats.MsgHandler{
 		beatSubject(c.pipeline): c.announced,
 		c.inbox + ".*":          c.received,
@@ -119,7 +127,10 @@ func (c *Client) subscribe() error {
 			return err
 		}
 	}
-	return c.sayHello()
+	if err := c.sayHello(); err != nil {
+		return err
+	}
+	return c.conn.permitted(before)
 }
 
 func (c *Client) sayHello() error {
@@ -161,8 +172,11 @@ func (c *Client) awaitMachine(ctx context.Context, condition func() bool) error 
 func (c *Client) noMachine() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for _, a := range c.refused {
-		return c.incompatible(a)
+	for id, a := range c.refused {
+		if time.Since(a.heard) < c.silence {
+			return c.incompatible(a.announcement)
+		}
+		delete(c.refused, id) // it has ended
 	}
 	if !c.offline.IsZero() {
 		return notBegun(runner.KindTransport, "there is no connection to NATS")

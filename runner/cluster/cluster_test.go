@@ -6,6 +6,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -187,6 +188,106 @@ func TestMachinesOfAnotherVersionAreRefusedAndLeftAlone(t *testing.T) {
 	assert.Equal(t, "ours", c.Machines()[0].Name)
 	_, err = c.Run(t.Context(), 1)
 	require.NoError(t, err)
+}
+
+func TestDuringAnUpdateMachinesOfAllVersionsThatFitServe(t *testing.T) {
+	conn := localConn(t)
+	pipelines := map[string]string{"echo": "go"}
+	older := announceGo(t, conn, pipelines, cluster.WithName("older"), cluster.WithProtocols(0, 1))
+	newer := announceGo(t, conn, pipelines, cluster.WithName("newer"), cluster.WithProtocols(1, 2))
+	announceGo(t, conn, pipelines, cluster.WithName("too new"), cluster.WithProtocols(2, 3), cluster.WithVersion("9.0.0"))
+	c := dial(t, conn, "echo", 2, cluster.WithWait(time.Second))
+	for _, leaving := range []*cluster.Machine{older, newer} {
+		_, err := c.Run(t.Context(), 1)
+		require.NoError(t, err)
+		require.NoError(t, leaving.Drain(t.Context()))
+		leaving.Close()
+	}
+	_, err := c.Run(t.Context(), 1)
+	require.ErrorIs(t, err, runner.KindTransport)
+	assert.ErrorContains(t, err, "machine too new speaks versions 2 to 3 of the protocol, and this program version 1")
+	assert.True(t, runner.AsError(err).NotBegun)
+
+	old := localConn(t)
+	announceGo(t, old, pipelines, cluster.WithName("old"), cluster.WithProtocols(0, 0), cluster.WithVersion("0.1.0"))
+	_, err = cluster.Dial(t.Context(), old, "echo", cluster.WithWait(100*time.Millisecond))
+	require.ErrorIs(t, err, runner.KindTransport)
+	assert.Equal(t, "update gophersnake on the machine (it is version 0.1.0)", runner.AsError(err).Hint)
+}
+
+func TestDuringAnUpdateAClientOfOneSchemaUsesOnlyItsMachines(t *testing.T) {
+	conn := localConn(t)
+	old := announceGo(t, conn, map[string]string{"p": "go"}, cluster.WithName("old"))
+	schema := dial(t, conn, "p", 1).Machines()[0].Schema
+	announceGo(t, conn, map[string]string{"p": "other"}, cluster.WithName("new"))
+	c := dial(t, conn, "p", 1, cluster.WithSchema(schema), cluster.WithWait(time.Second))
+	dial(t, conn, "p", 2) // a client that does not say uses both
+	assert.Equal(t, "old", c.Machines()[0].Name)
+	_, err := c.Run(t.Context(), 1)
+	require.NoError(t, err)
+	require.NoError(t, old.Drain(t.Context()))
+	old.Close()
+	_, err = c.Run(t.Context(), 1)
+	require.ErrorIs(t, err, runner.KindManifest)
+	assert.ErrorContains(t, err, "machine new serves the pipeline \"p\" with the schema")
+}
+
+func TestMachinesAreListedWithWhatTheyServe(t *testing.T) {
+	conn := localConn(t)
+	all, err := cluster.Machines(t.Context(), conn)
+	require.NoError(t, err)
+	assert.Empty(t, all)
+	announceGo(t, conn, map[string]string{"a": "go", "b": "go"}, cluster.WithName("m1"), cluster.WithLabels(map[string]string{"gpu": "h200"}))
+	announceGo(t, conn, map[string]string{"b": "other"}, cluster.WithName("m2"), cluster.WithProtocols(2, 2))
+	all, err = cluster.Machines(t.Context(), conn)
+	require.NoError(t, err)
+	require.Len(t, all, 2)
+	assert.Equal(t, "h200", all[0].Labels["gpu"])
+	require.Len(t, all[0].Pipelines, 2)
+	assert.Equal(t, "b", all[0].Pipelines[1].Name)
+	assert.Positive(t, all[0].Pipelines[1].Slots)
+	assert.True(t, all[0].Usable)
+	assert.False(t, all[1].Usable)
+	roster := cluster.NewRoster(conn)
+	defer roster.Close()
+	assert.Len(t, roster.Machines(t.Context()), 2)
+}
+
+func TestTheDiagnosisNamesWhatIsWrong(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "state")
+	conn := localConn(t, func(c *cluster.Config) { c.StateDir = dir })
+	announceGo(t, conn, map[string]string{"p": "go"}, cluster.WithName("a"))
+	announceGo(t, conn, map[string]string{"p": "other"}, cluster.WithName("b"), cluster.WithProtocols(2, 2))
+	url, err := cluster.LocalURL(dir)
+	require.NoError(t, err)
+	found := diagnose(t, cluster.Config{URLs: []string{url}})
+	assert.Equal(t, runner.FindingOK, found["nats jetstream"].Status)
+	assert.Equal(t, runner.FindingOK, found["machine a"].Status)
+	assert.Contains(t, found["machine b"].Hint, "cannot call it")
+	assert.Contains(t, found["pipeline p"].Detail, "it has several schemas: ")
+	// A server without JetStream, and a user with the permissions of a caller.
+	url = runServer(t, `authorization { users: [ { user: u, password: p, permissions: {
+		publish: { allow: ["gophersnake.hello", "gophersnake.alive.*", "gophersnake.call.>"] }, subscribe: { allow: ["_INBOX.>", "gophersnake.beat.*"] } } } ] }`)
+	found = diagnose(t, cluster.Config{URLs: []string{strings.Replace(url, "://", "://u:p@", 1)}})
+	assert.Equal(t, runner.FindingWarning, found["nats jetstream"].Status)
+	assert.Equal(t, runner.FindingOK, found["nats permissions of a caller"].Status)
+	assert.Contains(t, found["nats permissions of a machine"].Detail, "the user must not subscribe to gophersnake.hello, ")
+	assert.Equal(t, "no machine serves a pipeline", found["machines"].Detail)
+	found = diagnose(t, cluster.Config{URLs: []string{url}})
+	assert.Equal(t, runner.FindingFailure, found["nats connection"].Status)
+	assert.Len(t, found, 1)
+}
+
+// diagnose returns the findings by their names, each of which occurs once.
+func diagnose(t *testing.T, c cluster.Config) map[string]runner.Finding {
+	t.Helper()
+	found := make(map[string]runner.Finding)
+	for _, f := range cluster.Diagnose(t.Context(), c) {
+		assert.NotContains(t, found, f.Name)
+		assert.NotEmpty(t, f.Detail)
+		found[f.Name] = f
+	}
+	return found
 }
 
 func TestAMachineWithAnotherSchemaIsRefused(t *testing.T) {

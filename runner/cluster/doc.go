@@ -69,6 +69,13 @@
 // has a circuit breaker for the node. An attempt goes to a machine on which none has failed, if
 // there is one.
 //
+// # Security and operation
+//
+// [Config] names the files of certificates, credentials and nkeys. The guide to clusters lists the
+// least permissions of machines and callers. [Diagnose] says what a configuration lacks,
+// [Machines] and [Roster] which machines there are, and [Machine.Metrics] and [Client.Metrics] what
+// they do.
+//
 // # The protocol
 //
 // A call is a message of binary fields and the value in msgpack, as package ipc encodes it;

@@ -13,6 +13,11 @@ func WithProtocol(version int) MachineOption {
 	return func(o *machineOptions) { o.protocol = [2]int{version, version} }
 }
 
+// WithProtocols makes a machine speak a range of versions of the protocol.
+func WithProtocols(oldest, newest int) MachineOption {
+	return func(o *machineOptions) { o.protocol = [2]int{oldest, newest} }
+}
+
 // PutValue stores a value as the sender of a large call does.
 func PutValue(ctx context.Context, c *Conn, content []byte) (string, error) {
 	return c.values.put(ctx, content)

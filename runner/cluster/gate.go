@@ -183,4 +183,5 @@ type targetStats struct {
 	Finished uint64  `json:"finished"`
 	Failed   uint64  `json:"failed"`
 	Average  float64 `json:"average_seconds"`
+	Schema   string  `json:"schema,omitempty"` // the digest for the code that the workers have
 }

@@ -315,6 +315,30 @@ func announce(t *testing.T, conn *cluster.Conn, pipelines map[string]string, opt
 	return m
 }
 
+// announceGo serves pipelines of one node each, a Go function that returns its input. The map has
+// the ids of the nodes.
+func announceGo(t *testing.T, conn *cluster.Conn, pipelines map[string]string, opts ...cluster.MachineOption) *cluster.Machine {
+	t.Helper()
+	runners := make(map[string]*runner.Runner)
+	for name, id := range pipelines {
+		runners[name] = goEcho(t, id)
+	}
+	m, err := cluster.Announce(t.Context(), conn, runners, opts...)
+	require.NoError(t, err)
+	t.Cleanup(m.Close)
+	return m
+}
+
+// goEcho returns a runner whose node is a Go function that returns its input.
+func goEcho(t *testing.T, id string) *runner.Runner {
+	t.Helper()
+	r, err := newRunner(fmt.Sprintf("nodes: [{id: %s, node_type: go}]", id),
+		runner.WithNode("go", func(_ context.Context, in runner.Input) (any, error) { return in.Value, nil }))
+	require.NoError(t, err)
+	t.Cleanup(func() { assert.NoError(t, r.Close(context.Background())) })
+	return r
+}
+
 // result is what a call returned.
 type result struct {
 	value any

@@ -211,3 +211,13 @@ func hostname() string {
 	}
 	return name
 }
+
+// isLoopback reports whether an address, HOST:PORT, is of this machine.
+func isLoopback(address string) bool {
+	host, _, err := net.SplitHostPort(address)
+	if err != nil {
+		return address == "pipe" // of a server in this process
+	}
+	ip := net.ParseIP(host)
+	return ip != nil && ip.IsLoopback()
+}

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -87,13 +88,27 @@ type Machine struct {
 type servedPipeline struct {
 	name       string
 	runner     *runner.Runner
-	schema     string
 	idempotent bool
 	service    micro.Service
-	nodes      []ipc.Description
-	resumes    string    // how streams continue elsewhere
-	sinks      []string  // whose values streams return
 	targets    []*target // the run, and then the nodes in the order of the manifest
+	code       atomic.Pointer[code]
+	reading    atomic.Bool // the nodes are being described again
+}
+
+// code is what a machine knows of the code of a pipeline.
+type code struct {
+	generation int // of the workers that have it; see generationOf
+	nodes      []ipc.Description
+	schema     string
+	resumes    string   // how streams continue elsewhere
+	sinks      []string // whose values streams return
+}
+
+// newCode returns what is known of the code of a runner, whose nodes have just been described.
+func newCode(r *runner.Runner, generation int, nodes []ipc.Description) *code {
+	c := &code{generation: generation, nodes: nodes, schema: schemaDigest(r.Pipeline(), nodes)}
+	c.resumes, c.sinks = resumesHow(r, nodes)
+	return c
 }
 
 var errMachineLeaves = errors.New("the machine has ended before the call")
@@ -155,7 +170,8 @@ func Serve(ctx context.Context, conn *Conn, runners map[string]*runner.Runner, o
 }
 
 func (m *Machine) newPipeline(name string, r *runner.Runner, all []ipc.Description) *servedPipeline {
-	p := &servedPipeline{name: name, runner: r, schema: schemaDigest(r.Pipeline(), all), idempotent: true, nodes: all}
+	p := &servedPipeline{name: name, runner: r, idempotent: true}
+	p.code.Store(newCode(r, generationOf(r.Health()), all))
 	for i := range r.Pipeline().Nodes {
 		n := &r.Pipeline().Nodes[i]
 		p.idempotent = p.idempotent && n.Idempotent
@@ -163,7 +179,6 @@ func (m *Machine) newPipeline(name string, r *runner.Runner, all []ipc.Descripti
 			p.targets = append(p.targets, m.newTarget(p, n.ID, n.Idempotent))
 		}
 	}
-	p.resumes, p.sinks = resumesHow(r, all)
 	p.targets = slices.Insert(p.targets, 0, m.newTarget(p, "", p.idempotent))
 	m.measure(p)
 	return p
@@ -171,7 +186,10 @@ func (m *Machine) newPipeline(name string, r *runner.Runner, all []ipc.Descripti
 
 // measure sets the slots of the targets from the state of the workers.
 func (m *Machine) measure(p *servedPipeline) {
-	health := p.runner.Health()
+	health, code := p.runner.Health(), p.code.Load()
+	if generationOf(health) != code.generation && p.reading.CompareAndSwap(false, true) {
+		m.beating.Go(func() { m.readAgain(p, generationOf(health)) })
+	}
 	byID := make(map[string]*runner.NodeHealth, len(health.Nodes))
 	for i := range health.Nodes {
 		byID[health.Nodes[i].Node] = &health.Nodes[i]
@@ -184,24 +202,58 @@ func (m *Machine) measure(p *servedPipeline) {
 		if h == nil || !p.runner.RunsHere(n.ID) {
 			continue
 		}
-		slots = append(slots, slotsOf(n, p.nodes[i], h.Pool))
+		slots = append(slots, slotsOf(n, code.nodes[i], h.Pool))
 		targets[0].adjust(slots[len(slots)-1], h.Ready())
 		targets = targets[1:]
 	}
 	p.targets[0].adjust(cmp.Or(m.slots[p.name], runSlots(slots)), health.Ready())
 }
 
+// generationOf returns a number that grows with each reload of a node.
+func generationOf(health runner.Health) (sum int) {
+	for i := range health.Nodes {
+		if pool := health.Nodes[i].Pool; pool != nil {
+			sum += pool.Generation
+		}
+	}
+	return sum
+}
+
+// readAgain describes the nodes of a pipeline whose code was reloaded, so that the machine
+// announces what they now take and return.
+func (m *Machine) readAgain(p *servedPipeline, generation int) {
+	defer p.reading.Store(false)
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	m.beating.Go(func() {
+		defer cancel()
+		select {
+		case <-m.ended:
+		case <-ctx.Done():
+		}
+	})
+	all, err := p.runner.Describe(ctx)
+	if err != nil {
+		m.logger.Debug("cannot describe the reloaded nodes; trying again", "pipeline", p.name, "error", err)
+		return
+	}
+	p.code.Store(newCode(p.runner, generation, all))
+	m.changed()
+}
+
 // subscribe makes the machine known to NATS. The services come last: a client that sees the
 // announcement can call.
 func (m *Machine) subscribe() error {
+	before := m.conn.nc.LastError()
 	for _, name := range m.names {
 		if err := m.addService(m.served[name]); err != nil {
 			return fmt.Errorf("pipeline %s: %w", name, err)
 		}
 	}
 	for subject, handler := range map[string]nats.MsgHandler{
-		aliveSubject(m.id): m.pong,
-		subjectHello:       m.hello,
+		aliveSubject(m.id):     m.pong,
+		subjectHello:           m.hello,
+		m.callers.inbox + ".*": m.callers.answered,
 	} {
 		sub, err := m.conn.nc.Subscribe(subject, handler)
 		if err != nil {
@@ -209,13 +261,16 @@ func (m *Machine) subscribe() error {
 		}
 		m.subs = append(m.subs, sub)
 	}
-	return m.conn.nc.Flush()
+	for _, name := range m.names {
+		m.publish(m.served[name])
+	}
+	return m.conn.permitted(before)
 }
 
 // addService announces a pipeline and its nodes as a NATS micro service.
 func (m *Machine) addService(p *servedPipeline) error {
 	metadata := map[string]string{
-		"pipeline": p.name, "schema": p.schema, "machine": m.name, "machine_id": m.id,
+		"pipeline": p.name, "schema": p.code.Load().schema, "machine": m.name, "machine_id": m.id,
 		"protocol": strconv.Itoa(m.protocol[1]), "oldest_protocol": strconv.Itoa(m.protocol[0]),
 	}
 	for key, value := range m.labels {
@@ -252,7 +307,7 @@ func (m *Machine) addService(p *servedPipeline) error {
 func (p *servedPipeline) description(id string) *ipc.Description {
 	all := p.runner.Pipeline().Nodes
 	i := slices.IndexFunc(all, func(n manifest.Node) bool { return n.ID == id })
-	return &p.nodes[i]
+	return &p.code.Load().nodes[i]
 }
 
 // stats returns the statistics of an endpoint for "nats micro stats". Those that NATS counts
@@ -261,6 +316,7 @@ func (p *servedPipeline) stats(endpoint *micro.Endpoint) any {
 	for _, t := range p.targets {
 		if t.node == endpoint.Metadata["node"] {
 			_, _, stats := t.state()
+			stats.Schema = p.code.Load().schema
 			return stats
 		}
 	}
@@ -319,12 +375,13 @@ func (m *Machine) announcement(p *servedPipeline) announcement {
 	if p == nil {
 		return a
 	}
-	a.Pipeline, a.Schema = p.name, p.schema
+	code := p.code.Load()
+	a.Pipeline, a.Schema = p.name, code.schema
 	for _, t := range p.targets {
 		l, ready, _ := t.state()
 		state := targetState{Node: t.node, Idempotent: t.idempotent, Ready: ready, load: l}
 		if t.node == "" {
-			state.Resumes, state.Sinks = p.resumes, p.sinks
+			state.Resumes, state.Sinks = code.resumes, code.sinks
 		}
 		a.Targets = append(a.Targets, state)
 	}
@@ -347,16 +404,23 @@ func (m *Machine) hello(msg *nats.Msg) {
 	if json.Unmarshal(msg.Data, &h) != nil {
 		return
 	}
-	p := m.served[h.Pipeline]
-	a := m.announcement(p)
-	a.Pipelines = m.names
-	for i := range a.Targets {
-		if id := a.Targets[i].Node; id != "" {
-			a.Targets[i].Description = p.description(id)
-		}
+	names := []string{h.Pipeline}
+	if h.All && len(m.names) > 0 {
+		names = m.names
 	}
-	if doc, err := json.Marshal(a); err == nil {
-		_ = msg.Respond(doc)
+	now := time.Now()
+	for _, name := range names {
+		p := m.served[name]
+		a := m.announcement(p)
+		a.Pipelines, a.Time = m.names, &now
+		for i := range a.Targets {
+			if id := a.Targets[i].Node; id != "" && !h.All {
+				a.Targets[i].Description = p.description(id)
+			}
+		}
+		if doc, err := json.Marshal(a); err == nil {
+			_ = msg.Respond(doc)
+		}
 	}
 }
 

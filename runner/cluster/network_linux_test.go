@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/gophersnake/gophersnake/runner"
 	"github.com/gophersnake/gophersnake/runner/cluster"
 	"github.com/gophersnake/gophersnake/runner/internal/testkit"
 )
@@ -133,4 +134,55 @@ func TestAStreamMovesWhenTheNetworkToItsMachineIsCut(t *testing.T) {
 		all := c.Machines()
 		return len(all) == 2 && all[0].Active == 0 && all[1].Active == 0
 	})
+}
+
+// TestCallsGoOnWhileTheNetworkToAMachineIsCut cuts it until the machine is lost. By hand,
+// GOPHERSNAKE_CUT=20s keeps it cut at least that long.
+func TestCallsGoOnWhileTheNetworkToAMachineIsCut(t *testing.T) {
+	if !inOwnNetwork(t) {
+		return
+	}
+	port, folder := freePorts(t, 1)[0], t.TempDir()
+	start(t, "server", settings{Name: "s", Listen: "0.0.0.0", Port: port, StateDir: t.TempDir()})
+	pipelines := map[string]string{"echo": echoPipeline, "hold": holdPipeline(folder, 1, ", idempotent: false")}
+	there := newNamespace(t, 1)
+	machine(t, fmt.Sprintf("nats://%s:%d", there.host, port), "there", pipelines, "ip", "netns", "exec", there.name)
+	url := fmt.Sprintf("nats://127.0.0.1:%d", port)
+	hold := dial(t, connect(t, url), "hold", 1)
+	once := goRun(t.Context(), hold, "x")
+	awaitBegun(t, folder, "x", 1)
+	machine(t, url, "here", pipelines)
+	echo := dial(t, connect(t, url), "echo", 2)
+	h := hammer(t, echo) // no call may fail
+	h.await(100)
+
+	there.cut()
+	least := time.NewTimer(cutTime(t))
+	r := await(t, once)
+	require.ErrorIs(t, r.err, runner.KindTransport)
+	assert.ErrorContains(t, r.err, "machine there was lost during the call: it does not answer; the call may have run")
+	assert.Len(t, begun(t, folder, "x"), 1)
+	testkit.Eventually(t, func() bool { return len(echo.Machines()) == 1 }, "the machine is lost")
+	h.await(100)
+	<-least.C
+	there.join()
+
+	testkit.Eventually(t, func() bool { return len(echo.Machines()) == 2 && len(hold.Machines()) == 2 }, "the machine is known again")
+	h.await(100)
+	h.stop()
+	release(t, folder)
+	require.NoError(t, await(t, goRun(t.Context(), hold, "y")).err)
+	assert.Len(t, begun(t, folder, "y"), 1)
+}
+
+// cutTime returns how long the network is cut at least.
+func cutTime(t *testing.T) time.Duration {
+	t.Helper()
+	text := os.Getenv("GOPHERSNAKE_CUT")
+	if text == "" {
+		return 0
+	}
+	d, err := time.ParseDuration(text)
+	require.NoError(t, err)
+	return d
 }

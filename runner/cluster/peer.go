@@ -64,9 +64,13 @@ func (c *Client) announced(msg *nats.Msg) {
 	case a.Pipeline != c.pipeline:
 		return
 	case !speaksOurs(a), c.schema != "" && a.Schema != c.schema:
-		c.refused[a.Machine] = a
+		c.refused[a.Machine] = refusedMachine{a, time.Now()}
+		if p := c.machines[a.Machine]; p != nil { // its code was reloaded: it finishes the calls that it has
+			p.leaving, p.heard = true, time.Now()
+		}
 		return
 	}
+	delete(c.refused, a.Machine)
 	p := c.machines[a.Machine]
 	isNew := p == nil
 	if isNew {

@@ -278,7 +278,7 @@ func (st *servedStream) finish(err error) {
 	isKnown := st.isLeft()
 	switch t := st.call.target; {
 	case isKnown:
-	case errors.Is(cause, errMachineLeaves) && t.pipeline.resumes != resumesNot:
+	case errors.Is(cause, errMachineLeaves) && t.pipeline.code.Load().resumes != resumesNot:
 		t.refuse(st.call, refusedLeaving)
 	default:
 		isKnown = st.tell(st.last(err))

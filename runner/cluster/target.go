@@ -22,6 +22,7 @@ type target struct {
 	pipeline   *servedPipeline
 	node       string // empty for the run
 	idempotent bool
+	refusals   refusals
 
 	mu    sync.Mutex
 	calls map[string]*served // those that are not answered, by their reply subjects
@@ -325,6 +326,7 @@ func (t *target) send(call *served, kind frameKind, msg []byte, head int) error 
 
 // refuse answers that the call has not begun.
 func (t *target) refuse(call *served, why refusal) {
+	t.refusals[why].Add(1)
 	t.publish(call.reply, append(appendAnswer(nil, frameRefusal, 0, t.load()), byte(why)))
 	t.forget(call)
 }

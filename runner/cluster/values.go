@@ -46,10 +46,13 @@ func (s *valueStore) open(ctx context.Context) (jetstream.ObjectStore, error) {
 	}
 	bucket, err := s.js.ObjectStore(ctx, valueBucket)
 	if errors.Is(err, jetstream.ErrBucketNotFound) {
-		bucket, err = s.js.CreateOrUpdateObjectStore(ctx, jetstream.ObjectStoreConfig{
+		bucket, err = s.js.CreateObjectStore(ctx, jetstream.ObjectStoreConfig{
 			Bucket: valueBucket, Description: "values of gophersnake calls that are larger than a message",
 			TTL: s.age, MaxBytes: s.bytes, Storage: jetstream.MemoryStorage,
 		})
+	}
+	if errors.Is(err, jetstream.ErrBucketExists) { // another program was faster, with other settings
+		bucket, err = s.js.ObjectStore(ctx, valueBucket)
 	}
 	if err != nil {
 		return nil, err
@@ -72,18 +75,43 @@ func (s *valueStore) put(ctx context.Context, content []byte) (string, error) {
 	return name, nil
 }
 
+// takeTimeout bounds how long a value may take to arrive.
+const takeTimeout = 30 * time.Second
+
 // take returns a content and deletes it.
 func (s *valueStore) take(ctx context.Context, name string) ([]byte, error) {
-	var content []byte
-	err := s.use(ctx, func(bucket jetstream.ObjectStore) (err error) {
-		content, err = bucket.GetBytes(ctx, name)
-		return err
-	})
+	content, err := s.get(ctx, name)
 	if err != nil {
 		return nil, s.failed(ctx, err, "read a value from the object store")
 	}
 	s.drop(name)
 	return content, nil
+}
+
+// get returns a content. nats.go reads until the deadline of its context, even if that is
+// canceled before, so get does not wait for it then.
+func (s *valueStore) get(ctx context.Context, name string) ([]byte, error) {
+	type result struct {
+		content []byte
+		err     error
+	}
+	done := make(chan result, 1)
+	go func() {
+		ctx, cancel := context.WithTimeout(ctx, takeTimeout)
+		defer cancel()
+		var r result
+		r.err = s.use(ctx, func(bucket jetstream.ObjectStore) (err error) {
+			r.content, err = bucket.GetBytes(ctx, name)
+			return err
+		})
+		done <- r
+	}()
+	select {
+	case r := <-done:
+		return r.content, r.err
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
 }
 
 // dropTimeout bounds the deletion of a value. One that cannot be deleted ends by its age.

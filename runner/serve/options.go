@@ -1,6 +1,7 @@
 package serve
 
 import (
+	"context"
 	"time"
 
 	"go.opentelemetry.io/otel/trace"
@@ -26,6 +27,8 @@ type options struct {
 	monitor *Monitor
 	page    bool
 	admin   bool
+
+	machines func(context.Context) []Machine // of a cluster; nil without one
 
 	protocols []Protocol
 	// propagates says that runs get the trace context of the client.

@@ -107,6 +107,36 @@ type statusDocument struct {
 	Draining  bool             `json:"draining,omitempty"`
 	May       rights           `json:"may"`
 	Pipelines []pipelineStatus `json:"pipelines"`
+	Machines  []Machine        `json:"machines,omitempty"`
+}
+
+// Machine is a machine of a cluster for GET /v1/status; see [WithMachines].
+type Machine struct {
+	ID       string            `json:"id"`
+	Name     string            `json:"name"`
+	Version  string            `json:"version"`
+	Protocol int               `json:"protocol"`
+	Labels   map[string]string `json:"labels,omitempty"`
+	// Leaving says that it drains, and Usable that this program can call it.
+	Leaving   bool              `json:"leaving,omitempty"`
+	Usable    bool              `json:"usable"`
+	Pipelines []MachinePipeline `json:"pipelines"`
+}
+
+// MachinePipeline is a pipeline of a [Machine].
+type MachinePipeline struct {
+	Name    string `json:"name"`
+	Schema  string `json:"schema"`
+	Ready   bool   `json:"ready"`
+	Slots   int    `json:"slots"`  // runs that the machine takes at once
+	Active  int    `json:"active"` // runs that it has taken
+	Waiting int    `json:"waiting"`
+}
+
+// WithMachines shows the machines of a cluster in GET /v1/status. The handler calls fn at most a
+// few times a second, only while someone looks, and waits for it; cluster.Roster has such a function.
+func WithMachines(fn func(context.Context) []Machine) Option {
+	return func(o *options) { o.machines = fn }
 }
 
 type pipelineStatus struct {
@@ -255,6 +285,9 @@ func (h *handler) statusText(may rights) ([]byte, error) {
 		return last.text, nil
 	}
 	doc := statusDocument{Time: now, Ready: !isDraining, Draining: isDraining, May: may, Pipelines: []pipelineStatus{}}
+	if h.machines != nil {
+		doc.Machines = h.machines(h.drained)
+	}
 	for _, name := range h.names {
 		p := h.statusOf(h.pipelines[name], may, now)
 		doc.Ready = doc.Ready && p.Ready

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"fmt"
 	"strings"
 
@@ -10,23 +11,31 @@ import (
 	"github.com/gophersnake/gophersnake/cmd/gophersnake/internal/output"
 	"github.com/gophersnake/gophersnake/cmd/gophersnake/internal/terminal"
 	"github.com/gophersnake/gophersnake/runner"
+	"github.com/gophersnake/gophersnake/runner/cluster"
 )
 
 func newDoctor(a *app) *cobra.Command {
 	var format string
+	var nats natsFlags
 	c := &cobra.Command{
 		Use:   "doctor",
 		Short: "Check this machine for problems and say how to fix them",
 		Long: `Check whether this machine has what gophersnake needs: interpreters, uv, a cache folder,
 sockets and limits. Nothing is installed. Exit code 1 means that pipelines do not run on
-this machine.`,
-		Example: "  gophersnake doctor\n  gophersnake doctor --python 3.12 --output json",
+this machine.
+
+--nats checks NATS servers instead: the connection, how long a message takes, JetStream and when
+it syncs, and what the user may do. It lists the machines that serve pipelines, with their
+versions, schemas and clocks. Exit code 1 means that there is no connection.
+
+` + natsHelp,
+		Example: "  gophersnake doctor\n  gophersnake doctor --python 3.12 --output json\n  gophersnake doctor --nats tls://a:4222 --nats-creds machine.creds",
 		Args:    argumentCount(0, 0, ""),
 		RunE: func(c *cobra.Command, _ []string) error {
 			if err := failure.CheckChoice("output", format, "text", "json"); err != nil {
 				return err
 			}
-			findings, err := runner.Diagnose(c.Context(), a.options()...)
+			findings, err := a.diagnose(c.Context(), &nats)
 			if err != nil {
 				return err
 			}
@@ -39,7 +48,7 @@ this machine.`,
 			if format == "json" {
 				err = output.PrintJSON(a.out, findings)
 			} else {
-				a.printFindings(findings, failed)
+				a.printFindings(findings, failed, len(nats.urls) > 0)
 			}
 			if err == nil && failed > 0 {
 				return failure.Silent{Code: 1}
@@ -48,11 +57,28 @@ this machine.`,
 		},
 	}
 	addOutputFlag(c, &format)
+	nats.add(c, "check these servers instead")
 	return c
 }
 
+// diagnose checks the machine or, if the flags name them, NATS servers.
+func (a *app) diagnose(ctx context.Context, nats *natsFlags) ([]runner.Finding, error) {
+	if err := nats.check(); err != nil {
+		return nil, err
+	}
+	if len(nats.urls) == 0 {
+		return runner.Diagnose(ctx, a.options()...)
+	}
+	config, err := a.natsConfig(nats, "gophersnake doctor")
+	if err != nil {
+		return nil, err
+	}
+	config.Logger = nil // the findings say it
+	return cluster.Diagnose(ctx, config), nil
+}
+
 // printFindings prints one line for each finding, its hint, and a summary.
-func (a *app) printFindings(findings []runner.Finding, failed int) {
+func (a *app) printFindings(findings []runner.Finding, failed int, ofNATS bool) {
 	width := 0
 	for _, f := range findings {
 		width = max(width, len(f.Name))
@@ -66,9 +92,14 @@ func (a *app) printFindings(findings []runner.Finding, failed int) {
 			fmt.Fprintf(a.out, "%s%s %s\n", strings.Repeat(" ", width+8), a.style.Cyan("→"), f.Hint)
 		}
 	}
-	if failed > 0 {
+	switch {
+	case failed > 0 && ofNATS:
+		fmt.Fprintf(a.out, "\n%s: machines cannot call each other.\n", a.style.Red(terminal.Plural(failed, "check")+" failed"))
+	case ofNATS:
+		fmt.Fprintf(a.out, "\n%s\n", a.style.Green("Machines can call each other."))
+	case failed > 0:
 		fmt.Fprintf(a.out, "\n%s: pipelines do not run on this machine.\n", a.style.Red(terminal.Plural(failed, "check")+" failed"))
-	} else {
+	default:
 		fmt.Fprintf(a.out, "\n%s\n", a.style.Green("Pipelines can run on this machine."))
 	}
 }

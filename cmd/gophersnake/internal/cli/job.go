@@ -43,7 +43,7 @@ func (j *job) runOnce(ctx context.Context) error {
 	ran := false
 	err := j.app.withRunner(ctx, j.pipeline, j.display, j.service,
 		func(ctx context.Context, r *runner.Runner, _ <-chan struct{}) (err error) {
-			ran, err = j.runAll(ctx, r)
+			ran, err = j.runAll(ctx, r.Run)
 			return err
 		}, j.options()...)
 	if ran {
@@ -107,7 +107,7 @@ func (j *job) runUntilChange(ctx context.Context, r *runner.Runner, reloaded <-c
 		case <-round.Done():
 		}
 	}()
-	ran, err := j.runAll(round, r)
+	ran, err := j.runAll(round, r.Run)
 	if ran {
 		j.printTotals()
 	}
@@ -121,9 +121,9 @@ func (j *job) runUntilChange(ctx context.Context, r *runner.Runner, reloaded <-c
 
 // runAll runs all inputs and returns the first failure, if any. It reports whether the
 // totals can be printed: there are several inputs, and their results were written.
-func (j *job) runAll(ctx context.Context, r *runner.Runner) (ran bool, err error) {
+func (j *job) runAll(ctx context.Context, run func(context.Context, any) (any, error)) (ran bool, err error) {
 	j.detailed, j.first, j.failed = make(map[string]bool), nil, 0
-	b := &batch{jobs: j.jobs, failFast: j.failFast, run: r.Run}
+	b := &batch{jobs: j.jobs, failFast: j.failFast, run: run}
 	if b.jobs == 0 {
 		b.jobs = workerCount(j.pipeline)
 	}

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -45,6 +46,7 @@ type serveFlags struct {
 	admin     bool
 	watch     bool
 	telemetry telemetryFlags
+	member    memberFlags
 }
 
 func newServe(a *app) *cobra.Command {
@@ -82,13 +84,17 @@ SIGHUP reloads the Python code of the nodes, and the token file. SIGTERM and Ctr
 command: it is no longer ready, refuses further calls, finishes those under way within
 --drain-timeout, and exits with 0. A second signal ends it at once.
 
-` + telemetryHelp,
+With --nats, other machines can call the pipelines, too: by gophersnake call, package cluster of
+Go, or a node's host. A machine that ends leaves the others first, and finishes its calls.
+
+` + natsHelp + "\n\n" + telemetryHelp,
 		Example: `  gophersnake serve speech
   curl --data-binary @talk.wav http://127.0.0.1:8000/v1/pipelines/speech
   gophersnake serve ./shop hello=./greeting --listen 127.0.0.1:9000
   gophersnake serve ./shop --grpc-listen 127.0.0.1:8001
   openssl rand -hex 32 > tokens && gophersnake serve ./shop --listen :8000 --token-file tokens
-  gophersnake serve ./shop --listen :8443 --token-file tokens --tls-cert cert.pem --tls-key key.pem`,
+  gophersnake serve ./shop --listen :8443 --token-file tokens --tls-cert cert.pem --tls-key key.pem
+  gophersnake serve ./shop --nats tls://a:4222,tls://b:4222 --nats-creds machine.creds --label gpu`,
 		Args: argumentCount(1, -1, "PIPELINE"),
 		RunE: func(c *cobra.Command, args []string) error { return a.servePipelines(c.Context(), args, flags) },
 	}
@@ -109,6 +115,7 @@ command: it is no longer ready, refuses further calls, finishes those under way 
 	f.BoolVar(&flags.debug, "debug", false, "answer errors with tracebacks and paths of this machine")
 	f.BoolVar(&flags.admin, "admin", false, "let clients of this machine reload pipelines and restart nodes, if they need no token")
 	f.BoolVar(&flags.watch, "watch", false, "reload the nodes' Python code whenever it changes")
+	flags.member.add(c)
 	flags.telemetry.add(c)
 	return c
 }
@@ -144,6 +151,11 @@ func (a *app) servePipelines(ctx context.Context, args []string, flags serveFlag
 			return err
 		}
 	}
+	member, err := a.join(ctx, &flags.member)
+	if err != nil {
+		return err
+	}
+	defer member.close()
 	telemetry, err := a.startTelemetry(ctx, flags.telemetry)
 	if err != nil {
 		return err
@@ -174,8 +186,8 @@ func (a *app) servePipelines(ctx context.Context, args []string, flags serveFlag
 		runners[p.name] = p.runner
 	}
 	flags.config.ErrorLog = a.httpLog()
-	server, err := serve.Listen(runners, flags.config, append(flags.options(), serve.WithMonitor(monitor), serve.WithFailures(a.logRequest),
-		serve.WithTracerProvider(telemetry.provider), serve.WithMetrics(measures))...)
+	server, err := serve.Listen(runners, flags.config, slices.Concat(flags.options(), member.serveOptions(measures),
+		[]serve.Option{serve.WithMonitor(monitor), serve.WithFailures(a.logRequest), serve.WithTracerProvider(telemetry.provider), serve.WithMetrics(measures)})...)
 	if err != nil {
 		return err
 	}
@@ -183,7 +195,7 @@ func (a *app) servePipelines(ctx context.Context, args []string, flags serveFlag
 	if err != nil {
 		return err
 	}
-	return a.serveUntilEnd(ctx, server, rpc, pipelines, flags)
+	return a.serveUntilEnd(ctx, &servers{server, rpc, member, flags.config.DrainTimeout}, pipelines, flags)
 }
 
 // listenGRPC opens the server for gRPC, nil if none is asked for.
@@ -194,15 +206,32 @@ func (a *app) listenGRPC(server *serve.Server, flags serveFlags) (*oipgrpc.Serve
 	return oipgrpc.Listen(server, oipgrpc.Config{Address: flags.grpc, Reflection: flags.debug, ErrorLog: a.httpLog()})
 }
 
-// runServers answers requests until the context ends, and the servers have drained, or one of
-// them fails. Then it stops the other one.
-func runServers(ctx context.Context, server *serve.Server, rpc *oipgrpc.Server) error {
-	servers, ctx := errgroup.WithContext(ctx)
-	servers.Go(func() error { return server.Run(ctx) })
-	if rpc != nil {
-		servers.Go(func() error { return rpc.Run(ctx) })
+// servers are the doors of the command serve: HTTP, gRPC if it is asked for, and NATS.
+type servers struct {
+	http   *serve.Server
+	rpc    *oipgrpc.Server // nil without --grpc-listen
+	member *member         // nil without --nats
+	grace  time.Duration
+}
+
+// run answers requests until the context ends, and the servers have drained, or one of them
+// fails. Then it stops the other ones.
+func (s *servers) run(ctx context.Context) error {
+	running, ctx := errgroup.WithContext(ctx)
+	running.Go(func() error { return s.http.Run(ctx) })
+	if s.rpc != nil {
+		running.Go(func() error { return s.rpc.Run(ctx) })
 	}
-	return servers.Wait()
+	return running.Wait()
+}
+
+// urls returns the URLs of the servers.
+func (s *servers) urls() string {
+	urls := s.http.URL()
+	if s.rpc != nil {
+		urls += " grpc://" + s.rpc.Address()
+	}
+	return urls
 }
 
 // reloadTokens reads the tokens of a server again. If the file cannot be read, the old tokens stay
@@ -274,7 +303,7 @@ func (f *serveFlags) options() []serve.Option {
 
 // serveUntilEnd answers requests, starts the pipelines, and reloads their code on request,
 // until the context ends or a pipeline cannot be started.
-func (a *app) serveUntilEnd(ctx context.Context, server *serve.Server, rpc *oipgrpc.Server, pipelines []*servedPipeline, flags serveFlags) error {
+func (a *app) serveUntilEnd(ctx context.Context, s *servers, pipelines []*servedPipeline, flags serveFlags) error {
 	work, stop := context.WithCancel(ctx)
 	defer stop()
 	for _, p := range pipelines {
@@ -287,20 +316,19 @@ func (a *app) serveUntilEnd(ctx context.Context, server *serve.Server, rpc *oipg
 		}
 		defer p.reloader.Close()
 	}
-	work, stopHangups := service.OnHangup(work, a.onTerminal, func() { a.hangup(server, pipelines, flags.tokenFile) })
+	work, stopHangups := service.OnHangup(work, a.onTerminal, func() { a.hangup(s.http, pipelines, flags.tokenFile) })
 	defer stopHangups()
 	ended := make(chan error, 1)
 	go func() {
-		ended <- runServers(work, server, rpc)
+		ended <- s.run(work)
 		stop() // also if the server has failed
 	}()
 	err := startServed(work, pipelines)
 	if err == nil {
-		urls := server.URL()
-		if rpc != nil {
-			urls += " grpc://" + rpc.Address()
-		}
-		_, _ = fmt.Fprintln(a.out, "ready: "+urls)
+		err = s.member.announce(work, pipelines)
+	}
+	if err == nil {
+		_, _ = fmt.Fprintln(a.out, "ready: "+s.urls())
 		<-work.Done()
 		if _, ok := failure.Interruption(work); ok {
 			a.logger.Info("finishing the calls under way; a second signal ends the command at once")
@@ -311,6 +339,7 @@ func (a *app) serveUntilEnd(ctx context.Context, server *serve.Server, rpc *oipg
 		err = closed
 	}
 	stop()
+	s.member.leave(s.grace) // while the others finish their calls, too
 	if failed := <-ended; failed != nil || isStopped {
 		return failed
 	}

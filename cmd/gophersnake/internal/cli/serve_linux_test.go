@@ -168,7 +168,7 @@ func TestServeRefusesWhatIsNotSafeOrWrong(t *testing.T) {
 func TestTheHelpOfServeNamesEachFlag(t *testing.T) {
 	var stdout bytes.Buffer
 	require.Zero(t, newApp(strings.NewReader(""), &stdout, io.Discard).run(t.Context(), []string{"serve", "--help"}))
-	for _, flag := range []string{"listen", "token-file", "tls-cert", "tls-key", "rate", "insecure", "admin", "drain-timeout", "max-body", "max-memory", "queue", "debug", "watch", "grpc-listen"} {
+	for _, flag := range []string{"listen", "token-file", "tls-cert", "tls-key", "rate", "insecure", "admin", "drain-timeout", "max-body", "max-memory", "queue", "debug", "watch", "grpc-listen", "nats", "nats-creds", "nats-ca", "label", "name"} {
 		assert.Regexp(t, regexp.MustCompile(`(?m)^ +--`+flag+` `), stdout.String())
 	}
 }

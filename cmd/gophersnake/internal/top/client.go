@@ -28,6 +28,24 @@ type Status struct {
 		Logs  bool `json:"logs"`
 	} `json:"may"`
 	Pipelines []Pipeline `json:"pipelines"`
+	Machines  []Machine  `json:"machines"`
+}
+
+// Machine is a machine of the cluster that the service is in.
+type Machine struct {
+	Name      string            `json:"name"`
+	Version   string            `json:"version"`
+	Labels    map[string]string `json:"labels"`
+	Leaving   bool              `json:"leaving"`
+	Usable    bool              `json:"usable"`
+	Pipelines []struct {
+		Name    string `json:"name"`
+		Schema  string `json:"schema"`
+		Ready   bool   `json:"ready"`
+		Slots   int    `json:"slots"`
+		Active  int    `json:"active"`
+		Waiting int    `json:"waiting"`
+	} `json:"pipelines"`
 }
 
 // Pipeline is the status of a pipeline.

@@ -2,6 +2,8 @@ package top
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -54,7 +56,49 @@ func table(s *Status, style terminal.Style, width, selected int) []string {
 		}
 		lines = append(lines, "")
 	}
-	return lines
+	return append(lines, machineLines(s.Machines, style)...)
+}
+
+// machineLines returns the lines of the machines of a cluster, none if there is no cluster.
+func machineLines(machines []Machine, style terminal.Style) []string {
+	if len(machines) == 0 {
+		return nil
+	}
+	lines := []string{style.Bold("machines"), style.Dim("  " + machineLine("MACHINE", "PIPELINE", "STATE", "CALLS", "QUEUE", "VERSION", "LABELS"))}
+	for i := range machines {
+		m := &machines[i]
+		var labels []string
+		for _, key := range slices.Sorted(maps.Keys(m.Labels)) {
+			labels = append(labels, key+"="+m.Labels[key])
+		}
+		for _, p := range m.Pipelines {
+			state := "ready"
+			switch {
+			case !m.Usable:
+				state = "protocol"
+			case m.Leaving:
+				state = "leaving"
+			case !p.Ready:
+				state = "not ready"
+			}
+			lines = append(lines, "  "+machineLine(m.Name, p.Name, state, fmt.Sprintf("%d/%d", p.Active, p.Slots), fmt.Sprint(p.Waiting), m.Version, strings.Join(labels, " ")))
+		}
+	}
+	return append(lines, "")
+}
+
+func machineLine(cells ...string) string {
+	widths := []int{18, 18, 9, 9, 5, 9}
+	var b strings.Builder
+	for i, cell := range cells {
+		if i < len(widths) {
+			cell = padded(clean(cell), widths[i]) + "  "
+		} else {
+			cell = clean(cell)
+		}
+		b.WriteString(cell)
+	}
+	return strings.TrimRight(b.String(), " ")
 }
 
 // row returns the line of a node.

@@ -2,7 +2,7 @@
 
 import { pathOf, post, request, Watch } from "./api.js";
 import { Graph, badge } from "./graph.js";
-import { actionButton, NodePanel } from "./node.js";
+import { actionButton, NodePanel, table } from "./node.js";
 import { h, setChildren, setText, several } from "./dom.js";
 import { TryPanel } from "./try.js";
 
@@ -110,6 +110,7 @@ class App {
     setText(banner, status.draining ? "The service drains: work under way finishes, and new work is refused." : "");
     setText(find("summary"), status.ready ? "ready" : "not ready");
     find("summary").dataset.ready = status.ready;
+    this.showMachines(status.machines ?? []);
     const wanted = chosen();
     const pipeline = status.pipelines.find((p) => p.name === wanted.pipeline) ?? status.pipelines[0];
     this.showNavigation(status.pipelines, pipeline);
@@ -142,6 +143,19 @@ class App {
       h("a", { href: `#/${encodeURIComponent(p.name)}`, "aria-current": p === current ? "page" : undefined }, p.name, " ", badge(p.state))))));
   }
 
+  /** Show what the machines of the cluster announce, if the service is in one. */
+  showMachines(machines) {
+    const place = find("machines");
+    place.hidden = machines.length === 0;
+    const rows = machines.flatMap((m) => m.pipelines.map((p) => {
+      const labels = Object.entries(m.labels ?? {}).map(([key, value]) => `${key}=${value}`).join(" ");
+      const state = !m.usable ? "other protocol" : m.leaving ? "leaving" : p.ready ? "ready" : "not ready";
+      return [m.name, p.name, state, `${p.active}/${p.slots}`, String(p.waiting), m.version, p.schema, labels];
+    }));
+    setChildren(place, JSON.stringify(rows), () => [h("h2", {}, "Machines"),
+      table("What the machines announce", ["Machine", "Pipeline", "State", "Calls", "Waiting", "Version", "Schema", "Labels"], rows)]);
+  }
+
   /** Tell readers of the screen when the state of a node changes, and nothing else. */
   announce(status) {
     const news = [];
@@ -162,6 +176,7 @@ class App {
     this.status = undefined;
     find("logout").hidden = true;
     find("pipelines").hidden = true;
+    find("machines").hidden = true;
     setText(find("summary"), "");
     const field = h("input", { id: "token", type: "password", name: "token", required: true, autocomplete: "current-password", spellcheck: "false" });
     const problem = h("p", { class: "bad", role: "alert" });

@@ -30,7 +30,7 @@ export function actionButton(label, note, run) {
 }
 
 /** Make a table whose wide content scrolls by itself. */
-function table(caption, heads, rows) {
+export function table(caption, heads, rows) {
   return h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": caption },
     h("table", {}, h("thead", {}, h("tr", {}, heads.map((text) => h("th", { scope: "col" }, text)))),
       h("tbody", {}, rows.map((cells) => h("tr", {}, cells.map((cell) => h("td", {}, cell)))))));
