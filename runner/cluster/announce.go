@@ -1,16 +1,13 @@
 package cluster
 
 import (
-	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
 	"runtime/debug"
-	"slices"
 	"time"
 
 	"github.com/gophersnake/gophersnake/ipc"
-	"github.com/gophersnake/gophersnake/runner"
 	"github.com/gophersnake/gophersnake/runner/manifest"
 )
 
@@ -55,20 +52,6 @@ type hello struct {
 	All      bool   `json:"all,omitempty"`
 }
 
-// freeSlots are the slots of a node that has no workers, because it is a Go function.
-const freeSlots = 256
-
-// slotsOf returns how many calls the workers of a node take at once.
-func slotsOf(n *manifest.Node, d ipc.Description, pool *runner.PoolHealth) int {
-	if pool == nil {
-		if n.Wasm != nil || n.Command != nil {
-			return max(n.Workers.Max, 1)
-		}
-		return freeSlots
-	}
-	return max(pool.Max, 1) * max(d.Concurrency, d.Batch, 1)
-}
-
 // schemaDigest returns a digest of what callers see of a pipeline: its nodes, connections,
 // inputs and results. Code that changes without changing these has the same digest.
 func schemaDigest(p *manifest.Pipeline, all []ipc.Description) string {
@@ -93,22 +76,6 @@ func schemaDigest(p *manifest.Pipeline, all []ipc.Description) string {
 	}
 	sum := sha256.Sum256(text)
 	return hex.EncodeToString(sum[:8])
-}
-
-// runSlots returns how many runs of a pipeline are sure to find a free worker of each node.
-func runSlots(nodes []int) int {
-	if len(nodes) == 0 {
-		return freeSlots
-	}
-	return slices.Min(nodes)
-}
-
-// describe returns the descriptions of a pipeline's nodes. It starts the runner if needed.
-func describe(ctx context.Context, r *runner.Runner) ([]ipc.Description, error) {
-	if err := r.Start(ctx); err != nil {
-		return nil, err
-	}
-	return r.Describe(ctx)
 }
 
 // programVersion returns the version of the main module, as NATS micro services want it.

@@ -14,6 +14,7 @@ import (
 
 	"github.com/gophersnake/gophersnake/ipc"
 	"github.com/gophersnake/gophersnake/runner"
+	"github.com/gophersnake/gophersnake/runner/cluster/internal/wire"
 )
 
 // attempt is a call that a client has sent to one machine. The client's lock guards the fields
@@ -70,7 +71,7 @@ func (c *Client) call(ctx context.Context, node string, input any) (any, error) 
 	}
 	p, err := ipc.Encode("input", input)
 	if err != nil {
-		return nil, encodeError(err)
+		return nil, wire.EncodeError(err)
 	}
 	call := &pending{client: c, node: node, payload: p, since: time.Now(), header: outgoing(ctx)}
 	p, err = call.make(ctx)
@@ -79,7 +80,7 @@ func (c *Client) call(ctx context.Context, node string, input any) (any, error) 
 	}
 	v, err := p.Decode("result", ipc.DefaultLimits())
 	if err != nil {
-		return nil, encodeError(err)
+		return nil, wire.EncodeError(err)
 	}
 	return v, nil
 }
@@ -312,7 +313,7 @@ func (call *pending) attempt(ctx context.Context, a *attempt) (out outcome) {
 	if stored != "" {
 		defer func() {
 			if out.err != nil || out.again {
-				c.conn.values.drop(stored) // the machine may not have taken it
+				c.conn.values.Drop(stored) // the machine may not have taken it
 			}
 		}()
 	}
@@ -352,15 +353,15 @@ func (call *pending) send(ctx context.Context, a *attempt) (stored string, err e
 		head.timeout = time.Until(deadline)
 	}
 	var data []byte
-	if limit := c.conn.nc.MaxPayload() - int64(headerSize(call.header)); int64(call.payload.Size()+payloadRoom+16*len(call.payload.Buffers)) > limit {
-		content := appendPayload(make([]byte, 0, call.payload.Size()+payloadRoom), call.payload)
-		if stored, err = c.conn.values.put(ctx, content); err != nil {
+	if limit := c.conn.nc.MaxPayload() - int64(headerSize(call.header)); int64(call.payload.Size()+wire.PayloadRoom+16*len(call.payload.Buffers)) > limit {
+		content := wire.AppendPayload(make([]byte, 0, call.payload.Size()+wire.PayloadRoom), call.payload)
+		if stored, err = c.conn.values.Put(ctx, content); err != nil {
 			return "", err
 		}
 		head.flags |= flagClaimed
 		data = append(appendCall(nil, frameCall, head), stored...)
 	} else {
-		data = appendPayload(appendCall(make([]byte, 0, call.payload.Size()+payloadRoom), frameCall, head), call.payload)
+		data = wire.AppendPayload(appendCall(make([]byte, 0, call.payload.Size()+wire.PayloadRoom), frameCall, head), call.payload)
 	}
 	reply := c.inbox + "." + a.name
 	if len(call.header) == 0 {
@@ -406,7 +407,7 @@ func (call *pending) conclude(ctx context.Context, a *attempt, how answer) outco
 	}
 	cur.load()
 	if flags&flagClaimed != 0 && !cur.failed {
-		content, err := call.client.conn.values.take(ctx, string(cur.rest))
+		content, err := call.client.conn.values.Take(ctx, string(cur.rest))
 		if err != nil {
 			return outcome{err: err}
 		}
@@ -426,9 +427,9 @@ func (call *pending) read(a *attempt, kind frameKind, cur *cursor) outcome {
 		}
 		return outcome{value: p}
 	case frameFailure:
-		var f failure
+		var f wire.Failure
 		if err = cur.document(&f); err == nil {
-			return outcome{err: f.error()}
+			return outcome{err: f.Err()}
 		}
 	case frameRefusal:
 		call.refused(a, refusal(cur.byte()))

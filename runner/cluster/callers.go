@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+
+	"github.com/gophersnake/gophersnake/runner/cluster/internal/wire"
 )
 
 // callers are the clients whose calls a machine has. A client that dies sends no cancellation,
@@ -126,7 +128,7 @@ func (cs *callers) look() {
 	cs.mu.Unlock()
 	for _, prefix := range quiet {
 		// The name of the client's inbox in the reply subject says later which client has answered.
-		_ = cs.machine.conn.nc.PublishRequest(prefix+"."+pingToken, cs.inbox+"."+token(prefix), appendHead(nil, framePing, 0))
+		_ = cs.machine.conn.nc.PublishRequest(prefix+"."+pingToken, cs.inbox+"."+wire.Token(prefix), appendHead(nil, framePing, 0))
 	}
 	for _, prefix := range gone {
 		cs.giveUp(prefix)
@@ -142,7 +144,7 @@ func (cs *callers) answered(msg *nats.Msg) {
 	cs.mu.Lock()
 	prefix := ""
 	for p, c := range cs.all {
-		if token(p) == name {
+		if wire.Token(p) == name {
 			prefix, c.heard = p, time.Now()
 		}
 	}

@@ -18,6 +18,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/gophersnake/gophersnake/runner"
+	"github.com/gophersnake/gophersnake/runner/cluster/internal/wire"
 )
 
 // Config says how [Connect] reaches NATS.
@@ -70,11 +71,22 @@ type Config struct {
 // the servers that it knows. It is safe for concurrent use.
 type Conn struct {
 	nc     *nats.Conn
-	values *valueStore
+	values *wire.Values
 	server *localServer // nil if NATS runs elsewhere
 	logger *slog.Logger
 	closed chan struct{}
 }
+
+// valueBucket is the bucket of the object store for values that are larger than a message. It is
+// in the memory of the server: its values are of use only while a call waits for them, so
+// nothing is gained by writing them to a disk.
+const valueBucket = "gophersnake-values"
+
+// The defaults of the bucket.
+const (
+	DefaultValueAge   = 10 * time.Minute
+	DefaultValueBytes = 1 << 30
+)
 
 // The settings of a connection. They decide how fast the end of a server is noticed: at once
 // if the operating system reports it, and otherwise after two pings.
@@ -126,7 +138,10 @@ func Connect(ctx context.Context, c Config) (*Conn, error) {
 		conn.Close()
 		return nil, runner.Wrap(err, runner.KindOther, "connect to NATS")
 	}
-	conn.values = &valueStore{js: js, age: cmp.Or(c.ValueAge, DefaultValueAge), bytes: cmp.Or(c.ValueBytes, DefaultValueBytes)}
+	conn.values = &wire.Values{JS: js, Hint: "see Config.ValueAge and Config.ValueBytes", Config: jetstream.ObjectStoreConfig{
+		Bucket: valueBucket, Description: "values of gophersnake calls that are larger than a message",
+		TTL: cmp.Or(c.ValueAge, DefaultValueAge), MaxBytes: cmp.Or(c.ValueBytes, DefaultValueBytes), Storage: jetstream.MemoryStorage,
+	}}
 	return conn, nil
 }
 

@@ -95,7 +95,7 @@ func (c *Conn) findJetStream(ctx context.Context) []runner.Finding {
 	f := runner.Finding{Name: "nats jetstream", Status: runner.FindingOK}
 	ctx, cancel := context.WithTimeout(ctx, longestAnswer) // a denied request has no answer
 	defer cancel()
-	info, err := c.values.js.AccountInfo(ctx)
+	info, err := c.values.JS.AccountInfo(ctx)
 	switch {
 	case errors.Is(err, jetstream.ErrJetStreamNotEnabled), errors.Is(err, jetstream.ErrJetStreamNotEnabledForAccount), errors.Is(err, nats.ErrNoResponders):
 		f.Status, f.Detail = runner.FindingWarning, "JetStream is not enabled for this account"

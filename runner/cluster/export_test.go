@@ -20,7 +20,7 @@ func WithProtocols(oldest, newest int) MachineOption {
 
 // PutValue stores a value as the sender of a large call does.
 func PutValue(ctx context.Context, c *Conn, content []byte) (string, error) {
-	return c.values.put(ctx, content)
+	return c.values.Put(ctx, content)
 }
 
 // SetStreamSilence sets how long the machines of this process keep a stream of which its client

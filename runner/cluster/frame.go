@@ -4,12 +4,12 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/vmihailenco/msgpack/v5"
 
 	"github.com/gophersnake/gophersnake/ipc"
+	"github.com/gophersnake/gophersnake/runner/cluster/internal/wire"
 )
 
 // The versions of the protocol between clients and machines. A program speaks all versions
@@ -122,24 +122,6 @@ func appendAnswer(b []byte, kind frameKind, flags byte, l load) []byte {
 	return binary.AppendUvarint(b, uint64(l.Waiting))
 }
 
-// appendPayload adds an encoded value: the number of buffers, the lengths of the body and the
-// buffers, the body and the buffers.
-func appendPayload(b []byte, p ipc.Payload) []byte {
-	b = binary.AppendUvarint(b, uint64(len(p.Buffers)))
-	b = binary.AppendUvarint(b, uint64(len(p.Body)))
-	for _, buffer := range p.Buffers {
-		b = binary.AppendUvarint(b, uint64(len(buffer)))
-	}
-	b = append(b, p.Body...)
-	for _, buffer := range p.Buffers {
-		b = append(b, buffer...)
-	}
-	return b
-}
-
-// payloadRoom is what appendPayload and a head need besides the value's own bytes.
-const payloadRoom = 64
-
 // cursor reads a frame. After a failure it reads zeros.
 type cursor struct {
 	rest   []byte
@@ -210,26 +192,12 @@ func (c *cursor) head() (kind frameKind, flags byte, err error) {
 	return kind, flags, nil
 }
 
-// payload reads what appendPayload has written. Its parts share the memory of the frame.
+// payload reads a value that fills the rest of the frame.
 func (c *cursor) payload() (ipc.Payload, error) {
-	limits := ipc.DefaultLimits()
-	count := c.uvarint()
-	if count > uint64(limits.Buffers) || count > uint64(len(c.rest)) {
+	if c.failed {
 		return ipc.Payload{}, errFrame
 	}
-	body := c.uvarint()
-	sizes := make([]uint64, count)
-	for i := range sizes {
-		sizes[i] = c.uvarint()
-	}
-	p := ipc.Payload{Body: c.take(body)}
-	for _, size := range sizes {
-		p.Buffers = append(p.Buffers, c.take(size))
-	}
-	if c.failed || len(c.rest) > 0 {
-		return ipc.Payload{}, errFrame
-	}
-	return p, nil
+	return wire.ReadPayload(c.rest)
 }
 
 // appendDocument adds a msgpack document to a frame.
@@ -270,13 +238,13 @@ const (
 	subjectHello = subjectRoot + ".hello"
 )
 
-func beatSubject(pipeline string) string { return subjectRoot + ".beat." + token(pipeline) }
+func beatSubject(pipeline string) string { return subjectRoot + ".beat." + wire.Token(pipeline) }
 
 func aliveSubject(machine string) string { return subjectRoot + ".alive." + machine }
 
 // callGroup is the prefix of a machine's targets for a pipeline.
 func callGroup(pipeline, machine string) string {
-	return subjectRoot + ".call." + token(pipeline) + "." + machine
+	return subjectRoot + ".call." + wire.Token(pipeline) + "." + machine
 }
 
 // targetName is the part of a target's subject behind the group: that of a run if node is
@@ -285,24 +253,7 @@ func targetName(node string) string {
 	if node == "" {
 		return "run"
 	}
-	return "node." + token(node)
-}
-
-// token makes any name a token of a subject. Letters, digits, _ and - stay; each other byte
-// becomes = and two hexadecimal digits, so that different names have different tokens.
-func token(name string) string {
-	var b strings.Builder
-	for _, c := range []byte(name) {
-		if isPlain(c) {
-			b.WriteByte(c)
-		} else {
-			fmt.Fprintf(&b, "=%02x", c)
-		}
-	}
-	if b.Len() == 0 {
-		return "="
-	}
-	return b.String()
+	return "node." + wire.Token(node)
 }
 
 // serviceName makes any name the name of a NATS micro service, which may only have letters,
@@ -310,7 +261,7 @@ func token(name string) string {
 func serviceName(name string) string {
 	b := []byte(name)
 	for i, c := range b {
-		if !isPlain(c) {
+		if !wire.IsPlain(c) {
 			b[i] = '-'
 		}
 	}
@@ -318,8 +269,4 @@ func serviceName(name string) string {
 		return "-"
 	}
 	return string(b)
-}
-
-func isPlain(c byte) bool {
-	return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c == '_' || c == '-'
 }

@@ -6,6 +6,7 @@ import (
 	"sync"
 
 	"github.com/gophersnake/gophersnake/ipc"
+	"github.com/gophersnake/gophersnake/runner/cluster/internal/wire"
 )
 
 // lane is one side of a stream between a client and a machine: it sends frames to the other
@@ -67,7 +68,7 @@ func (l *lane) mayLocked() bool { return l.sent < l.allowed && !l.ended }
 // sendLocked sends a frame; see [lane.mayLocked].
 func (l *lane) sendLocked(a arrival) {
 	l.sent++
-	b := appendHead(make([]byte, 0, len(a.content)+len(a.sink)+payloadRoom), frameItem, a.flags)
+	b := appendHead(make([]byte, 0, len(a.content)+len(a.sink)+wire.PayloadRoom), frameItem, a.flags)
 	b = binary.AppendUvarint(b, l.sent)
 	b = binary.AppendUvarint(b, uint64(len(a.sink)))
 	b = append(append(b, a.sink...), a.content...)
@@ -161,7 +162,7 @@ func (l *lane) endLocked() []arrival {
 func (c *Conn) pack(ctx context.Context, flags byte, sink string, content []byte, room int) (a arrival, stored string, err error) {
 	a = arrival{flags, sink, content}
 	if int64(len(content)+len(sink)+room) > c.nc.MaxPayload() {
-		if stored, err = c.values.put(ctx, content); err != nil {
+		if stored, err = c.values.Put(ctx, content); err != nil {
 			return a, "", err
 		}
 		a.flags, a.content = flags|flagClaimed, []byte(stored)
@@ -174,20 +175,20 @@ func (c *Conn) unpack(ctx context.Context, a arrival) ([]byte, error) {
 	if a.flags&flagClaimed == 0 {
 		return a.content, nil
 	}
-	return c.values.take(ctx, string(a.content))
+	return c.values.Take(ctx, string(a.content))
 }
 
 // dropAll deletes the contents in the value store of frames that nothing takes.
 func (c *Conn) dropAll(all []arrival) {
 	for _, a := range all {
 		if a.flags&flagClaimed != 0 {
-			c.values.drop(string(a.content))
+			c.values.Drop(string(a.content))
 		}
 	}
 }
 
 // packValue is pack for a value.
 func (c *Conn) packValue(ctx context.Context, flags byte, sink string, p ipc.Payload) (arrival, string, error) {
-	size := p.Size() + payloadRoom + 16*len(p.Buffers)
-	return c.pack(ctx, flags, sink, appendPayload(make([]byte, 0, size), p), payloadRoom)
+	size := p.Size() + wire.PayloadRoom + 16*len(p.Buffers)
+	return c.pack(ctx, flags, sink, wire.AppendPayload(make([]byte, 0, size), p), wire.PayloadRoom)
 }

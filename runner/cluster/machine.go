@@ -20,6 +20,7 @@ import (
 
 	"github.com/gophersnake/gophersnake/ipc"
 	"github.com/gophersnake/gophersnake/runner"
+	"github.com/gophersnake/gophersnake/runner/cluster/internal/capacity"
 	"github.com/gophersnake/gophersnake/runner/manifest"
 )
 
@@ -132,7 +133,7 @@ func Announce(ctx context.Context, conn *Conn, runners map[string]*runner.Runner
 	m.outbox = newOutbox(conn.nc, m.unsent)
 	m.crew = crew{work: make(chan *served), ended: m.ended}
 	for _, name := range m.names {
-		all, err := describe(ctx, runners[name])
+		all, err := capacity.Describe(ctx, runners[name])
 		if err != nil {
 			return nil, err
 		}
@@ -202,11 +203,11 @@ func (m *Machine) measure(p *servedPipeline) {
 		if h == nil || !p.runner.RunsHere(n.ID) {
 			continue
 		}
-		slots = append(slots, slotsOf(n, code.nodes[i], h.Pool))
+		slots = append(slots, capacity.OfNode(n, code.nodes[i], h.Pool))
 		targets[0].adjust(slots[len(slots)-1], h.Ready())
 		targets = targets[1:]
 	}
-	p.targets[0].adjust(cmp.Or(m.slots[p.name], runSlots(slots)), health.Ready())
+	p.targets[0].adjust(cmp.Or(m.slots[p.name], capacity.OfRun(slots)), health.Ready())
 }
 
 // generationOf returns a number that grows with each reload of a node.
@@ -445,9 +446,27 @@ func (m *Machine) isLeaving() bool {
 }
 
 // Drain makes the machine leave: it takes no further calls, gives those in its queue back to
-// their clients, which call other machines, and waits for the calls that run. If the context
-// ends first, Drain returns its error. The runners stay open.
+// their clients, which call other machines, and waits for the calls that run. Then it goes on
+// refusing calls for 0.5 s, since some clients may not have heard that it leaves: a call that came
+// after the end would be lost. If the context ends first, Drain returns its error. The runners stay
+// open.
 func (m *Machine) Drain(ctx context.Context) error {
+	if err := m.awaitIdle(ctx); err != nil {
+		return err
+	}
+	timer := time.NewTimer(beatInterval)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-m.ended:
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	return nil
+}
+
+// awaitIdle makes the machine leave, and waits for the calls that run.
+func (m *Machine) awaitIdle(ctx context.Context) error {
 	m.drain.Do(func() {
 		close(m.leaving)
 		for _, name := range m.names {
@@ -475,13 +494,13 @@ func (m *Machine) Close() {
 	m.close.Do(func() {
 		ended, cancel := context.WithCancel(context.Background())
 		cancel()
-		_ = m.Drain(ended)
+		_ = m.awaitIdle(ended)
 		for _, name := range m.names {
 			for _, t := range m.served[name].targets {
 				t.abort(errMachineLeaves)
 			}
 		}
-		_ = m.Drain(context.Background())
+		_ = m.awaitIdle(context.Background())
 		close(m.ended)
 		m.beating.Wait()
 		m.unsubscribe()

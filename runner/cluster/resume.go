@@ -10,6 +10,7 @@ import (
 
 	"github.com/gophersnake/gophersnake/ipc"
 	"github.com/gophersnake/gophersnake/runner"
+	"github.com/gophersnake/gophersnake/runner/cluster/internal/wire"
 )
 
 // How a stream of a pipeline continues when its machine is lost, as the machine announces it.
@@ -206,7 +207,7 @@ func (s *Stream) open(a *attempt) error {
 	if err != nil {
 		return runner.Wrap(err, runner.KindOther, "open the stream")
 	}
-	room := payloadRoom + headerSize(s.call.header)
+	room := wire.PayloadRoom + headerSize(s.call.header)
 	packed, _, err := c.conn.pack(ctx, 0, "", content, room)
 	if err != nil {
 		return err
@@ -360,11 +361,11 @@ func (s *Stream) ended(a *attempt, last *arrival) error {
 	if err != nil {
 		return err
 	}
-	var f failure
+	var f wire.Failure
 	if err := (&cursor{rest: content}).document(&f); err != nil {
 		return runner.Wrap(err, runner.KindTransport, "read the failure of the stream").WithMetadata("machine", a.machine)
 	}
-	return f.error()
+	return f.Err()
 }
 
 // lost decides about a stream whose machine is gone. The stream had begun there with an item.

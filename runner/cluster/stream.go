@@ -11,6 +11,7 @@ import (
 
 	"github.com/gophersnake/gophersnake/ipc"
 	"github.com/gophersnake/gophersnake/runner"
+	"github.com/gophersnake/gophersnake/runner/cluster/internal/wire"
 )
 
 // Stream is a stream of items through a pipeline on one of the machines, as
@@ -107,7 +108,7 @@ func (c *Client) Stream(ctx context.Context, opts ...StreamOption) (*Stream, err
 func (s *Stream) Send(v any) error {
 	p, err := ipc.Encode("input", v)
 	if err != nil {
-		return encodeError(err)
+		return wire.EncodeError(err)
 	}
 	s.sending.Lock()
 	defer s.sending.Unlock()
@@ -229,7 +230,7 @@ func (s *Stream) value(a arrival) (any, error) {
 	}
 	v, err := p.Decode("result", ipc.DefaultLimits())
 	if err != nil {
-		return nil, runner.AsError(encodeError(err)).WithNode(a.sink)
+		return nil, runner.AsError(wire.EncodeError(err)).WithNode(a.sink)
 	}
 	return v, nil
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/gophersnake/gophersnake/ipc"
 	"github.com/gophersnake/gophersnake/runner"
+	"github.com/gophersnake/gophersnake/runner/cluster/internal/wire"
 )
 
 // servedStream is a stream that a machine has taken or queued. It has a goroutine that puts
@@ -211,7 +212,7 @@ func (st *servedStream) save(s *runner.Stream) {
 	if err != nil {
 		return
 	}
-	packed, _, err := st.conn.pack(st.call.ctx, flagState, "", content, payloadRoom)
+	packed, _, err := st.conn.pack(st.call.ctx, flagState, "", content, wire.PayloadRoom)
 	if err != nil {
 		return
 	}
@@ -304,15 +305,15 @@ func (st *servedStream) last(err error) arrival {
 	if errors.Is(context.Cause(st.call.ctx), errMachineLeaves) {
 		err = runner.Wrap(err, runner.KindTransport, "the machine was stopped during the stream")
 	}
-	doc, encodeErr := appendDocument(nil, newFailure(t.located(err)))
+	doc, encodeErr := appendDocument(nil, wire.NewFailure(t.located(err)))
 	if encodeErr == nil {
 		var packed arrival
-		if packed, _, encodeErr = st.conn.pack(context.Background(), flagFault, "", doc, payloadRoom); encodeErr == nil {
+		if packed, _, encodeErr = st.conn.pack(context.Background(), flagFault, "", doc, wire.PayloadRoom); encodeErr == nil {
 			return packed
 		}
 	}
 	e := runner.AsError(err) // it is too large for a message, and cannot be stored
-	doc, _ = appendDocument(nil, newFailure(t.located(runner.NewError(e.Kind, e.Error()))))
+	doc, _ = appendDocument(nil, wire.NewFailure(t.located(runner.NewError(e.Kind, e.Error()))))
 	return arrival{flags: flagFault, content: doc}
 }
 

@@ -13,6 +13,7 @@ import (
 	"github.com/gophersnake/gophersnake/ipc"
 	"github.com/gophersnake/gophersnake/retry"
 	"github.com/gophersnake/gophersnake/runner"
+	"github.com/gophersnake/gophersnake/runner/cluster/internal/wire"
 )
 
 // target is what clients call on a machine: the run of a pipeline, or one of its nodes.
@@ -256,7 +257,7 @@ func (t *target) input(call *served) (any, error) {
 	frame := call.frame
 	call.frame = cursor{}
 	if call.flags&flagClaimed != 0 {
-		content, err := t.machine.conn.values.take(call.ctx, string(frame.rest))
+		content, err := t.machine.conn.values.Take(call.ctx, string(frame.rest))
 		if err != nil {
 			return nil, err
 		}
@@ -275,8 +276,8 @@ func (t *target) answer(call *served, v any) error {
 	if err != nil {
 		return err
 	}
-	msg := appendAnswer(make([]byte, 0, p.Size()+payloadRoom), frameResult, 0, t.load())
-	return t.send(call, frameResult, appendPayload(msg, p), len(msg))
+	msg := appendAnswer(make([]byte, 0, p.Size()+wire.PayloadRoom), frameResult, 0, t.load())
+	return t.send(call, frameResult, wire.AppendPayload(msg, p), len(msg))
 }
 
 // fail sends the error of a call, or refuses it if no node can have begun it and another machine
@@ -294,7 +295,7 @@ func (t *target) fail(call *served, err error) {
 		err = runner.Wrap(err, runner.KindTransport, "the machine was stopped during the call")
 	}
 	head := appendAnswer(nil, frameFailure, 0, t.load())
-	msg, encodeErr := appendDocument(head, newFailure(t.located(err)))
+	msg, encodeErr := appendDocument(head, wire.NewFailure(t.located(err)))
 	if encodeErr != nil || t.send(call, frameFailure, msg, len(head)) != nil {
 		// The error is too large for a message, and cannot be stored.
 		e := runner.AsError(err)
@@ -313,7 +314,7 @@ func (t *target) located(err error) *runner.Error {
 // inventory does not overtake it.
 func (t *target) send(call *served, kind frameKind, msg []byte, head int) error {
 	if len(msg) > int(t.machine.conn.nc.MaxPayload()) {
-		name, err := t.machine.conn.values.put(call.ctx, msg[head:])
+		name, err := t.machine.conn.values.Put(call.ctx, msg[head:])
 		if err != nil {
 			return err
 		}
@@ -333,7 +334,7 @@ func (t *target) refuse(call *served, why refusal) {
 
 // answerError answers a call that is not registered, or whose error cannot be sent whole.
 func (t *target) answerError(reply string, err error) {
-	if doc, err := appendDocument(appendAnswer(nil, frameFailure, 0, t.load()), newFailure(t.located(err))); err == nil {
+	if doc, err := appendDocument(appendAnswer(nil, frameFailure, 0, t.load()), wire.NewFailure(t.located(err))); err == nil {
 		t.publish(reply, doc)
 	}
 }

@@ -109,3 +109,14 @@ def die_on_a(folder: str, value: Any) -> str:
 def both(left: Any, right: Any) -> list[Any]:
     """Put two values into a list, with the machine."""
     return [left, right, os.environ.get("MACHINE", "")]
+
+
+@node
+def ledger(folder: str, job: str) -> str:
+    """Note that a job has begun, work for a moment, and fail if the job's name says so."""
+    with Path(folder, "begun").open("a") as file:
+        file.write(job + "\n")
+    time.sleep(0.02)
+    if job.endswith("-fail"):
+        raise Permanent("the job fails")
+    return job

@@ -50,8 +50,8 @@ colors.`,
 	flags.BoolVar(&a.systemPython, "system-python", false, "run nodes in the interpreter itself instead of a managed environment")
 	flags.StringVar(&a.cacheDir, "cache-dir", "", "folder for environments (default: a folder in the user's cache folder)")
 	root.AddCommand(
-		newRun(a), newStream(a), newServe(a), newCall(a), newTop(a), newDemo(a), newInit(a), newValidate(a), newNodes(a), newGraph(a), newGenerate(a), newSchema(a),
-		newDoctor(a), newEnv(a), newVersion(a), newExitCodes(),
+		newRun(a), newStream(a), newServe(a), newCall(a), newSubmit(a), newJobs(a), newTop(a), newDemo(a), newInit(a), newValidate(a), newNodes(a),
+		newGraph(a), newGenerate(a), newSchema(a), newDoctor(a), newEnv(a), newVersion(a), newExitCodes(),
 	)
 	return root
 }

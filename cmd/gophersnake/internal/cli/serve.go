@@ -47,6 +47,7 @@ type serveFlags struct {
 	watch     bool
 	telemetry telemetryFlags
 	member    memberFlags
+	jobs      servedJobs
 }
 
 func newServe(a *app) *cobra.Command {
@@ -87,11 +88,15 @@ command: it is no longer ready, refuses further calls, finishes those under way 
 With --nats, other machines can call the pipelines, too: by gophersnake call, package cluster of
 Go, or a node's host. A machine that ends leaves the others first, and finishes its calls.
 
+With --jobs, the command also runs the jobs that gophersnake submit queues. They are kept in
+the state folder, or by the servers of --nats, and outlive the command.
+
 ` + natsHelp + "\n\n" + telemetryHelp,
 		Example: `  gophersnake serve speech
   curl --data-binary @talk.wav http://127.0.0.1:8000/v1/pipelines/speech
   gophersnake serve ./shop hello=./greeting --listen 127.0.0.1:9000
   gophersnake serve ./shop --grpc-listen 127.0.0.1:8001
+  gophersnake serve ./shop --jobs
   openssl rand -hex 32 > tokens && gophersnake serve ./shop --listen :8000 --token-file tokens
   gophersnake serve ./shop --listen :8443 --token-file tokens --tls-cert cert.pem --tls-key key.pem
   gophersnake serve ./shop --nats tls://a:4222,tls://b:4222 --nats-creds machine.creds --label gpu`,
@@ -117,6 +122,7 @@ Go, or a node's host. A machine that ends leaves the others first, and finishes 
 	f.BoolVar(&flags.watch, "watch", false, "reload the nodes' Python code whenever it changes")
 	flags.member.add(c)
 	flags.telemetry.add(c)
+	flags.jobs.add(c)
 	return c
 }
 
@@ -156,6 +162,11 @@ func (a *app) servePipelines(ctx context.Context, args []string, flags serveFlag
 		return err
 	}
 	defer member.close()
+	flags.jobs.grace = flags.config.DrainTimeout
+	defer flags.jobs.close()
+	if err := flags.jobs.open(ctx, a, member); err != nil {
+		return err
+	}
 	telemetry, err := a.startTelemetry(ctx, flags.telemetry)
 	if err != nil {
 		return err
@@ -195,7 +206,7 @@ func (a *app) servePipelines(ctx context.Context, args []string, flags serveFlag
 	if err != nil {
 		return err
 	}
-	return a.serveUntilEnd(ctx, &servers{server, rpc, member, flags.config.DrainTimeout}, pipelines, flags)
+	return a.serveUntilEnd(ctx, &servers{server, rpc, member, flags.config.DrainTimeout}, pipelines, &flags)
 }
 
 // listenGRPC opens the server for gRPC, nil if none is asked for.
@@ -303,7 +314,7 @@ func (f *serveFlags) options() []serve.Option {
 
 // serveUntilEnd answers requests, starts the pipelines, and reloads their code on request,
 // until the context ends or a pipeline cannot be started.
-func (a *app) serveUntilEnd(ctx context.Context, s *servers, pipelines []*servedPipeline, flags serveFlags) error {
+func (a *app) serveUntilEnd(ctx context.Context, s *servers, pipelines []*servedPipeline, flags *serveFlags) error {
 	work, stop := context.WithCancel(ctx)
 	defer stop()
 	for _, p := range pipelines {
@@ -328,6 +339,9 @@ func (a *app) serveUntilEnd(ctx context.Context, s *servers, pipelines []*served
 		err = s.member.announce(work, pipelines)
 	}
 	if err == nil {
+		err = flags.jobs.start(work, a, pipelines)
+	}
+	if err == nil {
 		_, _ = fmt.Fprintln(a.out, "ready: "+s.urls())
 		<-work.Done()
 		if _, ok := failure.Interruption(work); ok {
@@ -340,6 +354,7 @@ func (a *app) serveUntilEnd(ctx context.Context, s *servers, pipelines []*served
 	}
 	stop()
 	s.member.leave(s.grace) // while the others finish their calls, too
+	defer flags.jobs.wait()
 	if failed := <-ended; failed != nil || isStopped {
 		return failed
 	}

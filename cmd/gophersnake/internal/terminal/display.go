@@ -27,6 +27,7 @@ type Display struct {
 	environment *environmentLine
 	nodes       map[string]*nodeLine
 	stream      *streamLine // nil unless the pipeline runs on a stream
+	count       *countLine  // nil unless the display counts steps
 	width       int         // of the longest name
 	ended       bool
 }

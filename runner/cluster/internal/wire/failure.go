@@ -1,4 +1,4 @@
-package cluster
+package wire
 
 import (
 	"context"
@@ -10,8 +10,8 @@ import (
 	"github.com/gophersnake/gophersnake/runner"
 )
 
-// failure is a [runner.Error] on the wire, with all of its fields and its causes.
-type failure struct {
+// Failure is a [runner.Error] on the wire, with all of its fields and its causes.
+type Failure struct {
 	Kind          string               `msgpack:"kind"`
 	Message       string               `msgpack:"message,omitempty"`
 	Node          string               `msgpack:"node,omitempty"`
@@ -42,7 +42,7 @@ type failure struct {
 // wireCause is the cause of an error on the wire: an error of the runner, what a worker
 // reported, or the text of any other error.
 type wireCause struct {
-	Failure *failure         `msgpack:"failure,omitempty"`
+	Failure *Failure         `msgpack:"failure,omitempty"`
 	Remote  *ipc.RemoteError `msgpack:"remote,omitempty"`
 	Text    string           `msgpack:"text,omitempty"`
 	// Is names the errors that the cause wraps, of those that callers compare with.
@@ -61,10 +61,11 @@ var sentinels = map[string]error{
 // deepestCause bounds the chain of causes that is carried.
 const deepestCause = 32
 
-func newFailure(err error) *failure { return failureAt(runner.AsError(err), 0) }
+// NewFailure returns the form of an error on the wire.
+func NewFailure(err error) *Failure { return failureAt(runner.AsError(err), 0) }
 
-func failureAt(e *runner.Error, depth int) *failure {
-	f := &failure{
+func failureAt(e *runner.Error, depth int) *Failure {
+	f := &Failure{
 		Kind: e.Kind.String(), Message: e.Message,
 		Node: e.Node, Operation: e.Operation, Attempt: e.Attempt, Attempts: e.Attempts, PID: e.PID,
 		Path: e.Path, Hint: e.Hint, Metadata: e.Metadata,
@@ -103,8 +104,8 @@ func newCause(err error, depth int) *wireCause {
 	return c
 }
 
-// error returns the error as the machine's runner has returned it.
-func (f *failure) error() *runner.Error {
+// Err returns the error as the machine's runner has returned it.
+func (f *Failure) Err() *runner.Error {
 	kind, err := runner.ParseKind(f.Kind)
 	if err != nil { // of a newer version
 		kind = runner.KindOther
@@ -118,15 +119,15 @@ func (f *failure) error() *runner.Error {
 		Verdict: runner.Verdict(f.Verdict), After: f.After, NotBegun: f.NotBegun, BreakerExempt: f.BreakerExempt,
 	}
 	if f.Cause != nil {
-		e.Cause = f.Cause.error()
+		e.Cause = f.Cause.err()
 	}
 	return e
 }
 
-func (c *wireCause) error() error {
+func (c *wireCause) err() error {
 	switch {
 	case c.Failure != nil:
-		return c.Failure.error()
+		return c.Failure.Err()
 	case c.Remote != nil && c.Text == "":
 		return c.Remote
 	}
@@ -152,8 +153,8 @@ func (e *causeError) Error() string { return e.text }
 
 func (e *causeError) Unwrap() []error { return e.wrapped }
 
-// encodeError is the error of an input that cannot be carried, as that of a local runner.
-func encodeError(err error) error {
+// EncodeError is the error of an input that cannot be carried, as that of a local runner.
+func EncodeError(err error) error {
 	e := runner.Wrap(err, runner.KindMarshaling, "")
 	if value, ok := err.(*ipc.ValueError); ok { //nolint:errorlint // ipc returns it as it is
 		e.Message, e.Path, e.Hint = value.Reason, value.Path, value.Hint

@@ -1,0 +1,181 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"runtime"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/gophersnake/gophersnake/cmd/gophersnake/internal/failure"
+	"github.com/gophersnake/gophersnake/runner"
+	"github.com/gophersnake/gophersnake/runner/cluster"
+	"github.com/gophersnake/gophersnake/runner/cluster/jobs"
+)
+
+const jobsHelp = `The jobs are in the NATS servers that --nats names, or in the state folder of "gophersnake
+serve --jobs" on this machine. The default is the state folder that serve uses if it is given
+none: gophersnake in $XDG_STATE_HOME, or in ~/.local/state.
+
+` + natsHelp
+
+// jobsClient are the flags of commands that use jobs.
+type jobsClient struct{ nats natsFlags }
+
+func (j *jobsClient) add(c *cobra.Command) { j.nats.add(c, "where the jobs are") }
+
+// stateDir returns the default state folder.
+func stateDir() (string, error) {
+	if dir := os.Getenv("XDG_STATE_HOME"); filepath.IsAbs(dir) {
+		return filepath.Join(dir, "gophersnake"), nil
+	}
+	home, err := os.UserHomeDir()
+	if err != nil {
+		return "", runner.Wrap(err, runner.KindIO, "find the state folder")
+	}
+	if runtime.GOOS == "darwin" {
+		return filepath.Join(home, "Library", "Application Support", "gophersnake", "state"), nil
+	}
+	return filepath.Join(home, ".local", "state", "gophersnake"), nil
+}
+
+// open connects to the servers of the jobs. The caller closes the connection.
+func (j *jobsClient) open(ctx context.Context, a *app) (*jobs.Store, *cluster.Conn, error) {
+	if err := j.nats.check(); err != nil {
+		return nil, nil, err
+	}
+	if len(j.nats.urls) == 0 {
+		dir, err := stateDir()
+		if err != nil {
+			return nil, nil, err
+		}
+		url, err := cluster.LocalURL(dir)
+		if err != nil {
+			return nil, nil, withJobsHint(err)
+		}
+		j.nats.urls = []string{url}
+	}
+	config, err := a.natsConfig(&j.nats, "gophersnake jobs")
+	if err != nil {
+		return nil, nil, withJobsHint(err)
+	}
+	bounded, cancel := context.WithTimeout(ctx, natsTimeout)
+	defer cancel()
+	conn, err := cluster.Connect(bounded, config)
+	if err != nil {
+		return nil, nil, err
+	}
+	store, err := jobs.Open(bounded, conn, jobsConfig(config.Logger))
+	if err != nil {
+		conn.Close()
+		return nil, nil, err
+	}
+	return store, conn, nil
+}
+
+// withJobsHint says what to do if no server has been found in a state folder.
+func withJobsHint(err error) error {
+	if e, ok := errors.AsType[*runner.Error](err); ok {
+		return e.WithHint("start gophersnake serve --jobs, or name its state folder or NATS servers with --nats")
+	}
+	return err
+}
+
+// jobsConfig returns how the commands open the jobs.
+func jobsConfig(logger *slog.Logger) jobs.Config {
+	return jobs.Config{OrderedMaps: true, Logger: logger}
+}
+
+// servedJobs are the flags of serve about jobs, and then the server of the jobs.
+type servedJobs struct {
+	enabled bool
+	state   string
+	grace   time.Duration
+
+	store *jobs.Store
+	conn  *cluster.Conn
+	ended chan struct{} // closed when no job runs any more; nil until jobs are taken
+}
+
+func (j *servedJobs) add(c *cobra.Command) {
+	f := c.Flags()
+	f.BoolVar(&j.enabled, "jobs", false, "take jobs, which gophersnake submit queues, from the servers of --nats, or from a NATS server in this process")
+	f.StringVar(&j.state, "state", "", "the `FOLDER` of the jobs (default: gophersnake in $XDG_STATE_HOME or ~/.local/state)")
+}
+
+// open opens the jobs, if they are asked for: those of the cluster that this process is a member
+// of, or else those of a NATS server that it starts.
+func (j *servedJobs) open(ctx context.Context, a *app, member *member) (err error) {
+	if !j.enabled {
+		if j.state != "" {
+			return failure.Usagef("--state is the folder of the jobs, which --jobs takes")
+		}
+		return nil
+	}
+	logger := slog.New(hclogHandler{a.logger})
+	ctx, cancel := context.WithTimeout(ctx, natsTimeout)
+	defer cancel()
+	if member != nil {
+		if j.state != "" {
+			return failure.Usagef("--state and --nats exclude each other: the jobs are in the servers of --nats")
+		}
+		j.store, err = jobs.Open(ctx, member.conn, jobsConfig(logger))
+		return err
+	}
+	if j.state == "" {
+		if j.state, err = stateDir(); err != nil {
+			return err
+		}
+	}
+	if j.conn, err = cluster.Connect(ctx, cluster.Config{StateDir: j.state, Name: "gophersnake serve --jobs", Logger: logger}); err != nil {
+		return err
+	}
+	j.store, err = jobs.Open(ctx, j.conn, jobsConfig(logger))
+	return err
+}
+
+// start takes jobs until the context ends, and then lets those that run end within the drain
+// timeout. The runners have been started.
+func (j *servedJobs) start(ctx context.Context, a *app, pipelines []*servedPipeline) error {
+	if j.store == nil {
+		return nil
+	}
+	runners := make(map[string]*runner.Runner, len(pipelines))
+	for _, p := range pipelines {
+		runners[p.name] = p.runner
+	}
+	server, err := jobs.Start(ctx, j.store, runners)
+	if err != nil {
+		return err
+	}
+	j.ended = make(chan struct{})
+	go func() {
+		defer close(j.ended)
+		<-ctx.Done()
+		grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), j.grace)
+		defer cancel()
+		if err := server.Drain(grace); errors.Is(err, context.DeadlineExceeded) {
+			a.logger.Warn("jobs that run longer than the drain timeout are given back, or fail")
+		}
+		server.Close()
+	}()
+	return nil
+}
+
+// wait waits until no job runs. The context of start has ended.
+func (j *servedJobs) wait() {
+	if j.ended != nil {
+		<-j.ended
+	}
+}
+
+// close stops the NATS server, if there is one here. No job runs.
+func (j *servedJobs) close() {
+	if j.conn != nil {
+		j.conn.Close()
+	}
+}

@@ -1,0 +1,31 @@
+package jobs
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/stretchr/testify/require"
+
+	"github.com/gophersnake/gophersnake/ipc"
+	"github.com/gophersnake/gophersnake/runner/cluster/internal/wire"
+)
+
+// Message returns the message of a job, as a submitter publishes it.
+func Message(t *testing.T, pipeline, id string) *nats.Msg {
+	p, err := ipc.Encode("input", 1)
+	require.NoError(t, err)
+	e := envelope{Pipeline: pipeline, ID: id, Priority: Normal, Submitted: time.Now(), Attempts: 1}
+	msg, err := e.message(wire.AppendPayload(nil, p))
+	require.NoError(t, err)
+	return msg
+}
+
+// Sweep deletes the large inputs without a job that are older than an age.
+func (s *Store) Sweep(ctx context.Context, age time.Duration) error { return s.sweep(ctx, age) }
+
+// PutInput stores a large input, as a submitter does that dies before it queues the job.
+func (s *Store) PutInput(ctx context.Context, ref Ref, content []byte) error {
+	return s.inputs.PutAs(ctx, ref.key()+".orphan", content)
+}

@@ -1,0 +1,377 @@
+package jobs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/gophersnake/gophersnake/ipc"
+	"github.com/gophersnake/gophersnake/retry"
+	"github.com/gophersnake/gophersnake/runner"
+	"github.com/gophersnake/gophersnake/runner/cluster/internal/wire"
+)
+
+// run is a job that this server has been given.
+type run struct {
+	*puller
+	store  *Store
+	ref    Ref
+	e      envelope
+	msg    jetstream.Msg
+	ctx    context.Context
+	cancel context.CancelCauseFunc
+
+	progress atomic.Pointer[Progress] // what is not stored yet
+
+	mu      sync.Mutex
+	version version // the record as this server has stored it
+}
+
+// verdict is what becomes of a job that a server was given.
+type verdict int
+
+const (
+	begun     verdict = iota // the server runs it
+	settled                  // it has ended
+	elsewhere                // another run of it is alive
+	lost                     // it must not be begun again, and has failed
+)
+
+// errFenced cancels the run of a job that was canceled, or that another machine has begun.
+var errFenced = errors.New("the job was canceled, or another machine has it")
+
+// handle brings a job that the server was given to its end, or gives it back.
+func (p *puller) handle(msg jetstream.Msg) {
+	e, err := readEnvelope(msg.Headers())
+	if err != nil {
+		p.server.store.logger.Error("a message of the queue is not a job; it is deleted", "subject", msg.Subject(), "error", err)
+		_ = msg.TermWithReason("it is not a job")
+		return
+	}
+	if wait := time.Until(e.NotBefore); wait > 0 {
+		_ = msg.NakWithDelay(wait)
+		return
+	}
+	r := &run{puller: p, store: p.server.store, ref: e.ref(), e: e, msg: msg}
+	r.ctx, r.cancel = context.WithCancelCause(p.server.living)
+	defer r.cancel(nil)
+	if !p.server.enter(r) {
+		_ = msg.NakWithDelay(r.store.config.AckWait)
+		return
+	}
+	defer p.server.leave(r)
+	verdict, err := r.begin()
+	switch {
+	case err != nil:
+		r.store.logger.Warn("cannot begin a job", "job", r.ref.String(), "error", err)
+		_ = msg.NakWithDelay(recheck)
+	case verdict == elsewhere:
+		_ = msg.NakWithDelay(r.store.config.AckWait)
+	case verdict == begun:
+		r.execute()
+	default:
+		r.settle()
+	}
+}
+
+// begin marks the job as begun by compare-and-set, before a worker gets it. The message may be
+// a second delivery, so the record decides.
+func (r *run) begin() (what verdict, err error) {
+	var known *version
+	if meta, err := r.msg.Metadata(); err == nil && meta.NumDelivered == 1 && r.e.Round == 0 {
+		known = &version{} // most likely there is no record
+	}
+	v, _, err := r.store.change(r.server.living, r.ref, known, func(record *record) bool {
+		what = r.judge(record)
+		switch what {
+		case begun:
+			record.State, record.Begun, record.Error, record.Progress = Running, time.Now(), nil, nil
+			record.Owner, record.Machine, record.Idempotent = r.server.id, r.server.name, r.idempotent
+			record.Begins++
+		case lost:
+			r.fail(record, r.lostError(record))
+		}
+		return what == begun || what == lost
+	})
+	r.version = v
+	return what, err
+}
+
+// judge decides about a job from its record, and completes an empty one.
+func (r *run) judge(record *record) verdict {
+	if record.State == "" {
+		record.Priority, record.Submitted, record.NotBefore, record.Round = r.e.Priority, r.e.Submitted, r.e.NotBefore, r.e.Round
+	}
+	switch {
+	case record.State.Ended(), record.Round > r.e.Round:
+		return settled
+	case record.State != Running:
+		return begun
+	case record.Owner != r.server.id && r.store.runsAt(r.server.living, record.Owner, r.ref):
+		return elsewhere
+	case !record.Idempotent, record.Begins >= r.store.config.Begins:
+		return lost
+	}
+	return begun
+}
+
+// lostError is the error of a job whose machine died, and that is not begun again.
+func (r *run) lostError(record *record) *runner.Error {
+	if !record.Idempotent {
+		record.MayHaveRun = true
+		return runner.NewError(runner.KindTransport, fmt.Sprintf("machine %s was lost during the job; the job may have run", record.Machine)).
+			WithMetadata("machine", record.Machine).WithHint("a node of the pipeline is not idempotent, so the job is not begun again; gophersnake jobs retry does that")
+	}
+	return runner.NewError(runner.KindTransport, fmt.Sprintf("%d machines were lost during the job, the last of them %s", record.Begins, record.Machine)).
+		WithMetadata("machine", record.Machine)
+}
+
+// fail changes a record to that of a failed job.
+func (r *run) fail(record *record, err error) {
+	record.State, record.Ended, record.Error = Failed, time.Now(), wire.NewFailure(err)
+}
+
+// execute runs a job that has begun, and stores its outcome.
+func (r *run) execute() {
+	alive, stop := context.WithCancel(r.server.living)
+	var keeping sync.WaitGroup
+	keeping.Go(func() { r.keepAlive(alive) })
+	content, err := r.result()
+	if err == nil {
+		err = r.finish(content)
+	}
+	if err != nil {
+		err = r.failed(err)
+	}
+	stop()
+	keeping.Wait()
+	if err != nil {
+		r.store.logger.Warn("cannot store the outcome of a job; it will be begun again", "job", r.ref.String(), "error", err)
+	}
+}
+
+// result runs the pipeline and returns the encoded result.
+func (r *run) result() (content []byte, err error) {
+	input, err := r.content(r.ctx)
+	if err != nil {
+		return nil, err
+	}
+	value, err := decode("input", input, true)
+	if err != nil {
+		return nil, err
+	}
+	err = r.runner.RunView(context.WithValue(r.ctx, runKey{}, r), value, func(v any) error {
+		p, err := ipc.Encode("result", v)
+		if err == nil {
+			content = wire.AppendPayload(make([]byte, 0, p.Size()+wire.PayloadRoom), p)
+		}
+		return err
+	})
+	return content, err
+}
+
+// content returns the encoded input.
+func (r *run) content(ctx context.Context) ([]byte, error) {
+	if r.e.Stored == "" {
+		return r.msg.Data(), nil
+	}
+	return r.store.inputs.Get(ctx, r.e.Stored)
+}
+
+// largestInline is how large a result may be that is a part of the record.
+const largestInline = 128 << 10
+
+// finish stores the result of a job, unless the job was canceled or another machine has begun it
+// meanwhile, and acknowledges the message.
+func (r *run) finish(content []byte) error {
+	var stored string
+	if len(content) > largestInline {
+		var err error
+		if stored, err = r.store.results.Put(r.server.living, content); err != nil {
+			return err
+		}
+		content = nil
+	}
+	applied, err := r.conclude(func(record *record) {
+		record.State, record.Ended, record.Result, record.Stored = Done, time.Now(), content, stored
+	})
+	if stored != "" && !applied {
+		r.store.results.Drop(stored)
+	}
+	if err == nil {
+		r.settle()
+	}
+	return err
+}
+
+// conclude changes the record of the job if this server still has it.
+func (r *run) conclude(apply func(*record)) (applied bool, err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	known := r.version
+	v, applied, err := r.store.change(r.server.living, r.ref, &known, func(record *record) bool {
+		if record.State != Running || record.Owner != r.server.id || record.Begins != known.Begins || record.Round != known.Round {
+			return false
+		}
+		apply(record)
+		if progress := r.progress.Load(); progress != nil {
+			record.Progress = progress
+		}
+		return true
+	})
+	if err == nil {
+		r.version = v
+	}
+	return applied, err
+}
+
+// failed deals with an error of the run: the job waits for another attempt, or it has failed.
+func (r *run) failed(err error) error {
+	var wait time.Duration
+	given := false // back to the queue
+	_, concluding := r.conclude(func(record *record) {
+		switch cause := context.Cause(r.ctx); {
+		case errors.Is(cause, errLeaving) && record.Idempotent, couldNotBegin(err):
+			record.Begins--
+			given = true
+			if !errors.Is(cause, errLeaving) {
+				wait = recheck
+				r.pauseFor(recheck)
+			}
+		case errors.Is(cause, errLeaving):
+			record.MayHaveRun = true
+			r.fail(record, runner.Wrap(err, runner.KindTransport, "the machine was stopped during the job; the job may have run"))
+		default:
+			record.Failures++
+			given = record.Failures < r.e.Attempts && runner.IsRetryable(err)
+			wait = r.e.RetryDelay
+			if !given {
+				r.fail(record, runner.AsError(err).WithMetadata("machine", r.server.name))
+			}
+		}
+		if given {
+			record.State, record.Owner, record.Error = Queued, "", wire.NewFailure(err)
+		}
+	})
+	switch {
+	case concluding != nil:
+		return concluding
+	case r.version.State == Queued:
+		_ = r.msg.NakWithDelay(wait)
+	default:
+		r.settle()
+	}
+	return nil
+}
+
+// couldNotBegin reports whether no node has begun the job, for a reason of this machine.
+func couldNotBegin(err error) bool {
+	return errors.Is(err, runner.ErrDraining) || errors.Is(err, runner.ErrClosed) && runner.AsError(err).NotBegun || errors.Is(err, retry.ErrOpen)
+}
+
+// settle removes a job that has ended from the queue: the dead letter first, if it has failed.
+// If the job belongs to another machine now, settle leaves it alone.
+func (r *run) settle() {
+	isCurrent := r.version.Round == r.e.Round
+	if isCurrent && !r.version.State.Ended() {
+		return
+	}
+	if isCurrent && r.version.State == Failed {
+		content, err := r.content(r.server.living)
+		switch {
+		case err == nil:
+			err = r.store.bury(r.server.living, &r.e, content, r.version.Error)
+		case errors.Is(err, jetstream.ErrObjectNotFound): // it was deleted after the dead letter had been stored
+			err = nil
+		}
+		if err != nil {
+			r.store.logger.Warn("cannot store a dead letter; trying again", "job", r.ref.String(), "error", err)
+			_ = r.msg.NakWithDelay(recheck)
+			return
+		}
+	}
+	if r.msg.Ack() == nil {
+		r.store.dropInput(r.server.living, r.e.Stored)
+	}
+}
+
+// keepAlive tells the server that the job is running, stores its progress, and looks whether
+// the job still belongs to this machine, until the context ends.
+func (r *run) keepAlive(ctx context.Context) {
+	ticker := time.NewTicker(r.store.config.AckWait / 3)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+		r.confirm(ctx)
+		r.check(ctx)
+	}
+}
+
+// confirm tells the server that the job is in progress, and waits for its answer. If there is
+// none, the record, and the question of the machine that is given the job next, protect the job.
+func (r *run) confirm(ctx context.Context) {
+	bounded, cancel := context.WithTimeout(ctx, r.store.config.AckWait/3)
+	defer cancel()
+	if _, err := r.store.nc.RequestWithContext(bounded, r.msg.Reply(), inProgress); err != nil && ctx.Err() == nil {
+		r.store.logger.Debug("the server does not confirm that a job is in progress", "job", r.ref.String(), "error", err)
+	}
+}
+
+// inProgress is the acknowledgment of a job that is still running.
+var inProgress = []byte("+WPI")
+
+// check cancels the run if the job does not belong to this machine any more, and otherwise stores
+// its progress.
+func (r *run) check(ctx context.Context) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.version.State != Running {
+		return
+	}
+	if progress := r.progress.Load(); progress != nil {
+		known := r.version
+		v, applied, err := r.store.change(ctx, r.ref, &known, func(record *record) bool {
+			record.Progress = progress
+			return record.State == Running && record.Owner == r.server.id && record.Begins == known.Begins
+		})
+		switch {
+		case err == nil && applied:
+			r.version = v
+			r.progress.CompareAndSwap(progress, nil)
+		case err == nil:
+			r.cancel(errFenced)
+		}
+		return
+	}
+	record, revision, err := r.store.load(ctx, r.ref)
+	if err == nil && revision > r.version.revision && (record.State != Running || record.Owner != r.server.id || record.Begins != r.version.Begins) {
+		r.cancel(errFenced)
+	}
+}
+
+// Progress is how far a job is.
+type Progress struct {
+	// Fraction is from 0 to 1.
+	Fraction float64 `msgpack:"fraction" json:"fraction"`
+	Message  string  `msgpack:"message,omitempty" json:"message,omitempty"`
+}
+
+type runKey struct{}
+
+// Report stores the progress of the job that a node in Go, or an interceptor, works for. It does
+// not block: the progress is stored with the next sign of life, several times per
+// [Config.AckWait]. For a run that is not a job, it does nothing.
+func Report(ctx context.Context, p Progress) {
+	if r, ok := ctx.Value(runKey{}).(*run); ok {
+		r.progress.Store(&p)
+	}
+}
