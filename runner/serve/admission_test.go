@@ -1,6 +1,8 @@
 package serve_test
 
 import (
+	"bytes"
+	"compress/gzip"
 	"context"
 	"fmt"
 	"net/http"
@@ -242,4 +244,19 @@ func TestMetricsCountByToken(t *testing.T) {
 		assert.Contains(t, text, line+"\n")
 	}
 	assert.NotContains(t, text, firstSecret)
+}
+
+func TestTheContentOfACompressedBodyCountsInTheMemory(t *testing.T) {
+	t.Parallel()
+	s := listen(t, newRunner(t, echoes), serve.Config{}, serve.WithMemory(10_000))
+	var body bytes.Buffer
+	w := gzip.NewWriter(&body)
+	_, err := w.Write([]byte(`"` + strings.Repeat("x", 20_000) + `"`))
+	require.NoError(t, err)
+	require.NoError(t, w.Close())
+	require.Less(t, body.Len(), 1000)
+	status, text := s.post(t, body.String(), "Content-Encoding", "gzip")
+	assert.Equal(t, http.StatusServiceUnavailable, status)
+	assert.Equal(t, "urn:gophersnake:problem:no-memory", problemIn(t, text).Type)
+	assert.Zero(t, serve.Held(s.server))
 }

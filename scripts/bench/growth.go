@@ -15,6 +15,9 @@ var chainLengths = []int{1, 5, 25, 100}
 const (
 	// growthCalls is the number of calls of nodes in a round, at most.
 	growthCalls = 2000
+	// growthWarm is the least number of calls before the measured ones in a round. A caller polls
+	// for the answers of a connection only after 64 calls alone.
+	growthWarm = 80
 	// growthCallers is how many callers call a chain at once.
 	growthCallers = 16
 )
@@ -34,7 +37,7 @@ func measureGrowth(ctx context.Context, b *bench) (err error) {
 			calls := max(min(growthCalls, 10*b.calls)/length, callers)
 			tasks = append(tasks, once(func() (time.Duration, error) {
 				group := callerGroup{runner: r, count: callers}
-				if err := callConcurrently(ctx, group, int64(1), max(calls/10, callers)); err != nil { // warm
+				if err := callConcurrently(ctx, group, int64(1), max(calls/10, growthWarm)); err != nil { // warm
 					return 0, err
 				}
 				before := time.Now()

@@ -161,7 +161,7 @@ var expectations = []expectation{
 	{section: callsName, of: grpcName, to: gophersnakeName, least: 7},
 	{section: roundtripName, of: roundtripReturned, to: "copy of 4 MiB", most: 2.5},
 	{section: handoverName, of: "64 MiB", to: "64 B", most: 1.3},
-	{section: throughputName, of: "64 in flight", to: "1 in flight", least: 6},
+	{section: throughputName, of: "64 in flight", to: "1 in flight", least: 2.5},
 	{section: startName, of: "forked", to: "spawned", most: 0.3},
 	{section: batchName, of: "64 in flight, in batches of 32", to: "1 in flight", least: 10},
 }

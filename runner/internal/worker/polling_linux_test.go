@@ -78,15 +78,15 @@ func TestASmallCallTakesTwoSystemCalls(t *testing.T) {
 	output := filepath.Join(t.TempDir(), "calls")
 	tracer := exec.Command(strace, "-o", output, "-p", strconv.Itoa(w.PID())) // the main thread
 	require.NoError(t, tracer.Start())
-	ended := make(chan error, 1)
-	go func() { ended <- tracer.Wait() }()
+	done := make(chan struct{})
+	go func() { defer close(done); _ = tracer.Wait() }() // it ends by a signal
 	isTraced := func() bool {
 		status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", w.PID()))
 		return err == nil && !strings.Contains(string(status), "TracerPid:\t0\n")
 	}
 	for !isTraced() {
 		select {
-		case <-ended:
+		case <-done:
 			t.Skip("strace may not trace a worker here")
 		case <-time.After(time.Millisecond):
 		}
@@ -97,7 +97,7 @@ func TestASmallCallTakesTwoSystemCalls(t *testing.T) {
 		require.NoError(t, err)
 	}
 	require.NoError(t, tracer.Process.Signal(os.Interrupt))
-	<-ended
+	<-done
 	text, err := os.ReadFile(output)
 	require.NoError(t, err)
 	counts := make(map[string]int)
