@@ -472,3 +472,22 @@ func (e *Error) Faults() []error {
 	all, _ := errors.AsType[faults](e.Cause)
 	return slices.Clone(all)
 }
+
+var (
+	// ErrClosed is wrapped by the errors of a runner that was closed.
+	ErrClosed = errors.New("the runner is closed")
+	// ErrDraining is wrapped by the errors of a runner that drains; see [Runner.Drain].
+	ErrDraining = errors.New("the runner drains and takes nothing more")
+)
+
+func errClosed() *Error { return refusal(ErrClosed, ErrClosed) }
+
+func errDraining() *Error { return refusal(ErrDraining, ErrDraining) }
+
+// refusal returns the error of a call that a runner refuses, whatever its nodes do. The
+// cause wraps the reason, which is ErrClosed or ErrDraining.
+func refusal(reason, cause error) *Error {
+	e := Wrap(cause, KindOther, reason.Error())
+	e.BreakerExempt = true
+	return e
+}

@@ -220,57 +220,6 @@ func (r *Runner) endStreams() {
 	}
 }
 
-// Checkpoint is the state of a stream between two items, from which a stream of another
-// runner of the same pipeline can continue; see [Stream.Checkpoint].
-type Checkpoint struct {
-	// States are those of the stateful nodes, by their ids, as msgpack. A node that is not in
-	// the map has its initial state.
-	States map[string][]byte
-	// Emitted is how many values each sink has returned for the items before, by its id.
-	// Values that were not received are among them.
-	Emitted map[string]int
-}
-
-// WithCheckpoint makes a stream begin with the states of a checkpoint in place of the initial
-// ones. Its first item is the one after the checkpoint.
-func WithCheckpoint(c Checkpoint) StreamOption {
-	return func(o *streamOptions) error {
-		o.states = c.States
-		return nil
-	}
-}
-
-// Resumes reports whether the streams of a started runner can be continued from a
-// [Checkpoint]: all nodes are idempotent, those that keep a state can snapshot and restore it,
-// none merges its inputs, and none joins the values of nodes that may yield any number of them.
-func (r *Runner) Resumes() bool {
-	for _, n := range r.order {
-		d := n.description.Load()
-		if !n.entry.settings.Load().idempotent || d != nil && d.Stateful && !d.Restores {
-			return false
-		}
-	}
-	return r.plan.Checkpoints()
-}
-
-// Checkpoint saves the state of the stream after the items that were sent so far. It waits
-// until the nodes have finished with them, so their values must be received meanwhile. It is
-// meant for the goroutine that sends: the stream takes no item before it returns.
-//
-// The error is of kind [KindOther] if the pipeline has no checkpoints; see [Runner.Resumes]. If
-// the stream has failed, it is the failure.
-func (s *Stream) Checkpoint() (Checkpoint, error) {
-	if !s.runner.Resumes() {
-		return Checkpoint{}, NewError(KindOther, "a stream of this pipeline has no checkpoints").
-			WithHint("all nodes must be idempotent, and those that keep a state need snapshot() and restore()")
-	}
-	c, err := s.flow.Checkpoint()
-	if err != nil {
-		return Checkpoint{}, flowError(err)
-	}
-	return Checkpoint(c), nil
-}
-
 // Send puts the next item into the stream, and blocks while there is no room for it.
 // The item must not be changed afterwards.
 //

@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -8,6 +9,7 @@ import (
 	"time"
 
 	"github.com/gophersnake/gophersnake/ipc"
+	"github.com/gophersnake/gophersnake/runner"
 	"github.com/gophersnake/gophersnake/runner/manifest"
 )
 
@@ -86,4 +88,52 @@ func programVersion() string {
 		return unknown
 	}
 	return info.Main.Version[1:]
+}
+
+// code is what a machine knows of the code of a pipeline.
+type code struct {
+	generation int // of the workers that have it; see generationOf
+	nodes      []ipc.Description
+	schema     string
+	resumes    string   // how streams continue elsewhere
+	sinks      []string // whose values streams return
+}
+
+// newCode returns what is known of the code of a runner, whose nodes have just been described.
+func newCode(r *runner.Runner, generation int, nodes []ipc.Description) *code {
+	c := &code{generation: generation, nodes: nodes, schema: schemaDigest(r.Pipeline(), nodes)}
+	c.resumes, c.sinks = resumesHow(r, nodes)
+	return c
+}
+
+// generationOf returns a number that grows with each reload of a node.
+func generationOf(health runner.Health) (sum int) {
+	for i := range health.Nodes {
+		if pool := health.Nodes[i].Pool; pool != nil {
+			sum += pool.Generation
+		}
+	}
+	return sum
+}
+
+// readAgain describes the nodes of a pipeline whose code was reloaded, so that the machine
+// announces what they now take and return.
+func (m *Machine) readAgain(p *servedPipeline, generation int) {
+	defer p.reading.Store(false)
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	m.beating.Go(func() {
+		defer cancel()
+		select {
+		case <-m.ended:
+		case <-ctx.Done():
+		}
+	})
+	all, err := p.runner.Describe(ctx)
+	if err != nil {
+		m.logger.Debug("cannot describe the reloaded nodes; trying again", "pipeline", p.name, "error", err)
+		return
+	}
+	p.code.Store(newCode(p.runner, generation, all))
+	m.changed()
 }

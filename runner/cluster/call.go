@@ -377,18 +377,6 @@ func (call *pending) send(ctx context.Context, a *attempt) (stored string, err e
 	return stored, nil
 }
 
-// headerSize bounds the size of a header in a message.
-func headerSize(header nats.Header) int {
-	size := 0
-	for key, values := range header {
-		size += len(key) + 4
-		for _, value := range values {
-			size += len(value)
-		}
-	}
-	return size
-}
-
 // conclude decides what the end of an attempt means.
 func (call *pending) conclude(ctx context.Context, a *attempt, how answer) outcome {
 	switch {

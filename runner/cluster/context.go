@@ -83,3 +83,15 @@ func RequestID(ctx context.Context) string {
 	}
 	return ""
 }
+
+// headerSize bounds the size of a header in a message.
+func headerSize(header nats.Header) int {
+	size := 0
+	for key, values := range header {
+		size += len(key) + 4
+		for _, value := range values {
+			size += len(value)
+		}
+	}
+	return size
+}

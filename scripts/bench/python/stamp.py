@@ -6,7 +6,7 @@ from gophersnake import node
 
 
 @node
-def stamp(value):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201 - that is the point
+def stamp(value):  # type: ignore[no-untyped-def]
     """Return the time in nanoseconds."""
     return time.monotonic_ns()
 

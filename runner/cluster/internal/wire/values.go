@@ -68,8 +68,9 @@ func (s *Values) Put(ctx context.Context, content []byte) (string, error) {
 		return name, err
 	case <-ctx.Done():
 		go func() {
-			<-done
-			s.Drop(name)
+			if <-done == nil { // else nothing is stored
+				s.Drop(name)
+			}
 		}()
 		return "", s.failed(ctx, ctx.Err(), "")
 	}
