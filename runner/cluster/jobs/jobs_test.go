@@ -45,7 +45,7 @@ func TestAJobRunsAndItsResultIsKept(t *testing.T) {
 
 func TestALargeInputAndResultAreStoredAsideAndDeleted(t *testing.T) {
 	t.Parallel()
-	s := newSite(t, jobs.Config{Retention: 2 * time.Second})
+	s := newSite(t, jobs.Config{Retention: 5 * time.Second})
 	s.serve("echo", echoPipeline)
 	large := bytes.Repeat([]byte("x"), 3<<20)
 	ref := s.submit("echo", large)
@@ -388,6 +388,8 @@ func TestUrgentJobsComeFirstAndDelayedOnesInTime(t *testing.T) {
 	t.Parallel()
 	s, folder := newSite(t), t.TempDir()
 	s.serve("hold", holdPipeline(folder, 1, ""))
+	s.submit("hold", "first") // it has the worker until all others are queued
+	awaitBegun(t, folder, "first", 1)
 	require.NoError(t, s.Pause(t.Context(), "hold"))
 	start := time.Now().Add(time.Second)
 	delayed := s.submit("hold", "delayed", jobs.WithStart(start), jobs.WithPriority(jobs.High))
@@ -395,8 +397,8 @@ func TestUrgentJobsComeFirstAndDelayedOnesInTime(t *testing.T) {
 	c, err := s.Count(t.Context(), "hold")
 	require.NoError(t, err)
 	assert.True(t, c.Paused)
-	release(t, folder)
 	require.NoError(t, s.Resume(t.Context(), "hold"))
+	release(t, folder)
 	var times []time.Time
 	for _, ref := range refs {
 		times = append(times, s.await(ref).Begun)
