@@ -86,7 +86,11 @@ type runningServer struct {
 	url    string
 	client *http.Client
 	series map[int]series // by the number of connections
+	failed bool           // while it was measured; it is left out since then
 }
+
+// isNeeded reports whether the section is of no use without the server.
+func (p *httpPeer) isNeeded() bool { return p.name == gophersnakeName || p.name == floorCommand }
 
 // connections are the numbers of connections that are measured.
 var connections = []int{1, 16}
@@ -112,7 +116,7 @@ func measureServe(ctx context.Context, b *bench) error {
 		switch {
 		case ctx.Err() != nil:
 			return context.Cause(ctx)
-		case err != nil && (p.name == gophersnakeName || p.name == floorCommand):
+		case err != nil && p.isNeeded():
 			return fmt.Errorf("%s: %w", p.name, err)
 		case err != nil:
 			b.skip(serveName, p.name, err)
@@ -210,23 +214,38 @@ func (b *bench) measureServers(ctx context.Context, servers []*runningServer, co
 	var tasks []task
 	for _, s := range servers {
 		tasks = append(tasks, func() ([]time.Duration, error) {
-			if _, err := s.requests(ctx, count, max(b.calls/5, count)); err != nil { // not timed
-				return nil, fmt.Errorf("%s: %w", s.name, err)
+			if s.failed {
+				return nil, nil
 			}
-			took, err := s.requests(ctx, count, b.calls)
-			if err != nil {
-				err = fmt.Errorf("%s: %w", s.name, err)
+			took, err := s.round(ctx, count, b.calls)
+			if err == nil || ctx.Err() != nil || s.isNeeded() {
+				return took, err
 			}
-			return took, err
+			b.skip(serveName, fmt.Sprintf("%s with %d connections", s.name, count), err)
+			s.failed = true
+			return nil, nil
 		})
 	}
 	all, err := takeTurns(b.rounds, tasks...)
 	for i, s := range servers {
-		if err == nil {
+		if err == nil && !s.failed {
 			s.series[count] = all[i]
 		}
 	}
 	return err
+}
+
+// round makes the requests of a round. Some before them are not timed.
+func (s *runningServer) round(ctx context.Context, count, requests int) ([]time.Duration, error) {
+	_, err := s.requests(ctx, count, max(requests/5, count))
+	var took []time.Duration
+	if err == nil {
+		took, err = s.requests(ctx, count, requests)
+	}
+	if err != nil {
+		err = fmt.Errorf("%s: %w", s.name, err)
+	}
+	return took, err
 }
 
 // requests makes a number of requests over a number of connections, and returns how long each
@@ -265,6 +284,10 @@ func (r *report) addServers(servers []*runningServer) {
 		row := []string{s.about, map[bool]string{true: "yes", false: "no"}[s.isolates]}
 		for _, count := range connections {
 			all := s.series[count]
+			if all == nil {
+				row = append(row, "–", "–", "–")
+				continue
+			}
 			row = append(row, number(microseconds(all.percentile(0.5))), number(microseconds(all.percentile(0.99))), times(all.ratio(own.series[count])))
 		}
 		rows = append(rows, row)
