@@ -261,7 +261,7 @@ class Worker:
         else:
             handler = Values(process, *parts)
         polling = None
-        if setup.get("polls") and can_pay():
+        if setup.get("polls") and connection.open and can_pay():  # a forked child closes it
             polling = Polling(connection.fileno(), self._own_threads)
         return FrameLoop(connection, answers, handler, interrupts, polling).serve
 
