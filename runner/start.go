@@ -431,19 +431,18 @@ func (r *Runner) preparePython(ctx context.Context, n *manifest.Node) (python, e
 	if err != nil {
 		return python{}, classify(err)
 	}
-	if err := pyenv.Compile(ctx, base, pkg, pyworker.StartModule); err != nil {
-		r.options.logger.Debug("workers start more slowly", "error", err)
-	}
 	if r.options.systemPython {
 		if err := pyenv.System(ctx, base, r.requirements(n)); err != nil {
 			return python{}, classify(err)
 		}
+		r.compile(ctx, base, pkg)
 		return python{interpreter: base.Path, pkg: pkg}, nil
 	}
 	env, err := pyenv.Ensure(ctx, r.environmentSpec(n, base, cache))
 	if err != nil {
 		return python{}, classify(err)
 	}
+	r.compile(ctx, base, pkg) // not before the environment, which needs the space more
 	return python{interpreter: env.Python, pkg: pkg, env: env.Dir}, nil
 }
 
@@ -471,4 +470,11 @@ func (r *Runner) Python(ctx context.Context) (string, error) {
 		err = py.addPackage()
 	}
 	return py.interpreter, err
+}
+
+// compile makes workers start faster. Without the bytecode they work as well.
+func (r *Runner) compile(ctx context.Context, base pyenv.Interpreter, pkg string) {
+	if err := pyenv.Compile(ctx, base, pkg, pyworker.StartModule); err != nil {
+		r.options.logger.Debug("workers start more slowly", "error", err)
+	}
 }

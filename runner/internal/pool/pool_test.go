@@ -181,7 +181,7 @@ func TestAnIdleWorkerThatDiesIsReplacedWithoutACaller(t *testing.T) {
 	require.NoError(t, err)
 	f.waitFor(Stats{Idle: 2})
 	f.kill()
-	testkit.Eventually(t, func() bool { return f.starts() == 3 && f.Stats() == Stats{Idle: 2} })
+	testkit.Eventually(t, func() bool { return f.deaths() == 1 && f.starts() == 3 && f.Stats() == Stats{Idle: 2} })
 	assert.Equal(t, worker.ReasonSelf, f.ended[0].Reason)
 }
 

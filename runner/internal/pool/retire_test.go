@@ -1,6 +1,7 @@
 package pool
 
 import (
+	"slices"
 	"testing"
 	"time"
 
@@ -17,14 +18,19 @@ func (f *fixture) retired(limit worker.Limit, n int) {
 	f.until(func(h Health) bool {
 		return h.Counters.Retired[limit] == uint64(n) && len(f.pids(RoleRetiring)) == 0
 	}, "%d retired by %s", n, limit)
-	reported := 0
-	for _, e := range eventsOf[WorkerRetired](f) {
-		if e.Breach.Limit == limit {
-			reported++
+	testkit.Eventually(f.t, func() bool { // an event follows what it reports
+		reported := 0
+		for _, e := range eventsOf[WorkerRetired](f) {
+			if e.Breach.Limit == limit {
+				reported++
+			}
 		}
-	}
-	assert.Equal(f.t, n, reported)
-	for _, exit := range f.ended {
+		return reported == n
+	})
+	f.mu.Lock()
+	ended := slices.Clone(f.ended)
+	f.mu.Unlock()
+	for _, exit := range ended {
 		assert.Equal(f.t, worker.ReasonShutdown, exit.Reason)
 	}
 	assert.Zero(f.t, f.Health().Counters.Deaths)
