@@ -112,6 +112,7 @@ func newHandler(runners map[string]*runner.Runner, opts []Option) *handler {
 	h.route("/v1/pipelines/{name}/nodes/{id}/logs", methods{http.MethodGet: (*exchange).logs})
 	h.route("/v1/pipelines/{name}/reload", methods{http.MethodPost: (*exchange).reload})
 	h.route("/v1/pipelines/{name}/nodes/{id}/restart", methods{http.MethodPost: (*exchange).restart})
+	h.routeJobs()
 	h.route("/v1/status", methods{http.MethodGet: (*exchange).status})
 	h.routePage()
 	for _, p := range h.protocols {
@@ -244,6 +245,18 @@ func (h *handler) authenticate(req *http.Request) *client {
 		return h.sessionClient(req)
 	}
 	return h.clientOf(bearer(req.Header))
+}
+
+// authenticateAgain returns an error if the token of a stream is not valid any more, or its session
+// has ended.
+func (x *exchange) authenticateAgain() error {
+	if !x.h.needsToken() {
+		return nil
+	}
+	if x.token = x.h.authenticate(x.req); x.token == nil {
+		return fault(unauthorized, "the token is no longer valid, or the session has ended")
+	}
+	return nil
 }
 
 // asWrite returns the request as one that the check of its origin applies to: to the check, a
@@ -383,6 +396,8 @@ func (x *exchange) answer(cancel context.CancelCauseFunc) error {
 	switch {
 	case err != nil:
 		return err
+	case x.wantsJob() && !isLines && form == "":
+		return x.submit(key)
 	case key != "" && (isLines || form != ""):
 		return fault(malformed, "a stream cannot have an Idempotency-Key")
 	case isLines:
@@ -422,6 +437,11 @@ func (x *exchange) run(body []byte) (*answer, error) {
 	if err != nil {
 		return nil, err
 	}
+	return x.resultAnswer(v)
+}
+
+// resultAnswer returns the answer with a result, in the form that the request accepts.
+func (x *exchange) resultAnswer(v any) (*answer, error) {
 	contentType, content, ok, err := x.h.encode(x.accept, v)
 	if err != nil {
 		return nil, err

@@ -16,7 +16,7 @@ import (
 // classes are all types of problems.
 var classes = []class{
 	malformed, unauthorized, forbidden, notFound, wrongMethod, notAcceptable, stalled, keyConflict, tooLarge, wrongType,
-	notSocket, rateLimited, keysFull, noMemory, noWorkers, watchersFull, stopping, deadline, breakerOpen, queueFull, memoryFull, invalid, rejected, hang,
+	notSocket, rateLimited, keysFull, noMemory, noWorkers, watchersFull, jobState, noJobs, stopping, deadline, breakerOpen, queueFull, memoryFull, invalid, rejected, hang,
 	interpreter, wasm, transport, execution, result, internal,
 }
 
@@ -36,6 +36,7 @@ func (h *handler) describeService(ctx context.Context) (map[string]any, error) {
 	for _, c := range classes {
 		s.Problems = append(s.Problems, openapi.Problem{Name: c.name, Title: c.title, Status: c.status, Waits: c.wait > 0})
 	}
+	s.HasJobs = h.jobs != nil
 	for _, f := range h.formats {
 		if f.Decode != nil {
 			s.Read = append(s.Read, f.ContentTypes...)

@@ -29,6 +29,7 @@ type options struct {
 	admin   bool
 
 	machines func(context.Context) []Machine // of a cluster; nil without one
+	jobs     Jobs                            // nil without jobs
 
 	protocols []Protocol
 	// propagates says that runs get the trace context of the client.

@@ -71,10 +71,12 @@ var (
 	wrongType     = class{"media-type", http.StatusUnsupportedMediaType, "the type of the body is not supported", 0}
 	rateLimited   = class{"rate-limited", http.StatusTooManyRequests, "the client sends more requests than it may", time.Second}
 	noWorkers     = class{"no-workers", http.StatusConflict, "the node has no workers to restart", 0}
-	watchersFull  = class{"watchers-full", http.StatusServiceUnavailable, "too many clients watch the status", 10 * time.Second}
+	watchersFull  = class{"watchers-full", http.StatusServiceUnavailable, "too many clients watch the status or jobs", 10 * time.Second}
 	notSocket     = class{"upgrade", http.StatusUpgradeRequired, "the resource is a WebSocket", 0}
 	keysFull      = class{"keys-full", http.StatusServiceUnavailable, "too many requests with idempotency keys are under way", time.Second}
 	noMemory      = class{"no-memory", http.StatusServiceUnavailable, "the bodies of all requests take too much memory", time.Second}
+	jobState      = class{"job-state", http.StatusConflict, "the state of the job does not allow it", 0}
+	noJobs        = class{"jobs-unavailable", http.StatusServiceUnavailable, "the queue of jobs cannot be used now", 5 * time.Second}
 	stopping      = class{"draining", http.StatusServiceUnavailable, "the service is about to stop", time.Second}
 )
 

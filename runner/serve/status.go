@@ -427,10 +427,8 @@ func (x *exchange) streamStatus(context.CancelCauseFunc) error {
 	defer ticker.Stop()
 	for {
 		changed, isLast := x.h.monitor.changes(), x.h.drained.Err() != nil
-		if x.h.needsToken() {
-			if x.token = x.h.authenticate(x.req); x.token == nil {
-				return out.end(fault(unauthorized, "the token is no longer valid, or the session has ended"))
-			}
+		if err := x.authenticateAgain(); err != nil {
+			return out.end(err)
 		}
 		text, err := x.h.statusText(x.rights())
 		if err != nil {

@@ -45,6 +45,9 @@ func (s *Store) bury(ctx context.Context, e *envelope, content []byte, failure *
 	return err
 }
 
+// ErrEnded is wrapped by the error of [Store.Cancel] for a job that has ended.
+var ErrEnded = errors.New("only a queued or running job can be canceled")
+
 // Cancel cancels a job, queued or running, and reports it as canceled. The machine that runs it
 // cancels the run; what its nodes have done is not undone, and if one of them is not idempotent,
 // the job says that it may have run. The error is of kind other if the job has ended.
@@ -59,7 +62,7 @@ func (s *Store) Cancel(ctx context.Context, ref Ref) error {
 		case r.State.Ended(), r.State == "" && e == nil:
 			return false
 		case r.State == "":
-			r.Priority, r.Submitted, r.NotBefore, r.Round = e.Priority, e.Submitted, e.NotBefore, e.Round
+			e.describe(r)
 		case r.State == Running:
 			owner, r.MayHaveRun = r.Owner, !r.Idempotent
 		}
@@ -72,7 +75,7 @@ func (s *Store) Cancel(ctx context.Context, ref Ref) error {
 	case !applied && v.State == "":
 		return unknown(ref)
 	case !applied:
-		return runner.NewError(runner.KindOther, fmt.Sprintf("the job %s has ended: it is %s", ref, v.State))
+		return runner.Wrap(ErrEnded, runner.KindOther, fmt.Sprintf("the job %s has ended: it is %s", ref, v.State))
 	}
 	if owner != "" {
 		_ = s.nc.Publish(subjectOfOwner(owner), []byte(askCancel+ref.key()))
@@ -162,7 +165,8 @@ func (s *Store) Retry(ctx context.Context, ref Ref) error {
 		if r.State == Queued && r.Round == e.Round || r.State != Failed && r.State != "" {
 			return false
 		}
-		*r = record{State: Queued, Priority: e.Priority, Submitted: e.Submitted, Idempotent: r.Idempotent, Round: e.Round}
+		*r = record{State: Queued, Idempotent: r.Idempotent}
+		e.describe(r)
 		return true
 	})
 	if err != nil {

@@ -24,6 +24,8 @@ type Job struct {
 	// Submitted, Begun and Ended are zero until that has happened; Begun is that of the last
 	// attempt. NotBefore is zero if the job was not delayed.
 	Submitted, NotBefore, Begun, Ended time.Time
+	// Submitter is the client of [WithSubmitter], and Digest that of [WithDigest].
+	Submitter, Digest string
 	// Machine has run the job last.
 	Machine string
 	// Begins is how often a machine has begun the job, and Failures how often it has failed.
@@ -42,6 +44,7 @@ func (r *record) job(ref Ref) *Job {
 	j := &Job{
 		Ref: ref, State: r.State, Priority: r.Priority, Submitted: r.Submitted, NotBefore: r.NotBefore, Begun: r.Begun, Ended: r.Ended,
 		Machine: r.Machine, Begins: r.Begins, Failures: r.Failures, Progress: r.Progress, MayHaveRun: r.MayHaveRun,
+		Submitter: r.Submitter, Digest: r.Digest,
 	}
 	if r.Error != nil {
 		j.Err = r.Error.Err()
@@ -51,7 +54,10 @@ func (r *record) job(ref Ref) *Job {
 
 // job returns what the message of a queued job says.
 func (e *envelope) job() *Job {
-	return &Job{Ref: e.ref(), State: Queued, Priority: e.Priority, Submitted: e.Submitted, NotBefore: e.NotBefore}
+	return &Job{
+		Ref: e.ref(), State: Queued, Priority: e.Priority, Submitted: e.Submitted, NotBefore: e.NotBefore,
+		Submitter: e.Submitter, Digest: e.Digest,
+	}
 }
 
 // queued returns the message of a job that is in its stream, or nil.
@@ -137,6 +143,66 @@ func (s *Store) List(ctx context.Context, pipeline string, each func(*Job) bool)
 		}
 	}
 	return nil
+}
+
+// Query selects jobs for [Store.Page].
+type Query struct {
+	// State and Submitter are those of the jobs; if one is empty, it does not matter.
+	State     State
+	Submitter string
+	// After is the id after which the page begins, and Limit how many jobs it has at most.
+	After string
+	Limit int
+}
+
+func (q *Query) selects(j *Job) bool {
+	return j.ID > q.After && (q.State == "" || j.State == q.State) && (q.Submitter == "" || j.Submitter == q.Submitter)
+}
+
+// Page returns jobs of a pipeline in the order of their ids, and whether there are more of them.
+// It reads the records of all jobs that have begun, and of the others as many as it needs; it
+// holds their ids.
+func (s *Store) Page(ctx context.Context, pipeline string, q Query) (page []*Job, more bool, err error) {
+	known := make(map[string]bool)
+	add := func(j *Job) {
+		if !q.selects(j) {
+			return
+		}
+		i, again := slices.BinarySearchFunc(page, j.ID, func(j *Job, id string) int { return strings.Compare(j.ID, id) })
+		if again { // it has changed meanwhile
+			page[i] = j
+			return
+		}
+		page = slices.Insert(page, i, j)
+		page = page[:min(len(page), q.Limit+1)]
+	}
+	err = s.scan(ctx, pipeline, func(ref Ref, r *record) bool {
+		known[ref.ID] = true
+		add(r.job(ref))
+		return true
+	})
+	var ids []string
+	if err == nil && (q.State == "" || q.State == Queued) {
+		ids, err = s.queuedIDs(ctx, pipeline)
+	}
+	for _, id := range ids {
+		if known[id] || id <= q.After {
+			continue
+		}
+		if err != nil || len(page) > q.Limit && id > page[q.Limit].ID {
+			break
+		}
+		var j *Job
+		if j, err = s.Get(ctx, Ref{pipeline, id}); err == nil {
+			add(j)
+		} else if errors.Is(err, ErrUnknown) {
+			err = nil
+		}
+	}
+	if err != nil {
+		return nil, false, storeError(ctx, err, "list jobs")
+	}
+	return page[:min(len(page), q.Limit)], len(page) > q.Limit, nil
 }
 
 // queuedIDs returns the ids of the jobs in the stream of a pipeline, sorted.
@@ -264,8 +330,20 @@ func (s *Store) Watch(ctx context.Context, pipeline string, each func(*Job) bool
 // Wait waits until a job has ended, and returns it. It does not fail if the job has failed. The
 // error is that of [Store.Get], or that of the context.
 func (s *Store) Wait(ctx context.Context, ref Ref) (j *Job, err error) {
-	if j, err = s.Get(ctx, ref); err != nil || j.State.Ended() {
-		return j, err
+	err = s.Follow(ctx, ref, func(now *Job) bool { j = now; return true })
+	return j, err
+}
+
+// Follow calls each with a job as it is, and again after each change, until the job has ended or
+// each returns false. It may call each again if nothing has changed. Changes that follow each other
+// fast may be one call. The error is that of [Store.Get], or that of the context.
+func (s *Store) Follow(ctx context.Context, ref Ref, each func(*Job) bool) error {
+	j, err := s.Get(ctx, ref)
+	if err != nil {
+		return err
+	}
+	if !each(j) || j.State.Ended() {
+		return nil
 	}
 	err = s.watch(ctx, ref.key(), func(_ Ref, r *record) bool {
 		switch {
@@ -277,9 +355,9 @@ func (s *Store) Wait(ctx context.Context, ref Ref) (j *Job, err error) {
 				j = now
 			}
 		}
-		return !j.State.Ended()
+		return each(j) && !j.State.Ended()
 	})
-	return j, storeError(ctx, err, "wait for the job "+ref.String())
+	return storeError(ctx, err, "wait for the job "+ref.String())
 }
 
 // Result returns the result of a job that is done. If it has failed, the error is that of the job,

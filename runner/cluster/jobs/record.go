@@ -97,6 +97,9 @@ type record struct {
 	Begins   int `msgpack:"begins"`
 	Failures int `msgpack:"failures"`
 	Round    int `msgpack:"round"`
+	// Submitter and Digest are those of [Job].
+	Submitter string `msgpack:"submitter,omitempty"`
+	Digest    string `msgpack:"digest,omitempty"`
 	// Owner is the machine process that runs the job, Machine its name.
 	Owner   string `msgpack:"owner,omitempty"`
 	Machine string `msgpack:"machine,omitempty"`

@@ -105,7 +105,7 @@ func (r *run) begin() (what verdict, err error) {
 // judge decides about a job from its record, and completes an empty one.
 func (r *run) judge(record *record) verdict {
 	if record.State == "" {
-		record.Priority, record.Submitted, record.NotBefore, record.Round = r.e.Priority, r.e.Submitted, r.e.NotBefore, r.e.Round
+		r.e.describe(record)
 	}
 	switch {
 	case record.State.Ended(), record.Round > r.e.Round:
@@ -167,10 +167,11 @@ func (r *run) result() (content []byte, err error) {
 	}
 	err = r.runner.RunView(context.WithValue(r.ctx, runKey{}, r), value, func(v any) error {
 		p, err := ipc.Encode("result", v)
-		if err == nil {
-			content = wire.AppendPayload(make([]byte, 0, p.Size()+wire.PayloadRoom), p)
+		if err != nil {
+			return runner.Wrap(err, runner.KindMarshaling, "").WithOperation("encode the result")
 		}
-		return err
+		content = wire.AppendPayload(make([]byte, 0, p.Size()+wire.PayloadRoom), p)
+		return nil
 	})
 	return content, err
 }

@@ -55,11 +55,20 @@ type envelope struct {
 	Stored string `json:"stored,omitempty"`
 	// Round counts the retries of a dead letter.
 	Round int `json:"round,omitempty"`
+
+	Submitter string `json:"submitter,omitempty"`
+	Digest    string `json:"digest,omitempty"`
 }
 
 const envelopeHeader = "Gophersnake-Job"
 
 func (e *envelope) ref() Ref { return Ref{e.Pipeline, e.ID} }
+
+// describe sets what a record says about the job as it was submitted.
+func (e *envelope) describe(r *record) {
+	r.Priority, r.Submitted, r.NotBefore, r.Round = e.Priority, e.Submitted, e.NotBefore, e.Round
+	r.Submitter, r.Digest = e.Submitter, e.Digest
+}
 
 // messageID is what the server recognizes a message by within the dedupe window.
 func (e *envelope) messageID() string { return fmt.Sprintf("%s#%d", e.ref().key(), e.Round) }
@@ -103,6 +112,14 @@ func WithAttempts(n int, delay time.Duration) SubmitOption {
 	return func(e *envelope) { e.Attempts, e.RetryDelay = n, delay }
 }
 
+// WithSubmitter names the client that submits the job, in [Job.Submitter]. It does not limit what
+// others can do with the job.
+func WithSubmitter(name string) SubmitOption { return func(e *envelope) { e.Submitter = name } }
+
+// WithDigest keeps a digest of the input in [Job.Digest], so that a submitter that finds its id
+// known can tell whether the job has the same input.
+func WithDigest(digest string) SubmitOption { return func(e *envelope) { e.Digest = digest } }
+
 // LongestID is the largest number of bytes of the id of a job.
 const LongestID = 128
 
@@ -130,7 +147,7 @@ func (s *Store) Submit(ctx context.Context, pipeline string, input any, opts ...
 	}
 	payload, err := ipc.Encode("input", input)
 	if err != nil {
-		return ref, false, err
+		return ref, false, runner.Wrap(err, runner.KindMarshaling, "").WithOperation("encode the input")
 	}
 	ctx, cancel := context.WithTimeout(ctx, submitPatience)
 	defer cancel()
@@ -212,6 +229,12 @@ func (s *Store) dropUnused(ctx context.Context, ref Ref, stored string) {
 	s.dropInput(ctx, stored)
 }
 
+// The errors of [Store.Submit] wrap these if the queue has no room for the job, or takes none.
+var (
+	ErrFull     = errors.New("a limit of the stream is reached")
+	ErrDraining = errors.New("no job is taken until the pipeline is resumed")
+)
+
 // submitError converts the error of a publish.
 func (s *Store) submitError(ctx context.Context, pipeline string, err error) error {
 	switch {
@@ -222,7 +245,7 @@ func (s *Store) submitError(ctx context.Context, pipeline string, err error) err
 		}
 		return e.WithHint("start one with gophersnake serve --jobs, or jobs.Serve")
 	case isFull(err):
-		e := runner.Wrap(err, runner.KindIO, fmt.Sprintf("the queue of the pipeline %q is full and takes no job", pipeline))
+		e := runner.Wrap(fmt.Errorf("%w: %w", ErrFull, err), runner.KindIO, fmt.Sprintf("the queue of the pipeline %q is full and takes no job", pipeline))
 		return e.WithHint("wait until jobs have ended, or give the queue more room; see jobs.Config.Jobs and Bytes")
 	}
 	return storeError(ctx, err, "submit a job")
@@ -247,7 +270,7 @@ func (s *Store) admits(ctx context.Context, pipeline string) error {
 		s.mu.Unlock()
 	}
 	if state.draining {
-		return runner.NewError(runner.KindOther, fmt.Sprintf("the pipeline %q drains and takes no jobs", pipeline)).
+		return runner.Wrap(ErrDraining, runner.KindOther, fmt.Sprintf("the pipeline %q drains and takes no jobs", pipeline)).
 			WithHint("gophersnake jobs resume " + pipeline)
 	}
 	return nil

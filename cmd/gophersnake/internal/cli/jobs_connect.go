@@ -15,6 +15,8 @@ import (
 	"github.com/gophersnake/gophersnake/runner"
 	"github.com/gophersnake/gophersnake/runner/cluster"
 	"github.com/gophersnake/gophersnake/runner/cluster/jobs"
+	"github.com/gophersnake/gophersnake/runner/cluster/jobs/httpjobs"
+	"github.com/gophersnake/gophersnake/runner/serve"
 )
 
 const jobsHelp = `The jobs are in the NATS servers that --nats names, or in the state folder of "gophersnake
@@ -136,6 +138,14 @@ func (j *servedJobs) open(ctx context.Context, a *app, member *member) (err erro
 	}
 	j.store, err = jobs.Open(ctx, j.conn, jobsConfig(logger))
 	return err
+}
+
+// serveOptions returns the option for the jobs over HTTP, if there are jobs.
+func (j *servedJobs) serveOptions() []serve.Option {
+	if j.store == nil {
+		return nil
+	}
+	return []serve.Option{serve.WithJobs(httpjobs.New(j.store))}
 }
 
 // start takes jobs until the context ends, and then lets those that run end within the drain

@@ -64,6 +64,7 @@ line on standard output: "ready: " and the URL. Before that, /readyz says what i
   GET  /v1/pipelines/NAME/stream    a WebSocket, for live audio as well
   GET  /v1/pipelines, /v1/pipelines/NAME, /openapi.json; /docs is a page for browsers
   GET  /livez, /readyz, /healthz, /metrics
+  GET  /v1/jobs/NAME/ID             with --jobs: the jobs of POSTs with Prefer: respond-async
   GET  /, /v1/status                how all of it is, live: a page, and what it shows
 
 The answer is JSON. Accept asks for something else: audio/wav, image/png, text/csv,
@@ -197,7 +198,7 @@ func (a *app) servePipelines(ctx context.Context, args []string, flags serveFlag
 		runners[p.name] = p.runner
 	}
 	flags.config.ErrorLog = a.httpLog()
-	server, err := serve.Listen(runners, flags.config, slices.Concat(flags.options(), member.serveOptions(measures),
+	server, err := serve.Listen(runners, flags.config, slices.Concat(flags.options(), member.serveOptions(measures), flags.jobs.serveOptions(),
 		[]serve.Option{serve.WithMonitor(monitor), serve.WithFailures(a.logRequest), serve.WithTracerProvider(telemetry.provider), serve.WithMetrics(measures)})...)
 	if err != nil {
 		return err

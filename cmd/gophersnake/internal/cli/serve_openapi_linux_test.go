@@ -22,7 +22,7 @@ func TestTheServiceIsWhatItsOpenAPIDocumentSays(t *testing.T) {
 	for _, name := range []string{"graph", "letters", "order", "same", "sound"} {
 		pipelines = append(pipelines, name+"="+filepath.Join(folder, name+".yaml"))
 	}
-	p, url := serving(t, pipelines...)
+	p, url := serving(t, append(pipelines, "--jobs", "--state", filepath.Join(t.TempDir(), "state"))...)
 	_, text := get(t, http.DefaultClient, url+"/openapi.json", "*/*")
 	document := fixtures.Write(t, "openapi.json", text)
 	out, err := exec.CommandContext(t.Context(), "python3", "-m", "openapi_spec_validator", document).CombinedOutput()

@@ -23,6 +23,8 @@ type Service struct {
 	Problems []Problem
 	// HasTokens says that requests need a token.
 	HasTokens bool
+	// HasJobs says that runs can be jobs.
+	HasJobs bool
 	// Read are the content types of bodies with files, and Written those of answers.
 	Read, Written []string
 }
@@ -144,6 +146,9 @@ func (b *builder) addCommonPaths() {
 	get("/openapi.json", "This document", typeJSON, object{"type": "object"})
 	get("/v1/pipelines", "List the pipelines", typeJSON, ref("schemas", "Pipelines"))
 	b.addStatusPath()
+	if b.service.HasJobs {
+		b.addJobPaths()
+	}
 }
 
 // addPipeline adds the paths of a pipeline and of its nodes.
@@ -153,6 +158,9 @@ func (b *builder) addPipeline(p *Pipeline) {
 		object{typeJSON: media(ref("schemas", "Description"))}), 500, 503), "describe", p.Name)
 	in, out := b.inputOf(p), b.outputOf(p)
 	run := b.call(p.Name, "Run "+p.Name, p.Description, in, out, "run", p.Name)
+	if b.service.HasJobs {
+		b.allowJob(run)
+	}
 	b.paths[path] = object{"get": describe, "post": run}
 	b.addControlPaths(p)
 	b.paths[path+"/stream"] = object{"get": b.socket(p.Name, p.Name, "stream", p.Name)}
