@@ -15,6 +15,7 @@ import (
 
 	"github.com/gophersnake/gophersnake/runner"
 	"github.com/gophersnake/gophersnake/runner/cluster"
+	"github.com/gophersnake/gophersnake/runner/cluster/internal/clustertest"
 )
 
 // TestThroughputAgainstBareNATS prints how many small echoes one client with 64 in flight
@@ -30,13 +31,13 @@ func TestThroughputAgainstBareNATS(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, sub.SetPendingLimits(-1, -1))
 	bareConn := connect(t, url).NATS()
-	inGo, err := newRunner("nodes: [{id: go, node_type: go}]", runner.WithNode("go", func(_ context.Context, in runner.Input) (any, error) { return in.Value, nil }))
+	inGo, err := clustertest.NewRunner("nodes: [{id: go, node_type: go}]", runner.WithNode("go", func(_ context.Context, in runner.Input) (any, error) { return in.Value, nil }))
 	require.NoError(t, err)
 	defer inGo.Close(context.Background())
-	inPython, err := newRunner(echoPipeline)
+	inPython, err := clustertest.NewRunner(clustertest.EchoPipeline)
 	require.NoError(t, err)
 	defer inPython.Close(context.Background())
-	inAsync, err := newRunner("nodes: [{id: echo, node_type: echo_async}]")
+	inAsync, err := clustertest.NewRunner("nodes: [{id: echo, node_type: echo_async}]")
 	require.NoError(t, err)
 	defer inAsync.Close(context.Background())
 	m, err := cluster.Announce(t.Context(), connect(t, url), map[string]*runner.Runner{"go": inGo, "python": inPython, "async": inAsync})

@@ -13,12 +13,13 @@ import (
 	"github.com/gophersnake/gophersnake/ipc"
 	"github.com/gophersnake/gophersnake/runner"
 	"github.com/gophersnake/gophersnake/runner/cluster"
+	"github.com/gophersnake/gophersnake/runner/cluster/internal/clustertest"
 	"github.com/gophersnake/gophersnake/runner/internal/testkit"
 )
 
 func TestACallCarriesValuesThereAndBack(t *testing.T) {
 	conn := localConn(t)
-	announce(t, conn, map[string]string{"echo": echoPipeline})
+	announce(t, conn, map[string]string{"echo": clustertest.EchoPipeline})
 	c := dial(t, conn, "echo", 1)
 	tensor, err := ipc.NewTensor([]float32{1, 2, 3, 4}, 2, 2)
 	require.NoError(t, err)
@@ -38,10 +39,10 @@ func TestACallCarriesValuesThereAndBack(t *testing.T) {
 
 func TestAnErrorIsTheOneOfTheLocalRunner(t *testing.T) {
 	conn := localConn(t)
-	announce(t, conn, map[string]string{"fail": failPipeline, "die": diePipeline}, cluster.WithName("m1"))
+	announce(t, conn, map[string]string{"fail": clustertest.FailPipeline, "die": clustertest.DiePipeline}, cluster.WithName("m1"))
 	for _, name := range []string{"fail", "die"} {
 		t.Run(name, func(t *testing.T) {
-			local, err := newRunner(map[string]string{"fail": failPipeline, "die": diePipeline}[name])
+			local, err := clustertest.NewRunner(map[string]string{"fail": clustertest.FailPipeline, "die": clustertest.DiePipeline}[name])
 			require.NoError(t, err)
 			defer local.Close(context.Background())
 			_, here := local.Run(t.Context(), "x")
@@ -65,7 +66,7 @@ func TestAnErrorIsTheOneOfTheLocalRunner(t *testing.T) {
 
 func TestAnInputThatCannotBeCarriedIsRefusedBeforeItIsSent(t *testing.T) {
 	conn := localConn(t)
-	announce(t, conn, map[string]string{"echo": echoPipeline})
+	announce(t, conn, map[string]string{"echo": clustertest.EchoPipeline})
 	_, err := dial(t, conn, "echo", 1).Run(t.Context(), map[string]any{"a": []any{make(chan int)}})
 	var e *runner.Error
 	require.ErrorAs(t, err, &e)
@@ -75,7 +76,7 @@ func TestAnInputThatCannotBeCarriedIsRefusedBeforeItIsSent(t *testing.T) {
 
 func TestAnUnknownNodeIsRefusedWithTheNodesThatThereAre(t *testing.T) {
 	conn := localConn(t)
-	announce(t, conn, map[string]string{"echo": echoPipeline})
+	announce(t, conn, map[string]string{"echo": clustertest.EchoPipeline})
 	_, err := dial(t, conn, "echo", 1).Node("eco").Call(t.Context(), 1)
 	require.ErrorIs(t, err, runner.KindManifest)
 	assert.ErrorContains(t, err, `no node "eco"`)
@@ -84,11 +85,11 @@ func TestAnUnknownNodeIsRefusedWithTheNodesThatThereAre(t *testing.T) {
 
 func TestACallerThatLeavesCancelsTheRun(t *testing.T) {
 	conn, folder := localConn(t), t.TempDir()
-	m := announce(t, conn, map[string]string{"hold": holdPipeline(folder, 1, "")})
+	m := announce(t, conn, map[string]string{"hold": clustertest.HoldPipeline(folder, 1, "")})
 	c := dial(t, conn, "hold", 1)
 	ctx, cancel := context.WithCancel(t.Context())
 	done := goRun(ctx, c, "a")
-	awaitBegun(t, folder, "a", 1)
+	clustertest.AwaitBegun(t, folder, "a", 1)
 	cancel()
 	r := await(t, done)
 	assert.ErrorIs(t, r.err, context.Canceled)
@@ -101,7 +102,7 @@ func TestACallerThatLeavesCancelsTheRun(t *testing.T) {
 func TestADeadlineCrossesTheWire(t *testing.T) {
 	conn := localConn(t)
 	seen := make(chan bool, 1)
-	p, err := newRunner("nodes: [{id: go, node_type: go}]", runner.WithNode("go", func(ctx context.Context, _ runner.Input) (any, error) {
+	p, err := clustertest.NewRunner("nodes: [{id: go, node_type: go}]", runner.WithNode("go", func(ctx context.Context, _ runner.Input) (any, error) {
 		_, ok := ctx.Deadline()
 		seen <- ok
 		return nil, nil
@@ -120,7 +121,7 @@ func TestADeadlineCrossesTheWire(t *testing.T) {
 
 func TestHeadersAndTheRequestIDReachTheNode(t *testing.T) {
 	conn := localConn(t)
-	p, err := newRunner("nodes: [{id: go, node_type: go}]", runner.WithNode("go", func(ctx context.Context, _ runner.Input) (any, error) {
+	p, err := clustertest.NewRunner("nodes: [{id: go, node_type: go}]", runner.WithNode("go", func(ctx context.Context, _ runner.Input) (any, error) {
 		return []any{cluster.IncomingHeader(ctx, "traceparent"), cluster.RequestID(ctx)}, nil
 	}))
 	require.NoError(t, err)
@@ -142,7 +143,7 @@ func TestHeadersAndTheRequestIDReachTheNode(t *testing.T) {
 
 func TestALargeValueGoesByTheObjectStoreAndNothingIsLeft(t *testing.T) {
 	conn := localConn(t)
-	announce(t, conn, map[string]string{"echo": echoPipeline})
+	announce(t, conn, map[string]string{"echo": clustertest.EchoPipeline})
 	c := dial(t, conn, "echo", 1)
 	data := make([]float32, 3<<20)
 	for i := range data {
@@ -165,10 +166,10 @@ func TestAValueThatIsNotTakenEndsByItsAge(t *testing.T) {
 }
 
 func TestALargeValueWithoutAnObjectStoreIsAClearError(t *testing.T) {
-	port := freePorts(t, 1)[0]
-	start(t, "server", settings{Name: "s", Port: port})
+	port := clustertest.FreePorts(t, 1)[0]
+	clustertest.StartServer(t, clustertest.Settings{Name: "s", Port: port})
 	conn := connect(t, fmt.Sprintf("nats://127.0.0.1:%d", port))
-	announce(t, conn, map[string]string{"echo": echoPipeline})
+	announce(t, conn, map[string]string{"echo": clustertest.EchoPipeline})
 	c := dial(t, conn, "echo", 1)
 	_, err := c.Run(t.Context(), make([]byte, 2<<20))
 	require.ErrorIs(t, err, runner.KindIO)
@@ -179,10 +180,10 @@ func TestALargeValueWithoutAnObjectStoreIsAClearError(t *testing.T) {
 
 func TestAClosedClientFailsItsCalls(t *testing.T) {
 	conn, folder := localConn(t), t.TempDir()
-	announce(t, conn, map[string]string{"hold": holdPipeline(folder, 1, "")})
+	announce(t, conn, map[string]string{"hold": clustertest.HoldPipeline(folder, 1, "")})
 	c := dial(t, conn, "hold", 1)
 	done := goRun(t.Context(), c, "a")
-	awaitBegun(t, folder, "a", 1)
+	clustertest.AwaitBegun(t, folder, "a", 1)
 	c.Close()
 	r := await(t, done)
 	require.ErrorContains(t, r.err, "the client is closed")
@@ -194,9 +195,9 @@ func TestAClosedClientFailsItsCalls(t *testing.T) {
 
 func TestAMachineThatIsClosedFailsItsCalls(t *testing.T) {
 	conn, folder := localConn(t), t.TempDir()
-	m := announce(t, conn, map[string]string{"hold": holdPipeline(folder, 1, "")}, cluster.WithName("m1"))
+	m := announce(t, conn, map[string]string{"hold": clustertest.HoldPipeline(folder, 1, "")}, cluster.WithName("m1"))
 	done := goRun(t.Context(), dial(t, conn, "hold", 1), "a")
-	awaitBegun(t, folder, "a", 1)
+	clustertest.AwaitBegun(t, folder, "a", 1)
 	m.Close()
 	r := await(t, done)
 	require.ErrorIs(t, r.err, runner.KindTransport)

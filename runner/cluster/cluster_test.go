@@ -16,35 +16,36 @@ import (
 
 	"github.com/gophersnake/gophersnake/runner"
 	"github.com/gophersnake/gophersnake/runner/cluster"
+	"github.com/gophersnake/gophersnake/runner/cluster/internal/clustertest"
 	"github.com/gophersnake/gophersnake/runner/internal/testkit"
 )
 
 // machine starts a machine as a process.
-func machine(t *testing.T, url, name string, pipelines map[string]string, wrap ...string) *process {
+func machine(t *testing.T, url, name string, pipelines map[string]string, wrap ...string) *clustertest.Process {
 	t.Helper()
-	return start(t, "machine", settings{Name: name, URLs: []string{url}, Pipelines: pipelines}, wrap...)
+	return clustertest.Start(t, "machine", clustertest.Settings{Name: name, URLs: []string{url}, Pipelines: pipelines}, wrap...)
 }
 
 // machineOf returns the process of a machine that a result of the node hold names.
-func machineOf(r result) string { return r.value.(map[string]any)["machine"].(string) }
+func machineOf(r result) string { return clustertest.MachineOf(r.value) }
 
 func TestCallsGoToAFreeMachineAndWaitingOnesMoveToIt(t *testing.T) {
 	url, folder := localURL(t), t.TempDir()
-	pipelines := map[string]string{"hold": holdPipeline(folder, 1, "")}
+	pipelines := map[string]string{"hold": clustertest.HoldPipeline(folder, 1, "")}
 	machine(t, url, "a", pipelines)
 	c := dial(t, connect(t, url), "hold", 1)
 	// The machine has one worker: the first call has it, and the others wait.
 	first := goRun(t.Context(), c, "1")
-	awaitBegun(t, folder, "1", 1)
+	clustertest.AwaitBegun(t, folder, "1", 1)
 	second, third := goRun(t.Context(), c, "2"), goRun(t.Context(), c, "3")
 	testkit.Eventually(t, func() bool { return c.Machines()[0].Waiting == 2 }, "the calls wait")
 	// A machine that comes takes one of them, although neither has ended.
 	machine(t, url, "b", pipelines)
-	testkit.Eventually(t, func() bool { return len(begun(t, folder, "2"))+len(begun(t, folder, "3")) == 1 }, "a call moves")
+	testkit.Eventually(t, func() bool { return len(clustertest.Begun(t, folder, "2"))+len(clustertest.Begun(t, folder, "3")) == 1 }, "a call moves")
 	machine(t, url, "c", pipelines)
-	awaitBegun(t, folder, "2", 1)
-	awaitBegun(t, folder, "3", 1)
-	release(t, folder)
+	clustertest.AwaitBegun(t, folder, "2", 1)
+	clustertest.AwaitBegun(t, folder, "3", 1)
+	clustertest.Release(t, folder)
 	var names []string
 	for _, done := range []<-chan result{first, second, third} {
 		r := await(t, done)
@@ -53,15 +54,15 @@ func TestCallsGoToAFreeMachineAndWaitingOnesMoveToIt(t *testing.T) {
 	}
 	slices.Sort(names)
 	assert.Equal(t, []string{"a", "b", "c"}, names)
-	assert.Len(t, begun(t, folder, "1"), 1)
-	assert.Len(t, begun(t, folder, "2"), 1)
-	assert.Len(t, begun(t, folder, "3"), 1)
+	assert.Len(t, clustertest.Begun(t, folder, "1"), 1)
+	assert.Len(t, clustertest.Begun(t, folder, "2"), 1)
+	assert.Len(t, clustertest.Begun(t, folder, "3"), 1)
 }
 
 func TestNoMachineTakesACallWhileAnotherHasAFreeWorker(t *testing.T) {
 	url, folder := localURL(t), t.TempDir()
 	for _, name := range []string{"a", "b", "c"} {
-		machine(t, url, name, map[string]string{"hold": holdPipeline(folder, 2, "")})
+		machine(t, url, name, map[string]string{"hold": clustertest.HoldPipeline(folder, 2, "")})
 	}
 	// Two clients that do not know of each other's calls.
 	clients := []*cluster.Client{dial(t, connect(t, url), "hold", 3), dial(t, connect(t, url), "hold", 3)}
@@ -70,9 +71,9 @@ func TestNoMachineTakesACallWhileAnotherHasAFreeWorker(t *testing.T) {
 		calls = append(calls, goRun(t.Context(), clients[i%2], fmt.Sprint(i)))
 	}
 	for i := range 6 {
-		awaitBegun(t, folder, fmt.Sprint(i), 1)
+		clustertest.AwaitBegun(t, folder, fmt.Sprint(i), 1)
 	}
-	release(t, folder)
+	clustertest.Release(t, folder)
 	counts := make(map[string]int)
 	for _, done := range calls {
 		r := await(t, done)
@@ -84,16 +85,16 @@ func TestNoMachineTakesACallWhileAnotherHasAFreeWorker(t *testing.T) {
 
 func TestAnIdempotentCallMovesWhenItsMachineIsKilled(t *testing.T) {
 	url, folder := localURL(t), t.TempDir()
-	pipelines := map[string]string{"hold": holdPipeline(folder, 1, "")}
+	pipelines := map[string]string{"hold": clustertest.HoldPipeline(folder, 1, "")}
 	a := machine(t, url, "a", pipelines)
 	c := dial(t, connect(t, url), "hold", 1)
 	done := goRun(t.Context(), c, "x")
-	awaitBegun(t, folder, "x", 1)
+	clustertest.AwaitBegun(t, folder, "x", 1)
 	machine(t, url, "b", pipelines)
 	testkit.Eventually(t, func() bool { return len(c.Machines()) == 2 })
-	a.kill()
-	awaitBegun(t, folder, "x", 2)
-	release(t, folder)
+	a.Kill()
+	clustertest.AwaitBegun(t, folder, "x", 2)
+	clustertest.Release(t, folder)
 	r := await(t, done)
 	require.NoError(t, r.err)
 	assert.Equal(t, "b", machineOf(r))
@@ -101,20 +102,20 @@ func TestAnIdempotentCallMovesWhenItsMachineIsKilled(t *testing.T) {
 
 func TestACallThatIsNotIdempotentFailsWhenItsMachineIsKilled(t *testing.T) {
 	url, folder := localURL(t), t.TempDir()
-	pipelines := map[string]string{"hold": holdPipeline(folder, 1, ", idempotent: false")}
+	pipelines := map[string]string{"hold": clustertest.HoldPipeline(folder, 1, ", idempotent: false")}
 	a := machine(t, url, "a", pipelines)
 	c := dial(t, connect(t, url), "hold", 1)
 	done := goRun(t.Context(), c, "x")
-	awaitBegun(t, folder, "x", 1)
+	clustertest.AwaitBegun(t, folder, "x", 1)
 	machine(t, url, "b", pipelines)
 	testkit.Eventually(t, func() bool { return len(c.Machines()) == 2 })
-	a.kill()
+	a.Kill()
 	r := await(t, done)
 	require.ErrorIs(t, r.err, runner.KindTransport)
 	assert.ErrorContains(t, r.err, "machine a was lost during the call: it has ended; the call may have run")
 	assert.False(t, runner.IsRetryable(r.err))
-	assert.Len(t, begun(t, folder, "x"), 1)
-	release(t, folder)
+	assert.Len(t, clustertest.Begun(t, folder, "x"), 1)
+	clustertest.Release(t, folder)
 	r = await(t, goRun(t.Context(), c, "y")) // the other machine serves
 	require.NoError(t, r.err)
 	assert.Equal(t, "b", machineOf(r))
@@ -122,68 +123,68 @@ func TestACallThatIsNotIdempotentFailsWhenItsMachineIsKilled(t *testing.T) {
 
 func TestAMachineThatStopsAnsweringIsLost(t *testing.T) {
 	url, folder := localURL(t), t.TempDir()
-	pipelines := map[string]string{"hold": holdPipeline(folder, 1, "")}
+	pipelines := map[string]string{"hold": clustertest.HoldPipeline(folder, 1, "")}
 	a := machine(t, url, "a", pipelines)
 	c := dial(t, connect(t, url), "hold", 1)
 	done := goRun(t.Context(), c, "x")
-	awaitBegun(t, folder, "x", 1)
+	clustertest.AwaitBegun(t, folder, "x", 1)
 	machine(t, url, "b", pipelines)
 	testkit.Eventually(t, func() bool { return len(c.Machines()) == 2 })
-	a.signal(syscall.SIGSTOP)
-	awaitBegun(t, folder, "x", 2)
-	release(t, folder)
+	a.Signal(syscall.SIGSTOP)
+	clustertest.AwaitBegun(t, folder, "x", 2)
+	clustertest.Release(t, folder)
 	r := await(t, done)
 	require.NoError(t, r.err)
 	assert.Equal(t, "b", machineOf(r))
 	// It comes back, and is known again.
-	a.signal(syscall.SIGCONT)
+	a.Signal(syscall.SIGCONT)
 	testkit.Eventually(t, func() bool { return len(c.Machines()) == 2 })
 }
 
 func TestTheCallsOfAKilledCallerAreCanceled(t *testing.T) {
 	url, folder := localURL(t), t.TempDir()
-	m := machine(t, url, "a", map[string]string{"hold": holdPipeline(folder, 1, "")})
+	m := machine(t, url, "a", map[string]string{"hold": clustertest.HoldPipeline(folder, 1, "")})
 	input := filepath.Base(folder)
-	caller := start(t, "client", settings{URLs: []string{url}, Folder: input})
-	awaitBegun(t, folder, input, 1)
-	caller.kill()
-	m.say("drain") // it waits for the calls that run; nothing releases this one
-	require.Equal(t, "drained", m.line())
+	caller := clustertest.Start(t, "client", clustertest.Settings{URLs: []string{url}, Folder: input})
+	clustertest.AwaitBegun(t, folder, input, 1)
+	caller.Kill()
+	m.Say("drain") // it waits for the calls that run; nothing releases this one
+	require.Equal(t, "drained", m.Line())
 }
 
 func TestADrainLosesNoCall(t *testing.T) {
 	url, folder := localURL(t), t.TempDir()
-	pipelines := map[string]string{"hold": holdPipeline(folder, 1, ", idempotent: false")}
+	pipelines := map[string]string{"hold": clustertest.HoldPipeline(folder, 1, ", idempotent: false")}
 	a := machine(t, url, "a", pipelines)
 	c := dial(t, connect(t, url), "hold", 1, cluster.WithWait(testkit.Long))
 	running := goRun(t.Context(), c, "running")
-	awaitBegun(t, folder, "running", 1)
+	clustertest.AwaitBegun(t, folder, "running", 1)
 	queued := goRun(t.Context(), c, "queued")
 	testkit.Eventually(t, func() bool { return c.Machines()[0].Waiting == 1 })
-	a.say("drain")
+	a.Say("drain")
 	testkit.Eventually(t, func() bool { return len(c.Machines()) == 0 }, "the machine leaves at once")
 	machine(t, url, "b", pipelines)
-	awaitBegun(t, folder, "queued", 1)
-	release(t, folder)
+	clustertest.AwaitBegun(t, folder, "queued", 1)
+	clustertest.Release(t, folder)
 	r := await(t, running)
 	require.NoError(t, r.err)
 	assert.Equal(t, "a", machineOf(r))
 	r = await(t, queued)
 	require.NoError(t, r.err)
 	assert.Equal(t, "b", machineOf(r))
-	assert.Equal(t, "drained", a.line())
+	assert.Equal(t, "drained", a.Line())
 }
 
 func TestMachinesOfAnotherVersionAreRefusedAndLeftAlone(t *testing.T) {
 	url := localURL(t)
-	start(t, "machine", settings{Name: "new", URLs: []string{url}, Pipelines: map[string]string{"echo": echoPipeline}, Protocol: 7})
+	clustertest.Start(t, "machine", clustertest.Settings{Name: "new", URLs: []string{url}, Pipelines: map[string]string{"echo": clustertest.EchoPipeline}, Protocol: 7})
 	conn := connect(t, url)
 	_, err := cluster.Dial(t.Context(), conn, "echo")
 	require.ErrorIs(t, err, runner.KindTransport)
 	assert.ErrorContains(t, err, "machine new speaks version 7 of the protocol, and this program version 1")
 	assert.Equal(t, "update this program (the machine has gophersnake 1.2.3)", runner.AsError(err).Hint)
 	// During an update, the machines of the version that it speaks serve.
-	machine(t, url, "ours", map[string]string{"echo": echoPipeline})
+	machine(t, url, "ours", map[string]string{"echo": clustertest.EchoPipeline})
 	c := dial(t, conn, "echo", 1)
 	assert.Equal(t, "ours", c.Machines()[0].Name)
 	_, err = c.Run(t.Context(), 1)
@@ -292,7 +293,7 @@ func diagnose(t *testing.T, c cluster.Config) map[string]runner.Finding {
 
 func TestAMachineWithAnotherSchemaIsRefused(t *testing.T) {
 	conn := localConn(t)
-	announce(t, conn, map[string]string{"p": echoPipeline})
+	announce(t, conn, map[string]string{"p": clustertest.EchoPipeline})
 	schema := dial(t, conn, "p", 1).Machines()[0].Schema
 	require.NotEmpty(t, schema)
 	dial(t, conn, "p", 1, cluster.WithSchema(schema))
@@ -307,7 +308,7 @@ func TestAMissingPipelineAndAMissingMachineAreClearErrors(t *testing.T) {
 	_, err := cluster.Dial(t.Context(), conn, "echo", quickly)
 	require.ErrorIs(t, err, runner.KindTransport)
 	assert.ErrorContains(t, err, `no machine serves the pipeline "echo"`)
-	m := announce(t, conn, map[string]string{"echo": echoPipeline})
+	m := announce(t, conn, map[string]string{"echo": clustertest.EchoPipeline})
 	_, err = cluster.Dial(t.Context(), conn, "ecko", quickly)
 	require.ErrorIs(t, err, runner.KindManifest)
 	assert.Equal(t, "the machines serve echo", runner.AsError(err).Hint)
@@ -320,29 +321,29 @@ func TestAMissingPipelineAndAMissingMachineAreClearErrors(t *testing.T) {
 
 func TestAMachineIsNotLostToALongCall(t *testing.T) {
 	conn, folder := localConn(t), t.TempDir()
-	announce(t, conn, map[string]string{"hold": holdPipeline(folder, 1, ", idempotent: false")})
+	announce(t, conn, map[string]string{"hold": clustertest.HoldPipeline(folder, 1, ", idempotent: false")})
 	c := dial(t, conn, "hold", 1)
 	done := goRun(t.Context(), c, "x")
-	awaitBegun(t, folder, "x", 1)
+	clustertest.AwaitBegun(t, folder, "x", 1)
 	// Several inventories pass: each makes the machine's count of requests larger.
 	info := func() int { return requests(t, conn, "hold") }
 	before := info()
 	testkit.Eventually(t, func() bool { return info() >= before+2 }, "inventories")
-	release(t, folder)
+	clustertest.Release(t, folder)
 	require.NoError(t, await(t, done).err)
 }
 
 func TestCallsGoOnWhenServersOfAClusterAreKilled(t *testing.T) {
-	servers, urls := serverCluster(t, 3)
-	pipelines := map[string]string{"echo": echoPipeline}
+	servers, urls := clustertest.StartServers(t, 3, clustertest.Settings{})
+	pipelines := map[string]string{"echo": clustertest.EchoPipeline}
 	for i, name := range []string{"a", "b", "c"} {
-		start(t, "machine", settings{Name: name, URLs: slices.Concat(urls[i:], urls[:i]), Pipelines: pipelines})
+		clustertest.Start(t, "machine", clustertest.Settings{Name: name, URLs: slices.Concat(urls[i:], urls[:i]), Pipelines: pipelines})
 	}
 	c := dial(t, connect(t, slices.Concat(urls[1:], urls[:1])...), "echo", 3)
 	h := hammer(t, c)
 	for _, victim := range servers[:2] { // the client's is one of them
 		h.await(100)
-		victim.restart()
+		require.NoError(t, victim.Restart())
 	}
 	h.await(100)
 	h.stop()
@@ -350,13 +351,13 @@ func TestCallsGoOnWhenServersOfAClusterAreKilled(t *testing.T) {
 
 func TestCallsGoOnWhileMachinesAreKilled(t *testing.T) {
 	url := localURL(t)
-	pipelines := map[string]string{"echo": echoPipeline}
-	machines := []*process{machine(t, url, "a", pipelines), machine(t, url, "b", pipelines), machine(t, url, "c", pipelines)}
+	pipelines := map[string]string{"echo": clustertest.EchoPipeline}
+	machines := []*clustertest.Process{machine(t, url, "a", pipelines), machine(t, url, "b", pipelines), machine(t, url, "c", pipelines)}
 	c := dial(t, connect(t, url), "echo", 3)
 	h := hammer(t, c)
 	for i := range 3 {
 		h.await(100)
-		machines[i%3].kill()
+		machines[i%3].Kill()
 		machines[i%3] = machine(t, url, fmt.Sprint(i), pipelines)
 	}
 	h.await(100)
@@ -367,7 +368,7 @@ func TestAStateFolderIsOfOneProcessAndOneUser(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "state")
 	_, err := cluster.LocalURL(dir)
 	require.ErrorIs(t, err, runner.KindIO)
-	m := start(t, "machine", settings{Name: "a", StateDir: dir, Pipelines: map[string]string{"echo": echoPipeline}})
+	m := clustertest.Start(t, "machine", clustertest.Settings{Name: "a", StateDir: dir, Pipelines: map[string]string{"echo": clustertest.EchoPipeline}})
 	_, err = cluster.Connect(t.Context(), cluster.Config{StateDir: dir})
 	require.ErrorIs(t, err, runner.KindIO)
 	assert.ErrorContains(t, err, "another process has a NATS server in "+dir)
@@ -383,7 +384,7 @@ func TestAStateFolderIsOfOneProcessAndOneUser(t *testing.T) {
 	require.ErrorIs(t, err, runner.KindIO)
 	assert.Equal(t, "the server refuses the credentials", runner.AsError(err).Hint)
 	// After a crash, the folder is free again.
-	m.kill()
+	m.Kill()
 	_, err = cluster.LocalURL(dir)
 	require.ErrorIs(t, err, runner.KindIO)
 	localConn(t, func(c *cluster.Config) { c.StateDir = dir })
@@ -394,7 +395,7 @@ func TestAStateFolderIsOfOneProcessAndOneUser(t *testing.T) {
 
 func TestMicroServicesShowPipelinesNodesAndVersions(t *testing.T) {
 	conn := localConn(t)
-	announce(t, conn, map[string]string{"my pipeline": echoPipeline}, cluster.WithName("m1"), cluster.WithLabels(map[string]string{"gpu": "h200"}))
+	announce(t, conn, map[string]string{"my pipeline": clustertest.EchoPipeline}, cluster.WithName("m1"), cluster.WithLabels(map[string]string{"gpu": "h200"}))
 	c := dial(t, conn, "my pipeline", 1)
 	for range 3 {
 		_, err := c.Run(t.Context(), 1)

@@ -14,12 +14,13 @@ import (
 	"github.com/gophersnake/gophersnake/retry"
 	"github.com/gophersnake/gophersnake/runner"
 	"github.com/gophersnake/gophersnake/runner/cluster"
+	"github.com/gophersnake/gophersnake/runner/cluster/internal/clustertest"
 )
 
 // labeled starts a machine with labels as a process.
-func labeled(t *testing.T, url, name, label, pipeline string) *process {
+func labeled(t *testing.T, url, name, label, pipeline string) *clustertest.Process {
 	t.Helper()
-	return start(t, "machine", settings{
+	return clustertest.Start(t, "machine", clustertest.Settings{
 		Name: name, URLs: []string{url}, Pipelines: map[string]string{"p": pipeline}, Labels: map[string]string{label: "1"},
 	})
 }
@@ -29,7 +30,7 @@ func elsewhere(t *testing.T, url, pipeline string, opts ...cluster.MachineOption
 	t.Helper()
 	executor := cluster.NewExecutor(connect(t, url), "p", opts...)
 	t.Cleanup(executor.Close)
-	r, err := newRunner(pipeline, runner.WithExecutor(executor))
+	r, err := clustertest.NewRunner(pipeline, runner.WithExecutor(executor))
 	require.NoError(t, err)
 	t.Cleanup(func() { assert.NoError(t, r.Close(context.Background())) })
 	return r
@@ -69,7 +70,7 @@ connections: [{from: here, to: there}, {from: here, to: joined.left}, {from: the
 }
 
 func TestANodeWithAHostNeedsAnExecutor(t *testing.T) {
-	_, err := newRunner("nodes: [{id: a, node_type: echo, host: {label: gpu}}]")
+	_, err := clustertest.NewRunner("nodes: [{id: a, node_type: echo, host: {label: gpu}}]")
 	require.ErrorIs(t, err, runner.KindManifest)
 	assert.ErrorContains(t, err, `the node runs on a machine with the label gpu, and this runner is not connected to other machines`)
 	assert.Contains(t, runner.AsError(err).Hint, "runner.WithExecutor")
@@ -77,12 +78,12 @@ func TestANodeWithAHostNeedsAnExecutor(t *testing.T) {
 
 func TestANodeWhoseHostIsMissingDoesNotStart(t *testing.T) {
 	url := localURL(t)
-	labeled(t, url, "a", "cpu", echoPipeline)
+	labeled(t, url, "a", "cpu", clustertest.EchoPipeline)
 	r := elsewhere(t, url, "nodes: [{id: echo, node_type: echo, host: {label: gpu}}]")
 	err := r.Start(t.Context())
 	require.ErrorIs(t, err, runner.KindTransport)
 	assert.ErrorContains(t, err, "no machine serves the node: it runs on a machine with the label gpu")
-	labeled(t, url, "b", "gpu", echoPipeline)
+	labeled(t, url, "b", "gpu", clustertest.EchoPipeline)
 	_, err = r.Run(t.Context(), 1)
 	require.NoError(t, err)
 }
@@ -125,7 +126,7 @@ func TestAMachineThatFailsIsLeftAloneWhileAnotherServes(t *testing.T) {
 
 func TestANodeWhoseMachinesAllFailIsRefused(t *testing.T) {
 	url := localURL(t)
-	labeled(t, url, "a", "gpu", diePipeline)
+	labeled(t, url, "a", "gpu", clustertest.DiePipeline)
 	r := elsewhere(t, url, "nodes: [{id: die, node_type: die, host: a, breaker: {failures: 2, cool_down: 1h}, retry: none}]")
 	for range 2 {
 		_, err := r.Run(t.Context(), nil)
@@ -142,17 +143,17 @@ func TestACallOfANodeMovesWhenItsMachineIsKilled(t *testing.T) {
 	for name, idempotent := range map[string]bool{"idempotent": true, "not idempotent": false} {
 		t.Run(name, func(t *testing.T) {
 			url, folder := localURL(t), t.TempDir()
-			here := holdPipeline(folder, 1, fmt.Sprintf(", host: {label: gpu}, idempotent: %v, retry: {fixed: 1ms, max_attempts: 2}", idempotent))
-			first := labeled(t, url, "a", "gpu", holdPipeline(folder, 1, ""))
+			here := clustertest.HoldPipeline(folder, 1, fmt.Sprintf(", host: {label: gpu}, idempotent: %v, retry: {fixed: 1ms, max_attempts: 2}", idempotent))
+			first := labeled(t, url, "a", "gpu", clustertest.HoldPipeline(folder, 1, ""))
 			r := elsewhere(t, url, here)
 			done := make(chan result, 1)
 			go func() {
 				v, err := r.Run(t.Context(), "x")
 				done <- result{v, err}
 			}()
-			awaitBegun(t, folder, "x", 1)
-			labeled(t, url, "b", "gpu", holdPipeline(folder, 1, ""))
-			first.kill()
+			clustertest.AwaitBegun(t, folder, "x", 1)
+			labeled(t, url, "b", "gpu", clustertest.HoldPipeline(folder, 1, ""))
+			first.Kill()
 			if !idempotent {
 				got := await(t, done)
 				require.ErrorIs(t, got.err, runner.KindTransport)
@@ -160,8 +161,8 @@ func TestACallOfANodeMovesWhenItsMachineIsKilled(t *testing.T) {
 				require.NoError(t, os.WriteFile(filepath.Join(folder, "release"), nil, 0o600))
 				return
 			}
-			awaitBegun(t, folder, "x", 2)
-			release(t, folder)
+			clustertest.AwaitBegun(t, folder, "x", 2)
+			clustertest.Release(t, folder)
 			got := await(t, done)
 			require.NoError(t, got.err)
 			assert.Equal(t, "b", machineOf(got))

@@ -13,6 +13,7 @@ import (
 
 	"github.com/gophersnake/gophersnake/runner"
 	"github.com/gophersnake/gophersnake/runner/cluster"
+	"github.com/gophersnake/gophersnake/runner/cluster/internal/clustertest"
 	"github.com/gophersnake/gophersnake/runner/internal/testkit"
 )
 
@@ -82,20 +83,20 @@ func TestACallMovesWhenTheNetworkToItsMachineIsCut(t *testing.T) {
 	if !inOwnNetwork(t) {
 		return
 	}
-	port, folder := freePorts(t, 1)[0], t.TempDir()
-	start(t, "server", settings{Name: "s", Listen: "0.0.0.0", Port: port, StateDir: t.TempDir()})
-	pipelines := map[string]string{"hold": holdPipeline(folder, 1, "")}
+	port, folder := clustertest.FreePorts(t, 1)[0], t.TempDir()
+	clustertest.StartServer(t, clustertest.Settings{Name: "s", Listen: "0.0.0.0", Port: port, StateDir: t.TempDir()})
+	pipelines := map[string]string{"hold": clustertest.HoldPipeline(folder, 1, "")}
 	there := newNamespace(t, 1)
 	machine(t, fmt.Sprintf("nats://%s:%d", there.host, port), "there", pipelines, "ip", "netns", "exec", there.name)
 	url := fmt.Sprintf("nats://127.0.0.1:%d", port)
 	c := dial(t, connect(t, url), "hold", 1)
 	done := goRun(t.Context(), c, "x")
-	awaitBegun(t, folder, "x", 1)
+	clustertest.AwaitBegun(t, folder, "x", 1)
 	machine(t, url, "here", pipelines)
 	testkit.Eventually(t, func() bool { return len(c.Machines()) == 2 })
 	there.cut()
-	awaitBegun(t, folder, "x", 2)
-	release(t, folder)
+	clustertest.AwaitBegun(t, folder, "x", 2)
+	clustertest.Release(t, folder)
 	r := await(t, done)
 	require.NoError(t, r.err)
 	assert.Equal(t, "here", machineOf(r))
@@ -109,8 +110,8 @@ func TestAStreamMovesWhenTheNetworkToItsMachineIsCut(t *testing.T) {
 	if !inOwnNetwork(t) {
 		return
 	}
-	port := freePorts(t, 1)[0]
-	start(t, "server", settings{Name: "s", Listen: "0.0.0.0", Port: port, StateDir: t.TempDir()})
+	port := clustertest.FreePorts(t, 1)[0]
+	clustertest.StartServer(t, clustertest.Settings{Name: "s", Listen: "0.0.0.0", Port: port, StateDir: t.TempDir()})
 	pipelines := map[string]string{"ledger": ledgerPipeline}
 	there := newNamespace(t, 1)
 	machine(t, fmt.Sprintf("nats://%s:%d", there.host, port), "there", pipelines, "ip", "netns", "exec", there.name)
@@ -142,15 +143,15 @@ func TestCallsGoOnWhileTheNetworkToAMachineIsCut(t *testing.T) {
 	if !inOwnNetwork(t) {
 		return
 	}
-	port, folder := freePorts(t, 1)[0], t.TempDir()
-	start(t, "server", settings{Name: "s", Listen: "0.0.0.0", Port: port, StateDir: t.TempDir()})
-	pipelines := map[string]string{"echo": echoPipeline, "hold": holdPipeline(folder, 1, ", idempotent: false")}
+	port, folder := clustertest.FreePorts(t, 1)[0], t.TempDir()
+	clustertest.StartServer(t, clustertest.Settings{Name: "s", Listen: "0.0.0.0", Port: port, StateDir: t.TempDir()})
+	pipelines := map[string]string{"echo": clustertest.EchoPipeline, "hold": clustertest.HoldPipeline(folder, 1, ", idempotent: false")}
 	there := newNamespace(t, 1)
 	machine(t, fmt.Sprintf("nats://%s:%d", there.host, port), "there", pipelines, "ip", "netns", "exec", there.name)
 	url := fmt.Sprintf("nats://127.0.0.1:%d", port)
 	hold := dial(t, connect(t, url), "hold", 1)
 	once := goRun(t.Context(), hold, "x")
-	awaitBegun(t, folder, "x", 1)
+	clustertest.AwaitBegun(t, folder, "x", 1)
 	machine(t, url, "here", pipelines)
 	echo := dial(t, connect(t, url), "echo", 2)
 	h := hammer(t, echo) // no call may fail
@@ -161,7 +162,7 @@ func TestCallsGoOnWhileTheNetworkToAMachineIsCut(t *testing.T) {
 	r := await(t, once)
 	require.ErrorIs(t, r.err, runner.KindTransport)
 	assert.ErrorContains(t, r.err, "machine there was lost during the call: it does not answer; the call may have run")
-	assert.Len(t, begun(t, folder, "x"), 1)
+	assert.Len(t, clustertest.Begun(t, folder, "x"), 1)
 	testkit.Eventually(t, func() bool { return len(echo.Machines()) == 1 }, "the machine is lost")
 	h.await(100)
 	<-least.C
@@ -170,9 +171,9 @@ func TestCallsGoOnWhileTheNetworkToAMachineIsCut(t *testing.T) {
 	testkit.Eventually(t, func() bool { return len(echo.Machines()) == 2 && len(hold.Machines()) == 2 }, "the machine is known again")
 	h.await(100)
 	h.stop()
-	release(t, folder)
+	clustertest.Release(t, folder)
 	require.NoError(t, await(t, goRun(t.Context(), hold, "y")).err)
-	assert.Len(t, begun(t, folder, "y"), 1)
+	assert.Len(t, clustertest.Begun(t, folder, "y"), 1)
 }
 
 // cutTime returns how long the network is cut at least.

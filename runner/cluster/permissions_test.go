@@ -18,6 +18,7 @@ import (
 
 	"github.com/gophersnake/gophersnake/runner"
 	"github.com/gophersnake/gophersnake/runner/cluster"
+	"github.com/gophersnake/gophersnake/runner/cluster/internal/clustertest"
 	"github.com/gophersnake/gophersnake/runner/internal/testkit"
 )
 
@@ -49,14 +50,22 @@ const (
 
 // role is a kind of program with the least permissions that it needs.
 type role struct {
-	name, inbox string
-	needs       []permission
+	user, name string
+	needs      []permission
 }
 
-const bucketStream = "OBJ_gophersnake-values"
+// cast is the roles of a scenario, and its steps.
+type cast struct {
+	roles  []role
+	stages []stage
+}
+
+// casts are the scenarios: calls, and jobs.
+func casts() []cast { return []cast{{roles(), stages}, {jobRoles(), jobStages}} }
 
 // large are the permissions for values that are larger than a message, of both roles.
 func large() []permission {
+	const bucketStream = "OBJ_gophersnake-values"
 	var all []permission
 	for _, each := range [][2]string{
 		{"$JS.API.STREAM.INFO." + bucketStream, "finds the bucket for large values"},
@@ -77,7 +86,7 @@ func large() []permission {
 // roles are the roles with the least permissions that each needs.
 func roles() []role {
 	return []role{
-		{"machine", machineInbox, append([]permission{
+		{"machine", "machine", append([]permission{
 			{verb: "subscribe", subject: "gophersnake.hello", purpose: "is found by new clients", fails: stageAnnounce},
 			{verb: "subscribe", subject: "gophersnake.alive.*", purpose: "answers pings", fails: stageAnnounce},
 			{verb: "subscribe", subject: "gophersnake.call.>", purpose: "takes calls", fails: stageAnnounce},
@@ -87,7 +96,7 @@ func roles() []role {
 			{verb: "publish", subject: callerInbox + ".>", purpose: "answers calls, and pings callers", fails: stageDial},
 			{verb: "publish", subject: "_INBOX.admin.>", purpose: "answers `nats micro`", fails: stageServices},
 		}, large()...)},
-		{"caller", callerInbox, append([]permission{
+		{"caller", "caller", append([]permission{
 			{verb: "subscribe", subject: "gophersnake.beat.*", purpose: "knows the machines and what is free", fails: stageDial},
 			{verb: "subscribe", subject: callerInbox + ".>", purpose: "gets answers", fails: stageDial},
 			{verb: "publish", subject: "gophersnake.hello", purpose: "finds the machines", fails: stageDial},
@@ -100,17 +109,17 @@ func roles() []role {
 
 // users returns the users of an account in the configuration of a server. One permission of one
 // role may be left out.
-func users(account int, of string, without *permission) string {
+func users(account int, of []role, lacking string, without *permission) string {
 	text := fmt.Sprintf("{ user: admin%d, password: admin%d }", account, account)
-	for _, r := range roles() {
+	for _, r := range of {
 		allowed := map[string][]string{"publish": {"none"}, "subscribe": {"none"}}
 		for _, p := range r.needs {
-			if r.name != of || without == nil || p != *without {
+			if r.user != lacking || without == nil || p != *without {
 				allowed[p.verb] = append(allowed[p.verb], p.subject)
 			}
 		}
 		text += fmt.Sprintf("\n{ user: %[1]s%[2]d, password: %[1]s%[2]d, permissions: { publish: { allow: %[3]s }, subscribe: { allow: %[4]s } } }",
-			r.name, account, quoted(allowed["publish"]), quoted(allowed["subscribe"]))
+			r.user, account, quoted(allowed["publish"]), quoted(allowed["subscribe"]))
 	}
 	return text
 }
@@ -167,12 +176,15 @@ type scenario struct {
 	seen    *violations
 	url     string
 	account int
-	role    string // that lacks a permission
+	cast    cast
+	role    string // the user that lacks a permission
 
-	admin, machine, caller *cluster.Conn
-	served                 *cluster.Machine
-	client                 *cluster.Client
-	release                chan struct{} // lets the node return
+	admin   *cluster.Conn
+	conns   map[string]*cluster.Conn // by user
+	served  *cluster.Machine
+	client  *cluster.Client
+	release chan struct{} // lets the node return
+	jobs    jobScenario
 }
 
 // stage is a step of a scenario.
@@ -201,8 +213,12 @@ func (s *scenario) connect(role string) *cluster.Conn {
 
 // play goes through the stages until one fails, and returns the name of that one.
 func (s *scenario) play() (failed string, err error) {
-	s.admin, s.machine, s.caller = s.connect("admin"), s.connect("machine"), s.connect("caller")
+	s.admin, s.conns = s.connect("admin"), make(map[string]*cluster.Conn)
+	for _, r := range s.cast.roles {
+		s.conns[r.user] = s.connect(r.user)
+	}
 	defer func() {
+		s.jobs.close()
 		if s.client != nil {
 			s.client.Close()
 		}
@@ -210,9 +226,9 @@ func (s *scenario) play() (failed string, err error) {
 			s.served.Close()
 		}
 	}()
-	for _, step := range stages {
+	for _, step := range s.cast.stages {
 		err := step.do(s)
-		for _, conn := range []*cluster.Conn{s.machine, s.caller} {
+		for _, conn := range s.conns {
 			if last := conn.NATS().Flush(); last != nil {
 				return step.name, last
 			}
@@ -228,7 +244,7 @@ func (s *scenario) play() (failed string, err error) {
 }
 
 func (s *scenario) announce() (err error) {
-	r, err := newRunner("nodes: [{id: go, node_type: go}]", runner.WithNode("go", func(ctx context.Context, in runner.Input) (any, error) {
+	r, err := clustertest.NewRunner("nodes: [{id: go, node_type: go}]", runner.WithNode("go", func(ctx context.Context, in runner.Input) (any, error) {
 		switch in.Value {
 		case "hold":
 			select {
@@ -244,7 +260,7 @@ func (s *scenario) announce() (err error) {
 		return err
 	}
 	s.t.Cleanup(func() { assert.NoError(s.t, r.Close(context.Background())) })
-	s.served, err = cluster.Announce(s.ctx, s.machine, map[string]*runner.Runner{"go": r})
+	s.served, err = cluster.Announce(s.ctx, s.conns["machine"], map[string]*runner.Runner{"go": r})
 	return err
 }
 
@@ -275,7 +291,7 @@ func (s *scenario) overhear(subjects ...string) (wait func() error) {
 
 func (s *scenario) dial() (err error) {
 	answered := s.overhear(callerInbox + ".*.hello")
-	if s.client, err = cluster.Dial(s.ctx, s.caller, "go", cluster.WithWait(testkit.Long)); err != nil {
+	if s.client, err = cluster.Dial(s.ctx, s.conns["caller"], "go", cluster.WithWait(testkit.Long)); err != nil {
 		return err
 	}
 	return answered()
@@ -314,22 +330,26 @@ func (s *scenario) large() error {
 
 func TestThePermissionsOfEachRoleAreEnoughAndEachIsNeeded(t *testing.T) {
 	type variation struct {
+		cast    cast
 		role    string
 		without *permission
 	}
-	variations := []variation{{}}
-	for _, r := range roles() {
-		for i := range r.needs {
-			variations = append(variations, variation{r.name, &r.needs[i]})
+	var variations []variation
+	for _, c := range casts() {
+		variations = append(variations, variation{cast: c})
+		for _, r := range c.roles {
+			for i := range r.needs {
+				variations = append(variations, variation{c, r.user, &r.needs[i]})
+			}
 		}
 	}
 	config := fmt.Sprintf("jetstream { store_dir: %q }\naccounts {\n", t.TempDir())
 	for i, v := range variations {
-		config += fmt.Sprintf("a%d { jetstream: enabled, users: [ %s ] }\n", i, users(i, v.role, v.without))
+		config += fmt.Sprintf("a%d { jetstream: enabled, users: [ %s ] }\n", i, users(i, v.cast.roles, v.role, v.without))
 	}
 	url := runServer(t, config+"}\n")
 	for i, v := range variations {
-		name := "all"
+		name := "all of a " + v.cast.roles[0].user
 		if v.without != nil {
 			name = v.role + " must not " + v.without.verb + " " + v.without.subject
 		}
@@ -337,7 +357,7 @@ func TestThePermissionsOfEachRoleAreEnoughAndEachIsNeeded(t *testing.T) {
 			t.Parallel()
 			ctx, cancel := context.WithTimeout(t.Context(), testkit.Long)
 			defer cancel()
-			s := &scenario{t: t, ctx: ctx, seen: &violations{cancel: cancel}, url: url, account: i, role: v.role, release: make(chan struct{})}
+			s := &scenario{t: t, ctx: ctx, seen: &violations{cancel: cancel}, url: url, account: i, cast: v.cast, role: v.role, release: make(chan struct{})}
 			failed, err := s.play()
 			if v.without == nil {
 				require.NoError(t, err)
@@ -358,7 +378,7 @@ func TestThePermissionsOfEachRoleAreEnoughAndEachIsNeeded(t *testing.T) {
 
 func TestTheGuideHasTheTableOfPermissions(t *testing.T) {
 	var b strings.Builder
-	for _, r := range roles() {
+	for _, r := range slices.Concat(roles(), jobRoles()) {
 		fmt.Fprintf(&b, "\n| a %s must be able to | because it | without it, this fails |\n| --- | --- | --- |\n", r.name)
 		for _, p := range r.needs {
 			fmt.Fprintf(&b, "| %s to `%s` | %s | %s |\n", p.verb, p.subject, p.purpose, p.fails)

@@ -28,6 +28,7 @@ import (
 
 	"github.com/gophersnake/gophersnake/runner"
 	"github.com/gophersnake/gophersnake/runner/cluster"
+	"github.com/gophersnake/gophersnake/runner/cluster/internal/clustertest"
 	"github.com/gophersnake/gophersnake/runner/internal/testkit"
 )
 
@@ -213,7 +214,7 @@ func (l *lines) Handle(_ context.Context, r slog.Record) error {
 }
 
 func TestAProgramThatIsRefusedForSomeTimeComesBack(t *testing.T) {
-	port := freePorts(t, 1)[0]
+	port := clustertest.FreePorts(t, 1)[0]
 	restart := func(password string) (stop func()) {
 		srv, err := server.NewServer(&server.Options{Host: "127.0.0.1", Port: port, Username: "u", Password: password, NoSigs: true, NoLog: true})
 		require.NoError(t, err)

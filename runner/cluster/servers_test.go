@@ -2,10 +2,7 @@ package cluster_test
 
 import (
 	"encoding/json"
-	"fmt"
-	"net"
 	"net/url"
-	"strings"
 	"testing"
 	"time"
 
@@ -14,50 +11,6 @@ import (
 
 	"github.com/gophersnake/gophersnake/runner/cluster"
 )
-
-// natsServer is a NATS server in a process of its own.
-type natsServer struct {
-	t        *testing.T
-	settings settings
-	process  *process
-}
-
-// restart kills the server and starts it again.
-func (s *natsServer) restart() {
-	s.process.kill()
-	s.process = start(s.t, "server", s.settings)
-}
-
-// serverCluster starts NATS servers that know each other.
-func serverCluster(t *testing.T, n int) (servers []*natsServer, urls []string) {
-	t.Helper()
-	ports := freePorts(t, 2*n)
-	var routes []string
-	for _, port := range ports[n:] {
-		routes = append(routes, fmt.Sprintf("nats://127.0.0.1:%d", port))
-	}
-	for i := range n {
-		s := &natsServer{t: t, settings: settings{
-			Name: fmt.Sprintf("s%d", i), Port: ports[i], ClusterPort: ports[n+i], Routes: strings.Join(routes, ","), StateDir: t.TempDir(),
-		}}
-		s.process = start(t, "server", s.settings)
-		servers = append(servers, s)
-		urls = append(urls, fmt.Sprintf("nats://127.0.0.1:%d", ports[i]))
-	}
-	return servers, urls
-}
-
-// freePorts returns ports that nothing listens at.
-func freePorts(t *testing.T, n int) (ports []int) {
-	t.Helper()
-	for range n {
-		listener, err := net.Listen("tcp", "127.0.0.1:0")
-		require.NoError(t, err)
-		defer listener.Close()
-		ports = append(ports, listener.Addr().(*net.TCPAddr).Port)
-	}
-	return ports
-}
 
 func withoutToken(t *testing.T, text string) string {
 	t.Helper()

@@ -15,6 +15,7 @@ import (
 
 	"github.com/gophersnake/gophersnake/runner"
 	"github.com/gophersnake/gophersnake/runner/cluster"
+	"github.com/gophersnake/gophersnake/runner/cluster/internal/clustertest"
 	"github.com/gophersnake/gophersnake/runner/internal/testkit"
 )
 
@@ -90,7 +91,7 @@ func totals(items ...any) (all []any) {
 // goMachine announces a pipeline of one node in Go.
 func goMachine(t *testing.T, conn *cluster.Conn, fn runner.NodeFunc) *cluster.Machine {
 	t.Helper()
-	r, err := newRunner("nodes: [{id: go, node_type: go}]", runner.WithNode("go", fn))
+	r, err := clustertest.NewRunner("nodes: [{id: go, node_type: go}]", runner.WithNode("go", fn))
 	require.NoError(t, err)
 	t.Cleanup(func() { assert.NoError(t, r.Close(context.Background())) })
 	m, err := cluster.Announce(t.Context(), conn, map[string]*runner.Runner{"go": r})
@@ -114,7 +115,7 @@ func TestAStreamKeepsTheOrderOfManyItems(t *testing.T) {
 
 func TestLargeItemsOfAStreamGoByTheObjectStoreAndNothingIsLeft(t *testing.T) {
 	conn := connect(t, localURL(t))
-	announce(t, conn, map[string]string{"echo": echoPipeline})
+	announce(t, conn, map[string]string{"echo": clustertest.EchoPipeline})
 	s := openStream(t, dial(t, conn, "echo", 1))
 	large := make([]byte, 2<<20)
 	for i := range byte(3) {
@@ -140,7 +141,7 @@ func TestLargeItemsThatNothingReceivesAreDeleted(t *testing.T) {
 		t.Skip("set GOPHERSNAKE_LEFT to run it")
 	}
 	conn := connect(t, localURL(t))
-	m := announce(t, conn, map[string]string{"echo": echoPipeline})
+	m := announce(t, conn, map[string]string{"echo": clustertest.EchoPipeline})
 	s := openStream(t, dial(t, conn, "echo", 1))
 	for range 3 {
 		require.NoError(t, s.Send(make([]byte, 2<<20)))
@@ -154,8 +155,8 @@ func TestLargeItemsThatNothingReceivesAreDeleted(t *testing.T) {
 
 func TestTheFailureOfAStreamIsTheOneOfTheLocalRunner(t *testing.T) {
 	conn := localConn(t)
-	announce(t, conn, map[string]string{"fail": failPipeline}, cluster.WithName("m1"))
-	local, err := newRunner(failPipeline)
+	announce(t, conn, map[string]string{"fail": clustertest.FailPipeline}, cluster.WithName("m1"))
+	local, err := clustertest.NewRunner(clustertest.FailPipeline)
 	require.NoError(t, err)
 	defer local.Close(context.Background())
 	here, err := local.Stream(t.Context())
@@ -175,7 +176,7 @@ func TestTheFailureOfAStreamIsTheOneOfTheLocalRunner(t *testing.T) {
 
 func TestAnItemThatCannotBeCarriedDoesNotEndTheStream(t *testing.T) {
 	conn := localConn(t)
-	announce(t, conn, map[string]string{"echo": echoPipeline})
+	announce(t, conn, map[string]string{"echo": clustertest.EchoPipeline})
 	s := openStream(t, dial(t, conn, "echo", 1))
 	require.ErrorIs(t, s.Send(make(chan int)), runner.KindMarshaling)
 	feed(t, s, 1, nothing)
@@ -260,7 +261,7 @@ func TestAStreamCarriesHeadersAndTheDeadline(t *testing.T) {
 
 func TestADrainLetsStreamsEnd(t *testing.T) {
 	conn := localConn(t)
-	m := announce(t, conn, map[string]string{"echo": echoPipeline})
+	m := announce(t, conn, map[string]string{"echo": clustertest.EchoPipeline})
 	c := dial(t, conn, "echo", 1, cluster.WithWait(10*time.Millisecond))
 	s := openStream(t, c)
 	require.NoError(t, s.Send(0))
@@ -291,7 +292,7 @@ func killed(t *testing.T, pipeline string, items int) ([]any, error) {
 	testkit.Eventually(t, func() bool { return len(c.Machines()) == 2 })
 	feed(t, s, items, func(i int) {
 		if i == items/2 {
-			first.kill()
+			first.Kill()
 		}
 	})
 	return values(s)
@@ -308,7 +309,7 @@ func TestAStreamContinuesOnAnotherMachine(t *testing.T) {
 		pipeline string
 		want     []any
 	}{
-		"without a state":    {echoPipeline, sent},
+		"without a state":    {clustertest.EchoPipeline, sent},
 		"with a state":       {ledgerPipeline, totals(sent...)},
 		"behind a generator": {twicePipeline, totals(twice...)},
 	} {
@@ -370,15 +371,15 @@ func TestAStreamOfAClientThatIsGoneEndsOnItsMachine(t *testing.T) {
 
 func TestAStreamGoesOnWhenServersOfAClusterAreKilled(t *testing.T) {
 	const items = 3000
-	servers, urls := serverCluster(t, 3)
-	start(t, "machine", settings{Name: "a", URLs: urls[1:], Pipelines: map[string]string{"counter": counterPipeline}})
+	servers, urls := clustertest.StartServers(t, 3, clustertest.Settings{})
+	clustertest.Start(t, "machine", clustertest.Settings{Name: "a", URLs: urls[1:], Pipelines: map[string]string{"counter": counterPipeline}})
 	s := openStream(t, dial(t, connect(t, slices.Concat(urls[2:], urls[:2])...), "counter", 1))
 	feed(t, s, items, func(i int) {
 		if i == items/3 {
-			servers[1].restart() // that of the machine
+			require.NoError(t, servers[1].Restart()) // that of the machine
 		}
 		if i == 2*items/3 {
-			servers[2].restart() // that of the client
+			require.NoError(t, servers[2].Restart()) // that of the client
 		}
 	})
 	got, err := values(s)
@@ -389,7 +390,7 @@ func TestAStreamGoesOnWhenServersOfAClusterAreKilled(t *testing.T) {
 func TestAMachineGivesUpAStreamThatItsClientHasForgotten(t *testing.T) {
 	cluster.SetStreamSilence(t, 300*time.Millisecond)
 	conn := localConn(t)
-	announce(t, conn, map[string]string{"echo": echoPipeline})
+	announce(t, conn, map[string]string{"echo": clustertest.EchoPipeline})
 	c := dial(t, conn, "echo", 1)
 	require.NoError(t, cluster.ForgetStream(conn, "echo", c.Machines()[0].ID))
 	testkit.Eventually(t, func() bool { return finished(t, conn, "echo") == 1 })

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
-	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -16,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/gophersnake/gophersnake/runner/cluster"
+	"github.com/gophersnake/gophersnake/runner/cluster/internal/clustertest"
 	"github.com/gophersnake/gophersnake/runner/cluster/jobs"
 )
 
@@ -27,9 +27,8 @@ const chaosVariable = "GOPHERSNAKE_JOBS_CHAOS"
 // chaos is three NATS servers and three machines, all of which are killed at random.
 type chaos struct {
 	t       *testing.T
-	urls    string
-	servers []settings
-	running []*process
+	urls    []string
+	servers []*clustertest.Server
 	folder  string // with the file of the jobs that nodes have begun
 	store   *jobs.Store
 
@@ -48,8 +47,8 @@ func TestChaos(t *testing.T) {
 		t.Skip("it takes minutes; set " + chaosVariable + "=5m")
 	}
 	c := &chaos{t: t, folder: t.TempDir(), submitted: make(map[string]bool)}
-	c.startServers()
-	conn, err := cluster.Connect(t.Context(), cluster.Config{URLs: strings.Split(c.urls, ",")})
+	c.servers, c.urls = clustertest.StartServers(t, 3, clustertest.Settings{SyncAlways: true})
+	conn, err := cluster.Connect(t.Context(), cluster.Config{URLs: c.urls})
 	require.NoError(t, err)
 	defer conn.Close()
 	require.Eventually(t, func() bool {
@@ -78,48 +77,16 @@ func TestChaos(t *testing.T) {
 	c.report()
 }
 
-func (c *chaos) startServers() {
-	ports := make([]int, 6)
-	for i := range ports {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		require.NoError(c.t, err)
-		defer l.Close()
-		ports[i] = l.Addr().(*net.TCPAddr).Port
-		_ = l.Close()
-	}
-	var urls, routes []string
-	for i := range 3 {
-		urls = append(urls, fmt.Sprintf("nats://127.0.0.1:%d", ports[i]))
-		routes = append(routes, fmt.Sprintf("nats://127.0.0.1:%d", ports[3+i]))
-	}
-	c.urls = strings.Join(urls, ",")
-	for i := range 3 {
-		c.servers = append(c.servers, settings{
-			Name: fmt.Sprintf("nats%d", i), Port: ports[i], ClusterPort: ports[3+i], Routes: strings.Join(routes, ","),
-			StateDir: filepath.Join(c.t.TempDir(), "store"),
-		})
-	}
-	for _, s := range c.servers {
-		p, err := start(c.t, s)
-		require.NoError(c.t, err)
-		c.running = append(c.running, p)
-	}
-}
-
 // killServers kills one NATS server after the other, and starts it again, until the context ends.
 func (c *chaos) killServers(ctx context.Context) {
 	for i := 0; ctx.Err() == nil; i++ {
 		select {
 		case <-ctx.Done():
 		case <-time.After(20 * time.Second):
-			s := c.servers[i%3]
-			c.running[i%3].kill()
 			c.serverKills++
-			p, err := start(c.t, s)
-			if !assert.NoError(c.t, err) {
+			if !assert.NoError(c.t, c.servers[i%3].Restart()) {
 				return
 			}
-			c.running[i%3] = p
 		}
 	}
 }
@@ -128,11 +95,11 @@ func (c *chaos) killServers(ctx context.Context) {
 // until it is stopped.
 func (c *chaos) runMachine(ctx context.Context, name string, stopped <-chan struct{}, ready func(), first bool) {
 	line := fmt.Sprintf("nodes: [{id: ledger, node_type: ledger, params: {folder: %q}, workers: 2", c.folder)
-	s := settings{Name: name, URL: c.urls, AckWait: 3 * time.Second, Begins: 1 << 20, Pipelines: map[string]string{
+	s := clustertest.Settings{Name: name, URLs: c.urls, AckWait: 3 * time.Second, Begins: 1 << 20, Pipelines: map[string]string{
 		"work": line + "}]", "once": line + ", idempotent: false}]",
 	}}
 	for {
-		p, err := start(c.t, s)
+		p, err := clustertest.TryStart(c.t, "machine", s)
 		if err != nil {
 			continue // the servers elect a leader
 		}
@@ -142,10 +109,10 @@ func (c *chaos) runMachine(ctx context.Context, name string, stopped <-chan stru
 		select {
 		case <-ctx.Done():
 			<-stopped
-			p.kill()
+			p.Kill()
 			return
 		case <-time.After(time.Duration(4+rand.IntN(8)) * time.Second):
-			p.kill()
+			p.Kill()
 			c.mu.Lock()
 			c.kills++
 			c.mu.Unlock()

@@ -23,8 +23,9 @@ type deadLetter struct {
 	Stored  string `msgpack:"stored,omitempty"`
 }
 
-// bury publishes the dead letter of a failed job. Again, it changes nothing.
-func (s *Store) bury(ctx context.Context, e *envelope, content []byte, failure *wire.Failure) error {
+// bury publishes the dead letter of a failed job, and reports whether it is new. Again, it changes
+// nothing.
+func (s *Store) bury(ctx context.Context, e *envelope, content []byte, failure *wire.Failure) (isNew bool, err error) {
 	dead := deadLetter{Error: failure, Content: content}
 	body, err := msgpack.Marshal(&dead)
 	if err == nil && len(body) > s.largest() {
@@ -34,15 +35,15 @@ func (s *Store) bury(ctx context.Context, e *envelope, content []byte, failure *
 		}
 	}
 	if err != nil {
-		return err
+		return false, err
 	}
 	msg, err := e.message(body)
 	if err != nil {
-		return err
+		return false, err
 	}
 	msg.Subject = subjectOfDead(e.Pipeline, e.ID)
-	_, err = s.js.PublishMsg(ctx, msg, jetstream.WithMsgID(e.messageID()))
-	return err
+	ack, err := s.js.PublishMsg(ctx, msg, jetstream.WithMsgID(e.messageID()))
+	return err == nil && !ack.Duplicate, err
 }
 
 // ErrEnded is wrapped by the error of [Store.Cancel] for a job that has ended.
@@ -134,7 +135,8 @@ func (s *Store) sweep(ctx context.Context, age time.Duration) error {
 	})
 }
 
-// Retry queues a failed job again, with its input from the dead letter. The error is of kind
+// Retry queues a failed job again, with its input from the dead letter. Its next runs are in the
+// trace of the context, or in that of the submitter if the context has none. The error is of kind
 // other if the job has not failed, or its dead letter is not kept any more.
 func (s *Store) Retry(ctx context.Context, ref Ref) error {
 	stream, err := s.js.Stream(ctx, deadStream)
@@ -159,6 +161,7 @@ func (s *Store) Retry(ctx context.Context, ref Ref) error {
 	if err != nil {
 		return storeError(ctx, err, "read the dead letter of "+ref.String())
 	}
+	e.setTrace(ctx)
 	buried := e.Round
 	e.Round, e.Stored, e.NotBefore = buried+1, "", time.Time{}
 	v, applied, err := s.change(ctx, ref, nil, func(r *record) bool {
@@ -214,11 +217,17 @@ func (s *Store) enqueueAgain(ctx context.Context, e *envelope, content []byte) e
 			return err
 		}
 		queued, _, err := s.queued(ctx, e.ref())
+		if err == nil && queued != nil && queued.Round == e.Round {
+			return nil
+		}
+		if err == nil && queued == nil { // that of this round has ended, or that of the last one was in the way until now
+			var r record
+			if r, _, err = s.load(ctx, e.ref()); err == nil && (r.State != Queued || r.Round != e.Round) {
+				return nil
+			}
+		}
 		if err != nil {
 			return storeError(ctx, err, "retry the job "+e.ref().String())
-		}
-		if queued == nil || queued.Round == e.Round {
-			return nil // it is there, or was taken already
 		}
 		select {
 		case <-ctx.Done():

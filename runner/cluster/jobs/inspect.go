@@ -240,19 +240,14 @@ type Counts struct {
 
 // Count returns how many jobs a pipeline has in its queue.
 func (s *Store) Count(ctx context.Context, pipeline string) (c Counts, err error) {
-	stream, err := s.js.Stream(ctx, queueName(pipeline))
-	if err != nil {
-		return c, s.submitError(ctx, pipeline, err)
-	}
-	for _, priority := range priorities {
-		consumer, err := stream.Consumer(ctx, string(priority))
-		if err != nil {
-			return c, storeError(ctx, err, "count jobs")
-		}
-		info := consumer.CachedInfo()
+	err = s.eachPriority(ctx, pipeline, func(_ jetstream.Stream, _ Priority, info *jetstream.ConsumerInfo) error {
 		c.Waiting += info.NumPending
 		c.Given += uint64(info.NumAckPending)
 		c.Paused = c.Paused || info.Paused
+		return nil
+	})
+	if err != nil {
+		return c, err
 	}
 	dead, err := s.js.Stream(ctx, deadStream)
 	if err == nil {

@@ -17,6 +17,7 @@ import (
 
 	"github.com/gophersnake/gophersnake/runner"
 	"github.com/gophersnake/gophersnake/runner/cluster"
+	"github.com/gophersnake/gophersnake/runner/cluster/internal/clustertest"
 	"github.com/gophersnake/gophersnake/runner/cluster/jobs"
 	"github.com/gophersnake/gophersnake/runner/internal/testkit"
 )
@@ -24,7 +25,7 @@ import (
 func TestAJobRunsAndItsResultIsKept(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
-	s.serve("echo", echoPipeline)
+	s.serve("echo", clustertest.EchoPipeline)
 	refs := make(map[int]jobs.Ref)
 	for i := range 20 {
 		refs[i] = s.submit("echo", map[string]any{"n": i})
@@ -46,7 +47,7 @@ func TestAJobRunsAndItsResultIsKept(t *testing.T) {
 func TestALargeInputAndResultAreStoredAsideAndDeleted(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, jobs.Config{Retention: 5 * time.Second})
-	s.serve("echo", echoPipeline)
+	s.serve("echo", clustertest.EchoPipeline)
 	large := bytes.Repeat([]byte("x"), 3<<20)
 	ref := s.submit("echo", large)
 	assert.Equal(t, large, s.result(ref))
@@ -67,7 +68,7 @@ func TestALargeInputAndResultAreStoredAsideAndDeleted(t *testing.T) {
 func TestTheInputOfASubmitterThatDiedBeforeItsPublishIsDeleted(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
-	s.serve("echo", echoPipeline).Close()
+	s.serve("echo", clustertest.EchoPipeline).Close()
 	large := bytes.Repeat([]byte("x"), 1<<20)
 	queued := s.submit("echo", large)
 	require.NoError(t, s.PutInput(t.Context(), jobs.Ref{Pipeline: "echo", ID: "never queued"}, large))
@@ -80,7 +81,7 @@ func TestTheInputOfASubmitterThatDiedBeforeItsPublishIsDeleted(t *testing.T) {
 	require.NoError(t, err)
 	require.Len(t, all, 1)
 	assert.True(t, strings.HasPrefix(all[0].Name, "echo."+queued.ID+"."))
-	s.serve("echo", echoPipeline)
+	s.serve("echo", clustertest.EchoPipeline)
 	assert.Equal(t, large, s.result(queued))
 }
 
@@ -88,16 +89,16 @@ func TestALongJobIsGivenToNoOtherMachine(t *testing.T) {
 	t.Parallel()
 	s, folder := newSite(t), t.TempDir()
 	progress := s.acks("+WPI")
-	pipelines := map[string]string{"hold": holdPipeline(folder, 1, "")}
-	machine(t, settings{Name: "a", URL: s.url, Pipelines: pipelines})
-	machine(t, settings{Name: "b", URL: s.url, Pipelines: pipelines})
+	pipelines := map[string]string{"hold": clustertest.HoldPipeline(folder, 1, "")}
+	machine(t, clustertest.Settings{Name: "a", URLs: []string{s.url}, Pipelines: pipelines})
+	machine(t, clustertest.Settings{Name: "b", URLs: []string{s.url}, Pipelines: pipelines})
 	ref := s.submit("hold", "x")
-	awaitBegun(t, folder, "x", 1)
+	clustertest.AwaitBegun(t, folder, "x", 1)
 	for range 7 { // more than two times the time after which a silent machine loses its jobs
 		receive(t, progress)
 	}
-	assert.Equal(t, 1, begun(t, folder, "x"))
-	release(t, folder)
+	assert.Len(t, clustertest.Begun(t, folder, "x"), 1)
+	clustertest.Release(t, folder)
 	s.result(ref)
 	assert.Equal(t, 1, s.await(ref).Begins)
 }
@@ -106,108 +107,108 @@ func TestASecondDeliveryOfARunningJobIsLeftToItsMachine(t *testing.T) {
 	t.Parallel()
 	s, folder := newSite(t), t.TempDir()
 	progress, refused := s.acks("+WPI"), s.acks("-NAK")
-	pipelines := map[string]string{"hold": holdPipeline(folder, 1, ", idempotent: false")}
-	machine(t, settings{Name: "a", URL: s.url, Pipelines: pipelines})
+	pipelines := map[string]string{"hold": clustertest.HoldPipeline(folder, 1, ", idempotent: false")}
+	machine(t, clustertest.Settings{Name: "a", URLs: []string{s.url}, Pipelines: pipelines})
 	ref := s.submit("hold", "x")
-	awaitBegun(t, folder, "x", 1)
-	machine(t, settings{Name: "b", URL: s.url, Pipelines: pipelines})
+	clustertest.AwaitBegun(t, folder, "x", 1)
+	machine(t, clustertest.Settings{Name: "b", URLs: []string{s.url}, Pipelines: pipelines})
 	// As if the progress of the machine had been lost: the job goes to the other machine.
 	require.NoError(t, s.conn.NATS().Publish(receive(t, progress), []byte("-NAK")))
 	receive(t, refused) // that of the test
 	receive(t, refused) // that of the other machine
-	release(t, folder)
-	assert.Equal(t, "a", machineOf(s.result(ref)))
-	assert.Equal(t, 1, begun(t, folder, "x"))
+	clustertest.Release(t, folder)
+	assert.Equal(t, "a", clustertest.MachineOf(s.result(ref)))
+	assert.Len(t, clustertest.Begun(t, folder, "x"), 1)
 	assert.False(t, s.await(ref).MayHaveRun)
 }
 
 func TestAMachineThatComesBackCannotStoreASecondResult(t *testing.T) {
 	t.Parallel()
 	s, folder := newSite(t), t.TempDir()
-	pipelines := map[string]string{"hold": holdPipeline(folder, 1, "")}
-	a := machine(t, settings{Name: "a", URL: s.url, Pipelines: pipelines})
+	pipelines := map[string]string{"hold": clustertest.HoldPipeline(folder, 1, "")}
+	a := machine(t, clustertest.Settings{Name: "a", URLs: []string{s.url}, Pipelines: pipelines})
 	ref := s.submit("hold", "x")
-	awaitBegun(t, folder, "x", 1)
-	machine(t, settings{Name: "b", URL: s.url, Pipelines: pipelines})
-	a.signal(syscall.SIGSTOP)
-	awaitBegun(t, folder, "x", 2)
-	a.signal(syscall.SIGCONT)
-	release(t, folder)
-	assert.Equal(t, "b", machineOf(s.result(ref)))
+	clustertest.AwaitBegun(t, folder, "x", 1)
+	machine(t, clustertest.Settings{Name: "b", URLs: []string{s.url}, Pipelines: pipelines})
+	a.Signal(syscall.SIGSTOP)
+	clustertest.AwaitBegun(t, folder, "x", 2)
+	a.Signal(syscall.SIGCONT)
+	clustertest.Release(t, folder)
+	assert.Equal(t, "b", clustertest.MachineOf(s.result(ref)))
 	// The first machine has taken notice: it takes another job.
 	ids := []jobs.Ref{s.submit("hold", "y"), s.submit("hold", "z")}
 	for _, id := range ids {
 		s.result(id)
 	}
-	assert.Equal(t, "b", machineOf(s.result(ref)))
+	assert.Equal(t, "b", clustertest.MachineOf(s.result(ref)))
 }
 
 func TestAJobMovesWhenItsMachineIsKilled(t *testing.T) {
 	t.Parallel()
 	s, folder := newSite(t), t.TempDir()
-	pipelines := map[string]string{"hold": holdPipeline(folder, 1, "")}
-	a := machine(t, settings{Name: "a", URL: s.url, Pipelines: pipelines})
+	pipelines := map[string]string{"hold": clustertest.HoldPipeline(folder, 1, "")}
+	a := machine(t, clustertest.Settings{Name: "a", URLs: []string{s.url}, Pipelines: pipelines})
 	ref := s.submit("hold", "x")
-	awaitBegun(t, folder, "x", 1)
-	machine(t, settings{Name: "b", URL: s.url, Pipelines: pipelines})
-	a.kill()
-	awaitBegun(t, folder, "x", 2)
-	release(t, folder)
-	assert.Equal(t, "b", machineOf(s.result(ref)))
+	clustertest.AwaitBegun(t, folder, "x", 1)
+	machine(t, clustertest.Settings{Name: "b", URLs: []string{s.url}, Pipelines: pipelines})
+	a.Kill()
+	clustertest.AwaitBegun(t, folder, "x", 2)
+	clustertest.Release(t, folder)
+	assert.Equal(t, "b", clustertest.MachineOf(s.result(ref)))
 	assert.Equal(t, 2, s.await(ref).Begins)
 }
 
 func TestAJobThatIsNotIdempotentIsNotBegunAgainWhenItsMachineIsKilled(t *testing.T) {
 	t.Parallel()
 	s, folder := newSite(t), t.TempDir()
-	pipelines := map[string]string{"hold": holdPipeline(folder, 1, ", idempotent: false")}
-	a := machine(t, settings{Name: "a", URL: s.url, Pipelines: pipelines})
+	pipelines := map[string]string{"hold": clustertest.HoldPipeline(folder, 1, ", idempotent: false")}
+	a := machine(t, clustertest.Settings{Name: "a", URLs: []string{s.url}, Pipelines: pipelines})
 	ref := s.submit("hold", "x")
-	awaitBegun(t, folder, "x", 1)
-	machine(t, settings{Name: "b", URL: s.url, Pipelines: pipelines})
-	a.kill()
+	clustertest.AwaitBegun(t, folder, "x", 1)
+	machine(t, clustertest.Settings{Name: "b", URLs: []string{s.url}, Pipelines: pipelines})
+	a.Kill()
 	j := s.await(ref)
 	assert.Equal(t, jobs.Failed, j.State)
 	assert.True(t, j.MayHaveRun)
 	assert.ErrorContains(t, j.Err, "machine a was lost during the job; the job may have run")
-	assert.Equal(t, 1, begun(t, folder, "x"))
+	assert.Len(t, clustertest.Begun(t, folder, "x"), 1)
 	// Only a retry begins it again.
 	testkit.Eventually(t, func() bool { c, err := s.Count(t.Context(), "hold"); return err == nil && c.Dead == 1 })
-	release(t, folder)
+	clustertest.Release(t, folder)
 	require.NoError(t, s.Retry(t.Context(), ref))
-	assert.Equal(t, "b", machineOf(s.result(ref)))
+	assert.Equal(t, "b", clustertest.MachineOf(s.result(ref)))
 }
 
 func TestAJobThatItsMachinesDieWithFails(t *testing.T) {
 	t.Parallel()
 	s, folder := newSite(t), t.TempDir()
-	pipelines := map[string]string{"hold": holdPipeline(folder, 1, "")}
-	config := settings{Name: "a", URL: s.url, Pipelines: pipelines, Begins: 2}
+	pipelines := map[string]string{"hold": clustertest.HoldPipeline(folder, 1, "")}
+	config := clustertest.Settings{Name: "a", URLs: []string{s.url}, Pipelines: pipelines, Begins: 2}
 	m := machine(t, config)
 	ref := s.submit("hold", "x")
 	for n := 1; n <= 2; n++ {
-		awaitBegun(t, folder, "x", n)
-		m.kill()
+		clustertest.AwaitBegun(t, folder, "x", n)
+		m.Kill()
 		m = machine(t, config)
 	}
 	j := s.await(ref)
 	assert.Equal(t, jobs.Failed, j.State)
 	assert.ErrorContains(t, j.Err, "2 machines were lost during the job")
-	assert.Equal(t, 2, begun(t, folder, "x"))
+	assert.Len(t, clustertest.Begun(t, folder, "x"), 2)
 }
 
 func TestAJobOfAClosedServerGoesBackToTheQueue(t *testing.T) {
 	t.Parallel()
 	s, folder := newSite(t), t.TempDir()
-	server := s.serve("hold", holdPipeline(folder, 1, ""))
+	server := s.serve("hold", clustertest.HoldPipeline(folder, 1, ""))
 	ref := s.submit("hold", "x")
-	awaitBegun(t, folder, "x", 1)
+	clustertest.AwaitBegun(t, folder, "x", 1)
 	server.Close()
 	j, err := s.Get(t.Context(), ref)
 	require.NoError(t, err)
 	assert.Equal(t, jobs.Queued, j.State)
-	release(t, folder)
-	s.serve("hold", holdPipeline(folder, 1, ""))
+	clustertest.Release(t, folder)
+	s.serve("hold", clustertest.HoldPipeline(folder, 1, ""))
 	s.result(ref)
 	assert.Equal(t, 1, s.await(ref).Begins)
 }
@@ -215,19 +216,19 @@ func TestAJobOfAClosedServerGoesBackToTheQueue(t *testing.T) {
 func TestNoMachineTakesAJobThatItCannotRunAtOnce(t *testing.T) {
 	t.Parallel()
 	s, folder := newSite(t), t.TempDir()
-	pipelines := map[string]string{"hold": holdPipeline(folder, 1, "")}
-	machine(t, settings{Name: "a", URL: s.url, Pipelines: pipelines})
+	pipelines := map[string]string{"hold": clustertest.HoldPipeline(folder, 1, "")}
+	machine(t, clustertest.Settings{Name: "a", URLs: []string{s.url}, Pipelines: pipelines})
 	refs := []jobs.Ref{s.submit("hold", "1"), s.submit("hold", "2"), s.submit("hold", "3")}
-	awaitBegun(t, folder, "*", 1)
+	clustertest.AwaitBegun(t, folder, "*", 1)
 	c, err := s.Count(t.Context(), "hold")
 	require.NoError(t, err)
 	assert.Equal(t, jobs.Counts{Waiting: 2, Given: 1}, c)
-	machine(t, settings{Name: "b", URL: s.url, Pipelines: pipelines})
-	awaitBegun(t, folder, "*", 2)
-	release(t, folder)
+	machine(t, clustertest.Settings{Name: "b", URLs: []string{s.url}, Pipelines: pipelines})
+	clustertest.AwaitBegun(t, folder, "*", 2)
+	clustertest.Release(t, folder)
 	names := make(map[string]bool)
 	for _, ref := range refs {
-		names[machineOf(s.result(ref))] = true
+		names[clustertest.MachineOf(s.result(ref))] = true
 	}
 	assert.Len(t, names, 2)
 }
@@ -235,7 +236,7 @@ func TestNoMachineTakesAJobThatItCannotRunAtOnce(t *testing.T) {
 func TestAConsumerWithOtherSettingsIsChangedAndTheLogSaysSo(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
-	s.serve("echo", echoPipeline).Close()
+	s.serve("echo", clustertest.EchoPipeline).Close()
 	js, err := jetstream.New(s.conn.NATS())
 	require.NoError(t, err)
 	stream, err := js.Stream(t.Context(), "gophersnake-jobs-echo")
@@ -252,7 +253,7 @@ func TestAConsumerWithOtherSettingsIsChangedAndTheLogSaysSo(t *testing.T) {
 		store, err := jobs.Open(t.Context(), s.conn, jobs.Config{AckWait: quickAckWait, Logger: slog.New(slog.NewTextHandler(&log, nil))})
 		require.NoError(t, err)
 		s.Store = store
-		s.serve("echo", echoPipeline).Close()
+		s.serve("echo", clustertest.EchoPipeline).Close()
 		consumer, err := stream.Consumer(t.Context(), "normal")
 		require.NoError(t, err)
 		have := consumer.CachedInfo().Config
@@ -285,7 +286,7 @@ func TestAJobWhoseSubmitterDiedAfterItsPublishIsNotQueuedTwice(t *testing.T) {
 	t.Parallel()
 	const window = 100 * time.Millisecond
 	s := newSite(t, jobs.Config{DedupeWindow: window})
-	s.serve("echo", echoPipeline).Close() // jobs stay in the queue
+	s.serve("echo", clustertest.EchoPipeline).Close() // jobs stay in the queue
 	again := func() bool {
 		ref, known, err := s.Submit(t.Context(), "echo", 1, jobs.WithID("my key"))
 		require.NoError(t, err)
@@ -301,7 +302,7 @@ func TestAJobWhoseSubmitterDiedAfterItsPublishIsNotQueuedTwice(t *testing.T) {
 	c, err := s.Count(t.Context(), "echo")
 	require.NoError(t, err)
 	assert.EqualValues(t, 1, c.Waiting)
-	s.serve("echo", echoPipeline)
+	s.serve("echo", clustertest.EchoPipeline)
 	ref := jobs.Ref{Pipeline: "echo", ID: "my key"}
 	s.result(ref)
 	testkit.Eventually(t, s.isEmpty("echo"))
@@ -335,7 +336,7 @@ func awaitWindow(t *testing.T, s *site, js jetstream.JetStream) {
 func TestAFailedJobIsADeadLetterWithItsWholeError(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
-	s.serve("fail", failPipeline)
+	s.serve("fail", clustertest.FailPipeline)
 	ref := s.submit("fail", "seven")
 	j := s.await(ref)
 	assert.Equal(t, jobs.Failed, j.State)
@@ -369,9 +370,9 @@ func TestARunIsMadeAgainAsOftenAsTheJobAllows(t *testing.T) {
 func TestAJobIsCanceledQueuedOrRunning(t *testing.T) {
 	t.Parallel()
 	s, folder := newSite(t), t.TempDir()
-	s.serve("hold", holdPipeline(folder, 1, ""))
+	s.serve("hold", clustertest.HoldPipeline(folder, 1, ""))
 	running := s.submit("hold", "running")
-	awaitBegun(t, folder, "running", 1)
+	clustertest.AwaitBegun(t, folder, "running", 1)
 	queued := s.submit("hold", "queued")
 	require.NoError(t, s.Cancel(t.Context(), queued))
 	require.NoError(t, s.Cancel(t.Context(), running))
@@ -380,16 +381,16 @@ func TestAJobIsCanceledQueuedOrRunning(t *testing.T) {
 		require.Error(t, s.Cancel(t.Context(), ref))
 	}
 	testkit.Eventually(t, s.isEmpty("hold"), "the run is canceled, although nothing releases it")
-	assert.Equal(t, 0, begun(t, folder, "queued"))
+	assert.Len(t, clustertest.Begun(t, folder, "queued"), 0)
 	require.ErrorIs(t, s.Cancel(t.Context(), jobs.Ref{Pipeline: "hold", ID: "other"}), jobs.ErrUnknown)
 }
 
 func TestUrgentJobsComeFirstAndDelayedOnesInTime(t *testing.T) {
 	t.Parallel()
 	s, folder := newSite(t), t.TempDir()
-	s.serve("hold", holdPipeline(folder, 1, ""))
+	s.serve("hold", clustertest.HoldPipeline(folder, 1, ""))
 	s.submit("hold", "first") // it has the worker until all others are queued
-	awaitBegun(t, folder, "first", 1)
+	clustertest.AwaitBegun(t, folder, "first", 1)
 	require.NoError(t, s.Pause(t.Context(), "hold"))
 	start := time.Now().Add(time.Second)
 	delayed := s.submit("hold", "delayed", jobs.WithStart(start), jobs.WithPriority(jobs.High))
@@ -398,7 +399,7 @@ func TestUrgentJobsComeFirstAndDelayedOnesInTime(t *testing.T) {
 	require.NoError(t, err)
 	assert.True(t, c.Paused)
 	require.NoError(t, s.Resume(t.Context(), "hold"))
-	release(t, folder)
+	clustertest.Release(t, folder)
 	var times []time.Time
 	for _, ref := range refs {
 		times = append(times, s.await(ref).Begun)
@@ -410,7 +411,7 @@ func TestUrgentJobsComeFirstAndDelayedOnesInTime(t *testing.T) {
 func TestADrainedPipelineTakesNoJobsAndFinishesThoseItHas(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
-	s.serve("echo", echoPipeline)
+	s.serve("echo", clustertest.EchoPipeline)
 	var refs []jobs.Ref
 	for i := range 10 {
 		refs = append(refs, s.submit("echo", i))
@@ -428,7 +429,7 @@ func TestADrainedPipelineTakesNoJobsAndFinishesThoseItHas(t *testing.T) {
 func TestAFullQueueRefusesJobs(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, jobs.Config{Jobs: 3})
-	s.serve("echo", echoPipeline).Close()
+	s.serve("echo", clustertest.EchoPipeline).Close()
 	for i := range 3 {
 		s.submit("echo", i)
 	}
@@ -443,7 +444,7 @@ func TestAPipelineThatNobodyServesIsAClearError(t *testing.T) {
 	_, _, err := s.Submit(t.Context(), "ecko", 1)
 	require.ErrorIs(t, err, runner.KindManifest)
 	assert.ErrorContains(t, err, `no machine has ever served jobs of a pipeline "ecko"`)
-	s.serve("echo", echoPipeline)
+	s.serve("echo", clustertest.EchoPipeline)
 	_, _, err = s.Submit(t.Context(), "ecko", 1)
 	require.ErrorIs(t, err, runner.KindManifest)
 	assert.Equal(t, "there are queues of echo", runner.AsError(err).Hint)
@@ -460,10 +461,10 @@ func TestAJobOutlivesTheServersOfAMachine(t *testing.T) {
 		require.NoError(t, err)
 		s := &site{t: t, conn: conn, Store: store}
 		if i == 0 {
-			s.serve("echo", echoPipeline).Close()
+			s.serve("echo", clustertest.EchoPipeline).Close()
 			ref = s.submit("echo", "kept")
 		} else {
-			server := s.serve("echo", echoPipeline)
+			server := s.serve("echo", clustertest.EchoPipeline)
 			assert.Equal(t, "kept", s.result(ref))
 			server.Close()
 		}

@@ -73,6 +73,10 @@ func (p *puller) handle(msg jetstream.Msg) {
 	case verdict == elsewhere:
 		_ = msg.NakWithDelay(r.store.config.AckWait)
 	case verdict == begun:
+		r.counts.begins.Add(1)
+		if r.version.Begins > 1 {
+			r.counts.redeliveries.Add(1)
+		}
 		r.execute()
 	default:
 		r.settle()
@@ -165,7 +169,7 @@ func (r *run) result() (content []byte, err error) {
 	if err != nil {
 		return nil, err
 	}
-	err = r.runner.RunView(context.WithValue(r.ctx, runKey{}, r), value, func(v any) error {
+	err = r.runner.RunView(context.WithValue(r.e.withTrace(r.ctx), runKey{}, r), value, func(v any) error {
 		p, err := ipc.Encode("result", v)
 		if err != nil {
 			return runner.Wrap(err, runner.KindMarshaling, "").WithOperation("encode the result")
@@ -286,7 +290,10 @@ func (r *run) settle() {
 		content, err := r.content(r.server.living)
 		switch {
 		case err == nil:
-			err = r.store.bury(r.server.living, &r.e, content, r.version.Error)
+			var isNew bool
+			if isNew, err = r.store.bury(r.server.living, &r.e, content, r.version.Error); isNew {
+				r.counts.dead.Add(1)
+			}
 		case errors.Is(err, jetstream.ErrObjectNotFound): // it was deleted after the dead letter had been stored
 			err = nil
 		}

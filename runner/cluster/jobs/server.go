@@ -56,6 +56,7 @@ type Server struct {
 	pulling                sync.WaitGroup // the pullers
 	handling               sync.WaitGroup // the jobs
 	closing                sync.Once
+	known                  depths
 
 	mu      sync.Mutex
 	running map[string]*run // by key
@@ -229,9 +230,13 @@ func (s *Server) Drain(ctx context.Context) error {
 	}
 }
 
+// closePatience is how long Close waits for jobs that it has canceled, and for servers that do not
+// answer. A job whose state it cannot store goes to another machine, as if this one had died.
+const closePatience = 10 * time.Second
+
 // Close drains the server without waiting: jobs that run are canceled and given back to the
-// queue, or fail if they must not be begun again. The runners stay open. It may be called
-// several times.
+// queue, or fail if they must not be begun again. It blocks until that is stored, and not much longer
+// than 10 s if the NATS servers do not answer. The runners stay open. It may be called several times.
 func (s *Server) Close() {
 	s.closing.Do(func() {
 		s.stopTaking()
@@ -241,7 +246,9 @@ func (s *Server) Close() {
 			r.cancel(errLeaving)
 		}
 		s.mu.Unlock()
+		patience := time.AfterFunc(closePatience, s.stopLiving)
 		s.handling.Wait()
+		patience.Stop()
 		s.stopLiving()
 		for _, sub := range s.subs {
 			_ = sub.Unsubscribe()
@@ -260,6 +267,7 @@ type puller struct {
 	slots      int
 	consumers  []jetstream.Consumer // by priority
 	wake       chan struct{}        // a job was queued, or a slot is free
+	counts     counts
 
 	mu   sync.Mutex
 	busy int

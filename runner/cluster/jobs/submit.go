@@ -12,6 +12,8 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/nats-io/nuid"
+	"go.opentelemetry.io/otel/propagation"
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/gophersnake/gophersnake/ipc"
 	"github.com/gophersnake/gophersnake/runner"
@@ -58,6 +60,9 @@ type envelope struct {
 
 	Submitter string `json:"submitter,omitempty"`
 	Digest    string `json:"digest,omitempty"`
+
+	// trace has traceparent and tracestate, which are headers of their own; nil without a trace.
+	trace propagation.MapCarrier
 }
 
 const envelopeHeader = "Gophersnake-Job"
@@ -78,15 +83,41 @@ func (e *envelope) message(content []byte) (*nats.Msg, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &nats.Msg{
-		Subject: subjectOfJob(e.Pipeline, e.ID, string(e.Priority)), Header: nats.Header{envelopeHeader: {string(doc)}}, Data: content,
-	}, nil
+	header := nats.Header{envelopeHeader: {string(doc)}}
+	for key, value := range e.trace {
+		header[key] = []string{value}
+	}
+	return &nats.Msg{Subject: subjectOfJob(e.Pipeline, e.ID, string(e.Priority)), Header: header, Data: content}, nil
 }
 
-// readEnvelope reads the header of a queued job.
+// traceFields are the headers of a trace context.
+var traceFields = propagation.TraceContext{}.Fields()
+
+// setTrace makes the runs of the job a part of the trace of a context, if that has one.
+func (e *envelope) setTrace(ctx context.Context) {
+	if trace.SpanContextFromContext(ctx).IsValid() {
+		e.trace = make(propagation.MapCarrier)
+		propagation.TraceContext{}.Inject(ctx, e.trace)
+	}
+}
+
+// withTrace returns a context in the trace of the job.
+func (e *envelope) withTrace(ctx context.Context) context.Context {
+	return propagation.TraceContext{}.Extract(ctx, e.trace)
+}
+
+// readEnvelope reads the headers of a queued job.
 func readEnvelope(header nats.Header) (e envelope, err error) {
 	if err = json.Unmarshal([]byte(header.Get(envelopeHeader)), &e); err == nil && (e.Pipeline == "" || e.ID == "") {
 		err = errors.New("it names no job")
+	}
+	for _, key := range traceFields {
+		if value := header.Get(key); value != "" {
+			if e.trace == nil {
+				e.trace = make(propagation.MapCarrier)
+			}
+			e.trace[key] = value
+		}
 	}
 	return e, err
 }
@@ -128,7 +159,8 @@ const submitPatience = 30 * time.Second
 
 // Submit queues a job. When it returns without an error, the job is on the disks of the NATS
 // servers. It blocks for one round trip, two if the job has an id, and for at most 30 s if the
-// servers do not answer. Known is true if the job was queued before.
+// servers do not answer. Known is true if the job was queued before. If the context has a span, the
+// runs of the job are in its trace; see [runner.WithTracerProvider].
 //
 // The error is of kind io if the queue is full or the servers cannot be reached, of kind
 // manifest if no machine has ever served the jobs of the pipeline, of kind marshaling if the
@@ -139,6 +171,7 @@ func (s *Store) Submit(ctx context.Context, pipeline string, input any, opts ...
 	for _, opt := range opts {
 		opt(&e)
 	}
+	e.setTrace(ctx)
 	isNamed := e.ID != ""
 	e.ID = cmp.Or(e.ID, nuid.Next())
 	ref = e.ref()

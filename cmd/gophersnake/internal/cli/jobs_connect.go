@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"sync/atomic"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -17,6 +18,7 @@ import (
 	"github.com/gophersnake/gophersnake/runner/cluster/jobs"
 	"github.com/gophersnake/gophersnake/runner/cluster/jobs/httpjobs"
 	"github.com/gophersnake/gophersnake/runner/serve"
+	"github.com/gophersnake/gophersnake/runner/telemetry/metrics"
 )
 
 const jobsHelp = `The jobs are in the NATS servers that --nats names, or in the state folder of "gophersnake
@@ -101,6 +103,8 @@ type servedJobs struct {
 	store *jobs.Store
 	conn  *cluster.Conn
 	ended chan struct{} // closed when no job runs any more; nil until jobs are taken
+	// taking has the server once jobs are taken; nil without --jobs.
+	taking *atomic.Pointer[jobs.Server]
 }
 
 func (j *servedJobs) add(c *cobra.Command) {
@@ -118,6 +122,7 @@ func (j *servedJobs) open(ctx context.Context, a *app, member *member) (err erro
 		}
 		return nil
 	}
+	j.taking = new(atomic.Pointer[jobs.Server])
 	logger := slog.New(hclogHandler{a.logger})
 	ctx, cancel := context.WithTimeout(ctx, natsTimeout)
 	defer cancel()
@@ -148,6 +153,20 @@ func (j *servedJobs) serveOptions() []serve.Option {
 	return []serve.Option{serve.WithJobs(httpjobs.New(j.store))}
 }
 
+// addMetrics adds the metrics of the jobs, once they are taken.
+func (j *servedJobs) addMetrics(measures *metrics.Metrics) {
+	taking := j.taking
+	if taking == nil {
+		return
+	}
+	measures.AddSource("jobs", func() []runner.Metric {
+		if server := taking.Load(); server != nil {
+			return server.Metrics()
+		}
+		return nil
+	})
+}
+
 // start takes jobs until the context ends, and then lets those that run end within the drain
 // timeout. The runners have been started.
 func (j *servedJobs) start(ctx context.Context, a *app, pipelines []*servedPipeline) error {
@@ -162,6 +181,7 @@ func (j *servedJobs) start(ctx context.Context, a *app, pipelines []*servedPipel
 	if err != nil {
 		return err
 	}
+	j.taking.Store(server)
 	j.ended = make(chan struct{})
 	go func() {
 		defer close(j.ended)

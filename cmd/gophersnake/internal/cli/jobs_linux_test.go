@@ -1,6 +1,8 @@
 package cli
 
 import (
+	"io"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -13,7 +15,7 @@ import (
 
 func TestJobsAreQueuedShownRetriedAndAwaitedFromTheCommandLine(t *testing.T) {
 	folder, state := codeOf(t, "1 / value"), filepath.Join(t.TempDir(), "state")
-	p, _ := serving(t, "code="+folder, "--jobs", "--state", state)
+	p, url := serving(t, "code="+folder, "--jobs", "--state", state)
 	jobs := func(args ...string) result { t.Helper(); return command(t, append(args, "--nats", state)...) }
 
 	got := jobs("submit", "code", "--input", "4", "--wait")
@@ -37,6 +39,16 @@ func TestJobsAreQueuedShownRetriedAndAwaitedFromTheCommandLine(t *testing.T) {
 	got = jobs("submit", "other", "--input", "1")
 	assert.Equal(t, 3, got.code)
 	assert.Contains(t, got.err, "there are queues of code")
+	require.Eventually(t, func() bool {
+		answer, err := http.Get(url + "/metrics")
+		require.NoError(t, err)
+		text, err := io.ReadAll(answer.Body)
+		require.NoError(t, err)
+		require.NoError(t, answer.Body.Close())
+		return strings.Contains(string(text), `gophersnake_jobs_waiting{pipeline="code"} 0`) &&
+			strings.Contains(string(text), `gophersnake_jobs_begins_total{machine="`) &&
+			strings.Contains(string(text), `pipeline="code"} 2`)
+	}, patience, 1e7)
 
 	require.NoError(t, p.Process.Signal(syscall.SIGTERM))
 	_, stderr := p.rest(t)

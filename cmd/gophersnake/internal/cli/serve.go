@@ -177,6 +177,7 @@ func (a *app) servePipelines(ctx context.Context, args []string, flags serveFlag
 		telemetry.provider = noop.NewTracerProvider()
 	}
 	measures := newMetrics()
+	flags.jobs.addMetrics(measures)
 	runners := make(map[string]*runner.Runner, len(pipelines))
 	defer func() {
 		for _, p := range pipelines {
