@@ -237,10 +237,14 @@ func (s *Store) enqueueAgain(ctx context.Context, e *envelope, content []byte) e
 	}
 }
 
+// dropDead deletes a dead letter. It may be gone: the job may have failed again already, and its
+// new letter has then replaced this one.
 func (s *Store) dropDead(ctx context.Context, stream jetstream.Stream, sequence uint64, dead *deadLetter) error {
 	err := stream.DeleteMsg(ctx, sequence)
-	if errors.Is(err, jetstream.ErrMsgNotFound) {
-		err = nil
+	if err != nil {
+		if _, reading := stream.GetMsg(ctx, sequence); errors.Is(reading, jetstream.ErrMsgNotFound) {
+			err = nil
+		}
 	}
 	if err == nil && dead.Stored != "" {
 		s.results.Drop(dead.Stored)
