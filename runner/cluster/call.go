@@ -473,12 +473,7 @@ func (c *Client) lose(p *peer) {
 // lost decides about a call whose machine is gone: it may have begun.
 func (call *pending) lost(a *attempt, why string) outcome {
 	call.moves++
-	if call.remote != nil { // the runner decides
-		call.client.counted(func(n *clientCounts) { count(&n.lost, a.machine) })
-		e := runner.NewError(runner.KindTransport, fmt.Sprintf("machine %s was lost during the call: %s", a.machine, why))
-		return outcome{err: e.WithNode(call.node).WithMetadata("machine", a.machine)}
-	}
-	isMoving := a.idempotent && call.moves <= mostMoves
+	isMoving := call.remote == nil && a.idempotent && call.moves <= mostMoves
 	call.client.counted(func(n *clientCounts) {
 		count(&n.lost, a.machine)
 		if isMoving {
@@ -488,9 +483,13 @@ func (call *pending) lost(a *attempt, why string) outcome {
 	if isMoving {
 		return outcome{again: true}
 	}
-	e := runner.NewError(runner.KindTransport, fmt.Sprintf("machine %s was lost during the call: %s", a.machine, why))
-	e.Verdict, e.Node = runner.VerdictPermanent, call.node
-	e = e.WithMetadata("machine", a.machine).WithMetadata("may_have_run", "true")
+	e := runner.NewError(runner.KindTransport, fmt.Sprintf("machine %s was lost during the call: %s", a.machine, why)).
+		WithNode(call.node).WithMetadata("machine", a.machine)
+	if call.remote != nil { // the runner decides
+		return outcome{err: e}
+	}
+	e = e.WithMetadata("may_have_run", "true")
+	e.Verdict = runner.VerdictPermanent
 	if a.idempotent {
 		return outcome{err: e.WithHint(fmt.Sprintf("%d machines were lost while they ran the call; perhaps it ends them", call.moves))}
 	}

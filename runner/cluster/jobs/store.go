@@ -111,12 +111,9 @@ func Open(ctx context.Context, conn *cluster.Conn, c Config) (*Store, error) {
 func (s *Store) create(ctx context.Context) (err error) {
 	s.records, err = s.js.KeyValue(ctx, recordBucket)
 	if errors.Is(err, jetstream.ErrBucketNotFound) {
-		err = s.replicated(func(replicas int) (err error) {
-			s.records, err = s.js.CreateOrUpdateKeyValue(ctx, jetstream.KeyValueConfig{
-				Bucket: recordBucket, Description: "the states and results of gophersnake jobs",
-				MaxBytes: s.config.Bytes, LimitMarkerTTL: time.Second, Replicas: replicas,
-			})
-			return err
+		s.records, err = s.js.CreateOrUpdateKeyValue(ctx, jetstream.KeyValueConfig{
+			Bucket: recordBucket, Description: "the states and results of gophersnake jobs",
+			MaxBytes: s.config.Bytes, LimitMarkerTTL: time.Second, Replicas: s.replicas(),
 		})
 	}
 	if err != nil {
@@ -124,12 +121,9 @@ func (s *Store) create(ctx context.Context) (err error) {
 	}
 	_, err = s.js.Stream(ctx, deadStream)
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
-		err = s.replicated(func(replicas int) error {
-			_, err := s.js.CreateStream(ctx, jetstream.StreamConfig{
-				Name: deadStream, Description: "gophersnake jobs that failed, with their errors", Subjects: []string{subjectOfDead("*", "*")},
-				MaxMsgsPerSubject: 1, MaxAge: s.config.Retention, MaxBytes: s.config.Bytes / 4, Replicas: replicas, AllowDirect: true,
-			})
-			return err
+		_, err = s.js.CreateStream(ctx, jetstream.StreamConfig{
+			Name: deadStream, Description: "gophersnake jobs that failed, with their errors", Subjects: []string{subjectOfDead("*", "*")},
+			MaxMsgsPerSubject: 1, MaxAge: s.config.Retention, MaxBytes: s.config.Bytes / 4, Replicas: s.replicas(), AllowDirect: true,
 		})
 	}
 	if err != nil {
@@ -155,9 +149,6 @@ func (s *Store) replicas() int {
 	}
 	return 1
 }
-
-// replicated creates something with the wanted number of replicas.
-func (s *Store) replicated(create func(replicas int) error) error { return create(s.replicas()) }
 
 // Pipelines returns the names of the pipelines that have a queue.
 func (s *Store) Pipelines(ctx context.Context) ([]string, error) {

@@ -71,19 +71,13 @@ func (a *app) callPipeline(ctx context.Context, name string, flags callFlags) er
 	if err != nil {
 		return err
 	}
-	out, err := output.New(output.Options{
-		Format: flags.output, Dir: flags.outputDir, Many: inputs.Many, Stdout: a.out, Style: a.style,
-		NewExporter: func(dir string) *output.Exporter { return output.NewExporter(dir, "", a.logger.Warn, inputs.Files) },
-	})
+	out, err := a.newOutput(flags.output, flags.outputDir, "", inputs)
 	if err != nil {
 		return err
 	}
 	defer out.Discard()
-	if flags.timeout > 0 {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeoutCause(ctx, flags.timeout, failure.Timeout(flags.timeout))
-		defer cancel()
-	}
+	ctx, cancel := withTimeout(ctx, flags.timeout)
+	defer cancel()
 	conn, err := a.connectNATS(ctx, &flags.nats, "gophersnake call")
 	if err != nil {
 		return err

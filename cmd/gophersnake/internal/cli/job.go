@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/gophersnake/gophersnake/cmd/gophersnake/internal/failure"
 	"github.com/gophersnake/gophersnake/cmd/gophersnake/internal/input"
@@ -235,4 +236,21 @@ func workerCount(p *manifest.Pipeline) int {
 		total += max(n.Workers.Max, 1)
 	}
 	return total
+}
+
+// newOutput returns what writes the results of a command. Media files are named after the sink,
+// unless it is empty.
+func (a *app) newOutput(format, dir, sink string, inputs input.Set) (output.Writer, error) {
+	return output.New(output.Options{
+		Format: format, Dir: dir, Many: inputs.Many, Stdout: a.out, Style: a.style,
+		NewExporter: func(dir string) *output.Exporter { return output.NewExporter(dir, sink, a.logger.Warn, inputs.Files) },
+	})
+}
+
+// withTimeout applies the flag --timeout to the context of a command; 0 is no limit.
+func withTimeout(ctx context.Context, limit time.Duration) (context.Context, context.CancelFunc) {
+	if limit <= 0 {
+		return ctx, func() {}
+	}
+	return context.WithTimeoutCause(ctx, limit, failure.Timeout(limit))
 }

@@ -252,14 +252,6 @@ func (w *waitFlags) add(c *cobra.Command) {
 	f.Var((*timeSpan)(&w.timeout), "timeout", "end the command after this `time`; the jobs go on, and the exit code is 124")
 }
 
-// limit applies the timeout to a context.
-func (w *waitFlags) limit(ctx context.Context) (context.Context, context.CancelFunc) {
-	if w.timeout <= 0 {
-		return ctx, func() {}
-	}
-	return context.WithTimeoutCause(ctx, w.timeout, failure.Timeout(w.timeout))
-}
-
 func newJobsWait(a *app) *cobra.Command {
 	var client jobsClient
 	var flags waitFlags
@@ -277,7 +269,7 @@ func newJobsWait(a *app) *cobra.Command {
 				}
 				inputs.Sources = append(inputs.Sources, input.Source{Name: name, Stem: refs[len(refs)-1].ID})
 			}
-			ctx, cancel := flags.limit(c.Context())
+			ctx, cancel := withTimeout(c.Context(), flags.timeout)
 			defer cancel()
 			store, conn, err := client.open(ctx, a)
 			if err != nil {
@@ -299,10 +291,7 @@ func newJobsWait(a *app) *cobra.Command {
 
 // writeResults waits for jobs, each of which has an input, and writes their results in order.
 func (a *app) writeResults(ctx context.Context, store *jobs.Store, refs []jobs.Ref, inputs input.Set, flags *waitFlags) error {
-	out, err := output.New(output.Options{
-		Format: flags.output, Dir: flags.outputDir, Many: inputs.Many, Stdout: a.out, Style: a.style,
-		NewExporter: func(dir string) *output.Exporter { return output.NewExporter(dir, "", a.logger.Warn, inputs.Files) },
-	})
+	out, err := a.newOutput(flags.output, flags.outputDir, "", inputs)
 	if err != nil {
 		return err
 	}

@@ -67,13 +67,18 @@ func (j *jobsClient) open(ctx context.Context, a *app) (*jobs.Store, *cluster.Co
 	if err != nil {
 		return nil, nil, withJobsHint(err)
 	}
-	bounded, cancel := context.WithTimeout(ctx, natsTimeout)
+	return connectJobs(ctx, config)
+}
+
+// connectJobs connects to NATS and opens the jobs there.
+func connectJobs(ctx context.Context, config cluster.Config) (*jobs.Store, *cluster.Conn, error) {
+	ctx, cancel := context.WithTimeout(ctx, natsTimeout)
 	defer cancel()
-	conn, err := cluster.Connect(bounded, config)
+	conn, err := cluster.Connect(ctx, config)
 	if err != nil {
 		return nil, nil, err
 	}
-	store, err := jobs.Open(bounded, conn, jobsConfig(config.Logger))
+	store, err := jobs.Open(ctx, conn, jobsConfig(config.Logger))
 	if err != nil {
 		conn.Close()
 		return nil, nil, err
@@ -124,12 +129,12 @@ func (j *servedJobs) open(ctx context.Context, a *app, member *member) (err erro
 	}
 	j.taking = new(atomic.Pointer[jobs.Server])
 	logger := slog.New(hclogHandler{a.logger})
-	ctx, cancel := context.WithTimeout(ctx, natsTimeout)
-	defer cancel()
 	if member != nil {
 		if j.state != "" {
 			return failure.Usagef("--state and --nats exclude each other: the jobs are in the servers of --nats")
 		}
+		ctx, cancel := context.WithTimeout(ctx, natsTimeout)
+		defer cancel()
 		j.store, err = jobs.Open(ctx, member.conn, jobsConfig(logger))
 		return err
 	}
@@ -138,10 +143,7 @@ func (j *servedJobs) open(ctx context.Context, a *app, member *member) (err erro
 			return err
 		}
 	}
-	if j.conn, err = cluster.Connect(ctx, cluster.Config{StateDir: j.state, Name: "gophersnake serve --jobs", Logger: logger}); err != nil {
-		return err
-	}
-	j.store, err = jobs.Open(ctx, j.conn, jobsConfig(logger))
+	j.store, j.conn, err = connectJobs(ctx, cluster.Config{StateDir: j.state, Name: "gophersnake serve --jobs", Logger: logger})
 	return err
 }
 
@@ -173,11 +175,7 @@ func (j *servedJobs) start(ctx context.Context, a *app, pipelines []*servedPipel
 	if j.store == nil {
 		return nil
 	}
-	runners := make(map[string]*runner.Runner, len(pipelines))
-	for _, p := range pipelines {
-		runners[p.name] = p.runner
-	}
-	server, err := jobs.Start(ctx, j.store, runners)
+	server, err := jobs.Start(ctx, j.store, runnersOf(pipelines))
 	if err != nil {
 		return err
 	}

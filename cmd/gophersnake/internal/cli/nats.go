@@ -206,11 +206,7 @@ func (m *member) announce(ctx context.Context, pipelines []*servedPipeline) erro
 	if m == nil {
 		return nil
 	}
-	runners := make(map[string]*runner.Runner, len(pipelines))
-	for _, p := range pipelines {
-		runners[p.name] = p.runner
-	}
-	machine, err := cluster.Announce(ctx, m.conn, runners, m.options...)
+	machine, err := cluster.Announce(ctx, m.conn, runnersOf(pipelines), m.options...)
 	if err != nil {
 		return failure.Cause(ctx, err)
 	}

@@ -94,23 +94,15 @@ func (a *app) runPipeline(ctx context.Context, name string, flags runFlags) erro
 		return failure.Usagef("--watch runs the inputs repeatedly, but standard input (-) can be read only once")
 	}
 	newOutput := func() (output.Writer, error) {
-		return output.New(output.Options{
-			Format: flags.output, Dir: flags.outputDir, Many: inputs.Many, Stdout: a.out, Style: a.style,
-			NewExporter: func(dir string) *output.Exporter {
-				return output.NewExporter(dir, onlySink(p), a.logger.Warn, inputs.Files)
-			},
-		})
+		return a.newOutput(flags.output, flags.outputDir, onlySink(p), inputs)
 	}
 	out, err := newOutput()
 	if err != nil {
 		return err
 	}
 	defer out.Discard()
-	if flags.timeout > 0 {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeoutCause(ctx, flags.timeout, failure.Timeout(flags.timeout))
-		defer cancel()
-	}
+	ctx, cancel := withTimeout(ctx, flags.timeout)
+	defer cancel()
 	job := &job{
 		app: a, pipeline: p, inputs: inputs, out: out, jobs: flags.jobs, failFast: flags.failFast,
 		breakerWait: !flags.noWait, service: flags.service,

@@ -136,6 +136,15 @@ type servedPipeline struct {
 	reloader *service.Reloader
 }
 
+// runnersOf returns the runners of pipelines, by the names of these.
+func runnersOf(pipelines []*servedPipeline) map[string]*runner.Runner {
+	runners := make(map[string]*runner.Runner, len(pipelines))
+	for _, p := range pipelines {
+		runners[p.name] = p.runner
+	}
+	return runners
+}
+
 // reserveSize is the size of a heap that is never used. The collector of Go begins when the heap has
 // doubled. Without the reserve, that of an idle service is so small that it would begin after some
 // hundred requests, and on a machine with few processors each time delays the requests of that
@@ -178,7 +187,6 @@ func (a *app) servePipelines(ctx context.Context, args []string, flags serveFlag
 	}
 	measures := newMetrics()
 	flags.jobs.addMetrics(measures)
-	runners := make(map[string]*runner.Runner, len(pipelines))
 	defer func() {
 		for _, p := range pipelines {
 			if p.runner != nil {
@@ -196,10 +204,9 @@ func (a *app) servePipelines(ctx context.Context, args []string, flags serveFlag
 		if err != nil {
 			return err
 		}
-		runners[p.name] = p.runner
 	}
 	flags.config.ErrorLog = a.httpLog()
-	server, err := serve.Listen(runners, flags.config, slices.Concat(flags.options(), member.serveOptions(measures), flags.jobs.serveOptions(),
+	server, err := serve.Listen(runnersOf(pipelines), flags.config, slices.Concat(flags.options(), member.serveOptions(measures), flags.jobs.serveOptions(),
 		[]serve.Option{serve.WithMonitor(monitor), serve.WithFailures(a.logRequest), serve.WithTracerProvider(telemetry.provider), serve.WithMetrics(measures)})...)
 	if err != nil {
 		return err

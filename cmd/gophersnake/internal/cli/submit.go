@@ -96,7 +96,7 @@ func (a *app) submit(ctx context.Context, pipeline string, flags *submitFlags) e
 	if inputs.Many && flags.batch == "" {
 		flags.batch = strings.ToLower(rand.Text()[:8])
 	}
-	ctx, cancel := flags.wait.limit(ctx)
+	ctx, cancel := withTimeout(ctx, flags.wait.timeout)
 	defer cancel()
 	store, conn, err := flags.client.open(ctx, a)
 	if err != nil {
