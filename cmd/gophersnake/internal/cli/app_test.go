@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/gophersnake/gophersnake/cmd/gophersnake/internal/fixtures"
+	"github.com/gophersnake/gophersnake/cmd/gophersnake/internal/program"
 )
 
 // result is the outcome of a command line.
@@ -141,6 +142,6 @@ func TestShellPaths(t *testing.T) {
 	for path, want := range map[string]string{
 		".": ".", "hello": "./hello", "/tmp/x": "/tmp/x", "my dir": "'./my dir'", "it's": `'./it'\''s'`,
 	} {
-		assert.Equal(t, want, shellPath(path))
+		assert.Equal(t, want, program.ShellPath(path))
 	}
 }

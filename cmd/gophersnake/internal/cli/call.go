@@ -9,6 +9,7 @@ import (
 	"github.com/gophersnake/gophersnake/cmd/gophersnake/internal/failure"
 	"github.com/gophersnake/gophersnake/cmd/gophersnake/internal/input"
 	"github.com/gophersnake/gophersnake/cmd/gophersnake/internal/output"
+	"github.com/gophersnake/gophersnake/cmd/gophersnake/internal/program"
 	"github.com/gophersnake/gophersnake/cmd/gophersnake/internal/terminal"
 	"github.com/gophersnake/gophersnake/runner/cluster"
 )
@@ -22,7 +23,7 @@ type callFlags struct {
 	jobs      int
 	timeout   time.Duration
 	failFast  bool
-	nats      natsFlags
+	nats      program.NATSFlags
 }
 
 func newCall(a *app) *cobra.Command {
@@ -35,11 +36,11 @@ which they serve it; neither its manifest nor its code is needed here. Each inpu
 machine with a free worker. A call whose machine dies is made again on another one, unless a
 node is not idempotent. Inputs, results, errors and exit codes are those of gophersnake run.
 
-` + input.Help + "\n\n" + output.Help + "\n\n" + natsHelp,
+` + input.Help + "\n\n" + output.Help + "\n\n" + program.NATSHelp,
 		Example: `  gophersnake call speech talk.wav --nats nats://a:4222,nats://b:4222
   gophersnake call speech 'clips/*.wav' --nats tls://a:4222 --nats-creds caller.creds --output jsonl
   gophersnake call speech --node transcribe --input talk.wav --nats nats://a:4222`,
-		Args: argumentCount(1, -1, "NAME"),
+		Args: program.ArgumentCount(1, -1, "NAME"),
 		RunE: func(c *cobra.Command, args []string) error {
 			flags.inputs = append(flags.inputs, args[1:]...)
 			return a.callPipeline(c.Context(), args[0], flags)
@@ -52,33 +53,33 @@ node is not idempotent. Inputs, results, errors and exit codes are those of goph
 	f.StringVar(&flags.node, "node", "", "call only the node with this `ID`")
 	f.StringVar(&flags.schema, "schema", "", "call only machines whose pipeline has this `DIGEST`, as gophersnake doctor --nats shows it")
 	f.IntVarP(&flags.jobs, "jobs", "j", 0, "number of inputs to process at the same time (default: what the machines take at once)")
-	f.Var((*timeSpan)(&flags.timeout), "timeout", "end the command after this `time`: 90s, 5m, or a number of seconds; the exit code is 124")
+	f.Var((*program.TimeSpan)(&flags.timeout), "timeout", "end the command after this `time`: 90s, 5m, or a number of seconds; the exit code is 124")
 	f.BoolVar(&flags.failFast, "fail-fast", false, "stop at the first input that fails")
-	flags.nats.add(c, "call machines that are connected to these servers")
+	flags.nats.Add(c, "call machines that are connected to these servers")
 	return c
 }
 
 // callPipeline is the command call without the parsing of flags.
 func (a *app) callPipeline(ctx context.Context, name string, flags callFlags) error {
-	a.jsonErrors = a.jsonErrors || output.IsJSON(flags.output) && !terminal.Is(a.err)
+	a.JSONErrors = a.JSONErrors || output.IsJSON(flags.output) && !terminal.Is(a.Err)
 	if flags.jobs < 0 {
 		return failure.Usagef("--jobs takes a number from 1, not %d", flags.jobs)
 	}
-	if len(flags.nats.urls) == 0 {
+	if len(flags.nats.URLs) == 0 {
 		return failure.Usagef("--nats URL is missing: the servers that the machines are connected to")
 	}
-	inputs, err := input.Resolve(a.in, a.logger.Warn, flags.inputs)
+	inputs, err := input.Resolve(a.In, a.Logger.Warn, flags.inputs)
 	if err != nil {
 		return err
 	}
-	out, err := a.newOutput(flags.output, flags.outputDir, "", inputs)
+	out, err := a.NewOutput(flags.output, flags.outputDir, "", inputs)
 	if err != nil {
 		return err
 	}
 	defer out.Discard()
-	ctx, cancel := withTimeout(ctx, flags.timeout)
+	ctx, cancel := program.WithTimeout(ctx, flags.timeout)
 	defer cancel()
-	conn, err := a.connectNATS(ctx, &flags.nats, "gophersnake call")
+	conn, err := a.ConnectNATS(ctx, &flags.nats, "gophersnake call")
 	if err != nil {
 		return err
 	}
@@ -92,18 +93,18 @@ func (a *app) callPipeline(ctx context.Context, name string, flags callFlags) er
 		return failure.Cause(ctx, err)
 	}
 	defer client.Close()
-	j := &job{app: a, inputs: inputs, out: out, jobs: flags.jobs, failFast: flags.failFast, display: a.newDisplay(nil, len(inputs.Sources))}
-	defer j.display.Close()
-	if j.jobs == 0 {
-		j.jobs = slotsOf(client)
+	j := &program.Job{App: a.App, Inputs: inputs, Out: out, Jobs: flags.jobs, FailFast: flags.failFast, Display: a.NewDisplay(nil, len(inputs.Sources))}
+	defer j.Display.Close()
+	if j.Jobs == 0 {
+		j.Jobs = slotsOf(client)
 	}
 	run := client.Run
 	if flags.node != "" {
 		run = client.Node(flags.node).Call
 	}
-	ran, err := j.runAll(ctx, run)
+	ran, err := j.RunAll(ctx, run)
 	if ran {
-		j.printTotals()
+		j.PrintTotals()
 	}
 	return err
 }

@@ -18,6 +18,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/gophersnake/gophersnake/cmd/gophersnake/internal/program"
 	"github.com/gophersnake/gophersnake/runner"
 	"github.com/gophersnake/gophersnake/runner/cluster"
 )
@@ -182,7 +183,7 @@ func TestDoctorSaysHowNATSAndTheMachinesAre(t *testing.T) {
 			assert.Equal(t, runner.FindingOK, found[name].Status, found[name])
 		}
 	}
-	assert.Contains(t, found["machine m1"].Detail, "gophersnake "+readVersion().Version+", protocol 1, big=true, gpu=h200; code: 0 of 1 slots taken, schema ")
+	assert.Contains(t, found["machine m1"].Detail, "gophersnake "+program.ReadVersion().Version+", protocol 1, big=true, gpu=h200; code: 0 of 1 slots taken, schema ")
 	assert.Contains(t, command(t, "doctor", "--nats", nats).out, "Machines can call each other.")
 	terminate(t, p)
 	code, found = doctor(t, "--nats", "nats://127.0.0.1:1")

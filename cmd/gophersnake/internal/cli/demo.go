@@ -12,6 +12,7 @@ import (
 	"github.com/gophersnake/gophersnake/cmd/gophersnake/examples"
 	"github.com/gophersnake/gophersnake/cmd/gophersnake/internal/input"
 	"github.com/gophersnake/gophersnake/cmd/gophersnake/internal/output"
+	"github.com/gophersnake/gophersnake/cmd/gophersnake/internal/program"
 	"github.com/gophersnake/gophersnake/cmd/gophersnake/internal/terminal"
 	"github.com/gophersnake/gophersnake/ipc"
 	"github.com/gophersnake/gophersnake/runner"
@@ -26,13 +27,13 @@ the text that was spoken. The first run installs the Python packages of the exam
 an environment of their own, which takes about a minute. The packages include the speech
 models.`,
 		Example: "  gophersnake demo",
-		Args:    argumentCount(0, 0, ""),
+		Args:    program.ArgumentCount(0, 0, ""),
 		RunE:    func(c *cobra.Command, _ []string) error { return a.demo(c.Context()) },
 	}
 }
 
 func (a *app) demo(ctx context.Context) error {
-	dir, err := a.unpack("speech")
+	dir, err := a.Unpack("speech")
 	if err != nil {
 		return err
 	}
@@ -40,15 +41,15 @@ func (a *app) demo(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	inputs, err := input.Resolve(a.in, a.logger.Warn, []string{"@" + filepath.Join(dir, "sample.wav")})
+	inputs, err := input.Resolve(a.In, a.Logger.Warn, []string{"@" + filepath.Join(dir, "sample.wav")})
 	if err != nil {
 		return err
 	}
 	out := &demoOutput{app: a, spoken: string(examples.Files("speech")["sample.txt"])}
-	if err := (&job{app: a, pipeline: p, inputs: inputs, out: out}).runOnce(ctx); err != nil {
+	if err := (&program.Job{App: a.App, Pipeline: p, Inputs: inputs, Out: out}).RunOnce(ctx); err != nil {
 		return err
 	}
-	fmt.Fprintf(a.out, "\nTo transcribe a recording of yours, or live speech from a microphone:\n"+
+	fmt.Fprintf(a.Out, "\nTo transcribe a recording of yours, or live speech from a microphone:\n"+
 		"  gophersnake run speech --input FILE.wav\n  arecord -f S16_LE -r 16000 | gophersnake stream speech\n")
 	return nil
 }
@@ -67,7 +68,7 @@ func (d *demoOutput) Write(o output.Outcome) (failed, err error) {
 	if !ok {
 		return runner.NewError(runner.KindOther, fmt.Sprintf("the example speech returned no transcript but %.200v", o.Value)), nil
 	}
-	style := d.app.style
+	style := d.app.Style
 	var b strings.Builder
 	b.WriteString("\n" + style.Dim("heard") + "\n")
 	var heard []string
@@ -82,7 +83,7 @@ func (d *demoOutput) Write(o output.Outcome) (failed, err error) {
 	b.WriteString("\n" + style.Dim("said") + "\n" + terminal.Indent(d.spoken))
 	spoken := wordsOf(d.spoken)
 	fmt.Fprintf(&b, "\n%s\n", style.Bold(fmt.Sprintf("%d of %d words are right.", commonWords(spoken, heard), len(spoken))))
-	_, err = fmt.Fprint(d.app.out, b.String())
+	_, err = fmt.Fprint(d.app.Out, b.String())
 	return nil, err
 }
 

@@ -9,6 +9,7 @@ import (
 
 	"github.com/gophersnake/gophersnake/cmd/gophersnake/internal/failure"
 	"github.com/gophersnake/gophersnake/cmd/gophersnake/internal/output"
+	"github.com/gophersnake/gophersnake/cmd/gophersnake/internal/program"
 	"github.com/gophersnake/gophersnake/cmd/gophersnake/internal/terminal"
 	"github.com/gophersnake/gophersnake/runner"
 	"github.com/gophersnake/gophersnake/runner/cluster"
@@ -16,7 +17,7 @@ import (
 
 func newDoctor(a *app) *cobra.Command {
 	var format string
-	var nats natsFlags
+	var nats program.NATSFlags
 	c := &cobra.Command{
 		Use:   "doctor",
 		Short: "Check this machine for problems and say how to fix them",
@@ -28,9 +29,9 @@ this machine.
 it syncs, and what the user may do. It lists the machines that serve pipelines, with their
 versions, schemas and clocks. Exit code 1 means that there is no connection.
 
-` + natsHelp,
+` + program.NATSHelp,
 		Example: "  gophersnake doctor\n  gophersnake doctor --python 3.12 --output json\n  gophersnake doctor --nats tls://a:4222 --nats-creds machine.creds",
-		Args:    argumentCount(0, 0, ""),
+		Args:    program.ArgumentCount(0, 0, ""),
 		RunE: func(c *cobra.Command, _ []string) error {
 			if err := failure.CheckChoice("output", format, "text", "json"); err != nil {
 				return err
@@ -46,9 +47,9 @@ versions, schemas and clocks. Exit code 1 means that there is no connection.
 				}
 			}
 			if format == "json" {
-				err = output.PrintJSON(a.out, findings)
+				err = output.PrintJSON(a.Out, findings)
 			} else {
-				a.printFindings(findings, failed, len(nats.urls) > 0)
+				a.printFindings(findings, failed, len(nats.URLs) > 0)
 			}
 			if err == nil && failed > 0 {
 				return failure.Silent{Code: 1}
@@ -56,20 +57,20 @@ versions, schemas and clocks. Exit code 1 means that there is no connection.
 			return err
 		},
 	}
-	addOutputFlag(c, &format)
-	nats.add(c, "check these servers instead")
+	program.AddOutputFlag(c, &format)
+	nats.Add(c, "check these servers instead")
 	return c
 }
 
 // diagnose checks the machine or, if the flags name them, NATS servers.
-func (a *app) diagnose(ctx context.Context, nats *natsFlags) ([]runner.Finding, error) {
-	if err := nats.check(); err != nil {
+func (a *app) diagnose(ctx context.Context, nats *program.NATSFlags) ([]runner.Finding, error) {
+	if err := nats.Check(); err != nil {
 		return nil, err
 	}
-	if len(nats.urls) == 0 {
-		return runner.Diagnose(ctx, a.options()...)
+	if len(nats.URLs) == 0 {
+		return runner.Diagnose(ctx, a.Options()...)
 	}
-	config, err := a.natsConfig(nats, "gophersnake doctor")
+	config, err := a.NATSConfig(nats, "gophersnake doctor")
 	if err != nil {
 		return nil, err
 	}
@@ -84,22 +85,22 @@ func (a *app) printFindings(findings []runner.Finding, failed int, ofNATS bool) 
 		width = max(width, len(f.Name))
 	}
 	paint := map[runner.FindingStatus]func(string) string{
-		runner.FindingOK: a.style.Green, runner.FindingWarning: a.style.Yellow, runner.FindingFailure: a.style.Red,
+		runner.FindingOK: a.Style.Green, runner.FindingWarning: a.Style.Yellow, runner.FindingFailure: a.Style.Red,
 	}
 	for _, f := range findings {
-		fmt.Fprintf(a.out, "%s  %-*s  %s\n", paint[f.Status](fmt.Sprintf("%-4s", f.Status)), width, f.Name, runner.PrintableLine(f.Detail))
+		fmt.Fprintf(a.Out, "%s  %-*s  %s\n", paint[f.Status](fmt.Sprintf("%-4s", f.Status)), width, f.Name, runner.PrintableLine(f.Detail))
 		if f.Hint != "" {
-			fmt.Fprintf(a.out, "%s%s %s\n", strings.Repeat(" ", width+8), a.style.Cyan("→"), f.Hint)
+			fmt.Fprintf(a.Out, "%s%s %s\n", strings.Repeat(" ", width+8), a.Style.Cyan("→"), f.Hint)
 		}
 	}
 	switch {
 	case failed > 0 && ofNATS:
-		fmt.Fprintf(a.out, "\n%s: machines cannot call each other.\n", a.style.Red(terminal.Plural(failed, "check")+" failed"))
+		fmt.Fprintf(a.Out, "\n%s: machines cannot call each other.\n", a.Style.Red(terminal.Plural(failed, "check")+" failed"))
 	case ofNATS:
-		fmt.Fprintf(a.out, "\n%s\n", a.style.Green("Machines can call each other."))
+		fmt.Fprintf(a.Out, "\n%s\n", a.Style.Green("Machines can call each other."))
 	case failed > 0:
-		fmt.Fprintf(a.out, "\n%s: pipelines do not run on this machine.\n", a.style.Red(terminal.Plural(failed, "check")+" failed"))
+		fmt.Fprintf(a.Out, "\n%s: pipelines do not run on this machine.\n", a.Style.Red(terminal.Plural(failed, "check")+" failed"))
 	default:
-		fmt.Fprintf(a.out, "\n%s\n", a.style.Green("Pipelines can run on this machine."))
+		fmt.Fprintf(a.Out, "\n%s\n", a.Style.Green("Pipelines can run on this machine."))
 	}
 }

@@ -14,6 +14,7 @@ import (
 
 	"github.com/gophersnake/gophersnake/cmd/gophersnake/internal/failure"
 	"github.com/gophersnake/gophersnake/cmd/gophersnake/internal/output"
+	"github.com/gophersnake/gophersnake/cmd/gophersnake/internal/program"
 	"github.com/gophersnake/gophersnake/cmd/gophersnake/internal/terminal"
 	"github.com/gophersnake/gophersnake/runner"
 )
@@ -29,7 +30,7 @@ commands find, list and remove environments. An environment that was removed is 
 again when a pipeline needs it.`,
 		Example: "  gophersnake env list\n  gophersnake env prune --older-than 7d\n" +
 			"  $(gophersnake env python speech) -m pip list",
-		Args: argumentCount(0, 0, ""),
+		Args: program.ArgumentCount(0, 0, ""),
 		RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
 	c.AddCommand(newEnvPython(a), newEnvList(a), newEnvPrune(a))
@@ -48,7 +49,7 @@ environment, which has further packages as well; the pipeline does not run there
 		Example: `  gophersnake env python speech
   $(gophersnake env python --with pytest ./shop) -m pytest ./shop
   $(gophersnake env python ./pipeline.yaml) -c 'import numpy; print(numpy.__version__)'`,
-		Args: argumentCount(1, 1, "PIPELINE"),
+		Args: program.ArgumentCount(1, 1, "PIPELINE"),
 		RunE: func(c *cobra.Command, args []string) error { return a.printPython(c.Context(), args[0], with) },
 	}
 	c.Flags().StringArrayVar(&with, "with", nil, "a further package, as pip takes it, such as pytest or 'pytest>=8'; may be repeated")
@@ -56,14 +57,14 @@ environment, which has further packages as well; the pipeline does not run there
 }
 
 func (a *app) printPython(ctx context.Context, name string, with []string) error {
-	p, err := a.load(name)
+	p, err := a.Load(name)
 	if err != nil {
 		return err
 	}
 	p.Requirements = append(p.Requirements, with...)
-	d := a.newDisplay(nil, 0)
+	d := a.NewDisplay(nil, 0)
 	defer d.Close()
-	r, err := runner.New(p, a.options(runner.WithBuildProgress(d.BuildProgress))...)
+	r, err := runner.New(p, a.Options(runner.WithBuildProgress(d.BuildProgress))...)
 	if err != nil {
 		return err
 	}
@@ -72,7 +73,7 @@ func (a *app) printPython(ctx context.Context, name string, with []string) error
 		return failure.Cause(ctx, err)
 	}
 	d.Close() // so that the path appears below the progress
-	_, err = fmt.Fprintln(a.out, interpreter)
+	_, err = fmt.Fprintln(a.Out, interpreter)
 	return err
 }
 
@@ -85,12 +86,12 @@ func newEnvList(a *app) *cobra.Command {
 		Long: `List the environments, the most recently used first. Each size includes files that uv
 shares with its own cache.`,
 		Example: "  gophersnake env list\n  gophersnake env list --output json",
-		Args:    argumentCount(0, 0, ""),
+		Args:    program.ArgumentCount(0, 0, ""),
 		RunE: func(*cobra.Command, []string) error {
 			if err := failure.CheckChoice("output", format, "text", "json"); err != nil {
 				return err
 			}
-			cache, err := a.cache()
+			cache, err := a.Cache()
 			if err != nil {
 				return err
 			}
@@ -99,12 +100,12 @@ shares with its own cache.`,
 				return err
 			}
 			if format == "json" {
-				return output.PrintJSON(a.out, environmentDocuments(envs))
+				return output.PrintJSON(a.Out, environmentDocuments(envs))
 			}
 			return a.printEnvironments(cache, envs)
 		},
 	}
-	addOutputFlag(c, &format)
+	program.AddOutputFlag(c, &format)
 	return c
 }
 
@@ -139,7 +140,7 @@ func environmentDocuments(envs []runner.Environment) []environmentDocument {
 func (a *app) printEnvironments(cache string, envs []runner.Environment) error {
 	folder := filepath.Join(cache, "envs")
 	if len(envs) == 0 {
-		_, err := fmt.Fprintf(a.out, "There are no environments in %s.\n", folder)
+		_, err := fmt.Fprintf(a.Out, "There are no environments in %s.\n", folder)
 		return err
 	}
 	rows := [][]string{{"KEY", "PYTHON", "SIZE", "LAST USED", "REQUIREMENTS"}}
@@ -149,8 +150,8 @@ func (a *app) printEnvironments(cache string, envs []runner.Environment) error {
 		rows = append(rows, []string{env.Key, cmp.Or(env.PythonVersion, "-"), terminal.ByteCount(env.Size),
 			env.LastUsed.Format("2006-01-02 15:04"), contentOf(env)})
 	}
-	text, _ := terminal.Table(rows, a.style)
-	_, err := fmt.Fprintf(a.out, "%s\n%s, %s, in %s\n", text, terminal.Plural(len(envs), "environment"), terminal.ByteCount(size), folder)
+	text, _ := terminal.Table(rows, a.Style)
+	_, err := fmt.Fprintf(a.Out, "%s\n%s, %s, in %s\n", text, terminal.Plural(len(envs), "environment"), terminal.ByteCount(size), folder)
 	return err
 }
 
@@ -180,7 +181,7 @@ requirements share. Without a PIPELINE, remove environments that have not been u
 some time, and the remains of interrupted builds. An environment that a process is
 building or runs workers in is kept.`,
 		Example: "  gophersnake env prune\n  gophersnake env prune ./shop\n  gophersnake env prune --older-than 12h --dry-run\n  gophersnake env prune --all",
-		Args:    argumentCount(0, -1, ""),
+		Args:    program.ArgumentCount(0, -1, ""),
 		RunE: func(c *cobra.Command, args []string) error {
 			if o.All && c.Flags().Changed("older-than") {
 				return failure.Usagef("--all and --older-than cannot be combined")
@@ -207,11 +208,11 @@ building or runs workers in is kept.`,
 
 // environmentKeys returns the keys of the environments of a pipeline.
 func (a *app) environmentKeys(ctx context.Context, name string) ([]string, error) {
-	p, err := a.load(name)
+	p, err := a.Load(name)
 	if err != nil {
 		return nil, err
 	}
-	r, err := runner.New(p, a.options()...)
+	r, err := runner.New(p, a.Options()...)
 	if err != nil {
 		return nil, err
 	}
@@ -220,7 +221,7 @@ func (a *app) environmentKeys(ctx context.Context, name string) ([]string, error
 }
 
 func (a *app) prune(ctx context.Context, o runner.PruneOptions) error {
-	cache, err := a.cache()
+	cache, err := a.Cache()
 	if err != nil {
 		return err
 	}
@@ -232,16 +233,16 @@ func (a *app) prune(ctx context.Context, o runner.PruneOptions) error {
 	var size int64
 	for _, env := range done.Removed {
 		size += env.Size
-		fmt.Fprintf(a.out, "%s %s  %s  %s\n", removed, env.Key, terminal.ByteCount(env.Size), contentOf(env))
+		fmt.Fprintf(a.Out, "%s %s  %s  %s\n", removed, env.Key, terminal.ByteCount(env.Size), contentOf(env))
 	}
 	for _, env := range done.Kept {
-		fmt.Fprintf(a.out, "kept %s: it is in use\n", env.Key)
+		fmt.Fprintf(a.Out, "kept %s: it is in use\n", env.Key)
 	}
 	rest := ""
 	if shared := size - done.Freed; shared > 0 {
 		rest = fmt.Sprintf("; uv's own cache keeps %s, which `uv cache clean` removes", terminal.ByteCount(shared))
 	}
-	fmt.Fprintf(a.out, "%s %s%s\n", freed, terminal.ByteCount(done.Freed), rest)
+	fmt.Fprintf(a.Out, "%s %s%s\n", freed, terminal.ByteCount(done.Freed), rest)
 	return err
 }
 

@@ -152,7 +152,7 @@ func TestEnvPruneOfAPipeline(t *testing.T) {
 func environmentKeyOf(t *testing.T, cache, pipeline string) string {
 	t.Helper()
 	a := newApp(nil, io.Discard, io.Discard)
-	a.cacheDir = cache
+	a.CacheDir = cache
 	keys, err := a.environmentKeys(t.Context(), pipeline)
 	require.NoError(t, err)
 	require.Len(t, keys, 1)

@@ -15,6 +15,7 @@ import (
 
 	"github.com/gophersnake/gophersnake/cmd/gophersnake/internal/failure"
 	"github.com/gophersnake/gophersnake/cmd/gophersnake/internal/generate"
+	"github.com/gophersnake/gophersnake/cmd/gophersnake/internal/program"
 	"github.com/gophersnake/gophersnake/runner"
 )
 
@@ -51,7 +52,7 @@ written, so that continuous integration notices nodes that have changed.`,
 		Example: `  gophersnake generate go speech -o speech/client.go
   gophersnake generate go pipeline.yaml --package speech > client.go
   gophersnake generate go pipeline.yaml -o client.go --check`,
-		Args: argumentCount(1, 1, "PIPELINE"),
+		Args: program.ArgumentCount(1, 1, "PIPELINE"),
 		RunE: func(c *cobra.Command, args []string) error { return a.generateGo(c.Context(), args[0], g) },
 	}
 	c.Flags().StringVarP(&g.file, "output", "o", "", "file to write (default: standard output)")
@@ -70,11 +71,11 @@ func (a *app) generateGo(ctx context.Context, name string, g generateGo) error {
 	if g.file != "" && filepath.Ext(g.file) != ".go" {
 		return failure.Usagef("--output takes a file that ends in .go, not %s", g.file)
 	}
-	p, err := a.load(name)
+	p, err := a.Load(name)
 	if err != nil {
 		return err
 	}
-	descriptions, _, err := a.describe(ctx, p)
+	descriptions, _, err := a.Describe(ctx, p)
 	if err != nil {
 		return err
 	}
@@ -86,7 +87,7 @@ func (a *app) generateGo(ctx context.Context, name string, g generateGo) error {
 	case g.check:
 		return g.compare(name, source)
 	case g.file == "":
-		_, err = a.out.Write(source)
+		_, err = a.Out.Write(source)
 		return err
 	}
 	if err := os.MkdirAll(filepath.Dir(g.file), 0o777); err != nil {
@@ -136,7 +137,7 @@ func (g *generateGo) compare(pipeline string, source []byte) error {
 	if err != nil {
 		text = "there is no file " + g.file
 	}
-	hint := "write it: gophersnake generate go " + pipeline + " --output " + shellPath(g.file)
+	hint := "write it: gophersnake generate go " + pipeline + " --output " + program.ShellPath(g.file)
 	if g.pkg != "" {
 		hint += " --package " + g.pkg
 	}

@@ -7,6 +7,7 @@ import (
 
 	"github.com/gophersnake/gophersnake/cmd/gophersnake/internal/failure"
 	"github.com/gophersnake/gophersnake/cmd/gophersnake/internal/graph"
+	"github.com/gophersnake/gophersnake/cmd/gophersnake/internal/program"
 )
 
 func newGraph(a *app) *cobra.Command {
@@ -19,12 +20,12 @@ runs nothing and does not need Python.`,
 		Example: `  gophersnake graph speech
   gophersnake graph pipeline.yaml --format dot | dot -Tsvg > pipeline.svg
   gophersnake graph pipeline.yaml --format mermaid`,
-		Args: argumentCount(1, 1, "PIPELINE"),
+		Args: program.ArgumentCount(1, 1, "PIPELINE"),
 		RunE: func(_ *cobra.Command, args []string) error {
 			if err := failure.CheckChoice("format", format, "text", "dot", "mermaid"); err != nil {
 				return err
 			}
-			p, err := a.load(args[0])
+			p, err := a.Load(args[0])
 			if err != nil {
 				return err
 			}
@@ -35,9 +36,9 @@ runs nothing and does not need Python.`,
 			case "mermaid":
 				text = graph.Mermaid(p)
 			default:
-				text = graph.Text(p, a.style)
+				text = graph.Text(p, a.Style)
 			}
-			_, err = fmt.Fprint(a.out, text)
+			_, err = fmt.Fprint(a.Out, text)
 			return err
 		},
 	}

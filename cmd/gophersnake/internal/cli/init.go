@@ -14,6 +14,7 @@ import (
 
 	"github.com/gophersnake/gophersnake/cmd/gophersnake/examples"
 	"github.com/gophersnake/gophersnake/cmd/gophersnake/internal/failure"
+	"github.com/gophersnake/gophersnake/cmd/gophersnake/internal/program"
 	"github.com/gophersnake/gophersnake/runner"
 )
 
@@ -34,7 +35,7 @@ Each comes with tests of its nodes, for pytest.
 If one of the files exists already, nothing is written unless --force is set.`,
 		Example: `  gophersnake init hello
   gophersnake init --example speech transcripts`,
-		Args: argumentCount(0, 1, ""),
+		Args: program.ArgumentCount(0, 1, ""),
 		RunE: func(_ *cobra.Command, args []string) error {
 			dir := "."
 			if len(args) == 1 {
@@ -75,10 +76,10 @@ func (a *app) createFrom(example, dir string, force bool) error {
 		return runner.Wrap(err, runner.KindIO, "write the example")
 	}
 	for _, name := range names {
-		fmt.Fprintln(a.out, filepath.Join(dir, name))
+		fmt.Fprintln(a.Out, filepath.Join(dir, name))
 	}
-	fmt.Fprintf(a.out, "\nNext:\n  gophersnake run %s%s\n  gophersnake nodes %[1]s\n  $(gophersnake env python --with pytest %[1]s) -m pytest %[1]s\n",
-		shellPath(dir), firstInput(dir, example))
+	fmt.Fprintf(a.Out, "\nNext:\n  gophersnake run %s%s\n  gophersnake nodes %[1]s\n  $(gophersnake env python --with pytest %[1]s) -m pytest %[1]s\n",
+		program.ShellPath(dir), firstInput(dir, example))
 	return nil
 }
 
@@ -87,17 +88,6 @@ func firstInput(dir, example string) string {
 	return map[string]string{
 		"hello":     " --input Ada",
 		"resilient": ` --input '{"mode": "crash", "times": 1}'`,
-		"speech":    " --input " + shellPath(filepath.Join(dir, "sample.wav")),
+		"speech":    " --input " + program.ShellPath(filepath.Join(dir, "sample.wav")),
 	}[example]
-}
-
-// shellPath quotes a path for a shell, in a form that cannot be the name of an example.
-func shellPath(path string) string {
-	if !filepath.IsAbs(path) && path != "." {
-		path = "./" + path
-	}
-	if strings.ContainsAny(path, " \t'\"$&|;<>()*?[]#~`\\!{}") {
-		return "'" + strings.ReplaceAll(path, "'", `'\''`) + "'"
-	}
-	return path
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/gophersnake/gophersnake/cmd/gophersnake/internal/failure"
 	"github.com/gophersnake/gophersnake/cmd/gophersnake/internal/input"
 	"github.com/gophersnake/gophersnake/cmd/gophersnake/internal/output"
+	"github.com/gophersnake/gophersnake/cmd/gophersnake/internal/program"
 	"github.com/gophersnake/gophersnake/cmd/gophersnake/internal/terminal"
 	"github.com/gophersnake/gophersnake/runner"
 	"github.com/gophersnake/gophersnake/runner/cluster/jobs"
@@ -24,7 +25,7 @@ func newJobs(a *app) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "jobs",
 		Short: "List, show, cancel, retry and await jobs",
-		Long:  "List, show, cancel, retry and await the jobs that gophersnake submit has queued.\n\n" + jobsHelp,
+		Long:  "List, show, cancel, retry and await the jobs that gophersnake submit has queued.\n\n" + program.JobsHelp,
 		Example: `  gophersnake jobs ls speech --state failed
   gophersnake jobs show speech/monday-18b7cb099a9e
   gophersnake jobs retry speech/monday-18b7cb099a9e
@@ -58,12 +59,12 @@ func onJob(name string, do func(jobs.Ref) error) error {
 
 // newJobsChange returns a command that changes each of its arguments.
 func newJobsChange(a *app, use, short, argument string, change func(ctx context.Context, s *jobs.Store, name string) error) *cobra.Command {
-	var client jobsClient
+	var client program.JobsClient
 	c := &cobra.Command{
-		Use: use, Short: short, Long: short + ".\n\n" + jobsHelp,
-		Args: argumentCount(1, -1, argument),
+		Use: use, Short: short, Long: short + ".\n\n" + program.JobsHelp,
+		Args: program.ArgumentCount(1, -1, argument),
 		RunE: func(c *cobra.Command, args []string) error {
-			store, conn, err := client.open(c.Context(), a)
+			store, conn, err := client.Open(c.Context(), a.App)
 			if err != nil {
 				return err
 			}
@@ -74,7 +75,7 @@ func newJobsChange(a *app, use, short, argument string, change func(ctx context.
 			return err
 		},
 	}
-	client.add(c)
+	client.Add(c)
 	return c
 }
 
@@ -118,16 +119,16 @@ func note(j *jobs.Job) string {
 }
 
 func newJobsList(a *app) *cobra.Command {
-	var client jobsClient
+	var client program.JobsClient
 	var format, state, batch string
 	c := &cobra.Command{
 		Use: "ls [PIPELINE...]", Short: "List jobs",
-		Long: "List the jobs of pipelines, or of all pipelines: first those that have begun, and then those that are queued.\n\n" + jobsHelp,
+		Long: "List the jobs of pipelines, or of all pipelines: first those that have begun, and then those that are queued.\n\n" + program.JobsHelp,
 		RunE: func(c *cobra.Command, args []string) error {
 			if err := failure.CheckChoice("output", format, "text", "json"); err != nil {
 				return err
 			}
-			store, conn, err := client.open(c.Context(), a)
+			store, conn, err := client.Open(c.Context(), a.App)
 			if err != nil {
 				return err
 			}
@@ -139,8 +140,8 @@ func newJobsList(a *app) *cobra.Command {
 	}
 	c.Flags().StringVar(&state, "state", "", "only the jobs in this `STATE`: queued, running, done, failed or canceled")
 	c.Flags().StringVar(&batch, "batch", "", "only the jobs of the batch with this `NAME`")
-	addOutputFlag(c, &format)
-	client.add(c)
+	program.AddOutputFlag(c, &format)
+	client.Add(c)
 	return c
 }
 
@@ -152,8 +153,8 @@ func (a *app) listJobs(ctx context.Context, store *jobs.Store, pipelines []strin
 			return err
 		}
 	}
-	table := tabwriter.NewWriter(a.out, 0, 0, 2, ' ', 0)
-	encoder := json.NewEncoder(a.out)
+	table := tabwriter.NewWriter(a.Out, 0, 0, 2, ' ', 0)
+	encoder := json.NewEncoder(a.Out)
 	if format == "text" {
 		_, _ = fmt.Fprintln(table, "JOB\tSTATE\tMACHINE\tBEGINS\tNOTE")
 	}
@@ -177,17 +178,17 @@ func (a *app) listJobs(ctx context.Context, store *jobs.Store, pipelines []strin
 }
 
 func newJobsShow(a *app) *cobra.Command {
-	var client jobsClient
+	var client program.JobsClient
 	var format string
 	c := &cobra.Command{
 		Use: "show JOB", Short: "Show the state of a job, and its error if it has failed",
-		Long: "Show the state of a job, and its whole error if it has failed. gophersnake jobs wait prints its result.\n\n" + jobsHelp,
-		Args: argumentCount(1, 1, "JOB"),
+		Long: "Show the state of a job, and its whole error if it has failed. gophersnake jobs wait prints its result.\n\n" + program.JobsHelp,
+		Args: program.ArgumentCount(1, 1, "JOB"),
 		RunE: func(c *cobra.Command, args []string) error {
 			if err := failure.CheckChoice("output", format, "text", "json"); err != nil {
 				return err
 			}
-			store, conn, err := client.open(c.Context(), a)
+			store, conn, err := client.Open(c.Context(), a.App)
 			if err != nil {
 				return err
 			}
@@ -201,16 +202,16 @@ func newJobsShow(a *app) *cobra.Command {
 			})
 		},
 	}
-	addOutputFlag(c, &format)
-	client.add(c)
+	program.AddOutputFlag(c, &format)
+	client.Add(c)
 	return c
 }
 
 func (a *app) showJob(j *jobs.Job, format string) error {
 	if format == "json" {
-		return json.NewEncoder(a.out).Encode(documentOf(j))
+		return json.NewEncoder(a.Out).Encode(documentOf(j))
 	}
-	table := tabwriter.NewWriter(a.out, 0, 0, 2, ' ', 0)
+	table := tabwriter.NewWriter(a.Out, 0, 0, 2, ' ', 0)
 	row := func(name, text string) {
 		if text != "" {
 			_, _ = fmt.Fprintf(table, "%s\t%s\n", name, runner.PrintableLine(text))
@@ -234,7 +235,7 @@ func (a *app) showJob(j *jobs.Job, format string) error {
 	if err := table.Flush(); err != nil || j.Err == nil {
 		return err
 	}
-	_, err := fmt.Fprintln(a.out, runner.Printable(fmt.Sprintf("%+v", j.Err)))
+	_, err := fmt.Fprintln(a.Out, runner.Printable(fmt.Sprintf("%+v", j.Err)))
 	return err
 }
 
@@ -249,18 +250,18 @@ func (w *waitFlags) add(c *cobra.Command) {
 	f := c.Flags()
 	f.StringVarP(&w.output, "output", "o", "", "pretty, json, jsonl or a file")
 	f.StringVar(&w.outputDir, "output-dir", "", "folder for media files (default: that of the output file, or else the current folder)")
-	f.Var((*timeSpan)(&w.timeout), "timeout", "end the command after this `time`; the jobs go on, and the exit code is 124")
+	f.Var((*program.TimeSpan)(&w.timeout), "timeout", "end the command after this `time`; the jobs go on, and the exit code is 124")
 }
 
 func newJobsWait(a *app) *cobra.Command {
-	var client jobsClient
+	var client program.JobsClient
 	var flags waitFlags
 	c := &cobra.Command{
 		Use: "wait JOB...", Short: "Wait for jobs, and write their results",
-		Long: "Wait until jobs have ended, and write their results in the order of the arguments, as gophersnake run does.\n\n" + output.Help + "\n\n" + jobsHelp,
-		Args: argumentCount(1, -1, "JOB"),
+		Long: "Wait until jobs have ended, and write their results in the order of the arguments, as gophersnake run does.\n\n" + output.Help + "\n\n" + program.JobsHelp,
+		Args: program.ArgumentCount(1, -1, "JOB"),
 		RunE: func(c *cobra.Command, args []string) error {
-			a.jsonErrors = a.jsonErrors || output.IsJSON(flags.output) && !terminal.Is(a.err)
+			a.JSONErrors = a.JSONErrors || output.IsJSON(flags.output) && !terminal.Is(a.Err)
 			inputs := input.Set{Many: len(args) > 1}
 			var refs []jobs.Ref
 			for _, name := range args {
@@ -269,9 +270,9 @@ func newJobsWait(a *app) *cobra.Command {
 				}
 				inputs.Sources = append(inputs.Sources, input.Source{Name: name, Stem: refs[len(refs)-1].ID})
 			}
-			ctx, cancel := withTimeout(c.Context(), flags.timeout)
+			ctx, cancel := program.WithTimeout(c.Context(), flags.timeout)
 			defer cancel()
-			store, conn, err := client.open(ctx, a)
+			store, conn, err := client.Open(ctx, a.App)
 			if err != nil {
 				return err
 			}
@@ -285,20 +286,20 @@ func newJobsWait(a *app) *cobra.Command {
 		},
 	}
 	flags.add(c)
-	client.add(c)
+	client.Add(c)
 	return c
 }
 
 // writeResults waits for jobs, each of which has an input, and writes their results in order.
 func (a *app) writeResults(ctx context.Context, store *jobs.Store, refs []jobs.Ref, inputs input.Set, flags *waitFlags) error {
-	out, err := a.newOutput(flags.output, flags.outputDir, "", inputs)
+	out, err := a.NewOutput(flags.output, flags.outputDir, "", inputs)
 	if err != nil {
 		return err
 	}
 	defer out.Discard()
-	display := terminal.NewCountDisplay(a.console, a.logger, "ended", len(refs))
+	display := terminal.NewCountDisplay(a.Console, a.Logger, "ended", len(refs))
 	defer display.Close()
-	j := &job{app: a, inputs: inputs, out: out, display: display, detailed: make(map[string]bool)}
+	j := &program.Job{App: a.App, Inputs: inputs, Out: out, Display: display, Detailed: make(map[string]bool)}
 	ends := newEnds(refs)
 	ctx, stop := context.WithCancelCause(ctx)
 	defer ends.watching.Wait()
@@ -309,20 +310,20 @@ func (a *app) writeResults(ctx context.Context, store *jobs.Store, refs []jobs.R
 			break
 		}
 		v, failed := store.Result(ctx, ref)
-		j.done++
-		if err = j.handle(output.Outcome{Name: inputs.Sources[i].Name, Stem: inputs.Sources[i].Stem, Value: v, Err: failed}); err != nil {
+		j.Done++
+		if err = j.Handle(output.Outcome{Name: inputs.Sources[i].Name, Stem: inputs.Sources[i].Stem, Value: v, Err: failed}); err != nil {
 			break
 		}
 	}
 	switch {
 	case err != nil:
 		return failure.Cause(ctx, err)
-	case j.first != nil && !inputs.Many:
-		return j.first
+	case j.First != nil && !inputs.Many:
+		return j.First
 	}
-	err = errors.Join(j.first, out.Finish(true))
+	err = errors.Join(j.First, out.Finish(true))
 	if inputs.Many {
-		j.printTotals()
+		j.PrintTotals()
 	}
 	return err
 }

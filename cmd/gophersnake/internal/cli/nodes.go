@@ -12,6 +12,7 @@ import (
 
 	"github.com/gophersnake/gophersnake/cmd/gophersnake/internal/failure"
 	"github.com/gophersnake/gophersnake/cmd/gophersnake/internal/output"
+	"github.com/gophersnake/gophersnake/cmd/gophersnake/internal/program"
 	"github.com/gophersnake/gophersnake/cmd/gophersnake/internal/terminal"
 	"github.com/gophersnake/gophersnake/ipc"
 	"github.com/gophersnake/gophersnake/runner"
@@ -32,12 +33,12 @@ argument, list the built-in node types, which need no code.`,
   gophersnake nodes speech
   gophersnake nodes nodes.py
   gophersnake nodes pipeline.yaml --output json`,
-		Args: argumentCount(0, 1, ""),
+		Args: program.ArgumentCount(0, 1, ""),
 		RunE: func(c *cobra.Command, args []string) error {
 			if err := failure.CheckChoice("output", format, "text", "json"); err != nil {
 				return err
 			}
-			a.jsonErrors = format == "json"
+			a.JSONErrors = format == "json"
 			if len(args) == 0 {
 				return a.printNodes(listed(runner.DescribeBuiltins()), format)
 			}
@@ -50,7 +51,7 @@ argument, list the built-in node types, which need no code.`,
 			return err
 		},
 	}
-	addOutputFlag(c, &format)
+	program.AddOutputFlag(c, &format)
 	return c
 }
 
@@ -67,11 +68,11 @@ func (a *app) listNodes(ctx context.Context, name string) ([]listedNode, error) 
 	if filepath.Ext(name) == ".py" {
 		return a.listFile(ctx, name)
 	}
-	p, err := a.load(name)
+	p, err := a.Load(name)
 	if err != nil {
 		return nil, err
 	}
-	descriptions, _, err := a.describe(ctx, p)
+	descriptions, _, err := a.Describe(ctx, p)
 	var nodes []listedNode
 	for i, d := range descriptions {
 		if d.Name != "" { // empty for a node that cannot be described
@@ -88,9 +89,9 @@ func (a *app) listFile(ctx context.Context, file string) ([]listedNode, error) {
 	if err != nil {
 		p = &manifest.Pipeline{Base: filepath.Dir(file)}
 	}
-	d := a.newDisplay(nil, 0)
+	d := a.NewDisplay(nil, 0)
 	defer d.Close()
-	descriptions, err := runner.DescribeFile(ctx, file, p, a.options(runner.WithBuildProgress(d.BuildProgress))...)
+	descriptions, err := runner.DescribeFile(ctx, file, p, a.Options(runner.WithBuildProgress(d.BuildProgress))...)
 	nodes := listed(descriptions)
 	if err == nil && len(nodes) == 0 {
 		err = runner.NewError(runner.KindManifest, "there are no nodes in "+file).
@@ -112,7 +113,7 @@ func listed(descriptions []ipc.Description) []listedNode {
 // the terminal.
 func (a *app) printNodes(nodes []listedNode, format string) error {
 	if format == "json" {
-		return output.PrintJSON(a.out, nodes)
+		return output.PrintJSON(a.Out, nodes)
 	}
 	rows := [][]string{{"NODE", "TYPE", "SIGNATURE", "DESCRIPTION"}}
 	for _, n := range nodes {
@@ -123,11 +124,11 @@ func (a *app) printNodes(nodes []listedNode, format string) error {
 			rows[i] = rows[i][1:]
 		}
 	}
-	text, width := terminal.Table(rows, a.style)
-	if limit := terminal.Width(a.out); limit > 0 && width > limit {
+	text, width := terminal.Table(rows, a.Style)
+	if limit := terminal.Width(a.Out); limit > 0 && width > limit {
 		text = a.formatList(nodes)
 	}
-	_, err := fmt.Fprint(a.out, text)
+	_, err := fmt.Fprint(a.Out, text)
 	return err
 }
 
@@ -138,9 +139,9 @@ func (a *app) formatList(nodes []listedNode) string {
 			b.WriteString("\n")
 		}
 		if n.ID != "" && n.ID != n.Name {
-			b.WriteString(a.style.Cyan(n.ID) + "  ")
+			b.WriteString(a.Style.Cyan(n.ID) + "  ")
 		}
-		b.WriteString(a.style.Bold(runner.PrintableLine(n.Name)) + runner.PrintableLine(signature(n.Description)) + "\n")
+		b.WriteString(a.Style.Bold(runner.PrintableLine(n.Name)) + runner.PrintableLine(signature(n.Description)) + "\n")
 		if line := runner.PrintableLine(firstLine(n.Doc)); line != "" {
 			b.WriteString("  " + line + "\n")
 		}

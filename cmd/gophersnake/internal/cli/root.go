@@ -6,6 +6,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/gophersnake/gophersnake/cmd/gophersnake/internal/failure"
+	"github.com/gophersnake/gophersnake/cmd/gophersnake/internal/program"
+	"github.com/gophersnake/gophersnake/cmd/gophersnake/internal/server"
 )
 
 func newRoot(a *app) *cobra.Command {
@@ -29,9 +31,8 @@ colors.`,
   gophersnake serve speech                          the same over HTTP
   gophersnake run pipeline.yaml --input 'clips/*.wav' --output jsonl
   arecord -f S16_LE -r 16000 | gophersnake stream speech`,
-		SilenceErrors:     true,
-		SilenceUsage:      true,
-		PersistentPreRunE: a.prepare,
+		SilenceErrors: true,
+		SilenceUsage:  true,
 	}
 	root.SetUsageFunc(usageWithExitCodes(root.UsageFunc()))
 	root.CompletionOptions.HiddenDefaultCmd = true
@@ -40,17 +41,12 @@ colors.`,
 		if !*version {
 			return c.Help()
 		}
-		_, err := fmt.Fprintln(c.OutOrStdout(), readVersion())
+		_, err := fmt.Fprintln(c.OutOrStdout(), program.ReadVersion())
 		return err
 	}
-	flags := root.PersistentFlags()
-	flags.StringVar(&a.logLevel, "log-level", "info", "lowest level to log: trace, debug, info, warn, error or off")
-	flags.BoolVar(&a.logJSON, "log-json", false, "write the log as JSON, one record per line")
-	flags.StringVar(&a.python, "python", "", "Python interpreter: a path, a command, or a version such as 3.12")
-	flags.BoolVar(&a.systemPython, "system-python", false, "run nodes in the interpreter itself instead of a managed environment")
-	flags.StringVar(&a.cacheDir, "cache-dir", "", "folder for environments (default: a folder in the user's cache folder)")
+	a.AddFlags(root)
 	root.AddCommand(
-		newRun(a), newStream(a), newServe(a), newCall(a), newSubmit(a), newJobs(a), newTop(a), newDemo(a), newInit(a), newValidate(a), newNodes(a),
+		newRun(a), newStream(a), server.New(a.App), newCall(a), newSubmit(a), newJobs(a), newTop(a), newDemo(a), newInit(a), newValidate(a), newNodes(a),
 		newGraph(a), newGenerate(a), newSchema(a), newDoctor(a), newEnv(a), newVersion(a), newExitCodes(),
 	)
 	return root
@@ -80,23 +76,4 @@ func newExitCodes() *cobra.Command {
 			"\nThe names are error kinds, as in the field `kind` of an error in JSON.\n" +
 			"`go run` hides the exit code: it exits with 1 after any failure of the program.",
 	}
-}
-
-// argumentCount checks the number of arguments. The name of the first argument appears in
-// the message if it is missing; a negative most means any number.
-func argumentCount(least, most int, name string) cobra.PositionalArgs {
-	return func(_ *cobra.Command, args []string) error {
-		switch {
-		case len(args) < least:
-			return fmt.Errorf("the %s is missing", name)
-		case most >= 0 && len(args) > most:
-			return fmt.Errorf("unexpected argument %q", args[most])
-		}
-		return nil
-	}
-}
-
-// addOutputFlag adds the flag --output of commands that print text or JSON.
-func addOutputFlag(c *cobra.Command, format *string) {
-	c.Flags().StringVarP(format, "output", "o", "text", "text or json")
 }

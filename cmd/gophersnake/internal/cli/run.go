@@ -2,9 +2,7 @@ package cli
 
 import (
 	"context"
-	"errors"
 	"slices"
-	"strconv"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -12,6 +10,7 @@ import (
 	"github.com/gophersnake/gophersnake/cmd/gophersnake/internal/failure"
 	"github.com/gophersnake/gophersnake/cmd/gophersnake/internal/input"
 	"github.com/gophersnake/gophersnake/cmd/gophersnake/internal/output"
+	"github.com/gophersnake/gophersnake/cmd/gophersnake/internal/program"
 	"github.com/gophersnake/gophersnake/cmd/gophersnake/internal/terminal"
 	"github.com/gophersnake/gophersnake/runner/manifest"
 )
@@ -25,7 +24,7 @@ type runFlags struct {
 	timeout   time.Duration
 	failFast  bool
 	noWait    bool
-	service   serviceFlags
+	service   program.ServiceFlags
 }
 
 func newRun(a *app) *cobra.Command {
@@ -42,7 +41,7 @@ have failed as well, the rest fail. With several inputs, the last line on standa
 says how many succeeded: "7 ok, 1 failed". If the output is JSON, errors are JSON, too,
 and there is no such line, unless standard error is a terminal.
 
-` + input.Help + "\n\n" + output.Help + "\n\n" + serviceHelp + `
+` + input.Help + "\n\n" + output.Help + "\n\n" + program.ServiceHelp + `
 
 With --watch, the inputs are run again after each change, until Ctrl-C.`,
 		Example: `  gophersnake run hello --input Ada
@@ -54,7 +53,7 @@ With --watch, the inputs are run again after each change, until Ctrl-C.`,
   gophersnake run ./pipeline.yaml --input talk.wav --watch
   gophersnake run ./pipeline.yaml 'clips/*.wav' --status localhost:9090
   curl -s example.org/order.json | gophersnake run ./shop --input - --timeout 30s`,
-		Args: argumentCount(1, -1, "PIPELINE"),
+		Args: program.ArgumentCount(1, -1, "PIPELINE"),
 		RunE: func(c *cobra.Command, args []string) error {
 			flags.inputs = append(flags.inputs, args[1:]...)
 			return a.runPipeline(c.Context(), args[0], flags)
@@ -66,51 +65,51 @@ With --watch, the inputs are run again after each change, until Ctrl-C.`,
 	f.StringVar(&flags.outputDir, "output-dir", "", "folder for media files (default: that of the output file, or else the current folder)")
 	f.StringArrayVar(&flags.params, "param", nil, "NODE.KEY=VALUE: override a param of a node; VALUE is JSON or else text; can be repeated")
 	f.IntVarP(&flags.jobs, "jobs", "j", 0, "number of inputs to process at the same time (default: the number of workers)")
-	f.Var((*timeSpan)(&flags.timeout), "timeout", "end the command after this `time`, startup included: 90s, 5m, or a number of seconds; the exit code is 124")
+	f.Var((*program.TimeSpan)(&flags.timeout), "timeout", "end the command after this `time`, startup included: 90s, 5m, or a number of seconds; the exit code is 124")
 	f.BoolVar(&flags.failFast, "fail-fast", false, "stop at the first input that fails")
 	f.BoolVar(&flags.noWait, "no-breaker-wait", false, "while the circuit breaker of a node is open, fail inputs at once instead of waiting")
-	flags.service.add(c)
+	flags.service.Add(c)
 	return c
 }
 
 // runPipeline is the command run without the parsing of flags.
 func (a *app) runPipeline(ctx context.Context, name string, flags runFlags) error {
-	a.jsonErrors = a.jsonErrors || output.IsJSON(flags.output) && !terminal.Is(a.err)
+	a.JSONErrors = a.JSONErrors || output.IsJSON(flags.output) && !terminal.Is(a.Err)
 	if flags.jobs < 0 {
 		return failure.Usagef("--jobs takes a number from 1, not %d", flags.jobs)
 	}
-	p, err := a.load(name)
+	p, err := a.Load(name)
 	if err != nil {
 		return err
 	}
-	if err := setParams(p, flags.params, a.logger.Warn); err != nil {
+	if err := program.SetParams(p, flags.params, a.Logger.Warn); err != nil {
 		return err
 	}
-	inputs, err := input.Resolve(a.in, a.logger.Warn, flags.inputs)
+	inputs, err := input.Resolve(a.In, a.Logger.Warn, flags.inputs)
 	if err != nil {
 		return err
 	}
-	if flags.service.watch && slices.Contains(flags.inputs, "-") {
+	if flags.service.Watch && slices.Contains(flags.inputs, "-") {
 		return failure.Usagef("--watch runs the inputs repeatedly, but standard input (-) can be read only once")
 	}
 	newOutput := func() (output.Writer, error) {
-		return a.newOutput(flags.output, flags.outputDir, onlySink(p), inputs)
+		return a.NewOutput(flags.output, flags.outputDir, onlySink(p), inputs)
 	}
 	out, err := newOutput()
 	if err != nil {
 		return err
 	}
 	defer out.Discard()
-	ctx, cancel := withTimeout(ctx, flags.timeout)
+	ctx, cancel := program.WithTimeout(ctx, flags.timeout)
 	defer cancel()
-	job := &job{
-		app: a, pipeline: p, inputs: inputs, out: out, jobs: flags.jobs, failFast: flags.failFast,
-		breakerWait: !flags.noWait, service: flags.service,
+	job := &program.Job{
+		App: a.App, Pipeline: p, Inputs: inputs, Out: out, Jobs: flags.jobs, FailFast: flags.failFast,
+		BreakerWait: !flags.noWait, Service: flags.service,
 	}
-	if flags.service.watch {
-		return job.runRepeatedly(ctx, newOutput)
+	if flags.service.Watch {
+		return job.RunRepeatedly(ctx, newOutput)
 	}
-	return job.runOnce(ctx)
+	return job.RunOnce(ctx)
 }
 
 // onlySink returns the pipeline's sink, or nothing if there are several.
@@ -120,31 +119,3 @@ func onlySink(p *manifest.Pipeline) string {
 	}
 	return ""
 }
-
-// timeSpan is the value of a flag that takes a time in the form of manifests: 1m30s, or a
-// number of seconds.
-type timeSpan time.Duration
-
-// Set implements pflag.Value.
-func (t *timeSpan) Set(text string) error {
-	d, err := time.ParseDuration(text)
-	if seconds, parsing := strconv.ParseFloat(text, 64); parsing == nil {
-		d, err = time.Duration(seconds*float64(time.Second)), nil
-	}
-	if err != nil || d <= 0 {
-		return errors.New("it takes a time such as 500ms, 90s or 5m, or a number of seconds")
-	}
-	*t = timeSpan(d)
-	return nil
-}
-
-// String implements pflag.Value.
-func (t *timeSpan) String() string {
-	if *t == 0 {
-		return "" // so that the help shows no default
-	}
-	return time.Duration(*t).String()
-}
-
-// Type implements pflag.Value.
-func (t *timeSpan) Type() string { return "time" }

@@ -12,6 +12,7 @@ import (
 	"github.com/gophersnake/gophersnake/cmd/gophersnake/internal/failure"
 	"github.com/gophersnake/gophersnake/cmd/gophersnake/internal/input"
 	"github.com/gophersnake/gophersnake/cmd/gophersnake/internal/output"
+	"github.com/gophersnake/gophersnake/cmd/gophersnake/internal/program"
 	"github.com/gophersnake/gophersnake/cmd/gophersnake/internal/terminal"
 	"github.com/gophersnake/gophersnake/ipc"
 	"github.com/gophersnake/gophersnake/runner"
@@ -26,7 +27,7 @@ type streamFlags struct {
 	params    []string
 	window    int
 	timeout   time.Duration
-	service   serviceFlags
+	service   program.ServiceFlags
 }
 
 func newStream(a *app) *cobra.Command {
@@ -43,14 +44,14 @@ reading pauses, so memory use does not depend on the length of the stream.
 The first item that fails ends the stream, after the results before it. Ctrl-C ends the
 input, and items in progress are finished; a second Ctrl-C ends the command at once.
 
-` + serviceHelp,
+` + program.ServiceHelp,
 		Example: `  arecord -f S16_LE -r 16000 | gophersnake stream speech
   gophersnake stream speech --input talk.wav --realtime
   ffmpeg -i talk.mp3 -ac 1 -ar 16000 -f s16le - | gophersnake stream speech --input-format pcm --rate 16000
   tail -f orders.jsonl | gophersnake stream ./shop | jq .total
   tail -f orders.jsonl | gophersnake stream ./shop --status localhost:9090 --watch
   gophersnake stream hello --input names.txt --input-format text --output greetings.jsonl`,
-		Args: argumentCount(1, 1, "PIPELINE"),
+		Args: program.ArgumentCount(1, 1, "PIPELINE"),
 		RunE: func(c *cobra.Command, args []string) error {
 			for _, name := range []string{"rate", "channels", "sample-format"} {
 				if c.Flags().Changed(name) && flags.format.Name != "pcm" {
@@ -67,43 +68,43 @@ input, and items in progress are finished; a second Ctrl-C ends the command at o
 	f.IntVar(&flags.format.Channels, "channels", 1, "for pcm: number of interleaved channels")
 	f.StringVar(&flags.format.Samples, "sample-format", "s16le", "for pcm: s16le or f32le")
 	flags.format.Chunk = 20 * time.Millisecond
-	f.Var((*timeSpan)(&flags.format.Chunk), "chunk", "length of each chunk of a recording, a `time`")
+	f.Var((*program.TimeSpan)(&flags.format.Chunk), "chunk", "length of each chunk of a recording, a `time`")
 	f.BoolVar(&flags.format.Realtime, "realtime", false, "send a recording at the speed at which it was recorded")
 	f.StringVarP(&flags.output, "output", "o", "", "pretty, jsonl or a file")
 	f.StringVar(&flags.outputDir, "output-dir", "", "folder for media files (default: that of the output file, or else the current folder)")
 	f.StringArrayVar(&flags.params, "param", nil, "NODE.KEY=VALUE: override a param of a node; VALUE is JSON or else text; can be repeated")
 	f.IntVar(&flags.window, "window", 0, "number of items that each node may have in progress or queued (default 16, or the size of the largest batch)")
-	f.Var((*timeSpan)(&flags.timeout), "timeout", "end the command after this `time`, startup included; the exit code is 124")
-	flags.service.add(c)
+	f.Var((*program.TimeSpan)(&flags.timeout), "timeout", "end the command after this `time`, startup included; the exit code is 124")
+	flags.service.Add(c)
 	return c
 }
 
 // streamPipeline is the command stream without the parsing of flags.
 func (a *app) streamPipeline(ctx context.Context, name string, flags streamFlags) error {
-	a.jsonErrors = output.IsJSON(flags.output) && !terminal.Is(a.err)
+	a.JSONErrors = output.IsJSON(flags.output) && !terminal.Is(a.Err)
 	if err := flags.format.Check(); err != nil {
 		return err
 	}
 	if flags.window < 0 || flags.window > runner.LargestWindow {
 		return failure.Usagef("--window takes a number from 1 to %d, not %d", runner.LargestWindow, flags.window)
 	}
-	p, err := a.load(name)
+	p, err := a.Load(name)
 	if err != nil {
 		return err
 	}
-	if err := setParams(p, flags.params, a.logger.Warn); err != nil {
+	if err := program.SetParams(p, flags.params, a.Logger.Warn); err != nil {
 		return err
 	}
-	if flags.input == "-" && terminal.Is(a.in) {
-		a.logger.Info("reading from the keyboard; Ctrl-D at the beginning of a line ends the input")
+	if flags.input == "-" && terminal.Is(a.In) {
+		a.Logger.Info("reading from the keyboard; Ctrl-D at the beginning of a line ends the input")
 	}
-	in, err := input.NewStream(a.in, flags.input, a.logger.Warn)
+	in, err := input.NewStream(a.In, flags.input, a.Logger.Warn)
 	if err != nil {
 		return err
 	}
 	out, err := output.NewStream(output.StreamOptions{
 		Format: flags.output, Dir: flags.outputDir, Stem: in.Stem, Input: in.Info, InputFiles: in.Files(),
-		ShowNodes: len(p.Graph().Sinks()) > 1, Warn: a.logger.Warn, Stdout: a.out, Style: a.style,
+		ShowNodes: len(p.Graph().Sinks()) > 1, Warn: a.Logger.Warn, Stdout: a.Out, Style: a.Style,
 	})
 	if err != nil {
 		return err
@@ -126,7 +127,7 @@ type streamJob struct {
 	out      *output.Stream
 	options  []runner.StreamOption
 	timeout  time.Duration // 0 for none
-	service  serviceFlags
+	service  program.ServiceFlags
 
 	display *terminal.Display
 	sent    int // items; valid after send has returned
@@ -144,10 +145,10 @@ func (j *streamJob) run(ctx context.Context) error {
 		streamCtx, cancelStream = context.WithDeadlineCause(streamCtx, deadline, cause)
 		defer cancelStream()
 	}
-	j.display = terminal.NewStreamDisplay(j.app.console, j.app.logger)
+	j.display = terminal.NewStreamDisplay(j.app.Console, j.app.Logger)
 	defer j.display.Close()
 	if j.display.ShowsLines() {
-		j.out.Redirect(j.app.console) // so that results appear above the progress
+		j.out.Redirect(j.app.Console) // so that results appear above the progress
 	}
 	work := func(ctx context.Context, r *runner.Runner, _ <-chan struct{}) error {
 		s, err := r.Stream(streamCtx, j.options...)
@@ -156,7 +157,7 @@ func (j *streamJob) run(ctx context.Context) error {
 		}
 		return j.addProgress(failure.Cause(streamCtx, err))
 	}
-	return j.app.withRunner(ctx, j.pipeline, j.display, j.service, work)
+	return j.app.WithRunner(ctx, j.pipeline, j.display, j.service, work)
 }
 
 // errStreamEnded ends the reading of the input of a stream that has ended.
@@ -209,7 +210,7 @@ func (j *streamJob) send(ctx context.Context, s *runner.Stream) error {
 		case item, more = <-items:
 		case <-ctx.Done():
 			if stop, ok := failure.Interruption(ctx); ok {
-				j.app.logger.Info(stop.Error() + ": finishing the items in progress; a second signal ends the command at once")
+				j.app.Logger.Info(stop.Error() + ": finishing the items in progress; a second signal ends the command at once")
 			}
 			return nil
 		}

@@ -19,12 +19,13 @@ import (
 	"github.com/gophersnake/gophersnake/cmd/gophersnake/internal/failure"
 	"github.com/gophersnake/gophersnake/cmd/gophersnake/internal/input"
 	"github.com/gophersnake/gophersnake/cmd/gophersnake/internal/output"
+	"github.com/gophersnake/gophersnake/cmd/gophersnake/internal/program"
 	"github.com/gophersnake/gophersnake/cmd/gophersnake/internal/terminal"
 	"github.com/gophersnake/gophersnake/runner/cluster/jobs"
 )
 
 type submitFlags struct {
-	client   jobsClient
+	client   program.JobsClient
 	inputs   []string
 	id       string
 	batch    string
@@ -52,12 +53,12 @@ same command queues what is missing if it is run again, and with --wait it waits
 With --id, the only job has that id. A job with an id that is known is not queued again, until
 the record of that job ends, 7 days after the job.
 
-` + jobsHelp + "\n\n" + input.Help,
+` + program.JobsHelp + "\n\n" + input.Help,
 		Example: `  gophersnake submit speech --input talk.wav --wait
   gophersnake submit speech --input 'clips/*.wav' --batch monday
   gophersnake submit speech --input 'clips/*.wav' --batch monday --wait --output transcripts.jsonl
   gophersnake submit report --input '{"month": 5}' --id report-2026-05 --delay 2h --priority low`,
-		Args: argumentCount(1, -1, "PIPELINE"),
+		Args: program.ArgumentCount(1, -1, "PIPELINE"),
 		RunE: func(c *cobra.Command, args []string) error {
 			flags.inputs = append(flags.inputs, args[1:]...)
 			return a.submit(c.Context(), args[0], &flags)
@@ -68,22 +69,22 @@ the record of that job ends, 7 days after the job.
 	f.StringVar(&flags.id, "id", "", "the `ID` of the only job")
 	f.StringVar(&flags.batch, "batch", "", "a `NAME` for all jobs of the command, which makes it resumable")
 	f.StringVar(&flags.priority, "priority", string(jobs.Normal), "high, normal or low")
-	f.Var((*timeSpan)(&flags.delay), "delay", "begin the jobs after this `time`")
+	f.Var((*program.TimeSpan)(&flags.delay), "delay", "begin the jobs after this `time`")
 	f.IntVar(&flags.attempts, "attempts", 1, "how often a run is made that fails with a retryable error")
 	f.BoolVar(&flags.await, "wait", false, "wait until the jobs have ended, and write their results")
 	flags.wait.add(c)
-	flags.client.add(c)
+	flags.client.Add(c)
 	return c
 }
 
 // submit is the command submit without the parsing of flags.
 func (a *app) submit(ctx context.Context, pipeline string, flags *submitFlags) error {
-	a.jsonErrors = a.jsonErrors || output.IsJSON(flags.wait.output) && !terminal.Is(a.err)
+	a.JSONErrors = a.JSONErrors || output.IsJSON(flags.wait.output) && !terminal.Is(a.Err)
 	opts, err := flags.options()
 	if err != nil {
 		return err
 	}
-	inputs, err := input.Resolve(a.in, a.logger.Warn, flags.inputs)
+	inputs, err := input.Resolve(a.In, a.Logger.Warn, flags.inputs)
 	if err != nil {
 		return err
 	}
@@ -96,9 +97,9 @@ func (a *app) submit(ctx context.Context, pipeline string, flags *submitFlags) e
 	if inputs.Many && flags.batch == "" {
 		flags.batch = strings.ToLower(rand.Text()[:8])
 	}
-	ctx, cancel := withTimeout(ctx, flags.wait.timeout)
+	ctx, cancel := program.WithTimeout(ctx, flags.wait.timeout)
 	defer cancel()
-	store, conn, err := flags.client.open(ctx, a)
+	store, conn, err := flags.client.Open(ctx, a.App)
 	if err != nil {
 		return err
 	}
@@ -119,11 +120,11 @@ func (a *app) servedAs(argument string) (string, error) {
 	if _, err := os.Stat(argument); errors.Is(err, fs.ErrNotExist) {
 		return argument, nil
 	}
-	p, err := a.load(argument)
+	p, err := a.Load(argument)
 	if err != nil {
 		return "", err
 	}
-	return nameOf(p), nil
+	return program.NameOf(p), nil
 }
 
 // options returns what all jobs of the command have.
@@ -185,7 +186,7 @@ const submitters = 64
 // submitAll queues the jobs and shows the progress. It stops at the first error.
 func (s *submission) submitAll(ctx context.Context, batch string) error {
 	s.refs, s.known = make([]jobs.Ref, len(s.ids)), make(map[string]bool)
-	display := terminal.NewCountDisplay(s.app.console, s.app.logger, "queued", len(s.ids))
+	display := terminal.NewCountDisplay(s.app.Console, s.app.Logger, "queued", len(s.ids))
 	defer display.Close()
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -206,7 +207,7 @@ func (s *submission) submitAll(ctx context.Context, batch string) error {
 		})
 	}
 	for i := range s.ids {
-		if !send(ctx, next, i) {
+		if !program.Send(ctx, next, i) {
 			break
 		}
 	}
@@ -214,7 +215,7 @@ func (s *submission) submitAll(ctx context.Context, batch string) error {
 	work.Wait()
 	if err := context.Cause(ctx); err != nil {
 		if s.inputs.Many {
-			s.app.logger.Warn(fmt.Sprintf("%d of %d jobs are queued; the same command with --batch %s queues the rest", s.done, len(s.ids), batch))
+			s.app.Logger.Warn(fmt.Sprintf("%d of %d jobs are queued; the same command with --batch %s queues the rest", s.done, len(s.ids), batch))
 		}
 		return err
 	}
@@ -261,12 +262,12 @@ func (s *submission) print(format string) error {
 			}
 			line = string(doc)
 		}
-		if _, err := fmt.Fprintln(s.app.out, line); err != nil {
+		if _, err := fmt.Fprintln(s.app.Out, line); err != nil {
 			return err
 		}
 	}
-	if s.inputs.Many && !s.app.jsonErrors {
-		s.app.printError(fmt.Sprintf("%d queued, %d known before\n", len(s.refs)-len(s.known), len(s.known)))
+	if s.inputs.Many && !s.app.JSONErrors {
+		s.app.PrintError(fmt.Sprintf("%d queued, %d known before\n", len(s.refs)-len(s.known), len(s.known)))
 	}
 	return nil
 }

@@ -7,6 +7,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/gophersnake/gophersnake/cmd/gophersnake/internal/failure"
+	"github.com/gophersnake/gophersnake/cmd/gophersnake/internal/program"
 	"github.com/gophersnake/gophersnake/cmd/gophersnake/internal/terminal"
 	"github.com/gophersnake/gophersnake/cmd/gophersnake/internal/top"
 	"github.com/gophersnake/gophersnake/runner/serve"
@@ -33,7 +34,7 @@ service is ready, and with 1 if not. --json prints the document of GET /v1/statu
 		Example: `  gophersnake top
   gophersnake top https://models.example:8443 --token-file token
   gophersnake top --json | jq '.pipelines[].nodes[] | {node, state, recent}'`,
-		Args: argumentCount(0, 1, "URL"),
+		Args: program.ArgumentCount(0, 1, "URL"),
 		RunE: func(c *cobra.Command, args []string) error {
 			address := "http://127.0.0.1:8000"
 			if len(args) > 0 {
@@ -63,18 +64,18 @@ func (a *app) top(ctx context.Context, address string, flags topFlags) error {
 	if err != nil {
 		return failure.Usagef("%w", err)
 	}
-	in, isFile := a.in.(*os.File)
-	if isFile && !flags.once && !flags.json && terminal.Is(a.in) && terminal.Is(a.out) {
-		return top.Run(ctx, client, in, a.out, a.style)
+	in, isFile := a.In.(*os.File)
+	if isFile && !flags.once && !flags.json && terminal.Is(a.In) && terminal.Is(a.Out) {
+		return top.Run(ctx, client, in, a.Out, a.Style)
 	}
 	status, text, err := client.Status(ctx)
 	if err != nil {
 		return err
 	}
 	if !flags.json {
-		text = []byte(top.Table(status, a.style, terminal.Width(a.out)))
+		text = []byte(top.Table(status, a.Style, terminal.Width(a.Out)))
 	}
-	if _, err := a.out.Write(text); err != nil {
+	if _, err := a.Out.Write(text); err != nil {
 		return err
 	}
 	if !status.Ready {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/gophersnake/gophersnake/cmd/gophersnake/internal/failure"
 	"github.com/gophersnake/gophersnake/cmd/gophersnake/internal/output"
+	"github.com/gophersnake/gophersnake/cmd/gophersnake/internal/program"
 	"github.com/gophersnake/gophersnake/cmd/gophersnake/internal/terminal"
 	"github.com/gophersnake/gophersnake/runner"
 	"github.com/gophersnake/gophersnake/runner/manifest"
@@ -30,17 +31,17 @@ The exit code is that of the first invalid pipeline.`,
 		Example: `  gophersnake validate pipeline.yaml
   gophersnake validate --static pipelines/*.yaml
   gophersnake validate --output json speech`,
-		Args: argumentCount(1, -1, "PIPELINE"),
+		Args: program.ArgumentCount(1, -1, "PIPELINE"),
 		RunE: func(c *cobra.Command, args []string) error {
 			if err := failure.CheckChoice("output", format, "text", "json"); err != nil {
 				return err
 			}
-			a.jsonErrors = format == "json"
+			a.JSONErrors = format == "json"
 			return a.validateAll(c.Context(), args, static, format)
 		},
 	}
 	c.Flags().BoolVar(&static, "static", false, "check only what does not need Python")
-	addOutputFlag(c, &format)
+	program.AddOutputFlag(c, &format)
 	return c
 }
 
@@ -53,9 +54,9 @@ files. To tell the editor about the schema, begin a YAML file with this line:
 
   # yaml-language-server: $schema=pipeline.schema.json`,
 		Example: `  gophersnake schema > pipeline.schema.json`,
-		Args:    argumentCount(0, 0, ""),
+		Args:    program.ArgumentCount(0, 0, ""),
 		RunE: func(*cobra.Command, []string) error {
-			_, err := a.out.Write(manifest.Schema)
+			_, err := a.Out.Write(manifest.Schema)
 			return err
 		},
 	}
@@ -100,19 +101,19 @@ func (a *app) validateAll(ctx context.Context, names []string, static bool, form
 			continue
 		}
 		for _, note := range v.Notes {
-			fmt.Fprintf(a.err, "%s %s\n", a.style.Yellow("note:"), runner.PrintableLine(manifest.Problem(note).String()))
+			fmt.Fprintf(a.Err, "%s %s\n", a.Style.Yellow("note:"), runner.PrintableLine(manifest.Problem(note).String()))
 		}
 		for _, warning := range v.Warnings {
-			fmt.Fprintf(a.err, "%s %s: %s\n", a.style.Yellow("warning:"), name, runner.PrintableLine(warning))
+			fmt.Fprintf(a.Err, "%s %s: %s\n", a.Style.Yellow("warning:"), name, runner.PrintableLine(warning))
 		}
 		if v.OK {
-			fmt.Fprintf(a.out, "%s %s (%s)\n", a.style.Green("ok"), name, terminal.Plural(v.Nodes, "node"))
+			fmt.Fprintf(a.Out, "%s %s (%s)\n", a.Style.Green("ok"), name, terminal.Plural(v.Nodes, "node"))
 		} else {
-			a.reportError(prefixOf(name, v.err), v.err)
+			a.ReportError(prefixOf(name, v.err), v.err)
 		}
 	}
 	if format == "json" {
-		if err := output.PrintJSON(a.out, verdicts); err != nil {
+		if err := output.PrintJSON(a.Out, verdicts); err != nil {
 			return err
 		}
 	}
@@ -133,7 +134,7 @@ func prefixOf(name string, err error) string {
 
 func (a *app) validate(ctx context.Context, name string, static bool) verdict {
 	v := verdict{Pipeline: name}
-	p, err := a.load(name)
+	p, err := a.Load(name)
 	if err == nil {
 		v.Nodes = len(p.Nodes)
 		for _, note := range p.Notes {
@@ -157,10 +158,10 @@ func (a *app) validate(ctx context.Context, name string, static bool) verdict {
 // returns warnings, even if there is an error.
 func (a *app) check(ctx context.Context, p *manifest.Pipeline, static bool) ([]string, error) {
 	if !static {
-		_, warnings, err := a.describe(ctx, p)
+		_, warnings, err := a.Describe(ctx, p)
 		return warnings, err
 	}
-	r, err := runner.New(p, a.options()...)
+	r, err := runner.New(p, a.Options()...)
 	if err != nil {
 		return nil, err
 	}

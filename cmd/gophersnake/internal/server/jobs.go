@@ -1,18 +1,15 @@
-package cli
+package server
 
 import (
 	"context"
 	"errors"
-	"log/slog"
-	"os"
-	"path/filepath"
-	"runtime"
 	"sync/atomic"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/gophersnake/gophersnake/cmd/gophersnake/internal/failure"
+	"github.com/gophersnake/gophersnake/cmd/gophersnake/internal/program"
 	"github.com/gophersnake/gophersnake/runner"
 	"github.com/gophersnake/gophersnake/runner/cluster"
 	"github.com/gophersnake/gophersnake/runner/cluster/jobs"
@@ -20,84 +17,6 @@ import (
 	"github.com/gophersnake/gophersnake/runner/serve"
 	"github.com/gophersnake/gophersnake/runner/telemetry/metrics"
 )
-
-const jobsHelp = `The jobs are in the NATS servers that --nats names, or in the state folder of "gophersnake
-serve --jobs" on this machine. The default is the state folder that serve uses if it is given
-none: gophersnake in $XDG_STATE_HOME, or in ~/.local/state.
-
-` + natsHelp
-
-// jobsClient are the flags of commands that use jobs.
-type jobsClient struct{ nats natsFlags }
-
-func (j *jobsClient) add(c *cobra.Command) { j.nats.add(c, "where the jobs are") }
-
-// stateDir returns the default state folder.
-func stateDir() (string, error) {
-	if dir := os.Getenv("XDG_STATE_HOME"); filepath.IsAbs(dir) {
-		return filepath.Join(dir, "gophersnake"), nil
-	}
-	home, err := os.UserHomeDir()
-	if err != nil {
-		return "", runner.Wrap(err, runner.KindIO, "find the state folder")
-	}
-	if runtime.GOOS == "darwin" {
-		return filepath.Join(home, "Library", "Application Support", "gophersnake", "state"), nil
-	}
-	return filepath.Join(home, ".local", "state", "gophersnake"), nil
-}
-
-// open connects to the servers of the jobs. The caller closes the connection.
-func (j *jobsClient) open(ctx context.Context, a *app) (*jobs.Store, *cluster.Conn, error) {
-	if err := j.nats.check(); err != nil {
-		return nil, nil, err
-	}
-	if len(j.nats.urls) == 0 {
-		dir, err := stateDir()
-		if err != nil {
-			return nil, nil, err
-		}
-		url, err := cluster.LocalURL(dir)
-		if err != nil {
-			return nil, nil, withJobsHint(err)
-		}
-		j.nats.urls = []string{url}
-	}
-	config, err := a.natsConfig(&j.nats, "gophersnake jobs")
-	if err != nil {
-		return nil, nil, withJobsHint(err)
-	}
-	return connectJobs(ctx, config)
-}
-
-// connectJobs connects to NATS and opens the jobs there.
-func connectJobs(ctx context.Context, config cluster.Config) (*jobs.Store, *cluster.Conn, error) {
-	ctx, cancel := context.WithTimeout(ctx, natsTimeout)
-	defer cancel()
-	conn, err := cluster.Connect(ctx, config)
-	if err != nil {
-		return nil, nil, err
-	}
-	store, err := jobs.Open(ctx, conn, jobsConfig(config.Logger))
-	if err != nil {
-		conn.Close()
-		return nil, nil, err
-	}
-	return store, conn, nil
-}
-
-// withJobsHint says what to do if no server has been found in a state folder.
-func withJobsHint(err error) error {
-	if e, ok := errors.AsType[*runner.Error](err); ok {
-		return e.WithHint("start gophersnake serve --jobs, or name its state folder or NATS servers with --nats")
-	}
-	return err
-}
-
-// jobsConfig returns how the commands open the jobs.
-func jobsConfig(logger *slog.Logger) jobs.Config {
-	return jobs.Config{OrderedMaps: true, Logger: logger}
-}
 
 // servedJobs are the flags of serve about jobs, and then the server of the jobs.
 type servedJobs struct {
@@ -128,22 +47,22 @@ func (j *servedJobs) open(ctx context.Context, a *app, member *member) (err erro
 		return nil
 	}
 	j.taking = new(atomic.Pointer[jobs.Server])
-	logger := slog.New(hclogHandler{a.logger})
+	logger := a.Slog()
 	if member != nil {
 		if j.state != "" {
 			return failure.Usagef("--state and --nats exclude each other: the jobs are in the servers of --nats")
 		}
-		ctx, cancel := context.WithTimeout(ctx, natsTimeout)
+		ctx, cancel := context.WithTimeout(ctx, program.NATSTimeout)
 		defer cancel()
-		j.store, err = jobs.Open(ctx, member.conn, jobsConfig(logger))
+		j.store, err = jobs.Open(ctx, member.conn, program.JobsConfig(logger))
 		return err
 	}
 	if j.state == "" {
-		if j.state, err = stateDir(); err != nil {
+		if j.state, err = program.StateDir(); err != nil {
 			return err
 		}
 	}
-	j.store, j.conn, err = connectJobs(ctx, cluster.Config{StateDir: j.state, Name: "gophersnake serve --jobs", Logger: logger})
+	j.store, j.conn, err = program.ConnectJobs(ctx, cluster.Config{StateDir: j.state, Name: "gophersnake serve --jobs", Logger: logger})
 	return err
 }
 
@@ -187,7 +106,7 @@ func (j *servedJobs) start(ctx context.Context, a *app, pipelines []*servedPipel
 		grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), j.grace)
 		defer cancel()
 		if err := server.Drain(grace); errors.Is(err, context.DeadlineExceeded) {
-			a.logger.Warn("jobs that run longer than the drain timeout are given back, or fail")
+			a.Logger.Warn("jobs that run longer than the drain timeout are given back, or fail")
 		}
 		server.Close()
 	}()

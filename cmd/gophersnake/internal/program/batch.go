@@ -1,4 +1,4 @@
-package cli
+package program
 
 import (
 	"context"
@@ -38,7 +38,7 @@ func (b *batch) runAll(ctx context.Context, sources []input.Source, handle func(
 		slots := make(chan struct{}, b.jobs)
 		for _, s := range sources {
 			outcome := make(chan output.Outcome, 1)
-			if !send(ctx, slots, struct{}{}) || !send(ctx, queue, outcome) {
+			if !Send(ctx, slots, struct{}{}) || !Send(ctx, queue, outcome) {
 				return
 			}
 			running.Go(func() {
@@ -64,8 +64,8 @@ func (b *batch) runAll(ctx context.Context, sources []input.Source, handle func(
 	return done, nil
 }
 
-// send sends a value to a channel unless the context ends before.
-func send[T any](ctx context.Context, to chan<- T, value T) bool {
+// Send sends a value to a channel unless the context ends before.
+func Send[T any](ctx context.Context, to chan<- T, value T) bool {
 	select {
 	case to <- value:
 		return true

@@ -1,17 +1,15 @@
-package cli
+// Package server is the command serve: the servers of HTTP, gRPC, the cluster and the jobs.
+package server
 
 import (
 	"context"
 	"errors"
 	"fmt"
 	"log"
-	"math"
 	"net/http"
-	"path/filepath"
 	"regexp"
 	"runtime"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -22,6 +20,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/gophersnake/gophersnake/cmd/gophersnake/internal/failure"
+	"github.com/gophersnake/gophersnake/cmd/gophersnake/internal/program"
 	"github.com/gophersnake/gophersnake/cmd/gophersnake/internal/service"
 	"github.com/gophersnake/gophersnake/cmd/gophersnake/internal/terminal"
 	"github.com/gophersnake/gophersnake/runner"
@@ -32,6 +31,9 @@ import (
 	"github.com/gophersnake/gophersnake/runner/serve/tables"
 	"github.com/gophersnake/gophersnake/runner/telemetry/metrics"
 )
+
+// app has the command as methods.
+type app struct{ *program.App }
 
 type serveFlags struct {
 	config    serve.Config
@@ -45,12 +47,14 @@ type serveFlags struct {
 	debug     bool
 	admin     bool
 	watch     bool
-	telemetry telemetryFlags
+	telemetry program.TelemetryFlags
 	member    memberFlags
 	jobs      servedJobs
 }
 
-func newServe(a *app) *cobra.Command {
+// New returns the command.
+func New(shared *program.App) *cobra.Command {
+	a := &app{shared}
 	flags := serveFlags{maxBody: serve.DefaultMaxBody}
 	c := &cobra.Command{
 		Use:   "serve PIPELINE...",
@@ -92,7 +96,7 @@ Go, or a node's host. A machine that ends leaves the others first, and finishes 
 With --jobs, the command also runs the jobs that gophersnake submit queues. They are kept in
 the state folder, or by the servers of --nats, and outlive the command.
 
-` + natsHelp + "\n\n" + telemetryHelp,
+` + program.NATSHelp + "\n\n" + program.TelemetryHelp,
 		Example: `  gophersnake serve speech
   curl --data-binary @talk.wav http://127.0.0.1:8000/v1/pipelines/speech
   gophersnake serve ./shop hello=./greeting --listen 127.0.0.1:9000
@@ -101,7 +105,7 @@ the state folder, or by the servers of --nats, and outlive the command.
   openssl rand -hex 32 > tokens && gophersnake serve ./shop --listen :8000 --token-file tokens
   gophersnake serve ./shop --listen :8443 --token-file tokens --tls-cert cert.pem --tls-key key.pem
   gophersnake serve ./shop --nats tls://a:4222,tls://b:4222 --nats-creds machine.creds --label gpu`,
-		Args: argumentCount(1, -1, "PIPELINE"),
+		Args: program.ArgumentCount(1, -1, "PIPELINE"),
 		RunE: func(c *cobra.Command, args []string) error { return a.servePipelines(c.Context(), args, flags) },
 	}
 	f := c.Flags()
@@ -114,7 +118,7 @@ the state folder, or by the servers of --nats, and outlive the command.
 	f.BoolVar(&flags.config.Insecure, "insecure", false, "let other machines use the pipelines without a token")
 	f.StringArrayVar(&flags.hosts, "host", nil, "on a loopback address, also answer requests for this host `NAME`, such as that of a proxy; can be repeated")
 	flags.config.DrainTimeout = 30 * time.Second
-	f.Var((*timeSpan)(&flags.config.DrainTimeout), "drain-timeout", "how long calls under way may take at the end, a `time`")
+	f.Var((*program.TimeSpan)(&flags.config.DrainTimeout), "drain-timeout", "how long calls under way may take at the end, a `time`")
 	f.Var(&flags.maxBody, "max-body", "largest `size` of a request's body: 64MiB, 500kB or a number of bytes")
 	f.Var(&flags.maxMemory, "max-memory", "largest `size` of all bodies and answers at a time; the default is 1GiB, or a quarter of what the cgroup has")
 	f.IntVar(&flags.queue, "queue", serve.DefaultQueue, "the `number` of requests that wait for a busy pipeline")
@@ -122,7 +126,7 @@ the state folder, or by the servers of --nats, and outlive the command.
 	f.BoolVar(&flags.admin, "admin", false, "let clients of this machine reload pipelines and restart nodes, if they need no token")
 	f.BoolVar(&flags.watch, "watch", false, "reload the nodes' Python code whenever it changes")
 	flags.member.add(c)
-	flags.telemetry.add(c)
+	flags.telemetry.Add(c)
 	flags.jobs.add(c)
 	return c
 }
@@ -177,37 +181,37 @@ func (a *app) servePipelines(ctx context.Context, args []string, flags serveFlag
 	if err := flags.jobs.open(ctx, a, member); err != nil {
 		return err
 	}
-	telemetry, err := a.startTelemetry(ctx, flags.telemetry)
+	telemetry, err := a.StartTelemetry(ctx, flags.telemetry)
 	if err != nil {
 		return err
 	}
-	defer func() { telemetry.stop(flags.config.DrainTimeout) }()
-	if telemetry.provider == nil { // nodes still get the traces of their clients
-		telemetry.provider = noop.NewTracerProvider()
+	defer func() { telemetry.Stop(flags.config.DrainTimeout) }()
+	if telemetry.Provider == nil { // nodes still get the traces of their clients
+		telemetry.Provider = noop.NewTracerProvider()
 	}
 	measures := newMetrics()
 	flags.jobs.addMetrics(measures)
 	defer func() {
 		for _, p := range pipelines {
 			if p.runner != nil {
-				err = errors.Join(err, closeRunner(ctx, p.runner))
+				err = errors.Join(err, program.CloseRunner(ctx, p.runner))
 			}
 		}
 	}()
 	monitor := serve.NewMonitor()
 	for _, p := range pipelines {
-		p.display = terminal.NewLogDisplay(a.console, a.logger)
-		watched := monitor.Options(p.name, telemetry.logger)
-		p.runner, err = runner.New(p.pipeline, a.options(append(watched, runner.WithEvents(p.display.Event),
+		p.display = terminal.NewLogDisplay(a.Console, a.Logger)
+		watched := monitor.Options(p.name, telemetry.Logger)
+		p.runner, err = runner.New(p.pipeline, a.Options(append(watched, runner.WithEvents(p.display.Event),
 			runner.WithBuildProgress(p.display.BuildProgress), runner.WithOrderedMaps(), measures.Option(p.name),
-			runner.WithTracerProvider(telemetry.provider))...)...)
+			runner.WithTracerProvider(telemetry.Provider))...)...)
 		if err != nil {
 			return err
 		}
 	}
 	flags.config.ErrorLog = a.httpLog()
 	server, err := serve.Listen(runnersOf(pipelines), flags.config, slices.Concat(flags.options(), member.serveOptions(measures), flags.jobs.serveOptions(),
-		[]serve.Option{serve.WithMonitor(monitor), serve.WithFailures(a.logRequest), serve.WithTracerProvider(telemetry.provider), serve.WithMetrics(measures)})...)
+		[]serve.Option{serve.WithMonitor(monitor), serve.WithFailures(a.logRequest), serve.WithTracerProvider(telemetry.Provider), serve.WithMetrics(measures)})...)
 	if err != nil {
 		return err
 	}
@@ -262,11 +266,11 @@ func (a *app) reloadTokens(server *serve.Server, file string) {
 		err = server.SetTokens(tokens)
 	}
 	if err != nil {
-		a.logger.Warn("the tokens were not reloaded; the old ones stay valid")
-		a.reportError("", err)
+		a.Logger.Warn("the tokens were not reloaded; the old ones stay valid")
+		a.ReportError("", err)
 		return
 	}
-	a.logger.Info("the tokens were reloaded", "tokens", len(tokens))
+	a.Logger.Info("the tokens were reloaded", "tokens", len(tokens))
 }
 
 // hangup is what the command does after SIGHUP.
@@ -289,14 +293,14 @@ func newMetrics() *metrics.Metrics {
 
 // httpLog returns a log for package net/http, whose messages are about connections.
 func (a *app) httpLog() *log.Logger {
-	return a.logger.StandardLogger(&hclog.StandardLoggerOptions{ForceLevel: hclog.Debug})
+	return a.Logger.StandardLogger(&hclog.StandardLoggerOptions{ForceLevel: hclog.Debug})
 }
 
 // logRequest logs a failed request: as a warning unless it is the client's fault.
 func (a *app) logRequest(f serve.Failure) {
-	log := a.logger.Debug
+	log := a.Logger.Debug
 	if f.Status >= http.StatusInternalServerError {
-		log = a.logger.Warn
+		log = a.Logger.Warn
 	}
 	log("a request failed", "status", f.Status, "path", f.Path, "id", f.RequestID, "token", f.Token, "error", runner.PrintableLine(f.Err.Error()))
 }
@@ -329,14 +333,14 @@ func (a *app) serveUntilEnd(ctx context.Context, s *servers, pipelines []*served
 	for _, p := range pipelines {
 		var err error
 		work, p.reloader, err = service.NewReloader(work, p.pipeline, service.ReloaderOptions{
-			Watch: flags.watch, Logger: a.logger, Report: func(err error) { a.reportError("", err) },
+			Watch: flags.watch, Logger: a.Logger, Report: func(err error) { a.ReportError("", err) },
 		})
 		if err != nil {
 			return err
 		}
 		defer p.reloader.Close()
 	}
-	work, stopHangups := service.OnHangup(work, a.onTerminal, func() { a.hangup(s.http, pipelines, flags.tokenFile) })
+	work, stopHangups := service.OnHangup(work, a.OnTerminal, func() { a.hangup(s.http, pipelines, flags.tokenFile) })
 	defer stopHangups()
 	ended := make(chan error, 1)
 	go func() {
@@ -351,10 +355,10 @@ func (a *app) serveUntilEnd(ctx context.Context, s *servers, pipelines []*served
 		err = flags.jobs.start(work, a, pipelines)
 	}
 	if err == nil {
-		_, _ = fmt.Fprintln(a.out, "ready: "+s.urls())
+		_, _ = fmt.Fprintln(a.Out, "ready: "+s.urls())
 		<-work.Done()
 		if _, ok := failure.Interruption(work); ok {
-			a.logger.Info("finishing the calls under way; a second signal ends the command at once")
+			a.Logger.Info("finishing the calls under way; a second signal ends the command at once")
 		}
 	}
 	isStopped := ctx.Err() != nil
@@ -397,12 +401,12 @@ func (a *app) loadServed(args []string) ([]*servedPipeline, error) {
 		if !isNamed || !servedName.MatchString(name) {
 			name, path = "", argument
 		}
-		p, err := a.load(path)
+		p, err := a.Load(path)
 		if err != nil {
 			return nil, err
 		}
 		if name == "" {
-			name = nameOf(p)
+			name = program.NameOf(p)
 		}
 		if !servedName.MatchString(name) {
 			return nil, failure.Usagef("%q cannot be a part of a URL; give the pipeline another name: NAME=%s", name, path)
@@ -415,76 +419,3 @@ func (a *app) loadServed(args []string) ([]*servedPipeline, error) {
 	}
 	return all, nil
 }
-
-// nameOf returns the name of a pipeline: that in its manifest, or that of its file or, if the
-// file has the usual name, of its folder.
-func nameOf(p *manifest.Pipeline) string {
-	if _, ok := p.Metadata["name"]; !ok && p.Name == "pipeline" {
-		return filepath.Base(p.Base)
-	}
-	return p.Name
-}
-
-// requestRate is the value of a flag that takes requests in a second.
-type requestRate float64
-
-// Set implements pflag.Value.
-func (r *requestRate) Set(text string) error {
-	rate, err := serve.ParseRate(text)
-	*r = requestRate(rate)
-	return err
-}
-
-// String implements pflag.Value.
-func (r *requestRate) String() string {
-	if *r == 0 {
-		return ""
-	}
-	return fmt.Sprintf("%g/s", float64(*r))
-}
-
-// Type implements pflag.Value.
-func (r *requestRate) Type() string { return "rate" }
-
-// size is the value of a flag that takes a number of bytes.
-type size int64
-
-// sizeUnits are the units of sizes, as in manifests.
-var sizeUnits = []struct {
-	name  string
-	bytes float64
-}{
-	{"KiB", 1 << 10}, {"MiB", 1 << 20}, {"GiB", 1 << 30},
-	{"kB", 1e3}, {"MB", 1e6}, {"GB", 1e9}, {"B", 1}, {"", 1},
-}
-
-// Set implements pflag.Value.
-func (s *size) Set(text string) error {
-	for _, unit := range sizeUnits {
-		number, ok := strings.CutSuffix(text, unit.name)
-		if !ok {
-			continue
-		}
-		n, err := strconv.ParseFloat(strings.TrimSpace(number), 64)
-		if bytes := n * unit.bytes; err == nil && bytes >= 1 && bytes < math.MaxInt64 {
-			*s = size(bytes)
-			return nil
-		}
-		break
-	}
-	return errors.New("it takes a size such as 64MiB, 500kB or a number of bytes")
-}
-
-// String implements pflag.Value.
-func (s *size) String() string {
-	if *s == 0 {
-		return ""
-	}
-	if *s%(1<<20) == 0 {
-		return fmt.Sprintf("%dMiB", *s>>20)
-	}
-	return strconv.FormatInt(int64(*s), 10)
-}
-
-// Type implements pflag.Value.
-func (s *size) Type() string { return "size" }

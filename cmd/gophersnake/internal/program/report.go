@@ -1,4 +1,4 @@
-package cli
+package program
 
 import (
 	"context"
@@ -16,7 +16,7 @@ import (
 
 // report prints the error that ended a command, unless it was printed already. If a signal
 // ended the context, it prints that instead of errors that follow from it.
-func (a *app) report(ctx context.Context, err error) {
+func (a *App) report(ctx context.Context, err error) {
 	if err == nil {
 		return
 	}
@@ -29,19 +29,19 @@ func (a *app) report(ctx context.Context, err error) {
 	if stop, ok := failure.Interruption(ctx); ok && !errors.Is(err, stop) {
 		err = stop
 	}
-	a.reportError("", err)
+	a.ReportError("", err)
 }
 
-// reportError prints an error with all its details. It prints each error of a join on its
+// ReportError prints an error with all its details. It prints each error of a join on its
 // own.
-func (a *app) reportError(prefix string, err error) {
+func (a *App) ReportError(prefix string, err error) {
 	if parts := partsOf(err); len(parts) > 0 {
 		for _, each := range parts {
-			a.reportError(prefix, each)
+			a.ReportError(prefix, each)
 		}
 		return
 	}
-	if a.jsonErrors {
+	if a.JSONErrors {
 		a.reportJSON(prefix, err)
 		return
 	}
@@ -53,7 +53,7 @@ func (a *app) reportError(prefix string, err error) {
 	if usage, ok := errors.AsType[*failure.UsageError](err); ok {
 		text += fmt.Sprintf("see: %s --help\n", usage.Command)
 	}
-	a.printError(text)
+	a.PrintError(text)
 }
 
 // partsOf returns the errors that err joins, or nothing if it is a single error.
@@ -69,15 +69,16 @@ func partsOf(err error) []error {
 }
 
 // reportSummary prints an error without details, on one line.
-func (a *app) reportSummary(prefix string, err error) {
-	a.printError(a.errorLine(prefix, runner.Printable(err.Error())))
+func (a *App) reportSummary(prefix string, err error) {
+	a.PrintError(a.errorLine(prefix, runner.Printable(err.Error())))
 }
 
-func (a *app) errorLine(prefix, text string) string {
-	return fmt.Sprintf("%s %s%s\n", a.console.Style.Red("error:"), runner.PrintableLine(prefix), a.console.Style.Bold(text))
+func (a *App) errorLine(prefix, text string) string {
+	return fmt.Sprintf("%s %s%s\n", a.Console.Style.Red("error:"), runner.PrintableLine(prefix), a.Console.Style.Bold(text))
 }
 
-func (a *app) printError(text string) { _, _ = io.WriteString(a.console, text) }
+// PrintError writes a text to standard error, above the progress.
+func (a *App) PrintError(text string) { _, _ = io.WriteString(a.Console, text) }
 
 // detailsOf returns an error with all its details; the first line is a summary. Each
 // problem of a manifest begins with its position, which editors recognize.
@@ -96,14 +97,14 @@ func detailsOf(err error) string {
 
 // highlight colors the hint among the details of an error, and dims what is rarely of
 // interest.
-func (a *app) highlight(details string) string {
+func (a *App) highlight(details string) string {
 	lines := strings.Split(details, "\n")
 	for i, line := range lines {
 		switch name, text, _ := strings.Cut(line, ":"); name {
 		case "hint":
-			lines[i] = a.console.Style.Cyan("hint:") + text
+			lines[i] = a.Console.Style.Cyan("hint:") + text
 		case "attempt", "worker", "exit code", "signal", "uptime", "max_rss", "stderr":
-			lines[i] = a.console.Style.Dim(line)
+			lines[i] = a.Console.Style.Dim(line)
 		}
 	}
 	return strings.Join(lines, "\n")
@@ -115,10 +116,10 @@ type errorDocument struct {
 	Error any    `json:"error"`
 }
 
-func (a *app) reportJSON(prefix string, err error) {
+func (a *App) reportJSON(prefix string, err error) {
 	line, encoding := json.Marshal(errorDocument{Input: strings.TrimSuffix(prefix, ": "), Error: failure.Document(err)})
 	if encoding != nil {
 		line, _ = json.Marshal(errorDocument{Error: map[string]string{"kind": "other", "message": err.Error()}})
 	}
-	a.printError(document.Printable(string(line)) + "\n")
+	a.PrintError(document.Printable(string(line)) + "\n")
 }

@@ -1,4 +1,4 @@
-package cli
+package program
 
 import (
 	"context"
@@ -15,48 +15,50 @@ import (
 	"github.com/gophersnake/gophersnake/runner/telemetry"
 )
 
-// telemetryFlags are the flags of commands that send traces.
-type telemetryFlags struct{ endpoint string }
+// TelemetryFlags are the flags of commands that send traces.
+type TelemetryFlags struct{ endpoint string }
 
-const telemetryHelp = `--otlp URL sends traces, and the log, to an OpenTelemetry collector by OTLP over HTTP. So
+// TelemetryHelp is the part of a command's help about TelemetryFlags.
+const TelemetryHelp = `--otlp URL sends traces, and the log, to an OpenTelemetry collector by OTLP over HTTP. So
 does the variable OTEL_EXPORTER_OTLP_ENDPOINT; the others of OpenTelemetry, such as
 OTEL_SERVICE_NAME and OTEL_TRACES_SAMPLER, apply as well.`
 
-func (t *telemetryFlags) add(c *cobra.Command) {
+// Add adds the flag to a command.
+func (t *TelemetryFlags) Add(c *cobra.Command) {
 	c.Flags().StringVar(&t.endpoint, "otlp", "", "send traces and the log to the OpenTelemetry collector at this `URL`, such as http://localhost:4318")
 }
 
 // flushTime bounds the time in which the last traces and records are sent at the end.
 const flushTime = 3 * time.Second
 
-// telemetrySetup is what the flags and the environment ask for.
-type telemetrySetup struct {
-	provider trace.TracerProvider // of spans; nil if there are none
-	logger   hclog.Logger         // of runners
-	stop     func(limit time.Duration)
+// TelemetrySetup is what the flags and the environment ask for.
+type TelemetrySetup struct {
+	Provider trace.TracerProvider // of spans; nil if there are none
+	Logger   hclog.Logger         // of runners
+	Stop     func(limit time.Duration)
 }
 
 // options returns the options of runners.
-func (t *telemetrySetup) options() []runner.Option {
-	if t.provider == nil {
+func (t *TelemetrySetup) options() []runner.Option {
+	if t.Provider == nil {
 		return nil
 	}
-	return []runner.Option{runner.WithTracerProvider(t.provider), runner.WithLogger(t.logger)}
+	return []runner.Option{runner.WithTracerProvider(t.Provider), runner.WithLogger(t.Logger)}
 }
 
-// startTelemetry sets up what the flags and the environment ask for. The caller calls stop when
+// StartTelemetry sets up what the flags and the environment ask for. The caller calls Stop when
 // the runners are closed.
-func (a *app) startTelemetry(ctx context.Context, flags telemetryFlags) (*telemetrySetup, error) {
+func (a *App) StartTelemetry(ctx context.Context, flags TelemetryFlags) (*TelemetrySetup, error) {
 	if flags.endpoint == "" && !telemetry.Enabled() {
-		return &telemetrySetup{logger: a.logger, stop: func(time.Duration) {}}, nil
+		return &TelemetrySetup{Logger: a.Logger, Stop: func(time.Duration) {}}, nil
 	}
 	var warned atomic.Bool
 	t, err := telemetry.Start(ctx, telemetry.Config{
-		Endpoint: flags.endpoint, Version: readVersion().Version,
+		Endpoint: flags.endpoint, Version: ReadVersion().Version,
 		OnError: func(err error) {
-			log := a.logger.Debug
+			log := a.Logger.Debug
 			if warned.CompareAndSwap(false, true) {
-				log = a.logger.Warn // once, since the others are alike
+				log = a.Logger.Warn // once, since the others are alike
 			}
 			log("traces or log records are lost", "error", err)
 		},
@@ -71,8 +73,8 @@ func (a *app) startTelemetry(ctx context.Context, flags telemetryFlags) (*teleme
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), min(limit, flushTime))
 		defer cancel()
 		if err := t.Shutdown(ctx); err != nil {
-			a.logger.Debug("traces or log records are lost", "error", err)
+			a.Logger.Debug("traces or log records are lost", "error", err)
 		}
 	}
-	return &telemetrySetup{t.TracerProvider(), t.Logger(a.logger), stop}, nil
+	return &TelemetrySetup{t.TracerProvider(), t.Logger(a.Logger), stop}, nil
 }

@@ -1,4 +1,4 @@
-package cli
+package program
 
 import (
 	"context"
@@ -16,61 +16,63 @@ import (
 // closeTimeout limits the time that workers have to shut down.
 const closeTimeout = 10 * time.Second
 
-// serviceFlags are the flags of commands that keep a pipeline running.
-type serviceFlags struct {
-	watch     bool
+// ServiceFlags are the flags of commands that keep a pipeline running.
+type ServiceFlags struct {
+	Watch     bool
 	status    string // an address; empty for none
-	telemetry telemetryFlags
+	telemetry TelemetryFlags
 }
 
-const serviceHelp = `SIGHUP reloads the Python code of the nodes: new workers use the new code, and calls in
+// ServiceHelp is the part of a command's help about ServiceFlags.
+const ServiceHelp = `SIGHUP reloads the Python code of the nodes: new workers use the new code, and calls in
 progress finish on the old workers. If the new code does not load, the old code stays in
 use. --watch reloads whenever a file of the code changes.
 
 --status ADDR answers GET /health (200 or 503; text, or JSON with ?format=json) and
 GET /metrics (for Prometheus). ADDR is HOST:PORT or the path of a Unix socket.
 
-` + telemetryHelp
+` + TelemetryHelp
 
-func (s *serviceFlags) add(c *cobra.Command) {
+// Add adds the flags to a command.
+func (s *ServiceFlags) Add(c *cobra.Command) {
 	f := c.Flags()
-	f.BoolVar(&s.watch, "watch", false, "reload the nodes' Python code whenever it changes")
-	s.telemetry.add(c)
+	f.BoolVar(&s.Watch, "watch", false, "reload the nodes' Python code whenever it changes")
+	s.telemetry.Add(c)
 	f.StringVar(&s.status, "status", "", "answer /health and /metrics at `ADDR`: HOST:PORT or the path of a Unix socket")
 }
 
-// withRunner starts the workers of a pipeline, calls work, and closes the runner. The
+// WithRunner starts the workers of a pipeline, calls work, and closes the runner. The
 // channel that work gets receives after each reload; the context ends if the terminal is
 // closed. The options of the runner are those of all commands, and extra.
-func (a *app) withRunner(ctx context.Context, p *manifest.Pipeline, d *terminal.Display, s serviceFlags,
+func (a *App) WithRunner(ctx context.Context, p *manifest.Pipeline, d *terminal.Display, s ServiceFlags,
 	work func(ctx context.Context, r *runner.Runner, reloaded <-chan struct{}) error, extra ...runner.Option) (err error) {
-	telemetry, err := a.startTelemetry(ctx, s.telemetry)
+	telemetry, err := a.StartTelemetry(ctx, s.telemetry)
 	if err != nil {
 		return err
 	}
-	defer func() { telemetry.stop(flushTime) }()
+	defer func() { telemetry.Stop(flushTime) }()
 	extra = append(extra, runner.WithEvents(d.Event), runner.WithBuildProgress(d.BuildProgress), runner.WithOrderedMaps())
 	extra = append(extra, telemetry.options()...)
-	r, err := runner.New(p, a.options(extra...)...)
+	r, err := runner.New(p, a.Options(extra...)...)
 	if err != nil {
 		return err
 	}
 	if s.status != "" {
-		stop, err := service.ServeStatus(s.status, r, a.logger)
+		stop, err := service.ServeStatus(s.status, r, a.Logger)
 		if err != nil {
 			return err
 		}
 		defer stop() // after the runner is closed, so that the status shows how it closes
 	}
-	defer func() { err = errors.Join(err, closeRunner(ctx, r)) }()
+	defer func() { err = errors.Join(err, CloseRunner(ctx, r)) }()
 	ctx, reloader, err := service.NewReloader(ctx, p, service.ReloaderOptions{
-		Watch: s.watch, Logger: a.logger, Report: func(err error) { a.reportError("", err) },
+		Watch: s.Watch, Logger: a.Logger, Report: func(err error) { a.ReportError("", err) },
 	})
 	if err != nil {
 		return err
 	}
 	defer reloader.Close()
-	ctx, stop := service.OnHangup(ctx, a.onTerminal, func() { reloader.Request("SIGHUP") })
+	ctx, stop := service.OnHangup(ctx, a.OnTerminal, func() { reloader.Request("SIGHUP") })
 	defer stop()
 	if err := reloader.Start(ctx, r); err != nil {
 		return err
@@ -79,8 +81,8 @@ func (a *app) withRunner(ctx context.Context, p *manifest.Pipeline, d *terminal.
 	return work(ctx, r, reloader.Reloaded())
 }
 
-// closeRunner closes a runner, also if the context of the command has ended.
-func closeRunner(ctx context.Context, r *runner.Runner) error {
+// CloseRunner closes a runner, also if the context of the command has ended.
+func CloseRunner(ctx context.Context, r *runner.Runner) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTimeout)
 	defer cancel()
 	return r.Close(ctx)

@@ -1,4 +1,4 @@
-package cli
+package program
 
 import (
 	"context"
@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"maps"
 	"os"
+	"path/filepath"
 	"strings"
 
 	"github.com/gophersnake/gophersnake/cmd/gophersnake/examples"
@@ -17,16 +18,16 @@ import (
 	"github.com/gophersnake/gophersnake/runner/manifest"
 )
 
-// load reads the pipeline of an argument: a file, a folder, or a bundled example if there
+// Load reads the pipeline of an argument: a file, a folder, or a bundled example if there
 // is no such file.
-func (a *app) load(name string) (*manifest.Pipeline, error) {
+func (a *App) Load(name string) (*manifest.Pipeline, error) {
 	if name == "" {
 		return nil, failure.Usagef("the PIPELINE is empty")
 	}
 	info, statErr := os.Stat(name)
 	missing := errors.Is(statErr, fs.ErrNotExist)
 	if missing && examples.Exists(name) {
-		dir, err := a.unpack(name)
+		dir, err := a.Unpack(name)
 		if err != nil {
 			return nil, err
 		}
@@ -40,7 +41,7 @@ func (a *app) load(name string) (*manifest.Pipeline, error) {
 		return p, err
 	}
 	return nil, runner.NewError(runner.KindIO, "there is no pipeline.yaml, pipeline.yml or pipeline.json in the folder "+name).
-		WithHint("name the pipeline's file, or create a pipeline: gophersnake init " + shellPath(name))
+		WithHint("name the pipeline's file, or create a pipeline: gophersnake init " + ShellPath(name))
 }
 
 // noPipeline returns the error for a pipeline that does not exist.
@@ -52,19 +53,19 @@ func noPipeline(name string) error {
 	return runner.NewError(runner.KindIO, "there is no pipeline "+name).WithHint(hint)
 }
 
-// unpack writes a bundled example to the cache folder and returns its folder.
-func (a *app) unpack(example string) (string, error) {
-	cache, err := a.cache()
+// Unpack writes a bundled example to the cache folder and returns its folder.
+func (a *App) Unpack(example string) (string, error) {
+	cache, err := a.Cache()
 	if err != nil {
 		return "", err
 	}
 	return examples.Extract(cache, example)
 }
 
-// setParams overrides params of nodes. Each setting is NODE.KEY=VALUE; the value is JSON
+// SetParams overrides params of nodes. Each setting is NODE.KEY=VALUE; the value is JSON
 // or else text. It does not check that the node has such a param, since that needs the
 // node's signature.
-func setParams(p *manifest.Pipeline, settings []string, warn func(message string, args ...any)) error {
+func SetParams(p *manifest.Pipeline, settings []string, warn func(message string, args ...any)) error {
 	for _, setting := range settings {
 		name, text, ok := strings.Cut(setting, "=")
 		dot := strings.LastIndexByte(name, '.')
@@ -98,17 +99,37 @@ func nodeIDs(p *manifest.Pipeline) []string {
 	return ids
 }
 
-// describe imports the nodes of a pipeline and returns their descriptions, and a warning for
+// Describe imports the nodes of a pipeline and returns their descriptions, and a warning for
 // each connection whose annotations leave open whether the values fit. If some nodes cannot
 // be described, it returns an error and the others.
-func (a *app) describe(ctx context.Context, p *manifest.Pipeline) (all []ipc.Description, open []string, err error) {
-	d := a.newDisplay(nil, 0)
+func (a *App) Describe(ctx context.Context, p *manifest.Pipeline) (all []ipc.Description, open []string, err error) {
+	d := a.NewDisplay(nil, 0)
 	defer d.Close()
-	r, err := runner.New(p, a.options(runner.WithEvents(d.Event), runner.WithBuildProgress(d.BuildProgress))...)
+	r, err := runner.New(p, a.Options(runner.WithEvents(d.Event), runner.WithBuildProgress(d.BuildProgress))...)
 	if err != nil {
 		return nil, nil, err
 	}
-	defer func() { err = errors.Join(err, closeRunner(ctx, r)) }()
+	defer func() { err = errors.Join(err, CloseRunner(ctx, r)) }()
 	all, err = r.Describe(ctx)
 	return all, r.OpenConnections(all), failure.Cause(ctx, err)
+}
+
+// NameOf returns the name of a pipeline: that in its manifest, or that of its file or, if the
+// file has the usual name, of its folder.
+func NameOf(p *manifest.Pipeline) string {
+	if _, ok := p.Metadata["name"]; !ok && p.Name == "pipeline" {
+		return filepath.Base(p.Base)
+	}
+	return p.Name
+}
+
+// ShellPath quotes a path for a shell, in a form that cannot be the name of an example.
+func ShellPath(path string) string {
+	if !filepath.IsAbs(path) && path != "." {
+		path = "./" + path
+	}
+	if strings.ContainsAny(path, " \t'\"$&|;<>()*?[]#~`\\!{}") {
+		return "'" + strings.ReplaceAll(path, "'", `'\''`) + "'"
+	}
+	return path
 }
