@@ -115,32 +115,44 @@ func (e *encoder) value(v any, depth int) *ValueError {
 	case JSON:
 		return e.json(v)
 	case []any:
-		if err := e.enter(depth); err != nil {
-			return err
-		}
-		_ = e.out.EncodeArrayLen(len(v))
-		for i, item := range v {
-			if err := e.value(item, depth+1); err != nil {
-				return err.in(fmt.Sprintf("[%d]", i))
-			}
-		}
+		return e.list(v, depth)
 	case map[string]any:
-		if err := e.enter(depth); err != nil {
-			return err
-		}
-		_ = e.out.EncodeMapLen(len(v))
-		for key, item := range v {
-			if err := e.key(key); err != nil {
-				return err
-			}
-			if err := e.value(item, depth+1); err != nil {
-				return err.in(fields.Step(key))
-			}
-		}
+		return e.mapping(v, depth)
 	case Object:
 		return e.object(v, depth)
 	default:
 		return e.reflected(reflect.ValueOf(v), depth)
+	}
+	return nil
+}
+
+// list encodes the items of a list.
+func (e *encoder) list(v []any, depth int) *ValueError {
+	if err := e.enter(depth); err != nil {
+		return err
+	}
+	_ = e.out.EncodeArrayLen(len(v))
+	for i, item := range v {
+		if err := e.value(item, depth+1); err != nil {
+			return err.in(fmt.Sprintf("[%d]", i))
+		}
+	}
+	return nil
+}
+
+// mapping encodes the members of a map in any order.
+func (e *encoder) mapping(v map[string]any, depth int) *ValueError {
+	if err := e.enter(depth); err != nil {
+		return err
+	}
+	_ = e.out.EncodeMapLen(len(v))
+	for key, item := range v {
+		if err := e.key(key); err != nil {
+			return err
+		}
+		if err := e.value(item, depth+1); err != nil {
+			return err.in(fields.Step(key))
+		}
 	}
 	return nil
 }

@@ -87,11 +87,7 @@ func (p *Profile) Start(cmd *exec.Cmd, write ...string) (_ *Sandbox, err error) 
 	if err != nil {
 		return nil, err
 	}
-	read := p.Read
-	if p.Processes != 0 {
-		read = append(slices.Clone(read), existing(programs)...)
-	}
-	if rules, err = ruleset(read, slices.Concat(p.Write, write, []string{sandbox.temp.dir})); err != nil {
+	if rules, err = ruleset(p.readable(), slices.Concat(p.Write, write, []string{sandbox.temp.dir})); err != nil {
 		return nil, err
 	}
 	cpus, err := cpuSet(p.CPUs)
@@ -106,12 +102,7 @@ func (p *Profile) Start(cmd *exec.Cmd, write ...string) (_ *Sandbox, err error) 
 	}
 	sandbox.boundsThreads = settings["pids.max"] != ""
 	sandbox.apply(cmd)
-	program := stage
-	if p.Reaper != "" {
-		program = p.Reaper + "\n" + stage
-	}
-	stageArgs := []string{cmd.Args[0], "-I", "-S", "-c", program, strconv.Itoa(p.landlockScope()), encodeFilter(inner), strconv.Itoa(3 + len(cmd.ExtraFiles)), cmd.Path}
-	cmd.Args = append(stageArgs, cmd.Args...)
+	p.stageIn(cmd, encodeFilter(inner))
 	// Package os checks once whether pidfds work. Let it do so on an unrestricted thread.
 	if self, err := os.FindProcess(os.Getpid()); err == nil {
 		_ = self.Release()
@@ -134,6 +125,24 @@ func (p *Profile) Start(cmd *exec.Cmd, write ...string) (_ *Sandbox, err error) 
 		return nil, err
 	}
 	return sandbox, nil
+}
+
+// readable returns what the command may read: with processes, also the programs of the system.
+func (p *Profile) readable() []string {
+	if p.Processes == 0 {
+		return p.Read
+	}
+	return append(slices.Clone(p.Read), existing(programs)...)
+}
+
+// stageIn makes the command run stage.py first, with the filter for what it runs then.
+func (p *Profile) stageIn(cmd *exec.Cmd, filter string) {
+	program := stage
+	if p.Reaper != "" {
+		program = p.Reaper + "\n" + stage
+	}
+	stageArgs := []string{cmd.Args[0], "-I", "-S", "-c", program, strconv.Itoa(p.landlockScope()), filter, strconv.Itoa(3 + len(cmd.ExtraFiles)), cmd.Path}
+	cmd.Args = append(stageArgs, cmd.Args...)
 }
 
 // apply makes the command use the temporary folder and the cgroup.

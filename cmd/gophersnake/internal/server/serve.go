@@ -52,14 +52,7 @@ type serveFlags struct {
 	jobs      servedJobs
 }
 
-// New returns the command.
-func New(shared *program.App) *cobra.Command {
-	a := &app{shared}
-	flags := serveFlags{maxBody: serve.DefaultMaxBody}
-	c := &cobra.Command{
-		Use:   "serve PIPELINE...",
-		Short: "Answer HTTP requests with pipelines",
-		Long: `Answer HTTP requests with pipelines. When all workers are ready, the command prints one
+const serveHelp = `Answer HTTP requests with pipelines. When all workers are ready, the command prints one
 line on standard output: "ready: " and the URL. Before that, /readyz says what is missing.
 
   POST /v1/pipelines/NAME           the body is the input: JSON, text, a recording, an
@@ -96,7 +89,16 @@ Go, or a node's host. A machine that ends leaves the others first, and finishes 
 With --jobs, the command also runs the jobs that gophersnake submit queues. They are kept in
 the state folder, or by the servers of --nats, and outlive the command.
 
-` + program.NATSHelp + "\n\n" + program.TelemetryHelp,
+` + program.NATSHelp + "\n\n" + program.TelemetryHelp
+
+// New returns the command.
+func New(shared *program.App) *cobra.Command {
+	a := &app{shared}
+	flags := serveFlags{maxBody: serve.DefaultMaxBody}
+	c := &cobra.Command{
+		Use:   "serve PIPELINE...",
+		Short: "Answer HTTP requests with pipelines",
+		Long:  serveHelp,
 		Example: `  gophersnake serve speech
   curl --data-binary @talk.wav http://127.0.0.1:8000/v1/pipelines/speech
   gophersnake serve ./shop hello=./greeting --listen 127.0.0.1:9000

@@ -4,7 +4,9 @@ package openapi
 
 import (
 	"cmp"
+	"embed"
 	"fmt"
+	"io/fs"
 	"maps"
 	"net/http"
 	"slices"
@@ -315,3 +317,9 @@ func componentName(parts ...string) string {
 	}
 	return name
 }
+
+//go:embed page
+var files embed.FS
+
+// Page has the files of the page that shows a document: index.html, docs.js and docs.css.
+var Page, _ = fs.Sub(files, "page") // fails only for an invalid name
