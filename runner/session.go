@@ -111,10 +111,13 @@ func (s *session) keep(ctx context.Context, in flow.Inputs) error {
 // takeCheckpoint saves the state of the node and releases the items before.
 func (s *session) takeCheckpoint(ctx context.Context) error {
 	var state ipc.Payload
-	err := s.attempt(ctx, nil, ipc.StageSnapshot, func(ctx context.Context, _ int) (err error) {
+	ctx, c := s.node.watch.BeginStage(ctx, ipc.StageSnapshot)
+	err := s.attempt(ctx, c, ipc.StageSnapshot, func(ctx context.Context, _ int) (err error) {
+		s.open.ReportTo(c.Report())
 		state, err = s.open.Snapshot(ctx)
 		return err
 	})
+	c.End(state.Size(), err)
 	if err != nil {
 		return err
 	}
@@ -237,7 +240,19 @@ func (s *session) ensureOpen(ctx context.Context) error {
 	if s.checkpoint != nil {
 		stage = ipc.StageRestore
 	}
-	open, err := s.node.pool.Open(ctx, s.checkpoint, s.alone)
+	ctx, c := s.node.watch.BeginStage(ctx, stage)
+	err := s.reopen(ctx, stage, c.Report())
+	if err == nil {
+		c.EndOpen(len(s.since), nil)
+		return nil
+	}
+	c.EndOpen(len(s.since), classify(err))
+	return err
+}
+
+// reopen is ensureOpen for a session that is not open.
+func (s *session) reopen(ctx context.Context, stage string, report *pool.Report) error {
+	open, err := s.node.pool.Open(ctx, s.checkpoint, s.alone, report)
 	if err != nil {
 		return &stageError{stage, err}
 	}

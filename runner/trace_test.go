@@ -2,6 +2,7 @@ package runner_test
 
 import (
 	"context"
+	"io"
 	"math"
 	"os"
 	"path/filepath"
@@ -59,6 +60,20 @@ def odd(i):
 class Contexts:
     def process(self, x): return gophersnake.trace_context()
     def finish(self): return gophersnake.trace_context()
+
+@node(stateful=True)
+class Sum:
+    def begin(self):
+        if os.path.exists("refuse"): raise Permanent("no session")
+        self.total = 0
+    def process(self, x):
+        if x == 19 and not os.path.exists("died"):
+            open("died", "w").close()
+            os._exit(3)
+        self.total += x
+        return self.total
+    def snapshot(self): return self.total
+    def restore(self, total): self.total = total
 `
 
 // traced starts a pipeline of tracedNodes. The function returns the spans that have ended.
@@ -249,6 +264,62 @@ func TestAStatefulNodeReadsTheTracesOfItsItemsAndOfItsEnd(t *testing.T) {
 	}
 	assert.Equal(t, want, v)
 	assert.Equal(t, spanOf(t, all, "call n").Parent, spanOf(t, all, "finish n").Parent)
+}
+
+func TestTheSessionOfAStatefulNodeHasSpans(t *testing.T) {
+	t.Parallel()
+	r, spans := traced(t, "metadata: {name: s}\nnodes: [{id: n, node_type: Sum, retry: {base: 1ms}}]\n")
+	s, err := r.Stream(t.Context())
+	require.NoError(t, err)
+	for i := range 20 {
+		require.NoError(t, s.Send(i))
+		_, err := s.Recv()
+		require.NoError(t, err)
+	}
+	s.CloseSend()
+	_, err = s.Recv()
+	require.ErrorIs(t, err, io.EOF)
+
+	all := spans()
+	// Then the session is saved, to leave the quarantine, and restored at the end of the input.
+	late := slices.IndexFunc(all, func(s tracetest.SpanStub) bool { return s.Name == "restore n" })
+	require.Positive(t, late)
+	names := make(map[trace.SpanID]tracetest.SpanStub, len(all))
+	for _, s := range all {
+		names[s.SpanContext.SpanID()] = s
+		assert.Equal(t, "s", attributesOf(s.Attributes)["gophersnake.pipeline"], s.Name)
+	}
+	begin, snapshot, restore := spanOf(t, all, "begin n"), spanOf(t, all[:late], "snapshot n"), all[late]
+	assert.Equal(t, "attempt n", names[begin.Parent.SpanID()].Name)
+	assert.Equal(t, "stream s", names[snapshot.Parent.SpanID()].Name)
+	assert.Positive(t, attributesOf(snapshot.Attributes)["gophersnake.result.size"])
+	second := names[restore.Parent.SpanID()]
+	assert.Equal(t, "attempt n", second.Name)
+	assert.EqualValues(t, 2, attributesOf(second.Attributes)["gophersnake.attempt"])
+	first, again := attributesOf(begin.Attributes), attributesOf(restore.Attributes)
+	assert.EqualValues(t, 0, first["gophersnake.replayed.items"])
+	assert.EqualValues(t, 3, again["gophersnake.replayed.items"], "16 to 18, after the snapshot")
+	assert.NotEqual(t, first["gophersnake.worker.pid"], again["gophersnake.worker.pid"])
+	assert.Contains(t, again, "gophersnake.queue.time")
+	attempts := 0
+	for _, s := range all {
+		if s.Name == "attempt n" && s.Parent.SpanID() == snapshot.SpanContext.SpanID() {
+			attempts++
+			assert.Equal(t, first["gophersnake.worker.pid"], attributesOf(s.Attributes)["gophersnake.worker.pid"])
+		}
+	}
+	assert.Equal(t, 1, attempts)
+}
+
+func TestASessionThatDoesNotBeginIsAFailedSpan(t *testing.T) {
+	t.Parallel()
+	r, spans := traced(t, "nodes: [{id: n, node_type: Sum}]\n")
+	require.NoError(t, os.WriteFile(filepath.Join(r.Pipeline().Base, "refuse"), nil, 0o600))
+	_, err := r.Run(t.Context(), 1)
+	require.ErrorContains(t, err, "no session")
+	begin := spanOf(t, spans(), "begin n")
+	assert.Equal(t, codes.Error, begin.Status.Code)
+	assert.Equal(t, "execution", attributesOf(begin.Attributes)["error.type"])
 }
 
 func TestAConsumerThatClosesAStreamIsNoFailure(t *testing.T) {

@@ -38,7 +38,7 @@ func TestDrainWaitsForTheCallsUnderWayAndInTheQueue(t *testing.T) {
 	drained := f.draining(context.Background())
 	_, err := f.call(t.Context(), 3)
 	require.ErrorIs(t, err, ErrDraining)
-	_, err = f.Open(t.Context(), nil, false)
+	_, err = f.Open(t.Context(), nil, false, nil)
 	require.ErrorIs(t, err, ErrDraining)
 	_, err = f.Warm(t.Context())
 	require.ErrorIs(t, err, ErrDraining)
@@ -146,6 +146,6 @@ func TestAClosedPoolRefusesEveryKindOfCall(t *testing.T) {
 	require.ErrorIs(t, err, ErrClosed)
 	err = f.Items(t.Context(), ipc.Args{}, &Operation{}, ignore)
 	require.ErrorIs(t, err, ErrClosed)
-	_, err = f.Open(t.Context(), nil, false)
+	_, err = f.Open(t.Context(), nil, false, nil)
 	require.ErrorIs(t, err, ErrClosed)
 }

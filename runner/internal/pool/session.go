@@ -19,17 +19,16 @@ type Session struct {
 	report *Report
 }
 
-// ReportTo sets the report of the next operations, except Open and Snapshot. Nil measures
-// nothing.
+// ReportTo sets the report of the next operations. Nil measures nothing.
 func (s *Session) ReportTo(report *Report) { s.report = report }
 
 // Open opens a session on the worker with the fewest of them, from a state that
 // [Session.Snapshot] returned or, if it is nil, from the beginning. If alone is set and the
 // node's workers run several calls at a time, it is the worker in quarantine, which has no
 // other session and no other call until this session is closed. The caller must close the
-// session. The errors are those of [Pool.Call].
-func (p *Pool) Open(ctx context.Context, state *ipc.Payload, alone bool) (*Session, error) {
-	want := request{session: true, alone: alone}
+// session. The report may be nil. The errors are those of [Pool.Call].
+func (p *Pool) Open(ctx context.Context, state *ipc.Payload, alone bool, report *Report) (*Session, error) {
+	want := request{session: true, alone: alone, report: report}
 	for {
 		m, err := p.acquire(ctx, &want)
 		if err != nil {
@@ -37,6 +36,7 @@ func (p *Pool) Open(ctx context.Context, state *ipc.Payload, alone bool) (*Sessi
 		}
 		s := &Session{pool: p, member: m, number: p.addSession(m), alone: alone}
 		err = m.worker.Open(ctx, s.number, state)
+		report.served(err)
 		if err != nil {
 			s.leave()
 		}
@@ -123,12 +123,14 @@ func (s *Session) noted(emit func(ipc.Payload) error) func(ipc.Payload) error {
 
 // Snapshot returns the session's state.
 func (s *Session) Snapshot(ctx context.Context) (ipc.Payload, error) {
-	m, err := s.pool.acquire(ctx, &request{pinned: s.member, admitted: true})
+	m, err := s.pool.acquire(ctx, &request{pinned: s.member, admitted: true, report: s.report})
 	if err != nil {
 		return ipc.Payload{}, err
 	}
 	defer s.pool.release(m)
-	return m.worker.Call(ctx, worker.Op{Kind: ipc.FrameSnapshot, Session: s.number}, ipc.Args{})
+	state, err := m.worker.Call(ctx, worker.Op{Kind: ipc.FrameSnapshot, Session: s.number}, ipc.Args{})
+	s.report.served(err)
+	return state, err
 }
 
 // Finish signals the end of the input to the node, and passes the values that it still

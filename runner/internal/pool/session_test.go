@@ -46,7 +46,7 @@ func add(t *testing.T, s *Session, number any) (sum int64, pid int64) {
 }
 
 func open(t *testing.T, f *fixture) *Session {
-	s, err := f.Open(t.Context(), nil, false)
+	s, err := f.Open(t.Context(), nil, false, nil)
 	require.NoError(t, err)
 	t.Cleanup(s.Close)
 	return s
@@ -185,7 +185,7 @@ func TestAWaiterThatOpensASessionIsUnpinnedFromARetiringWorker(t *testing.T) {
 	f.waitFor(Stats{Busy: 1})
 	opened := make(chan *Session, 1)
 	go func() {
-		later, err := f.Open(context.Background(), nil, false)
+		later, err := f.Open(context.Background(), nil, false, nil)
 		assert.NoError(t, err)
 		opened <- later
 	}()
@@ -224,7 +224,7 @@ func TestASessionIsRestoredOnAnotherWorker(t *testing.T) {
 	require.NoError(t, err)
 	require.Error(t, s.Call(t.Context(), arg(t, "die"), nil))
 	s.Close()
-	s, err = f.Open(t.Context(), &state, false)
+	s, err = f.Open(t.Context(), &state, false, nil)
 	require.NoError(t, err)
 	t.Cleanup(s.Close)
 	sum, after := add(t, s, 2)
@@ -249,7 +249,7 @@ func TestTheErrorOfABadStateReachesTheFirstCall(t *testing.T) {
 	f := newPoolOf(t, "Sum", 1, 1)
 	bad, err := ipc.Encode("state", "no number")
 	require.NoError(t, err)
-	s, err := f.Open(t.Context(), &bad, false)
+	s, err := f.Open(t.Context(), &bad, false, nil)
 	require.NoError(t, err) // restore accepts anything
 	t.Cleanup(s.Close)
 	var remote *ipc.RemoteError

@@ -3,6 +3,8 @@
 //	run or stream                [Tracer.Begin]
 //	  call of a node             [Node.Begin]
 //	    attempt                  [Call.Attempt]
+//	  snapshot of a session      [Node.BeginStage], with attempts as well
+//	  begin, restore of one      [Node.BeginStage], in the attempt or call that needs the session
 //
 // The spans of a run or a stream are bounded: after [MostSpans] calls of nodes, further ones
 // have none of their own, and are events of the run or stream if they fail.
@@ -146,8 +148,9 @@ func NewNode(t *Tracer, m *Measure, id, nodeType string) *Node {
 // Call is an operation of a node, with its attempts. It belongs to one goroutine.
 type Call struct {
 	node    *Node
+	measure *Measure // nil if it is not measured
 	ctx     context.Context
-	started time.Time
+	started time.Time  // unless it is not measured
 	work    *Work      // nil if the node is called alone
 	span    trace.Span // of the call; nil without traces, and if it has none of its own
 	run     string
@@ -163,21 +166,36 @@ func (n *Node) Begin(ctx context.Context, operation string, size int64) (context
 	if n == nil {
 		return ctx, nil
 	}
-	c := &Call{node: n, ctx: ctx, started: time.Now()}
-	if !n.tracer.concerns(ctx) {
-		return ctx, c
+	c := &Call{node: n, measure: n.measure, ctx: ctx, started: time.Now()}
+	if n.tracer.concerns(ctx) {
+		c.start(operation, attribute.Int64("gophersnake.input.size", size))
 	}
-	if c.work, _ = ctx.Value(workKey{}).(*Work); c.work != nil {
+	return c.ctx, c
+}
+
+// BeginStage starts the span of an operation on the session of a stream that takes no item: its
+// begin, restore or snapshot. It is not measured, and nil if there is nothing to trace.
+func (n *Node) BeginStage(ctx context.Context, stage string) (context.Context, *Call) {
+	if n == nil || !n.tracer.concerns(ctx) {
+		return ctx, nil
+	}
+	c := &Call{node: n, ctx: ctx}
+	c.start(stage)
+	return c.ctx, c
+}
+
+// start starts the span of the operation, unless the run has enough of them.
+func (c *Call) start(operation string, more ...attribute.KeyValue) {
+	if c.work, _ = c.ctx.Value(workKey{}).(*Work); c.work != nil {
 		c.run = c.work.run
 		if c.work.calls.Add(1) > MostSpans {
-			return ctx, c
+			return
 		}
 	} else {
 		c.run = fmt.Sprintf("%016x", rand.Uint64())
 	}
-	c.ctx, c.span = n.tracer.tracer.Start(ctx, operation+" "+n.id, n.attributes, trace.WithAttributes(
-		attribute.Int64("gophersnake.input.size", size), attribute.String("gophersnake.run.id", c.run)))
-	return c.ctx, c
+	c.ctx, c.span = c.node.tracer.tracer.Start(c.ctx, operation+" "+c.node.id, c.node.attributes, trace.WithAttributes(
+		append(more, attribute.String("gophersnake.run.id", c.run))...))
 }
 
 // End ends the operation, whose result has the given size in bytes.
@@ -194,8 +212,20 @@ func (c *Call) EndMany(values int, err error) {
 	}
 }
 
+// EndOpen ends the begin or restore of a session, which the report of the call has measured. After a
+// restore, the given number of items was processed again.
+func (c *Call) EndOpen(replayed int, err error) {
+	if c == nil {
+		return
+	}
+	if c.span != nil {
+		c.describe(c.span)
+	}
+	c.end(attribute.Int("gophersnake.replayed.items", replayed), err)
+}
+
 func (c *Call) end(result attribute.KeyValue, err error) {
-	if m := c.node.measure; m != nil {
+	if m := c.measure; m != nil {
 		m.Took(c.ctx, time.Since(c.started), err)
 	}
 	switch {
@@ -243,31 +273,37 @@ func (c *Call) beginAttempt(ctx context.Context, number int) context.Context {
 
 func (c *Call) endAttempt(err error) {
 	r := &c.report
-	if m := c.node.measure; m != nil && r.PID != 0 {
+	if m := c.measure; m != nil && r.PID != 0 {
 		m.Queued(c.ctx, r.Queued)
 	}
 	if c.attempt == nil {
 		return
 	}
-	if r.PID != 0 && c.attempt.IsRecording() {
-		c.attempt.SetAttributes(attribute.Int("gophersnake.worker.pid", r.PID), seconds("gophersnake.queue.time", r.Queued))
-		if c.trace != nil && c.trace.Worked > 0 {
-			python := min(c.trace.Worked, r.Served) // it is the word of the worker
-			c.attempt.SetAttributes(seconds("gophersnake.python.time", python), seconds("gophersnake.transfer.time", r.Served-python))
-		}
-		for _, end := range r.Moves {
-			c.noteDeath(end, true)
-		}
+	if r.PID != 0 && c.attempt.IsRecording() && c.trace != nil && c.trace.Worked > 0 {
+		python := min(c.trace.Worked, r.Served) // it is the word of the worker
+		c.attempt.SetAttributes(seconds("gophersnake.python.time", python), seconds("gophersnake.transfer.time", r.Served-python))
 	}
-	if pool.FateOf(r.Err).EndedWorker() {
-		c.noteDeath(r.Err, false)
-	}
+	c.describe(c.attempt)
 	c.node.tracer.end(c.attempt, err)
 }
 
-// noteDeath adds the end of a worker to the span of the attempt.
-func (c *Call) noteDeath(end error, moved bool) {
-	c.attempt.AddEvent("gophersnake.worker.died", trace.WithAttributes(
+// describe adds the report to the span of what it is about.
+func (c *Call) describe(span trace.Span) {
+	r := &c.report
+	if r.PID != 0 && span.IsRecording() {
+		span.SetAttributes(attribute.Int("gophersnake.worker.pid", r.PID), seconds("gophersnake.queue.time", r.Queued))
+		for _, end := range r.Moves {
+			noteDeath(span, end, true)
+		}
+	}
+	if pool.FateOf(r.Err).EndedWorker() {
+		noteDeath(span, r.Err, false)
+	}
+}
+
+// noteDeath adds the end of a worker to a span.
+func noteDeath(span trace.Span, end error, moved bool) {
+	span.AddEvent("gophersnake.worker.died", trace.WithAttributes(
 		attribute.String("gophersnake.worker.end", textOf(end)), attribute.Bool("gophersnake.call.moved", moved)))
 }
 
