@@ -25,6 +25,9 @@ type run struct {
 	msg    jetstream.Msg
 	ctx    context.Context
 	cancel context.CancelCauseFunc
+	// fetched is when the job was asked for, and slotted when it got its slot, zero before.
+	fetched, slotted time.Time
+	hasLeft          bool // the slot
 
 	progress atomic.Pointer[Progress] // what is not stored yet
 
@@ -45,33 +48,45 @@ const (
 // errFenced cancels the run of a job that was canceled, or that another machine has begun.
 var errFenced = errors.New("the job was canceled, or another machine has it")
 
-// handle brings a job that the server was given to its end, or gives it back.
-func (p *puller) handle(msg jetstream.Msg) {
+// handle brings a job that the server was given to its end, or gives it back. It reports whether
+// the job has had a slot.
+func (p *puller) handle(msg jetstream.Msg, fetched time.Time) (hadSlot bool) {
 	e, err := readEnvelope(msg.Headers())
 	if err != nil {
 		p.server.store.logger.Error("a message of the queue is not a job; it is deleted", "subject", msg.Subject(), "error", err)
 		_ = msg.TermWithReason("it is not a job")
-		return
+		return false
 	}
 	if wait := time.Until(e.NotBefore); wait > 0 {
 		_ = msg.NakWithDelay(wait)
-		return
+		return false
 	}
-	r := &run{puller: p, store: p.server.store, ref: e.ref(), e: e, msg: msg}
+	r := &run{puller: p, store: p.server.store, ref: e.ref(), e: e, msg: msg, fetched: fetched}
 	r.ctx, r.cancel = context.WithCancelCause(p.server.living)
 	defer r.cancel(nil)
 	if !p.server.enter(r) {
 		_ = msg.NakWithDelay(r.store.config.AckWait)
-		return
+		return false
 	}
 	defer p.server.leave(r)
+	if !p.idempotent && r.enterSlot() != nil { // a job that has begun may have run, so it begins only now
+		_ = msg.Nak()
+		return false
+	}
+	defer r.leaveSlot()
+	r.bring()
+	return !r.slotted.IsZero()
+}
+
+// bring begins the job and brings it to its end, or gives it back.
+func (r *run) bring() {
 	verdict, err := r.begin()
 	switch {
 	case err != nil:
 		r.store.logger.Warn("cannot begin a job", "job", r.ref.String(), "error", err)
-		_ = msg.NakWithDelay(recheck)
+		_ = r.msg.NakWithDelay(recheck)
 	case verdict == elsewhere:
-		_ = msg.NakWithDelay(r.store.config.AckWait)
+		_ = r.msg.NakWithDelay(r.store.config.AckWait)
 	case verdict == begun:
 		r.counts.begins.Add(1)
 		if r.version.Begins > 1 {
@@ -145,9 +160,10 @@ func (r *run) execute() {
 	alive, stop := context.WithCancel(r.server.living)
 	var keeping sync.WaitGroup
 	keeping.Go(func() { r.keepAlive(alive) })
-	content, err := r.result()
+	result, err := r.result()
+	r.leaveSlot()
 	if err == nil {
-		err = r.finish(content)
+		err = r.finish(result)
 	}
 	if err != nil {
 		err = r.failed(err)
@@ -159,25 +175,56 @@ func (r *run) execute() {
 	}
 }
 
-// result runs the pipeline and returns the encoded result.
-func (r *run) result() (content []byte, err error) {
+// enterSlot waits for a slot, if the job has none.
+func (r *run) enterSlot() (err error) {
+	if r.slotted.IsZero() {
+		r.slotted, err = r.slots.enter(r.ctx, r.fetched)
+	}
+	return err
+}
+
+// leaveSlot frees the slot of the job, once.
+func (r *run) leaveSlot() {
+	if !r.slotted.IsZero() && !r.hasLeft {
+		r.hasLeft = true
+		r.slots.leave(r.slotted)
+		r.signal()
+	}
+}
+
+// outcome is the result of a job, in the record or stored aside.
+type outcome struct {
+	content []byte
+	stored  string // the name of a large result
+}
+
+// result runs the pipeline in a slot and returns the result. A large one is stored when result
+// returns, so that a machine holds no more of them than it has slots.
+func (r *run) result() (o outcome, err error) {
+	if err := r.enterSlot(); err != nil {
+		return o, err
+	}
 	input, err := r.content(r.ctx)
 	if err != nil {
-		return nil, err
+		return o, err
 	}
 	value, err := decode("input", input, true)
 	if err != nil {
-		return nil, err
+		return o, err
 	}
 	err = r.runner.RunView(context.WithValue(r.e.withTrace(r.ctx), runKey{}, r), value, func(v any) error {
 		p, err := ipc.Encode("result", v)
 		if err != nil {
 			return runner.Wrap(err, runner.KindMarshaling, "").WithOperation("encode the result")
 		}
-		content = wire.AppendPayload(make([]byte, 0, p.Size()+wire.PayloadRoom), p)
+		o.content = wire.AppendPayload(make([]byte, 0, p.Size()+wire.PayloadRoom), p)
 		return nil
 	})
-	return content, err
+	if err == nil && len(o.content) > largestInline {
+		o.stored, err = r.store.results.Put(r.server.living, o.content)
+		o.content = nil
+	}
+	return o, err
 }
 
 // content returns the encoded input.
@@ -193,20 +240,12 @@ const largestInline = 128 << 10
 
 // finish stores the result of a job, unless the job was canceled or another machine has begun it
 // meanwhile, and acknowledges the message.
-func (r *run) finish(content []byte) error {
-	var stored string
-	if len(content) > largestInline {
-		var err error
-		if stored, err = r.store.results.Put(r.server.living, content); err != nil {
-			return err
-		}
-		content = nil
-	}
+func (r *run) finish(o outcome) error {
 	applied, err := r.conclude(func(record *record) {
-		record.State, record.Ended, record.Result, record.Stored = Done, time.Now(), content, stored
+		record.State, record.Ended, record.Result, record.Stored = Done, time.Now(), o.content, o.stored
 	})
-	if stored != "" && !applied {
-		r.store.results.Drop(stored)
+	if o.stored != "" && !applied {
+		r.store.results.Drop(o.stored)
 	}
 	if err == nil {
 		r.settle()
@@ -241,10 +280,10 @@ func (r *run) failed(err error) error {
 	given := false // back to the queue
 	_, concluding := r.conclude(func(record *record) {
 		switch cause := context.Cause(r.ctx); {
-		case errors.Is(cause, errLeaving) && record.Idempotent, couldNotBegin(err):
+		case errors.Is(cause, errLeaving) && record.Idempotent, couldNotBegin(err), r.slotted.IsZero():
 			record.Begins--
 			given = true
-			if !errors.Is(cause, errLeaving) {
+			if couldNotBegin(err) && !errors.Is(cause, errLeaving) {
 				wait = recheck
 				r.pauseFor(recheck)
 			}
@@ -260,7 +299,10 @@ func (r *run) failed(err error) error {
 			}
 		}
 		if given {
-			record.State, record.Owner, record.Error = Queued, "", wire.NewFailure(err)
+			record.State, record.Owner = Queued, ""
+			if !r.slotted.IsZero() {
+				record.Error = wire.NewFailure(err)
+			}
 		}
 	})
 	switch {

@@ -143,7 +143,7 @@ func (s *Server) addPuller(ctx context.Context, pipeline string, r *runner.Runne
 		return err
 	}
 	p := &puller{
-		server: s, pipeline: pipeline, runner: r, nodes: all, idempotent: true, slots: cmp.Or(s.slots[pipeline], capacity.Of(r, all)),
+		server: s, pipeline: pipeline, runner: r, nodes: all, idempotent: true, slots: newSlots(max(cmp.Or(s.slots[pipeline], capacity.Of(r, all)), 0)),
 		isHot: make([]bool, len(priorities)), wake: make(chan struct{}, 1),
 	}
 	for i := range r.Pipeline().Nodes {
@@ -256,21 +256,20 @@ func (s *Server) Close() {
 	})
 }
 
-// puller takes the jobs of one pipeline, each for a free slot, so that none waits here while
-// another machine could run it.
+// puller takes the jobs of one pipeline, as its slots allow, so that none waits here while another
+// machine could run it.
 type puller struct {
 	server     *Server
 	pipeline   string
 	runner     *runner.Runner
 	nodes      []ipc.Description
 	idempotent bool
-	slots      int
+	slots      *slots
 	consumers  []jetstream.Consumer // by priority
 	wake       chan struct{}        // a job was queued, or a slot is free
 	counts     counts
 
-	mu   sync.Mutex
-	busy int
+	mu sync.Mutex
 	// isHot says of each priority that jobs may be queued.
 	isHot []bool
 	// rest is until when the pipeline cannot run jobs here.
@@ -365,36 +364,32 @@ func (p *puller) pull() (taken int) {
 
 // fetch takes at most n jobs that are queued now, and starts them.
 func (p *puller) fetch(consumer jetstream.Consumer, n int) (taken int) {
+	started := time.Now()
 	batch, err := consumer.FetchNoWait(n)
 	if err != nil {
 		return 0
 	}
 	for msg := range batch.Messages() {
-		p.mu.Lock()
-		p.busy++
-		p.mu.Unlock()
+		p.slots.take()
 		taken++
 		p.server.handling.Go(func() {
-			p.handle(msg)
-			p.mu.Lock()
-			p.busy--
-			p.mu.Unlock()
+			p.slots.end(p.handle(msg, started))
 			p.signal()
 		})
 	}
 	return taken
 }
 
-// free returns for how many jobs the workers are free. Calls that the process makes otherwise,
-// for instance over HTTP, have workers, too.
+// free returns how many jobs the puller may take. Calls that the process makes otherwise, for
+// instance over HTTP, have workers, too.
 func (p *puller) free() int {
 	p.mu.Lock()
-	free, rest := p.slots-p.busy, p.rest
+	rest := p.rest
 	p.mu.Unlock()
-	if free <= 0 || time.Now().Before(rest) {
+	if p.slots.room(p.slots.total) == 0 || time.Now().Before(rest) {
 		return 0
 	}
-	return min(free, capacity.Free(p.runner, p.nodes))
+	return p.slots.room(capacity.Free(p.runner, p.nodes))
 }
 
 // pauseFor makes the puller take no jobs for a time, because the pipeline cannot run here.

@@ -20,7 +20,7 @@ func serve(s Settings) error {
 		ServerName: s.Name, Host: cmp.Or(s.Listen, "127.0.0.1"), Port: s.Port, NoSigs: true, NoLog: true,
 		JetStream: s.StateDir != "", StoreDir: s.StateDir, SyncAlways: s.SyncAlways, Routes: server.RoutesFromStr(s.Routes),
 	}
-	if s.ClusterPort != 0 {
+	if s.ClusterPort != 0 && s.Routes != "" {
 		opts.Cluster = server.ClusterOpts{Name: "test", Host: "127.0.0.1", Port: s.ClusterPort}
 	}
 	srv, err := server.NewServer(opts)
@@ -59,7 +59,7 @@ func (s *Server) Restart() error {
 	return err
 }
 
-// StartServers starts n NATS servers with JetStream that form a cluster. Those of common that a
+// StartServers starts n NATS servers with JetStream that form a cluster if n is more than 1. Those of common that a
 // server has of its own are replaced.
 func StartServers(t testing.TB, n int, common Settings) (servers []*Server, urls []string) {
 	t.Helper()
@@ -71,7 +71,9 @@ func StartServers(t testing.TB, n int, common Settings) (servers []*Server, urls
 	for i := range n {
 		s := common
 		s.Name, s.Port, s.ClusterPort = fmt.Sprintf("s%d", i), ports[i], ports[n+i]
-		s.Routes, s.StateDir = strings.Join(routes, ","), t.TempDir()
+		if s.StateDir = t.TempDir(); n > 1 {
+			s.Routes = strings.Join(routes, ",")
+		}
 		servers = append(servers, StartServer(t, s))
 		urls = append(urls, fmt.Sprintf("nats://127.0.0.1:%d", ports[i]))
 	}
