@@ -106,7 +106,7 @@ func (s *Store) dropInput(ctx context.Context, name string) {
 	if name == "" {
 		return
 	}
-	ctx, cancel := context.WithTimeout(ctx, submitPatience)
+	ctx, cancel := bounded(ctx, submitPatience)
 	defer cancel()
 	for pause := shortestPause; s.inputs.Delete(ctx, name) != nil && ctx.Err() == nil; pause = min(2*pause, longestPause) {
 		select {
@@ -187,7 +187,7 @@ func (s *Store) Retry(ctx context.Context, ref Ref) error {
 // deadLetter returns the dead letter of a job. If the job is still in its queue, its machine may be
 // about to store the letter, so deadLetter waits for that.
 func (s *Store) deadLetter(ctx context.Context, stream jetstream.Stream, ref Ref) (*jetstream.RawStreamMsg, error) {
-	ctx, cancel := context.WithTimeout(ctx, submitPatience)
+	ctx, cancel := bounded(ctx, submitPatience)
 	defer cancel()
 	isLast := false
 	for pause := shortestPause; ; pause = min(2*pause, longestPause) {

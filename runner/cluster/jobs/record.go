@@ -211,3 +211,39 @@ func (s *Store) change(ctx context.Context, ref Ref, known *version, apply func(
 		}
 	}
 }
+
+// bounded returns a context that ends after a time, or with its parent, but has no deadline: with
+// one, nats.go waits that long for an answer that was lost with a server. So each request has
+// the timeout of nats.go, and is made again after it.
+func bounded(parent context.Context, d time.Duration) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancelCause(context.WithoutCancel(parent))
+	stop := context.AfterFunc(parent, func() { cancel(context.Cause(parent)) })
+	timer := time.AfterFunc(d, func() { cancel(context.DeadlineExceeded) })
+	return ctx, func() {
+		stop()
+		timer.Stop()
+		cancel(nil)
+	}
+}
+
+// persevere calls an operation of the servers again until it succeeds, fails for another reason
+// than that they do not answer, or the context ends.
+func (s *Store) persevere(ctx context.Context, operation func() error) error {
+	var last error
+	for pause := shortestPause; ; pause = min(2*pause, longestPause) {
+		err := operation()
+		if ctx.Err() != nil && last != nil && err != nil {
+			return last // it says more than that the time was over
+		}
+		if err == nil || ctx.Err() != nil || !isTransient(err) {
+			return err
+		}
+		s.logger.Debug("the servers do not answer; trying again", "error", err)
+		last = err
+		select {
+		case <-ctx.Done():
+			return err
+		case <-time.After(pause):
+		}
+	}
+}

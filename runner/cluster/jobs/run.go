@@ -221,18 +221,52 @@ func (r *run) result() (o outcome, err error) {
 		return nil
 	})
 	if err == nil && len(o.content) > largestInline {
-		o.stored, err = r.store.results.Put(r.server.living, o.content)
+		o.stored, err = r.storeLarge(o.content)
 		o.content = nil
 	}
 	return o, err
 }
 
-// content returns the encoded input.
-func (r *run) content(ctx context.Context) ([]byte, error) {
+// The time that storing a large result takes at most, before it is tried again.
+const (
+	storeTime    = 10 * time.Second
+	storeTimeMiB = time.Second // for each MiB
+)
+
+// storeLarge stores a large result, and returns its name. It waits for servers that do not answer.
+func (r *run) storeLarge(content []byte) (name string, err error) {
+	err = r.store.persevere(r.server.living, func() (err error) {
+		ctx, cancel := context.WithTimeout(r.server.living, storeTime+time.Duration(len(content)>>20)*storeTimeMiB)
+		defer cancel()
+		name, err = r.store.results.Put(ctx, content)
+		return err
+	})
+	return name, err
+}
+
+// staleTime is how long a large input may be missing on the server that is asked for it, because
+// that one has not got it yet.
+const staleTime = 5 * time.Second
+
+// content returns the encoded input. It waits for servers that do not answer.
+func (r *run) content(ctx context.Context) (content []byte, err error) {
 	if r.e.Stored == "" {
 		return r.msg.Data(), nil
 	}
-	return r.store.inputs.Get(ctx, r.e.Stored)
+	started := time.Now()
+	for {
+		err = r.store.persevere(ctx, func() (err error) {
+			content, err = r.store.inputs.Get(ctx, r.e.Stored)
+			return err
+		})
+		if !errors.Is(err, jetstream.ErrObjectNotFound) || time.Since(started) > staleTime || ctx.Err() != nil {
+			return content, err
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(longestPause):
+		}
+	}
 }
 
 // largestInline is how large a result may be that is a part of the record.

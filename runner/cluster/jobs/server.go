@@ -158,18 +158,13 @@ func (s *Server) addPuller(ctx context.Context, pipeline string, r *runner.Runne
 
 // openQueue opens a queue, and tries again while the servers elect a leader.
 func (s *Server) openQueue(ctx context.Context, pipeline string) (consumers []jetstream.Consumer, err error) {
-	bounded, cancel := context.WithTimeout(ctx, submitPatience)
+	ctx, cancel := bounded(ctx, submitPatience)
 	defer cancel()
-	for {
-		if consumers, err = s.store.openQueue(bounded, pipeline); err == nil || !isTransient(err) {
-			return consumers, err
-		}
-		select {
-		case <-bounded.Done():
-			return nil, err
-		case <-time.After(longestPause):
-		}
-	}
+	err = s.store.persevere(ctx, func() (err error) {
+		consumers, err = s.store.openQueue(ctx, pipeline)
+		return err
+	})
+	return consumers, err
 }
 
 // asked answers a question about a job.

@@ -86,8 +86,8 @@ const (
 )
 
 // Open opens the jobs of a connection, and creates the bucket of the records and the
-// dead-letter stream if the servers have none. It blocks for some round trips. The error is of
-// kind io. The connection must stay open while the store is used.
+// dead-letter stream if the servers have none. It blocks for some round trips, and for at most 30 s
+// if the servers do not answer, for instance because they elect a leader. The error is of kind io. The connection must stay open while the store is used.
 func Open(ctx context.Context, conn *cluster.Conn, c Config) (*Store, error) {
 	c.Retention = max(cmp.Or(c.Retention, DefaultRetention), time.Second)
 	c.Jobs, c.Bytes = cmp.Or(c.Jobs, DefaultJobs), cmp.Or(c.Bytes, DefaultBytes)
@@ -99,7 +99,9 @@ func Open(ctx context.Context, conn *cluster.Conn, c Config) (*Store, error) {
 	}
 	var err error
 	if s.js, err = jetstream.New(s.nc); err == nil {
-		err = s.create(ctx)
+		ctx, cancel := bounded(ctx, submitPatience)
+		defer cancel()
+		err = s.persevere(ctx, func() error { return s.create(ctx) })
 	}
 	if err != nil {
 		return nil, storeError(ctx, err, "open the jobs")

@@ -182,13 +182,18 @@ func (s *Store) Submit(ctx context.Context, pipeline string, input any, opts ...
 	if err != nil {
 		return ref, false, runner.Wrap(err, runner.KindMarshaling, "").WithOperation("encode the input")
 	}
-	ctx, cancel := context.WithTimeout(ctx, submitPatience)
+	ctx, cancel := bounded(ctx, submitPatience)
 	defer cancel()
 	if err := s.admits(ctx, pipeline); err != nil {
 		return ref, false, err
 	}
 	if isNamed {
-		if _, revision, err := s.load(ctx, ref); err != nil || revision > 0 {
+		var revision uint64
+		err := s.persevere(ctx, func() (err error) {
+			_, revision, err = s.load(ctx, ref)
+			return err
+		})
+		if err != nil || revision > 0 {
 			return ref, revision > 0, storeError(ctx, err, "submit a job")
 		}
 	}

@@ -112,11 +112,18 @@ def both(left: Any, right: Any) -> list[Any]:
 
 
 @node
-def ledger(folder: str, job: str) -> str:
-    """Note that a job has begun, work for a moment, and fail if the job's name says so."""
-    with Path(folder, "begun").open("a") as file:
-        file.write(job + "\n")
-    time.sleep(0.02)
-    if job.endswith("-fail"):
-        raise Permanent("the job fails")
-    return job
+def ledger(folder: str, job: str) -> dict[str, Any]:
+    """Note in the machine's ledger that a job has begun and ended. A job fails if its name says so,
+    and has a large result if its name says that. What follows the name is ignored."""
+    job = job.split()[0]
+    token = f"{os.environ.get('MACHINE', '')}-{os.getpid()}-{time.monotonic_ns()}"
+    ledger = os.open(Path(folder, "ledger-" + os.environ.get("MACHINE", "")), os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    try:
+        os.write(ledger, f"begin {job} {token}\n".encode())
+        time.sleep(0.001)
+        if job.endswith("-fail"):
+            raise Permanent("the job fails")
+        os.write(ledger, f"end {job} {token}\n".encode())
+    finally:
+        os.close(ledger)
+    return {"job": job, "token": token, "fill": bytes(200_000) if job.endswith("-large") else b""}

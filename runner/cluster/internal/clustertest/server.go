@@ -21,7 +21,7 @@ func serve(s Settings) error {
 		JetStream: s.StateDir != "", StoreDir: s.StateDir, SyncAlways: s.SyncAlways, Routes: server.RoutesFromStr(s.Routes),
 	}
 	if s.ClusterPort != 0 && s.Routes != "" {
-		opts.Cluster = server.ClusterOpts{Name: "test", Host: "127.0.0.1", Port: s.ClusterPort}
+		opts.Cluster = server.ClusterOpts{Name: "test", Host: cmp.Or(s.Listen, "127.0.0.1"), Port: s.ClusterPort, NoAdvertise: s.Listen != ""}
 	}
 	srv, err := server.NewServer(opts)
 	if err != nil {
@@ -40,19 +40,20 @@ func serve(s Settings) error {
 type Server struct {
 	t        testing.TB
 	settings Settings
+	wrap     []string
 	process  *Process
 }
 
-// StartServer starts a NATS server.
-func StartServer(t testing.TB, s Settings) *Server {
+// StartServer starts a NATS server. Its command line begins with wrap, if there is one.
+func StartServer(t testing.TB, s Settings, wrap ...string) *Server {
 	t.Helper()
-	return &Server{t: t, settings: s, process: Start(t, serverRole, s)}
+	return &Server{t: t, settings: s, wrap: wrap, process: Start(t, serverRole, s, wrap...)}
 }
 
 // Restart kills the server and starts it again.
 func (s *Server) Restart() error {
 	s.process.Kill()
-	p, err := TryStart(s.t, serverRole, s.settings)
+	p, err := TryStart(s.t, serverRole, s.settings, s.wrap...)
 	if err == nil {
 		s.process = p
 	}
