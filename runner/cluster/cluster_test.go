@@ -6,6 +6,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -349,19 +350,43 @@ func TestCallsGoOnWhenServersOfAClusterAreKilled(t *testing.T) {
 	h.stop()
 }
 
+// TestCallsGoOnWhileMachinesAreKilled logs how long calls take without kills, and how long those
+// take that a kill meets. By hand, GOPHERSNAKE_KILLS=50 makes more kills.
 func TestCallsGoOnWhileMachinesAreKilled(t *testing.T) {
+	kills := 3
+	if text := os.Getenv("GOPHERSNAKE_KILLS"); text != "" {
+		var err error
+		kills, err = strconv.Atoi(text)
+		require.NoError(t, err)
+	}
 	url := localURL(t)
 	pipelines := map[string]string{"echo": clustertest.EchoPipeline}
 	machines := []*clustertest.Process{machine(t, url, "a", pipelines), machine(t, url, "b", pipelines), machine(t, url, "c", pipelines)}
 	c := dial(t, connect(t, url), "echo", 3)
 	h := hammer(t, c)
-	for i := range 3 {
+	h.await(300)
+	var deaths []madeCall // when the machines died
+	for i := range kills {
 		h.await(100)
+		death := madeCall{began: time.Now()}
 		machines[i%3].Kill()
+		death.ended = time.Now()
+		deaths = append(deaths, death)
 		machines[i%3] = machine(t, url, fmt.Sprint(i), pipelines)
 	}
 	h.await(100)
 	h.stop()
+	var before, met []madeCall
+	for _, call := range h.made {
+		if call.ended.Before(deaths[0].began) {
+			before = append(before, call)
+		}
+		if slices.ContainsFunc(deaths, func(d madeCall) bool { return call.began.Before(d.ended) && call.ended.After(d.began) }) {
+			met = append(met, call)
+		}
+	}
+	t.Logf("without kills: %s", describeCalls(before))
+	t.Logf("in flight when one of %d machines was killed: %s", kills, describeCalls(met))
 }
 
 func TestAStateFolderIsOfOneProcessAndOneUser(t *testing.T) {

@@ -2,6 +2,7 @@ package cluster_test
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -228,12 +229,19 @@ func storedMessages(t *testing.T, conn *cluster.Conn) uint64 {
 // hammered are calls of an echo that several goroutines make without a pause. Each must
 // succeed.
 type hammered struct {
-	t       *testing.T
-	calls   atomic.Int64
-	slowest atomic.Int64
-	cancel  context.CancelFunc
-	wg      sync.WaitGroup
+	t      *testing.T
+	calls  atomic.Int64
+	cancel context.CancelFunc
+	wg     sync.WaitGroup
+
+	mu   sync.Mutex
+	made []madeCall
 }
+
+// madeCall is when a call began and ended.
+type madeCall struct{ began, ended time.Time }
+
+func (m madeCall) took() time.Duration { return m.ended.Sub(m.began) }
 
 func hammer(t *testing.T, c *cluster.Client) *hammered {
 	h := &hammered{t: t}
@@ -242,13 +250,16 @@ func hammer(t *testing.T, c *cluster.Client) *hammered {
 	for range 4 {
 		h.wg.Go(func() {
 			for i := 0; ctx.Err() == nil; i++ {
-				started := time.Now()
+				call := madeCall{began: time.Now()}
 				v, err := c.Run(t.Context(), i)
 				if assert.NoError(t, err) {
 					assert.EqualValues(t, i, v)
 				}
+				call.ended = time.Now()
 				h.calls.Add(1)
-				h.slowest.Store(max(h.slowest.Load(), int64(time.Since(started))))
+				h.mu.Lock()
+				h.made = append(h.made, call)
+				h.mu.Unlock()
 			}
 		})
 	}
@@ -265,5 +276,17 @@ func (h *hammered) await(n int64) {
 func (h *hammered) stop() {
 	h.cancel()
 	h.wg.Wait()
-	h.t.Logf("%d calls, the slowest took %v", h.calls.Load(), time.Duration(h.slowest.Load()))
+	h.t.Log(describeCalls(h.made))
+}
+
+// describeCalls says how long calls have taken.
+func describeCalls(calls []madeCall) string {
+	if len(calls) == 0 {
+		return "no calls"
+	}
+	sorted := slices.SortedFunc(slices.Values(calls), func(a, b madeCall) int { return cmp.Compare(a.took(), b.took()) })
+	at := func(percent int) time.Duration {
+		return sorted[(len(sorted)-1)*percent/100].took().Round(time.Microsecond)
+	}
+	return fmt.Sprintf("%d calls: median %v, p99 %v, the slowest %v", len(sorted), at(50), at(99), at(100))
 }
