@@ -14,10 +14,23 @@ import (
 
 // Message returns the message of a job, as a submitter publishes it.
 func Message(t *testing.T, pipeline, id string) *nats.Msg {
-	p, err := ipc.Encode("input", 1)
-	require.NoError(t, err)
 	e := envelope{Pipeline: pipeline, ID: id, Priority: Normal, Submitted: time.Now(), Attempts: 1}
-	msg, err := e.message(wire.AppendPayload(nil, p))
+	msg, err := e.message(Content(t, 1))
+	require.NoError(t, err)
+	return msg
+}
+
+// Content returns a value as it is in a message.
+func Content(t *testing.T, value any) []byte {
+	p, err := ipc.Encode("input", value)
+	require.NoError(t, err)
+	return wire.AppendPayload(nil, p)
+}
+
+// AsideMessage returns the message of a job whose input is stored as PutInput does.
+func AsideMessage(t *testing.T, ref Ref) *nats.Msg {
+	e := envelope{Pipeline: ref.Pipeline, ID: ref.ID, Priority: Normal, Submitted: time.Now(), Attempts: 1, Stored: ref.key() + ".orphan"}
+	msg, err := e.message(nil)
 	require.NoError(t, err)
 	return msg
 }

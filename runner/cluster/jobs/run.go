@@ -229,7 +229,7 @@ func (r *run) result() (o outcome, err error) {
 
 // The time that storing a large result takes at most, before it is tried again.
 const (
-	storeTime    = 10 * time.Second
+	storeTime    = 5 * time.Second
 	storeTimeMiB = time.Second // for each MiB
 )
 
