@@ -31,6 +31,7 @@ var sections = []section{
 	{countsName, measureCounts},
 	{remoteMediaName, measureRemoteMedia},
 	{serveName, measureServe},
+	{clusterName, measureCluster},
 }
 
 // The names of the sections.

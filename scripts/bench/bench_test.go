@@ -11,6 +11,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/gophersnake/gophersnake/scripts/bench/distributed"
 )
 
 // light are the peers whose packages are small. The others, and the plot, are tested on
@@ -18,6 +20,15 @@ import (
 //
 //	GOPHERSNAKE_BENCH_PEERS=ray,mosec,dora go test ./scripts/bench
 const light = "gophersnake,gophersnake-shared,pipe,blocks,executor,grpc"
+
+// TestMain is the program itself for the processes that it starts in a role.
+func TestMain(m *testing.M) {
+	if len(os.Args) > 1 && os.Args[1] == distributed.Role {
+		main()
+		return
+	}
+	os.Exit(m.Run())
+}
 
 // figures runs the whole program with few calls, and returns its report.
 func figures(t *testing.T, args ...string) (r report, out string) {
@@ -93,12 +104,36 @@ func TestRunMeasuresServers(t *testing.T) {
 	assert.Contains(t, out, "16 connections: p50 µs")
 }
 
+// TestRunMeasuresACluster has servers, machines and responders as processes, and Celery if there is
+// a Redis server.
+func TestRunMeasuresACluster(t *testing.T) {
+	r, out := figures(t, "--rounds", "1", "--calls", "4", "--sections", "cluster", "--queues", "celery")
+	titles := make([]string, len(r.Tables))
+	for i, table := range r.Tables {
+		titles[i] = table.Title
+		for _, f := range table.Figures {
+			assert.Positive(t, f.Value, f.Name)
+			assert.Positive(t, f.Ratio, f.Name)
+			assert.Contains(t, out, f.Name)
+		}
+	}
+	require.Len(t, titles, 5)
+	assert.Len(t, r.Tables[0].Figures, 4, titles[0])
+	assert.Len(t, r.Tables[3].Figures, 3, titles[3])
+	assert.Equal(t, 3, len(r.Tables[2].Figures)+len(r.Skipped), r.Skipped)
+	for _, s := range r.Skipped {
+		assert.Contains(t, s.Reason, "redis-server", "Celery is skipped for another reason")
+	}
+}
+
 func TestRunRejectsInvalidArguments(t *testing.T) {
 	for _, c := range []struct{ name, args, says string }{
 		{"unknown section", "--sections call", `no section "call"; there are: calls, roundtrip, handover`},
 		{"unknown peer", "--peers pipe,pype", `no peer "pype"; there are: gophersnake, gophersnake-shared, pipe`},
 		{"unknown payload", "--payloads large", `no payload "large"; there are: small, 64KiB, 1MiB`},
 		{"unknown server", "--servers flask", `no server "flask"; there are: floor, gophersnake, litserve`},
+		{"unknown queue", "--queues rq", `no queue "rq"; there are: celery, ray`},
+		{"unknown role", "role guest", "no role"},
 		{"no rounds", "--rounds 0", "at least 1"},
 		{"argument", "now", `unexpected argument "now"`},
 		{"unknown flag", "--count 3", "not defined"},

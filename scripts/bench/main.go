@@ -14,6 +14,8 @@ import (
 	"runtime"
 	"strings"
 	"syscall"
+
+	"github.com/gophersnake/gophersnake/scripts/bench/distributed"
 )
 
 func main() {
@@ -37,6 +39,7 @@ type settings struct {
 	sections      []section
 	peers         []peerSpec
 	httpPeers     []httpPeer
+	queues        []distributed.Queue
 	payloads      []payload
 	json          string
 	plots         []string
@@ -46,7 +49,7 @@ type settings struct {
 // parse reads the flags. Usage and errors of the flags are written to messages.
 func parse(args []string, messages io.Writer) (settings, error) {
 	var s settings
-	var parts, peers, loads, servers string
+	var parts, peers, loads, servers, queues string
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
 	flags.SetOutput(messages)
 	flags.StringVar(&s.python, "python", "", "the interpreter of all peers: a path, a command or a version (default: the runner's choice)")
@@ -55,6 +58,7 @@ func parse(args []string, messages io.Writer) (settings, error) {
 	flags.StringVar(&parts, "sections", "", "the sections to measure, comma-separated (default: all)")
 	flags.StringVar(&peers, "peers", "", "the peers to measure, comma-separated (default: all)")
 	flags.StringVar(&servers, "servers", "", "the servers to measure in the section serve, comma-separated (default: all); floor and gophersnake must be among them")
+	flags.StringVar(&queues, "queues", "", "the queues to measure beside jobs in the section cluster, comma-separated (default: all)")
 	flags.StringVar(&loads, "payloads", "", "the payloads to measure with, comma-separated (default: all)")
 	flags.StringVar(&s.json, "json", "", "also write the figures to this file")
 	flags.Func("plot", "draw the calls to this file, .svg or .png; may be repeated", func(path string) error {
@@ -84,6 +88,9 @@ func parse(args []string, messages io.Writer) (settings, error) {
 	if s.httpPeers, err = choose("server", httpPeers, func(p httpPeer) string { return p.name }, servers); err != nil {
 		return s, err
 	}
+	if s.queues, err = choose("queue", distributed.Queues, func(q distributed.Queue) string { return q.Name }, queues); err != nil {
+		return s, err
+	}
 	s.payloads, err = choosePayloads(loads)
 	return s, err
 }
@@ -94,6 +101,9 @@ func run(ctx context.Context, args []string, out, messages io.Writer) (err error
 	}
 	if len(args) > 1 && args[0] == floorCommand {
 		return floor(args[1])
+	}
+	if len(args) > 1 && args[0] == distributed.Role {
+		return distributed.Play(ctx, args[1], os.Stdin, out)
 	}
 	if len(args) > 0 && args[0] == pairCommand {
 		return pair(ctx, args[1:], out, messages)

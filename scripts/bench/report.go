@@ -9,6 +9,8 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+
+	"github.com/gophersnake/gophersnake/scripts/bench/distributed"
 )
 
 // report is the result of a run.
@@ -163,6 +165,7 @@ var expectations = []expectation{
 	{section: handoverName, of: "64 MiB", to: "64 B", most: 1.3},
 	{section: throughputName, of: "64 in flight", to: "1 in flight", least: 2.5},
 	{section: startName, of: "forked", to: "spawned", most: 0.3},
+	{section: clusterName, of: distributed.PythonEcho, to: "requests of NATS alone, one connection", least: 0.3},
 	{section: batchName, of: "64 in flight, in batches of 32", to: "1 in flight", least: 10},
 }
 
