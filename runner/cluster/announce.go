@@ -23,6 +23,7 @@ type announcement struct {
 	Version  string            `json:"version"`
 	Labels   map[string]string `json:"labels,omitempty"`
 	Leaving  bool              `json:"leaving,omitempty"`
+	Groups   bool              `json:"groups,omitempty"` // it reads groups of calls
 	Pipeline string            `json:"pipeline"`
 	Schema   string            `json:"schema"`
 	Targets  []targetState     `json:"targets"`

@@ -33,17 +33,21 @@ type attempt struct {
 	synced     time.Time // of a stream: when the machine was last told what was sent
 	resumes    string    // of a stream: how it continues elsewhere
 	sinks      []string  // of a stream
+	alone      bool      // the client had no other call
+	groups     bool      // the machine reads groups of calls
 
-	mayWait bool // the machine may have queued it
-	asked   bool // it was asked for back
+	mayWait bool   // the machine may have queued it
+	asked   bool   // it was asked for back
+	group   uint64 // that it was sent in, 0 for none
 }
 
 // answer is how an attempt ended. One field is set.
 type answer struct {
 	over *arrival // the last frame of a stream
-	msg  *nats.Msg
-	lost string // the machine is gone, and why
-	err  error  // the client itself ended it
+	data []byte   // a frame
+	none bool     // NATS says that nothing listens to the machine's subject
+	lost string   // the machine is gone, and why
+	err  error    // the client itself ended it
 }
 
 // pending is a call with the machines that it has tried.
@@ -236,6 +240,7 @@ func (call *pending) registerLocked(p *peer, mayWait bool) *attempt {
 		stream: call.stream, synced: time.Now(), resumes: p.targets[call.node].resumes, sinks: p.targets[call.node].sinks,
 	}
 	c.calls[a.name] = a
+	a.alone, a.groups = len(c.calls) == 1, a.target.groups
 	count(&c.counts.sent, p.name)
 	a.target.own++
 	if mayWait {
@@ -246,57 +251,23 @@ func (call *pending) registerLocked(p *peer, mayWait bool) *attempt {
 
 // settleLocked ends an attempt with an answer.
 func (c *Client) settleLocked(a *attempt, how answer) {
+	if c.removeLocked(a) {
+		a.answer <- how
+	}
+}
+
+// removeLocked forgets an attempt, and reports whether it was not forgotten before: then its
+// caller waits for an answer.
+func (c *Client) removeLocked(a *attempt) bool {
 	if c.calls[a.name] != a {
-		return
+		return false
 	}
 	delete(c.calls, a.name)
 	a.target.own--
 	if a.mayWait {
 		c.waiting--
 	}
-	a.answer <- how
-}
-
-// answered processes the answer to a call, or a frame of a stream.
-func (c *Client) answered(name string, msg *nats.Msg) {
-	cur := cursor{rest: msg.Data}
-	kind, flags, err := cur.head()
-	if err == nil && (kind == frameItem || kind == frameFlow) {
-		c.streamed(name, kind, flags, &cur)
-		return
-	}
-	l := cur.load()
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	a := c.calls[name]
-	if a == nil {
-		return // its caller has left
-	}
-	c.settleLocked(a, answer{msg: msg})
-	if err != nil || cur.failed {
-		return // the caller says so
-	}
-	a.peer.heard = time.Now()
-	a.target.report(l)
-	if c.machines[a.peer.id] == a.peer {
-		c.rescueLocked(a.peer, a.node)
-	}
-}
-
-// streamed processes a frame of a stream.
-func (c *Client) streamed(name string, kind frameKind, flags byte, cur *cursor) {
-	c.mu.Lock()
-	a := c.calls[name]
-	if a != nil {
-		a.peer.heard = time.Now()
-	}
-	c.mu.Unlock()
-	if a == nil || a.stream == nil {
-		return
-	}
-	if over := a.stream.handle(a, kind, flags, cur); over != nil {
-		c.settle(a, answer{over: over})
-	}
+	return true
 }
 
 // outcome is how a call ended on one machine. If again is set, it is made on another one.
@@ -341,7 +312,7 @@ func (c *Client) settle(a *attempt, how answer) {
 // store first; then send returns its name.
 func (call *pending) send(ctx context.Context, a *attempt) (stored string, err error) {
 	c := call.client
-	head := callHead{waited: time.Since(call.since)}
+	head := callHead{waited: time.Since(call.since), flags: flagGroups}
 	if call.remote != nil {
 		head.flags |= flagOnce
 	}
@@ -363,18 +334,29 @@ func (call *pending) send(ctx context.Context, a *attempt) (stored string, err e
 	} else {
 		data = wire.AppendPayload(appendCall(make([]byte, 0, call.payload.Size()+wire.PayloadRoom), frameCall, head), call.payload)
 	}
-	reply := c.inbox + "." + a.name
-	if len(call.header) == 0 {
-		err = c.conn.nc.PublishRequest(a.target.subject, reply, data)
-	} else {
-		err = c.conn.nc.PublishMsg(&nats.Msg{Subject: a.target.subject, Reply: reply, Data: data, Header: call.header})
+	m := mail{subject: a.target.subject, reply: c.inbox + "." + a.name, data: data, receiver: a.target.subject}
+	switch {
+	case len(call.header) > 0:
+		err = c.conn.nc.PublishMsg(&nats.Msg{Subject: m.subject, Reply: m.reply, Data: data, Header: call.header})
+	case a.alone:
+		err = publish(c.conn.nc, m.subject, m.reply, data)
+	default:
+		if a.groups {
+			m.name = a.name
+		}
+		c.outbox.add(m)
 	}
-	if err != nil {
-		e := runner.Wrap(err, runner.KindTransport, "send the call")
-		e.NotBegun = true
-		return stored, e
+	return stored, unsent(err)
+}
+
+// unsent returns the error of a call that was not sent because of err, and nil for nil.
+func unsent(err error) error {
+	if err == nil {
+		return nil
 	}
-	return stored, nil
+	e := runner.Wrap(err, runner.KindTransport, "send the call")
+	e.NotBegun = true
+	return e
 }
 
 // conclude decides what the end of an attempt means.
@@ -384,11 +366,11 @@ func (call *pending) conclude(ctx context.Context, a *attempt, how answer) outco
 		return outcome{err: how.err}
 	case how.lost != "":
 		return call.lost(a, how.lost)
-	case isNoResponders(how.msg): // the machine has ended, and did not get the call
+	case how.none: // the machine has ended, and did not get the call
 		call.client.lose(a.peer)
 		return outcome{again: true}
 	}
-	cur := cursor{rest: how.msg.Data}
+	cur := cursor{rest: how.data}
 	kind, flags, err := cur.head()
 	if err != nil {
 		return outcome{err: runner.Wrap(err, runner.KindTransport, "read the answer").WithMetadata("machine", a.machine)}

@@ -50,6 +50,7 @@ type Client struct {
 	subs     []*nats.Subscription
 	closed   chan struct{}
 	watching sync.WaitGroup
+	outbox   *outbox
 	once     sync.Once
 
 	mu       sync.Mutex
@@ -57,7 +58,9 @@ type Client struct {
 	calls    map[string]*attempt // by the last token of their reply subjects
 	waiting  int                 // those of them that may be in the queue of a machine
 	lastCall uint64
-	counts   clientCounts
+	// lastGroup is the number of the last group of calls that was sent.
+	lastGroup uint64
+	counts    clientCounts
 	// changed is closed, and replaced, when a machine is new or can take calls again.
 	changed chan struct{}
 	// refused are the machines that the client cannot use, by their ids, and others the names
@@ -83,6 +86,8 @@ const (
 	helloToken     = "hello"
 	alivePrefix    = "alive-"
 	inventoryToken = "inventory"
+	answersToken   = "answers"
+	groupPrefix    = "group-"
 )
 
 // Dial returns a client of a pipeline. It blocks until a machine has answered that serves the
@@ -99,6 +104,9 @@ func Dial(ctx context.Context, conn *Conn, pipeline string, opts ...DialOption) 
 	for _, opt := range opts {
 		opt(&c.dialOptions)
 	}
+	c.outbox = newOutbox(conn.nc, frameCalls)
+	c.outbox.address, c.outbox.failed = c.address, c.unsent
+	c.watching.Go(func() { c.outbox.run(c.closed) })
 	if err := c.subscribe(); err != nil {
 		c.Close()
 		return nil, runner.Wrap(err, runner.KindIO, "dial "+pipeline)

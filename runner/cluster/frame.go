@@ -31,6 +31,7 @@ const (
 	frameInventory                      // which of these calls are not known?
 	framePing                           // is the other side there?
 	frameOpen                           // run the target for a stream
+	frameCalls                          // a group of calls
 )
 
 // Answers go to the reply subject of a request.
@@ -40,6 +41,7 @@ const (
 	frameRefusal                       // the call has not begun, and another machine may take it
 	frameUnknown                       // the answer to an inventory
 	framePong                          // the answer to a ping
+	frameAnswers                       // a group of answers to calls
 )
 
 // Frames of a stream, which both sides send: the client to the subject of the target, with the
@@ -55,6 +57,7 @@ const (
 	flagMayWait              // the machine may queue the call if it has no free worker
 	flagDeadline             // the call has a deadline
 	flagOnce                 // the caller retries the call itself
+	flagGroups               // the caller reads groups of answers
 )
 
 // refusal says why a machine did not take a call.
@@ -190,6 +193,22 @@ func (c *cursor) head() (kind frameKind, flags byte, err error) {
 		return 0, 0, fmt.Errorf("%w: it has version %d, and this program speaks %s", errFrame, version, versions(oldestProtocol, newestProtocol))
 	}
 	return kind, flags, nil
+}
+
+// appendMember adds a frame of a call to a group.
+func appendMember(b []byte, name string, frame []byte) []byte {
+	b = append(binary.AppendUvarint(b, uint64(len(name))), name...)
+	return append(binary.AppendUvarint(b, uint64(len(frame))), frame...)
+}
+
+// member reads a frame of a group, and the name of its call: a token of a subject. It reports
+// whether there was one.
+func (c *cursor) member() (name, frame []byte, ok bool) {
+	name, frame = c.take(c.uvarint()), c.take(c.uvarint())
+	for _, b := range name {
+		c.failed = c.failed || !wire.IsPlain(b)
+	}
+	return name, frame, !c.failed && len(name) > 0
 }
 
 // payload reads a value that fills the rest of the frame.

@@ -114,7 +114,8 @@ func Announce(ctx context.Context, conn *Conn, runners map[string]*runner.Runner
 		opt(&m.machineOptions)
 	}
 	m.callers = newCallers(m)
-	m.outbox = newOutbox(conn.nc, m.unsent)
+	m.outbox = newOutbox(conn.nc, frameAnswers)
+	m.outbox.address, m.outbox.failed = answersAddress, m.unsent
 	m.crew = crew{work: make(chan *served), ended: m.ended}
 	for _, name := range m.names {
 		all, err := capacity.Describe(ctx, runners[name])
@@ -323,7 +324,7 @@ func (m *Machine) changed() {
 func (m *Machine) announcement(p *servedPipeline) announcement {
 	a := announcement{
 		Protocol: m.protocol[1], Oldest: m.protocol[0], Machine: m.id, Name: m.name, Version: m.version, Labels: m.labels,
-		Leaving: m.isLeaving(),
+		Leaving: m.isLeaving(), Groups: true,
 	}
 	if p == nil {
 		return a
@@ -377,8 +378,13 @@ func (m *Machine) hello(msg *nats.Msg) {
 	}
 }
 
-// unsent notes that an answer cannot be sent.
-func (m *Machine) unsent(err error) {
+// answersAddress returns the subject of a group of answers to a client.
+func answersAddress(inbox string, _ []mail) (subject, reply string) {
+	return inbox + "." + answersToken, ""
+}
+
+// unsent notes that answers cannot be sent.
+func (m *Machine) unsent(_ []mail, err error) {
 	if !errors.Is(err, nats.ErrConnectionClosed) {
 		m.logger.Warn("cannot answer a call", "error", err)
 	}

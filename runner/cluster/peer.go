@@ -3,6 +3,7 @@ package cluster
 import (
 	"encoding/json"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -29,6 +30,7 @@ type peerTarget struct {
 	idempotent bool
 	ready      bool
 	streams    bool   // it takes streams
+	groups     bool   // it reads groups of calls
 	resumes    string // how these continue elsewhere
 	described  *ipc.Description
 	sinks      []string // of these
@@ -86,6 +88,7 @@ func (c *Client) announced(msg *nats.Msg) {
 			p.targets[state.Node] = t
 		}
 		t.idempotent, t.ready = state.Idempotent, state.Ready
+		t.groups = a.Groups
 		t.streams, t.resumes, t.sinks = len(state.Sinks) > 0, state.Resumes, state.Sinks
 		if state.Description != nil {
 			t.described = state.Description
@@ -107,8 +110,14 @@ func (c *Client) wakeLocked() {
 
 // received processes what arrives in the client's inbox.
 func (c *Client) received(msg *nats.Msg) {
-	name := msg.Subject[strings.LastIndexByte(msg.Subject, '.')+1:]
+	name := lastToken(msg.Subject)
 	switch {
+	case name == answersToken:
+		c.answeredGroup(msg.Data)
+	case strings.HasPrefix(name, groupPrefix):
+		if isNoResponders(msg) {
+			c.loseGroup(name[len(groupPrefix):])
+		}
 	case name == pingToken:
 		if msg.Reply != "" {
 			_ = msg.Respond(appendHead(nil, framePong, 0))
@@ -123,7 +132,128 @@ func (c *Client) received(msg *nats.Msg) {
 	case strings.HasPrefix(name, alivePrefix):
 		c.alive(name[len(alivePrefix):], isNoResponders(msg))
 	default:
-		c.answered(name, msg)
+		c.answered(name, msg.Data, isNoResponders(msg))
+	}
+}
+
+// answered processes the answer to a call, or a frame of a stream.
+func (c *Client) answered(name string, data []byte, none bool) {
+	cur := cursor{rest: data}
+	kind, flags, err := cur.head()
+	if err == nil && (kind == frameItem || kind == frameFlow) {
+		c.streamed(name, kind, flags, &cur)
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if a := c.takeLocked(name, &cur, err); a != nil {
+		a.answer <- answer{data: data, none: none}
+	}
+}
+
+// takeLocked forgets the attempt with a name, and notes the load behind the head of its answer. It
+// returns nil if the caller has left.
+func (c *Client) takeLocked(name string, cur *cursor, err error) *attempt {
+	a := c.calls[name]
+	if a == nil || !c.removeLocked(a) {
+		return nil
+	}
+	l := cur.load()
+	if err != nil || cur.failed {
+		return a // the caller says so
+	}
+	a.peer.heard = time.Now()
+	a.target.report(l)
+	if c.machines[a.peer.id] == a.peer {
+		c.rescueLocked(a.peer, a.node)
+	}
+	return a
+}
+
+// answeredGroup processes a group of answers. The callers wake when the lock is free again.
+func (c *Client) answeredGroup(data []byte) {
+	type settled struct {
+		a     *attempt
+		frame []byte
+	}
+	var all []settled
+	cur := cursor{rest: data}
+	if kind, _, err := cur.head(); err != nil || kind != frameAnswers {
+		return
+	}
+	c.mu.Lock()
+	for name, frame, ok := cur.member(); ok; name, frame, ok = cur.member() {
+		inner := cursor{rest: frame}
+		kind, _, err := inner.head()
+		if err == nil && (kind == frameItem || kind == frameFlow) {
+			continue // streams have messages of their own
+		}
+		if a := c.takeLocked(string(name), &inner, err); a != nil {
+			all = append(all, settled{a, frame})
+		}
+	}
+	c.mu.Unlock()
+	for _, s := range all {
+		s.a.answer <- answer{data: s.frame}
+	}
+}
+
+// streamed processes a frame of a stream.
+func (c *Client) streamed(name string, kind frameKind, flags byte, cur *cursor) {
+	c.mu.Lock()
+	a := c.calls[name]
+	if a != nil {
+		a.peer.heard = time.Now()
+	}
+	c.mu.Unlock()
+	if a == nil || a.stream == nil {
+		return
+	}
+	if over := a.stream.handle(a, kind, flags, cur); over != nil {
+		c.settle(a, answer{over: over})
+	}
+}
+
+// address returns the subjects of a group of calls. NATS tells the reply subject if the machine has
+// ended, and then each call of the group moves.
+func (c *Client) address(receiver string, members []mail) (subject, reply string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.lastGroup++
+	for i := range members {
+		if a := c.calls[members[i].name]; a != nil {
+			a.group = c.lastGroup
+		}
+	}
+	return receiver, c.inbox + "." + groupPrefix + strconv.FormatUint(c.lastGroup, 36)
+}
+
+// loseGroup moves the calls of a group that no machine has got.
+func (c *Client) loseGroup(id string) {
+	number, err := strconv.ParseUint(id, 36, 64)
+	if err != nil || number == 0 {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, a := range c.calls {
+		if a.group == number {
+			c.settleLocked(a, answer{none: true})
+		}
+	}
+}
+
+// unsent ends the calls that cannot be sent.
+func (c *Client) unsent(members []mail, err error) {
+	if members[0].reply == "" { // it is about a call, and perhaps sent with the lock held
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for i := range members {
+		if a := c.calls[lastToken(members[i].reply)]; a != nil {
+			c.settleLocked(a, answer{err: unsent(err)})
+		}
 	}
 }
 
@@ -206,7 +336,7 @@ func (c *Client) look() {
 		a.stream.sync(a)
 	}
 	for _, r := range requests {
-		_ = c.conn.nc.PublishRequest(r.subject, r.reply, r.data)
+		c.outbox.add(mail{subject: r.subject, reply: r.reply, data: r.data, receiver: r.subject}) // behind the calls
 	}
 }
 
@@ -341,5 +471,5 @@ func (c *Client) rescueLocked(p *peer, node string) {
 
 // tell sends the machine of a call a message about it. It does not block.
 func (c *Client) tell(a *attempt, kind frameKind) {
-	_ = c.conn.nc.Publish(a.target.subject, append(appendHead(nil, kind, 0), c.inbox+"."+a.name...))
+	c.outbox.add(mail{subject: a.target.subject, data: append(appendHead(nil, kind, 0), c.inbox+"."+a.name...), receiver: a.target.subject})
 }

@@ -340,7 +340,7 @@ func (s *Stream) conclude(a *attempt, how answer, first int) error {
 		return s.lost(a, how.lost, first)
 	}
 	why := "it was stopped"
-	if how.msg != nil && isNoResponders(how.msg) {
+	if how.none {
 		why = "it has ended"
 	}
 	switch out := s.call.conclude(s.ctx, a, how); {

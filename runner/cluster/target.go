@@ -68,7 +68,9 @@ func (t *target) handle(req micro.Request) {
 	}
 	switch kind {
 	case frameCall, frameOpen:
-		t.begin(req, kind, flags, &c)
+		t.begin(req.Reply(), req.Headers(), kind, flags, c)
+	case frameCalls:
+		t.beginGroup(req.Reply(), &c)
 	case frameItem, frameFlow:
 		t.mu.Lock()
 		call := t.calls[req.Reply()]
@@ -84,13 +86,12 @@ func (t *target) handle(req micro.Request) {
 }
 
 // begin registers a call and starts, queues or refuses it.
-func (t *target) begin(req micro.Request, kind frameKind, flags byte, c *cursor) {
+func (t *target) begin(reply string, header micro.Headers, kind frameKind, flags byte, c cursor) {
 	timeout, waited := c.duration(), c.duration()
-	reply := req.Reply()
 	if c.failed || reply == "" {
 		return
 	}
-	call := &served{target: t, reply: reply, since: time.Now().Add(-waited), frame: *c, flags: flags, header: req.Headers()}
+	call := &served{target: t, reply: reply, since: time.Now().Add(-waited), frame: c, flags: flags, header: header}
 	if kind == frameOpen {
 		call.stream = newServedStream(call)
 	}
@@ -110,6 +111,17 @@ func (t *target) begin(req micro.Request, kind frameKind, flags byte, c *cursor)
 		t.machine.crew.run(call)
 	case why != 0:
 		t.refuse(call, why)
+	}
+}
+
+// beginGroup begins the calls of a group. Their reply subjects are in the inbox of that of the group.
+func (t *target) beginGroup(reply string, c *cursor) {
+	inbox := inboxPrefix(reply)
+	for name, frame, ok := c.member(); ok; name, frame, ok = c.member() {
+		inner := cursor{rest: frame}
+		if kind, flags, err := inner.head(); err == nil && kind == frameCall {
+			t.begin(inbox+"."+string(name), nil, kind, flags, inner)
+		}
 	}
 }
 
@@ -320,7 +332,7 @@ func (t *target) send(call *served, kind frameKind, msg []byte, head int) error 
 		}
 		msg = append(appendAnswer(nil, kind, flagClaimed, t.load()), name...)
 	}
-	t.publish(call.reply, msg)
+	t.reply(call, msg)
 	t.forget(call)
 	return nil
 }
@@ -328,7 +340,7 @@ func (t *target) send(call *served, kind frameKind, msg []byte, head int) error 
 // refuse answers that the call has not begun.
 func (t *target) refuse(call *served, why refusal) {
 	t.refusals[why].Add(1)
-	t.publish(call.reply, append(appendAnswer(nil, frameRefusal, 0, t.load()), byte(why)))
+	t.reply(call, append(appendAnswer(nil, frameRefusal, 0, t.load()), byte(why)))
 	t.forget(call)
 }
 
@@ -339,7 +351,19 @@ func (t *target) answerError(reply string, err error) {
 	}
 }
 
-func (t *target) publish(reply string, data []byte) { t.machine.outbox.add(reply, data) }
+// publish sends a message of its own.
+func (t *target) publish(reply string, data []byte) {
+	t.machine.outbox.add(mail{subject: reply, data: data, receiver: inboxPrefix(reply)})
+}
+
+// reply sends the answer to a call, in a group if the client reads these.
+func (t *target) reply(call *served, data []byte) {
+	m := mail{subject: call.reply, data: data, receiver: call.caller.prefix}
+	if call.flags&flagGroups != 0 && call.stream == nil {
+		m.name = lastToken(call.reply)
+	}
+	t.machine.outbox.add(m)
+}
 
 func (t *target) forget(call *served) {
 	t.mu.Lock()
