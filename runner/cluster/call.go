@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -35,6 +36,8 @@ type attempt struct {
 	sinks      []string  // of a stream
 	alone      bool      // the client had no other call
 	groups     bool      // the machine reads groups of calls
+
+	number atomic.Uint64 // of its message, 0 before that is sent
 
 	mayWait bool   // the machine may have queued it
 	asked   bool   // it was asked for back
@@ -334,15 +337,12 @@ func (call *pending) send(ctx context.Context, a *attempt) (stored string, err e
 	} else {
 		data = wire.AppendPayload(appendCall(make([]byte, 0, call.payload.Size()+wire.PayloadRoom), frameCall, head), call.payload)
 	}
-	m := mail{subject: a.target.subject, reply: c.inbox + "." + a.name, data: data, receiver: a.target.subject}
-	switch {
-	case len(call.header) > 0:
-		err = c.conn.nc.PublishMsg(&nats.Msg{Subject: m.subject, Reply: m.reply, Data: data, Header: call.header})
-	case a.alone:
-		err = publish(c.conn.nc, m.subject, m.reply, data)
-	default:
+	m := mail{subject: a.target.subject, reply: c.inbox + "." + a.name, data: data, numbered: &a.number}
+	if a.alone || len(call.header) > 0 {
+		err = c.outbox.sendNow(&nats.Msg{Subject: m.subject, Reply: m.reply, Data: data, Header: call.header}, m.numbered)
+	} else {
 		if a.groups {
-			m.name = a.name
+			m.receiver, m.name = a.target.subject, a.name
 		}
 		c.outbox.add(m)
 	}
@@ -367,7 +367,7 @@ func (call *pending) conclude(ctx context.Context, a *attempt, how answer) outco
 	case how.lost != "":
 		return call.lost(a, how.lost)
 	case how.none: // the machine has ended, and did not get the call
-		call.client.lose(a.peer)
+		call.client.avoid(a.peer)
 		return outcome{again: true}
 	}
 	cur := cursor{rest: how.data}
@@ -443,12 +443,15 @@ func (call *pending) refusedByAll(err error) error {
 	return e.WithHint("start more machines, or call again later")
 }
 
-// lose forgets a machine that NATS says is gone.
-func (c *Client) lose(p *peer) {
+// avoid makes the client leave a machine alone that has not got a call, because nothing listens any
+// more, and asks whether it has ended.
+func (c *Client) avoid(p *peer) {
 	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.machines[p.id] == p {
-		c.loseLocked(p, "it has ended")
+	isFirst := c.machines[p.id] == p && !p.leaving
+	p.leaving = p.leaving || isFirst
+	c.mu.Unlock()
+	if isFirst {
+		c.outbox.add(c.pingOf(p))
 	}
 }
 

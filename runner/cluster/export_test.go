@@ -6,6 +6,9 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+
+	"github.com/gophersnake/gophersnake/ipc"
+	"github.com/gophersnake/gophersnake/runner/cluster/internal/wire"
 )
 
 // WithProtocol makes a machine speak only one version of the protocol.
@@ -47,4 +50,32 @@ func ForgetStream(c *Conn, pipeline, machine string) error {
 		return err
 	}
 	return c.nc.PublishRequest(callGroup(pipeline, machine)+"."+targetName(""), inbox+".1", frame)
+}
+
+// The kinds of messages with calls.
+const (
+	KindCall  = byte(frameCall)
+	KindCalls = byte(frameCalls)
+
+	KindResult = byte(frameResult)
+)
+
+// CallFrame is a call of a client that reads no groups of answers.
+func CallFrame(input any) ([]byte, error) {
+	p, err := ipc.Encode("input", input)
+	return wire.AppendPayload(appendCall(nil, frameCall, callHead{flags: flagMayWait}), p), err
+}
+
+// GroupFrame is a group with members, which are names and frames in turns.
+func GroupFrame(members ...string) []byte {
+	b := appendHead(nil, frameCalls, 0)
+	for i := 0; i+1 < len(members); i += 2 {
+		b = appendMember(b, members[i], []byte(members[i+1]))
+	}
+	return b
+}
+
+// RunSubject is the subject of a machine's runs of a pipeline.
+func RunSubject(pipeline, machine string) string {
+	return callGroup(pipeline, machine) + "." + targetName("")
 }

@@ -5,6 +5,7 @@ import (
 	"runtime"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"github.com/nats-io/nats.go"
 )
@@ -25,16 +26,19 @@ type outbox struct {
 
 	mu     sync.Mutex
 	queue  []mail
-	closed bool // there is no goroutine any more
+	number uint64 // of the last message
+	closed bool   // there is no goroutine any more
 }
 
 // mail is a message of its own, or a member of a group.
 type mail struct {
 	subject, reply string
 	data           []byte
-	// receiver is who reads it: messages to one receiver do not overtake each other. Name is that of
-	// the call, and empty if the message must not be in a group.
+	// receiver is the subject or inbox of the groups that the message may be in, and name that of its
+	// call. Both are empty if it must be a message of its own. Such messages overtake nothing.
 	receiver, name string
+	// numbered, if not nil, gets the number of the message: those with lower numbers are sent before.
+	numbered *atomic.Uint64
 }
 
 // group is members of a message for one receiver.
@@ -64,6 +68,10 @@ func newOutbox(conn *nats.Conn, kind frameKind) *outbox {
 func (o *outbox) add(m mail) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	o.number++
+	if m.numbered != nil {
+		m.numbered.Store(o.number)
+	}
 	if o.closed {
 		o.send(&m)
 		return
@@ -72,6 +80,15 @@ func (o *outbox) add(m mail) {
 	if len(o.queue) == 1 {
 		o.wake <- struct{}{}
 	}
+}
+
+// sendNow sends a message that may overtake others. It blocks while the connection is busy.
+func (o *outbox) sendNow(m *nats.Msg, numbered *atomic.Uint64) error {
+	o.mu.Lock()
+	o.number++
+	numbered.Store(o.number)
+	o.mu.Unlock()
+	return o.conn.PublishMsg(m)
 }
 
 // run sends messages until end is closed.
@@ -102,7 +119,7 @@ func (o *outbox) deliver(batch []mail) {
 	for i := range batch {
 		m := &batch[i]
 		if m.name == "" || len(m.data) > largestMember {
-			o.flush(o.group(m.receiver)) // it must not overtake
+			o.flushAll()
 			o.send(m)
 			continue
 		}

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -20,6 +21,7 @@ type peer struct {
 	subject                   string // the prefix of its targets
 	leaving                   bool
 	heard                     time.Time
+	pinged                    *atomic.Uint64         // the number of the last ping
 	targets                   map[string]*peerTarget // by the node
 }
 
@@ -76,7 +78,7 @@ func (c *Client) announced(msg *nats.Msg) {
 	p := c.machines[a.Machine]
 	isNew := p == nil
 	if isNew {
-		p = &peer{id: a.Machine, subject: callGroup(c.pipeline, a.Machine), targets: make(map[string]*peerTarget)}
+		p = &peer{id: a.Machine, pinged: new(atomic.Uint64), subject: callGroup(c.pipeline, a.Machine), targets: make(map[string]*peerTarget)}
 		c.machines[a.Machine] = p
 	}
 	isNew = isNew || p.leaving && !a.Leaving
@@ -265,7 +267,7 @@ func (c *Client) alive(id string, isGone bool) {
 	switch {
 	case p == nil:
 	case isGone:
-		c.loseLocked(p, "it has ended")
+		c.endedLocked(p)
 	default:
 		p.heard = time.Now()
 	}
@@ -298,10 +300,9 @@ func (c *Client) watch() {
 	}
 }
 
-// request is a message that is sent without the lock.
-type request struct {
-	subject, reply string
-	data           []byte
+// pingOf returns a question to a machine whether it is there.
+func (c *Client) pingOf(p *peer) mail {
+	return mail{numbered: p.pinged, subject: aliveSubject(p.id), reply: c.inbox + "." + alivePrefix + p.id, data: appendHead(nil, framePing, 0)}
 }
 
 // look asks the machines that have been quiet, gives up those that have been silent for too
@@ -311,7 +312,7 @@ func (c *Client) look() {
 	if !c.isOnline() {
 		return
 	}
-	var requests []request
+	var messages []mail // which are sent without the lock
 	var streams []*attempt
 	now := time.Now()
 	c.mu.Lock()
@@ -327,16 +328,16 @@ func (c *Client) look() {
 			c.loseLocked(p, "it does not answer")
 			continue
 		case silent > machineQuiet && p.own() > 0:
-			requests = append(requests, request{aliveSubject(p.id), c.inbox + "." + alivePrefix + p.id, appendHead(nil, framePing, 0)})
+			messages = append(messages, c.pingOf(p))
 		}
-		requests = c.inventoriesLocked(p, now, requests)
+		messages = c.inventoriesLocked(p, now, messages)
 	}
 	c.mu.Unlock()
 	for _, a := range streams {
 		a.stream.sync(a)
 	}
-	for _, r := range requests {
-		c.outbox.add(mail{subject: r.subject, reply: r.reply, data: r.data, receiver: r.subject}) // behind the calls
+	for _, m := range messages {
+		c.outbox.add(m) // behind the calls
 	}
 }
 
@@ -382,7 +383,7 @@ const mostInventoried = 1000
 // of a call or of its answer, when a server dies or a connection breaks. So the client asks
 // from time to time whether the machine still has the calls. The question goes the way of the
 // calls, and the answer the way of their answers, so that neither overtakes them.
-func (c *Client) inventoriesLocked(p *peer, now time.Time, requests []request) []request {
+func (c *Client) inventoriesLocked(p *peer, now time.Time, messages []mail) []mail {
 	lists := make(map[*peerTarget][]string)
 	for name, a := range c.calls {
 		if a.peer == p && now.Sub(a.sent) > inventoryEvery && now.Sub(a.target.inventory) > inventoryEvery && len(lists[a.target]) < mostInventoried {
@@ -392,9 +393,9 @@ func (c *Client) inventoriesLocked(p *peer, now time.Time, requests []request) [
 	for t, names := range lists {
 		t.inventory = now
 		data := append(appendHead(nil, frameInventory, 0), strings.Join(names, " ")...)
-		requests = append(requests, request{t.subject, c.inbox + "." + inventoryToken, data})
+		messages = append(messages, mail{subject: t.subject, reply: c.inbox + "." + inventoryToken, data: data})
 	}
-	return requests
+	return messages
 }
 
 // inventoried processes the answer to an inventory: the calls that the machine does not have.
@@ -411,6 +412,21 @@ func (c *Client) inventoried(msg *nats.Msg) {
 		if a := c.calls[reply[strings.LastIndexByte(reply, '.')+1:]]; a != nil {
 			c.settleLocked(a, answer{lost: "it does not know the call: a message was lost"})
 		}
+	}
+}
+
+// endedLocked loses the calls of a machine that has ended and may have begun them. NATS says of those
+// that were sent later that nothing has got them, so these move.
+func (c *Client) endedLocked(p *peer) {
+	p.leaving = true
+	ping := p.pinged.Load()
+	for _, a := range c.calls {
+		if n := a.number.Load(); a.peer == p && n > 0 && n < ping {
+			c.settleLocked(a, answer{lost: "it has ended"})
+		}
+	}
+	if p.own() == 0 {
+		delete(c.machines, p.id)
 	}
 }
 
@@ -471,5 +487,5 @@ func (c *Client) rescueLocked(p *peer, node string) {
 
 // tell sends the machine of a call a message about it. It does not block.
 func (c *Client) tell(a *attempt, kind frameKind) {
-	c.outbox.add(mail{subject: a.target.subject, data: append(appendHead(nil, kind, 0), c.inbox+"."+a.name...), receiver: a.target.subject})
+	c.outbox.add(mail{subject: a.target.subject, data: append(appendHead(nil, kind, 0), c.inbox+"."+a.name...)})
 }

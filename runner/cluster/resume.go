@@ -213,10 +213,10 @@ func (s *Stream) open(a *attempt) error {
 		return err
 	}
 	head.flags |= packed.flags
-	err = c.conn.nc.PublishMsg(&nats.Msg{
+	err = c.outbox.sendNow(&nats.Msg{
 		Subject: a.target.subject, Reply: c.inbox + "." + a.name, Header: s.call.header,
 		Data: append(appendCall(nil, frameOpen, head), packed.content...),
-	})
+	}, &a.number)
 	if err != nil {
 		e := runner.Wrap(err, runner.KindTransport, "open the stream")
 		e.NotBegun = true

@@ -353,14 +353,14 @@ func (t *target) answerError(reply string, err error) {
 
 // publish sends a message of its own.
 func (t *target) publish(reply string, data []byte) {
-	t.machine.outbox.add(mail{subject: reply, data: data, receiver: inboxPrefix(reply)})
+	t.machine.outbox.add(mail{subject: reply, data: data})
 }
 
 // reply sends the answer to a call, in a group if the client reads these.
 func (t *target) reply(call *served, data []byte) {
-	m := mail{subject: call.reply, data: data, receiver: call.caller.prefix}
+	m := mail{subject: call.reply, data: data}
 	if call.flags&flagGroups != 0 && call.stream == nil {
-		m.name = lastToken(call.reply)
+		m.receiver, m.name = call.caller.prefix, lastToken(call.reply)
 	}
 	t.machine.outbox.add(m)
 }
