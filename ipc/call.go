@@ -185,7 +185,7 @@ func (call *Call) headerWith(args *Args) header {
 	h := call.header
 	h.attempt, h.trace = args.attempt, args.trace
 	if !call.Deadline.IsZero() {
-		h.deadline = monotonic(call.Deadline)
+		h.deadline = Monotonic(call.Deadline)
 	}
 	return h
 }
@@ -196,8 +196,9 @@ var clock = struct {
 	reading int64 // of the monotonic clock at start, in nanoseconds
 }{time.Now(), readMonotonic()}
 
-// monotonic returns the reading of the monotonic clock at a time, in nanoseconds. It is not 0.
-func monotonic(t time.Time) int64 {
+// Monotonic returns the reading of the system's monotonic clock at a time, in nanoseconds, as
+// time.monotonic_ns of Python returns it. It is not 0.
+func Monotonic(t time.Time) int64 {
 	return max(clock.reading+int64(t.Sub(clock.start)), 1)
 }
 

@@ -116,9 +116,9 @@
 //   - 3 is the read end of the lifeline, a pipe whose write end only the supervisor
 //     holds. The supervisor writes a secret of [SecretSize] random bytes into it. End of
 //     file means that the supervisor is gone.
-//   - 4 is the autopsy file. Its first 8 bytes hold the begun count and the next 8 bytes
-//     the heartbeat pipe, both described below. Behind them the interpreter writes its
-//     exit report.
+//   - 4 is the autopsy file. Its first 8 bytes hold the begun count, the next 8 bytes the
+//     heartbeat pipe, and 16 further ones the running member, all described below. Behind them
+//     the interpreter writes its exit report.
 //   - 5 is the worker's end of the channel, a socket that carries the descriptors of
 //     shared segments. It is absent if no memory is shared.
 //
@@ -158,6 +158,18 @@
 // headers. Open, snapshot and finish are answered as calls are: open by nil, snapshot by
 // the state, finish by items. A session ends when finish has been answered, or with drop.
 // After an error in open the session does not exist; other errors leave it as it is.
+//
+// # Fused chains
+//
+// If setup has members, the worker runs several nodes. A call passes through all of them, each
+// with the value of the one before, and is answered with the value of the last. A call whose
+// header has a session number n passes through the n-th member alone, counted from 1. The
+// description, errors, log records and progress messages name the member that they are of.
+//
+// Before it runs a member, the worker writes that member's number, counted from 1, behind the
+// heartbeat pipe, a uint64, and behind that the nanoseconds of the system's monotonic clock. From
+// them the supervisor tells in which member a worker has died, and how long that has run. They
+// are the word of the worker: the deadlines of all members together bound a call in any case.
 //
 // # Shared memory
 //
@@ -355,10 +367,14 @@
 //	ready: max_wait                 from 0 to [MaxBatchWait]
 //	ready: line                     from 0 to 2³¹-1; only shown
 //	ready: params, inputs           at most [MaxParameters] of each
+//	ready: members                  as many as setup has, at most [MaxMembers], without members
 //	ready: output, schema           [MaxSchema] and [MaxSchemaDepth] each, [MaxSchemas] of all
+//	progress: member                one that setup has, else the first
 //	progress: fraction              brought between 0 and 1; NaN becomes nil
 //	log: time                       any; not used
 //	log: call                       any; only shown in the record
+//	log: member                     one that setup has, else the first
+//	error: member                   one that setup has, else the first
 //	error: line, oversize,          any; only shown
 //	  exit_code
 //	error: cause                    64 causes
@@ -367,6 +383,7 @@
 //	autopsy file: exit report       256 KiB of it, and 100 frames; a source line in the first
 //	                                1 MiB of a file that the worker may read
 //	autopsy file: begun count       any; compared with the order of the calls
+//	autopsy file: running member    one that setup has, else none; its start is in the call's time
 //	autopsy file: heartbeat pipe    the inode of a pipe that the worker has open
 //	error: bases                    the first [MaxBases], each cut at 1 KiB; only compared with names
 //	error: retry_after              from 0 to the longest Duration: [RemoteError.RetryAfter]

@@ -155,6 +155,8 @@ type RemoteError struct {
 	Fatal bool `msgpack:"fatal" json:"fatal"`
 	// ExitCode is the code that was passed to sys.exit, nil if it was not called.
 	ExitCode *int `msgpack:"exit_code" json:"exit_code"`
+	// Member is the index of the node that failed in a fused chain.
+	Member int `msgpack:"member" json:"member,omitempty"`
 }
 
 // Error returns the class, the message and the innermost frame of the exception.
@@ -182,4 +184,38 @@ func (e *RemoteError) RetryAfter() (time.Duration, bool) {
 		return time.Duration(nanos), true
 	}
 	return 0, true
+}
+
+// bound brings the texts of a failure within their bounds: they are logged, kept as the
+// reason of a node's state, and shown on terminals.
+func (e *RemoteError) bound() {
+	for _, text := range []*string{&e.Text, &e.Path, &e.Hint, &e.Kind, &e.Stage} {
+		*text = cut(*text, MaxMessage)
+	}
+	e.Bases = e.Bases[:min(len(e.Bases), MaxBases)]
+	for i := range e.Bases {
+		e.Bases[i] = cut(e.Bases[i], MaxName)
+	}
+	each := &e.Exception
+	each.bound()
+	for range maxCauses {
+		if each = each.Cause; each == nil {
+			return
+		}
+		each.bound()
+	}
+	each.Cause = nil
+}
+
+func (e *Exception) bound() {
+	e.Class, e.Message, e.Relation = cut(e.Class, MaxName), cut(e.Message, MaxMessage), cut(e.Relation, MaxName)
+	e.Notes = e.Notes[:min(len(e.Notes), maxNotes)]
+	e.Frames = e.Frames[max(len(e.Frames)-maxFrames, 0):]
+	for i := range e.Notes {
+		e.Notes[i] = cut(e.Notes[i], MaxMessage)
+	}
+	for i := range e.Frames {
+		f := &e.Frames[i]
+		f.File, f.Function, f.Source = cut(f.File, MaxText), cut(f.Function, MaxText), cut(f.Source, MaxText)
+	}
 }

@@ -65,6 +65,20 @@ type Setup struct {
 	LogLevel string `msgpack:"log_level"`
 	// Isolation describes the sandbox of the worker, nil if it has none.
 	Isolation *SetupIsolation `msgpack:"isolation"`
+	// Members are the nodes of a fused chain, at most [MaxMembers], in the order in which a call
+	// passes through them. It is empty for a worker of a single node. Node, Python, NodeType,
+	// Params and Ports are then those of the first member.
+	Members []SetupMember `msgpack:"members,omitempty"`
+}
+
+// SetupMember is one node of a fused chain; see the fields of the same names of [Setup].
+type SetupMember struct {
+	Node     string   `msgpack:"node"`
+	Python   string   `msgpack:"python"`
+	NodeType string   `msgpack:"node_type"`
+	Params   Object   `msgpack:"params"`
+	Ports    []string `msgpack:"ports"`
+	Timeout  float64  `msgpack:"timeout"`
 }
 
 // SetupIsolation describes to a worker the sandbox that it already runs in, so that its
@@ -170,6 +184,9 @@ type Description struct {
 	// gophersnake.
 	Python  string `msgpack:"python" json:"python"`
 	Package string `msgpack:"package" json:"package"`
+	// Members describe the nodes of a fused chain, in their order. The other fields are then
+	// those of its first member, but Returns and Output those of the last.
+	Members []Description `msgpack:"members" json:"members,omitempty"`
 }
 
 // Parameter is one parameter of a node's signature.
@@ -243,7 +260,9 @@ type LogRecord struct {
 	// Time is in seconds since 1970.
 	Time float64 `msgpack:"time"`
 	// Call is the id of the call that wrote the record, 0 if the worker does not know it.
-	Call   uint64         `msgpack:"call"`
+	Call uint64 `msgpack:"call"`
+	// Member is the index of the node that wrote it in a fused chain.
+	Member int            `msgpack:"member"`
 	Fields map[string]any `msgpack:"fields"`
 }
 
@@ -252,6 +271,8 @@ type Progress struct {
 	Message string `msgpack:"message"`
 	// Fraction is between 0 and 1, nil if it is unknown.
 	Fraction *float64 `msgpack:"fraction"`
+	// Member is the index of the node that reports it in a fused chain.
+	Member int `msgpack:"member"`
 }
 
 // The limits of messages. Those of values do not apply: a chain of exceptions may be longer
@@ -279,6 +300,8 @@ func unmarshal(f frame, into any) error {
 // nodes when they are declared, and shortens long texts, so an honest node never exceeds
 // them.
 const (
+	// MaxMembers bounds the nodes of a fused chain.
+	MaxMembers = 256
 	// MaxAtOnce bounds [Description].Batch and [Description].Concurrency.
 	MaxAtOnce = 4096
 	// MaxBatchWait bounds [Description].MaxWait.
@@ -363,6 +386,15 @@ func (d *Description) Check() error {
 		longText(what, "python", d.Python, MaxName),
 		longText(what, "package", d.Package, MaxName),
 	)
+	err = first(err, violation(what, "the number of members", len(d.Members), 0, MaxMembers))
+	for i := range min(len(d.Members), MaxMembers) {
+		each := &d.Members[i]
+		if len(each.Members) > 0 {
+			err = first(err, &ProtocolError{Reason: what + ": a member has members itself"})
+			break
+		}
+		err = first(err, each.Check())
+	}
 	schemas := len(d.Output)
 	for _, parameters := range [][]Parameter{d.Params, d.Inputs} {
 		for i := range parameters {
@@ -412,40 +444,6 @@ func (r *LogRecord) bound(size int) {
 	r.Message = cut(r.Message, MaxMessage)
 	if size > maxRecord {
 		r.Fields = map[string]any{"left_out": fmt.Sprintf("the fields of a record of %d bytes", size)}
-	}
-}
-
-// bound brings the texts of a failure within their bounds: they are logged, kept as the
-// reason of a node's state, and shown on terminals.
-func (e *RemoteError) bound() {
-	for _, text := range []*string{&e.Text, &e.Path, &e.Hint, &e.Kind, &e.Stage} {
-		*text = cut(*text, MaxMessage)
-	}
-	e.Bases = e.Bases[:min(len(e.Bases), MaxBases)]
-	for i := range e.Bases {
-		e.Bases[i] = cut(e.Bases[i], MaxName)
-	}
-	each := &e.Exception
-	each.bound()
-	for range maxCauses {
-		if each = each.Cause; each == nil {
-			return
-		}
-		each.bound()
-	}
-	each.Cause = nil
-}
-
-func (e *Exception) bound() {
-	e.Class, e.Message, e.Relation = cut(e.Class, MaxName), cut(e.Message, MaxMessage), cut(e.Relation, MaxName)
-	e.Notes = e.Notes[:min(len(e.Notes), maxNotes)]
-	e.Frames = e.Frames[max(len(e.Frames)-maxFrames, 0):]
-	for i := range e.Notes {
-		e.Notes[i] = cut(e.Notes[i], MaxMessage)
-	}
-	for i := range e.Frames {
-		f := &e.Frames[i]
-		f.File, f.Function, f.Source = cut(f.File, MaxText), cut(f.Function, MaxText), cut(f.Source, MaxText)
 	}
 }
 

@@ -27,7 +27,7 @@ class Running(NamedTuple):
     trace: bytes = b""
 
 
-_node: str | None = None
+_node: str | Callable[[], str] | None = None
 _find: Callable[[], Running | None] | None = None
 
 
@@ -55,9 +55,10 @@ def deadline() -> float | None:
 def node_id() -> str | None:
     """Return the id of the node in its pipeline, ``None`` outside of a worker.
 
-    It is also known while the node's module is imported, and in ``setup`` and ``close``.
+    It is also known while the node's module is imported, and in ``setup`` and ``close``. In a
+    fused chain it is that of the node that runs.
     """
-    return _node
+    return _node() if callable(_node) else _node
 
 
 def call_id() -> int | None:
@@ -117,10 +118,13 @@ def _running() -> Running | None:
     return None if _find is None else _find()
 
 
-def describe_with(node: str | None, find: Callable[[], Running | None] | None) -> None:
+def describe_with(
+    node: str | Callable[[], str] | None, find: Callable[[], Running | None] | None
+) -> None:
     """Set the node of this process, and the function that finds the running call.
 
-    The worker uses this. The function is called on the thread that asks.
+    The worker uses this. The function is called on the thread that asks. In a fused chain the
+    node is a function, too.
     """
     global _node, _find
     _node, _find = node, find

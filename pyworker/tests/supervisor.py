@@ -107,8 +107,8 @@ class Supervisor:
         os.write(self.lifeline, self._secret)
         self._autopsy = os.memfd_create("autopsy") if sys.platform == "linux" else self._file()
         os.write(
-            self._autopsy, bytes(16)
-        )  # the begun count and the heartbeat; the exit report follows
+            self._autopsy, bytes(32)
+        )  # the begun count, the heartbeat and the running member; the exit report follows
         self._stderr = self._file()
         stdout, out = os.pipe()
         self.pid = self._spawn(options, env or {}, [lifeline, self._autopsy, out, self._stderr])
@@ -377,7 +377,7 @@ class Supervisor:
 
     def exit_report(self) -> str:
         """Return the exit report in the autopsy file."""
-        return os.pread(self._autopsy, 1 << 20, 16).decode(errors="replace")
+        return os.pread(self._autopsy, 1 << 20, 32).decode(errors="replace")
 
     @property
     def heartbeat(self) -> int:

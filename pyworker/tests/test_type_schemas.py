@@ -127,7 +127,7 @@ def test_what_the_schema_accepts_is_built_and_nothing_else(data: st.DataObject, 
     types = signature(hint).types
     schema = json.loads(types.input_schema("value"))
     validator = jsonschema.Draft202012Validator(schema)
-    convert = types._converter("value") or (lambda value: value)
+    convert = types.converter("value") or (lambda value: value)
     fits = data.draw(fitting(schema))
     built = convert(fits)
     assert validator.is_valid(fits), (schema, fits)

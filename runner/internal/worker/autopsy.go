@@ -17,11 +17,15 @@ import (
 //
 //	bytes 0 to 7   the begun count plus one, 0 if the worker does not count its calls
 //	bytes 8 to 15  the inode of its heartbeat pipe, 0 for none
-//	bytes 16 on    the exit report, which the interpreter writes as it ends
+//	bytes 16 to 23 the member of a fused chain that runs or ran last, counted from 1, 0 for none
+//	bytes 24 to 31 when that member began, on the system's monotonic clock
+//	bytes 32 on    the exit report, which the interpreter writes as it ends
 const (
 	begunCountSize = 8
 	heartbeatSize  = 8
-	reportOffset   = begunCountSize + heartbeatSize
+	memberOffset   = begunCountSize + heartbeatSize
+	memberSize     = 16
+	reportOffset   = memberOffset + memberSize
 )
 
 // maxDump bounds how much of an exit report is read.
@@ -43,12 +47,22 @@ func newAutopsyFile() (*os.File, error) {
 	return f, nil
 }
 
-// readAutopsy returns the content of the autopsy file of a process that is gone, as
-// far as it can be read.
-func readAutopsy(f *os.File) (begun uint64, counted bool, dump string) {
-	begun, counted = readBegun(f)
-	text, _ := io.ReadAll(io.NewSectionReader(f, reportOffset, maxDump))
-	return begun, counted, string(text)
+// readAutopsy reads the autopsy file of a process that is gone, as far as it can be read.
+func (p *process) readAutopsy() {
+	p.begun, p.counted = readBegun(p.autopsyFile)
+	p.member, _ = readMember(p.autopsyFile)
+	text, _ := io.ReadAll(io.NewSectionReader(p.autopsyFile, reportOffset, maxDump))
+	p.dump = string(text)
+}
+
+// readMember returns the number of the member of a fused chain that runs or ran last, 0 for none,
+// and when it began. Both are the word of the worker, and may be any numbers.
+func readMember(f *os.File) (number, since uint64) {
+	var word [memberSize]byte
+	if _, err := f.ReadAt(word[:], memberOffset); err != nil {
+		return 0, 0
+	}
+	return binary.LittleEndian.Uint64(word[:]), binary.LittleEndian.Uint64(word[8:])
 }
 
 // readBegun returns how many calls the process has begun, if it counts them.
@@ -75,9 +89,10 @@ func readHeartbeat(f *os.File) uint64 {
 // that the worker itself reported, nil for none. The process must be gone.
 func (w *Worker) autopsy(fatal *ipc.RemoteError) *Exit {
 	e := w.process.autopsy(w.config.Package, fatal)
+	e.Member = w.config.memberIndex(w.process.member)
 	switch e.Reason {
 	case ReasonDeadline:
-		e.Limit = w.config.Timeout
+		e.Limit = w.config.timeoutOf(e.Member)
 		e.Breach = &Breach{LimitCall, "no answer", formatDuration(e.Limit)}
 	case ReasonCancel:
 		e.Limit = w.config.Grace

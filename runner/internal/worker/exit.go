@@ -107,6 +107,9 @@ type Exit struct {
 	// Begun is how many calls the worker had begun, if it Counted them.
 	Begun   uint64
 	Counted bool
+	// Member is the index of the node of a fused chain that ran last, by the word of the worker;
+	// 0 without a chain.
+	Member int
 	// Remote is the fatal error that the worker reported before it ended, nil if it
 	// reported none.
 	Remote *ipc.RemoteError

@@ -75,7 +75,7 @@ func (g *callGuard) arm() {
 	limitSampler.wake() // this call takes long enough to be sampled
 	g.armed = true
 	g.stop = context.AfterFunc(g.ctx, g.cancel)
-	if timeout := g.worker.config.Timeout; timeout > 0 && !g.paused {
+	if timeout := g.worker.config.firstDeadline(); timeout > 0 && !g.paused {
 		g.expireInLocked(timeout - (g.worker.age() - g.deadlineFrom))
 	}
 }
@@ -144,7 +144,7 @@ func (g *callGuard) expire() {
 	if g.settled || g.overdue || g.paused {
 		return
 	}
-	if left := g.worker.timeLeft(g.call); left > 0 {
+	if left := g.worker.timeLeft(g.call, g.worker.age()-g.deadlineFrom); left > 0 {
 		g.expireInLocked(left)
 		return
 	}
@@ -217,18 +217,37 @@ func (w *Worker) wake() { w.process.signal(syscall.SIGUSR1) }
 func (w *Worker) isSerial() bool { return w.description.Concurrency <= 1 }
 
 // timeLeft returns the time that is left to a call whose timeout has passed since it
-// was sent; 0 or less if there is none. In a serial worker the timeout counts from when
+// was sent, that long ago; 0 or less if there is none. In a serial worker the timeout counts from when
 // the worker began the call. While calls that still have a caller are before it, their
 // guards watch the worker, so the call has its whole timeout left. Abandoned calls
 // before it have no guards, so the timeout counts from the worker's last answer.
-func (w *Worker) timeLeft(call *ipc.Call) time.Duration {
+func (w *Worker) timeLeft(call *ipc.Call, sent time.Duration) time.Duration {
 	if !w.isSerial() {
 		return 0
 	}
 	if call.HasEarlierPending() {
-		return w.config.Timeout
+		return w.config.firstDeadline()
+	}
+	if len(w.config.Members) > 0 {
+		return w.memberTimeLeft(min(sent, w.conn.SinceAnswer()))
 	}
 	return w.config.Timeout - w.conn.SinceAnswer()
+}
+
+// memberTimeLeft returns after which time the deadlines of a fused chain are to be checked again,
+// if the worker has run its call for at most the given time; 0 or less if one has passed. When
+// the running member has begun is the word of the worker, which the sum of all deadlines bounds.
+func (w *Worker) memberTimeLeft(took time.Duration) time.Duration {
+	left := w.config.firstDeadline() // another member may be running by then
+	if total := w.config.Timeout; total > 0 {
+		left = min(left, total-took)
+	}
+	number, since := readMember(w.process.autopsyFile)
+	if limit := w.config.Members[w.config.memberIndex(number)].Timeout; limit > 0 {
+		ran := time.Duration(uint64(ipc.Monotonic(time.Now())) - since)
+		left = min(left, limit-min(max(ran, 0), took))
+	}
+	return left
 }
 
 // watchAbandoned starts the timer that checks all abandoned calls of the worker, unless

@@ -67,6 +67,7 @@ type process struct {
 	outOfMemory bool
 	begun       uint64 // how many calls the worker has begun, if it counted them
 	counted     bool
+	member      uint64 // the number of the member of a fused chain that ran last, by the worker's word
 	dump        string
 }
 
@@ -272,7 +273,7 @@ func (p *process) awaitExit() {
 	// A logger that blocks may hold up the goroutines that read the pipes.
 	p.stdout.drained.wait(2 * drainTime)
 	p.stderr.drained.wait(2 * drainTime)
-	p.begun, p.counted, p.dump = readAutopsy(p.autopsyFile)
+	p.readAutopsy()
 	p.closeFiles()
 	close(p.done)
 }

@@ -3,6 +3,7 @@ package worker
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -75,8 +76,8 @@ type Templates struct {
 // process has before it knows its node. The node type is not among it, because a template
 // does nothing but import.
 type templateKey struct {
-	python, pkg, base, module, env, logLevel string
-	memory                                   int64
+	python, pkg, base, modules, env, logLevel string
+	memory                                    int64
 }
 
 // NewTemplates returns a set without templates.
@@ -118,14 +119,24 @@ func (t *Template) leave() bool {
 }
 
 func keyOf(config Config) templateKey {
-	module := config.Setup.Python
-	if colon := strings.LastIndexByte(module, ':'); colon >= 0 && !strings.HasSuffix(module, ".py") {
-		module = module[:colon] // what follows is an object
+	modules := []string{moduleOf(config.Setup.Python)}
+	for _, m := range config.Setup.Members {
+		if module := moduleOf(m.Python); !slices.Contains(modules, module) {
+			modules = append(modules, module)
+		}
 	}
 	return templateKey{
-		python: config.Python, pkg: config.Package, base: config.Setup.Base, module: module,
+		python: config.Python, pkg: config.Package, base: config.Setup.Base, modules: strings.Join(modules, "\x00"),
 		env: strings.Join(config.Env, "\x00"), logLevel: config.Setup.LogLevel, memory: config.Setup.Limits.Memory,
 	}
+}
+
+// moduleOf returns the module of the location of a node's code.
+func moduleOf(python string) string {
+	if colon := strings.LastIndexByte(python, ':'); colon >= 0 && !strings.HasSuffix(python, ".py") {
+		return python[:colon] // what follows is an object
+	}
+	return python
 }
 
 const (

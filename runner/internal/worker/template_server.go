@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -47,8 +48,33 @@ type templateSetup struct {
 	Base     string `msgpack:"base"`
 	Python   string `msgpack:"python"`
 	NodeType string `msgpack:"node_type"`
-	LogLevel string `msgpack:"log_level"`
-	Memory   int64  `msgpack:"memory"`
+	// Further are the nodes of a fused chain; see [ipc.Setup].
+	Further  []templateMember `msgpack:"further,omitempty"`
+	LogLevel string           `msgpack:"log_level"`
+	Memory   int64            `msgpack:"memory"`
+}
+
+// templateMember is a node whose module a template imports as well.
+type templateMember struct {
+	Python   string `msgpack:"python"`
+	NodeType string `msgpack:"node_type"`
+}
+
+// newTemplateSetup returns the part of a worker's setup that a template needs. Of the nodes of a
+// fused chain it has one for each module.
+func newTemplateSetup(setup ipc.Setup) *templateSetup {
+	s := &templateSetup{
+		Base: setup.Base, Python: setup.Python, NodeType: setup.NodeType,
+		LogLevel: setup.LogLevel, Memory: setup.Limits.Memory,
+	}
+	known := []string{moduleOf(setup.Python)}
+	for _, m := range setup.Members {
+		if module := moduleOf(m.Python); !slices.Contains(known, module) {
+			known = append(known, module)
+			s.Further = append(s.Further, templateMember{m.Python, m.NodeType})
+		}
+	}
+	return s
 }
 
 // templateReply is a reply; one of its fields is set.
@@ -98,11 +124,7 @@ func startTemplateServer(ctx context.Context, config Config, answerTimeout time.
 	if raw, err := p.channel.SyscallConn(); err == nil {
 		_ = ipc.RefuseDescriptors(raw) // no node code runs before the setup request
 	}
-	setup := config.Setup
-	reply, err := s.request(templateRequest{Setup: &templateSetup{
-		Base: setup.Base, Python: setup.Python, NodeType: setup.NodeType,
-		LogLevel: setup.LogLevel, Memory: setup.Limits.Memory,
-	}}, config.StartTimeout)
+	reply, err := s.request(templateRequest{Setup: newTemplateSetup(config.Setup)}, config.StartTimeout)
 	if err == nil && reply.Ready {
 		return s, nil
 	}

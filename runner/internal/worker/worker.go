@@ -55,8 +55,12 @@ type Config struct {
 	Env []string
 	// StartTimeout bounds the time from the spawn until the node is ready.
 	StartTimeout time.Duration
-	// Timeout is the deadline of each call; 0 is none.
+	// Timeout is the deadline of each call; 0 is none. That of a fused chain is the sum of those of
+	// its members, 0 if one of them has none.
 	Timeout time.Duration
+	// Members are the nodes of a fused chain, in the order of [ipc.Setup].Members. It is empty for a
+	// worker of a single node.
+	Members []Member
 	// Grace is how long a node may run on after its call was canceled, and how
 	// long it may take to shut down.
 	Grace time.Duration
@@ -77,6 +81,44 @@ type Config struct {
 	Container *container.Container
 	// OnSoftBreach is called once if the worker passes a soft limit; it may be nil.
 	OnSoftBreach func(*Worker)
+}
+
+// Member is one node of a fused chain, as its worker is watched.
+type Member struct {
+	// Timeout bounds the time of the member in each call; 0 is none.
+	Timeout time.Duration
+	// Logger receives the log records of the member.
+	Logger hclog.Logger
+}
+
+// memberIndex returns the index of the member with a number that a worker has stated, that of the
+// first if there is none with it.
+func (c *Config) memberIndex(number uint64) int {
+	if number == 0 || number > uint64(len(c.Members)) {
+		return 0
+	}
+	return int(number - 1)
+}
+
+// timeoutOf returns the deadline of a member, or that of a call if there are no members or this
+// one has none.
+func (c *Config) timeoutOf(member int) time.Duration {
+	if len(c.Members) == 0 || c.Members[member].Timeout == 0 {
+		return c.Timeout
+	}
+	return c.Members[member].Timeout
+}
+
+// firstDeadline returns the least time after which a call may have passed a deadline, 0 if there
+// is none.
+func (c *Config) firstDeadline() time.Duration {
+	least := c.Timeout
+	for _, m := range c.Members {
+		if m.Timeout > 0 && (least == 0 || m.Timeout < least) {
+			least = m.Timeout
+		}
+	}
+	return least
 }
 
 // Worker is one running interpreter. Its methods are safe for concurrent use.
@@ -209,6 +251,9 @@ func (w *Worker) Calls() uint64 {
 // is the word of the worker.
 func (w *Worker) log(r ipc.LogRecord, trace *ipc.Trace) {
 	logger := w.process.logger
+	if members := w.config.Members; len(members) > 0 {
+		logger = members[w.config.memberIndex(uint64(r.Member)+1)].Logger.With("worker", w.PID())
+	}
 	if r.Call != 0 {
 		logger = logger.With("call", r.Call)
 	}

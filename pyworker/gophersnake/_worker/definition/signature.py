@@ -165,6 +165,28 @@ class Signature:
             else []
         )
 
+    def fusion_problems(self) -> list[NodeFault]:
+        """Return why the node cannot be a member of a fused chain; see ``serving.fused``."""
+        how = ""
+        if self.stateful:
+            how = "keeps a state in each stream"
+        elif self.batch:
+            how = "takes batches"
+        elif self.at_once:
+            how = "is async, and takes several calls at once"
+        elif self.many:
+            how = "may yield any number of values"
+        elif self.threads > 1:
+            how = "runs in several threads"
+        if not how:
+            return []
+        return [
+            NodeFault(
+                f"{self.name} {how}: such a node cannot be fused with others",
+                "remove fuse: true from the connections of the node",
+            )
+        ]
+
     def _port_problems(self, ports: Collection[str]) -> list[NodeFault]:
         if _takes_any(self._called):
             return []

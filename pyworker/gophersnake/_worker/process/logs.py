@@ -64,6 +64,8 @@ class SupervisorHandler(logging.Handler):
                 "call": self._call(),
                 "fields": _fields(record),
             }
+            if _member is not None:
+                body["member"] = _member()
             self._connection.send_message(frames.LOG, body)
         except Closed:
             pass
@@ -96,6 +98,16 @@ def find_call_with(function: Callable[[], int] | None) -> None:
     """
     global _current_call  # noqa: PLW0603 - one worker a process
     _current_call = function
+
+
+_member: Callable[[], int] | None = None
+"""Returns the index of the member of a fused chain that runs; ``None`` without one."""
+
+
+def find_member_with(function: Callable[[], int] | None) -> None:
+    """Set the function that returns the index of the member of a fused chain that runs."""
+    global _member  # noqa: PLW0603 - one worker a process
+    _member = function
 
 
 _placeholder: logging.Handler | None = None

@@ -108,10 +108,11 @@ class Template:
             limits.limit_memory(setup["memory"])
             logs.install_placeholder(setup["log_level"])
             self._importing = True
-            try:
-                load(setup["base"], setup["python"], setup["node_type"])
-            except NodeFault:
-                pass  # the worker of this node reports it; others may share the template
+            for each in (setup, *setup.get("further", ())):  # those of a fused chain
+                try:
+                    load(setup["base"], each["python"], each["node_type"])
+                except NodeFault:
+                    pass  # the worker of this node reports it; others may share the template
             if os.getpid() != template:
                 ending.finish(0)
             unsafe = why_not({CONTROL})

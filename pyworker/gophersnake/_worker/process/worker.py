@@ -28,7 +28,9 @@ from gophersnake._worker.serving.frameloop import FrameLoop
 from gophersnake._worker.serving.interrupts import Interrupts
 from gophersnake._worker.serving.running import Finder
 from gophersnake._worker.serving.sessions import Sessions, SessionTable
+from gophersnake._worker.values.decoder import Decoder
 from gophersnake._worker.wire import frames
+from gophersnake._worker.wire.begun import OF_CHAIN
 from gophersnake._worker.wire.connection import Closed, Connection
 from gophersnake._worker.wire.frames import Limits, ProtocolError
 from gophersnake._worker.wire.polling import Polling, can_pay
@@ -138,8 +140,11 @@ class Worker:
         report_to(self._report_progress)
         describe_with(setup.get("node"), None)
         self._share_memory(setup.get("shared"))
+        numbers = OF_CHAIN if setup.get("members") else 1
         if setup.get("begun"):
-            self._map_begun_count()
+            self._map_begun_count(numbers)
+        elif numbers > 1:
+            self._connection.begun.keep_private(numbers)
 
     def _set_up_node(self, setup: dict[str, Any]) -> dict[str, Any]:
         """Load, check and set up the node; return its description.
@@ -148,6 +153,8 @@ class Worker:
             Closed: the connection has ended.
             WorkerExit: one of the steps failed. The error frame has been sent.
         """
+        if setup.get("members"):
+            return self._set_up_chain(setup)
         stage = "import"
         try:
             target = load(setup["base"], setup["python"], setup["node_type"])
@@ -173,6 +180,32 @@ class Worker:
             self._answers.fail(0, error, stage)
             raise WorkerExit(1) from error
         return description
+
+    def _set_up_chain(self, setup: dict[str, Any]) -> dict[str, Any]:
+        """Do the same as ``_set_up_node`` for the members of a fused chain."""
+        from gophersnake._worker.serving.fused import Chain, ChainFinder, Fused  # few need it
+
+        connection, answers = self._connection, self._answers
+        chain = Chain(connection.begun, setup["members"])
+        answers.member = chain.index
+        logs.find_member_with(chain.index)
+        finder = ChainFinder(chain, self._interrupts, connection.contexts)
+        describe_with(chain.node, finder.find)
+        try:
+            chain.load(setup["base"])
+            for signature, params in chain.unfinished():
+                node = self._make_node(signature, params)
+                chain.add(node, connection.limits.decoded, self._close)
+                self._close = None
+            self._close = chain.close
+            handler = Fused(chain, connection, self._interrupts, answers, Decoder(0), setup)
+            self._serve = self._frame_loop(handler, setup)
+        except Closed:
+            raise
+        except BaseException as error:
+            answers.fail(0, error, chain.stage)
+            raise WorkerExit(1) from error
+        return chain.describe()
 
     def _share_memory(self, setup: dict[str, Any] | None) -> None:
         """Share memory with the supervisor, if the setup frame asks for it."""
@@ -202,10 +235,13 @@ class Worker:
 
         allocate_with(allocate)
 
-    def _map_begun_count(self) -> None:
-        """Count begun calls in the autopsy file, so that the supervisor can read the count."""
+    def _map_begun_count(self, numbers: int) -> None:
+        """Count begun calls in the autopsy file, so that the supervisor can read the count.
+
+        The file has so many numbers; see ``wire.begun``.
+        """
         try:
-            self._connection.begun.map_to(handshake.AUTOPSY)
+            self._connection.begun.map_to(handshake.AUTOPSY, numbers)
         except (OSError, ValueError) as error:
             raise ProtocolError(
                 f"setup wants begun frames counted, but the autopsy file has no room: {error}"
@@ -260,10 +296,14 @@ class Worker:
             handler = Generators(process, *parts)
         else:
             handler = Values(process, *parts)
-        polling = None
+        return self._frame_loop(handler, setup)
+
+    def _frame_loop(self, handler: Handler, setup: dict[str, Any]) -> Callable[[], None]:
+        """Return the function that serves calls one after the other until the shutdown frame."""
+        connection, polling = self._connection, None
         if setup.get("polls") and connection.open and can_pay():  # a forked child closes it
             polling = Polling(connection.fileno(), self._own_threads)
-        return FrameLoop(connection, answers, handler, interrupts, polling).serve
+        return FrameLoop(connection, self._answers, handler, self._interrupts, polling).serve
 
     def _own_threads(self) -> int:
         """Return how many threads besides the main one serve the worker itself.
@@ -277,9 +317,10 @@ class Worker:
         """Send a progress frame; the node calls this through ``gophersnake.progress``."""
         with self._interrupts.deferred():
             if self._connection.open:
-                self._connection.send_message(
-                    frames.PROGRESS, {"message": message, "fraction": fraction}
-                )
+                body: dict[str, Any] = {"message": message, "fraction": fraction}
+                if self._answers.member is not None:
+                    body["member"] = self._answers.member()
+                self._connection.send_message(frames.PROGRESS, body)
 
     def _shut_down(self) -> int:
         """Close the node, and return the exit code. Its exceptions are only logged."""

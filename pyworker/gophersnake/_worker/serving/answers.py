@@ -48,6 +48,7 @@ class Answers:
         keep_items: whether small items are kept back, too.
         permanent: the exceptions that the node has declared to be the fault of its input.
         idle_tasks: functions that ``run_idle_tasks`` calls once the worker is idle.
+        member: returns the index of the member of a fused chain that runs; ``None`` without one.
     """
 
     def __init__(self, connection: Connection, interrupts: Interrupts) -> None:
@@ -60,6 +61,7 @@ class Answers:
         self.keep_items = False
         self.permanent: tuple[type[Exception], ...] = ()
         self.idle_tasks: list[Callable[[], None]] = []
+        self.member: Callable[[], int] | None = None
 
     def write_with(self, write: Callable[[Any], Any] | None) -> None:
         """Pass results and items through a function before they are encoded, unless it is None."""
@@ -212,6 +214,8 @@ class Answers:
             limits.make_room()
             traceback.clear_frames(error.__traceback__)  # releases the node's local variables
         body = failure.body_of(error, stage, self.permanent)
+        if self.member is not None:
+            body["member"] = self.member()
         self._connection.send_message(frames.ERROR, body, call, taken)
         if body.get("fatal"):
             code = body.get("exit_code")

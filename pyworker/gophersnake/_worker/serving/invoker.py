@@ -60,6 +60,28 @@ class Invoker:
             return values
         return value
 
+    def resolved(self, call: int, value: Any) -> Any:
+        """Return the value of what a function of a running call has returned.
+
+        That of a generator is the list of its values. The call can be interrupted afterwards.
+
+        Raises:
+            BaseException: whatever the function raises, ``Cancelled`` included.
+        """
+        kind = type(value)
+        if kind is GeneratorType:
+            values: list[Any] = []
+            _each(value, values.append)
+            return values
+        if kind is CoroutineType:
+            value = self._finish(call, value)
+        elif kind is AsyncGeneratorType:
+            values = []
+            self._finish(call, _each_async(value, values.append))
+            value = values
+        self._interrupts.resume(call)
+        return value
+
     def items(
         self,
         call: int,

@@ -117,13 +117,17 @@ class Ports:
 
     def decoder(self, most: int) -> Decoder:
         """Return the decoder of arguments: the plain one if no input has to be converted."""
-        converts = {name: self._converter(name) for name in self.inputs}
+        converts = {name: self.converter(name) for name in self.inputs}
         if not any(converts.values()):
             return Decoder(most)
         return TypedDecoder(most, converts)
 
-    def _converter(self, name: str) -> Convert | None:
-        of = self.inputs[name]
+    def converter(self, name: str) -> Convert | None:
+        """Return the function that builds an input as it is annotated, ``None`` for any value.
+
+        The function raises ``Mismatch`` if a value does not fit.
+        """
+        of = self.inputs.get(name, ANY)
         if of is ANY:
             return None
         if not of.parts() or name not in self._hints or not all(each.native for each in walk(of)):
