@@ -3,8 +3,11 @@ package manifest
 import (
 	"fmt"
 	"maps"
+	"reflect"
 	"slices"
 	"strings"
+
+	"github.com/gophersnake/gophersnake/ipc"
 )
 
 // checkConnections checks the connections and the cycles they form. nodes are the
@@ -44,6 +47,81 @@ func (p *Pipeline) checkConnections(r *report, nodes map[string]int) {
 		}
 	}
 	p.checkCycles(r)
+	p.checkFusion(r, nodes)
+}
+
+// checkFusion checks the connections that fuse nodes: one worker can run both nodes, and the value
+// goes nowhere else.
+func (p *Pipeline) checkFusion(r *report, nodes map[string]int) {
+	if !slices.ContainsFunc(p.Connections, func(c Connection) bool { return c.Fuse }) {
+		return
+	}
+	g := p.Graph()
+	for i, c := range p.Connections {
+		if !c.Fuse || !isNode(nodes, c.From) || !isNode(nodes, c.To) {
+			continue
+		}
+		if why := g.whyNotFused(c); why != "" {
+			r.problem(connectionPath(i)+".fuse", "%s", why)
+		}
+	}
+	for _, chain := range g.Chains() {
+		if len(chain) > ipc.MaxMembers {
+			r.problem("connections", "fuse %d nodes in a row, from %q to %q; one worker runs at most %d",
+				len(chain), chain[0], chain[len(chain)-1], ipc.MaxMembers)
+		}
+	}
+}
+
+// whyNotFused returns why a connection cannot fuse its nodes, or "".
+func (g *Graph) whyNotFused(c Connection) string {
+	from, to := &g.nodes[g.index[c.From]], &g.nodes[g.index[c.To]]
+	switch {
+	case len(g.Outputs(c.From)) > 1:
+		return fmt.Sprintf("the value of %q goes to other nodes as well, so that it cannot be handed over in a worker", c.From)
+	case from.Output:
+		return fmt.Sprintf("the value of %q is part of the result (is_output_node), so that it cannot be handed over in a worker", c.From)
+	case len(g.Inputs(c.To)) > 1:
+		return fmt.Sprintf("%q has other inputs as well, so that it cannot run in the worker of %q", c.To, c.From)
+	}
+	for _, n := range []*Node{from, to} {
+		switch {
+		case n.Wasm != nil || n.Command != nil:
+			return fmt.Sprintf("%q is not written in Python, and only Python nodes are fused", n.ID)
+		case n.Host != nil:
+			return fmt.Sprintf("%q runs on another machine (host)", n.ID)
+		case n.Workers.Threads > 1:
+			return fmt.Sprintf("%q runs in several threads (workers.threads)", n.ID)
+		}
+	}
+	if field := from.otherWorker(to); field != "" {
+		return fmt.Sprintf("%q and %q differ in %s; one worker runs both, so that it must be the same", c.From, c.To, field)
+	}
+	return ""
+}
+
+// otherWorker returns a field in which two nodes differ so that they cannot have the same worker,
+// or "".
+func (n *Node) otherWorker(m *Node) string {
+	switch {
+	case n.Interpreter != m.Interpreter:
+		return "interpreter"
+	case !slices.Equal(n.Requirements, m.Requirements):
+		return "requirements"
+	case n.Workers != m.Workers:
+		return "workers"
+	case n.Limits != m.Limits:
+		return "limits"
+	case !maps.Equal(n.Env, m.Env) || !maps.Equal(n.dockerEnv, m.dockerEnv):
+		return "env"
+	case !slices.Equal(n.PassEnv, m.PassEnv):
+		return "pass_env"
+	case !reflect.DeepEqual(n.Isolation, m.Isolation):
+		return "isolation"
+	case !reflect.DeepEqual(n.Container, m.Container):
+		return "container"
+	}
+	return ""
 }
 
 // distinct returns the index of the first of each set of equal connections, and the nodes
@@ -67,9 +145,9 @@ func isNode(nodes map[string]int, id string) bool {
 	return ok
 }
 
-// edge returns the connection without its position.
+// edge returns the connection without its position, and without how it is carried.
 func (c Connection) edge() Connection {
-	c.Position = Position{}
+	c.Position, c.Fuse = Position{}, false
 	return c
 }
 

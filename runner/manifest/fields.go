@@ -101,7 +101,11 @@ func (d *decoder) env(dst *map[string]string) decodeFunc {
 func (d *decoder) connection(e element) Connection {
 	c := Connection{Position: e.position()}
 	foreign, complete := d.foreignConnection(&c)
-	given := d.object(e, "a map such as {from: a, to: b}", fields{"from": d.text(&c.From), "to": d.text(&c.To)}, foreign)
+	given := d.object(e, "a map such as {from: a, to: b}", fields{
+		"from": d.text(&c.From),
+		"to":   d.text(&c.To),
+		"fuse": d.optional(d.boolean(&c.Fuse)),
+	}, foreign)
 	if node, port, _ := strings.Cut(c.To, "."); port != "" {
 		c.To, c.Port = node, port
 	}

@@ -122,6 +122,29 @@ func (g *Graph) of(id string, connections [][]int) []Connection {
 	return found
 }
 
+// Chains returns the ids of the nodes that [Connection].Fuse fuses, one list for each worker, in
+// the order in which the value passes through them. The chains have the manifest's order.
+func (g *Graph) Chains() [][]string {
+	next, isInner := make(map[string]string), make(map[string]bool)
+	for _, c := range g.pipeline.Connections {
+		if c.Fuse && c.From != c.To {
+			next[c.From], isInner[c.To] = c.To, true
+		}
+	}
+	var chains [][]string
+	for _, n := range g.nodes {
+		if next[n.ID] == "" || isInner[n.ID] {
+			continue
+		}
+		chain := []string{n.ID}
+		for id := next[n.ID]; id != "" && len(chain) < len(g.nodes); id = next[id] {
+			chain = append(chain, id)
+		}
+		chains = append(chains, chain)
+	}
+	return chains
+}
+
 // indexHeap is a heap of indexes of nodes, with the smallest first.
 type indexHeap []int
 

@@ -10,6 +10,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/gophersnake/gophersnake/ipc"
 )
 
 // pipeline returns a pipeline with edges such as "a>b" and "a>mix.left".
@@ -201,6 +203,41 @@ func TestValidateKeepsPositions(t *testing.T) {
 	assert.EqualError(t, p.Validate(), "p.yaml:2:9: nodes[0].workers: must be at least 1")
 	p.Version = ""
 	assert.ErrorContains(t, p.Validate(), "p.yaml: version: is required")
+}
+
+func TestChainsAreTheNodesThatConnectionsFuse(t *testing.T) {
+	for edges, want := range map[string][][]string{
+		"a>b b>c c>d":    nil,
+		"a=b b>c c>d":    {{"a", "b"}},
+		"c=d a=b b>c":    {{"a", "b"}, {"c", "d"}},
+		"c=d b=c a=b":    {{"a", "b", "c", "d"}},
+		"a=b b=a":        nil,
+		"a=a a=b":        {{"a", "b"}},
+		"a=b b=c c=b":    {{"a", "b", "c", "b"}},
+		"a>b a>c b>d.x":  nil,
+		"d=c b>d b>a.in": {{"d", "c"}},
+	} {
+		p := pipeline("a b c d")
+		for edge := range strings.FieldsSeq(edges) {
+			i := strings.IndexAny(edge, ">=")
+			to, port, _ := strings.Cut(edge[i+1:], ".")
+			p.Connections = append(p.Connections, Connection{From: edge[:i], To: to, Port: port, Fuse: edge[i] == '='})
+		}
+		assert.Equal(t, want, p.Graph().Chains(), edges)
+	}
+}
+
+func TestAWorkerRunsABoundedNumberOfFusedNodes(t *testing.T) {
+	p := &Pipeline{Version: Version}
+	for i := range ipc.MaxMembers + 1 {
+		p.Nodes = append(p.Nodes, NewNode(fmt.Sprintf("n%d", i), "T"))
+		if i > 0 {
+			p.Connections = append(p.Connections, Connection{From: p.Nodes[i-1].ID, To: p.Nodes[i].ID, Fuse: true})
+		}
+	}
+	assert.EqualError(t, p.Validate(), `connections: fuse 257 nodes in a row, from "n0" to "n256"; one worker runs at most 256`)
+	p.Connections[7].Fuse = false
+	assert.NoError(t, p.Validate())
 }
 
 func TestManyNodesAreNotListed(t *testing.T) {

@@ -297,6 +297,9 @@ type Connection struct {
 	// no other input, or if no connection to it has a port: To then takes the values of
 	// all of them one by one.
 	Port string
+	// Fuse means that one worker runs both nodes, one after the other, and hands the value over as
+	// an object of Python. See the package comment for what both nodes must have in common.
+	Fuse bool
 	// Position is the connection's position in the manifest.
 	Position Position
 }
