@@ -1,6 +1,9 @@
 package runner
 
 import (
+	"context"
+	"errors"
+	"fmt"
 	"maps"
 	"os"
 	"os/exec"
@@ -9,13 +12,16 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
+	"time"
 
 	"github.com/gophersnake/gophersnake/ipc"
 	"github.com/gophersnake/gophersnake/runner/internal/container"
 	"github.com/gophersnake/gophersnake/runner/internal/isolation"
 	"github.com/gophersnake/gophersnake/runner/internal/lifeline"
 	"github.com/gophersnake/gophersnake/runner/internal/pyenv"
+	"github.com/gophersnake/gophersnake/runner/internal/reloading"
 	"github.com/gophersnake/gophersnake/runner/internal/worker"
 	"github.com/gophersnake/gophersnake/runner/manifest"
 )
@@ -279,4 +285,121 @@ func runAs(cmd *exec.Cmd, profile *isolation.Profile) error {
 		sandbox, err = profile.Start(cmd)
 		return err
 	})
+}
+
+// Reload makes nodes read their Python code again: the named nodes, or all Python
+// nodes if there are no names. It starts new workers with the code as it is now. When
+// all of them are ready, new calls go to them, and the old workers end after the
+// calls that they have. Nothing in progress is interrupted. A stream stays with the
+// old worker of a stateful node; the next items of its other nodes go to new workers.
+//
+// If a new worker cannot start, or the code no longer fits the pipeline, nothing is
+// changed and the error says why. New code must not change whether a node takes an
+// input, yields one value or many, or is stateful. The manifest and the environment
+// are not read again.
+//
+// Before the runner has been started there is nothing to reload, and Reload returns
+// nil.
+func (r *Runner) Reload(ctx context.Context, nodes ...string) error {
+	chosen, err := r.reloadable(nodes)
+	if err != nil {
+		return err
+	}
+	if err := r.lockStarting(ctx); err != nil {
+		return err
+	}
+	defer r.unlockStarting()
+	r.mu.RLock()
+	started, draining, closed := r.started, r.draining, r.closed
+	r.mu.RUnlock()
+	switch {
+	case closed:
+		return errClosed()
+	case draining:
+		return errDraining()
+	case !started:
+		return nil
+	}
+	now := time.Now()
+	if err := reloading.DropStaleBytecode(r.pipeline, r.loaded); err != nil {
+		r.options.logger.Warn("an edit within a second of another one may have no effect", "error", err)
+	}
+	r.loaded, r.templates = now, worker.NewTemplates()
+	return r.reloadAll(ctx, chosen)
+}
+
+// reloadable returns the nodes with the given names, or all Python nodes if there are
+// no names.
+func (r *Runner) reloadable(names []string) ([]*node, error) {
+	if len(names) == 0 {
+		return r.pythonNodes(), nil
+	}
+	var chosen []*node
+	for _, name := range names {
+		n := r.nodes[name]
+		switch {
+		case n == nil:
+			return nil, NewError(KindManifest, fmt.Sprintf("there is no node %q to reload", name))
+		case !n.isPython():
+			return nil, NewError(KindManifest, fmt.Sprintf("its kind is %s, so there is no Python code to read again", n.kind())).WithNode(name).WithOperation("reload")
+		}
+		if !slices.Contains(chosen, n) {
+			chosen = append(chosen, n)
+		}
+	}
+	return chosen, nil
+}
+
+// reloadAll reloads nodes concurrently, all of them or none.
+func (r *Runner) reloadAll(ctx context.Context, nodes []*node) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	vote := reloading.NewVote(len(nodes))
+	faults := make([]error, len(nodes))
+	var pending sync.WaitGroup
+	for i, n := range nodes {
+		pending.Go(func() {
+			var fresh ipc.Description
+			err := n.pool.Reload(ctx, r.workerConfig(n, n.installed), func(d ipc.Description) error {
+				fresh = d
+				if err := n.checkReload(d); err != nil {
+					return err
+				}
+				return vote.Approve(ctx)
+			})
+			if err == nil {
+				n.description.Store(&fresh)
+				return
+			}
+			vote.Reject()
+			cancel(reloading.ErrRejected) // the workers that the others are starting are not needed
+			if !errors.Is(err, reloading.ErrRejected) {
+				faults[i] = classify(err).WithNode(n.id).WithOperation("reload")
+			}
+		})
+	}
+	pending.Wait()
+	return joinFaults(faults)
+}
+
+// checkReload returns an error if new code of the node does not fit the pipeline as it
+// was started.
+func (n *node) checkReload(d ipc.Description) error {
+	if err := n.checkInputs(d); err != nil {
+		return err
+	}
+	before := n.description.Load()
+	var change string
+	switch {
+	case n.noInput != (len(d.Inputs) == 0):
+		change = "whether it takes an input"
+	case before.Stateful != d.Stateful:
+		change = "whether it is stateful"
+	case before.Many != d.Many:
+		change = "whether it gives many values"
+	default:
+		return nil
+	}
+	return NewError(KindManifest, "the new code changes "+change+", which runs and streams rely on").
+		WithHint("start the pipeline anew")
 }

@@ -1,4 +1,4 @@
-package runner
+package reloading
 
 import (
 	"context"
@@ -15,29 +15,29 @@ import (
 )
 
 func TestAVoteIsApprovedByAll(t *testing.T) {
-	v := newVote(2)
+	v := NewVote(2)
 	first := make(chan error, 1)
-	go func() { first <- v.approve(t.Context()) }()
-	require.NoError(t, v.approve(t.Context()))
+	go func() { first <- v.Approve(t.Context()) }()
+	require.NoError(t, v.Approve(t.Context()))
 	require.NoError(t, <-first)
-	v.reject()
-	require.NoError(t, v.approve(t.Context()), "a decision is final")
+	v.Reject()
+	require.NoError(t, v.Approve(t.Context()), "a decision is final")
 }
 
 func TestAVoteIsRejectedByOne(t *testing.T) {
-	v := newVote(2)
+	v := NewVote(2)
 	first := make(chan error, 1)
-	go func() { first <- v.approve(t.Context()) }()
-	v.reject()
-	v.reject()
-	require.ErrorIs(t, <-first, errRejected)
+	go func() { first <- v.Approve(t.Context()) }()
+	v.Reject()
+	v.Reject()
+	require.ErrorIs(t, <-first, ErrRejected)
 
-	v = newVote(2)
+	v = NewVote(2)
 	ctx, cancel := context.WithCancelCause(t.Context())
 	gone := errors.New("gone")
 	cancel(gone)
-	require.ErrorIs(t, v.approve(ctx), gone)
-	require.ErrorIs(t, v.approve(t.Context()), errRejected, "the other voter gets the decision")
+	require.ErrorIs(t, v.Approve(ctx), gone)
+	require.ErrorIs(t, v.Approve(t.Context()), ErrRejected, "the other voter gets the decision")
 }
 
 func TestStaleBytecodeIsDropped(t *testing.T) {
@@ -57,7 +57,7 @@ func TestStaleBytecodeIsDropped(t *testing.T) {
 	at("edited_since.py", -time.Millisecond)
 	at("__pycache__/edited_since.cpython-311.pyc", -time.Second)
 	at("__pycache__/gone.cpython-311.pyc", time.Minute)
-	require.NoError(t, dropStaleBytecode(&manifest.Pipeline{Base: base}, lastRead))
+	require.NoError(t, DropStaleBytecode(&manifest.Pipeline{Base: base}, lastRead))
 	left, err := os.ReadDir(cache)
 	require.NoError(t, err)
 	var names []string
@@ -67,5 +67,5 @@ func TestStaleBytecodeIsDropped(t *testing.T) {
 	assert.Equal(t, []string{"fresh.cpython-311.pyc", "gone.cpython-311.pyc"}, names)
 
 	require.NoError(t, os.MkdirAll(filepath.Join(cache, "edited.cpython-311.pyc", "held"), 0o755))
-	assert.Error(t, dropStaleBytecode(&manifest.Pipeline{Base: base}, time.Time{}.Add(1)), "what cannot be removed")
+	assert.Error(t, DropStaleBytecode(&manifest.Pipeline{Base: base}, time.Time{}.Add(1)), "what cannot be removed")
 }
