@@ -65,8 +65,8 @@ func TestReasonsAndSignalsHaveNames(t *testing.T) {
 
 // processOf returns the process of a shell script, not started yet.
 func processOf(t *testing.T, script string) *process {
-	const shell = "import os, sys; os.execv('/bin/sh', ['sh', '-c', sys.argv[1]])"
-	p := newProcess(exec.Command(testkit.Python(t), "-c", shell, script), hclog.NewNullLogger())
+	const shell = "import os, runpy, sys; folder = sys.argv[1]; runpy.run_path(folder + '/__main__.py')['fork_worker'](folder); os.execv('/bin/sh', ['sh', '-c', sys.argv[2]])"
+	p := newProcess(exec.Command(testkit.Python(t), "-c", shell, packageDir, script), hclog.NewNullLogger())
 	t.Cleanup(func() {
 		if p.wasStarted() {
 			p.end(ReasonKilled)

@@ -3,6 +3,7 @@ package worker
 import (
 	"fmt"
 	"os"
+	"path/filepath"
 	"syscall"
 	"time"
 
@@ -79,7 +80,7 @@ func (p *process) startCommand() (err error) {
 		return p.startContainer()
 	}
 	if p.isolation == nil {
-		p.cmd.Args = append([]string{p.cmd.Args[0], "-I", "-S", "-c", spawnProgram, p.cmd.Path}, p.cmd.Args...)
+		p.cmd.Env = append(p.cmd.Env, forkVariable)
 		return p.cmd.Start()
 	}
 	profile := *p.isolation
@@ -91,14 +92,14 @@ func (p *process) startCommand() (err error) {
 // startContainer starts podman, whose container has the reaper as its first process. The
 // reaper's channel is the last of the descriptors.
 func (p *process) startContainer() error {
-	pkg := p.cmd.Args[1]
+	pkg, main := filepath.Dir(p.cmd.Args[1]), p.cmd.Args[1]
 	descriptors := len(p.cmd.ExtraFiles)
 	program := fmt.Sprintf("%s\nimport sys\nposix.dup2(%d, CHANNEL)\nposix.close(%[2]d)\nfork_worker(True)\nposix.execv(sys.executable, [sys.executable, *sys.argv[1:]])\n",
 		pyworker.Reaper(), 2+descriptors)
 	args, env := p.container.Command(container.Options{
 		Dir: p.cmd.Dir, Env: p.cmd.Env, Descriptors: descriptors,
 		Mounts: []container.Mount{{Host: pkg, Path: pkg}, {Host: p.socketDir, Path: p.socketDir, Write: true}},
-	}, "-I", "-S", "-c", program, pkg)
+	}, "-I", "-S", "-c", program, main)
 	p.cmd.Args, p.cmd.Env = append([]string{p.cmd.Path}, args...), env
 	return p.cmd.Start()
 }

@@ -12,7 +12,6 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/gophersnake/gophersnake/pyworker"
 	"github.com/gophersnake/gophersnake/runner/internal/lifeline"
 )
 
@@ -46,8 +45,9 @@ type reaper struct {
 	podman    *os.File
 }
 
-// spawnProgram is what the interpreter of a spawned worker that is not isolated runs first.
-var spawnProgram = pyworker.Reaper() + "\nimport sys\nfork_worker()\nposix.execv(sys.argv[1], sys.argv[2:])\n"
+// forkVariable makes the package fork the worker, and become its reaper, before it imports
+// anything. The worker removes it.
+const forkVariable = "GOPHERSNAKE_FORK=b3d1c2f0"
 
 const (
 	// reportTimeout is how long a reaper may take to report that its worker has ended, and

@@ -276,3 +276,38 @@ func TestAnEmbeddersChildrenAreNotTouched(t *testing.T) {
 		assert.True(t, testkit.Alive(daemonBefore) && testkit.Alive(daemonAfter))
 	}
 }
+
+// A fork would end such a thread, so the worker begins with a new interpreter.
+func TestAThreadThatTheInterpreterStartsByItselfRunsInTheWorker(t *testing.T) {
+	t.Parallel()
+	folder := t.TempDir()
+	for name, text := range map[string]string{
+		"sitecustomize.py": `
+import threading
+ASKED, ANSWERED = threading.Event(), threading.Event()
+def answer():
+    ASKED.wait()
+    ANSWERED.set()
+threading.Thread(target=answer, daemon=True).start()
+`,
+		"asks.py": `
+import sitecustomize, sys
+from gophersnake import node
+@node
+def ask(value):
+    sitecustomize.ASKED.set()
+    return [sitecustomize.ANSWERED.wait(value), len(sys.argv)]
+`,
+	} {
+		require.NoError(t, os.WriteFile(filepath.Join(folder, name), []byte(text), 0o600))
+	}
+	config := testConfig(t, "ask")
+	config.Setup.Base, config.Setup.Python = folder, "asks.py"
+	config.Env = append(config.Env, "PYTHONPATH="+folder, "PYTHONSAFEPATH=1")
+	w := start(t, config)
+	got, err := call(t.Context(), w, int64(60))
+	require.NoError(t, err)
+	assert.Equal(t, []any{true, int64(1)}, got)
+	w.Kill()
+	assert.Equal(t, ReasonKilled, w.Exit().Reason)
+}

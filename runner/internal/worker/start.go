@@ -73,8 +73,7 @@ func Start(ctx context.Context, config Config) (*Worker, error) {
 	}
 	config.Setup.Limits.Result, config.Setup.Limits.OpenFiles = config.Limits.Result, config.Limits.OpenFiles
 	w := &Worker{config: config, startedAt: time.Now(), done: make(chan struct{})}
-	cmd := exec.Command(config.Python, config.Package)
-	cmd.Dir = config.Setup.Base
+	cmd := config.command()
 	w.process = newProcess(cmd, config.Logger)
 	w.process.sharesMemory = config.Setup.Shared != nil
 	w.process.isolation = config.Isolation
@@ -205,6 +204,14 @@ const supervisorVariable = "GOPHERSNAKE_SUPERVISOR"
 // environment returns a copy of Env, and the supervisor's variable.
 func (c *Config) environment() []string {
 	return append(slices.Clone(c.Env), supervisorVariable+"="+strconv.Itoa(os.Getpid()))
+}
+
+// command returns the command of a worker or a template. The package's program is named in full,
+// because an interpreter imports runpy to run a folder.
+func (c *Config) command() *exec.Cmd {
+	cmd := exec.Command(c.Python, filepath.Join(c.Package, "__main__.py"))
+	cmd.Dir = c.Setup.Base
+	return cmd
 }
 
 // launch makes go-plugin start the process and returns the socket that the worker

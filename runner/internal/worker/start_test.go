@@ -108,7 +108,7 @@ func TestAMissingPackageOfTheWorkersOwnIsReported(t *testing.T) {
 	t.Run("the worker", func(t *testing.T) {
 		config.Python, config.Package = python, t.TempDir()
 		failed := startFails(t, config)
-		assert.ErrorContains(t, failed, "can't find '__main__' module")
+		assert.ErrorContains(t, failed, "__main__.py': [Errno 2] No such file")
 	})
 }
 

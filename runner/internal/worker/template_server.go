@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"sync"
@@ -109,8 +108,7 @@ func (e *unforkableError) Error() string { return e.reason }
 // startTemplateServer starts a template's process and returns once it is ready to
 // fork.
 func startTemplateServer(ctx context.Context, config Config, answerTimeout time.Duration) (*templateServer, error) {
-	cmd := exec.Command(config.Python, config.Package)
-	cmd.Dir = config.Setup.Base
+	cmd := config.command()
 	cmd.Env = append(config.environment(), templateCookie)
 	p := newProcess(cmd, config.Logger)
 	p.sharesMemory = true // its channel carries the requests

@@ -1,12 +1,17 @@
 """Forks a worker from a process that becomes the worker's reaper.
 
-An interpreter that starts only for this runs the text of this module before the fork, so it
-imports no module that is not built in, or small.
+The process is the interpreter of the worker itself, before it imports the package; the
+template; or an interpreter that starts only for this, if the worker is isolated or in a
+container. So this imports no module that is not built in, or small.
 """
 
 from __future__ import annotations
 
 import posix
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # typing takes long to import
+    from types import CodeType
 
 CHANNEL, LIFELINE = 0, 3
 
@@ -15,9 +20,9 @@ HIGHEST = 1024
 
 PR_SET_CHILD_SUBREAPER = 36
 
-REAPER = ""
-"""The source of the module reaper, if it cannot be imported. It is compiled after the fork, so
-that the worker does not wait for it."""
+REAPER: str | CodeType = ""
+"""The module reaper, if it cannot be imported. A text is compiled after the fork, so that the
+worker does not wait for it."""
 
 
 def fork_worker(confined: bool = False, held: int = CHANNEL, at_once: bool = False) -> None:

@@ -20,9 +20,10 @@ the kernel tells the supervisor which process sent a message:
                                the worker; or no longer
     orphans                    to the reaper: kill what it has inherited so far
 
-The reaper of a spawned worker is an interpreter that runs only this text and that of
-``fork``, without site-packages; that of a forked worker is a copy of the template. This
-text is compiled after the fork, and avoids the modules that a plain interpreter imports
+The reaper of a spawned worker is the interpreter from which the worker was forked, before
+that imported anything of the package; that of a forked worker is a copy of the template. An
+isolated worker, and one in a container, have an interpreter that runs only this text and that
+of ``fork``, without site-packages. It avoids the modules that a plain interpreter imports
 slowly, such as os: each worker has a reaper. In the template, the node may have replaced
 functions of the modules; see ``originals``.
 """

@@ -7,10 +7,14 @@ path and the secret, $GATE a pipe that it closes. With $UID the worker is anothe
 from __future__ import annotations
 
 import os
+import runpy
 import sys
 from pathlib import Path
 
 sys.path.insert(0, os.environ["PACKAGE"])
+if os.environ.pop("GOPHERSNAKE_FORK", None):
+    fork_worker = runpy.run_path(sys.path[0] + "/__main__.py")["fork_worker"]
+    fork_worker(sys.path[0])
 
 from gophersnake._worker.process import exit_report, handshake
 from gophersnake._worker.process.worker import Worker

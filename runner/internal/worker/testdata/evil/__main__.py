@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import runpy
 import signal
 import socket
 import struct
@@ -16,6 +17,9 @@ import time
 from pathlib import Path
 
 sys.path.insert(0, os.environ["PACKAGE"])
+if os.environ.pop("GOPHERSNAKE_FORK", None):
+    fork_worker = runpy.run_path(sys.path[0] + "/__main__.py")["fork_worker"]
+    fork_worker(sys.path[0])
 
 from gophersnake._worker.process import exit_report, handshake
 from gophersnake._worker.wire import frames

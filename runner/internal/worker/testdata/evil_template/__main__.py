@@ -6,11 +6,15 @@ The workers are the real package's, found in $PACKAGE.
 from __future__ import annotations
 
 import os
+import runpy
 import signal
 import socket
 import sys
 
 sys.path.insert(0, os.environ["PACKAGE"])
+if os.environ.pop("GOPHERSNAKE_FORK", None):
+    fork_worker = runpy.run_path(sys.path[0] + "/__main__.py")["fork_worker"]
+    fork_worker(sys.path[0])
 
 import msgpack
 
