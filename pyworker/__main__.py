@@ -1,5 +1,6 @@
 """Runs the worker from the folder that holds the package, installed or not."""
 
+import gc
 import os
 import sys
 
@@ -38,6 +39,10 @@ if __name__ == "__main__":
         fork_worker(folder)
     if folder not in sys.path:  # PYTHONSAFEPATH keeps it out
         sys.path.insert(0, folder)
+    collects = gc.isenabled()
+    gc.disable()  # what the imports create stays
+    import gophersnake._worker
     from gophersnake.__main__ import main
 
+    gophersnake._worker.collects = collects
     main()

@@ -139,7 +139,7 @@ class Supervisor:
         try:
             return os.posix_spawn(
                 sys.executable,
-                [sys.executable, *options, str(PACKAGE)],
+                [sys.executable, *options, str(PACKAGE / "__main__.py")],
                 environment,
                 file_actions=[
                     (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),

@@ -37,7 +37,7 @@ class Template:
         moved = {place: os.dup(fd) for place, fd in given.items()}
         self.pid = os.posix_spawn(
             sys.executable,
-            [sys.executable, str(PACKAGE)],
+            [sys.executable, str(PACKAGE / "__main__.py")],
             {
                 "PATH": os.environ["PATH"],
                 "HOME": os.environ.get("HOME", "/"),

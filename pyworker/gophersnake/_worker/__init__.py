@@ -11,6 +11,8 @@ arguments, ``serving/invoker.py`` runs the node, ``serving/answers.py`` and
 ``values/encoder.py`` encode the result, and ``wire/outbox.py`` sends it.
 """
 
+import gc
+
 COOKIE = ("GOPHERSNAKE_WORKER", "b3d1c2f0")
 """The environment variable with which a supervisor starts a worker."""
 
@@ -19,3 +21,14 @@ TEMPLATE = ("GOPHERSNAKE_TEMPLATE", COOKIE[1])
 
 PROTOCOL = 1
 """The version of the protocol."""
+
+collects = False
+"""Whether the garbage is to be collected again before node code runs."""
+
+
+def collect_again() -> None:
+    """Collect garbage again, if only the start of the process has disabled it."""
+    global collects  # noqa: PLW0603 - one start a process
+    if collects:
+        collects = False
+        gc.enable()

@@ -14,7 +14,6 @@ from gophersnake._worker import adapters
 from gophersnake._worker.definition.lookup import load, load_module, nodes_of
 from gophersnake._worker.definition.signature import Signature
 from gophersnake._worker.originals import os
-from gophersnake._worker.process import sandbox
 from gophersnake._worker.serving import failure
 
 
@@ -25,7 +24,10 @@ def run() -> NoReturn:
     request = json.load(sys.stdin)
     sys.stdin = open(os.devnull, encoding="utf-8")  # noqa: SIM115 - open until the process exits
     base = request["base"]
-    sandbox.configure(request.get("isolation"))
+    if isolation := request.get("isolation"):
+        from gophersnake._worker.process import sandbox
+
+        sandbox.configure(isolation)
     if request.get("file"):
         nodes = _file(base, request["file"])
     else:

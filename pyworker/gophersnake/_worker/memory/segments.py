@@ -7,7 +7,6 @@ import fcntl
 import mmap
 import struct
 import sys
-from dataclasses import dataclass, field
 
 from gophersnake._worker.originals import os, select, socket
 from gophersnake._worker.wire.frames import ProtocolError
@@ -35,7 +34,6 @@ else:  # there are no segments
     RECEIVE_FLAGS = 0
 
 
-@dataclass(slots=True, eq=False)
 class Segment:
     """A mapped segment.
 
@@ -51,18 +49,25 @@ class Segment:
         descriptor: the descriptor of a segment that has not been transferred yet, else -1.
     """
 
-    number: int
-    memory: mmap.mmap
-    size: int = field(init=False)
-    loans: int = 0
-    arrays: int = 0
-    address: int = 0
-    unused_since: float = 0.0
-    descriptor: int = -1
+    __slots__ = (
+        "address",
+        "arrays",
+        "descriptor",
+        "loans",
+        "memory",
+        "number",
+        "size",
+        "unused_since",
+    )
 
-    def __post_init__(self) -> None:
-        """Store the size, which is needed often."""
-        self.size = len(self.memory)
+    def __init__(self, number: int, memory: mmap.mmap, descriptor: int = -1) -> None:
+        """Create a segment that is not lent."""
+        self.number = number
+        self.memory = memory
+        self.size = len(memory)
+        self.loans = self.arrays = self.address = 0
+        self.unused_since = 0.0
+        self.descriptor = descriptor
 
 
 class Mappings:

@@ -30,12 +30,33 @@ _CREDENTIALS = struct.Struct("3i")
 """The process, user and group of a peer."""
 
 
-def connect() -> socket.socket:
-    """Announce a socket on standard output, and return the supervisor's connection to it.
+class Announced:
+    """A socket that was announced to the supervisor, which connects to it meanwhile.
 
-    This waits until the supervisor has connected. The socket's path is removed then.
-    It exits if the supervisor has ended.
+    Attributes:
+        listener: the socket, which listens.
+        secret: the bytes that the supervisor sends first.
+        path: the path of the socket.
     """
+
+    def __init__(self, listener: socket.socket, secret: bytes, path: str) -> None:
+        """Create it from its parts."""
+        self.listener, self.secret, self.path = listener, secret, path
+
+    def connection(self) -> socket.socket:
+        """Wait for the supervisor; return its connection, and remove the socket."""
+        with self.listener:
+            connection = _accept(self.listener, self.secret)
+        os.unlink(self.path)
+        try:
+            os.rmdir(os.path.dirname(self.path))
+        except OSError:
+            pass  # the supervisor removes it, too
+        return connection
+
+
+def announce() -> Announced:
+    """Announce a socket on standard output. This exits if the supervisor has ended."""
     secret = _read_secret()
     _watch_lifeline()
     folder = os.environ.pop("PLUGIN_UNIX_SOCKET_DIR", "")
@@ -44,21 +65,20 @@ def connect() -> socket.socket:
     for name in [name for name in os.environ if name.startswith("PLUGIN_")]:
         del os.environ[name]  # a node may start go-plugin processes of its own
     path = os.path.join(folder, "worker")
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
-        try:
-            listener.bind(path)
-        except OSError as error:
-            error.filename = path  # the supervisor looks for it
-            raise
-        listener.listen(BACKLOG)
-        print(f"1|{PROTOCOL}|unix|{path}|msgpack", flush=True)
-        connection = _accept(listener, secret)
-    os.unlink(path)
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
-        os.rmdir(folder)
-    except OSError:
-        pass  # the supervisor removes it, too
-    return connection
+        listener.bind(path)
+    except OSError as error:
+        error.filename = path  # the supervisor looks for it
+        raise
+    listener.listen(BACKLOG)
+    print(f"1|{PROTOCOL}|unix|{path}|msgpack", flush=True)
+    return Announced(listener, secret, path)
+
+
+def connect() -> socket.socket:
+    """Announce a socket, and return the supervisor's connection to it; see ``announce``."""
+    return announce().connection()
 
 
 def channel() -> socket.socket:

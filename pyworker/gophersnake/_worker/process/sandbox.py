@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from gophersnake._worker.originals import os, socket
+from gophersnake._worker.serving import failure
 
 STARTS = re.compile(r"fork|spawn|popen|subprocess|multiprocessing|os\.system", re.IGNORECASE)
 SIGNALS = re.compile(r"kill|signal")
@@ -50,6 +51,7 @@ _sandboxes: list[Sandbox] = []
 
 def configure(isolation: dict[str, Any] | None) -> None:
     """Store the sandbox of this process; ``None`` if it has none."""
+    failure.hint_with(hint)
     _sandboxes.clear()
     if isolation is None:
         return

@@ -17,13 +17,13 @@ def run() -> NoReturn:
     exit_report.install(handshake.AUTOPSY)
     ending.release_in_children(handshake.LIFELINE, handshake.AUTOPSY)
     handlers.install()
+    announced = handshake.announce()  # the supervisor connects while this imports the rest
     try:
         from gophersnake._worker.process.worker import Worker  # needs msgpack
     except ImportError as error:
         sys.exit(f"gophersnake: {error}; install it for {sys.executable}: pip install msgpack")
-    connection = handshake.connect()
     make_streams_logs()
-    worker = Worker(connection)
+    worker = Worker(announced.connection())
     code = worker.run()
     end_process = worker.end_process
     del worker  # and with it, the node

@@ -18,6 +18,7 @@ import sys
 import weakref
 from typing import Any, NoReturn
 
+from gophersnake._worker import collect_again
 from gophersnake._worker.memory.segments import RECEIVE_FLAGS
 from gophersnake._worker.originals import os, signal, socket
 from gophersnake._worker.process import (
@@ -108,6 +109,7 @@ class Template:
             limits.limit_memory(setup["memory"])
             logs.install_placeholder(setup["log_level"])
             self._importing = True
+            collect_again()
             for each in (setup, *setup.get("further", ())):  # those of a fused chain
                 try:
                     load(setup["base"], each["python"], each["node_type"])

@@ -12,23 +12,20 @@ from typing import Any, NoReturn
 import msgpack
 
 import gophersnake
-from gophersnake._worker import PROTOCOL
+from gophersnake._worker import PROTOCOL, collect_again
 from gophersnake._worker.definition.lookup import load
 from gophersnake._worker.definition.signature import Signature
 from gophersnake._worker.memory.arena import MOST
 from gophersnake._worker.memory.shared import SharedMemory
 from gophersnake._worker.originals import socket
-from gophersnake._worker.process import ending, exit_report, handshake, limits, logs, sandbox
+from gophersnake._worker.process import ending, exit_report, handshake, limits, logs
 from gophersnake._worker.process.heartbeat import Heartbeat
 from gophersnake._worker.serving import invoker
 from gophersnake._worker.serving.answers import EXIT_SOFTWARE, Answers, WorkerExit
-from gophersnake._worker.serving.batches import Batches
 from gophersnake._worker.serving.calls import Generators, Handler, Values
 from gophersnake._worker.serving.frameloop import FrameLoop
 from gophersnake._worker.serving.interrupts import Interrupts
 from gophersnake._worker.serving.running import Finder
-from gophersnake._worker.serving.sessions import Sessions, SessionTable
-from gophersnake._worker.values.decoder import Decoder
 from gophersnake._worker.wire import frames
 from gophersnake._worker.wire.begun import OF_CHAIN
 from gophersnake._worker.wire.connection import Closed, Connection
@@ -131,8 +128,10 @@ class Worker:
         self._connection.largest_inline = allowed.get("inline", 0)
         limits.limit_memory(allowed["memory"])
         isolation = setup.get("isolation")
-        sandbox.configure(isolation)
         if isolation is not None:
+            from gophersnake._worker.process import sandbox
+
+            sandbox.configure(isolation)
             sandbox.accept_private_modes()
         limits.limit_descriptors(allowed.get("open_files", 0))
         limits.reserve_threads()
@@ -156,6 +155,7 @@ class Worker:
         if setup.get("members"):
             return self._set_up_chain(setup)
         stage = "import"
+        collect_again()
         try:
             target = load(setup["base"], setup["python"], setup["node_type"])
             stage = "params"
@@ -183,8 +183,11 @@ class Worker:
 
     def _set_up_chain(self, setup: dict[str, Any]) -> dict[str, Any]:
         """Do the same as ``_set_up_node`` for the members of a fused chain."""
-        from gophersnake._worker.serving.fused import Chain, ChainFinder, Fused  # few need it
+        # few need these
+        from gophersnake._worker.serving.fused import Chain, ChainFinder, Fused
+        from gophersnake._worker.values.decoder import Decoder
 
+        collect_again()
         connection, answers = self._connection, self._answers
         chain = Chain(connection.begun, setup["members"])
         answers.member = chain.index
@@ -266,13 +269,17 @@ class Worker:
         decoder = signature.types.decoder(connection.limits.decoded)
         parts = connection, interrupts, answers, decoder, setup
         process = node.process if isinstance(signature.target, type) else node
+        # Modules that only some nodes need are imported here, and never while a call runs.
+        if signature.stateful:
+            from gophersnake._worker.serving.sessions import Sessions, SessionTable
+
+            table = SessionTable(node, signature.restores)
         if signature.at_once:  # the modules of the loops import asyncio
             from gophersnake._worker.serving.eventloop import EventLoop
 
             if signature.stateful:
                 from gophersnake._worker.serving.sessionloop import SessionLoop
 
-                table = SessionTable(node, signature.restores)
                 loop: EventLoop = SessionLoop(connection, answers, table, signature, setup)
             else:
                 loop = EventLoop(connection, answers, process, signature, setup)
@@ -286,8 +293,10 @@ class Worker:
             return loop.serve
         handler: Handler
         if signature.stateful:
-            handler = Sessions(SessionTable(node, signature.restores), *parts)
+            handler = Sessions(table, *parts)
         elif signature.batch:
+            from gophersnake._worker.serving.batches import Batches
+
             idempotent = setup.get("idempotent", True)
             handler = Batches(
                 process, signature.name, signature.batch, signature.max_wait, idempotent, *parts

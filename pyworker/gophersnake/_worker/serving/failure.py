@@ -7,6 +7,7 @@ import os
 import sys
 import traceback
 from collections import deque
+from collections.abc import Callable
 from itertools import islice
 from types import TracebackType
 from typing import Any
@@ -14,10 +15,23 @@ from typing import Any
 from gophersnake._worker.definition import siblings
 from gophersnake._worker.definition.lookup import NodeFault
 from gophersnake._worker.memory.shared import Full
-from gophersnake._worker.process import sandbox
 from gophersnake._worker.values.format import TooLarge, ValueFault
 from gophersnake.errors import Cancelled, Permanent, Transient
 from gophersnake.nodes import MAX_NAME
+
+
+def _no_hint(_: BaseException) -> dict[str, str]:
+    return {}
+
+
+_more_hints: Callable[[BaseException], dict[str, str]] = _no_hint
+
+
+def hint_with(function: Callable[[BaseException], dict[str, str]]) -> None:
+    """Set the function that returns the hint for an error that the node's sandbox caused."""
+    global _more_hints  # noqa: PLW0603 - one worker a process
+    _more_hints = function
+
 
 PACKAGE = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", "..")) + os.sep
 """The package's folder. Frames of its own code are left out at the top of tracebacks."""
@@ -91,7 +105,7 @@ def remote_error(
         body |= _import_hint(error)
     if found := siblings.hint(error):
         body |= {"hint": found}
-    return body | _terminal_hint(error) | _recursion_hint(error) | sandbox.hint(error)
+    return body | _terminal_hint(error) | _recursion_hint(error) | _more_hints(error)
 
 
 def body_of(
