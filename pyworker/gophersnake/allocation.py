@@ -51,8 +51,11 @@ def empty(shape: int | Sequence[int], dtype: npt.DTypeLike = "float32") -> npt.N
         raise ImportError("gophersnake.empty needs NumPy; add it to the requirements") from error
     kind = numpy.dtype(dtype)
     if _allocate is not None and not kind.hasobject:
-        dims = _dims(shape)
+        dims = shape if type(shape) is tuple else _dims(shape)
         size = kind.itemsize * math.prod(dims)
+        if type(size) is not int:  # the dimensions are not of Python's own type
+            dims = _dims(shape)
+            size = kind.itemsize * math.prod(dims)
         memory = _allocate(size) if dims and min(dims) > 0 else None
         if memory is not None:
             array: npt.NDArray[Any] = memory.view(kind)

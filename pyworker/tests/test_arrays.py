@@ -247,22 +247,22 @@ def test_an_array_is_decoded_alike_the_first_time_and_later() -> None:
     values = np.arange(1 << 16, dtype="float32")
     shared = np.frombuffer(values.tobytes(), "uint8")
     body, buffers = called([1 << 8, 1 << 8], shared)
-    assert decoder._known_array(body, buffers) is None
+    assert decoder._known(body, buffers) is None
     ((first,), _) = decoder.decode(body, buffers)
     decoder._remember(body, buffers, first)
     with warnings.catch_warnings():  # NumPy 2.5 would rather not have it
         warnings.simplefilter("ignore", DeprecationWarning)
         first.shape, first = (1 << 16,), None  # the node may do that to its own array
-    again = decoder._known_array(memoryview(body), buffers)
+    again = decoder._known(memoryview(body), buffers)
     assert (again == values.reshape(1 << 8, 1 << 8)).all()
     assert again.dtype == "float32"
     assert again.base is shared
     assert not again.flags.writeable
-    assert decoder._known_array(*called([1 << 8, 1 << 8], shared, "int32")) is None
-    assert decoder._known_array(body, [shared, shared]) is None
-    assert decoder._known_array(body, [bytearray(shared)]) is None  # which would be writable
+    assert decoder._known(*called([1 << 8, 1 << 8], shared, "int32")) is None
+    assert decoder._known(body, [shared, shared]) is None
+    assert decoder._known(body, [bytearray(shared)]) is None  # which would be writable
     for wrong in (shared[:-4], shared[:-3]):
-        assert decoder._known_array(body, [wrong]) is None
+        assert decoder._known(body, [wrong]) is None
         with pytest.raises(ValueFault):
             decoder.decode(body, [wrong])
 
@@ -274,8 +274,8 @@ def test_no_more_forms_of_arrays_are_kept_than_a_few() -> None:
         body, buffers = called([size], data)
         ((array,), _) = decoder.decode(body, buffers)
         decoder._remember(body, buffers, array)
-        assert decoder._known_array(body, buffers).shape == (size,)
+        assert decoder._known(body, buffers).shape == (size,)
     assert len(decoder._forms) <= FORMS
     for other in ("text", [array], np.ma.masked_array(data)):
         decoder._remember(b"other", [data], other)
-    assert decoder._known_array(b"other", [data]) is None
+    assert decoder._known(b"other", [data]) is None

@@ -120,6 +120,8 @@ def test_empty_without_shared_memory(serve: Serve) -> None:
             "none": lambda: empty((0, 1 << 20)),
             "full": lambda: empty(64 << 20),
             "one": lambda: empty(np.int64(1 << 20)),
+            "two": lambda: empty((np.int64(256), 1024)),
+            "negative": lambda: empty((-1024, -1024)),
             "scalar": lambda: empty(()),
         }
         made = kinds[what]()
@@ -133,6 +135,9 @@ def test_empty_without_shared_memory(serve: Serve) -> None:
     assert worker.call("full") == [[64 * MIB], True]
     assert worker.call("scalar") == [[], True]
     assert worker.call("one") == [[MIB], False]
+    assert worker.call("two") == [[256, 1024], False]
+    with pytest.raises(Failed, match="negative dimensions"):
+        worker.call("negative")
     assert host.places == []
 
 

@@ -25,6 +25,19 @@ KEEP_SECONDS = 20.0
 """How long a free segment is kept for reuse, in seconds."""
 
 
+class Full(Exception):
+    """There was no room in shared memory within the time allowed.
+
+    Attributes:
+        hint: how to avoid the error.
+    """
+
+    hint = (
+        "raise the limit of shared memory, or make the consumers of the node's results "
+        "release them earlier"
+    )
+
+
 class Arena:
     """Creates segments and uses them again. Not safe for concurrent use.
 
@@ -61,37 +74,63 @@ class Arena:
         if size > self.limit:
             return None
         size = min(size_class(size), self.limit)
-        for i in range(len(self._free) - 1, -1, -1):
-            if self._free[i].size == size:
-                segment = self._free.pop(i)
-                self._idle -= size
-                break
+        free = self._free
+        if free and free[-1].size == size:  # nearly always
+            segment = free.pop()
+            self._idle -= size
         else:
-            if self.in_use + size > self.limit:
-                return None  # even without the free ones
-            while self._total + size > self.limit:
-                self._discard_oldest()
-            while self._free and len(self.segments) >= self.most:
-                self._discard_oldest()
-            if len(self.segments) >= self.most:
-                raise OSError(errno.EMFILE, f"the worker may have {self.most} segments")
-            segment = segments.create(OWN | (self._last + 1), size)
-            self._last += 1
-            self.segments[segment.number] = segment
-            self._total += size
+            found = self._take_older(size) or self._create(size)
+            if found is None:
+                return None
+            segment = found
         segment.loans = 1
         return segment
+
+    def _take_older(self, size: int) -> Segment | None:
+        """Return a free segment of exactly that size, which is not the one used last."""
+        for i in range(len(self._free) - 2, -1, -1):
+            if self._free[i].size == size:
+                self._idle -= size
+                return self._free.pop(i)
+        return None
+
+    def _create(self, size: int) -> Segment | None:
+        """Return a new segment, ``None`` if that would exceed the limit; see ``take``."""
+        if self.in_use + size > self.limit:
+            return None  # even without the free ones
+        while self._total + size > self.limit:
+            self._discard_oldest()
+        while self._free and len(self.segments) >= self.most:
+            self._discard_oldest()
+        if len(self.segments) >= self.most:
+            raise OSError(errno.EMFILE, f"the worker may have {self.most} segments")
+        segment = segments.create(OWN | (self._last + 1), size)
+        self._last += 1
+        self.segments[segment.number] = segment
+        self._total += size
+        return segment
+
+    def full(self, size: int, waited: float) -> Full:
+        """Return the error of a buffer for which there was no room in so many seconds."""
+        return Full(
+            f"shared memory is full: {mib(self.in_use)} of {mib(self.limit)} are lent and not "
+            f"given back, and there was no room for {mib(size)} within {waited:g} s"
+        )
 
     def free_if_unused(self, segment: Segment) -> None:
         """Make a segment free if it has no loans and no arrays."""
         if segment.loans or segment.arrays:
             return
         now = segment.unused_since = time.monotonic()
-        self._free.append(segment)
-        self._idle += segment.size
-        while len(self._free) > 1 and self._idle > self.limit // SPARE:
-            self._discard_oldest()
-        if now - self._free[0].unused_since > KEEP_SECONDS:
+        free = self._free
+        free.append(segment)
+        idle = self._idle = self._idle + segment.size
+        if len(free) == 1:
+            return
+        if idle > self.limit // SPARE:
+            while len(free) > 1 and self._idle > self.limit // SPARE:
+                self._discard_oldest()
+        if now - free[0].unused_since > KEEP_SECONDS:
             self.discard_unused()
 
     def discard_unused(self) -> None:
@@ -110,6 +149,11 @@ class Arena:
             self.discarded.append(segment.number)
         else:  # it was never transferred
             segments.discard(segment)
+
+
+def mib(size: int) -> str:
+    """Return a size in bytes for a message."""
+    return f"{size / (1 << 20):.4g} MiB"
 
 
 @functools.lru_cache(256)

@@ -11,14 +11,23 @@ from typing import Any
 
 import msgpack
 
+from gophersnake._worker.wire import frames
 from gophersnake._worker.wire.frames import Bytes
 
 _ARRAY = struct.Struct(">BI")
 _PAIR = struct.Struct(">BBIBQ")
-_ONE = struct.Struct(">BIBBIBQ")
+_ONE = struct.Struct(">7sIBQ")
 """Arrays and numbers of msgpack, all of them in their longest form."""
 
 ARRAY, PAIR, UINT32, UINT64 = 0xDD, 0x92, 0xCE, 0xCF
+
+_START_OF_ONE = _ARRAY.pack(ARRAY, 1) + bytes([PAIR, UINT32])
+"""The beginning of a body with one pair."""
+
+_HEAD_OF_ONE = frames.whole(frames.RELEASE, bytes(_ONE.size))[: frames.HEADER_SIZE]
+"""The header of a frame with one pair."""
+
+_unpack_one, _pack_one, _SIZE_OF_ONE = _ONE.unpack, _ONE.pack, _ONE.size
 
 
 def pack(released: dict[int, int]) -> bytes:
@@ -31,6 +40,22 @@ def pack(released: dict[int, int]) -> bytes:
     return _ARRAY.pack(ARRAY, len(released)) + b"".join(pairs)
 
 
+def frame_of_one(number: int, count: int) -> bytes:
+    """Return a whole frame that releases loans of one segment, as most frames do."""
+    return _HEAD_OF_ONE + _pack_one(_START_OF_ONE, number, UINT64, count)
+
+
+def only_pair(body: Bytes) -> tuple[int, int] | None:
+    """Return the segment number and the loans in a body that ``frame_of_one`` could have made.
+
+    Returns ``None`` for any other body, which ``unpack`` takes.
+    """
+    if len(body) != _SIZE_OF_ONE:
+        return None
+    start, number, kind, count = _unpack_one(body)
+    return (number, count) if start == _START_OF_ONE and kind == UINT64 else None
+
+
 def unpack(body: Bytes) -> Any:
     """Return the content of a body: pairs of segment numbers and loans, if it is valid.
 
@@ -39,8 +64,4 @@ def unpack(body: Bytes) -> Any:
     Raises:
         Exception: the body is not msgpack.
     """
-    if len(body) == _ONE.size:  # most bodies have one pair
-        array, length, pair, first, number, second, count = _ONE.unpack(body)
-        if (array, length, pair, first, second) == (ARRAY, 1, PAIR, UINT32, UINT64):
-            return ((number, count),)
     return msgpack.unpackb(body)

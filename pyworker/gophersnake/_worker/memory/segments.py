@@ -7,6 +7,8 @@ import fcntl
 import mmap
 import struct
 import sys
+import weakref
+from typing import Any
 
 from gophersnake._worker.originals import os, select, socket
 from gophersnake._worker.wire.frames import ProtocolError
@@ -68,6 +70,21 @@ class Segment:
         self.loans = self.arrays = self.address = 0
         self.unused_since = 0.0
         self.descriptor = descriptor
+
+
+class Lease(weakref.ref[Any]):
+    """A weak reference to an array of bytes in a segment; its callback ends the lease.
+
+    Attributes:
+        segment: the segment that the array lies in.
+        offset: the offset in it.
+        key: the array's identity.
+    """
+
+    __slots__ = ("key", "offset", "segment")
+    segment: Segment
+    offset: int
+    key: int
 
 
 class Mappings:

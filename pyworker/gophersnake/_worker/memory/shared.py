@@ -13,7 +13,6 @@ import errno
 import gc
 import logging
 import time
-import weakref
 from collections import deque
 from collections.abc import Callable, Sequence
 from types import ModuleType
@@ -22,41 +21,15 @@ from typing import Any
 import msgpack
 
 from gophersnake._worker.memory import releases, segments
-from gophersnake._worker.memory.arena import MOST, OWN, Arena
-from gophersnake._worker.memory.segments import Mappings, Segment
+from gophersnake._worker.memory.arena import MOST, OWN, Arena, mib
+from gophersnake._worker.memory.segments import Lease, Mappings, Segment
 from gophersnake._worker.originals import _thread, os, socket
 from gophersnake._worker.values import arrays
 from gophersnake._worker.values.format import ValueFault
 from gophersnake._worker.wire import frames
 from gophersnake._worker.wire.frames import Bytes, Frame, Location, ProtocolError
 
-
-class Full(Exception):
-    """There was no room in shared memory within the time allowed.
-
-    Attributes:
-        hint: how to avoid the error.
-    """
-
-    hint = (
-        "raise the limit of shared memory, or make the consumers of the node's results "
-        "release them earlier"
-    )
-
-
-class _Lease(weakref.ref[Any]):
-    """A weak reference to an array of bytes in a segment; its callback ends the lease.
-
-    Attributes:
-        segment: the segment that the array lies in.
-        offset: the offset in it.
-        key: the array's identity.
-    """
-
-    __slots__ = ("key", "offset", "segment")
-    segment: Segment
-    offset: int
-    key: int
+_pack_descriptor = frames.DESCRIPTOR.pack
 
 
 class SharedMemory:
@@ -94,9 +67,10 @@ class SharedMemory:
         self._arena = Arena(limit, self._mappings, most)
         self._borrowed: dict[int, Segment] = {}  # the supervisor's segments
         # By the array's identity, which a later array may have once this one is gone.
-        self._leases: dict[int, _Lease] = {}
-        self.ended: deque[_Lease] = deque()
-        self._ended_own: deque[_Lease] = deque()  # the same for the worker's own segments
+        self._leases: dict[int, Lease] = {}
+        self.ended: deque[Lease] = deque()
+        self._ended_own: deque[Lease] = deque()  # the same for the worker's own segments
+        self._end_own, self._end_borrowed = self._ended_own.append, self.ended.append
         self.released: dict[int, int] = {}
         self.discarded = self._arena.discarded
         self._lock = _thread.allocate_lock()
@@ -131,7 +105,7 @@ class SharedMemory:
                     f"which has {segment.size}"
                 )
             if np is None or not size:
-                self._release_locked(segment)
+                self.released[number] = self.released.get(number, 0) + 1
                 return segment.memory[offset : offset + size]
             return self._borrow_locked(np, segment, offset, size)
 
@@ -147,7 +121,10 @@ class SharedMemory:
         if np is None:
             return None
         with self._lock:
-            return self._borrow_locked(np, segment, offset, size)
+            array = np.frombuffer(segment.memory, np.uint8, size, offset)
+            segment.loans += 1
+            self._lease_locked(array, segment, offset)
+        return array
 
     def _borrow_locked(self, np: ModuleType, segment: Segment, offset: int, size: int) -> Any:
         array = np.frombuffer(segment.memory, np.uint8, size, offset)
@@ -176,34 +153,35 @@ class SharedMemory:
 
     def _lease_locked(self, array: Any, segment: Segment, offset: int) -> None:
         """Record that an array lies in a segment, at an offset."""
-        ended = self._ended_own if segment.number & OWN else self.ended
-        lease = _Lease(array, ended.append)
-        lease.segment, lease.offset, lease.key = segment, offset, id(array)
-        self._leases[id(array)] = lease
+        key = id(array)
+        lease = Lease(array, self._end_own if segment.number & OWN else self._end_borrowed)
+        lease.segment = segment
+        lease.offset = offset
+        lease.key = key
+        self._leases[key] = lease
         if not segment.address:
             segment.address = arrays.address(array) - offset
             self._mappings.add(segment)
 
-    def _release_locked(self, segment: Segment) -> None:
-        """Add one loan of a segment to those that the next release frame names."""
-        self.released[segment.number] = self.released.get(segment.number, 0) + 1
-
     def _settle_locked(self) -> None:
         """End the leases whose arrays are gone."""
+        leases = self._leases
         while self._ended_own:
-            segment = self._end_locked(self._ended_own.popleft())
+            lease = self._ended_own.popleft()
+            if leases.get(lease.key) is lease:  # not that of a later array
+                del leases[lease.key]
+            segment = lease.segment
             segment.arrays -= 1
-            self._arena.free_if_unused(segment)
+            if not segment.loans:
+                self._arena.free_if_unused(segment)
         while self.ended:
-            segment = self._end_locked(self.ended.popleft())
+            lease = self.ended.popleft()
+            if leases.get(lease.key) is lease:
+                del leases[lease.key]
+            segment = lease.segment
             segment.loans -= 1
-            self._release_locked(segment)
-
-    def _end_locked(self, lease: _Lease) -> Segment:
-        """Forget a lease whose array is gone, and return its segment."""
-        if self._leases.get(lease.key) is lease:
-            del self._leases[lease.key]
-        return lease.segment
+            number = segment.number
+            self.released[number] = self.released.get(number, 0) + 1
 
     def collect(self) -> None:
         """Free arrays that only reference cycles keep, as failures of asyncio do."""
@@ -227,11 +205,13 @@ class SharedMemory:
         if not lock.acquire(blocking=False):
             return None
         try:
-            self._settle_locked()
+            if self._ended_own or self.ended:
+                self._settle_locked()
             segment = self._arena.take(size)
             if segment is None:
                 return None
-            segment.loans, segment.arrays = 0, 1
+            segment.loans = 0
+            segment.arrays = 1
             array = np.frombuffer(segment.memory, np.uint8, size)
             self._lease_locked(array, segment, 0)
             return array
@@ -241,6 +221,45 @@ class SharedMemory:
             lock.release()
 
     # Lending: buffers of frames to send.
+
+    def lend_only(self, buffer: Bytes) -> bytes | None:
+        """Lend the only buffer of a frame, and return its descriptor, as ``lend`` does.
+
+        Returns ``None``, and lends nothing, if that takes more than one step or a copy. Then
+        ``lend`` must be called. The frame must be sent next. Only the main thread calls this.
+        """
+        if self._closed or self.discarded:
+            return None
+        if type(buffer) is not memoryview:
+            return self._lend_copy(buffer) if type(buffer) is bytes else None
+        whole: Any = getattr(buffer.obj, "base", None)
+        lease = self._leases.get(id(whole))
+        if lease is None or lease() is not whole or whole is None:
+            return None
+        size = len(buffer)
+        segment = lease.segment
+        if len(whole) != size or segment.descriptor >= 0:
+            return None
+        number = segment.number
+        if number & OWN:
+            with self._lock:
+                segment.loans += 1
+        return _pack_descriptor(number, 0, lease.offset, size)
+
+    def _lend_copy(self, data: bytes) -> bytes | None:
+        """Lend a copy of data in a segment that the supervisor has; see ``lend_only``."""
+        size = len(data)
+        try:
+            segment = self._take(size) if size >= self._start else None
+        except OSError:
+            return None
+        if segment is None:
+            return None
+        if segment.descriptor >= 0 or self.discarded:
+            self._undo_loan(segment)
+            return None
+        memoryview(segment.memory)[:size] = data
+        return _pack_descriptor(segment.number, 0, 0, size)
 
     def lend(self, buffers: list[Bytes], wait: Callable[[float], None]) -> list[Bytes | Location]:
         """Lend the large buffers of a frame, and return their locations.
@@ -312,8 +331,8 @@ class SharedMemory:
         if total > limit:
             raise ValueFault(
                 "result",
-                f"its large buffers take {_mib(total)}, more than all shared memory of the "
-                f"worker, whose limit is {_mib(limit)}",
+                f"its large buffers take {mib(total)}, more than all shared memory of the "
+                f"worker, whose limit is {mib(limit)}",
             )
         try:
             segment = self._wait_for_room(size, wait)
@@ -332,11 +351,7 @@ class SharedMemory:
         while (segment := self._take(size)) is None:
             left = until - time.monotonic()
             if left <= 0:
-                raise Full(
-                    f"shared memory is full: {_mib(self._arena.in_use)} of "
-                    f"{_mib(self._arena.limit)} are lent and not given back, and there was "
-                    f"no room for {_mib(size)} within {self._wait:g} s"
-                )
+                raise self._arena.full(size, self._wait)
             wait(left)
         return segment
 
@@ -395,10 +410,13 @@ class SharedMemory:
             return b""
         try:
             self._settle_locked()
+            released = self.released
             pending = b""
-            if self.released:
-                pending = frames.whole(frames.RELEASE, releases.pack(self.released))
-                self.released.clear()
+            if len(released) == 1:
+                pending = releases.frame_of_one(*released.popitem())
+            elif released:
+                pending = frames.whole(frames.RELEASE, releases.pack(released))
+                released.clear()
             if self.discarded:
                 pending += frames.whole(frames.FORGET, msgpack.packb(self.discarded))
                 self.discarded.clear()
@@ -432,6 +450,10 @@ class SharedMemory:
         Raises:
             ProtocolError: the body is invalid, or releases a segment that was not lent.
         """
+        if (only := releases.only_pair(body)) is not None:
+            with self._lock:
+                self._end_loans_locked(only)
+            return
         pairs = _array(frames.RELEASE, body, releases.unpack)
         with self._lock:
             self._settle_locked()
@@ -441,12 +463,17 @@ class SharedMemory:
                 self._arena.discard_unused()
 
     def _end_loans_locked(self, pair: Any) -> None:
+        """End loans of one segment, which becomes free with its last loan and array.
+
+        Its arrays that are gone without being settled are settled later.
+        """
         try:
             number, count = pair
             segment = self._arena.segments[number]
             if type(count) is int and 0 < count <= segment.loans:
                 segment.loans -= count
-                self._arena.free_if_unused(segment)
+                if not segment.loans:
+                    self._arena.free_if_unused(segment)
                 return
         except (KeyError, TypeError, ValueError):  # not a pair, or not a known number
             pass
@@ -469,7 +496,3 @@ def _array(kind: int, body: Bytes, unpack: Callable[[Bytes], Any]) -> Sequence[A
     if not isinstance(message, (list, tuple)):
         raise ProtocolError(f"a {frames.name(kind)} frame whose body is not an array")
     return message
-
-
-def _mib(size: int) -> str:
-    return f"{size / (1 << 20):.4g} MiB"

@@ -225,15 +225,15 @@ class Worker:
         shared = SharedMemory(channel, start, setup["limit"], setup["wait"], most)
         self._connection.share(shared)
 
+        deferring = self._interrupts.deferring
+
         def allocate(size: int) -> Any:
             if size < start:
                 return None
-            with self._interrupts.deferred():
-                found = shared.allocate(size)
+            found = deferring(shared.allocate, size)
             if found is None:
                 self._interrupts.read_now()  # a release frame may have arrived
-                with self._interrupts.deferred():
-                    found = shared.allocate(size)
+                found = deferring(shared.allocate, size)
             return found
 
         allocate_with(allocate)

@@ -82,10 +82,10 @@ class Answers:
         """
         body, buffers = self._encode(value)
         taken = self._forget(call) if self._contexts else None
-        if buffers or len(body) > self._connection.small:
-            self._send(frames.RESULT, call, body, buffers, taken=taken)
-        else:
+        if not buffers and len(body) <= self._connection.small:
             self._connection.keep(frames.RESULT, call, body, taken)
+        elif taken is not None or not self._send_lent(call, body, buffers):
+            self._send(frames.RESULT, call, body, buffers, taken=taken)
 
     def _forget(self, call: int) -> int | None:
         """Drop the context of a call that is answered.
@@ -146,6 +146,31 @@ class Answers:
         # The caller holds the value, so no segment that the frame names is released before.
         self._connection.send(kind, call, body, lent, taken)
         return total
+
+    def _send_lent(self, call: int, body: Bytes, buffers: list[Bytes]) -> bool:
+        """Send a result that is one array or large bytes through shared memory.
+
+        Returns False if that takes more than one step, or a limit is exceeded: ``_send``
+        sends or refuses the result then.
+        """
+        connection = self._connection
+        shared = connection.shared
+        if shared is None or len(buffers) != 1:
+            return False
+        buffer = buffers[0]
+        size = len(body)
+        total = size + len(buffer)
+        largest = connection.largest
+        if (
+            size > connection.small
+            or total > connection.limits.buffer_bytes
+            or (largest and total > largest)
+            or (lent := shared.lend_only(buffer)) is None
+        ):
+            return False
+        # The caller holds the value, so no segment that the frame names is released before.
+        connection.send_lent(frames.RESULT, call, body, lent)
+        return True
 
     def _checked_size(self, body: Bytes, buffers: list[Bytes]) -> int:
         """Return the size of a value in bytes, or raise if it exceeds a limit of frames."""

@@ -14,7 +14,7 @@ from typing import Any
 
 from gophersnake._worker.definition import siblings
 from gophersnake._worker.definition.lookup import NodeFault
-from gophersnake._worker.memory.shared import Full
+from gophersnake._worker.memory.arena import Full
 from gophersnake._worker.values.format import TooLarge, ValueFault
 from gophersnake.errors import Cancelled, Permanent, Transient
 from gophersnake.nodes import MAX_NAME

@@ -26,7 +26,7 @@ from gophersnake._worker.wire.frames import Bytes, Limits, ProtocolError
 from gophersnake.values import Json
 
 FORM_BYTES, FORMS = 128, 256
-"""The size up to which the body of a call with a single array is remembered, and how many
+"""The size up to which the body of a call with one large value is remembered, and how many
 such bodies are."""
 
 VALUE, ARRAY, MAP, KEY, EXTENSION = 32, 64, 320, 64, 256
@@ -67,9 +67,9 @@ class Decoder:
             ValueFault: the body is not a valid value.
         """
         if buffers:
-            if (array := self._known_array(body, buffers)) is not None:
+            if (value := self._known(body, buffers)) is not None:
                 buffers.clear()
-                return [array], {}
+                return [value], {}
             value = self.decode(body, buffers)
         elif len(body) > self._unmetered:
             value = self.decode(body, buffers)
@@ -168,34 +168,40 @@ class Decoder:
                 raise _TooMuch from None
             raise
 
-    def _known_array(self, body: Bytes, buffers: list[Any]) -> Any:
-        """Return the only argument of a call if its body is remembered: an array.
+    def _known(self, body: Bytes, buffers: list[Any]) -> Any:
+        """Return the only argument of a call if its body is remembered: an array, or bytes.
 
         Returns ``None`` if it is not, or if the buffer does not fit. ``decode`` would
-        return the same array, and raises the error.
+        return the same value, and raises the error.
         """
-        if not _is_shared(buffers) or (form := self._forms.get(bytes(body))) is None:
+        form = self._forms.get(bytes(body))
+        if form is None or not _is_shared(buffers):
             return None
         dtype, shape = form
+        if dtype is None:
+            return bytes(buffers[0])
         try:
             array = buffers[0].view(dtype)
             return array if array.shape == shape else array.reshape(shape)
         except ValueError:
             return None
 
-    def _remember(self, body: Bytes, buffers: list[Any], array: Any) -> None:
+    def _remember(self, body: Bytes, buffers: list[Any], value: Any) -> None:
         """Remember the dtype and shape that a body stands for, if it is a shared array's.
 
-        Most callers send arrays of a few shapes.
+        Most callers send arrays of a few shapes. Bytes have no dtype.
         """
-        if (
-            _is_shared(buffers)
-            and len(body) <= FORM_BYTES
-            and arrays.view_ndarray(array) is not None
-        ):
-            if len(self._forms) >= FORMS:
-                self._forms.clear()
-            self._forms[bytes(body)] = array.dtype, array.shape
+        if len(body) > FORM_BYTES or not _is_shared(buffers):
+            return
+        if type(value) is bytes:
+            form: tuple[Any, tuple[int, ...]] = None, ()
+        elif arrays.view_ndarray(value) is not None:
+            form = value.dtype, value.shape
+        else:
+            return
+        if len(self._forms) >= FORMS:
+            self._forms.clear()
+        self._forms[bytes(body)] = form
 
     def _extension(self, code: int, payload: bytes) -> Any:
         if code == JSON:

@@ -10,6 +10,7 @@ import msgpack
 from gophersnake._worker.values import arrays, media
 from gophersnake._worker.values.format import (
     AUDIO,
+    BYTES_FORM,
     IMAGE,
     JSON,
     JSON_FORM,
@@ -74,6 +75,9 @@ class Encoder:
                 return _tensor_body(name, value.shape), [data]
         try:
             if self._searches or self._large:
+                if type(value) is bytes and len(value) >= LARGE_FROM and self._searches:
+                    self._searches = SEARCHES
+                    return _BYTES_BODY, [value]
                 body = self._body(value)
             else:
                 body = self._packer.pack(value)
@@ -181,6 +185,10 @@ class Encoder:
             return msgpack.ExtType(code, self._inner.pack([*parts, bytes(data)]))
         self._buffers.append(data)
         return msgpack.ExtType(code, self._inner.pack([*parts, None]))
+
+
+_BYTES_BODY: bytes = msgpack.packb(msgpack.ExtType(LARGE, msgpack.packb([BYTES_FORM, None])))
+"""The body of a value that is large bytes, which are in the buffer."""
 
 
 @functools.lru_cache(SHAPES)

@@ -97,7 +97,8 @@ class Connection:
         small: a body of up to this many bytes can be kept back by the outbox.
         largest: the limit of a result in bytes; 0 for no limit.
         largest_inline: the limit of a frame's inline buffers in bytes; 0 for no limit.
-        send: ``Outbox.send``, bound here for speed, as are the next four. It sends a frame.
+        send: ``Outbox.send``, bound here for speed, as are the next five. It sends a frame.
+        send_lent: sends a small frame with one buffer in shared memory.
         send_message: sends a frame whose body is a message of the protocol.
         keep: sends a small frame together with later ones.
         flush: sends the frames that are kept back, and the releases of shared memory.
@@ -119,6 +120,7 @@ class Connection:
         self._broken: Closed | ProtocolError | None = None  # raised once the mailbox is empty
         self._outbox = outbox = Outbox(sock)
         self.send, self.send_message = outbox.send, outbox.send_message
+        self.send_lent = outbox.send_lent
         self.keep, self.flush, self.flush_soon = outbox.keep, outbox.flush, outbox.flush_soon
         self._open = True
         # A forked child has the socket, too, and must not write into its parent's frames.

@@ -132,6 +132,24 @@ class Outbox:
         else:
             self.write(head, [body, *inline], first)
 
+    def send_lent(self, kind: int, call: int, body: Bytes, descriptor: bytes) -> None:
+        """Send one small frame with one buffer, which is in shared memory.
+
+        Args:
+            kind: the frame type.
+            call: the call's id.
+            body: the frame's body.
+            descriptor: the packed location of the buffer.
+
+        Raises:
+            Closed: the connection has ended.
+        """
+        shared = self.shared
+        first = b""
+        if shared is not None and (shared.ended or shared.released):
+            first = shared.pending_frames(blocking=False)
+        self.write(_pack_brief(WORDS[kind], len(body), call, 1, 0) + descriptor + body, first=first)
+
     def send_message(
         self, kind: int, message: dict[str, Any], call: int = 0, taken: int | None = None
     ) -> None:
@@ -170,12 +188,16 @@ class Outbox:
                     self._writes += 1
                     kept = self.kept
                     count = len(kept)  # the main thread may append meanwhile
-                    if count == 1 and not (first or data):
-                        data = kept[0]
+                    if not count:
+                        if first:
+                            data = first + data
                     else:
-                        data = b"".join((first, *kept[:count], data))
-                    del kept[:count]
-                    self._size = 0
+                        if count == 1 and not (first or data):
+                            data = kept[0]
+                        else:
+                            data = b"".join((first, *kept[:count], data))
+                        del kept[:count]
+                        self._size = 0
                     if rest:
                         self._gather([data, *rest])
                     else:
