@@ -1,7 +1,12 @@
 package jobs_test
 
 import (
+	"encoding/json"
+	"maps"
 	"os"
+	"regexp"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -125,4 +130,49 @@ func TestTheAlertsOfJobsNameMetricsThatThereAre(t *testing.T) {
 			}
 		})
 	}
+}
+
+func TestTheDashboardOfJobsShowsMetricsThatThereAre(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	labels := make(map[string][]string)
+	for _, m := range s.serve("echo", clustertest.EchoPipeline).Metrics() {
+		labels[m.Name] = slices.Sorted(maps.Keys(m.Labels))
+	}
+	text, err := os.ReadFile("../../docs/monitoring/jobs-dashboard.json")
+	require.NoError(t, err)
+	var dashboard struct {
+		Panels []struct {
+			Title   string
+			Targets []struct{ Expr, LegendFormat string }
+		}
+	}
+	require.NoError(t, json.Unmarshal(text, &dashboard))
+	shown := make(map[string]bool)
+	for _, panel := range dashboard.Panels {
+		require.NotEmpty(t, panel.Targets, panel.Title)
+		for _, target := range panel.Targets {
+			parsed, err := metricsql.Parse(strings.ReplaceAll(target.Expr, "$__rate_interval", "5m"))
+			require.NoError(t, err, panel.Title)
+			var by []string
+			var name string
+			metricsql.VisitAll(parsed, func(part metricsql.Expr) {
+				switch part := part.(type) {
+				case *metricsql.MetricExpr:
+					name = part.LabelFilterss[0][0].Value
+					shown[name] = true
+				case *metricsql.AggrFuncExpr:
+					by = part.Modifier.Args
+				}
+			})
+			require.NotEmpty(t, by, panel.Title)
+			for _, label := range by {
+				assert.Contains(t, labels[name], label, "%s: %s", panel.Title, name)
+			}
+			for _, label := range regexp.MustCompile(`\{\{(\w+)\}\}`).FindAllStringSubmatch(target.LegendFormat, -1) {
+				assert.Contains(t, by, label[1], panel.Title)
+			}
+		}
+	}
+	assert.Equal(t, slices.Sorted(maps.Keys(labels)), slices.Sorted(maps.Keys(shown)), "all metrics are shown")
 }
