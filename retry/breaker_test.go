@@ -75,6 +75,11 @@ func TestBreakerTripsAfterFiveFailures(t *testing.T) {
 	assert.Equal(t, b.clock.Now().Add(-10*time.Second), refusal.Since)
 	assert.EqualError(t, err, "the circuit breaker is open after 5 failed operations in a row; the next probe is allowed in 20s")
 	assert.False(t, Retryable(err))
+	after, asked := refusal.RetryAfter()
+	assert.True(t, asked)
+	assert.Equal(t, refusal.Wait, after)
+	_, asked = (&OpenError{State: HalfOpen}).RetryAfter()
+	assert.False(t, asked, "the next state depends on the probe")
 	assert.Equal(t, []string{"closed → open"}, *b.changes)
 }
 

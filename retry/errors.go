@@ -117,6 +117,10 @@ func (e *OpenError) Unwrap() error { return ErrOpen }
 // Retryable returns false: the breaker would refuse a retry as well.
 func (e *OpenError) Retryable() bool { return false }
 
+// RetryAfter returns Wait, for a caller that comes again later. It returns false while the breaker
+// is half-open.
+func (e *OpenError) RetryAfter() (time.Duration, bool) { return e.Wait, e.Wait > 0 }
+
 // FieldError is an invalid field of a [Policy] or a [BreakerConfig].
 type FieldError struct {
 	// Field is the name of the struct's field.

@@ -344,31 +344,6 @@ func (n *node) describeRemote(ctx context.Context) (ipc.Description, error) {
 	return d, nil
 }
 
-// machines are the scheduler's entries of a node for the machines that it runs on.
-type machines struct {
-	mu      sync.Mutex
-	entries map[string]*entry
-}
-
-// entry returns the entry for a machine. It is that of NODE@MACHINE in the scheduler, and has the
-// breaker that the manifest gives the node.
-func (m *machines) entry(n *node, machine string) (*entry, error) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if e := m.entries[machine]; e != nil {
-		return e, nil
-	}
-	name := n.id + "@" + machine
-	if err := n.scheduler.Configure(name, n.policy); err != nil {
-		return nil, err
-	}
-	if m.entries == nil {
-		m.entries = make(map[string]*entry)
-	}
-	m.entries[machine] = n.scheduler.node(name)
-	return m.entries[machine], nil
-}
-
 // remoteOperation is a call of a node on other machines, with all of its attempts. Each machine
 // has a circuit breaker, which counts the call once.
 type remoteOperation struct {

@@ -308,7 +308,8 @@ func (e *Error) Retryable() bool {
 }
 
 // RetryAfter returns the delay before the next attempt that the error, or else its
-// cause, asks for. It returns false if none does.
+// cause, asks for: an open circuit breaker asks for the time until its next probe. It
+// returns false if none does.
 func (e *Error) RetryAfter() (time.Duration, bool) {
 	if e.After != nil {
 		return *e.After, true

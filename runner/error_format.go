@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/gophersnake/gophersnake/ipc"
+	"github.com/gophersnake/gophersnake/retry"
 	"github.com/gophersnake/gophersnake/runner/internal/printable"
 )
 
@@ -198,7 +199,7 @@ func (e *Error) facts() []fact {
 	}
 	add(e.Signal != "", "signal", "%s", e.Signal)
 	add(e.Verdict != VerdictByKind, "the node says", "%v", e.Verdict)
-	if after, ok := e.RetryAfter(); ok {
+	if after, ok := e.RetryAfter(); ok && !errors.Is(e, retry.ErrOpen) { // whose text has it
 		add(true, "retry after", "%v", after)
 	}
 	for _, key := range slices.Sorted(maps.Keys(e.Metadata)) {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"strings"
 	"testing"
 	"time"
 
@@ -13,6 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/gophersnake/gophersnake/ipc"
+	"github.com/gophersnake/gophersnake/retry"
 )
 
 var allKinds = []Kind{KindOther, KindManifest, KindExecution, KindPythonVM, KindWasm, KindTransport, KindIO, KindMarshaling, KindSerialization}
@@ -272,6 +274,15 @@ func TestRetryAfterIsTheErrorsOwnOrItsCauses(t *testing.T) {
 	after, asked = e.WithNode("n").RetryAfter()
 	assert.True(t, asked, "at once is a delay too")
 	assert.Zero(t, after)
+
+	refused := Wrap(&retry.OpenError{State: retry.Open, Failures: 5, Wait: time.Second}, KindOther, "")
+	after, asked = refused.RetryAfter()
+	assert.True(t, asked)
+	assert.Equal(t, time.Second, after)
+	text, err := refused.MarshalJSON()
+	require.NoError(t, err)
+	assert.Contains(t, string(text), `"retry_after":1`)
+	assert.Equal(t, 1, strings.Count(fmt.Sprintf("%+v", refused), "1s"), "it is in the message")
 }
 
 func TestVerdictString(t *testing.T) {

@@ -95,6 +95,9 @@ type NodeHealth struct {
 	Failures int `json:"failures"`
 	// LastError is the last error that the breaker counted, or nil.
 	LastError *Error `json:"last_error,omitempty"`
+	// Machines are the circuit breakers for other machines on which the last calls of the
+	// node have failed.
+	Machines []MachineHealth `json:"machines,omitempty"`
 
 	// Calls is the number of operations since the runner was created.
 	Calls uint64 `json:"calls"`
@@ -109,6 +112,15 @@ type NodeHealth struct {
 	// Pool is the state of the node's workers, nil for a node written in Go and for a
 	// node that was not started.
 	Pool *PoolHealth `json:"pool,omitempty"`
+}
+
+// MachineHealth is the circuit breaker that a node has for another machine.
+type MachineHealth struct {
+	Machine string      `json:"machine"`
+	Breaker retry.State `json:"breaker"`
+	// Failures and LastError are as in [NodeHealth].
+	Failures  int    `json:"failures"`
+	LastError *Error `json:"last_error,omitempty"`
 }
 
 // Ready reports whether a started node can be expected to serve a call that is made now; see
@@ -272,7 +284,7 @@ func (n *node) health(p *pool.Pool) NodeHealth {
 		Node: n.id, State: StateHealthy,
 		Breaker: s.breaker.State(), Failures: s.breaker.Failures(), LastError: s.last.Load(),
 		Calls: c.calls.Load(), Retries: c.retries.Load(), Failed: c.failures(),
-		Canceled: c.canceled.Load(),
+		Canceled: c.canceled.Load(), Machines: n.machines.health(),
 	}
 	switch {
 	case p != nil:
@@ -289,6 +301,12 @@ func (n *node) health(p *pool.Pool) NodeHealth {
 		}
 	case h.Breaker == retry.HalfOpen && !h.State.worse(StateDegraded):
 		h.State, h.Reason, h.Err = StateDegraded, "its circuit breaker is half-open: the next call is a probe", h.LastError
+	case !h.State.worse(StateDegraded):
+		for _, m := range h.Machines {
+			if m.Breaker == retry.Open {
+				h.State, h.Reason, h.Err = StateDegraded, "its circuit breaker for the machine "+m.Machine+" is open", m.LastError
+			}
+		}
 	}
 	return h
 }
@@ -401,6 +419,9 @@ func (n *NodeHealth) writeProblems(b *strings.Builder) {
 	}
 	if n.Breaker != retry.Closed || n.Failures > 0 {
 		lines = append(lines, fmt.Sprintf("circuit breaker %s, %d failed in a row", n.Breaker, n.Failures))
+	}
+	for _, m := range n.Machines {
+		lines = append(lines, fmt.Sprintf("circuit breaker for the machine %s %s, %d failed in a row", m.Machine, m.Breaker, m.Failures))
 	}
 	if n.Pool != nil {
 		lines = append(lines, n.Pool.problems()...)

@@ -436,3 +436,43 @@ func (e *entry) refusal(s *settings, err error) *Error {
 	failure = failure.WithMetadata("last failure", last.Error())
 	return failure
 }
+
+// machines are the scheduler's entries of a node for the machines that it runs on.
+type machines struct {
+	mu      sync.Mutex
+	entries map[string]*entry
+}
+
+// entry returns the entry for a machine. It is that of NODE@MACHINE in the scheduler, and has the
+// breaker that the manifest gives the node.
+func (m *machines) entry(n *node, machine string) (*entry, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if e := m.entries[machine]; e != nil {
+		return e, nil
+	}
+	name := n.id + "@" + machine
+	if err := n.scheduler.Configure(name, n.policy); err != nil {
+		return nil, err
+	}
+	if m.entries == nil {
+		m.entries = make(map[string]*entry)
+	}
+	m.entries[machine] = n.scheduler.node(name)
+	return m.entries[machine], nil
+}
+
+// health returns the breakers for machines whose last calls have failed, by the machines' names.
+func (m *machines) health() []MachineHealth {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	var failing []MachineHealth
+	for _, machine := range slices.Sorted(maps.Keys(m.entries)) {
+		s := m.entries[machine].settings.Load()
+		h := MachineHealth{Machine: machine, Breaker: s.breaker.State(), Failures: s.breaker.Failures(), LastError: s.last.Load()}
+		if h.Breaker != retry.Closed || h.Failures > 0 {
+			failing = append(failing, h)
+		}
+	}
+	return failing
+}

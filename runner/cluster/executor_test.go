@@ -2,10 +2,14 @@ package cluster_test
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -15,6 +19,7 @@ import (
 	"github.com/gophersnake/gophersnake/runner"
 	"github.com/gophersnake/gophersnake/runner/cluster"
 	"github.com/gophersnake/gophersnake/runner/cluster/internal/clustertest"
+	"github.com/gophersnake/gophersnake/runner/serve"
 )
 
 // labeled starts a machine with labels as a process.
@@ -122,6 +127,29 @@ func TestAMachineThatFailsIsLeftAloneWhileAnotherServes(t *testing.T) {
 	}
 	assert.Equal(t, failures, calls())
 	assert.Zero(t, r.Scheduler().Breaker("die@b").Failures())
+
+	node := r.Health().Nodes[0]
+	assert.Equal(t, runner.StateDegraded, node.State)
+	assert.True(t, node.Ready())
+	assert.Contains(t, node.Reason, "machine a is open")
+	require.Len(t, node.Machines, 1, "the calls on b succeed")
+	failing := node.Machines[0]
+	assert.Equal(t, runner.MachineHealth{Machine: "a", Breaker: retry.Open, Failures: failures, LastError: failing.LastError}, failing)
+	assert.ErrorIs(t, failing.LastError, runner.KindPythonVM)
+	assert.Contains(t, r.Health().String(), fmt.Sprintf("circuit breaker for the machine a open, %d failed in a row", failures))
+
+	answer := httptest.NewRecorder()
+	serve.Handler(map[string]*runner.Runner{"p": r}).ServeHTTP(answer, httptest.NewRequest(http.MethodGet, "/healthz", http.NoBody))
+	assert.Equal(t, http.StatusOK, answer.Code)
+	var health struct {
+		Pipelines map[string]struct {
+			Nodes []struct {
+				Machines map[string]string `json:"machine_breakers"`
+			}
+		}
+	}
+	require.NoError(t, json.Unmarshal(answer.Body.Bytes(), &health))
+	assert.Equal(t, map[string]string{"a": "open"}, health.Pipelines["p"].Nodes[0].Machines)
 }
 
 func TestANodeWhoseMachinesAllFailIsRefused(t *testing.T) {
@@ -137,6 +165,9 @@ func TestANodeWhoseMachinesAllFailIsRefused(t *testing.T) {
 	_, err := r.Run(t.Context(), nil)
 	require.ErrorIs(t, err, retry.ErrOpen)
 	assert.Equal(t, "a", runner.AsError(err).Metadata["machine"])
+	after, asked := runner.AsError(err).RetryAfter()
+	assert.True(t, asked, "when the breaker lets a probe pass")
+	assert.Greater(t, after, 50*time.Minute)
 }
 
 func TestACallOfANodeMovesWhenItsMachineIsKilled(t *testing.T) {

@@ -33,6 +33,8 @@ type nodeHealth struct {
 	// Workers has the figures of /healthz.
 	Workers *workerFigures `json:"workers,omitempty"`
 	Breaker string         `json:"breaker,omitempty"`
+	// Machines has the breakers for other machines on which the last calls have failed.
+	Machines map[string]string `json:"machine_breakers,omitempty"`
 }
 
 // drainReason is why a service that drains is not ready.
@@ -91,6 +93,12 @@ func (h *handler) healthOf(of runner.Health, withFigures bool) pipelineHealth {
 		}
 		if withFigures {
 			nh.Breaker = n.Breaker.String()
+			for _, m := range n.Machines {
+				if nh.Machines == nil {
+					nh.Machines = make(map[string]string)
+				}
+				nh.Machines[m.Machine] = m.Breaker.String()
+			}
 		}
 		ph.Nodes = append(ph.Nodes, nh)
 	}

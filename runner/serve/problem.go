@@ -198,9 +198,6 @@ func classOf(ctx context.Context, e *runner.Error, takesInput func(node string) 
 
 // waitOf returns how long the client should wait before it tries again, 0 if it is not known.
 func waitOf(c class, e *runner.Error) time.Duration {
-	if open, ok := errors.AsType[*retry.OpenError](e); ok && open.Wait > 0 {
-		return open.Wait
-	}
 	if after, ok := e.RetryAfter(); ok && after > 0 {
 		return after
 	}

@@ -48,8 +48,6 @@ func failed(ctx context.Context, target target, err error) error {
 	options.NonRetryable = f.MayHaveRun || !retryable(e)
 	if after, ok := e.RetryAfter(); ok && !options.NonRetryable {
 		options.NextRetryDelay = after
-	} else if open, ok := errors.AsType[*retry.OpenError](e); ok {
-		options.NextRetryDelay = open.Wait
 	}
 	return temporal.NewApplicationErrorWithOptions(e.Error(), f.Kind, options)
 }

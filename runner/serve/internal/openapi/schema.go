@@ -350,7 +350,8 @@ func baseSchemas() object {
 	list := func(of any) object { return object{"type": "array", "items": of} }
 	node := object{"type": "object", "required": []string{"node", "ready", "state"}, "properties": object{
 		"node": text, "ready": flag, "state": text, "reason": text, "breaker": text,
-		"workers": object{"type": "object", "additionalProperties": number},
+		"machine_breakers": object{"type": "object", "additionalProperties": text},
+		"workers":          object{"type": "object", "additionalProperties": number},
 	}}
 	pipeline := object{"type": "object", "required": []string{"ready", "state", "nodes"}, "properties": object{
 		"ready": flag, "state": text, "reason": text, "nodes": list(node),

@@ -80,6 +80,9 @@ export class NodePanel {
     if (node.canceled) tiles.push(["Canceled", count(node.canceled)]);
     if (node.workers) tiles.push(["Waiting", count(node.workers.waiting_calls), node.workers.waiting_calls > 0]);
     tiles.push(["Breaker", node.breaker, node.breaker !== "closed"]);
+    for (const [machine, state] of Object.entries(node.machine_breakers ?? {})) {
+      tiles.push(["Breaker for " + machine, state, state !== "closed"]);
+    }
     if (node.pool) {
       const deaths = sum(node.pool.deaths);
       tiles.push(["Deaths", count(deaths), deaths > 0]);
