@@ -270,7 +270,7 @@ func (s *Store) Resume(ctx context.Context, pipeline string) error {
 		return storeError(ctx, err, "resume "+pipeline)
 	}
 	s.mu.Lock()
-	delete(s.queues, pipeline)
+	delete(s.drains, pipeline)
 	s.mu.Unlock()
 	err := s.eachConsumer(ctx, pipeline, func(stream jetstream.Stream, name string) error {
 		_, err := stream.ResumeConsumer(ctx, name)
@@ -309,7 +309,7 @@ func (s *Store) Drain(ctx context.Context, pipeline string) error {
 		return storeError(ctx, err, "drain "+pipeline)
 	}
 	s.mu.Lock()
-	delete(s.queues, pipeline)
+	delete(s.drains, pipeline)
 	s.mu.Unlock()
 	select { // until no client takes the pipeline for open
 	case <-time.After(drainKnown):

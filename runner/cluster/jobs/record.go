@@ -3,6 +3,7 @@ package jobs
 import (
 	"context"
 	"errors"
+	"strconv"
 	"strings"
 	"time"
 
@@ -139,11 +140,11 @@ func (s *Store) save(ctx context.Context, ref Ref, r *record, revision uint64) (
 	if err != nil {
 		return 0, err
 	}
-	opts := []jetstream.PublishOpt{jetstream.WithExpectLastSequencePerSubject(revision)}
+	header := nats.Header{jetstream.ExpectedLastSubjSeqHeader: {strconv.FormatUint(revision, 10)}}
 	if age := s.lifetime(r); age > 0 {
-		opts = append(opts, jetstream.WithMsgTTL(age.Truncate(time.Second)))
+		header[jetstream.MsgTTLHeader] = []string{age.Truncate(time.Second).String()}
 	}
-	ack, err := s.js.PublishMsg(ctx, &nats.Msg{Subject: "$KV." + recordBucket + "." + ref.key(), Data: data}, opts...)
+	ack, err := s.saved.publish(ctx, &nats.Msg{Subject: "$KV." + recordBucket + "." + ref.key(), Header: header, Data: data})
 	if err != nil {
 		return 0, err
 	}

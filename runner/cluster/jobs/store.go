@@ -68,8 +68,11 @@ type Store struct {
 	// their job. results are large results, and large inputs of dead letters.
 	inputs, results *wire.Values
 
+	saved *committer // of records
+
 	mu     sync.Mutex
-	queues map[string]*drainState // by pipeline
+	drains map[string]*drainState // by pipeline
+	queues map[string]*committer  // by pipeline
 }
 
 // drainState is what a client knows about the drain of a pipeline.
@@ -93,7 +96,10 @@ func Open(ctx context.Context, conn *cluster.Conn, c Config) (*Store, error) {
 	c.Jobs, c.Bytes = cmp.Or(c.Jobs, DefaultJobs), cmp.Or(c.Bytes, DefaultBytes)
 	c.DedupeWindow, c.AckWait = cmp.Or(c.DedupeWindow, DefaultDedupeWindow), cmp.Or(c.AckWait, DefaultAckWait)
 	c.Begins = cmp.Or(c.Begins, DefaultBegins)
-	s := &Store{config: c, nc: conn.NATS(), logger: c.Logger, queues: make(map[string]*drainState)}
+	s := &Store{
+		config: c, nc: conn.NATS(), logger: c.Logger, drains: make(map[string]*drainState), queues: make(map[string]*committer),
+	}
+	s.saved = &committer{store: s, stream: "KV_" + recordBucket}
 	if s.logger == nil {
 		s.logger = slog.New(slog.DiscardHandler)
 	}
@@ -117,6 +123,9 @@ func (s *Store) create(ctx context.Context) (err error) {
 			Bucket: recordBucket, Description: "the states and results of gophersnake jobs",
 			MaxBytes: s.config.Bytes, LimitMarkerTTL: time.Second, Replicas: s.replicas(),
 		})
+		if err == nil && s.replicas() == 1 {
+			s.allowBatches(ctx)
+		}
 	}
 	if err != nil {
 		return err
@@ -139,6 +148,19 @@ func (s *Store) create(ctx context.Context) (err error) {
 	s.inputs = values(inputBucket, "inputs of gophersnake jobs that are larger than a message", 0)
 	s.results = values(resultBucket, "results of gophersnake jobs that are larger than a message", s.config.Retention)
 	return nil
+}
+
+// allowBatches makes the stream of the records take batches. Servers older than 2.12 have none.
+func (s *Store) allowBatches(ctx context.Context) {
+	stream, err := s.js.Stream(ctx, "KV_"+recordBucket)
+	if err == nil {
+		config := stream.CachedInfo().Config
+		config.AllowAtomicPublish = true
+		_, err = s.js.UpdateStream(ctx, config)
+	}
+	if err != nil {
+		s.logger.Debug("the records take no batches", "error", err)
+	}
 }
 
 // replicas returns the wanted number of replicas.
@@ -170,6 +192,7 @@ func (s *Store) queueConfig(pipeline string) jetstream.StreamConfig {
 		Name: queueName(pipeline), Description: "queued jobs of the pipeline " + pipeline, Subjects: []string{subjectOfJob(pipeline, "*", "*")},
 		Retention: jetstream.WorkQueuePolicy, Discard: jetstream.DiscardNew, DiscardNewPerSubject: true, MaxMsgsPerSubject: 1,
 		MaxMsgs: s.config.Jobs, MaxBytes: s.config.Bytes, Duplicates: s.config.DedupeWindow, Replicas: s.replicas(), AllowDirect: true,
+		AllowAtomicPublish: s.replicas() == 1,
 	}
 }
 

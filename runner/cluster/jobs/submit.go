@@ -235,9 +235,12 @@ func (s *Store) largest() int { return int(s.nc.MaxPayload()) / 2 }
 // publish publishes a queued job until a server has acknowledged it. The server refuses what it
 // has: by the id within the dedupe window, and by the subject as long as the job is queued.
 func (s *Store) publish(ctx context.Context, e *envelope, msg *nats.Msg) (known bool, err error) {
+	msg.Header.Set(jetstream.MsgIDHeader, e.messageID())
+	msg.Header.Set(jetstream.ExpectedStreamHeader, queueName(e.Pipeline))
+	committer := s.queue(e.Pipeline)
 	pause := shortestPause
 	for {
-		ack, err := s.js.PublishMsg(ctx, msg, jetstream.WithMsgID(e.messageID()), jetstream.WithExpectStream(queueName(e.Pipeline)))
+		ack, err := committer.publish(ctx, msg)
 		switch {
 		case err == nil:
 			return ack.Duplicate, nil
@@ -257,6 +260,18 @@ func (s *Store) publish(ctx context.Context, e *envelope, msg *nats.Msg) (known 
 			pause = min(2*pause, longestPause)
 		}
 	}
+}
+
+// queue returns what publishes the jobs of a pipeline.
+func (s *Store) queue(pipeline string) *committer {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	c := s.queues[pipeline]
+	if c == nil {
+		c = &committer{store: s, stream: queueName(pipeline)}
+		s.queues[pipeline] = c
+	}
+	return c
 }
 
 // dropUnused deletes a large input unless the queued job refers to it.
@@ -295,7 +310,7 @@ const drainKnown = time.Second
 // admits returns an error if the pipeline drains.
 func (s *Store) admits(ctx context.Context, pipeline string) error {
 	s.mu.Lock()
-	state := s.queues[pipeline]
+	state := s.drains[pipeline]
 	s.mu.Unlock()
 	if state == nil || time.Since(state.known) > drainKnown {
 		_, err := s.records.Get(ctx, drainKey(pipeline))
@@ -304,7 +319,7 @@ func (s *Store) admits(ctx context.Context, pipeline string) error {
 		}
 		state = &drainState{draining: err == nil, known: time.Now()}
 		s.mu.Lock()
-		s.queues[pipeline] = state
+		s.drains[pipeline] = state
 		s.mu.Unlock()
 	}
 	if state.draining {
