@@ -283,7 +283,7 @@ const (
 	backlog    = 5000
 )
 
-// submitAll queues all jobs, evenly over the time.
+// submitAll queues all jobs, evenly over the time and the kills.
 func (c *chaos) submitAll() {
 	started := time.Now()
 	var next atomic.Int64
@@ -292,7 +292,7 @@ func (c *chaos) submitAll() {
 		wg.Go(func() {
 			for i := int(next.Add(1)) - 1; i < c.jobs; i = int(next.Add(1)) - 1 {
 				time.Sleep(time.Until(started.Add(c.length * time.Duration(i) / time.Duration(c.jobs))))
-				for late := time.Now(); c.submitted.Load()-c.ended.Load() > backlog && time.Since(late) < time.Minute; {
+				for late := time.Now(); c.isAhead(i) && time.Since(late) < time.Minute; {
 					time.Sleep(50 * time.Millisecond)
 				}
 				c.submit(i)
@@ -300,6 +300,12 @@ func (c *chaos) submitAll() {
 		})
 	}
 	wg.Wait()
+}
+
+// isAhead reports whether the job with a number has to wait, because too many others do, or so that
+// the kills are spread over all jobs.
+func (c *chaos) isAhead(i int) bool {
+	return c.submitted.Load()-c.ended.Load() > backlog || int(c.killed.Load()) < c.kills*i/c.jobs-1
 }
 
 // submit queues the job with a number. Every tenth is submitted twice, as a submitter does that did

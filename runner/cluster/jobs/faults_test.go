@@ -120,7 +120,7 @@ func TestASubmissionWhoseAnswerIsLostIsMadeAgain(t *testing.T) {
 func TestALargeResultWaitsForServersThatDoNotAnswer(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
-	p := newProxy(s, "$JS.API.DIRECT.GET.OBJ_gophersnake-job-results")
+	p := newProxy(s, "$O.gophersnake-job-results.M.")
 	begun, proceed := make(chan bool), make(chan bool)
 	large := bytes.Repeat([]byte("x"), 200_000)
 	s.through(p).serve("large", "nodes: [{id: large, node_type: large}]", runner.WithNode("large", func(context.Context, runner.Input) (any, error) {
@@ -132,13 +132,15 @@ func TestALargeResultWaitsForServersThatDoNotAnswer(t *testing.T) {
 	receive(t, begun)
 	proceed <- true
 	s.result(first)
-	receive(t, p.requests)
+	for len(p.requests) > 0 {
+		receive(t, p.requests)
+	}
 	ref := s.submit("large", 2)
 	receive(t, begun)
 	p.isLosing.Store(true)
 	proceed <- true
 	receive(t, p.requests)
-	receive(t, p.requests)
+	receive(t, p.requests) // the second try
 	p.isLosing.Store(false)
 	assert.Equal(t, large, s.result(ref))
 	assert.Equal(t, 1, s.await(ref).Begins)

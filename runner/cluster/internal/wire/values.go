@@ -76,12 +76,9 @@ func (s *Values) Put(ctx context.Context, content []byte) (string, error) {
 	}
 }
 
-// PutAs stores a content under a name.
+// PutAs stores a content under a name that no other content has.
 func (s *Values) PutAs(ctx context.Context, name string, content []byte) error {
-	err := s.use(ctx, func(bucket jetstream.ObjectStore) error {
-		_, err := bucket.PutBytes(ctx, name, content)
-		return err
-	})
+	err := s.use(ctx, func(jetstream.ObjectStore) error { return putObject(ctx, s.JS, s.Config.Bucket, name, content) })
 	if err != nil {
 		return s.failed(ctx, err, fmt.Sprintf("store a value of %d bytes", len(content)))
 	}
