@@ -79,7 +79,9 @@
 // # The protocol
 //
 // A call is a message of binary fields and the value in msgpack, as package ipc encodes it;
-// errors are msgpack, announcements JSON. A value that is larger than the server's messages may
+// errors are msgpack, announcements JSON. Calls that a client makes at about the same time of one
+// machine, and their answers, are groups, which are one message; machines and clients say that they
+// read these. Calls with headers are messages of their own. A value that is larger than the server's messages may
 // be goes by a bucket of the object store: the message has its name, the receiver deletes it,
 // and the bucket drops what is left after ten minutes. It needs JetStream on the servers.
 // Headers that the caller adds ([WithHeader]) are headers of the message.

@@ -82,12 +82,13 @@ func (o *outbox) add(m mail) {
 	}
 }
 
-// sendNow sends a message that may overtake others. It blocks while the connection is busy.
+// sendNow sends a message that may overtake others with lower numbers, but none with higher ones
+// overtakes it. It blocks while the connection is busy.
 func (o *outbox) sendNow(m *nats.Msg, numbered *atomic.Uint64) error {
 	o.mu.Lock()
+	defer o.mu.Unlock()
 	o.number++
 	numbered.Store(o.number)
-	o.mu.Unlock()
 	return o.conn.PublishMsg(m)
 }
 

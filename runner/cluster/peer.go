@@ -381,12 +381,13 @@ const mostInventoried = 1000
 
 // inventoriesLocked adds the inventories that are due for a machine. A message can be lost, that
 // of a call or of its answer, when a server dies or a connection breaks. So the client asks
-// from time to time whether the machine still has the calls. The question goes the way of the
-// calls, and the answer the way of their answers, so that neither overtakes them.
+// from time to time whether the machine still has the calls that were sent; a large value may first
+// be stored for longer than that. The question goes the way of the calls, and the answer the way of
+// their answers, so that neither overtakes them.
 func (c *Client) inventoriesLocked(p *peer, now time.Time, messages []mail) []mail {
 	lists := make(map[*peerTarget][]string)
 	for name, a := range c.calls {
-		if a.peer == p && now.Sub(a.sent) > inventoryEvery && now.Sub(a.target.inventory) > inventoryEvery && len(lists[a.target]) < mostInventoried {
+		if a.peer == p && a.number.Load() > 0 && now.Sub(a.sent) > inventoryEvery && now.Sub(a.target.inventory) > inventoryEvery && len(lists[a.target]) < mostInventoried {
 			lists[a.target] = append(lists[a.target], c.inbox+"."+name)
 		}
 	}
