@@ -133,6 +133,7 @@ func TestRunRejectsInvalidArguments(t *testing.T) {
 		{"unknown payload", "--payloads large", `no payload "large"; there are: small, 64KiB, 1MiB`},
 		{"unknown server", "--servers flask", `no server "flask"; there are: floor, gophersnake, litserve`},
 		{"unknown queue", "--queues rq", `no queue "rq"; there are: celery, ray`},
+		{"unknown part", "--parts runs", `no part "runs"; there are: calls, values, jobs, growth`},
 		{"unknown role", "role guest", "no role"},
 		{"no rounds", "--rounds 0", "at least 1"},
 		{"argument", "now", `unexpected argument "now"`},

@@ -15,7 +15,7 @@ const clusterName = "cluster"
 
 // measureCluster measures calls and jobs over NATS, part by part.
 func measureCluster(ctx context.Context, b *bench) error {
-	for _, part := range distributed.Parts {
+	for _, part := range b.parts {
 		b.logf("setting up the part %s of the cluster", part.Name)
 		tables, closing, err := part.SetUp(ctx, clusterHost{b}, b.calls)
 		if err == nil {
@@ -67,12 +67,7 @@ type clusterHost struct{ *bench }
 type clusterProcess struct{ *program }
 
 // Request implements [distributed.Process].
-func (p clusterProcess) Request(request, answer any) error {
-	if err := p.request(request, answer); err != nil {
-		return errors.Join(err, p.close())
-	}
-	return nil
-}
+func (p clusterProcess) Request(request, answer any) error { return p.request(request, answer) }
 
 // Close implements [distributed.Process].
 func (p clusterProcess) Close() error { return p.close() }

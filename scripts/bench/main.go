@@ -40,6 +40,7 @@ type settings struct {
 	peers         []peerSpec
 	httpPeers     []httpPeer
 	queues        []distributed.Queue
+	parts         []distributed.Part
 	payloads      []payload
 	json          string
 	plots         []string
@@ -49,15 +50,16 @@ type settings struct {
 // parse reads the flags. Usage and errors of the flags are written to messages.
 func parse(args []string, messages io.Writer) (settings, error) {
 	var s settings
-	var parts, peers, loads, servers, queues string
+	var names, parts, peers, loads, servers, queues string
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
 	flags.SetOutput(messages)
 	flags.StringVar(&s.python, "python", "", "the interpreter of all peers: a path, a command or a version (default: the runner's choice)")
 	flags.IntVar(&s.rounds, "rounds", 20, "how many rounds to measure")
 	flags.IntVar(&s.calls, "calls", 200, "how many calls each peer makes in a round; fewer of large payloads")
-	flags.StringVar(&parts, "sections", "", "the sections to measure, comma-separated (default: all)")
+	flags.StringVar(&names, "sections", "", "the sections to measure, comma-separated (default: all)")
 	flags.StringVar(&peers, "peers", "", "the peers to measure, comma-separated (default: all)")
 	flags.StringVar(&servers, "servers", "", "the servers to measure in the section serve, comma-separated (default: all); floor and gophersnake must be among them")
+	flags.StringVar(&parts, "parts", "", "the parts of the section cluster to measure, comma-separated (default: all)")
 	flags.StringVar(&queues, "queues", "", "the queues to measure beside jobs in the section cluster, comma-separated (default: all)")
 	flags.StringVar(&loads, "payloads", "", "the payloads to measure with, comma-separated (default: all)")
 	flags.StringVar(&s.json, "json", "", "also write the figures to this file")
@@ -79,13 +81,16 @@ func parse(args []string, messages io.Writer) (settings, error) {
 		return s, errors.New("--rounds and --calls must be at least 1")
 	}
 	var err error
-	if s.sections, err = choose("section", sections, func(s section) string { return s.name }, parts); err != nil {
+	if s.sections, err = choose("section", sections, func(s section) string { return s.name }, names); err != nil {
 		return s, err
 	}
 	if s.peers, err = choosePeers(peers); err != nil {
 		return s, err
 	}
 	if s.httpPeers, err = choose("server", httpPeers, func(p httpPeer) string { return p.name }, servers); err != nil {
+		return s, err
+	}
+	if s.parts, err = choose("part", distributed.Parts, func(p distributed.Part) string { return p.Name }, parts); err != nil {
 		return s, err
 	}
 	if s.queues, err = choose("queue", distributed.Queues, func(q distributed.Queue) string { return q.Name }, queues); err != nil {

@@ -21,7 +21,7 @@ func (r *report) markdown(w io.Writer) error {
 		p.table(r.callRows()...)
 		p.skipped(r, callsName)
 	}
-	for _, t := range r.Tables {
+	for i, t := range r.Tables {
 		p.title(t.Title)
 		rows := [][]string{{"", t.Unit, t.Ratio}, {"---", "---:", "---:"}}
 		for _, f := range t.Figures {
@@ -33,7 +33,9 @@ func (r *report) markdown(w io.Writer) error {
 		if len(t.Figures) > 0 || len(t.Rows) > 0 {
 			p.table(rows...)
 		}
-		p.skipped(r, t.Section)
+		if i+1 == len(r.Tables) || r.Tables[i+1].Section != t.Section {
+			p.skipped(r, t.Section)
+		}
 	}
 	p.print("Go %s, Python %s, %s, %d CPUs; %d rounds of %d calls, fewer of large payloads.\n",
 		r.Go, r.Python, r.Platform, r.CPUs, r.Rounds, r.Calls)

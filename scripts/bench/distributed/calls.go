@@ -198,12 +198,17 @@ func setUpValues(ctx context.Context, h Host, calls int) (_ []Table, _ func() er
 	if err != nil {
 		return nil, nil, err
 	}
-	t := Table{Title: "4 MiB over NATS, one after the other"}
+	t := Table{Title: "4 MiB there and back over NATS, one call after the other"}
 	for _, task := range []Task{
-		{"put, get and delete of the object store alone", float64(n), func() (time.Duration, error) {
-			return concurrently(n, 1, func(i int) error { return relay(ctx, stores, fmt.Sprint(i), array.Data) })
+		{"the object store alone: put, get and delete there, and the same back", float64(n), func() (time.Duration, error) {
+			return concurrently(n, 1, func(i int) error {
+				if err := relay(ctx, stores[0], stores[1], fmt.Sprint(i), array.Data); err != nil {
+					return err
+				}
+				return relay(ctx, stores[1], stores[0], fmt.Sprint(i), array.Data)
+			})
 		}},
-		{"`Client.Run` of a node that returns the array: there and back", float64(n), func() (time.Duration, error) {
+		{"`Client.Run` of a node in Python that returns the array", float64(n), func() (time.Duration, error) {
 			return concurrently(n, 1, func(int) error {
 				v, err := client.Run(ctx, array)
 				if back, ok := v.(*ipc.Tensor); err == nil && (!ok || len(back.Data) != len(array.Data)) {
@@ -221,19 +226,19 @@ func setUpValues(ctx context.Context, h Host, calls int) (_ []Table, _ func() er
 	return []Table{t}, f.close, nil
 }
 
-// relay puts a value into one store, and gets and deletes it over the connection of the other.
-func relay(ctx context.Context, stores []jetstream.ObjectStore, name string, value []byte) error {
-	if _, err := stores[0].PutBytes(ctx, name, value); err != nil {
+// relay puts a value into a store, and gets and deletes it over another connection.
+func relay(ctx context.Context, from, to jetstream.ObjectStore, name string, value []byte) error {
+	if _, err := from.PutBytes(ctx, name, value); err != nil {
 		return err
 	}
-	back, err := stores[1].GetBytes(ctx, name)
+	back, err := to.GetBytes(ctx, name)
 	if err != nil {
 		return err
 	}
 	if len(back) != len(value) {
 		return errOther
 	}
-	return stores[1].Delete(ctx, name)
+	return to.Delete(ctx, name)
 }
 
 // fleets are the numbers of machines of the growth.
