@@ -95,6 +95,29 @@ def test_a_forked_worker_is_like_a_spawned_one(serve: Serve, fork: Fork) -> None
 
 
 @pytest.mark.parametrize(
+    "node",
+    [
+        "@node\ndef n(value): return news()",
+        "@node\ndef n(value: int) -> list[str]: return news()",
+        "@node\nasync def n(value): return news()",
+        "@node(batch=2)\ndef n(values): return [news()]",
+        "@node(threads=2)\ndef n(value): return news()",
+    ],
+)
+def test_a_forked_worker_imports_nothing(fork: Fork, node: str) -> None:
+    source = f"""
+import os, sys
+from gophersnake import node
+before = set()
+os.register_at_fork(after_in_child=lambda: before.update(sys.modules))
+def news():
+    return sorted(set(sys.modules) - before)
+{node}
+"""
+    assert fork(source, node_type="n").call(1) == []
+
+
+@pytest.mark.parametrize(
     ("how", "status"),
     [
         ("os._exit(3)", 3),

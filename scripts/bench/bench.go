@@ -28,6 +28,7 @@ var sections = []section{
 	{onnxName, measureOnnx},
 	{startName, measureStart},
 	{growthName, measureGrowth},
+	{scaleName, measureScale},
 	{countsName, measureCounts},
 	{remoteMediaName, measureRemoteMedia},
 	{serveName, measureServe},
@@ -46,6 +47,7 @@ const (
 	onnxName       = "onnx"
 	startName      = "start"
 	growthName     = "growth"
+	scaleName      = "scale"
 	countsName     = "counts"
 
 	remoteMediaName = "remotemedia"

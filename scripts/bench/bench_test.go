@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -96,6 +97,23 @@ func TestRunMeasuresEverySection(t *testing.T) {
 	assert.Empty(t, r.Rows)
 }
 
+// TestRunMeasuresHowCostsGrow has smaller sizes than a run with more calls.
+func TestRunMeasuresHowCostsGrow(t *testing.T) {
+	r, out := figures(t, "--rounds", "1", "--calls", "10", "--sections", scaleName)
+	require.Len(t, r.Tables, 8)
+	for _, one := range r.Tables {
+		require.NotNil(t, one.Curve, one.Title)
+		require.Len(t, one.Curve.At, len(one.Figures), one.Title)
+		assert.Greater(t, len(one.Figures), 1, one.Title)
+		assert.Contains(t, one.Title, fmt.Sprintf("%s^%.2f", one.Curve.X, one.Curve.Exponent))
+		assert.Contains(t, out, one.Title)
+		for i, f := range one.Figures {
+			assert.Positive(t, f.Value, "%s %s", one.Title, f.Name)
+			assert.Contains(t, f.Name, fmt.Sprint(one.Curve.At[i]))
+		}
+	}
+}
+
 func TestRunMeasuresServers(t *testing.T) {
 	r, out := figures(t, "--rounds", "1", "--calls", "16", "--sections", "serve", "--servers", gophersnakeName)
 	require.Len(t, r.Tables, 2)
@@ -158,15 +176,16 @@ func TestDriveMakesCalls(t *testing.T) {
 	require.NoError(t, run(t.Context(), []string{driveCommand, h.python.Path, pipeName, "3"}, io.Discard, io.Discard))
 }
 
-func TestPlotDrawsTheCalls(t *testing.T) {
+func TestPlotDrawsTheCallsAndTheCurves(t *testing.T) {
 	if os.Getenv("GOPHERSNAKE_BENCH_PEERS") == "" {
 		t.Skip("matplotlib is large: GOPHERSNAKE_BENCH_PEERS is not set")
 	}
 	svg, png := filepath.Join(t.TempDir(), "calls.svg"), filepath.Join(t.TempDir(), "calls.png")
-	figures(t, "--rounds", "1", "--calls", "5", "--sections", "calls", "--peers", "gophersnake,pipe", "--plot", svg, "--plot", png)
+	figures(t, "--rounds", "1", "--calls", "5", "--sections", "calls,scale", "--peers", "gophersnake,pipe", "--plot", svg, "--plot", png)
 	drawn, err := os.ReadFile(svg)
 	require.NoError(t, err)
 	assert.Contains(t, string(drawn), "</svg>")
+	assert.Contains(t, string(drawn), "callers in line", "a curve")
 	assert.FileExists(t, png)
 }
 

@@ -5,8 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"strconv"
 	"time"
+
+	"github.com/gophersnake/gophersnake/runner"
 )
 
 // chainLengths are the lengths of the chains of the section growth.
@@ -22,54 +23,60 @@ const (
 	growthCallers = 16
 )
 
-// measureGrowth measures what a node costs in chains of echo nodes with one worker each:
-// called by one caller, and by several.
+// chainGroup is how the chains of a table are started and called.
+type chainGroup struct {
+	about      string
+	callers    int
+	forkServer bool
+}
+
+// measureGrowth measures what a node costs in chains of echo nodes with one worker each: called
+// by one caller, and by several; and if the workers share memory, since one template forks them.
 func measureGrowth(ctx context.Context, b *bench) (err error) {
 	b.logf("measuring chains of %v nodes: %d rounds", chainLengths, b.rounds)
-	tasks := make([]task, 0, 2*len(chainLengths))
-	for _, length := range chainLengths {
-		r, _, startErr := b.host.startChain(ctx, length, false)
-		if startErr != nil {
-			return startErr
+	groups := []chainGroup{{"1 caller", 1, false}, {fmt.Sprintf("%d callers", growthCallers), growthCallers, false}, {"1 caller, forked workers", 1, true}}
+	runners := map[bool][]*runner.Runner{}
+	for _, forkServer := range []bool{false, true} {
+		for _, length := range chainLengths {
+			r, _, startErr := b.host.startChain(ctx, length, forkServer)
+			if startErr != nil {
+				return startErr
+			}
+			defer func() { err = errors.Join(err, r.Close(context.Background())) }()
+			runners[forkServer] = append(runners[forkServer], r)
 		}
-		defer func() { err = errors.Join(err, r.Close(context.Background())) }()
-		for _, callers := range []int{1, growthCallers} {
-			calls := max(min(growthCalls, 10*b.calls)/length, callers)
-			tasks = append(tasks, once(func() (time.Duration, error) {
-				group := callerGroup{runner: r, count: callers}
-				if err := callConcurrently(ctx, group, int64(1), max(calls/10, growthWarm)); err != nil { // warm
-					return 0, err
-				}
-				before := time.Now()
-				err := callConcurrently(ctx, group, int64(1), calls)
-				return time.Since(before) / time.Duration(calls*length), err
-			}))
+	}
+	var tasks []task
+	for _, g := range groups {
+		for i, length := range chainLengths {
+			tasks = append(tasks, b.chain(ctx, callerGroup{runner: runners[g.forkServer][i], count: g.callers}, length))
 		}
 	}
 	all, err := takeTurns(b.rounds, tasks...)
 	if err != nil {
 		return err
 	}
-	for i, callers := range []int{1, growthCallers} {
-		t := table{Section: growthName, Unit: "µs a node", Ratio: "÷ 1 node"}
+	for i, g := range groups {
 		costs := make([]float64, len(chainLengths))
-		for k, length := range chainLengths {
-			took := all[2*k+i]
-			costs[k] = microseconds(took.percentile(0.5))
-			t.Figures = append(t.Figures, figure{nodes(length), costs[k], took.ratio(all[i])})
+		for k := range chainLengths {
+			costs[k] = microseconds(all[i*len(chainLengths)+k].percentile(0.5))
 		}
-		t.Title = fmt.Sprintf("A chain of echo nodes, callers: %d; the cost of a node grows with length^%.2f", callers, exponent(chainLengths, costs))
-		b.report.Tables = append(b.report.Tables, t)
+		b.addCurve(growthName, "A chain of echo nodes, "+g.about, "µs a node", "nodes", chainLengths, costs)
 	}
 	return nil
 }
 
-// nodes names a chain by its length.
-func nodes(length int) string {
-	if length == 1 {
-		return "1 node"
-	}
-	return strconv.Itoa(length) + " nodes"
+// chain returns a task that measures what a node of a chain costs.
+func (b *bench) chain(ctx context.Context, group callerGroup, length int) task {
+	calls := max(min(growthCalls, 10*b.calls)/length, group.count)
+	return once(func() (time.Duration, error) {
+		if err := callConcurrently(ctx, group, int64(1), max(calls/10, growthWarm)); err != nil { // warm
+			return 0, err
+		}
+		before := time.Now()
+		err := callConcurrently(ctx, group, int64(1), calls)
+		return time.Since(before) / time.Duration(calls*length), err
+	})
 }
 
 // exponent returns the exponent e of the curve cost = a * length^e that fits best: the slope

@@ -63,7 +63,7 @@ func parse(args []string, messages io.Writer) (settings, error) {
 	flags.StringVar(&queues, "queues", "", "the queues to measure beside jobs in the section cluster, comma-separated (default: all)")
 	flags.StringVar(&loads, "payloads", "", "the payloads to measure with, comma-separated (default: all)")
 	flags.StringVar(&s.json, "json", "", "also write the figures to this file")
-	flags.Func("plot", "draw the calls to this file, .svg or .png; may be repeated", func(path string) error {
+	flags.Func("plot", "draw the calls and the curves to this file, .svg or .png; may be repeated", func(path string) error {
 		if ext := filepath.Ext(path); ext != ".svg" && ext != ".png" {
 			return fmt.Errorf("the name ends in %q, not in .svg or .png", ext)
 		}

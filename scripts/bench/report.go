@@ -47,6 +47,8 @@ type table struct {
 	Unit    string   `json:"unit"`  // of the values
 	Ratio   string   `json:"ratio"` // the meaning of the ratios
 	Figures []figure `json:"figures"`
+	// Curve says what the figures are drawn over, nil if they are no curve.
+	Curve *curve `json:"curve,omitempty"`
 	// Rows are those of a table of texts, which has no figures. The first one is its head.
 	Rows [][]string `json:"rows,omitempty"`
 }

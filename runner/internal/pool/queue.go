@@ -341,7 +341,7 @@ func (p *Pool) dispatchLocked(m *member) {
 			p.assignLocked(m)
 		}
 		w.resolve(m, nil)
-		p.queue = slices.Delete(p.queue, i, i+1)
+		p.dequeueLocked(i)
 	}
 	if m.load == 0 {
 		p.parkLocked(m)
@@ -363,6 +363,21 @@ func (p *Pool) enqueueLocked(w *waiter) {
 	if p.config.QueueWait > 0 && w.limited() {
 		p.setTimerLocked(w.since.Add(p.config.QueueWait))
 	}
+}
+
+// shiftedQueue is the length up to which the queue is shifted if its first waiter leaves, so
+// that a short one needs no further memory. To shift a long one would take a time that grows
+// with it.
+const shiftedQueue = 64
+
+// dequeueLocked removes a waiter from the queue.
+func (p *Pool) dequeueLocked(i int) {
+	if i == 0 && len(p.queue) > shiftedQueue {
+		p.queue[0] = nil
+		p.queue = p.queue[1:]
+		return
+	}
+	p.queue = slices.Delete(p.queue, i, i+1)
 }
 
 // waitsSinceLocked returns since when a waiter that is pinned to no worker, and need not be

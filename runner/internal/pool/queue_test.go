@@ -160,6 +160,30 @@ func TestARetryThatWaitsDoesNotHideThatOthersWaitForLonger(t *testing.T) {
 	assert.Zero(t, p.waitsSinceLocked())
 }
 
+func TestALongQueueKeepsItsOrderAndReleasesThoseThatLeave(t *testing.T) {
+	t.Parallel()
+	p := &Pool{}
+	var want []*waiter
+	for i := range 3 * shiftedQueue {
+		w := &waiter{request: request{turn: uint64(i)}}
+		want = append(want, w)
+		p.enqueueLocked(w)
+	}
+	all := p.queue
+	p.dequeueLocked(70)
+	want = append(want[:70:70], want[71:]...)
+	for i := 0; len(p.queue) > 0; i++ {
+		assert.Same(t, want[i], p.queue[0])
+		p.dequeueLocked(0)
+		if i%2 == 0 { // another one queues meanwhile
+			w := &waiter{request: request{turn: uint64(1000 + i)}}
+			want = append(want, w)
+			p.enqueueLocked(w)
+		}
+	}
+	assert.Nil(t, all[0], "the array does not keep a waiter that has left")
+}
+
 // A call that was assigned ahead does not fail with a worker that had not begun it.
 func TestACallBehindOneThatKillsItsWorkerMovesToTheNextWorker(t *testing.T) {
 	t.Parallel()

@@ -16,6 +16,7 @@ import fcntl
 import gc
 import sys
 import weakref
+from importlib import import_module
 from typing import Any, NoReturn
 
 from gophersnake._worker import collect_again
@@ -30,6 +31,7 @@ from gophersnake._worker.process import (
     reaper,
 )
 from gophersnake._worker.process.start import make_streams_logs
+from gophersnake.nodes import Options, kind_of, options_of
 
 CONTROL = handshake.CHANNEL
 """The descriptor of the template's socket; in a worker it is that of the channel."""
@@ -112,7 +114,7 @@ class Template:
             collect_again()
             for each in (setup, *setup.get("further", ())):  # those of a fused chain
                 try:
-                    load(setup["base"], each["python"], each["node_type"])
+                    _import_for(load(setup["base"], each["python"], each["node_type"]))
                 except NodeFault:
                     pass  # the worker of this node reports it; others may share the template
             if os.getpid() != template:
@@ -210,3 +212,27 @@ class Template:
         if ended == 0:
             raise BadRequest(f"the reaper {child} has not ended")
         self._answer(reaped=True)
+
+
+def _import_for(target: Any) -> None:
+    """Import what the worker and the reaper of a node import later, so that they need not."""
+    import gophersnake._worker.types.hints
+    import gophersnake._worker.types.ports
+
+    for name in ("_ctypes", "json", "msgspec"):
+        try:
+            import_module(name)
+        except ImportError:
+            pass  # the worker does without it, too
+    options = options_of(target) or Options()
+    at_once = kind_of(getattr(target, "process", target)).startswith("async")
+    if at_once:
+        import gophersnake._worker.serving.eventloop
+    if options.stateful:
+        import gophersnake._worker.serving.sessions
+    if options.stateful and at_once:
+        import gophersnake._worker.serving.sessionloop
+    if options.batch:
+        import gophersnake._worker.serving.batches
+    if options.threads:
+        import gophersnake._worker.serving.threadloop  # noqa: F401
