@@ -14,9 +14,13 @@ import (
 	"time"
 )
 
-// SharedFrom is the size in bytes from which a buffer travels in shared memory, and from which
-// bytes, text and JSON documents travel in a buffer. For smaller ones, the socket is as fast.
-const SharedFrom = 64 << 10
+// SharedFrom is the size in bytes from which the data of a tensor, a recording, an image or a
+// table travels in a buffer instead of the body, and from which a buffer travels in shared
+// memory. For smaller ones, the socket is as fast.
+const SharedFrom = 16 << 10
+
+// LargeFrom is the size in bytes from which bytes, text and JSON documents travel in a buffer.
+const LargeFrom = 32 << 10
 
 // Domain is a group of workers that may see each other's shared memory. The zero Domain is
 // that of all workers that are not isolated. An isolated node has a domain of its own, which

@@ -21,7 +21,7 @@
 //	3 Image    array: format (str), width, height (uint), pts in seconds (float or nil), data
 //	4 JSON     not msgpack but the UTF-8 text of a JSON document, without NaN or infinities
 //	5 Table    array: data; an Arrow IPC stream
-//	6 large    array: form (str), data (nil); a value of 64 KiB or more in a buffer: bytes if
+//	6 large    array: form (str), data (nil); a value of 32 KiB or more in a buffer: bytes if
 //	           the form is "bin", text in UTF-8 if it is "str", a JSON document if it is "json"
 //
 // The payload of all but JSON is msgpack itself. Their data is either bin or nil.

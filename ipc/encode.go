@@ -189,7 +189,7 @@ func (e *encoder) text(s string) *ValueError {
 	if !utf8.ValidString(s) {
 		return &ValueError{Reason: "a string that is not UTF-8", Hint: "pass it as []byte, or strings.ToValidUTF8 of it"}
 	}
-	if len(s) >= SharedFrom {
+	if len(s) >= LargeFrom {
 		e.large(formText, unsafe.Slice(unsafe.StringData(s), len(s))) // buffers are read only
 		return nil
 	}
@@ -207,7 +207,7 @@ func (e *encoder) key(s string) *ValueError {
 
 // blob encodes a value that is a byte slice.
 func (e *encoder) blob(b []byte) {
-	if len(b) >= SharedFrom {
+	if len(b) >= LargeFrom {
 		e.large(formBytes, b)
 		return
 	}
@@ -309,7 +309,7 @@ func (e *encoder) json(j JSON) *ValueError {
 	if err := j.check(); err != nil {
 		return err
 	}
-	if len(j) >= SharedFrom {
+	if len(j) >= LargeFrom {
 		e.large(formJSON, j)
 		return nil
 	}
@@ -322,7 +322,7 @@ func (e *encoder) json(j JSON) *ValueError {
 // data encodes the data of an extension: in the body if it is small, and otherwise as
 // the frame's next buffer.
 func (e *encoder) data(b []byte) {
-	if len(b) < outOfBandSize {
+	if len(b) < SharedFrom {
 		e.bytes(b)
 		return
 	}

@@ -93,10 +93,6 @@ func (l Limits) bounds(t FrameType) (body, buffers int64) {
 	return min(int64(l.Body), maxMessage), 0
 }
 
-// outOfBandSize is the size in bytes from which the data of a tensor, a recording or an
-// image travels in a buffer instead of the body.
-const outOfBandSize = 16 << 10
-
 // Payload is an encoded value. It can be sent to a node as it is, without decoding it.
 //
 // Its buffers may be in shared memory. Each payload that a call returns, or that

@@ -49,7 +49,7 @@ func (g *grower) text() string {
 func (g *grower) size() int {
 	n := int(g.byte())
 	if n >= 0xf0 {
-		return outOfBandSize/16 + n - 0xf8 // with items of 16 bytes, on both sides of the threshold
+		return SharedFrom/16 + n - 0xf8 // with items of 16 bytes, on both sides of the threshold
 	}
 	return n % 9
 }
@@ -114,7 +114,7 @@ func (g *grower) tensor() any {
 	n := t.DType.Size()
 	for i := range t.Shape {
 		t.Shape[i] = g.size()
-		if n *= t.Shape[i]; n > 4*outOfBandSize {
+		if n *= t.Shape[i]; n > 4*SharedFrom {
 			n /= t.Shape[i]
 			t.Shape[i] = 1
 		}

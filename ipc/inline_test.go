@@ -16,10 +16,10 @@ func TestInlineValuesReferToNoBuffers(t *testing.T) {
 	small, err := NewTensor([]byte{1, 0xc0}, 2)
 	require.NoError(t, err)
 	image := &Image{Format: "rgb8", Width: 200, Height: 100, Pixels: make([]byte, 60000)}
-	document := JSON(`["` + strings.Repeat("x", SharedFrom) + `"]`)
+	document := JSON(`["` + strings.Repeat("x", LargeFrom) + `"]`)
 	for name, v := range map[string]any{
-		"large bytes": bytes.Repeat([]byte{0xc0}, SharedFrom), "large text": strings.Repeat("ö", SharedFrom), "large document": document,
-		"nested large values": map[string]any{"a": []any{make([]byte, SharedFrom), document, large, "b"}},
+		"large bytes": bytes.Repeat([]byte{0xc0}, LargeFrom), "large text": strings.Repeat("ö", LargeFrom), "large document": document,
+		"nested large values": map[string]any{"a": []any{make([]byte, LargeFrom), document, large, "b"}},
 		"scalar":              int64(3), "small": small, "large": large, "image": image,
 		"nested": map[string]any{"a": []any{large, "text", small, nil}, "b": image},
 	} {

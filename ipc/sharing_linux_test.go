@@ -109,7 +109,7 @@ func (p *sharingPeer) segment(number uint32, size int64) *segment {
 
 // answer sends a result that is a tensor at that location.
 func (p *sharingPeer) answer(call uint64, s *segment, offset, length int64) {
-	tensor, err := Encode("result", &Tensor{DType: Uint8, Shape: []int{int(length)}, Data: make([]byte, max(length, outOfBandSize))[:length]})
+	tensor, err := Encode("result", &Tensor{DType: Uint8, Shape: []int{int(length)}, Data: make([]byte, max(length, SharedFrom))[:length]})
 	require.NoError(p.t, err)
 	payload := Payload{Buffers: [][]byte{s.view[:min(length, s.size())]}, locations: []location{{s, offset}}}
 	frame := appendHeader(nil, header{kind: frameResult, call: call}, len(tensor.Body), payload)
@@ -374,7 +374,7 @@ func TestAnEndedConnectionTakesNoSegment(t *testing.T) {
 func TestATextInSharedMemoryIsCheckedWhereItCannotChange(t *testing.T) {
 	arena := NewArena(64<<20, time.Minute)
 	defer arena.Close()
-	for _, v := range []any{strings.Repeat("a", SharedFrom), JSON(`"` + strings.Repeat("a", SharedFrom) + `"`)} {
+	for _, v := range []any{strings.Repeat("a", LargeFrom), JSON(`"` + strings.Repeat("a", LargeFrom) + `"`)} {
 		encoded, err := Encode("v", v)
 		require.NoError(t, err)
 		p, err := arena.Share(t.Context(), Domain{}, encoded)
@@ -398,7 +398,7 @@ func TestATextInSharedMemoryIsCheckedWhereItCannotChange(t *testing.T) {
 func TestBytesAreViewsOfSharedMemoryInAViewAlone(t *testing.T) {
 	arena := NewArena(64<<20, time.Minute)
 	defer arena.Close()
-	encoded, err := Encode("v", make([]byte, SharedFrom))
+	encoded, err := Encode("v", make([]byte, LargeFrom))
 	require.NoError(t, err)
 	inline, err := encoded.Decode("v", DefaultLimits())
 	require.NoError(t, err)

@@ -23,7 +23,7 @@ func roundTrip(t *testing.T, v any) any {
 
 func TestValuesRoundTrip(t *testing.T) {
 	half := 0.5
-	large := make([]float32, outOfBandSize)
+	large := make([]float32, SharedFrom)
 	for i := range large {
 		large[i] = float32(i)
 	}
@@ -47,7 +47,7 @@ func TestValuesRoundTrip(t *testing.T) {
 		"image":       &Image{Pixels: make([]byte, 12), Format: "rgb8", Width: 2, Height: 2, PTS: &half},
 		"large image": &Image{Pixels: make([]byte, 200*200), Format: "gray8", Width: 200, Height: 200},
 		"json":        JSON(`{"a": [1, 2.50]}`),
-		"several large ones": []any{&Tensor{DType: Uint8, Shape: []int{outOfBandSize}, Data: make([]byte, outOfBandSize)},
+		"several large ones": []any{&Tensor{DType: Uint8, Shape: []int{SharedFrom}, Data: make([]byte, SharedFrom)},
 			&Audio{Samples: large, Rate: 1, Channels: 1}},
 	} {
 		t.Run(name, func(t *testing.T) { assert.Equal(t, v, roundTrip(t, v)) })

@@ -169,7 +169,7 @@ func scalarVectors() []valueVector {
 	for _, s := range []struct {
 		n    int
 		head string
-	}{{1, "a1"}, {31, "bf"}, {32, "d920"}, {255, "d9ff"}, {256, "da0100"}, {65535, "daffff"}} {
+	}{{1, "a1"}, {31, "bf"}, {32, "d920"}, {255, "d9ff"}, {256, "da0100"}, {32767, "da7fff"}} {
 		vs = append(vs, valueVector{fmt.Sprintf("str of %d", s.n), object{"str": repeat("a", s.n)}, both, []any{s.head, repeat("61", s.n)}, nil})
 	}
 	vs = append(vs,
@@ -182,7 +182,7 @@ func scalarVectors() []valueVector {
 	for _, b := range []struct {
 		n    int
 		head string
-	}{{0, "c400"}, {1, "c401"}, {255, "c4ff"}, {256, "c50100"}, {65535, "c5ffff"}} {
+	}{{0, "c400"}, {1, "c401"}, {255, "c4ff"}, {256, "c50100"}, {32767, "c57fff"}} {
 		vs = append(vs, valueVector{fmt.Sprintf("bytes of %d", b.n), object{"bytes": repeat("fe", b.n)}, both, []any{b.head, repeat("fe", b.n)}, nil})
 	}
 	return append(vs,
@@ -258,8 +258,8 @@ func extensionVectors() []valueVector {
 	large := repeat("ab", 16384)
 	samples := []any{repeat("0000003f000000bf", 2048)} // 0.5, -0.5: 16 KiB
 	return append(vs,
-		valueVector{"large bytes", object{"bytes": repeat("fe", 65536)}, both, ext(6, "92"+text("bin")+"c0"), []any{repeat("fe", 65536)}},
-		valueVector{"large text", object{"str": repeat("a", 65536)}, both, ext(6, "92"+text("str")+"c0"), []any{repeat("61", 65536)}},
+		valueVector{"large bytes", object{"bytes": repeat("fe", 32768)}, both, ext(6, "92"+text("bin")+"c0"), []any{repeat("fe", 32768)}},
+		valueVector{"large text", object{"str": repeat("a", 32768)}, both, ext(6, "92"+text("str")+"c0"), []any{repeat("61", 32768)}},
 		valueVector{"large values in a list", list(object{"bytes": repeat("01", 70000)}, integer("1"), object{"str": repeat("b", 70000)}), both,
 			"93" + ext(6, "92"+text("bin")+"c0") + "01" + ext(6, "92"+text("str")+"c0"), []any{repeat("01", 70000), repeat("62", 70000)}},
 		valueVector{"tensor of no dimensions", tensorOf("float64", "000000000000f03f"), both, ext(1, "93"+text("float64")+"90c408000000000000f03f"), nil},
@@ -322,6 +322,8 @@ func lenientVectors() []valueVector {
 		{"timestamp behind ext8 where fixext4 would do", timestamp(1, 0), decodeOnly, "c704ff00000001", nil},
 		{"tensor with sizes as signed and as wide integers", tensorOf("uint8", "0102", 1, 2), decodeOnly, ext(1, "93"+text("uint8")+"92d001cf0000000000000002c4020102"), nil},
 		{"tensor out of band although it is small", tensorOf("uint8", "0102", 2), decodeOnly, ext(1, "93"+text("uint8")+"9102c0"), []any{"0102"}},
+		{"large text in the body, str16", object{"str": repeat("a", 65535)}, decodeOnly, []any{"daffff", repeat("61", 65535)}, nil},
+		{"large bytes in the body, bin16", object{"bytes": repeat("fe", 65535)}, decodeOnly, []any{"c5ffff", repeat("fe", 65535)}, nil},
 		{"large text in the body", object{"str": repeat("a", 65536)}, decodeOnly, []any{"db00010000", repeat("61", 65536)}, nil},
 		{"large bytes in the body", object{"bytes": repeat("fe", 65536)}, decodeOnly, []any{"c600010000", repeat("fe", 65536)}, nil},
 		{"text out of band although it is small", object{"str": "höhe"}, decodeOnly, ext(6, "92"+text("str")+"c0"), []any{"68c3b66865"}},

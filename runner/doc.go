@@ -46,8 +46,8 @@
 // order of its members, and [WithOrderedMaps] makes results contain objects in place of
 // maps.
 //
-// On Linux, tensors, recordings, images, bytes and texts of 64 KiB and more are stored in shared
-// memory. A Go value is copied into it once, however many nodes receive it, and between
+// On Linux, tensors, recordings and images of 16 KiB and more, and bytes and texts of 32 KiB and
+// more, are stored in shared memory. A Go value is copied into it once, however many nodes receive it, and between
 // Python nodes only a reference passes. A node receives a read-only NumPy array. Its
 // result is copied once, or not at all if the node allocates it with
 // gophersnake.empty. [Runner.Run] copies the result out of shared memory,

@@ -141,6 +141,19 @@ def test_empty_without_shared_memory(serve: Serve) -> None:
     assert host.places == []
 
 
+def test_several_arrays_are_shared_from_a_larger_size(serve: Serve) -> None:
+    least: dict[str, Any] = {"from": 16 << 10}
+    worker, host = sharing(
+        serve,
+        "def n(x): return [np.zeros(size, 'u1') for size in x] if len(x) > 1 else np.zeros(x[0], 'u1')",
+        **least,
+    )
+    worker.call([20 << 10])
+    assert [number != 0 for number, _, _ in host.places] == [True]
+    worker.call([20 << 10, 64 << 10, 20 << 10])  # a segment for each would soon be too many
+    assert [number != 0 for number, _, _ in host.places] == [False, True, False]
+
+
 def test_an_input_that_is_returned_is_not_copied(serve: Serve) -> None:
     worker, host = sharing(
         serve,
@@ -283,7 +296,7 @@ def test_sizes_around_the_threshold(serve: Serve, size: int) -> None:
     assert (same == x).all()
     assert (more == x + 1).all()
     assert raw == x.tobytes()
-    places = 3 if size >= FROM else 2 if size >= 16384 else 0
+    places = 3 if size >= 32 << 10 else 2 if size >= 16 << 10 else 0
     assert [number != 0 for number, _, _ in host.places] == [size >= FROM] * places
 
 

@@ -15,7 +15,6 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from types import ModuleType
 from typing import Any
 
 import msgpack
@@ -28,6 +27,10 @@ from gophersnake._worker.values import arrays
 from gophersnake._worker.values.format import ValueFault
 from gophersnake._worker.wire import frames
 from gophersnake._worker.wire.frames import Bytes, Frame, Location, ProtocolError
+
+MANY_FROM = 64 << 10
+"""The size in bytes from which one buffer of several is shared. Each copy takes a segment, and a
+worker may have few of them."""
 
 _pack_descriptor = frames.DESCRIPTOR.pack
 
@@ -107,7 +110,10 @@ class SharedMemory:
             if np is None or not size:
                 self.released[number] = self.released.get(number, 0) + 1
                 return segment.memory[offset : offset + size]
-            return self._borrow_locked(np, segment, offset, size)
+            array = np.frombuffer(segment.memory, np.uint8, size, offset)
+            segment.loans += 1
+            self._lease_locked(array, segment, offset)
+        return array
 
     def borrow_mapped(self, number: int, reserved: int, offset: int, size: int) -> Any:
         """Return the same as ``borrow`` if the segment is mapped already.
@@ -124,12 +130,6 @@ class SharedMemory:
             array = np.frombuffer(segment.memory, np.uint8, size, offset)
             segment.loans += 1
             self._lease_locked(array, segment, offset)
-        return array
-
-    def _borrow_locked(self, np: ModuleType, segment: Segment, offset: int, size: int) -> Any:
-        array = np.frombuffer(segment.memory, np.uint8, size, offset)
-        segment.loans += 1
-        self._lease_locked(array, segment, offset)
         return array
 
     def _receive_locked(self, number: int) -> Segment:
@@ -284,10 +284,11 @@ class SharedMemory:
                 return [found[1] if self._transfer(found[0]) else buffers[0]]
         lent: list[tuple[Segment, Location] | None] = []
         copied = 0
+        start = self._start if len(buffers) == 1 else max(self._start, MANY_FROM)
         try:
             for buffer in buffers:
                 found = None
-                if len(buffer) >= self._start and (found := self._find(buffer)) is None:
+                if len(buffer) >= start and (found := self._find(buffer)) is None:
                     copied += len(buffer)
                     found = self._copy(buffer, copied, wait)
                 lent.append(found)

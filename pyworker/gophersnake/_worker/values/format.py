@@ -20,7 +20,7 @@ OUT_OF_BAND = 16 << 10
 """Data of at least this many bytes travels in a buffer beside the body."""
 
 
-LARGE_FROM = 64 << 10
+LARGE_FROM = 32 << 10
 """Bytes, text and JSON documents of at least this many bytes travel in buffers, too."""
 
 BYTES_FORM, TEXT_FORM, JSON_FORM = "bin", "str", "json"
