@@ -37,6 +37,12 @@ func TestCheckNamesWhatIsNotAsExpected(t *testing.T) {
 	require.NoError(t, figures(1.2, 1.3).check())
 	require.EqualError(t, figures(1.25, 1.3).check(), "calls: gophersnake is 1.25 times pipe; expected at most 1.2")
 	require.EqualError(t, figures(1, 1.4).check(), "handover: 64 MiB is 1.40 times 64 B; expected at most 1.3")
+	returned := figures(1, 1)
+	returned.Sections = []string{roundtripName}
+	returned.Tables = []table{{Section: roundtripName, Figures: []figure{{roundtripReturned, 800, 3}, {roundtripNeeded, 700, 2.5}}}}
+	require.NoError(t, returned.check())
+	returned.Tables[0].Figures[0].Ratio = 3.5
+	require.EqualError(t, returned.check(), "roundtrip: 4 MiB, returned, `Run` is 1.40 times the two copies of `Run` alone; expected at most 1.3")
 	r := figures(1, 1)
 	r.Rows[1].ToGophersnake = 6.9
 	require.EqualError(t, r.check(), "calls: grpc is 6.90 times gophersnake; expected at least 7")
