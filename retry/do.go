@@ -8,12 +8,13 @@ import (
 )
 
 // Option changes how [Do] decides on retries, or observes them. The options are
-// [If], [OnRetry] and [MapError]. If one of them is given more than once, the last one counts. The
+// [If], [OnRetry], [MapError] and [PolicyOf]. If one of them is given more than once, the last one counts. The
 // zero Option changes nothing.
 type Option struct {
 	retryable func(error) bool
 	onRetry   func(attempt int, delay time.Duration, err error)
 	mapError  func(attempt int, err error) error
+	policyOf  func(error) Policy
 }
 
 // If makes [Do] retry an error if retryable returns true for it. The default is
@@ -31,6 +32,12 @@ func OnRetry(observe func(attempt int, delay time.Duration, err error)) Option {
 // it, for instance to add context, before it decides on a retry. The number of the
 // attempt is counted from 1. The error that fn returns must not be nil.
 func MapError(fn func(attempt int, err error) error) Option { return Option{mapError: fn} }
+
+// PolicyOf makes [Do] decide after each failed attempt by the policy that fn returns for its error,
+// in place of its own: for an operation of several parts, each with a policy. All attempts count,
+// whichever part has failed. The policy must be valid. Its budget has an effect only if Do's own
+// policy has one, because otherwise Do does not read the clock.
+func PolicyOf(fn func(error) Policy) Option { return Option{policyOf: fn} }
 
 // Retryable reports whether another attempt may succeed after err: it calls the
 // method Retryable() bool of the first error in err's chain that has one. Without
@@ -75,6 +82,9 @@ func Do(ctx context.Context, policy Policy, op func(ctx context.Context, attempt
 		if ctx.Err() != nil {
 			return interrupted(ctx, attempt, err, failed)
 		}
+		if chosen.policyOf != nil {
+			policy = chosen.policyOf(err)
+		}
 		if policy.Retries == 0 || !chosen.retryable(err) {
 			return err
 		}
@@ -107,6 +117,9 @@ func combine(opts []Option) Option {
 		}
 		if o.mapError != nil {
 			all.mapError = o.mapError
+		}
+		if o.policyOf != nil {
+			all.policyOf = o.policyOf
 		}
 	}
 	return all

@@ -172,6 +172,30 @@ func TestMapErrorReplacesTheErrorOfEachAttempt(t *testing.T) {
 	})
 }
 
+func TestPolicyOfDecidesByTheErrorOfEachAttempt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		errFirst, errSecond := &fault{text: "first", retryable: true}, &fault{text: "second", retryable: true}
+		policies := map[error]Policy{errFirst: Fixed(1, time.Second), errSecond: Fixed(3, time.Minute)}
+		of := PolicyOf(func(err error) Policy { return policies[err] })
+		began, failures := time.Now(), []error{errFirst, errSecond, errSecond, errSecond}
+		err := Do(t.Context(), None(), func(_ context.Context, attempt int) error { return failures[attempt-1] }, of)
+		var exhausted *Exhausted
+		require.ErrorAs(t, err, &exhausted)
+		assert.Equal(t, Exhausted{Attempts: 4, Err: errSecond}, *exhausted, "all attempts count")
+		assert.Equal(t, time.Second+2*time.Minute, time.Since(began))
+
+		failures = []error{errSecond, errFirst}
+		err = Do(t.Context(), None(), func(_ context.Context, attempt int) error { return failures[attempt-1] }, of)
+		require.ErrorAs(t, err, &exhausted)
+		assert.Equal(t, Exhausted{Attempts: 2, Err: errFirst}, *exhausted)
+
+		policies[errFirst] = Policy{Retries: 9, Base: time.Minute, Budget: time.Second}
+		err = Do(t.Context(), Policy{Budget: time.Hour}, func(context.Context, int) error { return errFirst }, of)
+		require.ErrorAs(t, err, &exhausted)
+		assert.Equal(t, time.Second, exhausted.Budget)
+	})
+}
+
 func TestRetryAfterSetsTheDelay(t *testing.T) {
 	for name, test := range map[string]struct {
 		err  *fault

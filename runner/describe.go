@@ -188,6 +188,7 @@ type describeNode struct {
 	Params   ipc.Object `json:"params"`
 	Ports    []string   `json:"ports"`
 	Threads  int        `json:"threads"`
+	Fused    bool       `json:"fused"`
 }
 
 // described is the command's answer for one node.
@@ -231,7 +232,7 @@ func (r *Runner) describeNodes(ctx context.Context, py python, g describeGroup, 
 	for _, n := range g.nodes {
 		request.Nodes = append(request.Nodes, describeNode{
 			ID: n.id, Python: n.python, NodeType: n.config.Type, Params: n.config.OrderedParams(), Ports: n.ports(),
-			Threads: n.config.Workers.Threads,
+			Threads: n.config.Workers.Threads, Fused: n.chain != nil,
 		})
 	}
 	found, err := r.describe(ctx, py, g.as, request)

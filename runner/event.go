@@ -374,19 +374,22 @@ func (r *Runner) observe(n *node, logger hclog.Logger) func(pool.Event) {
 				measure(context.Background(), Measurement{Node: n.id, Quantity: StartTime, Took: e.Took})
 			}
 		case pool.WorkerStartFailed:
-			failure := classify(e.Err).WithNode(n.id)
+			failure := classify(e.Err).WithNode(n.memberOf(e.Err).id)
 			c.breach(failure.Limit)
-			report(WorkerStartFailed{Node: n.id, Time: now, Took: e.Took, Limit: failure.Limit, Err: failure})
+			report(WorkerStartFailed{Node: failure.Node, Time: now, Took: e.Took, Limit: failure.Limit, Err: failure})
 		case pool.WorkerEnded:
 			if e.Exit.Reason == worker.ReasonShutdown || e.Exit.Reason == worker.ReasonKilled {
 				logger.Debug(fmt.Sprintf("node %q: worker %d ended", n.id, e.Exit.PID), "worker", e.Exit.PID)
 				return
 			}
-			limit := string(exitLimit(e.Exit))
+			limit, in := string(exitLimit(e.Exit)), n
+			if !e.Idle {
+				in = n.memberOf(e.Exit)
+			}
 			c.deaths.add(deathCause(e.Exit))
 			c.breach(limit)
 			report(WorkerDied{
-				Node: n.id, Time: now, PID: e.Exit.PID, Idle: e.Idle, Limit: limit, Err: classify(e.Exit).WithNode(n.id),
+				Node: in.id, Time: now, PID: e.Exit.PID, Idle: e.Idle, Limit: limit, Err: classify(e.Exit).WithNode(in.id),
 			}, "worker", e.Exit.PID)
 		case pool.WorkerRetired:
 			c.breach(string(e.Breach.Limit))

@@ -109,8 +109,11 @@ type NodeHealth struct {
 	// for instance because the consumer of a stream closed it. They did not fail.
 	Canceled uint64 `json:"canceled,omitempty"`
 
-	// Pool is the state of the node's workers, nil for a node written in Go and for a
-	// node that was not started.
+	// FusedWith is the node whose workers run this one, if they are fused and it is not the
+	// first; else it is empty.
+	FusedWith string `json:"fused_with,omitempty"`
+	// Pool is the state of the node's workers, nil for a node written in Go, for one that was not
+	// started, and for one with FusedWith.
 	Pool *PoolHealth `json:"pool,omitempty"`
 }
 
@@ -248,6 +251,7 @@ func (r *Runner) Capacity() int {
 	total := 0
 	for _, n := range r.nodes {
 		switch {
+		case !n.leads():
 		case n.pool != nil:
 			total += n.pool.Capacity()
 		case n.isPython() || n.config.Wasm != nil || n.config.Command != nil:
@@ -289,6 +293,9 @@ func (n *node) health(p *pool.Pool) NodeHealth {
 	switch {
 	case p != nil:
 		n.addPool(&h, p.Health())
+		if !n.leads() {
+			h.Pool, h.FusedWith = nil, n.chain.id
+		}
 	case n.isPython():
 		h.State = StateNew
 	}
@@ -390,6 +397,9 @@ func stateLine(state HealthState, reason string, err *Error) string {
 // columns returns the node's row of the table.
 func (n *NodeHealth) columns() []string {
 	workers, spares, waiting := "-", "-", "-"
+	if n.FusedWith != "" {
+		workers = "those of " + n.FusedWith
+	}
 	if p := n.Pool; p != nil {
 		size := fmt.Sprint(p.Max)
 		if p.Min != p.Max {

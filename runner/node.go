@@ -67,10 +67,13 @@ type node struct {
 	policy    NodePolicy // these have its breaker
 	machines  machines
 
+	chain *chain // that it is fused into; nil for none
+	place uint32 // in the chain, from 1; 0 without one
+
 	python      string        // location of a Python node's code
 	domain      ipc.Domain    // of the workers
 	engine      engine.Engine // of a module or an executable; set by Start, the runner's lock guards it
-	pool        *pool.Pool    // set by Start; the runner's lock guards it
+	pool        *pool.Pool    // set by Start; the runner's lock guards it. A chain has one
 	installed   python        // what the workers run; set by Start
 	noInput     bool          // the Python code takes no input; set by Start
 	replayBytes int64         // bounds the items that a session keeps to replay them
@@ -189,17 +192,6 @@ func (n *node) ports() []string {
 	return ports
 }
 
-// checkInputs returns an error if a connection leads to the node but its code takes
-// no input. The worker checks the ports itself.
-func (n *node) checkInputs(d ipc.Description) error {
-	if len(d.Inputs) > 0 || len(n.inputs) == 0 {
-		return nil
-	}
-	text := fmt.Sprintf("%s takes no input, but the result of %q is connected to it", d.Name, n.inputs[0].From)
-	return NewError(KindManifest, text).WithNode(n.id).
-		WithHint("give its Python code a first parameter, or remove the connection")
-}
-
 // Kind returns how the node takes the items of a stream.
 func (n *node) Kind() flow.Kind {
 	switch d := n.description.Load(); {
@@ -227,7 +219,7 @@ func (n *node) Call(ctx context.Context, in flow.Inputs) (out flow.Value, err er
 			payload ipc.Payload
 			op      pool.Operation // alone as soon as a worker has ended during the call
 		}
-		call.op.Report = c.Report()
+		call.op.Report, call.op.Member = c.Report(), n.place
 		err = n.entry.execute(ctx, c, func(ctx context.Context, attempt int) (err error) {
 			if call.payload, err = n.pool.Call(ctx, c.Args(args.WithAttempt(attempt)), &call.op); err != nil {
 				call.op.Alone = call.op.Alone || pool.FateOf(err).EndedWorker()

@@ -120,7 +120,11 @@ func New(p *manifest.Pipeline, opts ...Option) (*Runner, error) {
 		}
 		r.nodes[n.id] = n
 	}
-	if err := joinFaults(faults); err != nil {
+	err = joinFaults(faults)
+	if err == nil {
+		err = r.fuse()
+	}
+	if err != nil {
 		r.removeFiles()
 		return nil, err
 	}
@@ -143,14 +147,16 @@ func (r *Runner) layOut() {
 		if len(r.options.callInterceptors) > 0 {
 			n.calls = &interceptedNode{n, r.pipeline.Name, r.options.callInterceptors}
 		}
-		step := flow.Step{ID: id, Node: n.calls, Encoded: true, Local: !n.isPython(), Domain: n.domain, Merges: n.merges, Output: n.config.Output}
-		for _, c := range n.inputs {
-			step.Inputs = append(step.Inputs, c.From)
-			if from := r.nodes[c.From]; n.isPython() && from.consumer == nil {
-				from.consumer = &n.domain
-			}
-		}
 		r.order = append(r.order, n)
+		if c := n.chain; c != nil && len(r.options.callInterceptors) == 0 {
+			if n != c.last() {
+				continue
+			}
+			steps = append(steps, r.chainStep(c))
+			continue
+		}
+		step := flow.Step{ID: id, Node: n.calls, Encoded: true, Local: !n.isPython(), Domain: n.domain, Merges: n.merges, Output: n.config.Output}
+		step.Inputs = r.inputsOf(n)
 		steps = append(steps, step)
 	}
 	r.plan = flow.NewPlan(steps, r.arena, queueBytes)

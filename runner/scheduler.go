@@ -379,10 +379,12 @@ func (e *entry) awaitBreaker(ctx context.Context, s *settings, refused error) (*
 // shouldRetry decides on an attempt's error.
 func (s *settings) shouldRetry(err error) bool {
 	failure := AsError(err)
-	return failure.Retryable() &&
-		(s.on == 0 || s.on.has(failure.Kind)) &&
-		!failure.isRaisedAs(s.never) &&
-		(s.idempotent || failure.NotBegun)
+	return s.retries(failure) && (s.idempotent || failure.NotBegun)
+}
+
+// retries reports whether a failure is retried if the node may run again.
+func (s *settings) retries(failure *Error) bool {
+	return failure.Retryable() && (s.on == 0 || s.on.has(failure.Kind)) && !failure.isRaisedAs(s.never)
 }
 
 // failure returns the operation's error, which carries the context of the last

@@ -152,21 +152,27 @@ func (r *Runner) startPython(ctx context.Context) error {
 		return errClosed()
 	}
 	for _, n := range nodes {
-		n.pool, n.installed = r.newPool(n, installed[n]), installed[n]
+		n.installed = installed[n]
+		if n.leads() {
+			n.pool = r.newPool(n, installed[n])
+		} else {
+			n.pool = n.chain.pool
+		}
 	}
 	r.mu.Unlock()
 	faults := make([]error, len(nodes))
 	var starting sync.WaitGroup
 	for i, n := range nodes {
+		if faults[i] = n.checkPlace(installed); faults[i] != nil || !n.leads() {
+			continue
+		}
 		starting.Go(func() {
 			description, err := n.pool.Warm(ctx)
 			if err != nil {
 				faults[i] = r.startFault(n, err)
 				return
 			}
-			n.noInput = len(description.Inputs) == 0
-			n.description.Store(&description)
-			faults[i] = n.checkInputs(description)
+			faults[i] = n.describedAs(description)
 		})
 	}
 	starting.Wait()
@@ -190,7 +196,7 @@ func (r *Runner) startPython(ctx context.Context) error {
 
 // startFault returns the error of a node whose workers do not start.
 func (r *Runner) startFault(n *node, err error) *Error {
-	e := n.fault(err).WithNode(n.id)
+	e := n.fault(err).WithNode(n.memberOf(err).id)
 	if start, ok := errors.AsType[*worker.StartError](err); ok && start.Exit != nil && start.Stage == worker.StageHandshake {
 		e = e.WithHint(r.startHint(n))
 	}
@@ -219,7 +225,7 @@ func (r *Runner) newPool(n *node, py python) *pool.Pool {
 		ScaleAfter: w.ScaleAfter, IdleTimeout: w.IdleTimeout,
 		MaxAge: w.MaxAge, MaxCalls: uint64(w.MaxCalls),
 		Queue: l.Queue, QueueWait: l.QueueWait,
-		MayRepeat:  func() bool { return n.entry.settings.Load().idempotent },
+		MayRepeat:  n.mayRepeat,
 		ForkServer: w.ForkServer,
 		Observe:    r.observe(n, config.Logger),
 	})
@@ -267,8 +273,11 @@ func (r *Runner) workerConfig(n *node, py python) worker.Config {
 	config.Container = r.container(n.config, py)
 	if r.options.events != nil {
 		config.Progress = func(p ipc.Progress) {
-			r.emit(SetupProgress{Node: n.id, Time: time.Now(), Message: p.Message, Fraction: p.Fraction})
+			r.emit(SetupProgress{Node: n.memberAt(p.Member).id, Time: time.Now(), Message: p.Message, Fraction: p.Fraction})
 		}
+	}
+	if n.chain != nil {
+		n.chain.configure(r, &config)
 	}
 	return config
 }
@@ -280,7 +289,7 @@ func (r *Runner) shared(n *node) *ipc.SetupShared {
 	}
 	return &ipc.SetupShared{
 		From: ipc.SharedFrom, Limit: r.options.sharedMemory, Wait: sharedWait.Seconds(),
-		Domain: n.domain, Results: n.consumer, Arena: r.arena,
+		Domain: n.domain, Results: n.resultDomain(), Arena: r.arena,
 	}
 }
 
@@ -321,7 +330,7 @@ func (r *Runner) Drain(ctx context.Context) error {
 		r.mu.RLock()
 		p := n.pool
 		r.mu.RUnlock()
-		if p == nil {
+		if p == nil || !n.leads() {
 			continue
 		}
 		if err := p.Drain(ctx); err != nil { // so that it starts no further workers
@@ -372,7 +381,7 @@ func (r *Runner) closePools(ctx context.Context) {
 	var closing sync.WaitGroup
 	r.mu.RLock()
 	for _, n := range r.nodes {
-		if p := n.pool; p != nil {
+		if p := n.pool; p != nil && n.leads() {
 			closing.Go(func() { p.Close(ctx) })
 		}
 	}

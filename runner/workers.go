@@ -291,7 +291,8 @@ func runAs(cmd *exec.Cmd, profile *isolation.Profile) error {
 // nodes if there are no names. It starts new workers with the code as it is now. When
 // all of them are ready, new calls go to them, and the old workers end after the
 // calls that they have. Nothing in progress is interrupted. A stream stays with the
-// old worker of a stateful node; the next items of its other nodes go to new workers.
+// old worker of a stateful node; the next items of its other nodes go to new workers. Nodes
+// that are fused are reloaded together.
 //
 // If a new worker cannot start, or the code no longer fits the pipeline, nothing is
 // changed and the error says why. New code must not change whether a node takes an
@@ -332,7 +333,7 @@ func (r *Runner) Reload(ctx context.Context, nodes ...string) error {
 // no names.
 func (r *Runner) reloadable(names []string) ([]*node, error) {
 	if len(names) == 0 {
-		return r.pythonNodes(), nil
+		return slices.DeleteFunc(r.pythonNodes(), func(n *node) bool { return !n.leads() }), nil
 	}
 	var chosen []*node
 	for _, name := range names {
@@ -342,6 +343,9 @@ func (r *Runner) reloadable(names []string) ([]*node, error) {
 			return nil, NewError(KindManifest, fmt.Sprintf("there is no node %q to reload", name))
 		case !n.isPython():
 			return nil, NewError(KindManifest, fmt.Sprintf("its kind is %s, so there is no Python code to read again", n.kind())).WithNode(name).WithOperation("reload")
+		}
+		if n.chain != nil {
+			n = n.chain.node // its worker runs all of them
 		}
 		if !slices.Contains(chosen, n) {
 			chosen = append(chosen, n)
@@ -368,13 +372,13 @@ func (r *Runner) reloadAll(ctx context.Context, nodes []*node) error {
 				return vote.Approve(ctx)
 			})
 			if err == nil {
-				n.description.Store(&fresh)
+				faults[i] = n.describedAs(fresh)
 				return
 			}
 			vote.Reject()
 			cancel(reloading.ErrRejected) // the workers that the others are starting are not needed
 			if !errors.Is(err, reloading.ErrRejected) {
-				faults[i] = classify(err).WithNode(n.id).WithOperation("reload")
+				faults[i] = classify(err).WithNode(n.memberOf(err).id).WithOperation("reload")
 			}
 		})
 	}
@@ -382,9 +386,31 @@ func (r *Runner) reloadAll(ctx context.Context, nodes []*node) error {
 	return joinFaults(faults)
 }
 
+// checkInputs returns an error if a connection leads to the node but its code takes
+// no input. The worker checks the ports itself.
+func (n *node) checkInputs(d ipc.Description) error {
+	if len(d.Inputs) > 0 || len(n.inputs) == 0 {
+		return nil
+	}
+	text := fmt.Sprintf("%s takes no input, but the result of %q is connected to it", d.Name, n.inputs[0].From)
+	return NewError(KindManifest, text).WithNode(n.id).
+		WithHint("give its Python code a first parameter, or remove the connection")
+}
+
 // checkReload returns an error if new code of the node does not fit the pipeline as it
 // was started.
 func (n *node) checkReload(d ipc.Description) error {
+	if n.chain != nil && len(d.Members) > 0 {
+		if err := n.chain.checkMembers(d); err != nil {
+			return err
+		}
+		for i, m := range n.chain.members {
+			if err := m.checkReload(d.Members[i]); err != nil {
+				return AsError(err).WithNode(m.id)
+			}
+		}
+		return nil
+	}
 	if err := n.checkInputs(d); err != nil {
 		return err
 	}

@@ -377,7 +377,7 @@ func kindOf(n *manifest.Node, h *runner.NodeHealth) string {
 		return "wasm"
 	case n.Command != nil:
 		return "command"
-	case h.Pool != nil || h.State == runner.StateNew:
+	case h.Pool != nil || h.FusedWith != "" || h.State == runner.StateNew:
 		return "python"
 	}
 	return "go"

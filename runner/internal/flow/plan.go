@@ -6,6 +6,7 @@
 package flow
 
 import (
+	"cmp"
 	"slices"
 
 	"github.com/gophersnake/gophersnake/ipc"
@@ -38,6 +39,7 @@ type Plan struct {
 // step is one node with its connections.
 type step struct {
 	id     string
+	first  string // the node that takes the inputs, for messages; see Step.First
 	node   Node
 	inputs []int // the steps before it; empty for a source
 	next   []int // the steps after it
@@ -49,8 +51,11 @@ type step struct {
 
 // Step describes one node to [NewPlan].
 type Step struct {
-	ID   string
-	Node Node
+	// ID is the id of the node, whose values the step has. If the step is a chain of nodes, it is
+	// that of the last one, and First is that of the first.
+	ID    string
+	First string
+	Node  Node
 	// Inputs are the ids of the steps from which it takes its inputs, one for each
 	// connection. It is empty for a source, which takes the input of the run.
 	Inputs []string
@@ -73,7 +78,7 @@ func NewPlan(steps []Step, arena *ipc.Arena, queueBytes int64) *Plan {
 	index := make(map[string]int, len(steps))
 	for i, s := range steps {
 		index[s.ID] = i
-		p.steps[i] = step{id: s.ID, node: s.Node, merges: s.Merges, isSink: s.Output}
+		p.steps[i] = step{id: s.ID, first: cmp.Or(s.First, s.ID), node: s.Node, merges: s.Merges, isSink: s.Output}
 		for _, id := range s.Inputs {
 			from := index[id]
 			p.steps[i].inputs = append(p.steps[i].inputs, from)

@@ -29,7 +29,7 @@ func (e *UnevenError) Error() string {
 
 func (st *stage) newUnevenError(fewer, more *queue, ended bool) *UnevenError {
 	return &UnevenError{
-		Node: st.step.id, Ended: ended,
+		Node: st.step.first, Ended: ended,
 		Fewer: fewer.producer.step.id, FewerN: fewer.produced, More: more.producer.step.id, MoreN: more.produced,
 	}
 }

@@ -31,6 +31,9 @@ type Operation struct {
 	// Alone means that the next attempt gets a worker without another call, if the node's
 	// workers run several calls at a time; see quarantine.go.
 	Alone bool
+	// Member is the number of the member of a fused chain that runs alone, counted from 1; 0 for a
+	// call of all of them, and of a node that is not in one.
+	Member uint32
 	// Report takes what is measured of its attempts; nil measures nothing.
 	Report *Report
 	// turn is its number in the order of first attempts, 0 before the first. A retry queues
@@ -49,7 +52,7 @@ func (p *Pool) Call(ctx context.Context, args ipc.Args, op *Operation) (ipc.Payl
 		if err != nil {
 			return ipc.Payload{}, want.failure(err)
 		}
-		result, err := m.worker.Call(ctx, worker.Op{Kind: ipc.FrameCall}, args)
+		result, err := m.worker.Call(ctx, worker.Op{Kind: ipc.FrameCall, Session: op.Member}, args)
 		op.Report.served(err)
 		p.release(m)
 		if !p.moveOn(&want, m, err) {

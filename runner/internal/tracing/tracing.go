@@ -145,6 +145,20 @@ func NewNode(t *Tracer, m *Measure, id, nodeType string) *Node {
 	return n
 }
 
+// NewChain is [NewNode] for nodes that one worker runs, one after the other: they have one span
+// together, under the id of the first, which lists them.
+func NewChain(t *Tracer, m *Measure, ids []string) *Node {
+	if t == nil && m == nil {
+		return nil
+	}
+	n := &Node{tracer: t, measure: m, id: ids[0]}
+	if t != nil {
+		n.attributes = trace.WithAttributes(attribute.String("gophersnake.pipeline", t.pipeline),
+			attribute.String("gophersnake.node.id", ids[0]), attribute.StringSlice("gophersnake.node.fused", ids))
+	}
+	return n
+}
+
 // Call is an operation of a node, with its attempts. It belongs to one goroutine.
 type Call struct {
 	node    *Node

@@ -15,7 +15,8 @@ type Op struct {
 	// Kind is [ipc.FrameCall] for a call of the node, [ipc.FrameOpen],
 	// [ipc.FrameSnapshot] or [ipc.FrameFinish] for an operation of a session.
 	Kind ipc.FrameType
-	// Session is the number of the session, 0 for a call outside of sessions.
+	// Session is the number of the session, 0 for a call outside of sessions. In a fused chain it
+	// is that of the member to call, counted from 1; 0 for all of them.
 	Session uint32
 }
 
