@@ -167,8 +167,8 @@
 // description, errors, log records and progress messages name the member that they are of.
 //
 // Before it runs a member, the worker writes that member's number, counted from 1, behind the
-// heartbeat pipe, a uint64, and behind that the nanoseconds of the system's monotonic clock. From
-// them the supervisor tells in which member a worker has died, and how long that has run. They
+// heartbeat pipe, a uint64, and behind that the seconds of the system's monotonic clock, a
+// float64. From them the supervisor tells in which member a worker has died, and how long that has run. They
 // are the word of the worker: the deadlines of all members together bound a call in any case.
 //
 // # Shared memory

@@ -27,7 +27,7 @@ var sections = []section{
 	{threadsName, measureThreads},
 	{onnxName, measureOnnx},
 	{startName, measureStart},
-	{growthName, measureGrowth},
+	{growthName, measureFused},
 	{scaleName, measureScale},
 	{countsName, measureCounts},
 	{remoteMediaName, measureRemoteMedia},

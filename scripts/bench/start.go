@@ -156,6 +156,11 @@ func (h *host) command(ctx context.Context, path string, args ...string) (time.D
 // startChain starts a runner with a chain of echo nodes, one worker each and no spare, and
 // returns how long that took.
 func (h *host) startChain(ctx context.Context, length int, forkServer bool) (*runner.Runner, time.Duration, error) {
+	return h.startNodes(ctx, length, forkServer, "")
+}
+
+// startNodes is startChain for nodes whose connections have further fields, such as ", fuse: true".
+func (h *host) startNodes(ctx context.Context, length int, forkServer bool, connection string) (*runner.Runner, time.Duration, error) {
 	text := strings.Builder{}
 	fmt.Fprint(&text, "version: v1\npython: echo.py\nnodes:\n")
 	for i := range length {
@@ -165,7 +170,7 @@ func (h *host) startChain(ctx context.Context, length int, forkServer bool) (*ru
 		fmt.Fprint(&text, "connections:\n")
 	}
 	for i := 1; i < length; i++ {
-		fmt.Fprintf(&text, "  - {from: n%d, to: n%d}\n", i-1, i)
+		fmt.Fprintf(&text, "  - {from: n%d, to: n%d%s}\n", i-1, i, connection)
 	}
 	pipeline, err := manifest.Parse("chain.yaml", []byte(text.String()), h.programs)
 	if err != nil {

@@ -3,11 +3,13 @@ package worker
 import (
 	"encoding/binary"
 	"io"
+	"math"
 	"os"
 	"path/filepath"
 	"strings"
 	"sync"
 	"syscall"
+	"time"
 
 	"github.com/gophersnake/gophersnake/ipc"
 	"github.com/gophersnake/gophersnake/runner/internal/cgroup"
@@ -18,7 +20,7 @@ import (
 //	bytes 0 to 7   the begun count plus one, 0 if the worker does not count its calls
 //	bytes 8 to 15  the inode of its heartbeat pipe, 0 for none
 //	bytes 16 to 23 the member of a fused chain that runs or ran last, counted from 1, 0 for none
-//	bytes 24 to 31 when that member began, on the system's monotonic clock
+//	bytes 24 to 31 when that member began, in seconds of the system's monotonic clock, a float
 //	bytes 32 on    the exit report, which the interpreter writes as it ends
 const (
 	begunCountSize = 8
@@ -56,13 +58,19 @@ func (p *process) readAutopsy() {
 }
 
 // readMember returns the number of the member of a fused chain that runs or ran last, 0 for none,
-// and when it began. Both are the word of the worker, and may be any numbers.
-func readMember(f *os.File) (number, since uint64) {
+// and how long ago it began. Both are the word of the worker, and may be any numbers.
+func readMember(f *os.File) (number uint64, ran time.Duration) {
 	var word [memberSize]byte
 	if _, err := f.ReadAt(word[:], memberOffset); err != nil {
 		return 0, 0
 	}
-	return binary.LittleEndian.Uint64(word[:]), binary.LittleEndian.Uint64(word[8:])
+	since := math.Float64frombits(binary.LittleEndian.Uint64(word[8:])) * float64(time.Second)
+	ran = time.Duration(math.MaxInt64)
+	now := ipc.Monotonic(time.Now())
+	if since > 0 && since <= float64(now)+float64(time.Millisecond) { // false for NaN
+		ran = time.Duration(max(now-int64(since), 0))
+	}
+	return binary.LittleEndian.Uint64(word[:]), ran
 }
 
 // readBegun returns how many calls the process has begun, if it counts them.

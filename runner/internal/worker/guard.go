@@ -242,10 +242,9 @@ func (w *Worker) memberTimeLeft(took time.Duration) time.Duration {
 	if total := w.config.Timeout; total > 0 {
 		left = min(left, total-took)
 	}
-	number, since := readMember(w.process.autopsyFile)
+	number, ran := readMember(w.process.autopsyFile)
 	if limit := w.config.Members[w.config.memberIndex(number)].Timeout; limit > 0 {
-		ran := time.Duration(uint64(ipc.Monotonic(time.Now())) - since)
-		left = min(left, limit-min(max(ran, 0), took))
+		left = min(left, limit-min(ran, took))
 	}
 	return left
 }

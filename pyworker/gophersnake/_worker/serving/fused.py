@@ -31,7 +31,7 @@ UNRESOLVED = frozenset({GeneratorType, CoroutineType, AsyncGeneratorType})
 
 Convert = Callable[[Any], Any]
 
-_clock = time.monotonic_ns
+_clock = time.monotonic
 
 
 class Member:
@@ -130,10 +130,13 @@ class Chain:
         """Return the id of the member that runs, or ran last."""
         return str(self._setups[self.index()]["node"])
 
+    def since(self) -> float:
+        """Return when that member began, by ``time.monotonic``."""
+        return float(self._begun.times[SINCE])
+
     def _enter(self, index: int) -> None:
-        cell = self._begun.cell
-        cell[MEMBER] = index + 1
-        cell[SINCE] = _clock()
+        self._begun.cell[MEMBER] = index + 1
+        self._begun.times[SINCE] = _clock()
 
     def load(self, base: str) -> None:
         """Import all members, and check them.
@@ -203,7 +206,7 @@ class ChainFinder(Finder):
         if not call or _thread.get_ident() != self._main:
             return None
         self.timeout = chain.members[chain.index()].timeout
-        return self._of((call,), chain._begun.cell[SINCE] / 1e9)
+        return self._of((call,), chain.since())
 
 
 class Fused(Handler):
@@ -227,14 +230,14 @@ class Fused(Handler):
 
     def call(self, call: int, session: int, body: Bytes, buffers: list[Any]) -> None:
         """Serve a call and answer it; see ``Handler``. The session names a single member."""
-        cell, interrupts = self._begun.cell, self._interrupts
+        cell, times, interrupts = self._begun.cell, self._begun.times, self._interrupts
         first, last, rest, number = self._first, self._last, self._rest, 1
         if session:
             number, first = self._member(session)
             last, rest = first, ()
         cell[0] += 1
         cell[MEMBER] = number
-        cell[SINCE] = _clock()
+        times[SINCE] = _clock()
         stage = "decode"
         try:
             args, named = first.decoder.arguments(body, buffers)
@@ -247,7 +250,7 @@ class Fused(Handler):
                     value = self._invoker.resolved(call, value)
                 for number, link, step in rest:
                     cell[MEMBER] = number
-                    cell[SINCE] = _clock()
+                    times[SINCE] = _clock()
                     if link is not None:
                         stage = "decode"
                         value = link(value)

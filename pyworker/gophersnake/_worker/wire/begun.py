@@ -10,8 +10,8 @@ from __future__ import annotations
 import mmap
 
 MEMBER, SINCE = 2, 3
-"""The indexes in a cell of ``OF_CHAIN`` numbers of the running member, counted from 1, and of
-the nanoseconds of ``time.monotonic`` at which it began. The number between is the heartbeat's."""
+"""The indexes of the running member of a fused chain, counted from 1, and of the reading of
+``time.monotonic`` at which it began. The number before is the heartbeat's."""
 
 OF_CHAIN = 4
 """How many numbers the cell of a fused chain has."""
@@ -25,12 +25,13 @@ class BegunCount:
 
     Attributes:
         cell: the number, at index 0. The calls of plain nodes add to it directly, which
-            saves them a function call. See ``OF_CHAIN`` for the others.
+            saves them a function call. At ``MEMBER`` is the running member of a chain.
+        times: the same memory as floats, for ``SINCE``.
     """
 
     def __init__(self) -> None:
         """Begin with a private count."""
-        self.cell = _private(1)
+        self.keep_private(1)
 
     def map_to(self, descriptor: int, numbers: int = 1) -> None:
         """Keep the count, and numbers that follow it, at the beginning of a file from now on.
@@ -39,21 +40,20 @@ class BegunCount:
             OSError: the file cannot be mapped.
             ValueError: the file is too short.
         """
-        self.cell = memoryview(mmap.mmap(descriptor, 8 * numbers)).cast("Q")
+        self._keep(memoryview(mmap.mmap(descriptor, 8 * numbers)))
         self.cell[0] = 1
 
     def keep_private(self, numbers: int) -> None:
         """Keep so many numbers that only this process sees."""
-        self.cell = _private(numbers)
+        self._keep(memoryview(bytearray(8 * numbers)))
 
     def unmap(self) -> None:
         """Keep a private count from now on; a forked child must not change its parent's."""
-        self.cell = _private(len(self.cell))
+        self.keep_private(len(self.cell))
+
+    def _keep(self, memory: memoryview) -> None:
+        self.cell, self.times = memory.cast("Q"), memory.cast("d")
 
     def add(self, frames: int = 1) -> None:
         """Record that the next frames are begun, in the order in which they arrived."""
         self.cell[0] += frames
-
-
-def _private(numbers: int) -> memoryview:
-    return memoryview(bytearray(8 * numbers)).cast("Q")
