@@ -2,13 +2,19 @@ package cluster_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"strings"
 	"time"
 
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"github.com/vmihailenco/msgpack/v5"
 
 	"github.com/gophersnake/gophersnake/runner"
 	"github.com/gophersnake/gophersnake/runner/cluster/internal/clustertest"
@@ -30,6 +36,8 @@ const (
 	stageCancel = "`jobs cancel`"
 	stageDead   = "a job that fails, and `jobs retry`"
 	stageAside  = "an input or result that is larger than half a message"
+	stageHook   = "a job with a webhook"
+	stageTime   = "a job of a schedule"
 )
 
 // The streams of the jobs of the pipeline go.
@@ -39,6 +47,7 @@ const (
 	deadStream   = "gophersnake-dead"
 	inputStream  = "OBJ_gophersnake-job-inputs"
 	resultStream = "OBJ_gophersnake-job-results"
+	hookStream   = "gophersnake-webhooks"
 )
 
 // jobRoles are the roles of jobs with the least permissions that each needs.
@@ -75,6 +84,12 @@ func jobRoles() []role {
 				"$JS.API.DIRECT.GET."+inputStream+".>", "reads large inputs",
 				"$JS.API.CONSUMER.CREATE."+inputStream+".>", "reads them, and looks for those that have no job",
 				"$JS.API.CONSUMER.DELETE."+inputStream+".*", "has looked",
+				"$JS.API.CONSUMER.CREATE."+recordStream+".>", "looks for schedules",
+				"$JS.API.CONSUMER.DELETE."+recordStream+".*", "has looked",
+				"$JS.API.STREAM.INFO."+hookStream, "finds the webhooks that are to be posted; this and the next three only with `--webhook-secret`",
+				"$JS.API.STREAM.CREATE."+hookStream, "creates their stream, unless another program has",
+				"$JS.API.CONSUMER.CREATE."+hookStream+".>", "finds or creates their consumer",
+				"$JS.API.CONSUMER.MSG.NEXT."+hookStream+".*", "takes webhooks",
 			),
 			publish(stageJob,
 				"$KV.gophersnake-jobs.>", "stores what becomes of a job",
@@ -94,6 +109,14 @@ func jobRoles() []role {
 				"$JS.API.STREAM.INFO."+resultStream, "finds the bucket for large results",
 				"$JS.API.STREAM.CREATE."+resultStream, "creates it, unless another program has",
 				"$O.gophersnake-job-results.>", "stores a large result",
+			),
+			publish(stageHook,
+				"gophersnake.webhook.>", "stores what is to be posted about a job that has ended",
+				"$JS.ACK."+hookStream+".>", "says what has become of it",
+			),
+			publish(stageTime,
+				"gophersnake.jobs.>", "queues the jobs of schedules",
+				"gophersnake.wake.*", "wakes the machines",
 			),
 		)},
 		{"submitter", "submitter", concat(
@@ -127,6 +150,10 @@ func jobRoles() []role {
 				"$JS.API.CONSUMER.DELETE."+resultStream+".*", "has read a large result",
 				"$JS.FC."+resultStream+".>", "lets the server send the rest of it",
 			),
+			publish(stageHook,
+				"$JS.API.CONSUMER.INFO."+hookStream+".*", "sees whether a machine posts webhooks",
+				"gophersnake.webhook.>", "stores what is to be posted about a job that it has canceled",
+			),
 		)},
 	}
 }
@@ -159,6 +186,7 @@ func (j *jobScenario) close() {
 var jobStages = []stage{
 	{stageTake, (*scenario).takeJobs}, {stageJob, (*scenario).oneJob}, {stageLag, (*scenario).measureJobs},
 	{stageAgain, (*scenario).deliverAgain}, {stageCancel, (*scenario).cancelJobs}, {stageDead, (*scenario).failJob}, {stageAside, (*scenario).largeJob},
+	{stageHook, (*scenario).hookJob}, {stageTime, (*scenario).scheduleJob},
 }
 
 func (s *scenario) openJobs(user string) (*jobs.Store, error) {
@@ -173,7 +201,8 @@ func (s *scenario) takeJobs() (err error) {
 		return err
 	}
 	s.t.Cleanup(func() { assert.NoError(s.t, s.jobs.runner.Close(context.Background())) })
-	looked := s.overhear("$JS.API.CONSUMER.MSG.NEXT.>", "$JS.API.CONSUMER.DELETE.>")
+	looked := s.overhear("$JS.API.CONSUMER.MSG.NEXT."+queueStream+".>", "$JS.API.CONSUMER.MSG.NEXT."+hookStream+".>",
+		"$JS.API.CONSUMER.DELETE."+inputStream+".>", "$JS.API.CONSUMER.DELETE."+recordStream+".>")
 	if s.jobs.machine, err = s.openJobs("jobs"); err == nil {
 		err = s.serveJobs()
 	}
@@ -184,7 +213,10 @@ func (s *scenario) takeJobs() (err error) {
 }
 
 func (s *scenario) serveJobs() error {
-	server, err := jobs.Start(s.ctx, s.jobs.machine, map[string]*runner.Runner{"go": s.jobs.runner}, jobs.WithSlots("go", 1))
+	server, err := jobs.Start(s.ctx, s.jobs.machine, map[string]*runner.Runner{"go": s.jobs.runner}, jobs.WithSlots("go", 1), jobs.WithWebhooks(jobs.Webhooks{
+		Secrets: []string{"whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"}, Allow: []string{"127.0.0.1"},
+		Document: func(j *jobs.Job) ([]byte, error) { return json.Marshal(j.State) },
+	}))
 	if err == nil {
 		s.jobs.servers = append(s.jobs.servers, server)
 	}
@@ -362,4 +394,62 @@ func (s *scenario) largeJob() error {
 		return err
 	}
 	return deleted()
+}
+
+// hookJob submits a job with a webhook, and cancels one before it begins.
+func (s *scenario) hookJob() error {
+	posted := make(chan bool, 100)
+	receiver := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { posted <- true }))
+	defer receiver.Close()
+	for _, start := range []time.Time{{}, time.Now().Add(time.Hour)} {
+		settled := s.overhear("$JS.ACK." + hookStream + ".>")
+		ref, err := s.submit("x", jobs.WithWebhook(receiver.URL), jobs.WithStart(start))
+		if err == nil && !start.IsZero() {
+			err = s.jobs.submitter.Cancel(s.ctx, ref)
+		}
+		if err != nil {
+			return err
+		}
+		select {
+		case <-posted:
+		case <-s.ctx.Done():
+			return s.ctx.Err()
+		}
+		if err := settled(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// scheduleJob adds a schedule, and lets it be one whose last time is long ago.
+func (s *scenario) scheduleJob() error {
+	err := s.jobs.submitter.AddSchedule(s.ctx, jobs.Schedule{Name: "x", Pipeline: "go", Cron: "@hourly", Input: "x"})
+	if err != nil {
+		return err
+	}
+	js, err := jetstream.New(s.admin.NATS())
+	require.NoError(s.t, err)
+	records, err := js.KeyValue(s.ctx, "gophersnake-jobs")
+	require.NoError(s.t, err)
+	entry, err := records.Get(s.ctx, "=schedule.x")
+	require.NoError(s.t, err)
+	var record map[string]any
+	require.NoError(s.t, msgpack.Unmarshal(entry.Value(), &record))
+	record["last"] = time.Now().Add(-24 * time.Hour)
+	data, err := msgpack.Marshal(record)
+	require.NoError(s.t, err)
+	_, err = records.Put(s.ctx, "=schedule.x", data)
+	require.NoError(s.t, err)
+	queued := s.overhear("gophersnake.jobs.>")
+	woken, err := s.admin.NATS().SubscribeSync("gophersnake.wake.*")
+	require.NoError(s.t, err)
+	require.NoError(s.t, s.admin.NATS().Publish("gophersnake.wake.go", []byte("schedules")))
+	for err = queued(); err == nil; {
+		var msg *nats.Msg
+		if msg, err = woken.NextMsgWithContext(s.ctx); err == nil && string(msg.Data) == string(jobs.Normal) {
+			break
+		}
+	}
+	return errors.Join(err, woken.Unsubscribe())
 }

@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -20,8 +19,8 @@ import (
 )
 
 // Jobs is a queue of runs that outlive their requests; see [WithJobs]. Its methods may be called
-// concurrently. Their errors wrap [ErrNoJob], [ErrJobState], [ErrJobsFull] or [ErrJobsUnavailable]
-// if one of them applies.
+// concurrently. Their errors wrap [ErrNoJob], [ErrJobState], [ErrJobsFull],
+// [ErrJobsUnavailable] or [ErrWebhook] if one of them applies.
 type Jobs interface {
 	// Submit queues a job. If its id is known, it returns that job, and known is true.
 	Submit(ctx context.Context, s Submission) (j *Job, known bool, err error)
@@ -44,6 +43,7 @@ var (
 	ErrJobState        = errors.New("the job has ended")
 	ErrJobsFull        = errors.New("the queue of jobs is full")
 	ErrJobsUnavailable = errors.New("the queue of jobs cannot be used now")
+	ErrWebhook         = errors.New("the job cannot have this webhook")
 )
 
 // Submission is a job that a client submits.
@@ -56,6 +56,8 @@ type Submission struct {
 	// Submitter stands for the token of the client; it is empty without one. Digest stands for
 	// the body.
 	Submitter, Digest string
+	// Webhook is the URL to which the document of the job is to be posted when it has ended, or empty.
+	Webhook string
 }
 
 // JobQuery selects jobs for [Jobs.Page].
@@ -87,6 +89,8 @@ type Job struct {
 	Err *runner.Error
 	// MayHaveRun says that the job has no result, but a node may have done its work.
 	MayHaveRun bool
+	// Webhook is nil if the job has none.
+	Webhook *JobWebhook
 }
 
 // JobProgress is how far a job is.
@@ -94,6 +98,21 @@ type JobProgress struct {
 	Fraction float64 `json:"fraction"` // from 0 to 1
 	Message  string  `json:"message,omitempty"`
 }
+
+// JobWebhook is how far the webhook of a job is.
+type JobWebhook struct {
+	URL string `json:"url"`
+	// State is pending, failing, delivered or given-up. The last two are final.
+	State    string `json:"state"`
+	Attempts int    `json:"attempts"`
+	// Error is that of the last attempt, and Next when there will be another one.
+	Error     string    `json:"error,omitempty"`
+	Next      time.Time `json:"next,omitzero"`
+	Delivered time.Time `json:"delivered,omitzero"`
+}
+
+// webhookHeader has the URL of a job's webhook.
+const webhookHeader = "X-Webhook"
 
 // The states of jobs.
 const (
@@ -153,17 +172,22 @@ func (x *exchange) submit(key string) error {
 	if err != nil {
 		return err
 	}
-	sum := sha256.Sum256(append(fmt.Appendf(nil, "%q ", x.req.Header.Get("Content-Type")), body...))
+	webhook := x.req.Header.Get(webhookHeader)
+	about := fmt.Appendf(nil, "%q ", x.req.Header.Get("Content-Type"))
+	if webhook != "" {
+		about = fmt.Appendf(about, "%q ", webhook)
+	}
+	sum := sha256.Sum256(append(about, body...))
 	s := Submission{
 		Pipeline: x.pipeline.name, Input: input, ID: x.jobID(key), Priority: x.priority,
-		Submitter: x.submitter(), Digest: hex.EncodeToString(sum[:]),
+		Submitter: x.submitter(), Digest: hex.EncodeToString(sum[:]), Webhook: webhook,
 	}
 	j, known, err := x.h.jobs.Submit(x.ctx, s)
 	if err != nil {
 		return jobError(err)
 	}
 	if known && (j.Submitter != s.Submitter || j.Digest != "" && j.Digest != s.Digest) {
-		return fault(keyConflict, "the key was used for a job with another body").withHint("use a new key for each job")
+		return fault(keyConflict, "the key was used for a job with another body or webhook").withHint("use a new key for each job")
 	}
 	header := x.w.Header()
 	header.Set("Location", urlOf(j))
@@ -172,34 +196,6 @@ func (x *exchange) submit(key string) error {
 		header.Set("Idempotency-Replayed", "true")
 	}
 	return x.sendJSON(http.StatusAccepted, x.jobDocument(j))
-}
-
-// submitter returns the text that stands for the token of the client in its jobs, empty without
-// one. The secret cannot be found from it.
-func (x *exchange) submitter() string {
-	if x.token == nil {
-		return ""
-	}
-	sum := sha256.Sum256([]byte("submitter of jobs " + x.token.id))
-	return hex.EncodeToString(sum[:16])
-}
-
-// plainKey matches the keys that are the ids of their jobs: those that need no escapes in a URL.
-var plainKey = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.~-]{0,99}$`)
-
-// jobID returns the id of the job of a key, empty without one. Each token has keys of its own.
-func (x *exchange) jobID(key string) string {
-	if key == "" {
-		return ""
-	}
-	if !plainKey.MatchString(key) {
-		sum := sha256.Sum256([]byte(key))
-		key = hex.EncodeToString(sum[:])
-	}
-	if submitter := x.submitter(); submitter != "" {
-		return submitter[:12] + "." + key
-	}
-	return key
 }
 
 // job returns the job that the path names. To a client that may not see it, it does not exist.
@@ -242,6 +238,8 @@ func jobError(err error) error {
 		return fault(queueFull, detail)
 	case errors.Is(err, ErrJobsUnavailable):
 		return fault(noJobs, detail)
+	case errors.Is(err, ErrWebhook):
+		return fault(malformed, detail)
 	}
 	return err
 }
@@ -264,6 +262,7 @@ type jobDocument struct {
 	Progress   *JobProgress `json:"progress,omitempty"`
 	MayHaveRun bool         `json:"may_have_run,omitempty"`
 	Error      *problem     `json:"error,omitempty"`
+	Webhook    *JobWebhook  `json:"webhook,omitempty"`
 }
 
 func urlOf(j *Job) string {
@@ -275,6 +274,7 @@ func (x *exchange) jobDocument(j *Job) jobDocument {
 		Job: j.Pipeline + "/" + j.ID, Pipeline: j.Pipeline, ID: j.ID, URL: urlOf(j), State: j.State, Priority: j.Priority,
 		Submitted: j.Submitted, NotBefore: j.NotBefore, Begun: j.Begun, Ended: j.Ended, Machine: j.Machine,
 		Begins: j.Begins, Failures: j.Failures, Progress: j.Progress, MayHaveRun: j.MayHaveRun,
+		Webhook: j.Webhook,
 	}
 	if j.Err != nil {
 		of := *x

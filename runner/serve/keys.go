@@ -4,8 +4,10 @@ import (
 	"container/list"
 	"context"
 	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 	"net/http"
+	"regexp"
 	"strings"
 	"sync"
 	"time"
@@ -218,4 +220,32 @@ func (x *exchange) outcome(body []byte) *answer {
 		return x.problemAnswer(p)
 	}
 	return a
+}
+
+// submitter returns the text that stands for the token of the client in its jobs, empty without
+// one. The secret cannot be found from it.
+func (x *exchange) submitter() string {
+	if x.token == nil {
+		return ""
+	}
+	sum := sha256.Sum256([]byte("submitter of jobs " + x.token.id))
+	return hex.EncodeToString(sum[:16])
+}
+
+// plainKey matches the keys that are the ids of their jobs: those that need no escapes in a URL.
+var plainKey = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.~-]{0,99}$`)
+
+// jobID returns the id of the job of a key, empty without one. Each token has keys of its own.
+func (x *exchange) jobID(key string) string {
+	if key == "" {
+		return ""
+	}
+	if !plainKey.MatchString(key) {
+		sum := sha256.Sum256([]byte(key))
+		key = hex.EncodeToString(sum[:])
+	}
+	if submitter := x.submitter(); submitter != "" {
+		return submitter[:12] + "." + key
+	}
+	return key
 }

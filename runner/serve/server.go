@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/gophersnake/gophersnake/runner"
+	"github.com/gophersnake/gophersnake/runner/document"
 )
 
 // Config is what [Listen] needs besides the options of the handler.
@@ -112,6 +113,13 @@ func (c *Config) security() (*tls.Config, error) {
 		return nil, runner.Wrap(err, runner.KindIO, "read the certificate")
 	}
 	return &tls.Config{Certificates: []tls.Certificate{certificate}, MinVersion: tls.VersionTLS12}, nil
+}
+
+// JobDocument returns the document of a job, in JSON, as /v1/jobs has it. It is for webhooks; see
+// [JobWebhook].
+func (s *Server) JobDocument(j *Job) ([]byte, error) {
+	x := &exchange{h: s.handler, ctx: context.Background()}
+	return document.Encode(x.jobDocument(j), "")
 }
 
 // URL returns the URL of the server, with the port that it listens at.

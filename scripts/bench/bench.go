@@ -27,7 +27,8 @@ var sections = []section{
 	{threadsName, measureThreads},
 	{onnxName, measureOnnx},
 	{startName, measureStart},
-	{growthName, measureFused},
+	{growthName, measureGrowth},
+	{fusionName, measureFused},
 	{scaleName, measureScale},
 	{countsName, measureCounts},
 	{remoteMediaName, measureRemoteMedia},
@@ -47,6 +48,7 @@ const (
 	onnxName       = "onnx"
 	startName      = "start"
 	growthName     = "growth"
+	fusionName     = "fusion"
 	scaleName      = "scale"
 	countsName     = "counts"
 

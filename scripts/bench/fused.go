@@ -52,7 +52,7 @@ func measureFused(ctx context.Context, b *bench) (err error) {
 	if err != nil {
 		return err
 	}
-	t := table{Section: growthName, Title: fmt.Sprintf("A call of a chain of echo nodes, plain and fused, in %d rounds", b.rounds), Unit: "µs a call", Ratio: "÷ 1 node"}
+	t := table{Section: fusionName, Title: fmt.Sprintf("A call of a chain of echo nodes, plain and fused, in %d rounds", b.rounds), Unit: "µs a call", Ratio: "÷ 1 node"}
 	for i, c := range chains {
 		t.Figures = append(t.Figures, figure{c.name, microseconds(all[i].percentile(0.5)), all[i].ratio(all[0])})
 	}

@@ -82,7 +82,7 @@ func (s *Store) Cancel(ctx context.Context, ref Ref) error {
 		_ = s.nc.Publish(subjectOfOwner(owner), []byte(askCancel+ref.key()))
 		return nil // that machine, or the next that is given the job, removes it from the queue
 	}
-	if msg != nil {
+	if msg != nil && s.queueWebhook(ctx, ref, &v.record) == nil { // else the machine that is given the job does both
 		s.removeQueued(ctx, e, msg.Sequence)
 	}
 	return nil

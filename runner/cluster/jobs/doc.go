@@ -34,6 +34,17 @@
 // failed, and its input and its whole error are a message of the dead-letter stream, until
 // [Store.Retry] queues it again.
 //
+// # Webhooks
+//
+// A machine with [WithWebhooks] posts the document of a job with [WithWebhook] when the job has
+// ended. What is to be posted is a message of a stream that is published before the job leaves its
+// queue; the record has how far it is.
+//
+// # Schedules
+//
+// [Store.AddSchedule] adds a schedule, which is an entry of the bucket. Each machine that serves the
+// pipeline submits a job at each of its times. The id of the job has the time, so there is one.
+//
 // # How long jobs are kept
 //
 // A queued job has no age. Streams have limits, and a full one refuses jobs. Records, results

@@ -42,3 +42,13 @@ func (s *Store) Sweep(ctx context.Context, age time.Duration) error { return s.s
 func (s *Store) PutInput(ctx context.Context, ref Ref, content []byte) error {
 	return s.inputs.PutAs(ctx, ref.key()+".orphan", content)
 }
+
+// WithClock sets the clock of the schedules, and how often the server looks at it.
+func WithClock(now func() time.Time, tick time.Duration) ServerOption {
+	return func(o *serverOptions) { o.clock, o.scheduleTick = now, tick }
+}
+
+// AddScheduleAt adds a schedule at a time.
+func (s *Store) AddScheduleAt(ctx context.Context, c Schedule, now time.Time) error {
+	return s.addSchedule(ctx, c, now)
+}

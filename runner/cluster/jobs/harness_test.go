@@ -46,7 +46,13 @@ func beMachine(s clustertest.Settings) error {
 			return err
 		}
 	}
-	server, err := jobs.Start(ctx, store, runners, jobs.WithName(s.Name))
+	opts := []jobs.ServerOption{jobs.WithName(s.Name)}
+	if s.Webhooks {
+		w := webhooks()
+		w.Timeout = time.Second
+		opts = append(opts, jobs.WithWebhooks(w))
+	}
+	server, err := jobs.Start(ctx, store, runners, opts...)
 	if err != nil {
 		return err
 	}

@@ -37,6 +37,8 @@ type Job struct {
 	// MayHaveRun says that the job has no result, but a node that is not idempotent may have
 	// done its work.
 	MayHaveRun bool
+	// Webhook is nil if the job has none.
+	Webhook *Webhook
 }
 
 // job returns what a record says.
@@ -44,7 +46,7 @@ func (r *record) job(ref Ref) *Job {
 	j := &Job{
 		Ref: ref, State: r.State, Priority: r.Priority, Submitted: r.Submitted, NotBefore: r.NotBefore, Begun: r.Begun, Ended: r.Ended,
 		Machine: r.Machine, Begins: r.Begins, Failures: r.Failures, Progress: r.Progress, MayHaveRun: r.MayHaveRun,
-		Submitter: r.Submitter, Digest: r.Digest,
+		Submitter: r.Submitter, Digest: r.Digest, Webhook: r.Webhook,
 	}
 	if r.Error != nil {
 		j.Err = r.Error.Err()
@@ -56,7 +58,7 @@ func (r *record) job(ref Ref) *Job {
 func (e *envelope) job() *Job {
 	return &Job{
 		Ref: e.ref(), State: Queued, Priority: e.Priority, Submitted: e.Submitted, NotBefore: e.NotBefore,
-		Submitter: e.Submitter, Digest: e.Digest,
+		Submitter: e.Submitter, Digest: e.Digest, Webhook: e.newWebhook(),
 	}
 }
 

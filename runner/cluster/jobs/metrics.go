@@ -14,7 +14,8 @@ import (
 
 // counts are what a puller has done since its start.
 type counts struct {
-	begins, redeliveries, dead atomic.Uint64
+	begins, redeliveries, dead      atomic.Uint64
+	delivered, undelivered, givenUp atomic.Uint64 // webhooks
 }
 
 // depth is what the NATS servers say of a pipeline's queue.
@@ -66,6 +67,9 @@ func (s *Server) Metrics() []runner.Metric {
 		{"begins", "The jobs that the machine has begun.", func(c *counts) uint64 { return c.begins.Load() }},
 		{"redeliveries", "The jobs that the machine has begun, and that had been begun before.", func(c *counts) uint64 { return c.redeliveries.Load() }},
 		{"dead_letters", "The dead letters that the machine has stored.", func(c *counts) uint64 { return c.dead.Load() }},
+		{"webhooks_delivered", "The webhooks that a receiver has taken from the machine.", func(c *counts) uint64 { return c.delivered.Load() }},
+		{"webhook_failures", "The attempts of the machine to post a webhook that have failed.", func(c *counts) uint64 { return c.undelivered.Load() }},
+		{"webhooks_given_up", "The webhooks that the machine has given up.", func(c *counts) uint64 { return c.givenUp.Load() }},
 	} {
 		for _, p := range s.pullers {
 			all = append(all, runner.Metric{Name: "gophersnake_jobs_" + metric.name + "_total", Help: metric.help, Kind: runner.MetricCounter,

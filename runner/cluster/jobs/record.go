@@ -20,10 +20,12 @@ import (
 //
 //	gophersnake.jobs.PIPELINE.ID.PRIORITY   a queued job, in the stream of its pipeline
 //	gophersnake.dead.PIPELINE.ID            a dead letter
+//	gophersnake.webhook.PIPELINE.ID.ROUND   the end of a job that is to be posted to its webhook
 //	gophersnake.wake.PIPELINE               a job was queued with the priority in the message
 //	gophersnake.owner.OWNER                 questions to a machine about the jobs that it runs
 //	PIPELINE.ID                             the key of a record
 //	=drain.PIPELINE                         the key that says that a pipeline drains
+//	=schedule.NAME                          the key of a schedule
 const queuePrefix = "gophersnake-jobs-"
 
 func queueName(pipeline string) string { return queuePrefix + wire.Token(pipeline) }
@@ -111,12 +113,13 @@ type record struct {
 	Result   []byte        `msgpack:"result,omitempty"`
 	Stored   string        `msgpack:"stored,omitempty"` // the name of a large result
 	Error    *wire.Failure `msgpack:"error,omitempty"`
+	Webhook  *Webhook      `msgpack:"webhook,omitempty"`
 }
 
 // lifetime returns how long the record is kept, 0 if it has no age.
 func (s *Store) lifetime(r *record) time.Duration {
 	if r.State.Ended() {
-		return s.config.Retention
+		return max(time.Until(r.Ended.Add(s.config.Retention)), time.Second)
 	}
 	return 0
 }

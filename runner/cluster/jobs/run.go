@@ -355,12 +355,20 @@ func couldNotBegin(err error) bool {
 	return errors.Is(err, runner.ErrDraining) || errors.Is(err, runner.ErrClosed) && runner.AsError(err).NotBegun || errors.Is(err, retry.ErrOpen)
 }
 
-// settle removes a job that has ended from the queue: the dead letter first, if it has failed.
+// settle removes a job that has ended from the queue: its webhook first, which a retry of the job
+// must not overtake, and then the dead letter, if it has failed.
 // If the job belongs to another machine now, settle leaves it alone.
 func (r *run) settle() {
 	isCurrent := r.version.Round == r.e.Round
 	if isCurrent && !r.version.State.Ended() {
 		return
+	}
+	if isCurrent {
+		if err := r.store.queueWebhook(r.server.living, r.ref, &r.version.record); err != nil {
+			r.store.logger.Warn("cannot store a webhook; trying again", "job", r.ref.String(), "error", err)
+			_ = r.msg.NakWithDelay(recheck)
+			return
+		}
 	}
 	if isCurrent && r.version.State == Failed {
 		content, err := r.content(r.server.living)

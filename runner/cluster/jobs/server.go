@@ -27,6 +27,12 @@ type serverOptions struct {
 	name  string
 	slots map[string]int
 	grace time.Duration
+
+	webhooks *Webhooks // nil without
+
+	// clock and scheduleTick are those of schedules.
+	clock        func() time.Time
+	scheduleTick time.Duration
 }
 
 // WithName names the machine in records. The default is the name of the host.
@@ -53,10 +59,14 @@ type Server struct {
 	// taking ends when the server takes no more jobs, living when it is closed.
 	taking, living         context.Context
 	stopTaking, stopLiving context.CancelFunc
-	pulling                sync.WaitGroup // the pullers
-	handling               sync.WaitGroup // the jobs
-	closing                sync.Once
-	known                  depths
+	// delivering ends when documents that are being posted are left to another machine.
+	delivering       context.Context
+	stopDelivering   context.CancelFunc
+	pulling          sync.WaitGroup // the pullers
+	handling         sync.WaitGroup // the jobs
+	closing          sync.Once
+	known            depths
+	schedulesChanged chan struct{} // holds one signal
 
 	mu      sync.Mutex
 	running map[string]*run // by key
@@ -71,19 +81,23 @@ var errLeaving = errors.New("the machine was stopped during the job")
 func Start(ctx context.Context, store *Store, runners map[string]*runner.Runner, opts ...ServerOption) (*Server, error) {
 	host, _ := os.Hostname()
 	s := &Server{
-		serverOptions: serverOptions{name: cmp.Or(host, "unknown"), slots: make(map[string]int), grace: 30 * time.Second},
-		store:         store, id: nuid.Next(), running: make(map[string]*run),
+		serverOptions: serverOptions{name: cmp.Or(host, "unknown"), slots: make(map[string]int), grace: 30 * time.Second, clock: time.Now, scheduleTick: scheduleTick},
+		store:         store, id: nuid.Next(), running: make(map[string]*run), schedulesChanged: make(chan struct{}, 1),
 	}
 	for _, opt := range opts {
 		opt(&s.serverOptions)
 	}
 	s.taking, s.stopTaking = context.WithCancel(context.WithoutCancel(ctx))
 	s.living, s.stopLiving = context.WithCancel(context.WithoutCancel(ctx))
+	s.delivering, s.stopDelivering = context.WithCancel(s.living)
 	err := s.subscribe(subjectOfOwner(s.id), s.asked)
 	for _, pipeline := range slices.Sorted(maps.Keys(runners)) {
 		if err == nil {
 			err = s.addPuller(ctx, pipeline, runners[pipeline])
 		}
+	}
+	if err == nil {
+		err = s.deliverWebhooks(ctx)
 	}
 	if err != nil {
 		s.Close()
@@ -93,6 +107,7 @@ func Start(ctx context.Context, store *Store, runners map[string]*runner.Runner,
 		s.pulling.Go(p.run)
 	}
 	s.pulling.Go(s.sweep)
+	s.pulling.Go(s.runSchedules)
 	return s, nil
 }
 
@@ -149,22 +164,28 @@ func (s *Server) addPuller(ctx context.Context, pipeline string, r *runner.Runne
 	for i := range r.Pipeline().Nodes {
 		p.idempotent = p.idempotent && r.Pipeline().Nodes[i].Idempotent
 	}
-	if p.consumers, err = s.openQueue(ctx, pipeline); err != nil {
+	err = s.whileElecting(ctx, func(ctx context.Context) (err error) {
+		p.consumers, err = s.store.openQueue(ctx, pipeline)
+		return err
+	})
+	if err != nil {
 		return storeError(ctx, err, "open the queue of "+pipeline)
 	}
 	s.pullers = append(s.pullers, p)
-	return s.subscribe(subjectOfWake(pipeline), func(msg *nats.Msg) { p.awaken(Priority(msg.Data)) })
+	return s.subscribe(subjectOfWake(pipeline), func(msg *nats.Msg) {
+		if string(msg.Data) == wakeSchedules {
+			signal(s.schedulesChanged)
+			return
+		}
+		p.awaken(Priority(msg.Data))
+	})
 }
 
-// openQueue opens a queue, and tries again while the servers elect a leader.
-func (s *Server) openQueue(ctx context.Context, pipeline string) (consumers []jetstream.Consumer, err error) {
+// whileElecting opens something, and tries again while the servers elect a leader.
+func (s *Server) whileElecting(ctx context.Context, open func(context.Context) error) error {
 	ctx, cancel := bounded(ctx, submitPatience)
 	defer cancel()
-	err = s.store.persevere(ctx, func() (err error) {
-		consumers, err = s.store.openQueue(ctx, pipeline)
-		return err
-	})
-	return consumers, err
+	return s.store.persevere(ctx, func() error { return open(ctx) })
 }
 
 // asked answers a question about a job.
@@ -235,6 +256,7 @@ const closePatience = 10 * time.Second
 func (s *Server) Close() {
 	s.closing.Do(func() {
 		s.stopTaking()
+		s.stopDelivering()
 		s.pulling.Wait()
 		s.mu.Lock()
 		for _, r := range s.running {
@@ -290,9 +312,12 @@ func (p *puller) awaken(priority Priority) {
 	p.signal()
 }
 
-func (p *puller) signal() {
+func (p *puller) signal() { signal(p.wake) }
+
+// signal makes a receiver of a channel that holds one signal look again.
+func signal(to chan<- struct{}) {
 	select {
-	case p.wake <- struct{}{}:
+	case to <- struct{}{}:
 	default:
 	}
 }

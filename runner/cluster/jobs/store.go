@@ -73,6 +73,8 @@ type Store struct {
 	mu     sync.Mutex
 	drains map[string]*drainState // by pipeline
 	queues map[string]*committer  // by pipeline
+	// webhooks are when a machine was last known that posts those of a pipeline.
+	webhooks map[string]time.Time
 }
 
 // drainState is what a client knows about the drain of a pipeline.
@@ -97,7 +99,8 @@ func Open(ctx context.Context, conn *cluster.Conn, c Config) (*Store, error) {
 	c.DedupeWindow, c.AckWait = cmp.Or(c.DedupeWindow, DefaultDedupeWindow), cmp.Or(c.AckWait, DefaultAckWait)
 	c.Begins = cmp.Or(c.Begins, DefaultBegins)
 	s := &Store{
-		config: c, nc: conn.NATS(), logger: c.Logger, drains: make(map[string]*drainState), queues: make(map[string]*committer),
+		config: c, nc: conn.NATS(), logger: c.Logger, drains: make(map[string]*drainState),
+		queues: make(map[string]*committer), webhooks: make(map[string]time.Time),
 	}
 	s.saved = &committer{store: s, stream: "KV_" + recordBucket}
 	if s.logger == nil {

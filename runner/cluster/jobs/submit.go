@@ -60,6 +60,7 @@ type envelope struct {
 
 	Submitter string `json:"submitter,omitempty"`
 	Digest    string `json:"digest,omitempty"`
+	Webhook   string `json:"webhook,omitempty"`
 
 	// trace has traceparent and tracestate, which are headers of their own; nil without a trace.
 	trace propagation.MapCarrier
@@ -72,7 +73,7 @@ func (e *envelope) ref() Ref { return Ref{e.Pipeline, e.ID} }
 // describe sets what a record says about the job as it was submitted.
 func (e *envelope) describe(r *record) {
 	r.Priority, r.Submitted, r.NotBefore, r.Round = e.Priority, e.Submitted, e.NotBefore, e.Round
-	r.Submitter, r.Digest = e.Submitter, e.Digest
+	r.Submitter, r.Digest, r.Webhook = e.Submitter, e.Digest, e.newWebhook()
 }
 
 // messageID is what the server recognizes a message by within the dedupe window.
@@ -164,7 +165,7 @@ const submitPatience = 30 * time.Second
 //
 // The error is of kind io if the queue is full or the servers cannot be reached, of kind
 // manifest if no machine has ever served the jobs of the pipeline, of kind marshaling if the
-// input cannot be carried, and of kind other if the pipeline drains. After an error of kind io
+// input cannot be carried, and of kind other if the pipeline drains or the job cannot have its webhook. After an error of kind io
 // the job may have been queued; submit it again with the same id.
 func (s *Store) Submit(ctx context.Context, pipeline string, input any, opts ...SubmitOption) (ref Ref, known bool, err error) {
 	e := envelope{Pipeline: pipeline, Priority: Normal, Submitted: time.Now(), Attempts: 1}
@@ -195,6 +196,11 @@ func (s *Store) Submit(ctx context.Context, pipeline string, input any, opts ...
 		})
 		if err != nil || revision > 0 {
 			return ref, revision > 0, storeError(ctx, err, "submit a job")
+		}
+	}
+	if e.Webhook != "" {
+		if err := s.checkWebhook(ctx, pipeline, e.Webhook); err != nil {
+			return ref, false, err
 		}
 	}
 	known, err = s.enqueue(ctx, &e, wire.AppendPayload(make([]byte, 0, payload.Size()+wire.PayloadRoom), payload))

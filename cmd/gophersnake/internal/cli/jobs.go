@@ -32,7 +32,7 @@ func newJobs(a *app) *cobra.Command {
   gophersnake jobs drain speech`,
 		Args: cobra.NoArgs,
 	}
-	c.AddCommand(newJobsList(a), newJobsShow(a), newJobsWait(a),
+	c.AddCommand(newJobsList(a), newJobsShow(a), newJobsWait(a), newJobsSchedule(a),
 		newJobsChange(a, "cancel JOB...", "Cancel jobs, queued or running", "JOB", func(ctx context.Context, s *jobs.Store, name string) error {
 			return onJob(name, func(ref jobs.Ref) error { return s.Cancel(ctx, ref) })
 		}),
@@ -94,12 +94,13 @@ type jobDocument struct {
 	Progress   *jobs.Progress `json:"progress,omitempty"`
 	MayHaveRun bool           `json:"may_have_run,omitempty"`
 	Error      *runner.Error  `json:"error,omitempty"`
+	Webhook    *jobs.Webhook  `json:"webhook,omitempty"`
 }
 
 func documentOf(j *jobs.Job) jobDocument {
 	return jobDocument{
 		Job: j.String(), State: j.State, Priority: j.Priority, Submitted: j.Submitted, NotBefore: j.NotBefore, Begun: j.Begun, Ended: j.Ended,
-		Machine: j.Machine, Begins: j.Begins, Failures: j.Failures, Progress: j.Progress, MayHaveRun: j.MayHaveRun, Error: j.Err,
+		Machine: j.Machine, Begins: j.Begins, Failures: j.Failures, Progress: j.Progress, MayHaveRun: j.MayHaveRun, Error: j.Err, Webhook: j.Webhook,
 	}
 }
 
@@ -232,6 +233,9 @@ func (a *app) showJob(j *jobs.Job, format string) error {
 	row("machine", j.Machine)
 	row("begins", fmt.Sprint(j.Begins))
 	row("note", note(j))
+	if j.Webhook != nil {
+		row("webhook", j.Webhook.String())
+	}
 	if err := table.Flush(); err != nil || j.Err == nil {
 		return err
 	}

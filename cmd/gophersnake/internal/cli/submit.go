@@ -32,6 +32,7 @@ type submitFlags struct {
 	priority string
 	delay    time.Duration
 	attempts int
+	webhook  string
 	wait     waitFlags
 	await    bool
 }
@@ -53,7 +54,10 @@ same command queues what is missing if it is run again, and with --wait it waits
 With --id, the only job has that id. A job with an id that is known is not queued again, until
 the record of that job ends, 7 days after the job.
 
-` + program.JobsHelp + "\n\n" + input.Help,
+With --webhook, a machine that has --webhook-secret posts the document of each job to the URL when
+the job has ended.
+
+` + program.JobsHelp + "\n\n" + input.Help + "\n\n" + input.ObjectsHelp,
 		Example: `  gophersnake submit speech --input talk.wav --wait
   gophersnake submit speech --input 'clips/*.wav' --batch monday
   gophersnake submit speech --input 'clips/*.wav' --batch monday --wait --output transcripts.jsonl
@@ -71,6 +75,7 @@ the record of that job ends, 7 days after the job.
 	f.StringVar(&flags.priority, "priority", string(jobs.Normal), "high, normal or low")
 	f.Var((*program.TimeSpan)(&flags.delay), "delay", "begin the jobs after this `time`")
 	f.IntVar(&flags.attempts, "attempts", 1, "how often a run is made that fails with a retryable error")
+	f.StringVar(&flags.webhook, "webhook", "", "a `URL` to which a machine posts each job when it has ended")
 	f.BoolVar(&flags.await, "wait", false, "wait until the jobs have ended, and write their results")
 	flags.wait.add(c)
 	flags.client.Add(c)
@@ -84,9 +89,13 @@ func (a *app) submit(ctx context.Context, pipeline string, flags *submitFlags) e
 	if err != nil {
 		return err
 	}
-	inputs, err := input.Resolve(a.In, a.Logger.Warn, flags.inputs)
+	ctx, cancel := program.WithTimeout(ctx, flags.wait.timeout)
+	defer cancel()
+	link := &jobsLink{app: a, client: &flags.client}
+	defer link.close()
+	inputs, err := input.Resolve(a.In, a.Logger.Warn, flags.inputs, input.WithObjects(func(bucket string) (input.Bucket, error) { return link.bucket(ctx, bucket) }))
 	if err != nil {
-		return err
+		return failure.Cause(ctx, err)
 	}
 	if flags.id != "" && len(inputs.Sources) > 1 {
 		return failure.Usagef("--id is the id of one job, but there are %s; use --batch", terminal.Plural(len(inputs.Sources), "input"))
@@ -97,13 +106,10 @@ func (a *app) submit(ctx context.Context, pipeline string, flags *submitFlags) e
 	if inputs.Many && flags.batch == "" {
 		flags.batch = strings.ToLower(rand.Text()[:8])
 	}
-	ctx, cancel := program.WithTimeout(ctx, flags.wait.timeout)
-	defer cancel()
-	store, conn, err := flags.client.Open(ctx, a.App)
+	store, err := link.open(ctx)
 	if err != nil {
 		return err
 	}
-	defer conn.Close()
 	s := &submission{app: a, store: store, pipeline: pipeline, inputs: inputs, options: opts, ids: flags.ids(inputs.Sources)}
 	if err := s.submitAll(ctx, flags.batch); err != nil {
 		return failure.Cause(ctx, err)
@@ -139,6 +145,9 @@ func (f *submitFlags) options() ([]jobs.SubmitOption, error) {
 		return nil, failure.Usagef("--attempts takes a number from 1, not %d", f.attempts)
 	}
 	opts := []jobs.SubmitOption{jobs.WithPriority(jobs.Priority(f.priority)), jobs.WithAttempts(f.attempts, time.Second)}
+	if f.webhook != "" {
+		opts = append(opts, jobs.WithWebhook(f.webhook))
+	}
 	if f.delay > 0 {
 		opts = append(opts, jobs.WithStart(time.Now().Add(f.delay)))
 	}

@@ -94,8 +94,11 @@ type Set struct {
 // Resolve finds the sources that the arguments of a command line name. Without
 // arguments, the only source is null. Resolve reads only .jsonl files; the sources read
 // the rest. It calls warn for arguments that are probably mistakes.
-func Resolve(stdin io.Reader, warn func(message string, args ...any), arguments []string) (Set, error) {
+func Resolve(stdin io.Reader, warn func(message string, args ...any), arguments []string, opts ...Option) (Set, error) {
 	r := &resolver{stdin: stdin, warn: warn}
+	for _, opt := range opts {
+		opt(r)
+	}
 	if len(arguments) == 0 {
 		r.addValue("null", "input", nil)
 		r.set.None = true
@@ -114,6 +117,7 @@ func Resolve(stdin io.Reader, warn func(message string, args ...any), arguments 
 type resolver struct {
 	stdin io.Reader
 	warn  func(message string, args ...any)
+	open  func(bucket string) (Bucket, error) // nil if objects are no inputs
 
 	set       Set
 	usesStdin bool
@@ -145,6 +149,9 @@ func (r *resolver) resolve(argument string) error {
 	}
 	if file, ok := strings.CutPrefix(argument, "table:"); ok {
 		return r.resolveFile(argument, file, true, r.addTable)
+	}
+	if name, ok := strings.CutPrefix(argument, objectsPrefix); ok && r.open != nil {
+		return r.addObjects(argument, name)
 	}
 	value, err := document.Parse([]byte(argument))
 	switch {
@@ -351,6 +358,11 @@ func (r *resolver) addLines(path string) error {
 	if err != nil {
 		return runner.Wrap(err, runner.KindIO, "read the input")
 	}
+	return r.addLinesOf(path, data)
+}
+
+// addLinesOf adds a source for each line of data that is not blank.
+func (r *resolver) addLinesOf(path string, data []byte) error {
 	r.set.Many = true
 	if encoding := document.GuessEncoding(data); encoding != "" {
 		return Named(path, document.WrongEncoding(encoding, "the JSON"))

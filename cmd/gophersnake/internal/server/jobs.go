@@ -24,6 +24,10 @@ type servedJobs struct {
 	state   string
 	grace   time.Duration
 
+	webhookSecrets string // a file
+	webhookAllow   []string
+	secrets        []string // those in the file
+
 	store *jobs.Store
 	conn  *cluster.Conn
 	ended chan struct{} // closed when no job runs any more; nil until jobs are taken
@@ -35,16 +39,42 @@ func (j *servedJobs) add(c *cobra.Command) {
 	f := c.Flags()
 	f.BoolVar(&j.enabled, "jobs", false, "take jobs, which gophersnake submit queues, from the servers of --nats, or from a NATS server in this process")
 	f.StringVar(&j.state, "state", "", "the `FOLDER` of the jobs (default: gophersnake in $XDG_STATE_HOME or ~/.local/state)")
+	f.StringVar(&j.webhookSecrets, "webhook-secret", "", "post the ends of jobs to their webhooks, signed with the secret in this `FILE`")
+	f.StringArrayVar(&j.webhookAllow, "webhook-allow", nil, "a `HOST`, address or prefix such as 10.0.0.0/8 that webhooks reach although it is not public, and without TLS; can be repeated")
+}
+
+// check returns an error if flags do not go together.
+func (j *servedJobs) check() error {
+	switch {
+	case !j.enabled && j.state != "":
+		return failure.Usagef("--state is the folder of the jobs, which --jobs takes")
+	case !j.enabled && j.webhookSecrets != "":
+		return failure.Usagef("--webhook-secret is for the jobs that --jobs takes")
+	case j.webhookSecrets == "" && len(j.webhookAllow) > 0:
+		return failure.Usagef("--webhook-allow is for webhooks, which need --webhook-secret")
+	}
+	return nil
+}
+
+// options returns the options of the server of the jobs. The documents of jobs are those of the
+// HTTP service.
+func (j *servedJobs) options(service *serve.Server) []jobs.ServerOption {
+	if len(j.secrets) == 0 {
+		return nil
+	}
+	return []jobs.ServerOption{jobs.WithWebhooks(jobs.Webhooks{Secrets: j.secrets, Allow: j.webhookAllow, Document: httpjobs.Document(service)})}
 }
 
 // open opens the jobs, if they are asked for: those of the cluster that this process is a member
 // of, or else those of a NATS server that it starts.
 func (j *servedJobs) open(ctx context.Context, a *app, member *member) (err error) {
-	if !j.enabled {
-		if j.state != "" {
-			return failure.Usagef("--state is the folder of the jobs, which --jobs takes")
+	if err := j.check(); err != nil || !j.enabled {
+		return err
+	}
+	if j.webhookSecrets != "" {
+		if j.secrets, err = jobs.ReadWebhookSecrets(j.webhookSecrets); err != nil {
+			return err
 		}
-		return nil
 	}
 	j.taking = new(atomic.Pointer[jobs.Server])
 	logger := a.Slog()
@@ -90,11 +120,11 @@ func (j *servedJobs) addMetrics(measures *metrics.Metrics) {
 
 // start takes jobs until the context ends, and then lets those that run end within the drain
 // timeout. The runners have been started.
-func (j *servedJobs) start(ctx context.Context, a *app, pipelines []*servedPipeline) error {
+func (j *servedJobs) start(ctx context.Context, a *app, service *serve.Server, pipelines []*servedPipeline) error {
 	if j.store == nil {
 		return nil
 	}
-	server, err := jobs.Start(ctx, j.store, runnersOf(pipelines))
+	server, err := jobs.Start(ctx, j.store, runnersOf(pipelines), j.options(service)...)
 	if err != nil {
 		return err
 	}

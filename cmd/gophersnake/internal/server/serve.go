@@ -87,7 +87,8 @@ With --nats, other machines can call the pipelines, too: by gophersnake call, pa
 Go, or a node's host. A machine that ends leaves the others first, and finishes its calls.
 
 With --jobs, the command also runs the jobs that gophersnake submit queues. They are kept in
-the state folder, or by the servers of --nats, and outlive the command.
+the state folder, or by the servers of --nats, and outlive the command. With --webhook-secret, a
+job may have a webhook.
 
 ` + program.NATSHelp + "\n\n" + program.TelemetryHelp
 
@@ -354,7 +355,7 @@ func (a *app) serveUntilEnd(ctx context.Context, s *servers, pipelines []*served
 		err = s.member.announce(work, pipelines)
 	}
 	if err == nil {
-		err = flags.jobs.start(work, a, pipelines)
+		err = flags.jobs.start(work, a, s.http, pipelines)
 	}
 	if err == nil {
 		_, _ = fmt.Fprintln(a.Out, "ready: "+s.urls())

@@ -42,6 +42,8 @@ type Settings struct {
 	// AckWait and Begins are those of the jobs.
 	AckWait time.Duration
 	Begins  int
+	// Webhooks says that a machine posts those of jobs.
+	Webhooks bool
 
 	Port, ClusterPort int    // of a server
 	Routes            string // to the other servers

@@ -73,11 +73,16 @@ func newSite(t *testing.T, pipelines string, config jobs.Config, node runner.Nod
 	ended := make(chan error, 1)
 	go func() { ended <- server.Run(ctx) }()
 	t.Cleanup(func() { cancel(); assert.NoError(t, <-ended) })
-	machine, err := jobs.Start(t.Context(), s.Store, runners, jobs.WithSlots("hold", 1))
+	machine, err := jobs.Start(t.Context(), s.Store, runners, jobs.WithSlots("hold", 1), jobs.WithWebhooks(jobs.Webhooks{
+		Secrets: []string{webhookSecret}, Allow: []string{"127.0.0.1"}, Document: httpjobs.Document(server), Pause: time.Millisecond,
+	}))
 	require.NoError(t, err)
 	t.Cleanup(machine.Close)
 	return s
 }
+
+// webhookSecret is the secret of the webhooks of the service.
+const webhookSecret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 
 // newRunner returns a runner for a manifest with the nodes of the tests of package cluster.
 func newRunner(t *testing.T, text string, opts ...runner.Option) *runner.Runner {
@@ -105,6 +110,7 @@ type answer struct {
 	RequestID                                         string `json:"request_id"`
 	Error                                             struct{ Type, Kind, Node string }
 	Jobs                                              []struct{ Job, State string }
+	Webhook                                           *serve.JobWebhook
 }
 
 // do sends a request with headers, which are alternating names and values.

@@ -20,6 +20,12 @@ func New(store *jobs.Store) serve.Jobs { return queue{store} }
 
 type queue struct{ store *jobs.Store }
 
+// Document returns a function for the documents of webhooks; see [jobs.Webhooks]. They are those of the
+// service below /v1/jobs, without the member webhook.
+func Document(service *serve.Server) func(*jobs.Job) ([]byte, error) {
+	return func(j *jobs.Job) ([]byte, error) { return service.JobDocument(jobOf(j)) }
+}
+
 // priorities are the names of priorities.
 var priorities = map[serve.Priority]jobs.Priority{
 	serve.PriorityHigh: jobs.High, serve.PriorityNormal: jobs.Normal, serve.PriorityLow: jobs.Low,
@@ -29,7 +35,7 @@ var priorities = map[serve.Priority]jobs.Priority{
 func (q queue) Submit(ctx context.Context, s serve.Submission) (*serve.Job, bool, error) {
 	priority := priorities[s.Priority]
 	ref, known, err := q.store.Submit(ctx, s.Pipeline, s.Input,
-		jobs.WithID(s.ID), jobs.WithPriority(priority), jobs.WithSubmitter(s.Submitter), jobs.WithDigest(s.Digest))
+		jobs.WithID(s.ID), jobs.WithPriority(priority), jobs.WithSubmitter(s.Submitter), jobs.WithDigest(s.Digest), jobs.WithWebhook(s.Webhook))
 	if err != nil {
 		return nil, false, convert(err)
 	}
@@ -37,10 +43,14 @@ func (q queue) Submit(ctx context.Context, s serve.Submission) (*serve.Job, bool
 		j, err := q.Get(ctx, ref.Pipeline, ref.ID)
 		return j, true, err
 	}
-	return &serve.Job{ // what the queue has just taken; to read it again could fail
+	j := &serve.Job{ // what the queue has just taken; to read it again could fail
 		Pipeline: ref.Pipeline, ID: ref.ID, State: string(jobs.Queued), Priority: string(priority), Submitter: s.Submitter, Digest: s.Digest,
 		Submitted: time.Now(),
-	}, false, nil
+	}
+	if s.Webhook != "" {
+		j.Webhook = &serve.JobWebhook{URL: s.Webhook, State: string(jobs.WebhookPending)}
+	}
+	return j, false, nil
 }
 
 // Get implements [serve.Jobs].
@@ -90,6 +100,9 @@ func jobOf(j *jobs.Job) *serve.Job {
 	if j.Progress != nil {
 		of.Progress = &serve.JobProgress{Fraction: j.Progress.Fraction, Message: j.Progress.Message}
 	}
+	if w := j.Webhook; w != nil {
+		of.Webhook = &serve.JobWebhook{URL: w.URL, State: string(w.State), Attempts: w.Attempts, Error: w.Error, Next: w.Next, Delivered: w.Delivered}
+	}
 	return of
 }
 
@@ -105,6 +118,8 @@ func convert(err error) error {
 		class = serve.ErrJobState
 	case errors.Is(err, jobs.ErrFull):
 		class = serve.ErrJobsFull
+	case errors.Is(err, jobs.ErrWebhook):
+		class = serve.ErrWebhook
 	case errors.Is(err, jobs.ErrDraining), isOfServers(err):
 		class = serve.ErrJobsUnavailable
 	default:

@@ -12,6 +12,9 @@ func (b *builder) allowJob(run object) {
 	}
 	run["responses"].(object)["202"] = accepted
 	run["parameters"] = append(run["parameters"].([]any), object{
+		"name": "X-Webhook", "in": "header", "schema": object{"type": "string", "format": "uri", "maxLength": 2000}, "example": "https://example.com/jobs",
+		"description": "The URL to which the document of the job is posted when it has ended, signed as Standard Webhooks describes it.",
+	}, object{
 		"name": "Prefer", "in": "header", "schema": object{"type": "string"}, "example": "respond-async",
 		"description": "With respond-async, the run is a job, unless its input or its result is a stream. A job with an Idempotency-Key is queued once.",
 	})
@@ -34,6 +37,10 @@ func (b *builder) addJobPaths() {
 			"may_have_run": object{"type": "boolean", "description": "There is no result, but a node may have done its work."},
 			"progress":     object{"type": "object", "properties": object{"fraction": object{"type": "number"}, "message": text}},
 			"error":        ref("schemas", "Problem"),
+			"webhook": object{"type": "object", "required": []string{"url", "state", "attempts"}, "properties": object{
+				"url": text, "state": object{"type": "string", "enum": []any{"pending", "failing", "delivered", "given-up"}}, "attempts": number,
+				"error": text, "next": moment, "delivered": moment,
+			}},
 		},
 	}
 	b.schemas["Jobs"] = object{"type": "object", "required": []string{"jobs"}, "properties": object{
