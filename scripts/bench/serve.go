@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
@@ -54,15 +55,15 @@ var httpPeers = []httpPeer{
 		command: func(python, programs, port string) []string {
 			return []string{filepath.Join(programs, "gophersnake"), "serve", "--python", python, "echo=" + filepath.Join(programs, "echo.yaml"), "clock=" + filepath.Join(programs, "clock.yaml"), "--listen", "127.0.0.1:" + port}
 		}},
-	{name: "litserve", about: "LitServe, one worker", requirements: "litserve", path: "/predict", body: sentBack, answer: sentBack, isolates: true, command: script("serve_litserve.py")},
+	{name: "litserve", about: "LitServe, one worker", requirements: "litserve", path: "/predict", body: sentBack, answer: sentBack, isolates: true, command: script("servers/serve_litserve.py")},
 	{name: "mosec", about: "mosec, one worker", requirements: "mosec", path: "/inference", body: sentBack, answer: sentBack, isolates: true,
-		command: script("serve_mosec.py", "--address", "127.0.0.1", "--log-level", "error", "--port")},
-	{name: "fastapi", about: "FastAPI and ProcessPoolExecutor, one worker", requirements: "fastapi", path: "/echo", body: sentBack, answer: sentBack, isolates: true, command: script("serve_fastapi.py")},
+		command: script("servers/serve_mosec.py", "--address", "127.0.0.1", "--log-level", "error", "--port")},
+	{name: "fastapi", about: "FastAPI and ProcessPoolExecutor, one worker", requirements: "fastapi", path: "/echo", body: sentBack, answer: sentBack, isolates: true, command: script("servers/serve_fastapi.py")},
 	{name: "bentoml", about: "BentoML, one worker", requirements: "bentoml", path: "/echo", body: `{"value":` + sentBack + `}`, answer: sentBack,
 		command: func(python, programs, port string) []string {
-			return []string{filepath.Join(filepath.Dir(python), "bentoml"), "serve", "serve_bentoml:Echo", "--working-dir", programs, "--host", "127.0.0.1", "--port", port}
+			return []string{filepath.Join(filepath.Dir(python), "bentoml"), "serve", "serve_bentoml:Echo", "--working-dir", filepath.Join(programs, "servers"), "--host", "127.0.0.1", "--port", port}
 		}},
-	{name: "ray", about: "Ray Serve, one replica", requirements: "rayserve", path: "/", body: sentBack, answer: sentBack, isolates: true, command: script("serve_ray.py")},
+	{name: "ray", about: "Ray Serve, one replica", requirements: "rayserve", path: "/", body: sentBack, answer: sentBack, isolates: true, command: script("servers/serve_ray.py")},
 }
 
 // floorCommand is the subcommand that serves the floor.
@@ -293,4 +294,68 @@ func (r *report) addServers(servers []*runningServer) {
 		rows = append(rows, row)
 	}
 	r.Tables = append(r.Tables, table{Section: serveName, Title: "Servers: a small echo over HTTP, connections kept", Rows: rows})
+}
+
+// eventCount is the number of events of a stream, of which a node yields one each 5 ms.
+const eventCount = 400
+
+// measureEvents measures the time from the yield of a node to the arrival of the event at a
+// client. The node sends its clock, which is that of the client.
+func (b *bench) measureEvents(ctx context.Context, servers []*runningServer) error {
+	for _, s := range servers {
+		if s.name != gophersnakeName {
+			continue
+		}
+		took, err := s.events(ctx)
+		if err != nil {
+			return fmt.Errorf("events: %w", err)
+		}
+		rows := [][]string{{"events", "p50 µs", "p90 µs", "p99 µs", "longest µs", "within 5 ms"}, {
+			strconv.Itoa(len(took)), number(microseconds(percentile(took, 0.5))), number(microseconds(percentile(took, 0.9))),
+			number(microseconds(percentile(took, 0.99))), number(microseconds(percentile(took, 1))), within(took, 5*time.Millisecond),
+		}}
+		b.report.Tables = append(b.report.Tables, table{Section: serveName, Title: "Server-sent events: from the yield to the client", Rows: rows})
+	}
+	return nil
+}
+
+// within returns the part of the durations that are not longer than a limit.
+func within(took []time.Duration, limit time.Duration) string {
+	n := 0
+	for _, one := range took {
+		if one <= limit {
+			n++
+		}
+	}
+	return fmt.Sprintf("%.1f %%", 100*float64(n)/float64(len(took)))
+}
+
+// events reads a stream, and returns how long each event took.
+func (s *runningServer) events(ctx context.Context) (took []time.Duration, err error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, s.url+"/v1/pipelines/clock", strings.NewReader(strconv.Itoa(eventCount)))
+	if err != nil {
+		return nil, err
+	}
+	req.Header.Set("Accept", "text/event-stream")
+	answer, err := s.client.Do(req)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = answer.Body.Close() }()
+	lines := bufio.NewScanner(answer.Body)
+	for lines.Scan() {
+		text, ok := strings.CutPrefix(lines.Text(), `data: {"result":`)
+		if !ok {
+			continue
+		}
+		sent, err := strconv.ParseInt(strings.TrimSuffix(text, "}"), 10, 64)
+		if err != nil {
+			return nil, err
+		}
+		took = append(took, time.Since(time.Unix(0, sent)))
+	}
+	if lines.Err() == nil && len(took) != eventCount {
+		err = fmt.Errorf("%d events came", len(took))
+	}
+	return took, err
 }
