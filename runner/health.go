@@ -3,7 +3,6 @@ package runner
 import (
 	"encoding/json"
 	"fmt"
-	"math"
 	"slices"
 	"strings"
 	"text/tabwriter"
@@ -240,27 +239,6 @@ func (r *Runner) Health() Health {
 		h.State, h.Reason, h.Err = own.State, own.Reason, own.Err
 	}
 	return h
-}
-
-// Capacity returns how many calls of nodes the workers can have under way, with all workers that
-// the nodes may have. If a node is a Go function, there is no limit, and the result is
-// [math.MaxInt]. It may change when code is loaded. It may be called at any time and is cheap.
-func (r *Runner) Capacity() int {
-	r.mu.RLock()
-	defer r.mu.RUnlock()
-	total := 0
-	for _, n := range r.nodes {
-		switch {
-		case !n.leads():
-		case n.pool != nil:
-			total += n.pool.Capacity()
-		case n.isPython() || n.config.Wasm != nil || n.config.Command != nil:
-			total += n.config.Workers.Max
-		default:
-			return math.MaxInt
-		}
-	}
-	return total
 }
 
 // ownHealthLocked returns the state of the runner itself. If it is healthy, the nodes

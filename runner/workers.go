@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math"
 	"os"
 	"os/exec"
 	"path"
@@ -428,4 +429,25 @@ func (n *node) checkReload(d ipc.Description) error {
 	}
 	return NewError(KindManifest, "the new code changes "+change+", which runs and streams rely on").
 		WithHint("start the pipeline anew")
+}
+
+// Capacity returns how many calls of nodes the workers can have under way, with all workers that
+// the nodes may have. If a node is a Go function, there is no limit, and the result is
+// [math.MaxInt]. It may change when code is loaded. It may be called at any time and is cheap.
+func (r *Runner) Capacity() int {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	total := 0
+	for _, n := range r.nodes {
+		switch {
+		case !n.leads():
+		case n.pool != nil:
+			total += n.pool.Capacity()
+		case n.isPython() || n.config.Wasm != nil || n.config.Command != nil:
+			total += n.config.Workers.Max
+		default:
+			return math.MaxInt
+		}
+	}
+	return total
 }
