@@ -195,6 +195,8 @@ def test_the_worker_needs_msgpack_and_says_so(tmp_path: Path) -> None:
     code = (
         f"import sys; sys.path[:0] = [{str(tmp_path)!r}, {str(PACKAGE)!r}]\n"
         "import os; os.dup2(os.open(os.devnull, os.O_RDWR), 4)\n"
+        "read, write = os.pipe(); os.write(write, bytes(32)); os.dup2(read, 3)  # the lifeline\n"
+        f"os.environ['PLUGIN_UNIX_SOCKET_DIR'] = {str(tmp_path)!r}\n"
         "from gophersnake._worker.process.start import run; run()"
     )
     done = python("-c", code)
