@@ -31,12 +31,14 @@ func TestCheckNamesWhatIsNotAsExpected(t *testing.T) {
 				{Peer: gophersnakeName, Payload: "small", ToPipe: ours, ToGophersnake: 1},
 				{Peer: grpcName, Payload: "small", ToGophersnake: 7, ToPipe: 7 * ours},
 			},
-			Tables: []table{{Section: handoverName, Figures: []figure{{"64 MiB", 1, handover}}}},
+			Tables: []table{{Section: handoverName, Figures: []figure{{"1 MiB", 1, 1.25}, {"64 MiB", 1, handover}}}},
 		}
 	}
 	require.NoError(t, figures(1.2, 1.3).check())
 	require.EqualError(t, figures(1.25, 1.3).check(), "calls: gophersnake is 1.25 times pipe; expected at most 1.2")
-	require.EqualError(t, figures(1, 1.4).check(), "handover: 64 MiB is 1.40 times 64 B; expected at most 1.3")
+	require.EqualError(t, figures(1, 1.41).check(), "handover: 64 MiB is 1.41 times 64 B; expected at most 1.4")
+	require.EqualError(t, figures(1, 1.5).check(), "handover: 64 MiB is 1.50 times 64 B; expected at most 1.4\n"+
+		"handover: 64 MiB is 1.20 times 1 MiB; expected at most 1.15")
 	returned := figures(1, 1)
 	returned.Sections = []string{roundtripName}
 	returned.Tables = []table{{Section: roundtripName, Figures: []figure{{roundtripReturned, 800, 3}, {roundtripNeeded, 700, 2.5}}}}
