@@ -37,6 +37,7 @@ func TestTheMetricsHaveTheQueueAndWhatTheMachineHasDone(t *testing.T) {
 	got := func() map[string]float64 { return measured(server) }
 	assert.Equal(t, map[string]float64{
 		"waiting": 0, "given": 0, "lag_seconds": 0, "begins_total": 0, "redeliveries_total": 0, "dead_letters_total": 0,
+		"webhooks_delivered_total": 0, "webhook_failures_total": 0, "webhooks_given_up_total": 0,
 	}, got())
 	first := s.submit("hold", "first")
 	clustertest.AwaitBegun(t, folder, "first", 1)
@@ -108,7 +109,7 @@ func TestTheAlertsOfJobsNameMetricsThatThereAre(t *testing.T) {
 		assert.NotEmpty(t, m.Help)
 		assert.Equal(t, m.Kind == runner.MetricCounter, len(m.Labels) == 2, "%s has the machine if it counts", m.Name)
 	}
-	require.Len(t, labels, 6)
+	require.Len(t, labels, 9)
 	var rules struct {
 		Groups []struct {
 			Rules []struct{ Alert, Expr string }
