@@ -63,6 +63,9 @@ func (r *Runner) Describe(ctx context.Context) ([]ipc.Description, error) {
 		for _, problem := range answer.Problems {
 			faults = append(faults, remoteError(&problem).WithNode(n.id))
 		}
+		for _, problem := range answer.Fusion {
+			faults = append(faults, r.fusionFault(n, &problem))
+		}
 	}
 	for _, c := range r.connectionFindings(all) {
 		if c.Verdict == schema.Never {
@@ -196,6 +199,8 @@ type described struct {
 	ID          string            `json:"id"`
 	Description *ipc.Description  `json:"description"`
 	Problems    []ipc.RemoteError `json:"problems"`
+	// Fusion are the reasons why the node cannot be fused, if it is to be.
+	Fusion []ipc.RemoteError `json:"fusion"`
 }
 
 // describeGroup is a group of nodes whose code one process imports.

@@ -15,6 +15,7 @@ import (
 	"github.com/gophersnake/gophersnake/runner/internal/pool"
 	"github.com/gophersnake/gophersnake/runner/internal/tracing"
 	"github.com/gophersnake/gophersnake/runner/internal/worker"
+	"github.com/gophersnake/gophersnake/runner/manifest"
 )
 
 // chain is a list of Python nodes that one worker runs, one after the other; see
@@ -80,8 +81,8 @@ func (r *Runner) chainStep(c *chain) flow.Step {
 	}
 }
 
-// inputsOf returns the ids of the nodes that a node takes its inputs from, and tells these where
-// their values go.
+// inputsOf returns the ids of the nodes that a node takes its inputs from. It notes at each of them
+// the domain that its values go to.
 func (r *Runner) inputsOf(n *node) []string {
 	var ids []string
 	for _, c := range n.inputs {
@@ -435,4 +436,19 @@ func (n *node) checkPlace(installed map[*node]python) error {
 	}
 	return NewError(KindManifest, fmt.Sprintf("it needs another Python environment than %q, with which it is fused", n.chain.id)).
 		WithNode(n.id).WithHint("remove fuse: true from the connections of the node")
+}
+
+// fusionFault returns the error of a node that cannot be fused, with the position of a connection
+// that fuses it.
+func (r *Runner) fusionFault(n *node, problem *ipc.RemoteError) *Error {
+	e := remoteError(problem).WithNode(n.id)
+	i := slices.IndexFunc(r.pipeline.Connections, func(c manifest.Connection) bool { return c.Fuse && (c.From == n.id || c.To == n.id) })
+	if i < 0 {
+		return e
+	}
+	at := manifest.Problem{
+		File: r.pipeline.File, Line: r.pipeline.Connections[i].Position.Line, Column: r.pipeline.Connections[i].Position.Column,
+		Path: fmt.Sprintf("connections[%d].fuse", i), Message: e.Message,
+	}
+	return e.with(func(e *Error) { e.Message = at.String() })
 }

@@ -343,7 +343,7 @@ func TestADeathInAStreamNamesTheFusedNode(t *testing.T) {
 
 func TestFusedNodesAreReloadedTogether(t *testing.T) {
 	t.Parallel()
-	e := newEdited(t, strings.Replace(fusedChain("a", "b", "c"), "nodes.py", "nodes.py", 1),
+	e := newEdited(t, fusedChain("a", "b", "c"),
 		map[string]string{"nodes.py": says("a", "old") + "@node\ndef b(x):\n    return x + ' b'\n" + "@node\ndef c(x):\n    return x + ' c'\n"})
 	e.gives("old b c")
 	e.edit("nodes.py", says("a", "new")+"@node\ndef b(x):\n    return x + ' B'\n"+"@node\ndef c(x):\n    return x + ' c'\n")
@@ -406,6 +406,7 @@ def nothing():
 		if kind == "later" || kind == "many" {
 			_, err = r.Describe(t.Context())
 			require.ErrorContains(t, err, want, kind)
+			assert.ErrorContains(t, err, "test.yaml:8:5: connections[0].fuse: ", kind)
 			assert.Equal(t, "b", runner.AsError(err).Node, kind)
 		}
 	}

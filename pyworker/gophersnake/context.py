@@ -55,8 +55,8 @@ def deadline() -> float | None:
 def node_id() -> str | None:
     """Return the id of the node in its pipeline, ``None`` outside of a worker.
 
-    It is also known while the node's module is imported, and in ``setup`` and ``close``. In a
-    fused chain it is that of the node that runs.
+    It is also known while the node's module is imported, and in ``setup`` and ``close``. A
+    fused chain has the id of the node that runs.
     """
     return _node() if callable(_node) else _node
 

@@ -7,7 +7,7 @@ import (
 	"github.com/gophersnake/gophersnake/runner/manifest"
 )
 
-// Dot returns a pipeline in the language of Graphviz.
+// Dot returns a pipeline in the language of Graphviz. The connections of fused nodes are bold.
 func Dot(p *manifest.Pipeline) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "digraph %s {\n  rankdir=LR\n  node [shape=box, style=rounded]\n", quoteDot(p.Name))
@@ -20,8 +20,15 @@ func Dot(p *manifest.Pipeline) string {
 	}
 	for _, c := range p.Connections {
 		fmt.Fprintf(&b, "  %s -> %s", quoteDot(c.From), quoteDot(c.To))
+		var attributes []string
 		if c.Port != "" {
-			fmt.Fprintf(&b, " [label=%s]", quoteDot(c.Port))
+			attributes = append(attributes, "label="+quoteDot(c.Port))
+		}
+		if c.Fuse {
+			attributes = append(attributes, "style=bold")
+		}
+		if len(attributes) > 0 {
+			fmt.Fprintf(&b, " [%s]", strings.Join(attributes, ", "))
 		}
 		b.WriteString("\n")
 	}
@@ -33,7 +40,7 @@ func quoteDot(text string) string {
 	return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`, "\n", `\n`).Replace(text) + `"`
 }
 
-// Mermaid returns a pipeline in the language of Mermaid.
+// Mermaid returns a pipeline in the language of Mermaid. The connections of fused nodes are thick.
 func Mermaid(p *manifest.Pipeline) string {
 	var b strings.Builder
 	b.WriteString("flowchart LR\n")
@@ -48,6 +55,9 @@ func Mermaid(p *manifest.Pipeline) string {
 	}
 	for _, c := range p.Connections {
 		arrow := "-->"
+		if c.Fuse {
+			arrow = "==>"
+		}
 		if c.Port != "" {
 			arrow += `|"` + quoteMermaid(c.Port) + `"|`
 		}

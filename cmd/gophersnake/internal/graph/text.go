@@ -189,13 +189,18 @@ func typeColumn(n *manifest.Node) string {
 	return n.Type
 }
 
-// remarks lists the ports, the code and the number of workers of a node if the manifest
-// sets them.
+// remarks lists the ports, the node that it is fused with, the code and the number of workers of a
+// node if the manifest sets them.
 func (d *drawing) remarks(n *manifest.Node) string {
 	var remarks []string
 	for _, c := range d.pipeline.Connections {
 		if c.To == n.ID && c.Port != "" {
 			remarks = append(remarks, c.Port+" ← "+c.From)
+		}
+	}
+	for _, c := range d.pipeline.Connections {
+		if c.To == n.ID && c.Fuse {
+			remarks = append(remarks, "fused with "+c.From)
 		}
 	}
 	if n.Python != "" {

@@ -20,21 +20,23 @@ func TestDrawings(t *testing.T) {
 connections:
   - {from: source, to: one}
   - {from: source, to: mix.left}
-  - {from: one, to: ten}
+  - {from: one, to: ten, fuse: true}
   - {from: ten, to: mix.right}`))
 	require.NoError(t, err)
 	assert.Equal(t, `●    source  echo  1 to 2 workers
 ├─╮
 │ ●  one     echo
 │ │
-│ ●  ten     a<b>  nodes.py
+│ ●  ten     a<b>  fused with one, nodes.py
 ├─╯
 ●    mix     made  left ← source, right ← ten
 `, Text(p, terminal.Style{}))
 	dot := Dot(p)
 	assert.Contains(t, dot, `"ten" [label="ten\na<b>"]`)
 	assert.Contains(t, dot, `"ten" -> "mix" [label="right"]`)
+	assert.Contains(t, dot, `"one" -> "ten" [style=bold]`)
 	mermaid := Mermaid(p)
+	assert.Contains(t, mermaid, "n1 ==> n2")
 	assert.Contains(t, mermaid, `n2["ten<br/>a#lt;b#gt;"]`)
 	assert.Contains(t, mermaid, `n2 -->|"right"| n3`)
 }

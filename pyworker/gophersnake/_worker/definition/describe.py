@@ -50,9 +50,11 @@ def _node(base: str, node: dict[str, Any]) -> dict[str, Any]:
         stage = "params"
         signature = Signature(target, params, ports, node.get("threads") or 0)
         problems = signature.problems(params, ports)
+        answer = _answer(node["id"], signature, [failure.remote_error(p, stage) for p in problems])
         if node.get("fused"):
-            problems += signature.fusion_problems()
-        return _answer(node["id"], signature, [failure.remote_error(p, stage) for p in problems])
+            fusion = signature.fusion_problems()
+            answer["fusion"] = [failure.remote_error(p, stage) for p in fusion]
+        return answer
     except BaseException as error:
         return _answer(node["id"], None, [failure.remote_error(error, stage)])
 
