@@ -477,3 +477,37 @@ func TestEventsOfFusedNodes(t *testing.T) {
 	assert.Equal(t, []string{"atrue", "btrue", "ctrue", "atrue", "bfalse"}, got)
 	assert.Len(t, of[runner.NodeStarted](e.events), 5)
 }
+
+// What a worker writes about its running member is not believed beyond the members that there are.
+func TestAForgedMemberDelaysAndBreaksNothing(t *testing.T) {
+	t.Parallel()
+	code := fusedNodes + `
+import struct
+
+@node
+def forge(x):
+    os.pwrite(4, struct.pack("<Qd", x["member"], float(x["since"])), 16)
+    if x["end"] == "kill":
+        os.kill(os.getpid(), 9)
+    time.sleep(600)
+`
+	e := newEdited(t, fusedChain("echo timeout: 0.3, breaker: none, "+noRetry, "forge timeout: 0.3, breaker: none, "+noRetry, "echo timeout: 0.3"),
+		map[string]string{"nodes.py": code})
+	for _, input := range []map[string]any{
+		{"member": uint64(1) << 63, "since": "nan", "end": "kill"},
+		{"member": 4, "since": "1e300", "end": "kill"},
+		{"member": 0, "since": "-1", "end": "kill"},
+		{"member": 77, "since": "nan", "end": "hang"},
+		{"member": 2, "since": "1e300", "end": "hang"},
+		{"member": 3, "since": "inf", "end": "hang"},
+	} {
+		_, err := e.Run(t.Context(), input)
+		failure := runner.AsError(err)
+		require.NotNil(t, failure, input)
+		assert.Equal(t, runner.KindPythonVM, failure.Kind, input)
+		assert.Contains(t, []string{"a", "b", "c"}, failure.Node, input)
+		if input["end"] == "hang" {
+			assert.Equal(t, "timeout", failure.Limit, input)
+		}
+	}
+}
