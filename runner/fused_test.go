@@ -4,11 +4,14 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	sdktrace "go.opentelemetry.io/otel/sdk/trace"
+	"go.opentelemetry.io/otel/sdk/trace/tracetest"
 
 	"github.com/gophersnake/gophersnake/ipc"
 	"github.com/gophersnake/gophersnake/retry"
@@ -510,4 +513,51 @@ def forge(x):
 			assert.Equal(t, "timeout", failure.Limit, input)
 		}
 	}
+}
+
+func TestFusedNodesHaveOneSpan(t *testing.T) {
+	t.Parallel()
+	spans := tracetest.NewInMemoryExporter()
+	provider := sdktrace.NewTracerProvider(sdktrace.WithSyncer(spans))
+	e := startFused(t, fusedChain("echo", "fail "+noRetry, "echo"), runner.WithTracerProvider(provider))
+	_, err := e.Run(t.Context(), "well")
+	require.NoError(t, err)
+	call := spanOf(t, spans.GetSpans(), "call a")
+	assert.Equal(t, []string{"a", "b", "c"}, attributesOf(call.Attributes)["gophersnake.node.fused"])
+	attempt := attributesOf(spanOf(t, spans.GetSpans(), "attempt a").Attributes)
+	assert.Positive(t, attempt["gophersnake.python.time"])
+	spans.Reset()
+	_, err = e.Run(t.Context(), "raise")
+	require.Error(t, err)
+	failed := spanOf(t, spans.GetSpans(), "call a")
+	assert.Contains(t, failed.Status.Description, `node "b"`)
+}
+
+// Calls at once share what an operation uses again, and each gets its own outcome.
+func TestCallsOfAChainAtOnceDoNotMix(t *testing.T) {
+	t.Parallel()
+	e := startFused(t, fusedChain("echo", "fail breaker: none, "+noRetry, "echo"))
+	var callers sync.WaitGroup
+	for i := range 16 {
+		callers.Go(func() {
+			for range 20 {
+				input := fmt.Sprint("input ", i)
+				if i%4 == 0 {
+					input = "raise"
+				}
+				got, err := e.Run(t.Context(), input)
+				if i%4 == 0 {
+					assert.Equal(t, "b", runner.AsError(err).Node)
+					continue
+				}
+				assert.NoError(t, err)
+				assert.Equal(t, input, got)
+			}
+		})
+	}
+	callers.Wait()
+	h := e.Health()
+	assert.EqualValues(t, 320, h.Nodes[0].Calls)
+	assert.EqualValues(t, 320, h.Nodes[1].Calls)
+	assert.EqualValues(t, 240, h.Nodes[2].Calls)
 }

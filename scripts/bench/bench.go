@@ -27,8 +27,7 @@ var sections = []section{
 	{threadsName, measureThreads},
 	{onnxName, measureOnnx},
 	{startName, measureStart},
-	{growthName, measureGrowth},
-	{fusionName, measureFused},
+	{growthName, measurePlainAndFused},
 	{scaleName, measureScale},
 	{countsName, measureCounts},
 	{remoteMediaName, measureRemoteMedia},
@@ -48,7 +47,6 @@ const (
 	onnxName       = "onnx"
 	startName      = "start"
 	growthName     = "growth"
-	fusionName     = "fusion"
 	scaleName      = "scale"
 	countsName     = "counts"
 

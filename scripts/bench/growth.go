@@ -94,6 +94,11 @@ func exponent(lengths []int, costs []float64) float64 {
 // fusedName is the row of a chain whose nodes one worker runs.
 const fusedName = "25 nodes, fused"
 
+// measurePlainAndFused measures chains of plain nodes, and compares them with fused ones.
+func measurePlainAndFused(ctx context.Context, b *bench) error {
+	return errors.Join(measureGrowth(ctx, b), measureFused(ctx, b))
+}
+
 // measureFused compares a call of one echo node with calls of chains of them: with a worker for
 // each node, and fused, so that one worker runs all of them.
 func measureFused(ctx context.Context, b *bench) (err error) {
@@ -136,7 +141,7 @@ func measureFused(ctx context.Context, b *bench) (err error) {
 	if err != nil {
 		return err
 	}
-	t := table{Section: fusionName, Title: fmt.Sprintf("A call of a chain of echo nodes, plain and fused, in %d rounds", b.rounds), Unit: "µs a call", Ratio: "÷ 1 node"}
+	t := table{Section: growthName, Title: fmt.Sprintf("A call of a chain of echo nodes, plain and fused, in %d rounds", b.rounds), Unit: "µs a call", Ratio: "÷ 1 node"}
 	for i, c := range chains {
 		t.Figures = append(t.Figures, figure{c.name, microseconds(all[i].percentile(0.5)), all[i].ratio(all[0])})
 	}

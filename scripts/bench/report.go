@@ -174,7 +174,7 @@ var expectations = []expectation{
 	{section: throughputName, of: "64 in flight", to: "1 in flight", least: 2.5},
 	{section: startName, of: "forked", to: "spawned", most: 0.3},
 	{section: clusterName, of: distributed.PythonEcho, to: "requests of NATS alone, one connection", least: 0.3},
-	{section: fusionName, of: fusedName, to: "1 node", most: 1.5},
+	{section: growthName, of: fusedName, to: "1 node", most: 1.5},
 	{section: batchName, of: "64 in flight, in batches of 32", to: "1 in flight", least: 10},
 }
 
