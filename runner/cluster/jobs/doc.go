@@ -6,9 +6,9 @@
 // # Streams and buckets
 //
 // Each pipeline has a work-queue stream with one subject for each job, so that the server itself
-// refuses a job that is queued already. A machine takes a job only for a free worker, and the
-// job stays in the stream until its outcome is stored. The state of a job that has begun is a
-// record in a key-value bucket:
+// refuses a job that is queued already. A machine takes a job only for a worker that is free, or
+// is about to be, and the job stays in the stream until its outcome is stored. The state of a job
+// that has begun is a record in a key-value bucket:
 //
 //	record  │ the job
 //	none    │ is queued, if its message is in the stream

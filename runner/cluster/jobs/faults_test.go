@@ -198,3 +198,32 @@ func TestJobsAreNotKeptFromAnotherMachineBehindALongOne(t *testing.T) {
 	close(proceed)
 	assert.Equal(t, "long", s.result(long))
 }
+
+func TestALargeResultIsWholeIfItsStreamComesBackMeanwhile(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	p := newProxy(s, "PUB $O.gophersnake-job-results.C.")
+	large := make([]byte, 3<<20)
+	for i := range large {
+		large[i] = byte(i >> 16)
+	}
+	s.through(p).serve("large", "nodes: [{id: large, node_type: large}]", runner.WithNode("large", func(context.Context, runner.Input) (any, error) {
+		return large, nil
+	}))
+	assert.Equal(t, large, s.result(s.submit("large", 1))) // creates the bucket
+	js, err := jetstream.New(s.conn.NATS())
+	require.NoError(t, err)
+	store, err := js.ObjectStore(t.Context(), "gophersnake-job-results")
+	require.NoError(t, err)
+	status, err := store.Status(t.Context())
+	require.NoError(t, err)
+	require.NoError(t, js.DeleteObjectStore(t.Context(), "gophersnake-job-results"))
+	for len(p.requests) > 0 {
+		receive(t, p.requests)
+	}
+	ref := s.submit("large", 2)
+	receive(t, p.requests)
+	_, err = js.CreateObjectStore(t.Context(), jetstream.ObjectStoreConfig{Bucket: "gophersnake-job-results", TTL: status.TTL()})
+	require.NoError(t, err)
+	assert.True(t, bytes.Equal(large, s.result(ref).([]byte)))
+}

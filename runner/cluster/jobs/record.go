@@ -251,3 +251,18 @@ func (s *Store) persevere(ctx context.Context, operation func() error) error {
 		}
 	}
 }
+
+// The time that storing a large input or result takes at most, before it is tried again.
+const (
+	storeTime    = 5 * time.Second
+	storeTimeMiB = time.Second // for each MiB
+)
+
+// storeAside calls a function that stores a large content until it succeeds, as persevere does.
+func (s *Store) storeAside(ctx context.Context, content []byte, put func(context.Context) error) error {
+	return s.persevere(ctx, func() error {
+		ctx, cancel := context.WithTimeout(ctx, storeTime+time.Duration(len(content)>>20)*storeTimeMiB)
+		defer cancel()
+		return put(ctx)
+	})
+}

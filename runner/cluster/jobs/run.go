@@ -227,17 +227,9 @@ func (r *run) result() (o outcome, err error) {
 	return o, err
 }
 
-// The time that storing a large result takes at most, before it is tried again.
-const (
-	storeTime    = 5 * time.Second
-	storeTimeMiB = time.Second // for each MiB
-)
-
 // storeLarge stores a large result, and returns its name. It waits for servers that do not answer.
 func (r *run) storeLarge(content []byte) (name string, err error) {
-	err = r.store.persevere(r.server.living, func() (err error) {
-		ctx, cancel := context.WithTimeout(r.server.living, storeTime+time.Duration(len(content)>>20)*storeTimeMiB)
-		defer cancel()
+	err = r.store.storeAside(r.server.living, content, func(ctx context.Context) (err error) {
 		name, err = r.store.results.Put(ctx, content)
 		return err
 	})

@@ -279,7 +279,7 @@ func (s *Store) migrateConsumer(ctx context.Context, stream jetstream.Stream, wa
 // was restarted or a leader is elected.
 func isTransient(err error) bool {
 	if api, ok := errors.AsType[*jetstream.APIError](err); ok {
-		return api.Code == 503 && !isFull(err)
+		return api.Code == 503 && !isFull(err) || api.ErrorCode == codeInProcess
 	}
 	for _, transient := range []error{
 		nats.ErrTimeout, nats.ErrNoResponders, nats.ErrDisconnected, nats.ErrConnectionReconnecting, nats.ErrReconnectBufExceeded,
@@ -291,6 +291,10 @@ func isTransient(err error) bool {
 	}
 	return false
 }
+
+// codeInProcess is the code of the error of a message whose id is that of one that the servers are
+// about to store. Published again, it is known.
+const codeInProcess = 10158
 
 // storeError converts an error of NATS. It returns nil for nil.
 func storeError(ctx context.Context, err error, operation string) error {

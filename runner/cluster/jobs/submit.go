@@ -212,7 +212,8 @@ func (s *Store) enqueue(ctx context.Context, e *envelope, content []byte) (known
 	var stored string
 	if len(content) > s.largest() {
 		stored = e.ref().key() + "." + nuid.Next()
-		if err = s.inputs.PutAs(ctx, stored, content); err != nil {
+		err = s.storeAside(ctx, content, func(ctx context.Context) error { return s.inputs.PutAs(ctx, stored, content) })
+		if err != nil {
 			return false, err
 		}
 		e.Stored, content = stored, nil

@@ -117,7 +117,10 @@ def ledger(folder: str, job: str) -> dict[str, Any]:
     and has a large result if its name says that. What follows the name is ignored."""
     job = job.split()[0]
     token = f"{os.environ.get('MACHINE', '')}-{os.getpid()}-{time.monotonic_ns()}"
-    ledger = os.open(Path(folder, "ledger-" + os.environ.get("MACHINE", "")), os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    ledger = os.open(
+        Path(folder, "ledger-" + os.environ.get("MACHINE", "")),
+        os.O_WRONLY | os.O_APPEND | os.O_CREAT,
+    )
     try:
         os.write(ledger, f"begin {job} {token}\n".encode())
         time.sleep(0.001)

@@ -102,8 +102,10 @@ func Lay(t *testing.T, number int, near, far *Host) *Cable {
 	return c
 }
 
-// Cut takes the cable out, and Join puts it back.
-func (c *Cable) Cut()  { c.near.command("ip", "link", "set", c.name, "down") }
+// Cut takes the cable out.
+func (c *Cable) Cut() { c.near.command("ip", "link", "set", c.name, "down") }
+
+// Join puts the cable back.
 func (c *Cable) Join() { c.near.command("ip", "link", "set", c.name, "up") }
 
 func command(t *testing.T, name string, args ...string) {
