@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import multiprocessing
 import sys
 from collections.abc import AsyncIterator
 from concurrent.futures import ProcessPoolExecutor
@@ -20,8 +21,9 @@ def work(value: Any) -> Any:
 
 @asynccontextmanager
 async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-    """Keep a pool while the application runs."""
-    with ProcessPoolExecutor(1) as pool:
+    """Keep a pool while the application runs. It answers when the process of the pool does."""
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+        await asyncio.get_running_loop().run_in_executor(pool, work, None)
         app.state.pool = pool
         yield
 
