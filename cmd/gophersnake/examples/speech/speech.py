@@ -336,11 +336,7 @@ class Transcribe:
     def setup(self) -> None:
         """Load the acoustic model, the dictionary and the language model."""
         progress("loading the English model")
-        # One search instead of two, with narrower beams than the defaults of 1e-48: half of the
-        # time, and for speech with a good signal the same words.
-        self.decoder = Decoder(
-            samprate=RATE, loglevel="FATAL", fwdflat=False, beam=1e-40, pbeam=1e-40
-        )
+        self.decoder = Decoder(samprate=RATE, loglevel="FATAL")
 
     def process(self, segment: Segment) -> Iterator[Line]:
         """Yield the words of a segment as a line, or nothing if it has no words or is a draft.
