@@ -162,6 +162,27 @@ func TestACallIsNotAnsweredBeforeItIsSent(t *testing.T) {
 	}
 }
 
+func TestProgressOfACallThatWasNotSentEndsTheConnection(t *testing.T) {
+	for name, c := range map[string]struct {
+		calls []uint64
+		says  string
+	}{
+		"before it is sent":  {[]uint64{1}, "about call 1, which the worker was not sent"},
+		"never made":         {[]uint64{2}, "about call 2, which the worker was not sent"},
+		"none":               {[]uint64{0}, "about call 0, which the worker was not sent"},
+		"the largest number": {[]uint64{math.MaxUint64}, "which the worker was not sent"},
+		"too many":           {make([]uint64, MaxAtOnce+1), "about 4097 calls, more than 4096"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			conn, p := connect(t, Events{})
+			call := conn.NewCall(FrameCall, 0)
+			call.OnProgress = func(Progress) { t.Error("the call has not begun") }
+			p.send(frameProgress, 0, pack(t, Progress{Calls: c.calls}))
+			endsOutOfProtocol(t, conn, c.says)
+		})
+	}
+}
+
 func TestItemsBeyondTheBytesOfTheWindowEndTheConnection(t *testing.T) {
 	c, p := connect(t, Events{})
 	c.window = Window{Items: 16, Bytes: 1000}

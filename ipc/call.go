@@ -2,6 +2,7 @@ package ipc
 
 import (
 	"errors"
+	"fmt"
 	"math"
 	"sync"
 	"sync/atomic"
@@ -18,6 +19,10 @@ type Call struct {
 	// goroutine of [Call.Cancel] or of the caller. It may be nil. Set it before the call is
 	// made.
 	OnCancelSent func()
+	// OnProgress receives what the node reports of the call, on the goroutine that reads the
+	// connection: it must return quickly, and must not use the connection. The call may have
+	// been answered meanwhile. It may be nil. Set it before the call is made.
+	OnProgress func(Progress)
 	// Deadline is when the caller stops waiting, which the node can read; zero for never. The
 	// call itself does not end then. Set it before the call is made.
 	Deadline time.Time
@@ -426,6 +431,37 @@ func (t *callTable) kindOf(id uint64) FrameType {
 		return call.header.kind
 	}
 	return 0
+}
+
+// report passes a report of progress on to the calls that it is about. Those that have ended,
+// or are abandoned, have no use for it: a thread of the node may still have worked for them. The
+// error is a *[ProtocolError] if the worker cannot know one of the calls.
+func (t *callTable) report(p Progress) error {
+	hooks, err := t.progressHooks(p.Calls)
+	for _, hook := range hooks {
+		hook(p)
+	}
+	return err
+}
+
+// progressHooks returns the functions that receive the reports of calls.
+func (t *callTable) progressHooks(calls []uint64) (hooks []func(Progress), err error) {
+	if len(calls) > MaxAtOnce {
+		return nil, &ProtocolError{Reason: fmt.Sprintf("a progress frame is about %d calls, more than %d", len(calls), MaxAtOnce)}
+	}
+	t.Lock()
+	defer t.Unlock()
+	for _, id := range calls {
+		call := t.open[id]
+		// The field may be read only if the call was sent: its caller may still set it.
+		if id == 0 || id > t.lastID || call != nil && call.order.Load() == 0 {
+			return nil, &ProtocolError{Reason: fmt.Sprintf("a progress frame is about call %d, which the worker was not sent", id)}
+		}
+		if call != nil && call.OnProgress != nil {
+			hooks = append(hooks, call.OnProgress)
+		}
+	}
+	return hooks, nil
 }
 
 // traceOf returns the trace of an open call, nil if it has none or is not open.

@@ -84,7 +84,7 @@ func (e *PeerError) Error() string {
 type Events struct {
 	// Log receives the log records of the worker.
 	Log func(LogRecord, *Trace)
-	// Progress receives the progress that a node reports.
+	// Progress receives the progress that a node reports and that is about no call.
 	Progress func(Progress)
 }
 
@@ -251,6 +251,9 @@ func (c *Conn) event(f frame) error {
 		return err
 	}
 	progress.bound()
+	if len(progress.Calls) > 0 {
+		return c.calls.report(progress)
+	}
 	if c.events.Progress != nil {
 		c.events.Progress(progress)
 	}

@@ -115,6 +115,46 @@ func TestEventsArriveBetweenCalls(t *testing.T) {
 	assert.Equal(t, []byte{0xc3}, answer.Body)
 }
 
+func TestProgressReachesTheCallsThatItIsAbout(t *testing.T) {
+	setup := make(chan Progress, 3)
+	c, p := connect(t, Events{Progress: func(p Progress) { setup <- p }})
+	assert.Equal(t, "half way", (<-setup).Message, "that of connect")
+	got := make(chan uint64, 8)
+	run := func() *Call {
+		call := c.NewCall(FrameCall, 0)
+		call.OnProgress = func(p Progress) {
+			assert.Equal(t, "both", p.Message)
+			assert.Equal(t, 0.25, *p.Fraction)
+			got <- call.header.call
+		}
+		return call
+	}
+	first, second, third := run(), run(), c.NewCall(FrameCall, 0) // the third one does not listen
+	var calls sync.WaitGroup
+	for _, call := range []*Call{first, second, third} {
+		calls.Go(func() {
+			_, err := call.Do(Args{})
+			assert.NoError(t, err)
+		})
+	}
+	for range 3 {
+		p.take()
+	}
+	p.send(frameProgress, 0, pack(t, Progress{Message: "both", Fraction: new(0.25), Calls: []uint64{1, 2, 3}}))
+	assert.ElementsMatch(t, []uint64{1, 2}, []uint64{<-got, <-got})
+	for id := range uint64(3) {
+		p.send(frameResult, id+1, []byte{0xc0})
+	}
+	calls.Wait()
+
+	// A thread of the node may report for a call that has been answered.
+	p.send(frameProgress, 0, pack(t, Progress{Message: "late", Calls: []uint64{1}}))
+	p.send(frameProgress, 0, pack(t, Progress{Message: "of none"}))
+	assert.Equal(t, "of none", (<-setup).Message)
+	assert.Empty(t, got)
+	assert.NoError(t, c.Err())
+}
+
 func TestAnErrorFrameIsTheCallsError(t *testing.T) {
 	c, p := connect(t, Events{})
 	go func() {

@@ -132,7 +132,8 @@
 // and its folder. From then on both sides send frames.
 //
 // The worker sends hello and the supervisor answers with setup. The worker ends its
-// setup with ready, or with an error. It may send log and progress frames before.
+// setup with ready, or with an error. It may send log and progress frames before. Later progress
+// frames name the calls that they are about. One without calls is about the node.
 //
 // # Calls
 //
@@ -371,6 +372,8 @@
 //	ready: output, schema           [MaxSchema] and [MaxSchemaDepth] each, [MaxSchemas] of all
 //	progress: member                one that setup has, else the first
 //	progress: fraction              brought between 0 and 1; NaN becomes nil
+//	progress: calls                 0 to 4096 ids of calls that were sent; those that are not open
+//	                                any more have no use for it
 //	log: time                       any; not used
 //	log: call                       any; only shown in the record
 //	log: member                     one that setup has, else the first

@@ -71,6 +71,7 @@ func TestTheTableOfBoundsHasTheConstants(t *testing.T) {
 		"log: message":                           "cut at " + size(MaxMessage),
 		"log: fields":                            "left out beyond " + size(maxRecord),
 		"progress: message":                      "cut at " + size(MaxText),
+		"progress: calls":                        fmt.Sprintf("0 to %d", MaxAtOnce),
 		"error: class, relation":                 "cut at " + size(MaxName),
 		"error: notes, frames, cause":            fmt.Sprintf("at most %d, %d, %d", maxNotes, maxFrames, maxCauses),
 		"error: file, function, source":          "cut at " + size(MaxText),

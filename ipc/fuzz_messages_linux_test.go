@@ -19,7 +19,7 @@ func workerFrames(f *testing.F) map[FrameType][]byte {
 		frameResult:   packed(f, map[string]any{"a": []any{1, "b", nil, 2.5}}),
 		frameItem:     packed(f, []any{int64(1)}),
 		frameLog:      packed(f, LogRecord{Level: "info", Logger: "l", Message: "m", Time: 1.5, Fields: map[string]any{"k": []any{1}}}),
-		frameProgress: packed(f, Progress{Message: "half way", Fraction: new(0.5)}),
+		frameProgress: packed(f, Progress{Message: "half way", Fraction: new(0.5), Calls: []uint64{1}}),
 		frameRelease:  packed(f, [][2]uint64{{1, 2}}),
 		frameForget:   packed(f, []uint64{1 << 31, 5}),
 		framePong:     {},

@@ -273,6 +273,9 @@ type Progress struct {
 	Fraction *float64 `msgpack:"fraction"`
 	// Member is the index of the node that reports it in a fused chain.
 	Member int `msgpack:"member"`
+	// Calls are the ids of the calls that it is about: one, or all of a batch. It is empty if
+	// there is none, as in setup.
+	Calls []uint64 `msgpack:"calls"`
 }
 
 // The limits of messages. Those of values do not apply: a chain of exceptions may be longer

@@ -36,6 +36,7 @@ var protocolAttacks = []attack{
 	{does: "reports 15 MiB of empty arrays as progress", way: "reports_empty_arrays", stop: "the same", want: ended(), says: "memory"},
 	{does: "raises a chain of 100,000 causes", way: "nests_exceptions", stop: "the depth of messages", want: ended(), says: "deep"},
 	{does: "answers its neighbors' calls", way: "answers_another_call", stop: "each connection has its own calls", want: ended(), says: "which is not under way"},
+	{does: "reports progress of its neighbors' calls", way: "reports_on_another_call", stop: "the same", want: ended(), says: "which the worker was not sent"},
 	{does: "sends items for a call that has one result", way: "floods_items", stop: "the kind of the call is checked", want: ended(), says: "item"},
 	{does: "denies that a call has begun, which must not be repeated", way: "denies_the_call", stop: "the host goes by what it wrote", want: died("exit 3", "").and(unrepeated), says: "os._exit(3)",
 		more: []string{"idempotent: false", "retry: {fixed: 1ms, max_attempts: 3}"},

@@ -55,7 +55,7 @@ func (n *node) findCode(p *manifest.Pipeline, o *options) *Error {
 	if host := n.config.Host; host != nil {
 		if o.executor == nil {
 			return NewError(KindManifest, fmt.Sprintf("the node runs on %s, and this runner is not connected to other machines", host)).
-				WithHint("give the runner an executor (runner.WithExecutor), or leave host out to run the node here")
+				WithHint("serve it with gophersnake serve --nats, or give the runner an executor (runner.WithExecutor); without host, the node runs here")
 		}
 		if n.isRemote = !o.executor.Here(*host); n.isRemote {
 			return nil
@@ -380,11 +380,13 @@ func (op *remoteOperation) admit(machine string) error {
 	return nil
 }
 
-// attempt makes one attempt.
-func (op *remoteOperation) attempt(ctx context.Context, input ipc.Payload) (ipc.Payload, error) {
+// attempt makes one attempt. The input is encoded, or is left on another machine.
+func (op *remoteOperation) attempt(ctx context.Context, input flow.Value, leave bool) (out flow.Value, err error) {
 	op.on = ""
 	n := op.node
-	out, err := n.executor.Call(ctx, &RemoteCall{Node: n.id, Host: *n.config.Host, Input: input, Avoid: op.failed, Admit: op.admit})
+	call := &RemoteCall{Node: n.id, Host: *n.config.Host, Input: input.Payload, From: input.Left, Leave: leave, Avoid: op.failed, Admit: op.admit}
+	out.Payload, err = n.executor.Call(ctx, call)
+	out.Encoded, out.Left = err == nil, call.Left
 	if m := op.asked[op.on]; m != nil {
 		m.err, m.ran = err, true
 		if err != nil && !slices.Contains(op.failed, op.on) {
@@ -393,7 +395,7 @@ func (op *remoteOperation) attempt(ctx context.Context, input ipc.Payload) (ipc.
 	}
 	if err != nil {
 		// The other machine has made one attempt; this one counts them.
-		return out, classify(err).with(func(e *Error) { e.Attempt, e.Attempts = 0, 0 }).WithNode(n.id).WithOperation("call")
+		return flow.Value{}, classify(err).with(func(e *Error) { e.Attempt, e.Attempts = 0, 0 }).WithNode(n.id).WithOperation("call")
 	}
 	return out, nil
 }
@@ -412,20 +414,41 @@ func (op *remoteOperation) settle(ctx context.Context) {
 	}
 }
 
+// leaves reports whether large results of the node may stay outside of this process until the next node
+// takes them: if each of these is on another machine as well, and has no other input.
+func (r *Runner) leaves(n *node) bool {
+	if !n.isRemote || n.config.Output || len(r.options.callInterceptors) > 0 {
+		return false
+	}
+	followed := false
+	for _, next := range r.nodes {
+		for _, c := range next.inputs {
+			if c.From != n.id {
+				continue
+			}
+			if !next.isRemote || len(next.inputs) > 1 || c.Port != "" {
+				return false
+			}
+			followed = true
+		}
+	}
+	return followed
+}
+
 // callRemote calls the node on another machine, under its policy.
-func (n *node) callRemote(ctx context.Context, c *tracing.Call, in *flow.Inputs) (out ipc.Payload, err error) {
-	var input ipc.Payload
+func (n *node) callRemote(ctx context.Context, c *tracing.Call, in *flow.Inputs) (out flow.Value, err error) {
+	var input flow.Value
 	switch {
 	case n.noInput:
-		input, err = ipc.Encode("input", nil)
+		input.Payload, err = ipc.Encode("input", nil)
 	case len(n.inputs) < 2 || n.merges:
-		input = in.First.Payload
+		input = in.First
 	default:
 		ports := make([]ipc.Port, len(n.inputs))
 		for i, c := range n.inputs {
 			ports[i] = ipc.Port{Name: c.Port, Value: in.At(i).Payload}
 		}
-		input = ipc.JoinPorts(ports)
+		input.Payload = ipc.JoinPorts(ports)
 	}
 	if err != nil {
 		return out, classify(err).WithNode(n.id)
@@ -433,15 +456,16 @@ func (n *node) callRemote(ctx context.Context, c *tracing.Call, in *flow.Inputs)
 	op := &remoteOperation{node: n, asked: make(map[string]*machinePermit)}
 	defer op.settle(ctx)
 	err = n.entry.execute(ctx, c, func(ctx context.Context, _ int) error {
-		out, err = op.attempt(ctx, input)
-		if err == nil {
-			if err = n.checkResult(out); err != nil {
+		out, err = op.attempt(ctx, input, in.Leave)
+		if err == nil && out.Left == nil { // a machine that takes what is left checks it
+			if err = n.checkResult(out.Payload); err != nil {
 				err = classify(err).WithNode(n.id).WithOperation("read the result")
 			}
 		}
 		return err
 	})
-	return out.Checked(), err
+	out.Payload = out.Payload.Checked()
+	return out, err
 }
 
 // generateRemote calls a generator on another machine, and emits its values when it has ended.
@@ -450,7 +474,7 @@ func (n *node) generateRemote(ctx context.Context, c *tracing.Call, in *flow.Inp
 	if err != nil {
 		return err
 	}
-	v, err := list.Decode("result", ipc.DefaultLimits())
+	v, err := list.Decode("result")
 	if err != nil {
 		return classify(err).WithNode(n.id)
 	}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/gophersnake/gophersnake/retry"
 	"github.com/gophersnake/gophersnake/runner/internal/pool"
+	"github.com/gophersnake/gophersnake/runner/internal/progress"
 	"github.com/gophersnake/gophersnake/runner/internal/worker"
 )
 
@@ -88,7 +89,49 @@ type SparePromoted struct {
 	PID  int
 }
 
-// SetupProgress reports progress that a node reported from its setup.
+// Progress is what a node reports of a call; see [WithProgress].
+type Progress struct {
+	// Node is the id of the node in the pipeline.
+	Node string
+	// Message says what the node does. It has at most 8 KiB and any characters;
+	// [PrintableLine] makes it fit for a terminal.
+	Message string
+	// Fraction is how much is done, from 0 to 1, nil if that is unknown.
+	Fraction *float64
+}
+
+// WithProgress returns a context whose runs, calls and streams report their progress: what their
+// Python nodes report by gophersnake.progress, and their Go nodes by [ReportProgress], also on
+// other machines. It calls fn on a goroutine of its own, one call after the other. Each node's
+// latest report counts: fn gets the first one at once, and later ones at most ten times a
+// second. An attempt after a failed one reports from the beginning again. The function of an
+// outer context gets the same reports.
+//
+// Stop passes the last reports on, and returns when fn has returned; later reports are dropped.
+// Call it when the work has returned, and not from fn:
+//
+//	ctx, stop := runner.WithProgress(ctx, func(p runner.Progress) { log.Print(p.Node, ": ", p.Message) })
+//	defer stop()
+//	out, err := r.Run(ctx, input)
+func WithProgress(ctx context.Context, fn func(Progress)) (_ context.Context, stop func()) {
+	return progress.With(ctx, func(r progress.Report) { fn(Progress(r)) })
+}
+
+// ReportProgress reports the progress of a node in Go; ctx is that of its call. It does not
+// block. The node's id is added if p has none. Without [WithProgress] it does nothing.
+func ReportProgress(ctx context.Context, p Progress) {
+	sink := progress.Of(ctx)
+	if sink == nil {
+		return
+	}
+	if p.Node == "" {
+		p.Node = progress.Node(ctx)
+	}
+	sink.Add(progress.Report(p))
+}
+
+// SetupProgress reports progress that a node reported from its setup, or from code that works for
+// no call. That of a call goes to its caller; see [WithProgress].
 type SetupProgress struct {
 	Node    string
 	Time    time.Time
@@ -214,10 +257,15 @@ func (e SparePromoted) String() string {
 
 // String describes the event.
 func (e SetupProgress) String() string {
-	if e.Fraction == nil {
-		return fmt.Sprintf("node %q: %s", e.Node, PrintableLine(e.Message))
+	return Progress{Node: e.Node, Message: e.Message, Fraction: e.Fraction}.String()
+}
+
+// String describes the report in one line, which is fit for a terminal.
+func (p Progress) String() string {
+	if p.Fraction == nil {
+		return fmt.Sprintf("node %q: %s", p.Node, PrintableLine(p.Message))
 	}
-	return fmt.Sprintf("node %q: %s (%.0f%%)", e.Node, PrintableLine(e.Message), *e.Fraction*100)
+	return fmt.Sprintf("node %q: %s (%.0f%%)", p.Node, PrintableLine(p.Message), *p.Fraction*100)
 }
 
 // String describes the event.

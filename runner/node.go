@@ -16,6 +16,7 @@ import (
 	"github.com/gophersnake/gophersnake/runner/internal/engine"
 	"github.com/gophersnake/gophersnake/runner/internal/flow"
 	"github.com/gophersnake/gophersnake/runner/internal/pool"
+	"github.com/gophersnake/gophersnake/runner/internal/progress"
 	"github.com/gophersnake/gophersnake/runner/internal/tracing"
 	"github.com/gophersnake/gophersnake/runner/internal/worker"
 	"github.com/gophersnake/gophersnake/runner/manifest"
@@ -229,7 +230,7 @@ func (n *node) Call(ctx context.Context, in flow.Inputs) (out flow.Value, err er
 		})
 		out = flow.Value{Payload: call.payload, Encoded: err == nil}
 	case n.isRemote:
-		if out.Payload, err = n.callRemote(ctx, c, &in); err == nil {
+		if out, err = n.callRemote(ctx, c, &in); err == nil && out.Left == nil {
 			out, err = n.shared(ctx, out.Payload)
 		}
 	case n.fn != nil:
@@ -328,12 +329,11 @@ func (n *node) args(in *flow.Inputs) ipc.Args {
 
 // callGo runs a Go node under its policy and breaker. Its value is encoded here, once for
 // all nodes that take it.
-func (n *node) callGo(ctx context.Context, c *tracing.Call, in *flow.Inputs) (flow.Value, error) {
+func (n *node) callGo(ctx context.Context, c *tracing.Call, in *flow.Inputs) (out flow.Value, err error) {
 	input, err := n.goInput(in)
 	if err != nil {
 		return flow.Value{}, classify(err).WithNode(n.id)
 	}
-	var out flow.Value
 	err = n.entry.execute(ctx, c, func(ctx context.Context, _ int) error {
 		v, err := n.callFunc(ctx, input)
 		if err != nil {
@@ -476,7 +476,7 @@ func (n *node) callFunc(ctx context.Context, in Input) (v any, err error) {
 			err = NewError(KindExecution, fmt.Sprintf("the Go node panicked: %v", p)).WithMetadata("stack", string(debug.Stack()))
 		}
 	}()
-	return n.fn(ctx, in)
+	return n.fn(progress.Within(ctx, n.id), in)
 }
 
 // goError returns the error of a Go node with a kind. An error that has none is a

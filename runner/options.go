@@ -83,6 +83,12 @@ type RemoteCall struct {
 	Host manifest.Host
 	// Input is as [Node.Call] takes it, encoded. The executor only reads it, until it returns.
 	Input ipc.Payload
+	// From is the Left of an earlier call, which is the input in place of Input; nil for none.
+	From RemoteValue
+	// Leave permits the executor to leave a large result outside of this process for another call
+	// to take, set Left to it, and return an empty payload.
+	Leave bool
+	Left  RemoteValue
 	// Avoid names the machines on which attempts of this call have failed. One of them gets
 	// this attempt only if no other machine can take it.
 	Avoid []string
@@ -92,6 +98,10 @@ type RemoteCall struct {
 	// that holds for all machines, it is the error of the call.
 	Admit func(machine string) error
 }
+
+// RemoteValue is a value that an [Executor] has left outside of this process. Release deletes it;
+// calls that take it have returned then.
+type RemoteValue interface{ Release() }
 
 // WithExecutor makes nodes run on other machines if their manifest names a host; see
 // [Executor]. Without it, [New] refuses such nodes.

@@ -155,7 +155,7 @@ func (r *Runner) layOut() {
 			steps = append(steps, r.chainStep(c))
 			continue
 		}
-		step := flow.Step{ID: id, Node: n.calls, Encoded: true, Local: !n.isPython(), Domain: n.domain, Merges: n.merges, Output: n.config.Output}
+		step := flow.Step{ID: id, Node: n.calls, Encoded: true, Local: !n.isPython(), Domain: n.domain, Merges: n.merges, Output: n.config.Output, Leaves: r.leaves(n)}
 		step.Inputs = r.inputsOf(n)
 		steps = append(steps, step)
 	}

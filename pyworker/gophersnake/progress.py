@@ -1,4 +1,4 @@
-"""Progress reports from nodes whose setup takes long."""
+"""Progress reports from nodes whose setup or calls take long."""
 
 from __future__ import annotations
 
@@ -14,10 +14,21 @@ _report: Report | None = None
 
 
 def progress(message: str, fraction: float | None = None) -> None:
-    """Report the progress of long work, most often in ``setup``.
+    """Report the progress of long work, in ``setup`` or in a call.
 
-    The report is shown on the terminal, and Go programs receive it as ``SetupProgress``.
-    Outside of a worker, in a test for instance, it is a log record at level debug.
+    In a call the report is for its caller: a terminal or a job shows it, and Go programs receive
+    it by ``runner.WithProgress``. In a batch it is for the callers of all inputs. In ``setup``,
+    and from code that works for no call, it is shown on the terminal, and Go programs receive it
+    as ``SetupProgress``. Outside of a worker, in a test for instance, it is a log record at level
+    debug.
+
+    A node may report as often as it likes. Of reports that come faster than they can be shown,
+    the latest counts.
+
+    In a node with ``async def`` or ``threads``, a report belongs to the call whose context it is
+    made in: a thread that the node itself has started needs ``contextvars.copy_context().run``,
+    which ``asyncio.to_thread`` uses as well. In other nodes it belongs to the call that runs,
+    whatever thread reports.
 
     Args:
         message: what is being done, for instance ``"loading the model"``.

@@ -13,7 +13,7 @@ from tests.supervisor import PROGRESS, Failed
 
 HEAD = """
     import logging, os, sys, threading, warnings
-    from gophersnake import progress
+    from gophersnake import node, progress
     log = logging.getLogger("a.b")
 """
 
@@ -191,13 +191,70 @@ def test_progress_is_clamped_to_its_bounds(serve: Serve) -> None:
         n("progress('a'); progress('b', 0.5); progress('c', 7); progress(5, -1)"),
         python="nodes.py:n",
     )
-    worker.call(1)
+    call = worker.begin(1)
+    worker.end(call)
     assert worker.progress == [
-        {"message": "a", "fraction": None},
-        {"message": "b", "fraction": 0.5},
-        {"message": "c", "fraction": 1.0},
-        {"message": "5", "fraction": 0.0},
+        {"message": "a", "fraction": None, "calls": [call]},
+        {"message": "b", "fraction": 0.5, "calls": [call]},
+        {"message": "c", "fraction": 1.0, "calls": [call]},
+        {"message": "5", "fraction": 0.0, "calls": [call]},
     ]
+
+
+def test_reports_that_say_hardly_more_than_the_last_one_are_not_sent(serve: Serve) -> None:
+    worker = serve(
+        n("[progress('step', i / 1_000_000) for i in range(1_000_001)]; progress('step', 1)"),
+        python="nodes.py:n",
+    )
+    worker.call(1)
+    assert len(worker.progress) < 1000
+    assert worker.progress[0]["fraction"] == 0.0
+    assert worker.progress[-1]["fraction"] == 1.0
+
+
+def test_a_long_message_is_shortened(serve: Serve) -> None:
+    worker = serve(n("progress('x' * 10_000_000)"), python="nodes.py:n")
+    worker.call(1)
+    assert worker.progress[0]["message"] == "x" * 2047 + "…"
+
+
+def test_setup_and_close_report_for_no_call(serve: Serve) -> None:
+    worker = serve(
+        HEAD
+        + """
+    @node
+    class Model:
+        def setup(self): progress("loading")
+        def process(self, value):
+            progress("working")
+            return value
+        def close(self): progress("closing")
+    """,
+        python="nodes.py:Model",
+    )
+    call = worker.begin(1)
+    worker.end(call)
+    worker.shut_down()
+    assert [(p["message"], p["calls"]) for p in worker.progress] == [
+        ("loading", []),
+        ("working", [call]),
+    ]
+
+
+def test_a_report_of_a_batch_is_for_all_its_calls(serve: Serve) -> None:
+    worker = serve(
+        HEAD
+        + """
+    @node(batch=3, max_wait_ms=60_000)
+    def n(inputs):
+        progress("working")
+        return inputs
+    """
+    )
+    calls = [worker.begin(i) for i in range(3)]
+    for call in calls:
+        worker.end(call)
+    assert worker.progress == [{"message": "working", "fraction": None, "calls": calls}]
 
 
 def test_print_is_a_log_stream_and_never_the_protocol(serve: Serve) -> None:

@@ -151,7 +151,7 @@ def test_a_node_can_be_a_class_with_setup_and_close(serve: Serve, tmp_path: Path
         """,
         params={"log": str(tmp_path / "log"), "times": 3},
     )
-    assert worker.progress == [{"message": "loading", "fraction": None}]
+    assert worker.progress == [{"message": "loading", "fraction": None, "calls": []}]
     assert worker.call(2) == [True, 6]
     assert worker.shut_down() == 0
     assert (tmp_path / "log").read_text() == "closed"

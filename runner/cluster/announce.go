@@ -38,6 +38,8 @@ type targetState struct {
 	Node       string `json:"node"`
 	Idempotent bool   `json:"idempotent"`
 	Ready      bool   `json:"ready"`
+	// Lends means that it takes calls whose content stays in the value store.
+	Lends bool `json:"lends,omitempty"`
 	// Resumes is how a stream continues on another machine, and Sinks are the nodes whose values
 	// it returns; it has none if the target takes no streams.
 	Resumes string `json:"resumes,omitempty"`

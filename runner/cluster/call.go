@@ -16,10 +16,11 @@ import (
 	"github.com/gophersnake/gophersnake/ipc"
 	"github.com/gophersnake/gophersnake/runner"
 	"github.com/gophersnake/gophersnake/runner/cluster/internal/wire"
+	"github.com/gophersnake/gophersnake/runner/internal/progress"
 )
 
-// attempt is a call that a client has sent to one machine. The client's lock guards the fields
-// from mayWait on.
+// attempt is a call that a client sends to one machine. The client's lock guards the fields from
+// mayWait on.
 type attempt struct {
 	name   string // the last token of its reply subject
 	peer   *peer
@@ -28,8 +29,11 @@ type attempt struct {
 	sent   time.Time
 	answer chan answer // gets one answer
 
+	progress *progress.Sink // what the nodes report; nil without runner.WithProgress
+
 	machine    string // its name
 	idempotent bool   // the call may be made again if it may have run
+	lends      bool   // the machine takes values that stay in the value store
 	stream     *Stream
 	synced     time.Time // of a stream: when the machine was last told what was sent
 	resumes    string    // of a stream: how it continues elsewhere
@@ -63,8 +67,10 @@ type pending struct {
 	tried   map[string]refusal // by the machines' ids
 	moves   int                // from machines that may have begun it
 	stream  *Stream            // nil for a call
-	remote  *runner.RemoteCall // nil unless a runner makes the call for one of its nodes
-	open    error              // of the breaker that has refused a machine
+	// progress takes what the nodes report; nil without runner.WithProgress.
+	progress *progress.Sink
+	remote   *runner.RemoteCall // nil unless a runner makes the call for one of its nodes
+	open     error              // of the breaker that has refused a machine
 }
 
 // mostMoves is how often a call moves because its machine was lost. A call that ends the
@@ -80,7 +86,7 @@ func (c *Client) call(ctx context.Context, node string, input any) (any, error) 
 	if err != nil {
 		return nil, wire.EncodeError(err)
 	}
-	call := &pending{client: c, node: node, payload: p, since: time.Now(), header: outgoing(ctx)}
+	call := &pending{client: c, node: node, payload: p, since: time.Now(), header: outgoing(ctx), progress: progress.Of(ctx)}
 	p, err = call.make(ctx)
 	if err != nil {
 		return nil, err
@@ -239,8 +245,8 @@ func (call *pending) registerLocked(p *peer, mayWait bool) *attempt {
 	c.lastCall++
 	a := &attempt{
 		name: strconv.FormatUint(c.lastCall, 36), peer: p, target: p.targets[call.node], node: call.node,
-		sent: time.Now(), answer: make(chan answer, 1), machine: p.name, idempotent: p.targets[call.node].idempotent, mayWait: mayWait,
-		stream: call.stream, synced: time.Now(), resumes: p.targets[call.node].resumes, sinks: p.targets[call.node].sinks,
+		sent: time.Now(), answer: make(chan answer, 1), machine: p.name, idempotent: p.targets[call.node].idempotent, mayWait: mayWait, lends: p.targets[call.node].lends,
+		progress: call.progress, stream: call.stream, synced: time.Now(), resumes: p.targets[call.node].resumes, sinks: p.targets[call.node].sinks,
 	}
 	c.calls[a.name] = a
 	a.alone, a.groups = len(c.calls) == 1, a.target.groups
@@ -322,20 +328,16 @@ func (call *pending) send(ctx context.Context, a *attempt) (stored string, err e
 	if a.mayWait {
 		head.flags |= flagMayWait
 	}
+	if call.progress != nil {
+		head.flags |= flagProgress
+	}
 	if deadline, ok := ctx.Deadline(); ok {
 		head.flags |= flagDeadline
 		head.timeout = time.Until(deadline)
 	}
-	var data []byte
-	if limit := c.conn.nc.MaxPayload() - int64(headerSize(call.header)); int64(call.payload.Size()+wire.PayloadRoom+16*len(call.payload.Buffers)) > limit {
-		content := wire.AppendPayload(make([]byte, 0, call.payload.Size()+wire.PayloadRoom), call.payload)
-		if stored, err = c.conn.values.Put(ctx, content); err != nil {
-			return "", err
-		}
-		head.flags |= flagClaimed
-		data = append(appendCall(nil, frameCall, head), stored...)
-	} else {
-		data = wire.AppendPayload(appendCall(make([]byte, 0, call.payload.Size()+wire.PayloadRoom), frameCall, head), call.payload)
+	data, stored, err := call.frame(ctx, a, head)
+	if err != nil {
+		return "", err
 	}
 	m := mail{subject: a.target.subject, reply: c.inbox + "." + a.name, data: data, numbered: &a.number}
 	if a.alone || len(call.header) > 0 {
@@ -377,6 +379,10 @@ func (call *pending) conclude(ctx context.Context, a *attempt, how answer) outco
 	}
 	cur.load()
 	if flags&flagClaimed != 0 && !cur.failed {
+		if kind == frameResult && call.remote != nil && call.remote.Leave {
+			call.remote.Left = &leftValue{call.client.conn.values, string(cur.rest)}
+			return outcome{}
+		}
 		content, err := call.client.conn.values.Take(ctx, string(cur.rest))
 		if err != nil {
 			return outcome{err: err}

@@ -15,6 +15,8 @@ import (
 
 	"github.com/gophersnake/gophersnake/ipc"
 	"github.com/gophersnake/gophersnake/runner"
+	"github.com/gophersnake/gophersnake/runner/cluster/internal/wire"
+	"github.com/gophersnake/gophersnake/runner/internal/progress"
 	"github.com/gophersnake/gophersnake/runner/manifest"
 )
 
@@ -377,8 +379,65 @@ func (e *Executor) Call(ctx context.Context, call *runner.RemoteCall) (ipc.Paylo
 	if err != nil {
 		return ipc.Payload{}, err
 	}
-	p := &pending{client: c, node: call.Node, payload: call.Input, remote: call, since: time.Now(), header: outgoing(ctx)}
+	p := &pending{client: c, node: call.Node, payload: call.Input, remote: call, since: time.Now(), header: outgoing(ctx), progress: progress.Of(ctx)}
 	return p.make(ctx)
+}
+
+// leftValue is a result that stays in the value store until the nodes that take it have run. If this
+// process dies before, the value ends by its age.
+type leftValue struct {
+	values *wire.Values
+	name   string
+}
+
+// left returns the value that is the input of a remote call, nil if the input is encoded.
+func (call *pending) left() *leftValue {
+	if call.remote == nil || call.remote.From == nil {
+		return nil
+	}
+	left, _ := call.remote.From.(*leftValue)
+	return left
+}
+
+// read returns the value.
+func (v *leftValue) read(ctx context.Context) (ipc.Payload, error) {
+	content, err := v.values.Get(ctx, v.name)
+	if err != nil {
+		return ipc.Payload{}, err
+	}
+	p, err := wire.ReadPayload(content)
+	if err != nil {
+		return ipc.Payload{}, runner.Wrap(err, runner.KindTransport, "read a value that another machine has left")
+	}
+	return p, nil
+}
+
+// Release implements [runner.RemoteValue].
+func (v *leftValue) Release() { v.values.Drop(v.name) }
+
+// frame returns the frame of the call for a machine. A value that is too large for a message goes to
+// the value store first, and stored is its name then, unless it is there already.
+func (call *pending) frame(ctx context.Context, a *attempt, head callHead) (data []byte, stored string, err error) {
+	if left := call.left(); left != nil {
+		if a.lends {
+			head.flags |= flagClaimed | flagLent
+			return append(appendCall(nil, frameCall, head), left.name...), "", nil
+		}
+		if call.payload, err = left.read(ctx); err != nil { // for a machine of an older version
+			return nil, "", err
+		}
+	}
+	limit := call.client.conn.nc.MaxPayload() - int64(headerSize(call.header))
+	if int64(call.payload.Size()+wire.PayloadRoom+16*len(call.payload.Buffers)) <= limit {
+		data = appendCall(make([]byte, 0, call.payload.Size()+wire.PayloadRoom), frameCall, head)
+		return wire.AppendPayload(data, call.payload), "", nil
+	}
+	content := wire.AppendPayload(make([]byte, 0, call.payload.Size()+wire.PayloadRoom), call.payload)
+	if stored, err = call.client.conn.values.Put(ctx, content); err != nil {
+		return nil, "", err
+	}
+	head.flags |= flagClaimed
+	return append(appendCall(nil, frameCall, head), stored...), stored, nil
 }
 
 // connect returns the client.

@@ -4,10 +4,12 @@ import (
 	"context"
 	"maps"
 	"strings"
+	"time"
 
 	"github.com/nats-io/nats.go"
 
 	"github.com/gophersnake/gophersnake/runner"
+	"github.com/gophersnake/gophersnake/runner/internal/progress"
 )
 
 // requestIDHeader is the header of a message that has the id of a request.
@@ -94,4 +96,44 @@ func headerSize(header nats.Header) int {
 		}
 	}
 	return size
+}
+
+// report is the content of a progress frame.
+type report struct {
+	Node     string   `msgpack:"node"`
+	Message  string   `msgpack:"message"`
+	Fraction *float64 `msgpack:"fraction"`
+}
+
+// reporting returns the context for the nodes of a call. If its caller wants to know their
+// progress, each report that the context passes on is sent to it, until stop.
+func (t *target) reporting(call *served) (_ context.Context, stop func()) {
+	ctx := withIncoming(call.ctx, call)
+	if call.flags&flagProgress == 0 {
+		return ctx, func() {}
+	}
+	return progress.With(ctx, func(r progress.Report) {
+		if msg, err := appendDocument(appendAnswer(nil, frameProgress, 0, t.load()), report(r)); err == nil {
+			t.publish(call.reply, msg)
+		}
+	})
+}
+
+// reported passes on what a machine sends of the progress of a call or stream.
+func (c *Client) reported(name string, cur *cursor) {
+	l := cur.load()
+	var r report
+	if cur.document(&r) != nil {
+		return
+	}
+	c.mu.Lock()
+	a := c.calls[name]
+	if a != nil {
+		a.peer.heard = time.Now()
+		a.target.report(l)
+	}
+	c.mu.Unlock()
+	if a != nil {
+		a.progress.Add(progress.Report(r))
+	}
 }

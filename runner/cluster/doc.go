@@ -67,7 +67,8 @@
 // An [Executor] calls single nodes of a pipeline on the machines that the manifest's host names.
 // The runner that has it decides about retries, so the machine makes one attempt, and each machine
 // has a circuit breaker for the node. An attempt goes to a machine on which none has failed, if
-// there is one.
+// there is one. A large result that only nodes elsewhere take stays in the object store: the caller
+// sends its name on, and deletes it when these have run.
 //
 // # Security and operation
 //
@@ -84,5 +85,7 @@
 // read these. Calls with headers are messages of their own. A value that is larger than the server's messages may
 // be goes by a bucket of the object store: the message has its name, the receiver deletes it,
 // and the bucket drops what is left after ten minutes. It needs JetStream on the servers.
+// If the context of a call has [runner.WithProgress], the machine sends what the nodes report in
+// frames ahead of the answer, at most ten a second of each node.
 // Headers that the caller adds ([WithHeader]) are headers of the message.
 package cluster

@@ -21,6 +21,9 @@ func WithProtocols(oldest, newest int) MachineOption {
 	return func(o *machineOptions) { o.protocol = [2]int{oldest, newest} }
 }
 
+// WithoutLending makes a machine one of an older version, which takes each value from the store.
+func WithoutLending() MachineOption { return func(o *machineOptions) { o.lends = false } }
+
 // PutValue stores a value as the sender of a large call does.
 func PutValue(ctx context.Context, c *Conn, content []byte) (string, error) {
 	return c.values.Put(ctx, content)

@@ -36,12 +36,13 @@ const (
 
 // Answers go to the reply subject of a request.
 const (
-	frameResult  frameKind = iota + 32 // the value of a call
-	frameFailure                       // the error of a call
-	frameRefusal                       // the call has not begun, and another machine may take it
-	frameUnknown                       // the answer to an inventory
-	framePong                          // the answer to a ping
-	frameAnswers                       // a group of answers to calls
+	frameResult   frameKind = iota + 32 // the value of a call
+	frameFailure                        // the error of a call
+	frameRefusal                        // the call has not begun, and another machine may take it
+	frameUnknown                        // the answer to an inventory
+	framePong                           // the answer to a ping
+	frameAnswers                        // a group of answers to calls
+	frameProgress                       // what a node reports of a call or stream, before its answer
 )
 
 // Frames of a stream, which both sides send: the client to the subject of the target, with the
@@ -51,13 +52,15 @@ const (
 	frameFlow                       // what has arrived, what may be sent, and what was sent
 )
 
-// Flags of a call, a result or a failure.
+// Flags of a call, a stream, a result or a failure.
 const (
 	flagClaimed  = 1 << iota // the content is in the value store; the frame has its name
 	flagMayWait              // the machine may queue the call if it has no free worker
 	flagDeadline             // the call has a deadline
 	flagOnce                 // the caller retries the call itself
 	flagGroups               // the caller reads groups of answers
+	flagLent                 // the content that is claimed stays in the value store, for further calls
+	flagProgress             // the caller wants progress frames; an older machine sends none
 )
 
 // refusal says why a machine did not take a call.

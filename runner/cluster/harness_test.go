@@ -46,6 +46,11 @@ func beMachine(s clustertest.Settings) error {
 			return err
 		}
 	}
+	for name, file := range s.Manifests {
+		if runners[name], err = loadPlaced(conn, name, file, place...); err != nil {
+			return err
+		}
+	}
 	opts := slices.Concat(place, []cluster.MachineOption{cluster.WithVersion("1.2.3")})
 	if s.Protocol != 0 {
 		opts = append(opts, cluster.WithProtocol(s.Protocol))
@@ -69,6 +74,16 @@ func beMachine(s clustertest.Settings) error {
 	}
 	conn.Close()
 	return nil
+}
+
+// loadPlaced returns a runner for the manifest in a file, whose nodes may be on other machines. The
+// process ends with its executor.
+func loadPlaced(conn *cluster.Conn, name, file string, place ...cluster.MachineOption) (*runner.Runner, error) {
+	p, err := runner.Load(file)
+	if err != nil {
+		return nil, err
+	}
+	return runner.New(p, runner.WithExecutor(cluster.NewExecutor(conn, name, place...)))
 }
 
 // beClient calls the node hold, and prints its result.

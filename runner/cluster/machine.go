@@ -34,6 +34,7 @@ type machineOptions struct {
 	slots    map[string]int
 	grace    time.Duration
 	protocol [2]int // oldest and newest
+	lends    bool   // see targetState.Lends
 }
 
 // WithName names the machine in errors and statistics. The default is the name of the host.
@@ -105,7 +106,7 @@ func Announce(ctx context.Context, conn *Conn, runners map[string]*runner.Runner
 	m := &Machine{
 		machineOptions: machineOptions{
 			name: hostname(), version: programVersion(), slots: make(map[string]int), grace: 30 * time.Second,
-			protocol: [2]int{oldestProtocol, newestProtocol},
+			protocol: [2]int{oldestProtocol, newestProtocol}, lends: true,
 		},
 		id: nuid.Next(), conn: conn, logger: conn.logger, names: slices.Sorted(maps.Keys(runners)),
 		served: make(map[string]*servedPipeline), wake: make(chan struct{}, 1), ended: make(chan struct{}), leaving: make(chan struct{}),
@@ -334,6 +335,7 @@ func (m *Machine) announcement(p *servedPipeline) announcement {
 	for _, t := range p.targets {
 		l, ready, _ := t.state()
 		state := targetState{Node: t.node, Idempotent: t.idempotent, Ready: ready, load: l}
+		state.Lends = t.node != "" && m.lends
 		if t.node == "" {
 			state.Resumes, state.Sinks = code.resumes, code.sinks
 		}

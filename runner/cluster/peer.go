@@ -31,6 +31,7 @@ type peerTarget struct {
 	subject    string
 	idempotent bool
 	ready      bool
+	lends      bool   // it takes values that stay in the value store
 	streams    bool   // it takes streams
 	groups     bool   // it reads groups of calls
 	resumes    string // how these continue elsewhere
@@ -89,7 +90,7 @@ func (c *Client) announced(msg *nats.Msg) {
 			t = &peerTarget{subject: p.subject + "." + targetName(state.Node)}
 			p.targets[state.Node] = t
 		}
-		t.idempotent, t.ready = state.Idempotent, state.Ready
+		t.idempotent, t.ready, t.lends = state.Idempotent, state.Ready, state.Lends
 		t.groups = a.Groups
 		t.streams, t.resumes, t.sinks = len(state.Sinks) > 0, state.Resumes, state.Sinks
 		if state.Description != nil {
@@ -142,8 +143,13 @@ func (c *Client) received(msg *nats.Msg) {
 func (c *Client) answered(name string, data []byte, none bool) {
 	cur := cursor{rest: data}
 	kind, flags, err := cur.head()
-	if err == nil && (kind == frameItem || kind == frameFlow) {
+	switch {
+	case err != nil:
+	case kind == frameItem, kind == frameFlow:
 		c.streamed(name, kind, flags, &cur)
+		return
+	case kind == frameProgress:
+		c.reported(name, &cur)
 		return
 	}
 	c.mu.Lock()
@@ -187,8 +193,8 @@ func (c *Client) answeredGroup(data []byte) {
 	for name, frame, ok := cur.member(); ok; name, frame, ok = cur.member() {
 		inner := cursor{rest: frame}
 		kind, _, err := inner.head()
-		if err == nil && (kind == frameItem || kind == frameFlow) {
-			continue // streams have messages of their own
+		if err == nil && (kind == frameItem || kind == frameFlow || kind == frameProgress) {
+			continue // these have messages of their own
 		}
 		if a := c.takeLocked(string(name), &inner, err); a != nil {
 			all = append(all, settled{a, frame})

@@ -213,6 +213,9 @@ func (s *Stream) open(a *attempt) error {
 		return err
 	}
 	head.flags |= packed.flags
+	if s.call.progress != nil {
+		head.flags |= flagProgress
+	}
 	err = c.outbox.sendNow(&nats.Msg{
 		Subject: a.target.subject, Reply: c.inbox + "." + a.name, Header: s.call.header,
 		Data: append(appendCall(nil, frameOpen, head), packed.content...),

@@ -12,6 +12,7 @@ import (
 	"github.com/gophersnake/gophersnake/ipc"
 	"github.com/gophersnake/gophersnake/runner"
 	"github.com/gophersnake/gophersnake/runner/cluster/internal/wire"
+	"github.com/gophersnake/gophersnake/runner/internal/progress"
 )
 
 // Stream is a stream of items through a pipeline on one of the machines, as
@@ -88,7 +89,7 @@ func (c *Client) Stream(ctx context.Context, opts ...StreamOption) (*Stream, err
 	if ctx.Err() != nil {
 		return nil, contextError(ctx)
 	}
-	call := &pending{client: c, since: time.Now(), header: outgoing(ctx)}
+	call := &pending{client: c, since: time.Now(), header: outgoing(ctx), progress: progress.Of(ctx)}
 	if err := checkHeader(call.header); err != nil {
 		return nil, err
 	}

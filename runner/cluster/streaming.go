@@ -61,7 +61,9 @@ func resumesHow(r *runner.Runner, all []ipc.Description) (how string, sinks []st
 // stream runs a stream that has a slot, and answers it.
 func (t *target) stream(call *served) error {
 	st := call.stream
-	s, err := t.openStream(call)
+	ctx, stopReports := t.reporting(call)
+	defer stopReports()
+	s, err := t.openStream(ctx, call)
 	if err != nil {
 		t.fail(call, err)
 		return err
@@ -78,12 +80,13 @@ func (t *target) stream(call *served) error {
 	st.changed.Broadcast()
 	st.mu.Unlock()
 	feeding.Wait()
+	stopReports()
 	st.finish(err)
 	return err
 }
 
 // openStream opens the stream of the runner, and lets the client send.
-func (t *target) openStream(call *served) (*runner.Stream, error) {
+func (t *target) openStream(ctx context.Context, call *served) (*runner.Stream, error) {
 	st, frame := call.stream, call.frame
 	call.frame = cursor{}
 	content, err := st.conn.unpack(call.ctx, arrival{flags: call.flags, content: frame.rest})
@@ -94,7 +97,7 @@ func (t *target) openStream(call *served) (*runner.Stream, error) {
 	if err := (&cursor{rest: content}).document(&o); err != nil {
 		return nil, runner.Wrap(err, runner.KindTransport, "open the stream")
 	}
-	s, err := t.pipeline.runner.Stream(withIncoming(call.ctx, call),
+	s, err := t.pipeline.runner.Stream(ctx,
 		runner.WithWindow(o.Window), runner.WithCheckpoint(runner.Checkpoint{States: o.States}))
 	if err != nil {
 		return nil, err

@@ -248,7 +248,8 @@ func (t *target) execute(call *served) (v any, release func(), err error) {
 	if err != nil {
 		return nil, release, err
 	}
-	ctx := withIncoming(call.ctx, call)
+	ctx, stop := t.reporting(call)
+	defer stop() // before the answer
 	if call.flags&flagOnce != 0 {
 		ctx = runner.WithoutRetry(ctx)
 	}
@@ -269,7 +270,11 @@ func (t *target) input(call *served) (any, error) {
 	frame := call.frame
 	call.frame = cursor{}
 	if call.flags&flagClaimed != 0 {
-		content, err := t.machine.conn.values.Take(call.ctx, string(frame.rest))
+		read := t.machine.conn.values.Take
+		if call.flags&flagLent != 0 {
+			read = t.machine.conn.values.Get
+		}
+		content, err := read(call.ctx, string(frame.rest))
 		if err != nil {
 			return nil, err
 		}

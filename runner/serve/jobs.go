@@ -95,8 +95,9 @@ type Job struct {
 
 // JobProgress is how far a job is.
 type JobProgress struct {
-	Fraction float64 `json:"fraction"` // from 0 to 1
+	Fraction float64 `json:"fraction,omitempty"` // from 0 to 1; 0 if it is unknown
 	Message  string  `json:"message,omitempty"`
+	Node     string  `json:"node,omitempty"` // that has reported it, if it is known
 }
 
 // JobWebhook is how far the webhook of a job is.

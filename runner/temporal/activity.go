@@ -85,7 +85,9 @@ func run[Out any](ctx context.Context, target target, call func(context.Context)
 	watched := &tracker{begun: time.Now()}
 	ctx = context.WithValue(ctx, trackerKey{}, watched)
 	stop := heartbeat(ctx, watched)
-	out, err := call(ctx)
+	working, stopReports := runner.WithProgress(ctx, watched.report)
+	out, err := call(working)
+	stopReports()
 	stop()
 	if err != nil {
 		var none Out

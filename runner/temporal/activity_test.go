@@ -194,7 +194,7 @@ func TestHeartbeatsSayWhatRunsAndCarryTheCancellation(t *testing.T) {
 	seen := make(chan temporal.Progress, 1)
 	env.SetOnActivityHeartbeatListener(func(_ *activity.Info, details converter.EncodedValues) {
 		var p temporal.Progress
-		if _, err := os.Stat(file); details.Get(&p) == nil && err == nil && len(p.Running) > 0 {
+		if _, err := os.Stat(file); details.Get(&p) == nil && err == nil && len(p.Running) > 0 && len(p.Reports) > 0 {
 			select {
 			case seen <- p:
 				env.CancelWorkflow()
@@ -215,6 +215,7 @@ func TestHeartbeatsSayWhatRunsAndCarryTheCancellation(t *testing.T) {
 	p := <-seen
 	assert.Equal(t, []string{"obey"}, p.Running)
 	assert.Zero(t, p.Finished)
+	assert.Equal(t, map[string]temporal.Report{"obey": {Message: "waiting", Fraction: new(0.5)}}, p.Reports)
 }
 
 // TestAWorkflowRetriesWhatTheRunnerGaveUp counts the attempts of both policies: the runner

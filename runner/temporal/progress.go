@@ -19,6 +19,15 @@ type Progress struct {
 	Running []string `json:"running,omitempty"`
 	// Finished is how many calls of nodes have succeeded, 0 without [WithProgress].
 	Finished int `json:"finished"`
+	// Reports are what the nodes have last reported of their calls, by their ids: Python nodes by
+	// gophersnake.progress, Go nodes by [runner.ReportProgress].
+	Reports map[string]Report `json:"reports,omitempty"`
+}
+
+// Report is what a node has last reported of a call.
+type Report struct {
+	Message  string   `json:"message,omitempty"`
+	Fraction *float64 `json:"fraction,omitempty"` // from 0 to 1; nil if it is unknown
 }
 
 // WithProgress lets the heartbeats of the activities say which nodes work, and how many have
@@ -48,6 +57,7 @@ type tracker struct {
 	mu       sync.Mutex
 	running  map[string]int // the calls under way, by node
 	finished int
+	reports  map[string]Report
 }
 
 func (t *tracker) begin(node string) {
@@ -70,10 +80,20 @@ func (t *tracker) end(node string, succeeded bool) {
 	}
 }
 
+func (t *tracker) report(p runner.Progress) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.reports == nil {
+		t.reports = make(map[string]Report)
+	}
+	t.reports[p.Node] = Report{p.Message, p.Fraction}
+}
+
 func (t *tracker) progress() Progress {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return Progress{
 		Seconds: time.Since(t.begun).Seconds(), Running: slices.Sorted(maps.Keys(t.running)), Finished: t.finished,
+		Reports: maps.Clone(t.reports), // Temporal encodes it later
 	}
 }

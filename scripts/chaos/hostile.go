@@ -33,7 +33,7 @@ var attacks = hostile(
 	"releases_twice", "releases_nothing", "releases_for_others", "forgets_the_hosts",
 	"shares_8_gib", "shares_64_tib", "shares_200_segments", "shares_what_can_shrink", "shares_what_it_can_change", "shares_a_file",
 	"names_what_never_comes", "sends_half_a_frame", "sends_a_byte_at_a_time",
-	"returns_empty_arrays", "logs_empty_arrays", "raises_empty_arrays", "reports_empty_arrays",
+	"returns_empty_arrays", "logs_empty_arrays", "raises_empty_arrays", "reports_empty_arrays", "reports_on_another_call",
 	"nests_exceptions", "raises_16_mib", "denies_the_call", "asks_for_a_retry_in_30_years",
 	"answers_another_call", "floods_items", "invents_an_exit_report", "claims_to_be_a_terabyte",
 	"signals_the_host", "lets_the_kernel_signal_the_host", "leases_the_code", "digs_deep", "hides_files",

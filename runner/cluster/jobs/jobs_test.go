@@ -2,6 +2,7 @@ package jobs_test
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -470,6 +471,35 @@ func TestAJobOutlivesTheServersOfAMachine(t *testing.T) {
 		}
 		conn.Close()
 	}
+}
+
+func TestAJobReportsTheProgressOfItsPythonNodes(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	folder := t.TempDir()
+	s.serve("work", "nodes: [{id: work, node_type: work}]")
+	ref := s.submit("work", folder)
+	testkit.Eventually(t, func() bool {
+		j, err := s.Get(t.Context(), ref)
+		return err == nil && j.Progress != nil && *j.Progress == jobs.Progress{Fraction: 0.5, Message: "half", Node: "work"}
+	})
+	clustertest.Release(t, folder)
+	assert.Equal(t, "done", s.result(ref))
+	assert.Equal(t, jobs.Progress{Fraction: 1, Message: "all", Node: "work"}, *s.await(ref).Progress, "the last report is kept")
+}
+
+func TestTheProgressOfAJobIsBounded(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	s.serve("report", "nodes: [{id: report, node_type: report}]", runner.WithNode("report", func(ctx context.Context, _ runner.Input) (any, error) {
+		jobs.Report(ctx, jobs.Progress{Message: strings.Repeat("ö", 1<<20)})
+		return nil, nil
+	}))
+	j := s.await(s.submit("report", 1))
+	require.NotNil(t, j.Progress)
+	assert.Len(t, j.Progress.Message, 1<<10)
+	assert.Equal(t, `50% n: a\x1b[2J`, jobs.Progress{Fraction: 0.5, Message: "a\x1b[2J", Node: "n"}.String())
+	assert.Equal(t, "unknown", jobs.Progress{Message: "unknown"}.String())
 }
 
 func TestAJobReportsItsProgress(t *testing.T) {

@@ -212,7 +212,9 @@ func (r *run) result() (o outcome, err error) {
 	if err != nil {
 		return o, err
 	}
-	err = r.runner.RunView(context.WithValue(r.e.withTrace(r.ctx), runKey{}, r), value, func(v any) error {
+	ctx, stop := runner.WithProgress(context.WithValue(r.e.withTrace(r.ctx), runKey{}, r), r.reported)
+	defer stop()
+	err = r.runner.RunView(ctx, value, func(v any) error {
 		p, err := ipc.Encode("result", v)
 		if err != nil {
 			return runner.Wrap(err, runner.KindMarshaling, "").WithOperation("encode the result")
@@ -387,12 +389,18 @@ func (r *run) settle() {
 // keepAlive tells the server that the job is running, stores its progress, and looks whether
 // the job still belongs to this machine, until the context ends.
 func (r *run) keepAlive(ctx context.Context) {
-	ticker := time.NewTicker(r.store.config.AckWait / 3)
+	ticker, reports := time.NewTicker(r.store.config.AckWait/3), time.NewTicker(min(reportInterval, r.store.config.AckWait/3))
 	defer ticker.Stop()
+	defer reports.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return
+		case <-reports.C:
+			if r.progress.Load() != nil {
+				r.check(ctx)
+			}
+			continue
 		case <-ticker.C:
 		}
 		r.confirm(ctx)
@@ -439,23 +447,5 @@ func (r *run) check(ctx context.Context) {
 	record, revision, err := r.store.load(ctx, r.ref)
 	if err == nil && revision > r.version.revision && (record.State != Running || record.Owner != r.server.id || record.Begins != r.version.Begins) {
 		r.cancel(errFenced)
-	}
-}
-
-// Progress is how far a job is.
-type Progress struct {
-	// Fraction is from 0 to 1.
-	Fraction float64 `msgpack:"fraction" json:"fraction"`
-	Message  string  `msgpack:"message,omitempty" json:"message,omitempty"`
-}
-
-type runKey struct{}
-
-// Report stores the progress of the job that a node in Go, or an interceptor, works for. It does
-// not block: the progress is stored with the next sign of life, several times per
-// [Config.AckWait]. For a run that is not a job, it does nothing.
-func Report(ctx context.Context, p Progress) {
-	if r, ok := ctx.Value(runKey{}).(*run); ok {
-		r.progress.Store(&p)
 	}
 }

@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from gophersnake import Permanent, node
+from gophersnake import Permanent, node, progress
 
 
 @node
@@ -130,3 +130,35 @@ def ledger(folder: str, job: str) -> dict[str, Any]:
     finally:
         os.close(ledger)
     return {"job": job, "token": token, "fill": bytes(200_000) if job.endswith("-large") else b""}
+
+
+@node
+def work(folder: str) -> str:
+    """Report that half is done, and wait for the file "release"."""
+    progress("half", 0.5)
+    while not Path(folder, "release").exists():
+        time.sleep(0.005)
+    progress("all", 1.0)
+    return "done"
+
+
+@node
+def chatter(seconds: float) -> int:
+    """Report for some seconds as often as possible, and return how often."""
+    end, count = time.monotonic() + seconds, 0
+    while time.monotonic() < end:
+        count += 1
+        progress(f"step {count}")
+    return count
+
+
+@node
+def big(size: int) -> bytes:
+    """Return a value that is too large for a message."""
+    return bytes(size)
+
+
+@node
+def size_of(value: bytes) -> list[Any]:
+    """Say how large a value is, and on which machine."""
+    return [len(value), os.environ.get("MACHINE", "")]

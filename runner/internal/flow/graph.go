@@ -93,9 +93,9 @@ func (r *graphRun) runFrom(i int) {
 // inputs returns the values that a step is called with.
 func (r *graphRun) inputs(s *step) Inputs {
 	if len(s.inputs) == 0 {
-		return Inputs{First: r.input}
+		return Inputs{First: r.input, Leave: s.leaves}
 	}
-	in := Inputs{First: r.steps[s.inputs[0]].value}
+	in := Inputs{First: r.steps[s.inputs[0]].value, Leave: s.leaves}
 	if rest := s.inputs[1:]; len(rest) > 0 {
 		in.Rest = make([]Value, len(rest))
 		for at, from := range rest {

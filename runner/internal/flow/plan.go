@@ -45,6 +45,7 @@ type step struct {
 	next   []int // the steps after it
 	// isSink means that its values are part of the result.
 	isSink bool
+	leaves bool // see Step.Leaves
 	// merges means that it takes the items of its inputs one by one.
 	merges bool
 }
@@ -64,6 +65,9 @@ type Step struct {
 	Merges bool
 	// Output means that its values are part of the result, even if another step takes them.
 	Output bool
+	// Leaves means that all steps that take its values take a [Left] as well. In a run, the node
+	// may return one.
+	Leaves bool
 	// Encoded means that the node takes its inputs encoded, and Local that it takes them in
 	// this process. Otherwise Domain is the domain of the workers that take them.
 	Encoded, Local bool
@@ -78,7 +82,7 @@ func NewPlan(steps []Step, arena *ipc.Arena, queueBytes int64) *Plan {
 	index := make(map[string]int, len(steps))
 	for i, s := range steps {
 		index[s.ID] = i
-		p.steps[i] = step{id: s.ID, first: cmp.Or(s.First, s.ID), node: s.Node, merges: s.Merges, isSink: s.Output}
+		p.steps[i] = step{id: s.ID, first: cmp.Or(s.First, s.ID), node: s.Node, merges: s.Merges, isSink: s.Output, leaves: s.Leaves}
 		for _, id := range s.Inputs {
 			from := index[id]
 			p.steps[i].inputs = append(p.steps[i].inputs, from)

@@ -50,7 +50,7 @@ func (p *Plan) RunShared(ctx context.Context, input any) (Result, error) {
 	}
 	// A chain needs no other goroutine than the caller's.
 	for i := range p.steps {
-		out, err := p.steps[i].node.Call(ctx, Inputs{First: v})
+		out, err := p.steps[i].node.Call(ctx, Inputs{First: v, Leave: p.steps[i].leaves})
 		v.Release()
 		if err != nil {
 			return Result{}, err
@@ -112,11 +112,16 @@ type Value struct {
 	Native  any
 	Payload ipc.Payload
 	Encoded bool
+	// Left is a value that another machine has kept, in place of the payload; nil for others.
+	Left Left
 
 	// further counts the references to the payload beyond the first one. It is nil
 	// while there is only that one.
 	further *atomic.Int32
 }
+
+// Left is a value outside of this process, for the next node to take; see [Step.Leaves]. Release deletes it.
+type Left interface{ Release() }
 
 // Plain returns a Go value in its encoded form, for consumers that are written in Go. Its
 // large buffers are those of v, which must not change until nothing needs the value any
@@ -159,6 +164,9 @@ func (v *Value) retain(more int) {
 func (v *Value) Release() {
 	if v.further == nil || v.further.Add(-1) < 0 {
 		v.Payload.Release()
+		if v.Left != nil {
+			v.Left.Release()
+		}
 	}
 }
 
@@ -193,6 +201,8 @@ type Inputs struct {
 	First Value
 	// Rest is empty unless the node has several inputs.
 	Rest []Value
+	// Leave permits the node to return a [Left].
+	Leave bool
 }
 
 // At returns the input with the given index.

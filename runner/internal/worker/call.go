@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/gophersnake/gophersnake/ipc"
+	"github.com/gophersnake/gophersnake/runner/internal/progress"
 )
 
 // Op is the operation that a call requests.
@@ -42,6 +43,7 @@ func (w *Worker) Call(ctx context.Context, op Op, args ipc.Args) (ipc.Payload, e
 	}
 	call := w.conn.NewCall(op.Kind, op.Session)
 	call.Deadline, _ = ctx.Deadline()
+	call.OnProgress = progress.Hook(ctx, &w.config.Setup)
 	g := w.watchdog.begin(ctx, w, call)
 	result, err := call.Do(args)
 	overdue, exclusive := w.watchdog.finish(g)
@@ -70,6 +72,7 @@ func (w *Worker) Items(ctx context.Context, op Op, args ipc.Args, emit func(ipc.
 	defer cancel(nil)
 	call := w.conn.NewCall(op.Kind, op.Session)
 	call.Deadline, _ = ctx.Deadline()
+	call.OnProgress = progress.Hook(ctx, &w.config.Setup)
 	g := w.watchdog.begin(ctx, w, call)
 	var failed error // of an item's check, or of emit
 	arrived := false

@@ -66,7 +66,8 @@ type Config struct {
 	Grace time.Duration
 	// Logger receives the worker's log records and its output.
 	Logger hclog.Logger
-	// Progress receives the node's progress messages; it may be nil.
+	// Progress receives the node's progress messages that are about no call; it may be nil. The
+	// function of [progress.With] receives those of a call.
 	Progress func(ipc.Progress)
 	// Template forks the worker, if it can. Without one the worker is spawned.
 	Template *Template

@@ -32,6 +32,7 @@ def obey(order: dict[str, str]) -> str:
             raise gophersnake.Transient("the index is being built", retry_after=3.5)
         case "wait":
             Path(order["file"]).touch()
+            gophersnake.progress("waiting", 0.5)
             while True:
                 time.sleep(0.01)
     return "fine"

@@ -234,6 +234,7 @@ def of_protocol(worker: Worker) -> None:
             wrong_frame,
             wrong_answer,
             wrong_items,
+            wrong_progress,
             wrong_release,
             wrong_forget,
             wrong_reference,
@@ -269,6 +270,15 @@ def wrong_answer(worker: Worker) -> None:
     body = error(worker, "execution") if kind == wire.ERROR else b"\xc0"
     frame = wire.pack(kind, body, some_call(worker))
     worker.sock.sendall(frame * worker.chance.choice([1, 2]))
+
+
+def wrong_progress(worker: Worker) -> None:
+    """Report progress of any call, of many, or of none."""
+    chance = worker.chance
+    calls = chance.choice([[some_call(worker)], [some_call(worker)] * 5000, [], [-1], None, "1"])
+    worker.sock.sendall(
+        wire.pack(wire.PROGRESS, msgpack.packb({"message": "m", "calls": calls}), some_call(worker))
+    )
 
 
 def wrong_items(worker: Worker) -> None:

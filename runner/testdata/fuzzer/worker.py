@@ -381,7 +381,7 @@ class Worker:
                 }
                 self.send("log", wire.pack(wire.LOG, msgpack.packb(body)))
             case 1:
-                body = {"message": "m", "fraction": self.chance.random()}
+                body = {"message": "m", "fraction": self.chance.random(), "calls": list(self.calls)}
                 self.send("progress", wire.pack(wire.PROGRESS, msgpack.packb(body)))
             case 2:
                 os.write(self.chance.choice([1, 2]), b"a line\n")

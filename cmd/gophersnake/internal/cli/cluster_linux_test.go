@@ -48,6 +48,23 @@ func terminate(t *testing.T, p *piped) {
 	assert.Zero(t, p.ProcessState.ExitCode(), stderr)
 }
 
+func TestANodeOfAServiceRunsOnTheMachineThatItsHostNames(t *testing.T) {
+	nats, _ := natsServer(t)
+	gpu, office := codeOf(t, `"gpu"`), codeOf(t, `"office"`)
+	require.NoError(t, os.WriteFile(filepath.Join(office, "pipeline.yaml"),
+		[]byte("version: v1\npython: nodes.py\nnodes: [{id: n, node_type: say, host: {label: gpu}}]\n"), 0o600))
+	there, _ := serving(t, "code="+gpu, "--nats", nats, "--name", "gpu-1", "--label", "gpu=h200")
+	here, url := serving(t, "code="+office, "--nats", nats, "--name", "office")
+	status, text := ask(t, url+"/v1/pipelines/code", "0")
+	assert.Equal(t, http.StatusOK, status)
+	assert.Equal(t, "\"gpu\"\n", text)
+	terminate(t, here)
+	terminate(t, there)
+	got := command(t, "serve", "code="+office, "--listen", "127.0.0.1:0")
+	assert.Equal(t, 3, got.code)
+	assert.Contains(t, got.err, "serve --nats")
+}
+
 func TestARollingUpdateOfTwoMachinesLosesNoCall(t *testing.T) {
 	nats, conn := natsServer(t)
 	folder := codeOf(t, "1")

@@ -114,7 +114,7 @@ func note(j *jobs.Job) string {
 	case j.State == jobs.Queued && time.Until(j.NotBefore) > 0:
 		return "not before " + j.NotBefore.Local().Format(time.DateTime)
 	case j.Progress != nil && j.State == jobs.Running:
-		return fmt.Sprintf("%.0f%% %s", 100*j.Progress.Fraction, runner.PrintableLine(j.Progress.Message))
+		return terminal.Shorten(j.Progress.String(), 80)
 	}
 	return ""
 }
@@ -370,6 +370,9 @@ func (e *ends) note(j *jobs.Job, display *terminal.Display) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	isEnded, isOurs := e.ended[j.Ref]
+	if isOurs && len(e.ended) == 1 && j.Progress != nil {
+		display.Report(j.Progress.String())
+	}
 	if !isOurs || isEnded || !j.State.Ended() {
 		return
 	}

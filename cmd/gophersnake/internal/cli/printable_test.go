@@ -21,6 +21,7 @@ class N:
     def __init__(self, title: str = EVIL): ...
     def setup(self): progress(EVIL)
     def process(self, value: EVIL) -> EVIL:
+        progress("in a call" + EVIL, 0.5)
         logging.warning(EVIL)
         print(EVIL)
         if value == "fail":
@@ -53,5 +54,8 @@ func TestNothingOfANodeIsACommandForTheTerminal(t *testing.T) {
 		assert.Equal(t, runner.Printable(got.out), got.out, args)
 		assert.Equal(t, runner.Printable(got.err), got.err, args)
 		assert.Contains(t, got.out+got.err, "]52;c;aGk=", args)
+		if args[0] == "run" {
+			assert.Contains(t, got.err, "in a call", args)
+		}
 	}
 }

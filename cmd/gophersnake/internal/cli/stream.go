@@ -147,6 +147,8 @@ func (j *streamJob) run(ctx context.Context) error {
 	}
 	j.display = terminal.NewStreamDisplay(j.app.Console, j.app.Logger)
 	defer j.display.Close()
+	streamCtx, stop := runner.WithProgress(streamCtx, j.display.Progress)
+	defer stop()
 	if j.display.ShowsLines() {
 		j.out.Redirect(j.app.Console) // so that results appear above the progress
 	}

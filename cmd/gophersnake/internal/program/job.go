@@ -124,6 +124,8 @@ func (j *Job) runUntilChange(ctx context.Context, r *runner.Runner, reloaded <-c
 // totals can be printed: there are several inputs, and their results were written.
 func (j *Job) RunAll(ctx context.Context, run func(context.Context, any) (any, error)) (ran bool, err error) {
 	j.Detailed, j.First, j.failed = make(map[string]bool), nil, 0
+	ctx, stop := runner.WithProgress(ctx, j.Display.Progress)
+	defer stop()
 	b := &batch{jobs: j.Jobs, failFast: j.FailFast, run: run}
 	if b.jobs == 0 {
 		b.jobs = workerCount(j.Pipeline)

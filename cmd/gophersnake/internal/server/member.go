@@ -36,6 +36,8 @@ type member struct {
 	options []cluster.MachineOption
 	roster  *cluster.Roster
 	machine atomic.Pointer[cluster.Machine] // nil until it is announced
+	// executors call the nodes of the pipelines that run on other machines.
+	executors []*cluster.Executor
 }
 
 // join connects to the servers of the flags. Without any, it returns nil.
@@ -71,6 +73,17 @@ func (a *app) join(ctx context.Context, flags *memberFlags) (*member, error) {
 	return &member{conn: conn, options: opts, roster: cluster.NewRoster(conn)}, nil
 }
 
+// runnerOptions returns the options of the runner of a pipeline: nodes whose host is another machine
+// run there, if that serves a pipeline of the same name.
+func (m *member) runnerOptions(pipeline string) []runner.Option {
+	if m == nil {
+		return nil
+	}
+	executor := cluster.NewExecutor(m.conn, pipeline, m.options...)
+	m.executors = append(m.executors, executor)
+	return []runner.Option{runner.WithExecutor(executor)}
+}
+
 // announce makes the machine known. The runners have been started.
 func (m *member) announce(ctx context.Context, pipelines []*servedPipeline) error {
 	if m == nil {
@@ -97,9 +110,12 @@ func (m *member) leave(limit time.Duration) {
 	machine.Close()
 }
 
-// close closes the connection.
+// close closes the connection. The runners have been closed.
 func (m *member) close() {
 	if m != nil {
+		for _, executor := range m.executors {
+			executor.Close()
+		}
 		m.roster.Close()
 		m.conn.Close()
 	}

@@ -204,7 +204,7 @@ func (a *app) servePipelines(ctx context.Context, args []string, flags serveFlag
 	monitor := serve.NewMonitor()
 	for _, p := range pipelines {
 		p.display = terminal.NewLogDisplay(a.Console, a.Logger)
-		watched := monitor.Options(p.name, telemetry.Logger)
+		watched := append(monitor.Options(p.name, telemetry.Logger), member.runnerOptions(p.name)...)
 		p.runner, err = runner.New(p.pipeline, a.Options(append(watched, runner.WithEvents(p.display.Event),
 			runner.WithBuildProgress(p.display.BuildProgress), runner.WithOrderedMaps(), measures.Option(p.name),
 			runner.WithTracerProvider(telemetry.Provider))...)...)

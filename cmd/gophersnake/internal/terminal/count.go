@@ -24,9 +24,17 @@ func (d *Display) Count(done, failed int) {
 	d.count.done, d.count.failed = done, failed
 }
 
+// Report sets what the only step has last reported of its progress.
+func (d *Display) Report(text string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.count.report = text
+}
+
 // countLine is the progress of many steps of the same kind.
 type countLine struct {
 	name                string
+	report              string // what the only step has last reported
 	total, done, failed int
 	started             time.Time
 }
@@ -44,6 +52,9 @@ func (c *countLine) render(style Style, nameWidth, width int, now time.Time, end
 	case c.done > 0:
 		left := time.Duration(float64(took) / float64(c.done) * float64(c.total-c.done))
 		text += fmt.Sprintf("  %s, about %s left", Seconds(took), Seconds(left))
+	}
+	if c.report != "" && c.done < c.total {
+		text += "  " + c.report
 	}
 	if c.failed > 0 {
 		text += fmt.Sprintf(", %d failed", c.failed)

@@ -160,6 +160,23 @@ func (d *Display) Event(e runner.Event) {
 	}
 }
 
+// Progress shows what a node reports of a call; it is a function for [runner.WithProgress].
+func (d *Display) Progress(p runner.Progress) {
+	if d.bars == nil {
+		d.logger.Info(p.String(), "node", p.Node)
+		return
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	text := reportText(p.Message, p.Fraction)
+	if line := d.nodes[p.Node]; line != nil {
+		line.report = text
+	}
+	if d.stream != nil {
+		d.stream.report = text
+	}
+}
+
 // workerOf returns the process id of the worker that an error concerns, 0 if there is none.
 func workerOf(err error) int {
 	if e, ok := errors.AsType[*runner.Error](err); ok {

@@ -65,24 +65,31 @@ type nodeLine struct {
 	running int
 	done    int
 	failed  int
+	report  string // the last progress report of a call
 	retry   string // the pending retry, if any
 	waits   bool   // calls wait for the probe of the open circuit breaker
 
 	started, finished time.Time
 }
 
+// reportText returns what a node reports of its progress.
+func reportText(message string, fraction *float64) string {
+	if fraction == nil {
+		return message
+	}
+	return strings.TrimSpace(fmt.Sprintf("%s %.0f%%", message, 100**fraction))
+}
+
 // update applies an event of the node.
 func (n *nodeLine) update(e runner.Event) {
 	switch e := e.(type) {
 	case runner.SetupProgress:
-		n.setup = e.Message
-		if e.Fraction != nil {
-			n.setup = strings.TrimSpace(fmt.Sprintf("%s %.0f%%", e.Message, 100**e.Fraction))
-		}
+		n.setup = reportText(e.Message, e.Fraction)
 	case runner.WorkerStarted:
 		n.ready, n.setup = true, ""
 	case runner.NodeStarted:
 		n.running++
+		n.report = ""
 		if n.started.IsZero() {
 			n.started = e.Time
 		}
@@ -109,6 +116,9 @@ func (n *nodeLine) render(style Style, nameWidth, width int, now time.Time, ende
 	switch {
 	case n.running > 0:
 		text = n.withCount(count, Seconds(now.Sub(n.started)))
+		if n.report != "" {
+			text += "  " + n.report
+		}
 		if n.retry != "" {
 			paint, text = style.Yellow, text+"  "+n.retry
 		}
@@ -147,6 +157,7 @@ func (n *nodeLine) withCount(count, text string) string {
 type streamLine struct {
 	sent, received int
 	setup          string // the last progress report of a node's setup
+	report         string // the last progress report of an item
 }
 
 // update applies an event of a node.
@@ -162,7 +173,7 @@ func (s *streamLine) update(e runner.Event) {
 func (s *streamLine) render(style Style, nameWidth, width int, now time.Time, ended bool) string {
 	icon, text := style.Cyan(spinnerAt(now)), cmp.Or(s.setup, "starting")
 	if s.sent > 0 || s.received > 0 {
-		text = fmt.Sprintf("%d in, %d out", s.sent, s.received)
+		text = strings.TrimSpace(fmt.Sprintf("%d in, %d out  %s", s.sent, s.received, s.report))
 	}
 	if ended {
 		icon = style.Dim(idleIcon)

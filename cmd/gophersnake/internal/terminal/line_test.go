@@ -34,6 +34,11 @@ func TestALineShowsTheStateOfItsNode(t *testing.T) {
 		n.update(step.event)
 		assert.Equal(t, step.want, rendered(n, false))
 	}
+	n.running, n.report = 1, "decoding 50%"
+	assert.Equal(t, "⠋ n     2.00 s  decoding 50%", rendered(n, false))
+	n.update(runner.NodeFinished{Time: begin.Add(time.Second)})
+	n.update(runner.NodeStarted{Time: begin})
+	assert.Equal(t, "⠋ n     2.00 s", rendered(n, false), "a call begins without a report")
 	n.update(runner.NodeFinished{Time: begin.Add(time.Second), Err: errors.New("no luck")})
 	n.running = 0
 	assert.Equal(t, "✗ n     failed after 1.00 s", rendered(n, false))
@@ -70,4 +75,13 @@ func TestTheLineOfAStream(t *testing.T) {
 	assert.Equal(t, "⠋ stream  starting", rendered(s, false))
 	s.sent, s.received = 2, 1
 	assert.Equal(t, "· stream  2 in, 1 out", rendered(s, true))
+	s.report = "decoding"
+	assert.Equal(t, "⠋ stream  2 in, 1 out  decoding", rendered(s, false))
+}
+
+func TestTheLineOfACount(t *testing.T) {
+	c := &countLine{name: "done", total: 1, started: begin, report: "50% n: decoding"}
+	assert.Equal(t, "⠋ done  0/1  50% n: decoding", rendered(c, false))
+	c.done = 1
+	assert.Equal(t, "✓ done  1/1", rendered(c, true))
 }

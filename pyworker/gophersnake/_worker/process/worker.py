@@ -25,6 +25,7 @@ from gophersnake._worker.serving.answers import EXIT_SOFTWARE, Answers, WorkerEx
 from gophersnake._worker.serving.calls import Generators, Handler, Values
 from gophersnake._worker.serving.frameloop import FrameLoop
 from gophersnake._worker.serving.interrupts import Interrupts
+from gophersnake._worker.serving.reports import Reports
 from gophersnake._worker.serving.running import Finder
 from gophersnake._worker.wire import frames
 from gophersnake._worker.wire.begun import OF_CHAIN
@@ -52,6 +53,7 @@ class Worker:
         self._close: Callable[[], Any] | None = None  # the node's close method
         self._end: Callable[[], None] | None = None  # ends the tasks of an async node
         self._serve: Callable[[], None]
+        self._reports = Reports(self._connection, self._interrupts)
         self.end_process: Callable[[int], NoReturn] = exit_report.exit_now
 
     def run(self) -> int:
@@ -136,7 +138,7 @@ class Worker:
         limits.limit_descriptors(allowed.get("open_files", 0))
         limits.reserve_threads()
         logs.install(self._connection, self._interrupts, setup["log_level"])
-        report_to(self._report_progress)
+        report_to(self._reports.send)
         describe_with(setup.get("node"), None)
         self._share_memory(setup.get("shared"))
         numbers = OF_CHAIN if setup.get("members") else 1
@@ -173,6 +175,7 @@ class Worker:
                 self._interrupts, self._connection.contexts, timeout, signature.serves_many
             )
             describe_with(setup.get("node"), finder.find)
+            self._reports.find_calls = finder.calls
             self._serve = self._make_loop(signature, node, setup)
         except Closed:
             raise
@@ -194,6 +197,7 @@ class Worker:
         logs.find_member_with(chain.index)
         finder = ChainFinder(chain, self._interrupts, connection.contexts)
         describe_with(chain.node, finder.find)
+        self._reports.find_calls, self._reports.member = finder.calls, chain.index
         try:
             chain.load(setup["base"])
             for signature, params in chain.unfinished():
@@ -321,15 +325,6 @@ class Worker:
         worker does not poll.
         """
         return self._heartbeat.running + self._connection.flusher_started
-
-    def _report_progress(self, message: str, fraction: float | None) -> None:
-        """Send a progress frame; the node calls this through ``gophersnake.progress``."""
-        with self._interrupts.deferred():
-            if self._connection.open:
-                body: dict[str, Any] = {"message": message, "fraction": fraction}
-                if self._answers.member is not None:
-                    body["member"] = self._answers.member()
-                self._connection.send_message(frames.PROGRESS, body)
 
     def _shut_down(self) -> int:
         """Close the node, and return the exit code. Its exceptions are only logged."""

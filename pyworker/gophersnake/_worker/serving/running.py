@@ -1,8 +1,8 @@
-"""Finds the call that node code runs for, when it asks for its deadline, number or attempt."""
+"""Finds the call that node code runs for, when it asks about it or reports its progress."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextvars import ContextVar
 from typing import TYPE_CHECKING
 
@@ -26,6 +26,9 @@ class Finder:
 
     Attributes:
         timeout: the seconds that a call may take, ``None`` for any number.
+        find: returns the running call, ``None`` if there is none.
+        calls: returns the ids of the calls for which code reports its progress: of one, of all
+            calls of a batch, or of none.
     """
 
     def __init__(
@@ -50,6 +53,19 @@ class Finder:
         self.find: Callable[[], Running | None] = (
             self._find_by_task if serves_many else self._find_on_main_thread
         )
+        self.calls: Callable[[], Sequence[int]] = (
+            self._call_of_task if serves_many else self._running_calls
+        )
+
+    def _call_of_task(self) -> Sequence[int]:
+        call = of_task.get()
+        return () if call is None or call.answered else (call.id,)
+
+    def _running_calls(self) -> Sequence[int]:
+        """Return the calls that run, on whatever thread this is: only they can show a report."""
+        interrupts = self._interrupts
+        call = interrupts.call  # read once, since the main thread may change it
+        return interrupts.batch or ((call,) if call else ())
 
     def _find_by_task(self) -> Running | None:
         call = of_task.get()
@@ -60,7 +76,7 @@ class Finder:
     def _find_on_main_thread(self) -> Running | None:
         """Return the call of the main thread: other threads may work for it, or for none."""
         interrupts = self._interrupts
-        calls = interrupts.batch or ((interrupts.call,) if interrupts.call else ())
+        calls = self._running_calls()
         if not calls or _thread.get_ident() != self._main:
             return None
         return self._of(calls, interrupts.since)

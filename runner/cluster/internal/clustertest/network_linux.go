@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -15,11 +16,14 @@ import (
 // insideVariable says that a test runs in a network namespace of its own.
 const insideVariable = "GOPHERSNAKE_CLUSTER_NETWORK"
 
+// IsInOwnNetwork reports whether this is the run of a test in namespaces of its own.
+func IsInOwnNetwork() bool { return os.Getenv(insideVariable) != "" }
+
 // InOwnNetwork runs the test again in network and mount namespaces of its own, and reports
 // whether this is that run. It skips the test if the user may not create them.
 func InOwnNetwork(t *testing.T) bool {
 	t.Helper()
-	if os.Getenv(insideVariable) != "" {
+	if IsInOwnNetwork() {
 		command(t, "ip", "link", "set", "lo", "up")
 		return true
 	}
@@ -107,6 +111,23 @@ func (c *Cable) Cut() { c.near.command("ip", "link", "set", c.name, "down") }
 
 // Join puts the cable back.
 func (c *Cable) Join() { c.near.command("ip", "link", "set", c.name, "up") }
+
+// Sent returns how many bytes have gone from the first host, which must be that of the test.
+func (c *Cable) Sent(t *testing.T) int64 {
+	t.Helper()
+	text, err := os.ReadFile("/proc/self/net/dev")
+	require.NoError(t, err)
+	for line := range strings.Lines(string(text)) {
+		// There are eight counters of what an interface has received, then those of what it has sent.
+		if name, counters, ok := strings.Cut(line, ":"); ok && strings.TrimSpace(name) == c.name {
+			sent, err := strconv.ParseInt(strings.Fields(counters)[8], 10, 64)
+			require.NoError(t, err)
+			return sent
+		}
+	}
+	require.FailNow(t, "there is no interface "+c.name)
+	return 0
+}
 
 func command(t *testing.T, name string, args ...string) {
 	t.Helper()

@@ -36,6 +36,7 @@ type Settings struct {
 	Name      string            // of the machine or the server
 	URLs      []string          // of the NATS servers
 	Pipelines map[string]string // the nodes of each manifest
+	Manifests map[string]string // the files of further manifests, by the names of the pipelines
 	Labels    map[string]string
 	Protocol  int // of a machine; 0 for that of this program
 

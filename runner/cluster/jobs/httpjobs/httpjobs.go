@@ -98,7 +98,7 @@ func jobOf(j *jobs.Job) *serve.Job {
 		Begins: j.Begins, Failures: j.Failures, Err: j.Err, MayHaveRun: j.MayHaveRun,
 	}
 	if j.Progress != nil {
-		of.Progress = &serve.JobProgress{Fraction: j.Progress.Fraction, Message: j.Progress.Message}
+		of.Progress = &serve.JobProgress{Fraction: j.Progress.Fraction, Message: j.Progress.Message, Node: j.Progress.Node}
 	}
 	if w := j.Webhook; w != nil {
 		of.Webhook = &serve.JobWebhook{URL: w.URL, State: string(w.State), Attempts: w.Attempts, Error: w.Error, Next: w.Next, Delivered: w.Delivered}

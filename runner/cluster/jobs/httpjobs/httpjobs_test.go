@@ -135,14 +135,14 @@ func TestEventsShowStatesAndProgressAndAHeartbeat(t *testing.T) {
 	t.Parallel()
 	proceed := make(chan bool)
 	s := newSite(t, "", jobs.Config{}, func(ctx context.Context, _ runner.Input) (any, error) {
-		jobs.Report(ctx, jobs.Progress{Fraction: 0.5, Message: "half"})
+		jobs.Report(ctx, jobs.Progress{Fraction: 0.5, Message: "half", Node: "go"})
 		<-proceed
 		return "done", nil
 	}, serve.WithStallTimeout(300*time.Millisecond))
 	a := s.submit("go", "1")
 	events, lines := s.lines(a.URL+"/events"), s.lines(a.URL+"/events", "Accept", "application/x-ndjson")
 	expect(t, events, "event: job")
-	expect(t, events, `data: {`, `"fraction":0.5`, `"half"`, `"state":"running"`)
+	expect(t, events, `data: {`, `"fraction":0.5`, `"half"`, `"node":"go"`, `"state":"running"`)
 	assert.Equal(t, ":", expect(t, events, ":")[:1])
 	close(proceed)
 	expect(t, events, `data: {`, `"state":"done"`)

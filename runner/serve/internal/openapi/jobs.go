@@ -35,7 +35,7 @@ func (b *builder) addJobPaths() {
 			"job": text, "pipeline": text, "id": text, "url": text, "state": states, "priority": text, "submitted": moment,
 			"not_before": moment, "begun": moment, "ended": moment, "machine": text, "begins": number, "failures": number,
 			"may_have_run": object{"type": "boolean", "description": "There is no result, but a node may have done its work."},
-			"progress":     object{"type": "object", "properties": object{"fraction": object{"type": "number"}, "message": text}},
+			"progress":     object{"type": "object", "properties": object{"fraction": object{"type": "number"}, "message": text, "node": text}},
 			"error":        ref("schemas", "Problem"),
 			"webhook": object{"type": "object", "required": []string{"url", "state", "attempts"}, "properties": object{
 				"url": text, "state": object{"type": "string", "enum": []any{"pending", "failing", "delivered", "given-up"}}, "attempts": number,

@@ -197,6 +197,13 @@ def reports_empty_arrays(given: Any) -> None:
     wait()
 
 
+def reports_on_another_call(given: Any) -> None:
+    """Report the progress of calls that other workers have."""
+    body = {"message": "m", "fraction": 0.5, "calls": list(range(1, 4097))}
+    message(frames.PROGRESS, body)
+    wait()
+
+
 def nests_exceptions(given: Any) -> None:
     """Send an exception with a chain of 100,000 causes."""
     deep = b"\x81\xa5cause" * 100_000 + b"\xc0"
