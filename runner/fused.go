@@ -156,8 +156,7 @@ func (c *chain) configure(r *Runner, config *worker.Config) {
 // error if that does not fit the connections.
 func (n *node) describedAs(d ipc.Description) error {
 	if n.chain == nil {
-		n.noInput = len(d.Inputs) == 0
-		n.description.Store(&d)
+		n.describe(&d)
 		return n.checkInputs(d)
 	}
 	if err := n.chain.checkMembers(d); err != nil {
@@ -165,11 +164,19 @@ func (n *node) describedAs(d ipc.Description) error {
 	}
 	var faults []error
 	for i, m := range n.chain.members {
-		m.noInput = len(d.Members[i].Inputs) == 0
-		m.description.Store(&d.Members[i])
+		m.describe(&d.Members[i])
 		faults = append(faults, m.checkInputs(d.Members[i]))
 	}
 	return joinFaults(faults)
+}
+
+// describe sets what a worker says of the node. Calls under way read noInput, so a reload, which
+// does not change it (see checkReload), must not write it.
+func (n *node) describe(d *ipc.Description) {
+	if takesNone := len(d.Inputs) == 0; takesNone != n.noInput {
+		n.noInput = takesNone
+	}
+	n.description.Store(d)
 }
 
 // checkMembers returns an error unless a worker has described as many members as there are.

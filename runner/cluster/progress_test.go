@@ -44,7 +44,7 @@ func frames(t *testing.T, conn *cluster.Conn) *atomic.Int64 {
 	t.Helper()
 	var count atomic.Int64
 	_, err := conn.NATS().Subscribe("_INBOX.>", func(m *nats.Msg) {
-		if len(m.Data) > 2 && m.Data[1] == 37 {
+		if len(m.Data) > 2 && m.Data[1] == 38 {
 			count.Add(1)
 		}
 	})
@@ -146,9 +146,9 @@ func TestAWrongProgressFrameIsDropped(t *testing.T) {
 	for _, content := range [][]byte{
 		nil, {0}, {0, 0, 0}, []byte("\x00\x00\x00\xc0"), []byte("\x00\x00\x00\x81\xa8fraction\xa1x"), []byte("\x00\x00\x00\xdd\xff\xff\xff\xff"),
 	} {
-		require.NoError(t, conn.NATS().Publish(reply, append([]byte{1, 37, 0}, content...)))
+		require.NoError(t, conn.NATS().Publish(reply, append([]byte{1, 38, 0}, content...)))
 	}
-	require.NoError(t, conn.NATS().Publish(reply[:len(reply)-1]+"zzz", []byte{1, 37, 0, 0, 0, 0, 0x80})) // of no call
+	require.NoError(t, conn.NATS().Publish(reply[:len(reply)-1]+"zzz", []byte{1, 38, 0, 0, 0, 0, 0x80})) // of no call
 	require.NoError(t, conn.NATS().Flush())
 	clustertest.Release(t, folder)
 	assert.Equal(t, result{"done", nil}, await(t, done))

@@ -10,12 +10,16 @@ have answered without having done anything wrong.
 from __future__ import annotations
 
 import os
+import runpy
 import sys
 import traceback
 
 
 def main() -> None:
-    """Be a worker, or a template."""
+    """Be a worker, or a template. Their reaper is the real one."""
+    program = sys.orig_argv[-1]
+    if os.environ.pop("GOPHERSNAKE_FORK", None):
+        runpy.run_path(program)["fork_worker"](os.path.dirname(program))
     import template
     import worker
 
@@ -27,7 +31,7 @@ def main() -> None:
     hostile.run()
 
 
-if "HOSTILE_FOLDER" in os.environ and os.path.isdir(sys.orig_argv[-1]):
+if "HOSTILE_FOLDER" in os.environ and os.path.basename(sys.orig_argv[-1]) == "__main__.py":
     try:
         main()
     except (ConnectionError, EOFError):

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"encoding/base64"
 	"net/http"
 	"os"
 	"os/exec"
@@ -22,7 +23,8 @@ func TestTheServiceIsWhatItsOpenAPIDocumentSays(t *testing.T) {
 	for _, name := range []string{"graph", "letters", "order", "same", "sound"} {
 		pipelines = append(pipelines, name+"="+filepath.Join(folder, name+".yaml"))
 	}
-	p, url := serving(t, append(pipelines, "--jobs", "--state", filepath.Join(t.TempDir(), "state"))...)
+	secret := fixtures.Write(t, "secret", "whsec_"+base64.StdEncoding.EncodeToString(make([]byte, 32)))
+	p, url := serving(t, append(pipelines, "--jobs", "--state", filepath.Join(t.TempDir(), "state"), "--webhook-secret", secret)...)
 	_, text := get(t, http.DefaultClient, url+"/openapi.json", "*/*")
 	document := fixtures.Write(t, "openapi.json", text)
 	out, err := exec.CommandContext(t.Context(), "python3", "-m", "openapi_spec_validator", document).CombinedOutput()

@@ -13,7 +13,7 @@ func (b *builder) allowJob(run object) {
 	run["responses"].(object)["202"] = accepted
 	run["parameters"] = append(run["parameters"].([]any), object{
 		"name": "X-Webhook", "in": "header", "schema": object{"type": "string", "format": "uri", "maxLength": 2000}, "example": "https://example.com/jobs",
-		"description": "The URL to which the document of the job is posted when it has ended, signed as Standard Webhooks describes it.",
+		"description": "The URL to which the document of the job is posted when it has ended, signed as Standard Webhooks describes it. It is refused if no machine posts webhooks: they need a secret.",
 	}, object{
 		"name": "Prefer", "in": "header", "schema": object{"type": "string"}, "example": "respond-async",
 		"description": "With respond-async, the run is a job, unless its input or its result is a stream. A job with an Idempotency-Key is queued once.",
