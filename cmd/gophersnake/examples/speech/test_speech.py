@@ -22,6 +22,7 @@ from speech import (
     Span,
     Transcribe,
     VoiceActivity,
+    mono,
     windows,
 )
 
@@ -218,6 +219,17 @@ def test_the_result_does_not_depend_on_earlier_recordings(sample: Audio, hear: H
     first = hear(whole(sample))
     hear(whole(at(sample, 8000)))
     assert hear(whole(sample)) == first
+
+
+def test_a_recognition_does_not_depend_on_earlier_ones(sample: Audio) -> None:
+    found = [mono(segment["audio"]) for segment in segments(resample(whole(sample)))]
+    noise = np.random.default_rng(1).normal(0, 0.1, RATE).astype(np.float32)
+    node = ready()
+    first = [node.recognize(samples) for samples in found]
+    for earlier in (noise, *found):
+        for samples, expected in zip(reversed(found), reversed(first), strict=True):
+            node.recognize(earlier)
+            assert node.recognize(samples) == expected
 
 
 @pytest.mark.parametrize("frames", [0, 1, 511, 3 * 8000])

@@ -83,7 +83,7 @@ func (m *microphone) since(end time.Duration) time.Duration {
 
 // The time from the last sound of each sentence to its arrival is in the test's log. On a machine
 // that is not busy, it consists of 0.05 s until the detector hears the end, 0.16 s, half of the pause
-// that ends a segment, and the time for the recognition of its words, 0.2 to 0.5 s, in which the
+// that ends a segment, and the time for the recognition of its words, 0.1 to 0.25 s, in which the
 // other half passes.
 func TestASentenceOfALiveWebSocketArrivesBeforeTheNextIsSpoken(t *testing.T) {
 	p, url := serving(t, "speech")
