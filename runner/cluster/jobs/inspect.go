@@ -273,10 +273,26 @@ func (s *Store) scan(ctx context.Context, pipeline string, each func(Ref, *recor
 	return s.watch(ctx, wire.Token(pipeline)+".*", func(ref Ref, r *record) bool { return r != nil && each(ref, r) })
 }
 
-// watch calls each with the records whose keys match, first as they are, then with nil, and then
-// after each change, until it returns false or the context ends. It calls each with nil now and
-// then while nothing changes, too.
+// watch calls each with the records whose keys match, as watchEntries does; the record is nil if
+// that has no entry.
 func (s *Store) watch(ctx context.Context, keys string, each func(Ref, *record) bool) error {
+	return s.watchEntries(ctx, keys, func(entry jetstream.KeyValueEntry) (bool, error) {
+		if entry == nil {
+			return each(Ref{}, nil), nil
+		}
+		pipeline, id, _ := strings.Cut(entry.Key(), ".")
+		var r record
+		if err := msgpack.Unmarshal(entry.Value(), &r); err != nil {
+			return false, err
+		}
+		return each(Ref{wire.Untoken(pipeline), wire.Untoken(id)}, &r), nil
+	})
+}
+
+// watchEntries calls each with the entries of the records' bucket whose keys match, first as they
+// are, then with nil, and then after each change, until it returns false or an error, or the context
+// ends. It calls each with nil now and then while nothing changes, too.
+func (s *Store) watchEntries(ctx context.Context, keys string, each func(jetstream.KeyValueEntry) (bool, error)) error {
 	watcher, err := s.records.Watch(ctx, keys, jetstream.IgnoreDeletes())
 	if err != nil {
 		return err
@@ -289,27 +305,16 @@ func (s *Store) watch(ctx context.Context, keys string, each func(Ref, *record) 
 		select {
 		case <-ctx.Done():
 			return context.Cause(ctx)
-		case <-silence.C: // the watcher never says so if the last of the records expire meanwhile
+		case <-silence.C: // the watcher never says so if the last of the entries expire meanwhile
 		case update, ok := <-watcher.Updates():
 			if !ok {
-				return errors.New("the watch of the records has ended")
+				return fmt.Errorf("the watch of %s has ended", keys)
 			}
 			entry = update
 		}
 		silence.Reset(watchSilence)
-		if entry == nil {
-			if !each(Ref{}, nil) {
-				return nil
-			}
-			continue
-		}
-		pipeline, id, _ := strings.Cut(entry.Key(), ".")
-		var r record
-		if err := msgpack.Unmarshal(entry.Value(), &r); err != nil {
+		if more, err := each(entry); err != nil || !more {
 			return err
-		}
-		if !each(Ref{wire.Untoken(pipeline), wire.Untoken(id)}, &r) {
-			return nil
 		}
 	}
 }

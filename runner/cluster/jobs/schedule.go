@@ -178,34 +178,17 @@ func (s *Store) Schedules(ctx context.Context) (all []*Schedule, err error) {
 
 // eachSchedule calls each with all schedules and their revisions.
 func (s *Store) eachSchedule(ctx context.Context, each func(name string, r *scheduleRecord, revision uint64)) error {
-	watcher, err := s.records.Watch(ctx, schedulePrefix+"*", jetstream.IgnoreDeletes())
-	if err != nil {
-		return err
-	}
-	defer func() { _ = watcher.Stop() }()
-	silence := time.NewTimer(watchSilence)
-	defer silence.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		case <-silence.C:
-			return nil
-		case entry, ok := <-watcher.Updates():
-			if !ok {
-				return errors.New("the watch of the schedules has ended")
-			}
-			if entry == nil { // these were all
-				return nil
-			}
-			var r scheduleRecord
-			if err := msgpack.Unmarshal(entry.Value(), &r); err != nil {
-				return err
-			}
-			each(wire.Untoken(strings.TrimPrefix(entry.Key(), schedulePrefix)), &r, entry.Revision())
+	return s.watchEntries(ctx, schedulePrefix+"*", func(entry jetstream.KeyValueEntry) (bool, error) {
+		if entry == nil { // these were all
+			return false, nil
 		}
-		silence.Reset(watchSilence)
-	}
+		var r scheduleRecord
+		if err := msgpack.Unmarshal(entry.Value(), &r); err != nil {
+			return false, err
+		}
+		each(wire.Untoken(strings.TrimPrefix(entry.Key(), schedulePrefix)), &r, entry.Revision())
+		return true, nil
+	})
 }
 
 // RemoveSchedule removes a schedule. The jobs that it has submitted stay. The error wraps

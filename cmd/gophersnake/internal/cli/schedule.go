@@ -54,7 +54,7 @@ If no machine was there at some times, the latest of them has a job as soon as t
 ` + program.JobsHelp + "\n\n" + input.Help,
 		Args: program.ArgumentCount(2, 3, "NAME and PIPELINE"),
 		RunE: func(c *cobra.Command, args []string) error {
-			if err := failure.CheckChoice("priority", priority, string(jobs.High), string(jobs.Normal), string(jobs.Low)); err != nil {
+			if err := checkPriority(priority); err != nil {
 				return err
 			}
 			if schedule.Attempts < 1 {

@@ -133,9 +133,14 @@ func (a *app) servedAs(argument string) (string, error) {
 	return program.NameOf(p), nil
 }
 
+// checkPriority returns a usage error unless the flag --priority has a priority.
+func checkPriority(flag string) error {
+	return failure.CheckChoice("priority", flag, string(jobs.High), string(jobs.Normal), string(jobs.Low))
+}
+
 // options returns what all jobs of the command have.
 func (f *submitFlags) options() ([]jobs.SubmitOption, error) {
-	if err := failure.CheckChoice("priority", f.priority, string(jobs.High), string(jobs.Normal), string(jobs.Low)); err != nil {
+	if err := checkPriority(f.priority); err != nil {
 		return nil, err
 	}
 	if f.id != "" && f.batch != "" {
